@@ -1,0 +1,44 @@
+# `make repro` and `make test` do everything on a new machine; both install first what they need.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: help install repro test test-fast check format lock clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
+
+install: $(STAMP)  ## make .venv from requirements.lock
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "ssmlab needs Python 3.11 or later; name one with: make PYTHON=python3.12")'
+	@echo "installing into $(VENV) (a few minutes the first time)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock "$$(grep '^torch==' requirements.lock)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+repro: $(STAMP)  ## run the pipeline of params.yaml, then show the results
+	@ssmlab repro
+
+test: $(STAMP)  ## every test but the slow ones
+	@python -m pytest -m "not slow" -n 2
+
+test-slow: $(STAMP)  ## the slow tests
+	@python -m pytest -m slow
+
+check: $(STAMP)  ## ruff, formatting, types, import layers
+	@ruff check .
+	@ruff format --check .
+	@mypy
+	@lint-imports
+
+format: $(STAMP)  ## rewrite the code as `make check` wants it
+	@ruff check --fix .
+	@ruff format .
+
+clean:  ## remove what can be made again, but no result
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
