@@ -1,0 +1,43 @@
+"""What a stage tells whoever listens while it works. Stages never print; the CLI draws these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Something countable has moved on.
+
+    Attributes:
+        task: what is being done ("epoch 3/10", "best: autoattack"); a new task starts a new bar.
+        done, total: how much of it, in the same unit (batches, images, files).
+        clean, robust: running accuracies in [0, 1], where the stage knows them.
+        images_per_second: throughput, where it makes sense.
+        eta: seconds until the whole stage, not only this task, is expected to end; None while unknown.
+    """
+
+    task: str
+    done: int
+    total: int
+    clean: float | None = None
+    robust: float | None = None
+    images_per_second: float | None = None
+    eta: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line worth keeping: an epoch's result, an attack's accuracy, a file written, a warning."""
+
+    text: str
+    warning: bool = False
+
+
+Event = Progress | Note
+Listener = Callable[[Event], None]
+
+
+def silence(event: Event) -> None:
+    """The listener of callers that do not care."""

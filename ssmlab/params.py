@@ -1,0 +1,427 @@
+"""params.yaml as strict, frozen models: every key is known, every value is checked, every error names file and key."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, ErrorDetails, core_schema
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ssmlab.errors import UserError
+from ssmlab.files import canonical_json, sha256_text
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+class Quantity(float):
+    """A number that remembers how it was written, so that `8/255` stays `8/255` in every file and table.
+
+    It is a float in every computation; `text` is what the user typed. Two quantities of one value but different text
+    (`0.5`, `1/2`) are equal as numbers and differ in fingerprints.
+    """
+
+    text: str
+
+    def __new__(cls, value: str | float) -> Self:
+        """Parse a number or a fraction `a/b`; raises ValueError on anything else, infinities and NaN included."""
+        text = str(value).strip()
+        numerator, slash, denominator = text.partition("/")
+        try:
+            number = float(numerator) / float(denominator) if slash else float(text)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("a number or a fraction such as 8/255 is needed") from None
+        if not math.isfinite(number):
+            raise ValueError("a finite number is needed")
+        self = super().__new__(cls, number)
+        self.text = text
+        return self
+
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]  # pickled and copied as what was written
+        return (self.text,)
+
+    def __repr__(self) -> str:
+        return f"Quantity({self.text!r})"
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def parse(value: Any) -> Quantity:
+            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                raise ValueError("a number or a fraction such as 8/255 is needed")
+            return value if isinstance(value, Quantity) else cls(value)
+
+        def dump(value: Quantity) -> str | float | int:
+            return value.text if "/" in value.text else float(value)
+
+        return core_schema.no_info_plain_validator_function(
+            parse, serialization=core_schema.plain_serializer_function_ser_schema(dump)
+        )
+
+
+def not_negative(value: Quantity) -> Quantity:
+    """The pydantic check of a radius or a step size."""
+    if value < 0:
+        raise ValueError("must not be negative")
+    return value
+
+
+def some_or_all(value: Any) -> Any:
+    """The pydantic check of a number of images."""
+    if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError("must be a number of images, at least 1, or all")
+    return value
+
+
+Images = Annotated[int | Literal["all"], BeforeValidator(some_or_all)]
+Epsilon = Annotated[Quantity, AfterValidator(not_negative)]
+Positive = Annotated[int, Field(ge=1)]
+Device = Literal["auto", "cpu", "cuda"]
+Which = Literal["best", "last"]
+
+
+class Strict(BaseModel):
+    """Unknown keys, missing keys and values of the wrong type are errors; nothing can be changed once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    def plain(self) -> dict[str, Any]:
+        """The JSON value of this section: what goes into checkpoints and results, and can be validated again."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON of this section: equal settings, equal fingerprint."""
+        return sha256_text(canonical_json(self.plain()))
+
+
+class PrepareParams(Strict):
+    """Which images, and how they are split into training, validation and test."""
+
+    dataset: Literal["mnist5k"]
+    validation: Positive
+    test: Positive
+    seed: int
+
+
+class AdsParams(Strict):
+    """Adaptive scaling (Qi et al. 2024, eq. 9): y <- act(W_s y + b_s) * y + act(W_b y + b_b)."""
+
+    act: Literal["relu", "sigmoid", "tanh"]
+    parts: Literal["both", "scale", "bias"]
+
+
+class MegaParams(Strict):
+    """Sizes inside a Mega layer (Ma et al. 2023); `d_model` comes from the model.
+
+    z: width of the shared representation behind queries and keys; hidden: width of the values and of the gate;
+    ffn: width of the normalised feed-forward network; ema: dimensions of the damped EMA a channel.
+    """
+
+    z: Positive
+    hidden: Positive
+    ffn: Positive
+    ema: Positive
+
+
+class ModelParams(Strict):
+    """One model, whole: what `ssmlab.nets.build` needs besides the image shape and the number of classes.
+
+    tokens: `raster` is the pixel order of the paper's text; `published` the order its code produces (for C > 1 a token
+    is then C neighbouring values of one colour plane). pointwise and output: what follows the SSM; `none` and `linear`
+    reproduce the published code. docs/deviations.md has the evidence for each.
+    """
+
+    mixer: Literal["s4", "dss", "mega"]
+    enhancement: Literal["none", "ads", "attention"]
+    ads: AdsParams | None = None
+    mega: MegaParams | None = None
+    tokens: Literal["raster", "published"]
+    patch: Positive
+    d_model: Positive
+    d_state: Annotated[int, Field(ge=2, multiple_of=2)]
+    layers: Positive
+    pointwise: Literal["none", "gelu"]
+    output: Literal["linear", "glu"]
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)]
+
+    @model_validator(mode="after")
+    def _sections_match_their_switch(self) -> Self:
+        if (self.enhancement == "ads") != (self.ads is not None):
+            raise ValueError("a section `ads` is needed exactly when `enhancement` is ads")
+        if (self.mixer == "mega") != (self.mega is not None):
+            raise ValueError("a section `mega` is needed exactly when `mixer` is mega")
+        return self
+
+
+class AdversaryParams(Strict):
+    """An L-inf PGD adversary in [0, 1] pixel units: `steps` steps of size `alpha` inside the ball of radius `eps`."""
+
+    eps: Epsilon
+    alpha: Epsilon
+    steps: Positive
+    random_start: bool
+
+
+class OptimizerParams(Strict):
+    """AdamW with two groups: the SSM parameters dt, A, B take `ssm_lr` and no weight decay, all others the rest."""
+
+    lr: Annotated[float, Field(gt=0.0)]
+    ssm_lr: Annotated[float, Field(gt=0.0)]
+    weight_decay: Annotated[float, Field(ge=0.0)]
+    schedule: Literal["cosine", "constant"]
+
+
+class SelectionParams(Strict):
+    """Which epoch becomes the `best` checkpoint.
+
+    split: `validation` is held out of training; `test` reproduces the paper's protocol and is marked in the report.
+    by: the accuracy that decides; the other one breaks ties. adversary: the attack behind the robust accuracy.
+    """
+
+    split: Literal["validation", "test"]
+    by: Literal["robust", "clean"]
+    adversary: AdversaryParams
+
+
+class AugmentParams(Strict):
+    """Training images are padded by `crop` zero pixels and cropped back at random, and flipped with probability 1/2."""
+
+    crop: Annotated[int, Field(ge=0)]
+    flip: bool
+
+
+class TrainParams(Strict):
+    """How one run is trained."""
+
+    device: Device
+    regime: Literal["standard", "pgd_at"]
+    epochs: Positive
+    batch_size: Positive
+    adversary: AdversaryParams
+    optimizer: OptimizerParams
+    selection: SelectionParams
+    augment: AugmentParams
+    seed: int
+
+
+class RunParams(Strict):
+    """One run of a study: the shared `model` and `train` sections with the run's own changes laid over them."""
+
+    model: ModelParams
+    train: TrainParams
+
+
+class AttackBase(Strict):
+    """What every attack says: on how many test images, of which checkpoints."""
+
+    images: Images
+    checkpoints: Annotated[tuple[Which, ...], Field(min_length=1, strict=False)]
+
+
+class FgsmParams(AttackBase):
+    """FGSM (Goodfellow et al. 2015): one step of size eps."""
+
+    kind: Literal["fgsm"]
+
+
+class PgdParams(AttackBase):
+    """PGD (Madry et al. 2018)."""
+
+    kind: Literal["pgd"]
+    alpha: Epsilon
+    steps: Positive
+    random_start: bool
+
+
+class AutoAttackParams(AttackBase):
+    """Standard AutoAttack (Croce and Hein 2020) is steps 100 and queries 5000; anything else is not called standard."""
+
+    kind: Literal["autoattack"]
+    steps: Positive
+    queries: Positive
+
+
+AttackSpec = Annotated[FgsmParams | PgdParams | AutoAttackParams, Field(discriminator="kind")]
+
+
+class AttackParams(Strict):
+    """The judging attacks. Results are the same for any number of workers: `batch_size` alone cuts the images."""
+
+    device: Device
+    eps: Epsilon
+    batch_size: Positive
+    seed: int
+    attacks: Annotated[dict[str, AttackSpec], Field(min_length=1)]
+
+
+class ClaimParams(Strict):
+    """A sentence to be judged by the numbers: `run` is higher than `than` in every one of `measures`.
+
+    measures: `clean` or the name of an attack, each of the best checkpoint, or `ro_gap:NAME` (best minus last robust
+    accuracy under attack NAME).
+    """
+
+    says: str
+    run: str
+    than: str
+    measures: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+
+class AnalyzeParams(Strict):
+    """What the analysis concludes, and how sure it must be: `confidence` is the level of every interval."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    claims: Annotated[tuple[ClaimParams, ...], Field(strict=False)]
+
+
+class ReportParams(Strict):
+    """How the report is headed."""
+
+    title: str
+
+
+class Params(Strict):
+    """A whole study: params.yaml, with every run resolved."""
+
+    study: str
+    prepare: PrepareParams
+    runs: Annotated[dict[str, RunParams], Field(min_length=1)]
+    attack: AttackParams
+    analyze: AnalyzeParams
+    report: ReportParams
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        for name in (self.study, *self.runs, *self.attack.attacks):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"'{name}' cannot be a name: use lower-case letters, digits, '.', '_' and '-'")
+        if "clean" in self.attack.attacks:
+            raise ValueError("no attack can be named 'clean': that is the accuracy without one")
+        for claim in self.analyze.claims:
+            for run in (claim.run, claim.than):
+                if run not in self.runs:
+                    raise ValueError(f"analyze.claims: '{run}' is not a run (runs: {', '.join(self.runs)})")
+            for measure in claim.measures:
+                if measure.removeprefix("ro_gap:") not in (*self.attack.attacks, "clean"):
+                    known = ", ".join(["clean", *self.attack.attacks, "ro_gap:<attack>"])
+                    raise ValueError(f"analyze.claims: '{measure}' is not a measure ({known})")
+        return self
+
+    def run(self, name: str) -> RunParams:
+        """The run called `name`; raises UserError that lists the runs there are."""
+        if name not in self.runs:
+            raise UserError(f"no run '{name}' in study {self.study} (runs: {', '.join(self.runs)})")
+        return self.runs[name]
+
+
+def load_params(path: Path) -> Params:
+    """Read a study.
+
+    Raises:
+        UserError: the file is missing, is not YAML, has no runs, or breaks the schema; the message is one line that
+            names the file, the key and what is wrong with it.
+    """
+    return parse_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file, unchecked; raises UserError where there is none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            value = YAML(typ="safe", pure=True).load(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run ssmlab in the project's folder, or see `ssmlab use`") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a study: a mapping of sections (study, prepare, model, ...) is needed")
+    return value
+
+
+def parse_params(raw: Mapping[str, Any], source: str) -> Params:
+    """Check a study that has been read; `source` is what errors call it. Raises UserError as `load_params` does."""
+    sections = dict(raw)
+    for shared in ("model", "train"):
+        if not isinstance(sections.get(shared), Mapping):
+            raise UserError(f"{source}: {shared}: a section that the runs share is needed")
+    model, train, runs = sections.pop("model"), sections.pop("train"), sections.get("runs")
+    if not isinstance(runs, Mapping) or not runs:
+        raise UserError(f"{source}: runs: the study has no runs; add at least one, for example `runs: {{ssm: {{}}}}`")
+    base = {"model": model, "train": train}
+    sections["runs"] = {
+        str(name): merged(base, changes or {}, f"{source}: runs.{name}") for name, changes in runs.items()
+    }
+    try:
+        return Params.model_validate(sections)
+    except ValidationError as error:
+        raise UserError(f"{source}: {first_problem(error, runs)}") from None
+
+
+def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
+    """`base` with `changes` laid over it, mapping by mapping; neither is altered."""
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{where}: a mapping of changes to `model` and `train` is needed")
+    result = dict(base)
+    for key, value in changes.items():
+        below = result.get(key)
+        result[key] = merged(below, value, f"{where}.{key}") if isinstance(below, Mapping) else value
+    return result
+
+
+def first_problem(error: ValidationError, runs: Mapping[str, Any]) -> str:
+    """One line for the first thing that is wrong, at the key where the user wrote it, and how many others there are."""
+    lines = list(dict.fromkeys(describe(problem, runs) for problem in error.errors()))
+    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+
+
+def describe(problem: ErrorDetails, runs: Mapping[str, Any]) -> str:
+    """What pydantic found, as `key: what is needed (what it is)`."""
+    path = [str(part) for part in problem["loc"]]
+    if path[:2] == ["attack", "attacks"]:
+        del path[3:4]  # pydantic's name for the branch of the union, which no user has written
+    if path[:1] == ["runs"] and not written_in(runs.get(path[1]), path[2:]):
+        path = path[2:]  # the value comes from the shared section, so that is the key to mend
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        text = "unknown key; remove it or correct its spelling"
+    elif kind == "missing":
+        text = "this key is missing"
+    else:
+        text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        if kind.startswith("union_tag"):
+            path, text = (
+                [*path, "kind"],
+                "must be one of " + context.get("expected_tags", "'fgsm', 'pgd', 'autoattack'"),
+            )
+        elif isinstance(problem["input"], (str, int, float)):
+            text += f" (it is {problem['input']!r})"
+    return ".".join(path) + ": " + text if path else text
+
+
+def written_in(value: Any, path: list[str]) -> bool:
+    """Whether the nested mapping `value` itself says something at `path`."""
+    for part in path:
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True

@@ -1,0 +1,32 @@
+"""What several test files share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssmlab.params import Params, load_params
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def project() -> Path:
+    """The project's own folder: dvc.yaml, params.yaml, studies/."""
+    return PROJECT
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of development data beside the checkout; tests that need it skip where it does not exist."""
+    folder = PROJECT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip("needs the development data in ../shared, which is not here")
+    return folder
+
+
+@pytest.fixture
+def tiny_params() -> Params:
+    """The smoke study: a few seconds for every stage."""
+    return load_params(PROJECT / "studies" / "smoke.yaml")
