@@ -20,10 +20,12 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
     leaves out the syncs, for files that are rewritten every second and worth nothing after a crash.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was.
+        UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was (or, if only
+            the folder's sync failed, the new one).
     """
     data = content.encode() if isinstance(content, str) else content
     temporary: Path | None = None
+    kept = "what was there before is untouched"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
@@ -35,12 +37,11 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
                 os.fsync(file.fileno())
         temporary.chmod(0o666 & ~current_umask())
         temporary.replace(path)
-        temporary = None
+        temporary, kept = None, "the new file is there, but a power cut could still undo it"
         if durable:
             sync_folder(path.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise UserError(f"{path}: cannot be written ({reason}); what was there before is untouched") from error
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

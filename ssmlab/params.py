@@ -1,11 +1,8 @@
-"""params.yaml as strict, frozen models: every key is known, every value is checked, every error names file and key."""
+"""What can be said about a study: params.yaml as strict, frozen models. `ssmlab.study` reads the file."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -14,65 +11,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    GetCoreSchemaHandler,
-    ValidationError,
     model_validator,
 )
-from pydantic_core import CoreSchema, ErrorDetails, core_schema
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ssmlab.errors import UserError
 from ssmlab.files import canonical_json, sha256_text
+from ssmlab.quantity import Quantity
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-
-
-class Quantity(float):
-    """A number that remembers how it was written, so that `8/255` stays `8/255` in every file and table.
-
-    It is a float in every computation; `text` is what the user typed. Two quantities of one value but different text
-    (`0.5`, `1/2`) are equal as numbers and differ in fingerprints.
-    """
-
-    text: str
-
-    def __new__(cls, value: str | float) -> Self:
-        """Parse a number or a fraction `a/b`; raises ValueError on anything else, infinities and NaN included."""
-        text = str(value).strip()
-        numerator, slash, denominator = text.partition("/")
-        try:
-            number = float(numerator) / float(denominator) if slash else float(text)
-        except (ValueError, ZeroDivisionError):
-            raise ValueError("a number or a fraction such as 8/255 is needed") from None
-        if not math.isfinite(number):
-            raise ValueError("a finite number is needed")
-        self = super().__new__(cls, number)
-        self.text = text
-        return self
-
-    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]  # pickled and copied as what was written
-        return (self.text,)
-
-    def __repr__(self) -> str:
-        return f"Quantity({self.text!r})"
-
-    def __str__(self) -> str:
-        return self.text
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def parse(value: Any) -> Quantity:
-            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
-                raise ValueError("a number or a fraction such as 8/255 is needed")
-            return value if isinstance(value, Quantity) else cls(value)
-
-        def dump(value: Quantity) -> str | float | int:
-            return value.text if "/" in value.text else float(value)
-
-        return core_schema.no_info_plain_validator_function(
-            parse, serialization=core_schema.plain_serializer_function_ser_schema(dump)
-        )
 
 
 def not_negative(value: Quantity) -> Quantity:
@@ -94,12 +40,13 @@ Epsilon = Annotated[Quantity, AfterValidator(not_negative)]
 Positive = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 Which = Literal["best", "last"]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
 class Strict(BaseModel):
     """Unknown keys, missing keys and values of the wrong type are errors; nothing can be changed once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def plain(self) -> dict[str, Any]:
         """The JSON value of this section: what goes into checkpoints and results, and can be validated again."""
@@ -116,7 +63,7 @@ class PrepareParams(Strict):
     dataset: Literal["mnist5k"]
     validation: Positive
     test: Positive
-    seed: int
+    seed: Seed
 
 
 class AdsParams(Strict):
@@ -217,7 +164,7 @@ class TrainParams(Strict):
     optimizer: OptimizerParams
     selection: SelectionParams
     augment: AugmentParams
-    seed: int
+    seed: Seed
 
 
 class RunParams(Strict):
@@ -266,7 +213,7 @@ class AttackParams(Strict):
     device: Device
     eps: Epsilon
     batch_size: Positive
-    seed: int
+    seed: Seed
     attacks: Annotated[dict[str, AttackSpec], Field(min_length=1)]
 
 
@@ -328,100 +275,3 @@ class Params(Strict):
         if name not in self.runs:
             raise UserError(f"no run '{name}' in study {self.study} (runs: {', '.join(self.runs)})")
         return self.runs[name]
-
-
-def load_params(path: Path) -> Params:
-    """Read a study.
-
-    Raises:
-        UserError: the file is missing, is not YAML, has no runs, or breaks the schema; the message is one line that
-            names the file, the key and what is wrong with it.
-    """
-    return parse_params(read_yaml(path), str(path))
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML 1.2 file, unchecked; raises UserError where there is none."""
-    try:
-        with path.open(encoding="utf-8") as file:
-            value = YAML(typ="safe", pure=True).load(file)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not found; run ssmlab in the project's folder, or see `ssmlab use`") from None
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(value, dict):
-        raise UserError(f"{path}: not a study: a mapping of sections (study, prepare, model, ...) is needed")
-    return value
-
-
-def parse_params(raw: Mapping[str, Any], source: str) -> Params:
-    """Check a study that has been read; `source` is what errors call it. Raises UserError as `load_params` does."""
-    sections = dict(raw)
-    for shared in ("model", "train"):
-        if not isinstance(sections.get(shared), Mapping):
-            raise UserError(f"{source}: {shared}: a section that the runs share is needed")
-    model, train, runs = sections.pop("model"), sections.pop("train"), sections.get("runs")
-    if not isinstance(runs, Mapping) or not runs:
-        raise UserError(f"{source}: runs: the study has no runs; add at least one, for example `runs: {{ssm: {{}}}}`")
-    base = {"model": model, "train": train}
-    sections["runs"] = {
-        str(name): merged(base, changes or {}, f"{source}: runs.{name}") for name, changes in runs.items()
-    }
-    try:
-        return Params.model_validate(sections)
-    except ValidationError as error:
-        raise UserError(f"{source}: {first_problem(error, runs)}") from None
-
-
-def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mapping by mapping; neither is altered."""
-    if not isinstance(changes, Mapping):
-        raise UserError(f"{where}: a mapping of changes to `model` and `train` is needed")
-    result = dict(base)
-    for key, value in changes.items():
-        below = result.get(key)
-        result[key] = merged(below, value, f"{where}.{key}") if isinstance(below, Mapping) else value
-    return result
-
-
-def first_problem(error: ValidationError, runs: Mapping[str, Any]) -> str:
-    """One line for the first thing that is wrong, at the key where the user wrote it, and how many others there are."""
-    lines = list(dict.fromkeys(describe(problem, runs) for problem in error.errors()))
-    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
-
-
-def describe(problem: ErrorDetails, runs: Mapping[str, Any]) -> str:
-    """What pydantic found, as `key: what is needed (what it is)`."""
-    path = [str(part) for part in problem["loc"]]
-    if path[:2] == ["attack", "attacks"]:
-        del path[3:4]  # pydantic's name for the branch of the union, which no user has written
-    if path[:1] == ["runs"] and not written_in(runs.get(path[1]), path[2:]):
-        path = path[2:]  # the value comes from the shared section, so that is the key to mend
-    kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "extra_forbidden":
-        text = "unknown key; remove it or correct its spelling"
-    elif kind == "missing":
-        text = "this key is missing"
-    else:
-        text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        if kind.startswith("union_tag"):
-            path, text = (
-                [*path, "kind"],
-                "must be one of " + context.get("expected_tags", "'fgsm', 'pgd', 'autoattack'"),
-            )
-        elif isinstance(problem["input"], (str, int, float)):
-            text += f" (it is {problem['input']!r})"
-    return ".".join(path) + ": " + text if path else text
-
-
-def written_in(value: Any, path: list[str]) -> bool:
-    """Whether the nested mapping `value` itself says something at `path`."""
-    for part in path:
-        if not isinstance(value, Mapping) or part not in value:
-            return False
-        value = value[part]
-    return True

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ssmlab.params import Params, load_params
+from ssmlab.params import Params
+from ssmlab.study import load_params
 
 PROJECT = Path(__file__).resolve().parent.parent
 

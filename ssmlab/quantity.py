@@ -1,0 +1,56 @@
+"""Numbers that remember how they were written."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+from pydantic import GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+
+class Quantity(float):
+    """A number that remembers how it was written, so that `8/255` stays `8/255` in every file and table.
+
+    It is a float in every computation; `text` is what the user typed. Two quantities of one value but different text
+    (`0.5`, `1/2`) are equal as numbers and differ in fingerprints.
+    """
+
+    text: str
+
+    def __new__(cls, value: str | float) -> Self:
+        """Parse a number or a fraction `a/b`; raises ValueError on anything else, infinities and NaN included."""
+        text = str(value).strip()
+        numerator, slash, denominator = text.partition("/")
+        try:
+            number = float(numerator) / float(denominator) if slash else float(text)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError("a number or a fraction such as 8/255 is needed") from None
+        if not math.isfinite(number):
+            raise ValueError("a finite number is needed")
+        self = super().__new__(cls, number)
+        self.text = text
+        return self
+
+    def __getnewargs__(self) -> tuple[str]:  # type: ignore[override]  # pickled and copied as what was written
+        return (self.text,)
+
+    def __repr__(self) -> str:
+        return f"Quantity({self.text!r})"
+
+    def __str__(self) -> str:
+        return self.text
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        def parse(value: Any) -> Quantity:
+            if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+                raise ValueError("a number or a fraction such as 8/255 is needed")
+            return value if isinstance(value, Quantity) else cls(value)
+
+        def dump(value: Quantity) -> str | float | int:
+            return value.text if "/" in value.text else float(value)
+
+        return core_schema.no_info_plain_validator_function(
+            parse, serialization=core_schema.plain_serializer_function_ser_schema(dump)
+        )
