@@ -1,0 +1,85 @@
+"""Batches of a split that lies whole, as uint8, on the device: no worker processes, augmentation in one gather."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ssmlab.data.prepared import Split
+from ssmlab.params import AugmentParams
+
+
+def to_unit(images: Tensor) -> Tensor:
+    """uint8 pixels as float32 in [0, 1]: k / 255 rounded correctly, so that every device gives the same bits.
+
+    A GPU may turn a division by a Python number into a product with its reciprocal, which can lose the last bit; a
+    division by a tensor on the device is a division.
+    """
+    return images.to(torch.float32) / torch.full((1,), 255.0, device=images.device)
+
+
+def batches(
+    split: Split,
+    batch_size: int,
+    *,
+    shuffle: torch.Generator | None = None,
+    augment: AugmentParams | None = None,
+    augment_generator: torch.Generator | None = None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Go through `split` once, on the device where it lies.
+
+    Args:
+        batch_size: images a batch; the last batch holds what is left.
+        shuffle: draws the order of the epoch; None keeps the split's own.
+        augment: how each image is cropped and flipped; None leaves them as they are.
+        augment_generator: draws the crops and flips; needed with `augment`. Both generators may be the CPU's whatever
+            the device, and then draw the same there.
+
+    Yields:
+        x (B, C, H, W) float32 in [0, 1] and y (B,) int64.
+    """
+    if augment is not None and augment_generator is None:
+        raise ValueError("augmentation needs its own generator")
+    device = split.labels.device
+    order = None
+    if shuffle is not None:
+        order = torch.randperm(len(split), generator=shuffle, device=shuffle.device).to(device)
+    for start in range(0, len(split), batch_size):
+        rows = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
+        images = split.images[rows]
+        if augment is not None and augment_generator is not None:
+            images = augmented(images, augment, augment_generator)
+        yield to_unit(images), split.labels[rows]
+
+
+def augmented(images: Tensor, augment: AugmentParams, generator: torch.Generator) -> Tensor:
+    """Crop each image at random out of itself padded with `augment.crop` zeros a side, and flip every second or so.
+
+    Args:
+        images: (B, C, H, W), any dtype.
+        generator: draws one window an image, uniformly, and then, where `augment.flip`, one mirroring an image
+            (left to right, probability 1/2).
+
+    Returns:
+        a tensor of the shape and dtype of `images`.
+    """
+    if not augment.crop and not augment.flip:
+        return images
+    batch, channels, height, width = images.shape
+    device, pad = images.device, augment.crop
+
+    def draw(count: int, below: int) -> Tensor:
+        return torch.randint(below, (count, batch, 1, 1, 1), generator=generator, device=generator.device).to(device)
+
+    top, left = draw(2, 2 * pad + 1)  # (B, 1, 1, 1) each
+    columns = torch.arange(width, device=device).expand(batch, 1, 1, width)  # (B, 1, 1, W)
+    if augment.flip:
+        columns = torch.where(draw(1, 2)[0] == 1, width - 1 - columns, columns)
+    padded = F.pad(images, (pad, pad, pad, pad))  # (B, C, H + 2 pad, W + 2 pad)
+    image = torch.arange(batch, device=device).view(-1, 1, 1, 1)
+    channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+    rows = top + torch.arange(height, device=device).view(1, 1, -1, 1)  # (B, 1, H, 1)
+    return padded[image, channel, rows, left + columns]  # (B, C, H, W)

@@ -1,0 +1,145 @@
+"""The prepared data set: three splits of uint8 images in one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ssmlab.data.summary import LAYOUT, METADATA_KEY, SPLITS, Description, opened, summary_of
+from ssmlab.errors import UserError
+from ssmlab.files import canonical_json, write_atomic
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels, in a fixed order.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64, in [0, classes).
+        indices: (N,) int64, each image's row number in the source.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split on `device`; tensors that are there already are shared."""
+        return Split(self.images.to(device), self.labels.to(device), self.indices.to(device))
+
+    def indices_hash(self, n: int) -> str:
+        """SHA-256 of the first `n` source rows (little-endian int64): which images an attack saw, in which order.
+
+        Raises:
+            UserError: the split has fewer than `n` images.
+        """
+        if not 0 <= n <= len(self):
+            raise UserError(f"{n} images are asked for, and the split has {len(self)}; ask for fewer, or for `all`")
+        return hashlib.sha256(tensor_bytes(self.indices[:n])).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three disjoint splits of one source.
+
+    Attributes:
+        name: the dataset's name in params (`prepare.dataset`).
+        classes: number of classes.
+        fingerprint: SHA-256 over the tensors, as `fingerprint_of` computes it.
+        source: where the images come from, in words.
+        seed: what the splits were drawn with.
+    """
+
+    name: str
+    classes: int
+    fingerprint: str
+    train: Split
+    validation: Split
+    test: Split
+    source: str = ""
+    seed: int = 0
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+
+def make_dataset(name: str, classes: int, splits: Mapping[str, Split], *, source: str = "", seed: int = 0) -> Dataset:
+    """A data set of the splits `train`, `validation` and `test`, with its fingerprint computed."""
+    fingerprint = fingerprint_of(tensors_of(splits))
+    return Dataset(name=name, classes=classes, fingerprint=fingerprint, source=source, seed=seed, **splits)
+
+
+def save_dataset(path: Path, dataset: Dataset) -> None:
+    """Write `dataset` to one safetensors file, atomically; equal content gives equal bytes.
+
+    Raises:
+        UserError: the file cannot be written; what was there before is untouched.
+    """
+    tensors = tensors_of({split: getattr(dataset, split) for split in SPLITS})
+    about = Description(
+        name=dataset.name,
+        classes=dataset.classes,
+        source=dataset.source,
+        seed=dataset.seed,
+        fingerprint=fingerprint_of(tensors),
+    )
+    # exactly one metadata entry: safetensors writes several in random order
+    write_atomic(path, safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(about.model_dump())}))
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Read and verify a prepared data set; its tensors lie in the memory-mapped file until they are used.
+
+    Raises:
+        UserError: the file is missing, truncated, of another format, has labels out of range, or its content does not
+            have the fingerprint it claims.
+    """
+    with opened(path, "pt") as file:
+        about = summary_of(file).about
+        tensors: dict[str, Tensor] = {f"{split}.{part}": file.get_tensor(f"{split}.{part}") for split, part in names()}
+        if fingerprint_of(tensors) != about.fingerprint:
+            raise ValueError("its content does not match its fingerprint")
+        for split in SPLITS:
+            labels = tensors[f"{split}.labels"]
+            if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < about.classes:
+                raise ValueError(f"{split}.labels must be in [0, {about.classes}), at least one")
+    train, validation, test = (Split(*(tensors[f"{split}.{part}"] for part in LAYOUT)) for split in SPLITS)
+    return Dataset(about.name, about.classes, about.fingerprint, train, validation, test, about.source, about.seed)
+
+
+def names() -> list[tuple[str, str]]:
+    """Split and part of every tensor in the file, in the order of the fingerprint."""
+    return [(split, part) for split in SPLITS for part in LAYOUT]
+
+
+def tensors_of(splits: Mapping[str, Split]) -> dict[str, Tensor]:
+    """The splits' tensors under their names in the file, contiguous and on the CPU, in the order of the fingerprint."""
+    return {f"{split}.{part}": getattr(splits[split], part).cpu().contiguous() for split, part in names()}
+
+
+def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over name, dtype, shape and little-endian bytes of every tensor in order; the file has no part in it."""
+    digest = hashlib.sha256()
+    for name, tensor in tensors.items():
+        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
+        digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """A tensor's elements in row-major order, little-endian, without a copy where it is laid out so already."""
+    array = tensor.cpu().contiguous().numpy()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).data

@@ -1,0 +1,66 @@
+"""Where everything of a study lies, relative to the project's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ssmlab.params import Which
+
+
+@dataclass(frozen=True)
+class Paths:
+    """The files of one study.
+
+    Stage outputs (owned by DVC) lie in data/, models/ and results/; runs/ is the live state of work in progress,
+    which DVC does not know.
+    """
+
+    study: str
+    root: Path = Path()
+
+    @property
+    def prepared(self) -> Path:
+        """The prepared data set."""
+        return self.root / "data" / f"{self.study}.safetensors"
+
+    def model(self, run: str) -> Path:
+        """The published folder of a run: best.safetensors, last.safetensors, history.csv."""
+        return self.root / "models" / self.study / run
+
+    def checkpoint(self, run: str, which: Which) -> Path:
+        """One of a run's two checkpoints."""
+        return self.model(run) / f"{which}.safetensors"
+
+    def live(self, run: str) -> Path:
+        """The live folder of a run: history.csv, progress.json, log.txt, checkpoints of the training under way."""
+        return self.root / "runs" / self.study / run
+
+    def attack(self, run: str) -> Path:
+        """The attack results of a run."""
+        return self.results / "attack" / f"{run}.json"
+
+    @property
+    def analysis(self) -> Path:
+        """The analysis of the study."""
+        return self.results / "analysis" / "summary.json"
+
+    @property
+    def results(self) -> Path:
+        """The folder of everything that is measured: attack/, analysis/, report.md, report.html, figures/."""
+        return self.root / "results" / self.study
+
+    @property
+    def report_md(self) -> Path:
+        """The report for a terminal or a code forge."""
+        return self.results / "report.md"
+
+    @property
+    def report_html(self) -> Path:
+        """The report as one self-contained page."""
+        return self.results / "report.html"
+
+    @property
+    def figures(self) -> Path:
+        """The report's pictures."""
+        return self.results / "figures"

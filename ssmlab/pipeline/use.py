@@ -1,0 +1,156 @@
+"""Switching studies: params.yaml becomes a copy of studies/<study>.yaml, and dvc.lock the one that study had last."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ssmlab.errors import UserError
+from ssmlab.files import write_atomic
+from ssmlab.study import load_params, read_yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A file in studies/: its name, which is also that of the file, and the title of its report."""
+
+    name: str
+    path: Path
+    title: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One key of params.yaml, dotted, with its value before and after as text; None where it is not there."""
+
+    key: str
+    old: str | None
+    new: str | None
+
+
+def studies(root: Path) -> list[Study]:
+    """The studies of the project in `root`, by name; one that cannot be read has the reason for its title."""
+    return [Study(path.stem, path, title_of(path)) for path in sorted((root / "studies").glob("*.yaml"))]
+
+
+def changes(current: Path | None, target: Path) -> list[Change]:
+    """What replacing the study in `current` by the one in `target` would change: keys as the files write them.
+
+    Values are compared as they are written (`1` is not `1.0`, and `8/255` is text); lists are one value. A current
+    file that is missing or unreadable says nothing, so that every key of the target is new.
+
+    Raises:
+        UserError: the target is missing or not YAML.
+    """
+    new = flat(read_yaml(target))
+    try:
+        old = flat(read_yaml(current)) if current is not None else {}
+    except UserError:
+        old = {}
+    keys = [*new, *(key for key in old if key not in new)]
+    return [Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
+
+
+def use(study: str, root: Path, *, force: bool = False) -> Path | None:
+    """Make `study` the one that params.yaml in `root` holds, byte for byte.
+
+    DVC keeps no cache of what the stages made (`persist: true`), but every study has its own folders, so its results
+    are still there when it comes back. What DVC knows of them, dvc.lock, is therefore kept as runs/<study>/dvc.lock and
+    put back with its study: switching there and back runs nothing again. Interrupted, it can simply be repeated.
+
+    Args:
+        force: replace a params.yaml that was edited and is saved under no name in studies/; a backup is kept beside it.
+
+    Returns:
+        the backup, if one was needed.
+
+    Raises:
+        UserError: there is no such study; it is not valid; or params.yaml holds an edit that would be lost.
+    """
+    known = {each.name: each.path for each in studies(root)}
+    if study not in known:
+        raise UserError(f"no study '{study}' in {root / 'studies'} (studies: {', '.join(known) or 'none'})")
+    target = known[study]
+    named = load_params(target).study
+    if named != study:
+        raise UserError(f"{target}: study: it is '{named}', and the file's name says '{study}'; make them equal")
+
+    params = root / "params.yaml"
+    backup = None
+    if params.exists() and not any(params.read_bytes() == path.read_bytes() for path in known.values()):
+        if not force:
+            raise UserError(
+                f"{params}: it holds changes that no file in studies/ has; save it as studies/NAME.yaml with "
+                f"`study: NAME`, or replace it with --force, which keeps a backup"
+            )
+        backup = kept_beside(params)
+    swap_lock(study, root)
+    write_atomic(params, target.read_bytes())
+    return backup
+
+
+def swap_lock(study: str, root: Path) -> None:
+    """Keep dvc.lock for the study it belongs to, and put back the one kept for `study`, if it is another."""
+    lock = root / "dvc.lock"
+    owner = lock_owner(lock)
+    if owner == study:
+        return
+    if owner is not None:
+        write_atomic(kept_lock(owner, root), lock.read_bytes())
+    kept = kept_lock(study, root)
+    if kept.exists():
+        write_atomic(lock, kept.read_bytes())
+    else:
+        lock.unlink(missing_ok=True)
+
+
+def lock_owner(lock: Path) -> str | None:
+    """The study whose data set the lock file's stage `prepare` made last; None without a lock file that says so."""
+    try:
+        prepared = Path(read_yaml(lock)["stages"]["prepare"]["outs"][0]["path"])
+    except (UserError, LookupError, TypeError):
+        return None
+    return prepared.name.removesuffix(".safetensors")
+
+
+def kept_lock(study: str, root: Path) -> Path:
+    """Where a study's lock file waits while another study is in use."""
+    return root / "runs" / study / "dvc.lock"
+
+
+def kept_beside(path: Path) -> Path:
+    """Copy a file to the first free one of `<name>.bak`, `<name>.bak2`, ...; no earlier backup is overwritten."""
+    backups = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
+    backup = next(each for each in backups if not each.exists())
+    write_atomic(backup, path.read_bytes())
+    return backup
+
+
+def title_of(path: Path) -> str:
+    """The title of a study's report, or why it cannot be read."""
+    try:
+        return str(read_yaml(path)["report"]["title"])
+    except UserError as error:
+        return str(error)
+    except (LookupError, TypeError):
+        return f"{path}: report.title: this key is missing"
+
+
+def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """A nested mapping as dotted keys with their values as text; an empty mapping is the value `{}`."""
+    result: dict[str, str] = {}
+    for key, below in value.items():
+        if isinstance(below, Mapping) and below:
+            result |= flat(below, f"{prefix}{key}.")
+        else:
+            result[f"{prefix}{key}"] = as_text(below)
+    return result
+
+
+def as_text(value: Any) -> str:
+    """A YAML value on one line; a date, which JSON does not know, as ISO text."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,147 @@
+"""Batches against plain per-image loops."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmlab.data.batches import augmented, batches, to_unit
+from ssmlab.data.prepared import Split
+from ssmlab.params import AugmentParams
+
+
+def split_of(n: int, shape: tuple[int, int, int] = (1, 2, 2)) -> Split:
+    images = torch.randint(256, (n, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(n))
+    return Split(images, torch.arange(n), torch.arange(n))
+
+
+def test_to_unit_is_the_nearest_float() -> None:
+    """Against exact rationals: k / 255 is nearer to no other float32."""
+    units = to_unit(torch.arange(256, dtype=torch.uint8))
+    assert units.dtype == torch.float32
+    assert (units[0].item(), units[255].item()) == (0.0, 1.0)
+    for k, unit in enumerate(units.numpy()):
+        exact = Fraction(k, 255)
+        error = abs(Fraction(float(unit)) - exact)
+        for neighbour in (np.nextafter(unit, np.float32(-1)), np.nextafter(unit, np.float32(2))):
+            assert error < abs(Fraction(float(neighbour)) - exact)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_to_unit_gives_the_same_bits_on_cuda() -> None:
+    values = torch.arange(256, dtype=torch.uint8)
+    assert torch.equal(to_unit(values.cuda()).cpu(), to_unit(values))
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 30), st.integers(1, 12))
+def test_in_order(n: int, batch_size: int) -> None:
+    split = split_of(n)
+    got = list(batches(split, batch_size))
+    assert [len(y) for _, y in got] == [min(batch_size, n - start) for start in range(0, n, batch_size)]
+    assert torch.equal(torch.cat([y for _, y in got]), split.labels)
+    assert torch.equal(torch.cat([x for x, _ in got]) * 255, split.images.float())
+    assert all(x.dtype == torch.float32 and y.dtype == torch.int64 for x, y in got)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 30), st.integers(1, 12), st.integers(0, 99))
+def test_shuffled_sees_every_image_once_with_its_own_label(n: int, batch_size: int, seed: int) -> None:
+    split = split_of(n)
+    got = list(batches(split, batch_size, shuffle=torch.Generator().manual_seed(seed)))
+    labels = torch.cat([y for _, y in got])
+    assert sorted(labels.tolist()) == list(range(n))
+    assert torch.equal(torch.cat([x for x, _ in got]), to_unit(split.images[labels]))
+
+
+def test_epochs_differ_and_seeds_repeat() -> None:
+    split = split_of(40)
+    generator = torch.Generator().manual_seed(1)
+    first, second = ([y.tolist() for _, y in batches(split, 8, shuffle=generator)] for _ in range(2))
+    again = [y.tolist() for _, y in batches(split, 8, shuffle=torch.Generator().manual_seed(1))]
+    assert first == again
+    assert first != second
+
+
+def test_the_global_generator_is_left_alone() -> None:
+    state = torch.random.get_rng_state()
+    generators = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    augment = AugmentParams(crop=1, flip=True)
+    list(batches(split_of(9), 4, shuffle=generators[0], augment=augment, augment_generator=generators[1]))
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_augmentation_does_not_touch_the_order() -> None:
+    augment = AugmentParams(crop=1, flip=True)
+    split = split_of(20)
+    plain = batches(split, 6, shuffle=torch.Generator().manual_seed(1))
+    changed = batches(
+        split,
+        6,
+        shuffle=torch.Generator().manual_seed(1),
+        augment=augment,
+        augment_generator=torch.Generator().manual_seed(2),
+    )
+    assert [y.tolist() for _, y in plain] == [y.tolist() for _, y in changed]
+
+
+def test_augmentation_needs_a_generator() -> None:
+    with pytest.raises(ValueError, match="generator"):
+        next(batches(split_of(3), 2, augment=AugmentParams(crop=1, flip=True)))
+
+
+def shifted(image: np.ndarray, down: int, right: int) -> np.ndarray:
+    """`image` (C, H, W) moved, with zeros where nothing was: pixel by pixel."""
+    out = np.zeros_like(image)
+    channels, height, width = image.shape
+    for c in range(channels):
+        for row in range(height):
+            for column in range(width):
+                if 0 <= row - down < height and 0 <= column - right < width:
+                    out[c, row, column] = image[c, row - down, column - right]
+    return out
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(0, 3), st.booleans(), st.integers(1, 3), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
+def test_augmented_against_a_loop(crop: int, flip: bool, c: int, h: int, w: int, seed: int) -> None:
+    """The same draws, applied to one image after the other by shifting and mirroring it."""
+    images = torch.randint(1, 256, (6, c, h, w), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    got = augmented(images, AugmentParams(crop=crop, flip=flip), torch.Generator().manual_seed(seed))
+    assert got.dtype == torch.uint8
+    draws = torch.Generator().manual_seed(seed)
+    if not crop and not flip:
+        assert torch.equal(got, images)
+        return
+    top, left = torch.randint(2 * crop + 1, (2, 6), generator=draws).tolist()
+    mirrored = torch.randint(2, (6,), generator=draws).tolist() if flip else [0] * 6
+    for i in range(6):
+        expected = shifted(images[i].numpy(), crop - top[i], crop - left[i])
+        if mirrored[i]:
+            expected = expected[:, :, ::-1]
+        np.testing.assert_array_equal(got[i].numpy(), expected)
+
+
+def test_every_window_and_mirroring_comes_up_equally_often() -> None:
+    """One pixel wanders over the 3 x 3 places of a crop by 1, mirrored or not (chi-squared, p = 1e-6)."""
+    images = torch.zeros(9000, 1, 3, 3, dtype=torch.uint8)
+    images[:, 0, 1, 1] = 1
+    moved = augmented(images, AugmentParams(crop=1, flip=False), torch.Generator().manual_seed(0))
+    counts = moved.view(9000, 9).sum(0).double()
+    assert ((counts - 1000) ** 2 / 1000).sum() < 42.7
+    images = torch.tensor([1, 0], dtype=torch.uint8).view(1, 1, 1, 2).repeat(9000, 1, 1, 1)
+    flipped = augmented(images, AugmentParams(crop=0, flip=True), torch.Generator().manual_seed(0))
+    assert abs(flipped[:, 0, 0, 1].sum().item() - 4500) < 4.9 * (9000 / 4) ** 0.5
+
+
+def test_nothing_to_augment_draws_nothing() -> None:
+    generator = torch.Generator().manual_seed(0)
+    before = generator.get_state()
+    images = split_of(4).images
+    assert augmented(images, AugmentParams(crop=0, flip=False), generator) is images
+    assert torch.equal(generator.get_state(), before)
