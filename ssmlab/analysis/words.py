@@ -1,0 +1,84 @@
+"""How numbers and runs are written wherever a person reads them: claims, tables, figures, reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ssmlab.analysis.intervals import Difference
+from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, TrainParams
+
+MIXERS = {"s4": "S4", "dss": "DSS", "mega": "Mega"}
+
+
+def percent(fraction: float) -> str:
+    """0.8132 is `81.3%`."""
+    return f"{100 * fraction:.1f}%"
+
+
+def signed(fraction: float) -> str:
+    """A difference in points, with its sign: 0.2534 is `+25.3`; what rounds to zero is `0.0`."""
+    text = f"{100 * fraction:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def number(count: int) -> str:
+    """103562 is `103,562`."""
+    return f"{count:,}"
+
+
+def level(confidence: float) -> str:
+    """0.95 is `95%`, 0.999 is `99.9%`."""
+    return f"{100 * confidence:.6g}%"
+
+
+def spoken(difference: Difference, confidence: float) -> str:
+    """A difference in words: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`."""
+    interval = f"{level(confidence)} interval {signed(difference.low)} to {signed(difference.high)}"
+    return f"{signed(difference.value)} points ({interval}, n = {difference.n})"
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def model_label(model: ModelParams) -> str:
+    """What a model is, in a few words: `S4`, `S4 + GELU`, `S4 + AdS (relu)`, `Mega + attention`."""
+    parts = [MIXERS[model.mixer]]
+    if model.pointwise == "gelu":
+        parts.append("GELU")
+    if model.ads is not None:
+        only = "" if model.ads.parts == "both" else f", {model.ads.parts} only"
+        parts.append(f"AdS ({model.ads.act}{only})")
+    if model.enhancement == "attention":
+        parts.append("attention")
+    if model.output == "glu":
+        parts.append("GLU")
+    return " + ".join(parts)
+
+
+def regime_label(train: TrainParams) -> str:
+    """How a model was trained: `standard`, `PGD-7 AT`."""
+    return "standard" if train.regime == "standard" else f"PGD-{train.adversary.steps} AT"
+
+
+def attack_label(name: str, spec: AttackSpec) -> str:
+    """An attack with its settings: `pgd-10: PGD, 10 steps of 0.025, random start`."""
+    if isinstance(spec, PgdParams):
+        start = "random start" if spec.random_start else "no random start"
+        return f"{name}: PGD, {spec.steps} {plural('step', spec.steps)} of {spec.alpha}, {start}"
+    if isinstance(spec, AutoAttackParams):
+        kind = "standard AutoAttack" if is_standard(spec) else "AutoAttack with other settings than the standard one"
+        return f"{name}: {kind} (APGD-CE, APGD-T, FAB-T with {spec.steps} steps; Square with {spec.queries} queries)"
+    return f"{name}: FGSM, one step of eps"
+
+
+def is_standard(spec: AutoAttackParams) -> bool:
+    """Whether these are the official settings of AutoAttack (Croce and Hein 2020)."""
+    return (spec.steps, spec.queries) == (100, 5000)
+
+
+def plural(noun: str, count: int) -> str:
+    """`step` once, `steps` otherwise."""
+    return noun if count == 1 else f"{noun}s"

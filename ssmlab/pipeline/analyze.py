@@ -1,0 +1,36 @@
+"""Stage `analyze`: the attack results of all runs become results/<study>/analysis/summary.json."""
+
+from __future__ import annotations
+
+from ssmlab.analysis.summary import summarize
+from ssmlab.errors import UserError
+from ssmlab.evaluation.results import AttackResults, load_results
+from ssmlab.events import Listener, Note, silence
+from ssmlab.files import readable_json, write_atomic
+from ssmlab.params import Params
+from ssmlab.pipeline.paths import Paths
+
+
+def analyze(params: Params, paths: Paths, listen: Listener = silence) -> None:
+    """Write the summary of a study; reads its `study` and `analyze` sections and the names of its runs.
+
+    Raises:
+        UserError: a run has no attack results, or a claim asks for a measure that was not taken.
+        ProtocolMismatch: the runs were attacked under different protocols.
+    """
+    results = [read_results(run, paths) for run in params.runs]
+    summary = summarize(params.study, results, params.analyze)
+    write_atomic(paths.analysis, readable_json(summary.plain()))
+    for claim in summary.claims:
+        listen(Note(f"{claim.says}: {claim.sentence}"))
+    listen(Note(f"wrote {paths.analysis}"))
+
+
+def read_results(run: str, paths: Paths) -> AttackResults:
+    """The attack results of a run; raises UserError if they are missing, broken or another run's."""
+    results = load_results(paths.attack(run))
+    if (results.study, results.run) != (paths.study, run):
+        raise UserError(
+            f"{paths.attack(run)}: these are the results of {results.study}/{results.run}; run `ssmlab attack {run}`"
+        )
+    return results

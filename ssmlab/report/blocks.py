@@ -1,0 +1,78 @@
+"""What a report is made of. Both of its forms are written from these blocks, so that they cannot disagree."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ssmlab.report.grid import Grid
+
+
+@dataclass(frozen=True)
+class Heading:
+    """The title of a section."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Paragraph:
+    """Running text; what stands in backticks is code."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Warning:
+    """Something that a reader must not miss."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Commands:
+    """Lines for a shell."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure: its file's name in figures/, its PNG bytes, what it shows in words, and its caption."""
+
+    name: str
+    png: bytes
+    alt: str
+    caption: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim and what the numbers say to it."""
+
+    says: str
+    verdict: str
+    sentence: str
+    confounds: tuple[str, ...]
+
+
+Block = Heading | Paragraph | Warning | Bullets | Commands | Picture | Verdict | Grid
+
+
+@dataclass(frozen=True)
+class Report:
+    """A title and what stands below it."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        """The report's figures."""
+        return tuple(block for block in self.blocks if isinstance(block, Picture))

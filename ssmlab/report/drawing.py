@@ -1,0 +1,135 @@
+"""What the figures share: a palette, a fixed style, labels that do not overlap, and equal bytes for equal figures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colours without yellow, which is too faint on white: told apart with any colour vision.
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
+INK, GREY, GRID = "#222222", "#666666", "#dddddd"
+DPI = 200  # twice a page's 96 pixels an inch: sharp on dense screens
+STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": INK,
+    "axes.titlesize": 10.0,
+    "axes.titlelocation": "left",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.6,
+    "text.color": INK,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+}
+
+
+def colour(index: int) -> str:
+    """The colour of a study's run number `index`; with more runs than colours the markers still differ."""
+    return PALETTE[index % len(PALETTE)]
+
+
+def mixed(ink: str, other: str, share: float) -> tuple[float, float, float]:
+    """`ink` with a share of another colour in it: white makes it paler, black makes text of it easier to read."""
+    r, g, b = ((1 - share) * a + share * c for a, c in zip(to_rgb(ink), to_rgb(other), strict=True))
+    return r, g, b
+
+
+def marker(index: int) -> str:
+    """The marker of a study's run number `index`."""
+    return MARKERS[index % len(MARKERS)]
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Figures made inside look alike on every machine, whatever the user's matplotlibrc says."""
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        yield
+
+
+def png(figure: Figure) -> bytes:
+    """The figure as PNG; equal figures give equal bytes, since neither date nor software is written into them."""
+    file = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    return file.getvalue()
+
+
+def spread(wanted: Sequence[float], distance: float, lowest: float, highest: float) -> list[float]:
+    """Places near the `wanted` ones, in the same order, at least `distance` apart and in [lowest, highest] if they fit.
+
+    Neighbours that are too close become a block around the mean of what its members want, as in isotonic regression.
+    """
+    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
+    blocks: list[list[int]] = []
+    for i in order:
+        blocks.append([i])
+        while len(blocks) > 1 and start(blocks[-1], wanted, distance) < end(blocks[-2], wanted, distance) + distance:
+            blocks[-2:] = [blocks[-2] + blocks[-1]]
+    places = [0.0] * len(wanted)
+    for block in blocks:
+        for rank, i in enumerate(block):
+            places[i] = start(block, wanted, distance) + rank * distance
+    for rank, i in enumerate(order):
+        places[i] = max(places[i], lowest + rank * distance)
+    for rank, i in enumerate(reversed(order)):
+        places[i] = min(places[i], highest - rank * distance)
+    return places
+
+
+def start(block: list[int], wanted: Sequence[float], distance: float) -> float:
+    """Where a block's first member goes, so that the members are on average where they want to be."""
+    return sum(wanted[i] for i in block) / len(block) - (len(block) - 1) * distance / 2
+
+
+def end(block: list[int], wanted: Sequence[float], distance: float) -> float:
+    """Where a block's last member goes."""
+    return start(block, wanted, distance) + (len(block) - 1) * distance
+
+
+def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, gap: float) -> None:
+    """Names in a column right of the plot: (text, x, y, colour), moved apart and tied to their points by thin lines.
+
+    Args:
+        distance: between two names, as a share of the plot's height.
+        gap: points of space between a line and the point it leads to.
+    """
+    low, high = axes.get_ylim()
+    places = spread([y for _, _, y, _ in points], distance * (high - low), low, high)
+    for (text, x, y, ink), place in zip(points, places, strict=True):
+        axes.annotate(
+            text,
+            xy=(x, y),
+            xytext=(1.05, place),
+            textcoords=axes.get_yaxis_transform(),
+            color=mixed(ink, "black", 0.25),
+            va="center",
+            annotation_clip=False,
+            zorder=1,
+            arrowprops={
+                "arrowstyle": "-",
+                "color": GREY,
+                "linewidth": 0.6,
+                "linestyle": ":",
+                "relpos": (0.0, 0.5),
+                "shrinkA": 2,
+                "shrinkB": gap,
+            },
+        )

@@ -1,0 +1,35 @@
+"""report.md: the report for a terminal or a code forge; its figures lie beside it in figures/."""
+
+from __future__ import annotations
+
+from ssmlab.report.blocks import Block, Bullets, Commands, Heading, Paragraph, Picture, Report, Verdict, Warning
+from ssmlab.report.grid import to_markdown
+from ssmlab.report.markup import markdown_text
+
+
+def write_markdown(report: Report) -> str:
+    """The report as Markdown with tables."""
+    return "\n\n".join([f"# {markdown_text(report.title)}", *map(block_text, report.blocks)]) + "\n"
+
+
+def block_text(block: Block) -> str:
+    """One block as Markdown."""
+    match block:
+        case Heading(text):
+            return f"## {markdown_text(text)}"
+        case Paragraph(text):
+            return markdown_text(text)
+        case Warning(text):
+            return f"> **Warning.** {markdown_text(text)}"
+        case Bullets(items):
+            return "\n".join(f"- {markdown_text(item)}" for item in items)
+        case Commands(text):
+            return f"```sh\n{text}\n```"
+        case Picture(name, _, alt, caption):
+            return f"![{markdown_text(alt)}](figures/{name})\n\n*{markdown_text(caption)}*"
+        case Verdict(says, _, sentence, confounds):
+            lines = [f"- **{markdown_text(says)}.** {markdown_text(sentence)}"]
+            lines += [f"  - Confound: {markdown_text(confound)}." for confound in confounds]
+            return "\n".join(lines)
+        case _:
+            return to_markdown(block, markdown_text)

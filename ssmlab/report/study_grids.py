@@ -1,0 +1,74 @@
+"""The numbers of a study as grids: the papers' table, and the same with intervals."""
+
+from __future__ import annotations
+
+from ssmlab.analysis.intervals import Difference
+from ssmlab.analysis.summary import Accuracy, Run, Summary
+from ssmlab.analysis.words import number, signed
+from ssmlab.report.grid import ABSENT, Column, Grid
+
+ABOUT = (Column("run", left=True), Column("model", left=True), Column("training", left=True), Column("parameters"))
+
+
+def about(run: Run) -> tuple[str, ...]:
+    """What stands under `ABOUT`."""
+    return run.name, run.label, run.regime, number(run.parameters)
+
+
+def paper_grid(summary: Summary) -> Grid:
+    """The papers' table: every run with clean and robust accuracy of best and last checkpoint and their difference."""
+    measures = [name for name in ("clean", *summary.attacks) if summary.every(name)]
+    columns = [
+        Column("run", left=True),
+        Column("model", left=True),
+        Column("training", left=True),
+        Column("parameters"),
+    ]
+    columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
+    return Grid(tuple(columns), tuple(paper_row(run, measures) for run in summary.runs))
+
+
+def paper_row(run: Run, measures: list[str]) -> tuple[str, ...]:
+    """One run of the papers' table."""
+    row = [*about(run)]
+    for name in measures:
+        gap = run.gaps.get(name)
+        row += [accuracy_text(run.measure(name, "best")), accuracy_text(run.measure(name, "last"))]
+        row.append(signed(gap.value) if gap else ABSENT)
+    return tuple(row)
+
+
+def interval_grid(summary: Summary) -> Grid:
+    """The same numbers with their intervals, and the worst case over all attacks."""
+    measures = [name for name in summary.measures if summary.every(name)]
+    columns = [Column("run", left=True), Column("checkpoint", left=True), *map(Column, measures)]
+    rows = []
+    for run in summary.runs:
+        for which, checkpoint in run.checkpoints.items():
+            cells = (interval_text(checkpoint.measures.get(name)) for name in measures)
+            rows.append((run.name, f"{which} (epoch {checkpoint.epoch})", *cells))
+        gaps = (run.gaps.get(name) for name in measures)
+        if run.gaps:
+            texts = (
+                f"{signed(gap.value)} ({signed(gap.low)} to {signed(gap.high)})" if gap else ABSENT for gap in gaps
+            )
+            rows.append((run.name, "best - last", *texts))
+    return Grid(tuple(columns), tuple(rows))
+
+
+def accuracy_text(measure: Accuracy | None) -> str:
+    """`81.3`, a percentage without its sign, as papers' tables have it."""
+    return f"{100 * measure.value:.1f}" if measure else ABSENT
+
+
+def interval_text(measure: Accuracy | None) -> str:
+    """`81.3 (78.8 to 83.6)`."""
+    if measure is None:
+        return ABSENT
+    low, high = measure.interval
+    return f"{100 * measure.value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def gap_text(gap: Difference | None) -> str:
+    """`+1.2 (-0.3 to +2.7)`."""
+    return f"{signed(gap.value)} ({signed(gap.low)} to {signed(gap.high)})" if gap else ABSENT

@@ -1,0 +1,111 @@
+"""Synthetic attack results in the shape of results/<study>/attack/<run>.json: no trained model stands behind them."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
+from ssmlab.params import Params, Which
+from ssmlab.quantity import Quantity
+
+
+def flags(n: int, accuracy: float, seed: int) -> str:
+    """`n` flags of which the share `accuracy` is right, in a random order."""
+    right = round(n * accuracy)
+    order = list("1" * right + "0" * (n - right))
+    random.Random(seed).shuffle(order)
+    return "".join(order)
+
+
+def nested_flags(n: int, accuracies: dict[str, float], seed: int) -> dict[str, str]:
+    """Flags of several measures on one ordering of images from easy to hard, as attacks of one model have them.
+
+    An image's difficulty is a random number, mostly shared between seeds, so that models are right on similar images.
+    """
+    common, own = random.Random(0), random.Random(seed + 1)
+    difficulty = [0.7 * common.random() + 0.3 * own.random() for _ in range(n)]
+    ranked = sorted(difficulty)
+    cuts = {name: ranked[min(round(n * accuracy), n - 1)] for name, accuracy in accuracies.items()}
+    return {name: "".join("1" if d < cut else "0" for d in difficulty) for name, cut in cuts.items()}
+
+
+def protocol(params: Params, n: int = 1000, **changes: Any) -> Protocol:
+    """The protocol of a study's attack section on `n` test images."""
+    value = {
+        "data": {"name": "mnist5k", "fingerprint": "ab" * 32, "split": "test", "n": n, "indices_hash": "cd" * 32},
+        "norm": "linf",
+        "eps": radius(Quantity(params.attack.eps)).plain(),
+        "batch_size": params.attack.batch_size,
+        "seed": params.attack.seed,
+        "attacks": {name: spec.plain() for name, spec in params.attack.attacks.items()},
+        "torchattacks": "3.5.1",
+        "device": "cpu",
+    }
+    return Protocol.model_validate(value | changes)
+
+
+def checkpoint(measures: dict[str, str], epoch: int, which: Which, split: str = "validation") -> CheckpointResults:
+    """A checkpoint whose measures have these flags."""
+    counted = {name: Measure.of(text) for name, text in measures.items()}
+    return CheckpointResults(
+        measures=counted,
+        worst_case=worst_case(counted),
+        warnings=(),
+        sha256=("1" if which == "best" else "2") * 64,
+        epoch=epoch,
+        val_clean=0.75,
+        val_robust=0.5,
+        selection_split=split,  # type: ignore[arg-type]
+    )
+
+
+def results(
+    params: Params,
+    run: str,
+    best: dict[str, str],
+    last: dict[str, str] | None = None,
+    parameters: int = 30_000,
+    under: Protocol | None = None,
+) -> AttackResults:
+    """The attack results of one run of a study, from flags by measure."""
+    under = under or protocol(params, len(best["clean"]))
+    checkpoints = {"best": checkpoint(best, 9, "best")}
+    if last is not None:
+        checkpoints["last"] = checkpoint(last, 10, "last")
+    return AttackResults(
+        format=1,
+        study=params.study,
+        run=run,
+        parameters=parameters,
+        model=params.run(run).model.plain(),
+        train=params.run(run).train.plain(),
+        code_version="0.1.0",
+        protocol=under,
+        protocol_fingerprint=under.fingerprint(),
+        checkpoints=checkpoints,  # type: ignore[arg-type]
+    )
+
+
+ACCURACIES = {  # clean, fgsm, pgd-10, autoattack of best; how much lower the robust ones are at last; parameters
+    "ssm": (0.774, 0.622, 0.563, 0.53, 0.004, 34_506),
+    "ssm-gelu": (0.871, 0.747, 0.692, 0.66, 0.006, 34_506),
+    "attention": (0.912, 0.801, 0.741, 0.70, 0.021, 46_922),
+    "ads": (0.938, 0.858, 0.813, 0.77, 0.003, 51_146),
+    "ssm-standard": (0.926, 0.141, 0.018, 0.0, -0.004, 34_506),
+}
+
+
+def default_study(params: Params) -> list[AttackResults]:
+    """Results of the default study as they might come out."""
+    found = []
+    for seed, run in enumerate(params.runs):
+        clean, fgsm, pgd, auto, fall, parameters = ACCURACIES[run]
+        sets = []
+        for drop, shift in ((0.0, 0), (fall, 50)):
+            robust = {"fgsm": fgsm - drop, "pgd-10": pgd - drop, "autoattack": auto - drop}
+            measures = nested_flags(1000, {"clean": clean + drop / 4, **robust}, seed + shift)
+            measures["autoattack"] = measures["autoattack"][:100]
+            sets.append(measures)
+        found.append(results(params, run, *sets, parameters=parameters))
+    return found

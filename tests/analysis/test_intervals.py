@@ -1,0 +1,146 @@
+"""The paired intervals against a second derivation, Tango's score interval, a bootstrap, SciPy, and closed forms."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+
+from ssmlab.analysis.intervals import mean_interval, paired, paired_gaps, quantile
+
+flags = st.text(alphabet="01", min_size=1, max_size=60)
+pairs = st.integers(1, 60).flatmap(lambda n: st.tuples(*[st.text(alphabet="01", min_size=n, max_size=n)] * 2))
+
+
+def table(both: int, only_a: int, only_b: int, neither: int) -> tuple[str, str]:
+    """Flags with these counts."""
+    return "1" * (both + only_a) + "0" * (only_b + neither), "1" * both + "0" * only_a + "1" * only_b + "0" * neither
+
+
+TABLES = [(36, 12, 2, 0), (1, 1, 7, 12), (430, 25, 18, 527), (10, 15, 5, 20)]
+
+
+@pytest.mark.parametrize("counts", TABLES)
+def test_newcombe_from_scipys_wilson_and_numpys_correlation(counts: tuple[int, int, int, int]) -> None:
+    a, b = table(*counts)
+    n, (x, y) = len(a), np.array([[int(flag) for flag in side] for side in (a, b)])
+    p, q = (stats.binomtest(int(side.sum()), n).proportion_ci(0.95, method="wilson") for side in (x, y))
+    phi = np.corrcoef(x, y)[0, 1]
+    if phi > 0:  # the continuity correction takes n/2 off the numerator, and n^2 sd sd is the denominator
+        phi = max(phi - (n / 2) / (n * n * x.std() * y.std()), 0.0)
+    below = np.array([x.mean() - p.low, q.high - y.mean()])
+    above = np.array([p.high - x.mean(), y.mean() - q.low])
+    form = np.array([[1, -phi], [-phi, 1]])
+    found, d = paired(a, b, 0.95), x.mean() - y.mean()
+    assert (found.low, found.high) == pytest.approx(
+        (d - (below @ form @ below) ** 0.5, d + (above @ form @ above) ** 0.5)
+    )
+
+
+def test_these_numbers_stay() -> None:
+    # Golden values of this code (they agree with what its author remembers of the literature, which was not at hand).
+    found = [paired(*table(*counts), 0.95) for counts in TABLES[:2]]
+    assert [(round(d.low, 4), round(d.high, 4)) for d in found] == [(0.0569, 0.3404), (-0.5069, -0.0256)]
+
+
+def tango(only_a: int, only_b: int, n: int, confidence: float) -> tuple[float, float]:
+    """The score interval of Tango (1998), by root finding: the differences that the score test does not reject."""
+    z = stats.norm.ppf(0.5 + confidence / 2)
+    value = (only_a - only_b) / n
+
+    def score(d: float) -> float:
+        # restricted estimate of P(b only) given the difference d
+        b = -only_a - only_b + (2 * n - only_a + only_b) * d
+        c = -only_b * d * (1 - d)
+        q = (math.sqrt(max(b * b - 8 * n * c, 0.0)) - b) / (4 * n)
+        variance = n * (2 * q + d * (1 - d))
+        return (only_a - only_b - n * d) / math.sqrt(max(variance, 1e-300))
+
+    low = optimize.brentq(lambda d: score(d) - z, -1 + 1e-9, value - 1e-9)
+    high = optimize.brentq(lambda d: score(d) + z, value + 1e-9, 1 - 1e-9)
+    return low, high
+
+
+@pytest.mark.parametrize("counts", [(500, 260, 60, 180), (430, 25, 18, 527), (40, 30, 5, 25), (45, 12, 9, 34)])
+def test_newcombe_agrees_with_tango(counts: tuple[int, int, int, int]) -> None:
+    found = paired(*table(*counts), 0.95)
+    low, high = tango(counts[1], counts[2], sum(counts), 0.95)
+    tolerance = 0.004 if sum(counts) >= 1000 else 0.02
+    assert found.low == pytest.approx(low, abs=tolerance)
+    assert found.high == pytest.approx(high, abs=tolerance)
+
+
+def test_newcombe_agrees_with_a_bootstrap() -> None:
+    counts = (500, 260, 60, 180)
+    draws = np.random.default_rng(0).multinomial(1000, np.array(counts) / 1000, size=20_000)
+    low, high = np.quantile((draws[:, 1] - draws[:, 2]) / 1000, [0.025, 0.975])
+    found = paired(*table(*counts), 0.95)
+    assert found.low == pytest.approx(low, abs=0.004)
+    assert found.high == pytest.approx(high, abs=0.004)
+
+
+def test_newcombe_covers_as_often_as_it_says() -> None:
+    rng, truth = np.random.default_rng(1), 0.10
+    draws = rng.multinomial(100, [0.55, 0.16, 0.06, 0.23], size=2000)
+    covered = [(d := paired(*table(*map(int, row)), 0.95)).low <= truth <= d.high for row in draws]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+@settings(deadline=None, max_examples=25)
+@given(pairs, st.sampled_from([0.8, 0.95, 0.99]))
+def test_the_interval_holds_the_value_and_turns_with_the_sides(both: tuple[str, str], confidence: float) -> None:
+    a, b = both
+    there, back = paired(a, b, confidence), paired(b, a, confidence)
+    assert -1 - 1e-12 <= there.low <= there.value <= there.high <= 1 + 1e-12
+    assert there.value == pytest.approx((a.count("1") - b.count("1")) / len(a))
+    assert (back.value, back.low, back.high) == pytest.approx((-there.value, -there.high, -there.low))
+
+
+@settings(deadline=None, max_examples=25)
+@given(pairs)
+def test_more_confidence_is_wider_and_the_order_of_images_does_not_matter(both: tuple[str, str]) -> None:
+    a, b = both
+    narrow, wide = paired(a, b, 0.8), paired(a, b, 0.99)
+    assert wide.low <= narrow.low
+    assert narrow.high <= wide.high
+    shuffled = random.Random(0).sample(list(zip(a, b, strict=True)), len(a))
+    assert paired("".join(x for x, _ in shuffled), "".join(y for _, y in shuffled), 0.8) == narrow
+
+
+def test_equal_flags_leave_a_width() -> None:
+    found = paired("0" * 100, "0" * 100, 0.95)
+    assert (found.low, found.high) == pytest.approx((-0.0370, 0.0370), abs=1e-4)  # Wilson: 0 of 100 is at most 3.70%
+    assert not found.settled
+
+
+def test_gaps_are_the_normal_interval_of_the_images_numbers() -> None:
+    rng = random.Random(3)
+    best, last, other_best, other_last = ("".join(rng.choice("01") for _ in range(400)) for _ in range(4))
+    numbers = [
+        (int(a) - int(b)) - (int(c) - int(d)) for a, b, c, d in zip(best, last, other_best, other_last, strict=True)
+    ]
+    found = paired_gaps(best, last, other_best, other_last, 0.9)
+    low, high = stats.norm.interval(0.9, loc=np.mean(numbers), scale=stats.sem(numbers))
+    assert (found.value, found.low, found.high) == pytest.approx((np.mean(numbers), low, high))
+    resampled = np.random.default_rng(0).choice(numbers, size=(4000, 400)).mean(axis=1)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(resampled, [0.05, 0.95])), abs=0.02)
+
+
+def test_one_image_says_nothing_of_a_gap() -> None:
+    found = mean_interval([1], 0.95)
+    assert (found.low, found.high) == (-2.0, 2.0)
+
+
+def test_the_quantile_is_the_normal_ones() -> None:
+    assert quantile(0.95) == pytest.approx(1.959964, abs=1e-6)
+
+
+@pytest.mark.parametrize(("a", "b"), [("", ""), ("1", "10")])
+def test_flags_of_other_images_are_refused(a: str, b: str) -> None:
+    with pytest.raises(ValueError, match="same images"):
+        paired(a, b, 0.95)

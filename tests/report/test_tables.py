@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+
+from ssmlab.analysis.compare import Comparison, compare
+from ssmlab.analysis.summary import summarize
+from ssmlab.files import readable_json, write_atomic
+from ssmlab.params import Params
+from ssmlab.pipeline.paths import Paths
+from ssmlab.pipeline.status import run_statuses
+from ssmlab.report.grid import Column, Grid, to_html, to_markdown
+from ssmlab.report.markup import html_text, markdown_text
+from ssmlab.report.tables import Format, headline, render, status_table
+from ssmlab.study import load_params
+from tests.analysis.synthetic import default_study, protocol, results
+
+FORMATS: tuple[Format, ...] = ("table", "json", "csv", "md")
+
+
+def drawn(renderable: RenderableType, width: int = 140) -> str:
+    if isinstance(renderable, str):
+        return renderable
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def forced(tiny_params: Params, tmp_path: Path) -> Comparison:
+    """Two runs of different protocols, compared anyway."""
+    paths = Paths("smoke", tmp_path)
+    under = protocol(tiny_params, 10, seed=3)
+    for found in (
+        results(
+            tiny_params,
+            "ssm",
+            {"clean": "1111100000", "pgd-2": "1100000000"},
+            {"clean": "1111000000", "pgd-2": "1000000000"},
+        ),
+        results(tiny_params, "ads", {"clean": "1111111100", "pgd-2": "1111100000"}, under=under, parameters=45_000),
+    ):
+        write_atomic(paths.attack(found.run), readable_json(found.plain()))
+    return compare(["ssm", "ads"], paths, force=True)
+
+
+@pytest.fixture
+def equal(tiny_params: Params, tmp_path: Path) -> Comparison:
+    paths = Paths("smoke", tmp_path)
+    for found in (
+        results(
+            tiny_params,
+            "ssm",
+            {"clean": "1111100000", "pgd-2": "1100000000"},
+            {"clean": "1111000000", "pgd-2": "1000000000"},
+        ),
+        results(tiny_params, "ads", {"clean": "1111111111", "pgd-2": "1100000000"}, parameters=45_000),
+    ):
+        write_atomic(paths.attack(found.run), readable_json(found.plain()))
+    return compare(["ssm", "ads"], paths)
+
+
+def test_markdown_is_this(equal: Comparison) -> None:
+    assert render(equal, "md") == (
+        "| parameter | ssm | ads |\n"
+        "| :-- | :-- | :-- |\n"
+        "| model.ads.act | - | relu |\n"
+        "| model.ads.parts | - | both |\n"
+        "| model.enhancement | none | ads |\n"
+        "\n"
+        "| measure | ssm | ads | against ssm |\n"
+        "| :-- | --: | --: | :-- |\n"
+        "| parameters | 30,000 | 45,000 | 1.50 times |\n"
+        "| epoch | best 9, last 10 | best 9 |  |\n"
+        "| clean, best | 50.0% | 100.0% | +50.0 better |\n"
+        "| pgd-2, best | 20.0% | 20.0% | 0.0 same |\n"
+        "| clean, last | 40.0% | - |  |\n"
+        "| pgd-2, last | 10.0% | - |  |\n"
+        "| RO gap pgd-2 | +10.0 | - |  |\n"
+    )
+
+
+def test_json_and_csv_hold_the_same_numbers(equal: Comparison) -> None:
+    value = json.loads(drawn(render(equal, "json")))
+    rows = list(csv.DictReader(io.StringIO(drawn(render(equal, "csv")))))
+    assert [subject["name"] for subject in value["subjects"]] == ["ssm", "ads"]
+    assert value["settings"]["model.enhancement"] == ["none", "ads"]
+    clean = next(line for line in value["measures"] if (line["measure"], line["of"]) == ("clean", "best"))["values"][1]
+    row = next(r for r in rows if (r["kind"], r["name"], r["of"], r["subject"]) == ("accuracy", "clean", "best", "ads"))
+    assert float(row["value"]) == clean["value"] == 1.0
+    assert float(row["delta"]) == clean["delta"] == 0.5
+    assert [float(row["delta_low"]), float(row["delta_high"])] == clean["delta_interval"]
+    assert row["word"] == clean["word"] == "better"
+    assert value["mismatch"] is None
+
+
+def test_all_parameters_only_if_asked(equal: Comparison) -> None:
+    for format in FORMATS:
+        assert "train.epochs" not in drawn(render(equal, format))
+        assert "train.epochs" in drawn(render(equal, format, all_parameters=True))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_mismatch_shows_in_every_rendering(forced: Comparison, format: Format) -> None:
+    text = drawn(render(forced, format))
+    assert "different protocols: seed 0 against 3" in text
+    if format == "csv":
+        assert all(row["mismatch"] for row in csv.DictReader(io.StringIO(text)))
+
+
+def test_the_headline_names_runs_and_numbers(project: Path) -> None:
+    params = load_params(project / "studies" / "mnist5k.yaml")
+    text = drawn(headline(summarize(params.study, default_study(params), params.analyze)))
+    for word in ("ssm-standard", "S4 + AdS (relu)", "PGD-7 AT", "51,146", "81.3", "eps 0.1", "RO gap pgd-10"):
+        assert word in text
+
+
+def test_texts_are_made_safe() -> None:
+    grid = Grid((Column("a|b", left=True), Column("n", group="<g>")), (("x|y\nz", "*1*"),), "cap & tion")
+    assert to_markdown(grid, markdown_text).splitlines() == [
+        r"| a\|b | \<g\> n |",
+        "| :-- | --: |",
+        r"| x\|y z | \*1\* |",
+    ]
+    html = to_html(grid)
+    assert "&lt;g&gt;" in html
+    assert "<caption>cap &amp; tion</caption>" in html
+    assert markdown_text("a_b `c_d` e*") == r"a\_b `c_d` e\*"
+    assert html_text("a<b `c<d`") == "a&lt;b <code>c&lt;d</code>"
+
+
+def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Path) -> None:
+    waiting = run_statuses(tiny_params, Paths("smoke", tmp_path), now=0.0)
+    known = dataclasses.replace(waiting[1], epoch=1, epochs=2, clean=0.5, best_robust=0.25)
+    lines = {line.split()[1]: line for line in drawn(status_table([waiting[0], known])).splitlines() if "│" in line}
+    assert waiting[0].word in lines["ssm"]
+    assert "50.0%" not in lines["ssm"]
+    assert all(text in lines["attention"] for text in ("1/2", "50.0%", "25.0%"))
