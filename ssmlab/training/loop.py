@@ -1,0 +1,125 @@
+"""The training loop: epochs, validation, selection. It yields what happens and knows neither files nor screens."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Iterator
+
+import torch
+
+from ssmlab.adversary import pgd
+from ssmlab.data.batches import batches
+from ssmlab.data.prepared import Dataset, Split
+from ssmlab.history import Row
+from ssmlab.nets.classifier import Classifier
+from ssmlab.params import TrainParams
+from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep, correct
+from ssmlab.training.optimizer import make_optimizer, make_schedule
+from ssmlab.training.pgd_at import pgd_at
+from ssmlab.training.standard import standard
+
+
+def fit(
+    model: Classifier, dataset: Dataset, params: TrainParams, device: torch.device
+) -> Iterator[StepDone | ValidationStep | EpochDone]:
+    """Train `model`, which is on `device`, on `dataset.train`; choose the best epoch on `params.selection.split`.
+
+    Data order, augmentation, and the random starts of both attacks are drawn from generators of their own, derived
+    from `params.seed`. Dropout draws from torch's global one.
+
+    Raises:
+        Diverged: the loss of a step is NaN or infinite.
+    """
+    train, held_out = dataset.train.to(device), getattr(dataset, params.selection.split).to(device)
+    order, crops = generator(params.seed, "order"), generator(params.seed, "augmentation")
+    starts = generator(params.seed, "training attack", device)
+
+    steps = params.epochs * math.ceil(len(train) / params.batch_size)
+    optimizer = make_optimizer(model, params.optimizer)
+    schedule = make_schedule(optimizer, params.optimizer, steps)
+
+    step, clean, robust, best = 0, None, None, None
+    began = time.perf_counter()
+
+    def eta() -> float:
+        return (time.perf_counter() - began) / step * (steps - step)
+
+    for epoch in range(1, params.epochs + 1):
+        epoch_began, lr, rate = time.perf_counter(), schedule.get_last_lr()[0], 0.0
+
+        data = batches(train, params.batch_size, shuffle=order, augment=params.augment, augment_generator=crops)
+        if params.regime == "standard":
+            regime = standard(model, data, optimizer, schedule)
+        else:
+            regime = pgd_at(model, data, optimizer, schedule, params.adversary, starts)
+
+        seen = Batch(loss=0.0, images=0, clean=0, robust=0)
+        for batch in regime:
+            step += 1
+            if not math.isfinite(batch.loss):
+                raise Diverged(f"the loss is {batch.loss} at epoch {epoch}, step {step}")
+            seen = seen.joined(batch)
+            rate = seen.images / (time.perf_counter() - epoch_began)
+            yield StepDone(
+                epoch=epoch,
+                epochs=params.epochs,
+                step=step,
+                steps=steps,
+                loss=seen.loss,
+                clean=clean if seen.clean is None else seen.clean_accuracy,
+                robust=robust if seen.robust is None else seen.robust_accuracy,
+                images=(epoch - 1) * len(train) + seen.images,
+                images_per_second=rate,
+                eta=eta(),
+            )
+
+        right_clean, right_robust = 0, 0
+        for judged, batch_clean, batch_robust in validate(model, held_out, params, device):
+            right_clean, right_robust = right_clean + batch_clean, right_robust + batch_robust
+            yield ValidationStep(epoch, params.epochs, judged, len(held_out), eta())
+        clean, robust = right_clean / len(held_out), right_robust / len(held_out)
+
+        score = (robust, clean) if params.selection.by == "robust" else (clean, robust)
+        improved = best is None or score > best
+        best = score if improved else best
+        row = Row(
+            epoch=epoch,
+            step=step,
+            lr=float(lr),
+            train_loss=seen.loss,
+            train_robust=seen.robust_accuracy,
+            val_clean=clean,
+            val_robust=robust,
+            seconds=round(time.perf_counter() - epoch_began, 3),
+            images_per_second=round(rate, 1),
+        )
+        yield EpochDone(row, improved)
+
+
+def validate(
+    model: Classifier, split: Split, params: TrainParams, device: torch.device
+) -> Iterator[tuple[int, int, int]]:
+    """Judge `model` on `split`, clean and attacked by `params.selection.adversary`, on a frozen copy.
+
+    The attack's random starts are the same at every call, so that epochs are compared under one noise.
+
+    Yields:
+        after every batch: images judged so far, and how many of the batch were right, clean and attacked.
+    """
+    frozen = model.freeze()
+    starts = generator(params.seed, "validation attack", device)
+    judged = 0
+    for x, y in batches(split, params.batch_size):
+        x_adv = pgd(frozen, x, y, params.selection.adversary, starts)
+        with torch.no_grad():
+            clean, robust = correct(frozen(x), y), correct(frozen(x_adv), y)
+        judged += len(y)
+        yield judged, clean, robust
+
+
+def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator of its own for one purpose of one training: equal arguments draw equal numbers."""
+    digest = hashlib.sha256(f"{purpose}: {seed}".encode()).digest()
+    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)

@@ -1,0 +1,39 @@
+"""AdamW in two groups, and the learning rate's way down."""
+
+from __future__ import annotations
+
+import math
+
+from torch import nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from ssmlab.nets.classifier import ssm_parameters
+from ssmlab.params import OptimizerParams
+
+
+def make_optimizer(model: nn.Module, params: OptimizerParams) -> AdamW:
+    """AdamW (Loshchilov and Hutter 2019) over all parameters of `model`.
+
+    The SSM parameters (dt, A, B) take `ssm_lr` and no weight decay, as in Gu et al. 2022: decay would pull the poles
+    towards zero, which is no simpler a system. Everything else takes `lr` and decays, biases and norms with the
+    weights, as in the published code.
+    """
+    ssm = ssm_parameters(model)
+    chosen = {id(parameter) for parameter in ssm}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    groups = [
+        {"params": rest, "lr": params.lr, "weight_decay": params.weight_decay},
+        {"params": ssm, "lr": params.ssm_lr, "weight_decay": 0.0},
+    ]
+    return AdamW([group for group in groups if group["params"]], fused=True)
+
+
+def make_schedule(optimizer: AdamW, params: OptimizerParams, steps: int) -> LambdaLR:
+    """Every group's learning rate, stepped once a batch: constant, or half a cosine over all `steps` to zero.
+
+    Step t in 0 .. steps-1 takes lr (1 + cos(pi t / steps)) / 2 (Loshchilov and Hutter 2017, eq. 5, no restarts).
+    """
+    if params.schedule == "constant":
+        return LambdaLR(optimizer, lambda _: 1.0)
+    return LambdaLR(optimizer, lambda step: 0.5 * (1.0 + math.cos(math.pi * step / steps)))

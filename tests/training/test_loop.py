@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchattacks
+from torch import Tensor
+
+from ssmlab.data.batches import to_unit
+from ssmlab.data.prepared import Dataset, Split, make_dataset
+from ssmlab.nets.build import build
+from ssmlab.nets.classifier import Classifier
+from ssmlab.params import Params, TrainParams
+from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep
+from ssmlab.training.loop import fit, generator
+from ssmlab.training.optimizer import make_optimizer, make_schedule
+from ssmlab.training.pgd_at import pgd_at
+from ssmlab.training.standard import standard
+
+CPU = torch.device("cpu")
+SHAPE, CLASSES = (1, 14, 14), 3
+
+
+def split(images: int, seed: int) -> Split:
+    """Noise with one bright third of the rows, which is the class."""
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(CLASSES, (images,), generator=draw)
+    pixels = torch.randint(80, (images, *SHAPE), generator=draw, dtype=torch.uint8)
+    for image, label in zip(pixels, labels.tolist(), strict=True):
+        image[:, 4 * label : 4 * label + 4] += 150
+    return Split(pixels, labels, torch.arange(images))
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return make_dataset("toy", CLASSES, {"train": split(100, 0), "validation": split(40, 1), "test": split(30, 2)})
+
+
+@pytest.fixture
+def settings(tiny_params: Params) -> TrainParams:
+    return tiny_params.run("ads").train.model_copy(update={"batch_size": 32, "epochs": 3})
+
+
+@pytest.fixture
+def new_model(tiny_params: Params) -> Any:
+    return lambda seed=0: build(tiny_params.run("ads").model, SHAPE, CLASSES, seed)
+
+
+def changed(settings: TrainParams, section: str, **changes: Any) -> TrainParams:
+    return settings.model_copy(update={section: getattr(settings, section).model_copy(update=changes)})
+
+
+def epochs_of(model: Classifier, dataset: Dataset, settings: TrainParams) -> list[EpochDone]:
+    return [event for event in fit(model, dataset, settings, CPU) if isinstance(event, EpochDone)]
+
+
+def same_weights(one: Classifier, two: Classifier) -> bool:
+    return all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("regime", ["standard", "pgd_at"])
+def test_events_tell_the_whole_training(new_model: Any, dataset: Dataset, settings: TrainParams, regime: str) -> None:
+    settings = settings.model_copy(update={"regime": regime})
+    events = list(fit(new_model(), dataset, settings, CPU))
+    a_batch_each = [StepDone] * 4 + [ValidationStep] * 2  # 100 and 40 images in batches of 32
+    assert [type(event) for event in events] == [*a_batch_each, EpochDone] * 3
+
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [each.step for each in steps] == list(range(1, 13))
+    assert {each.steps for each in steps} == {12}
+    assert [each.images for each in steps] == [e * 100 + n for e in range(3) for n in (32, 64, 96, 100)]
+    assert all(each.eta >= 0 and each.images_per_second > 0 for each in steps)
+    assert steps[-1].eta == 0
+
+    rows = [event.row for event in events if isinstance(event, EpochDone)]
+    assert [row.epoch for row in rows] == [1, 2, 3]
+    assert [row.step for row in rows] == [4, 8, 12]
+    lr = settings.optimizer.lr
+    assert [row.lr for row in rows] == pytest.approx([lr, 0.5 * (1 + math.cos(math.pi / 3)) * lr, 0.25 * lr])
+    assert [row.train_loss for row in rows] == [steps[i].loss for i in (3, 7, 11)]
+    if regime == "standard":
+        assert [row.train_robust for row in rows] == [None] * 3
+        assert [each.robust for each in steps] == [None] * 4 + [rows[0].val_robust] * 4 + [rows[1].val_robust] * 4
+        assert all(each.clean is not None for each in steps)
+    else:
+        assert [row.train_robust for row in rows] == [steps[i].robust for i in (3, 7, 11)]
+        assert [each.clean for each in steps] == [None] * 4 + [rows[0].val_clean] * 4 + [rows[1].val_clean] * 4
+
+
+def test_validation_agrees_with_other_code(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    """After an epoch the model is in the state that was judged: torchattacks and a plain count find the same."""
+    settings = changed(settings, "selection", adversary=settings.adversary.model_copy(update={"random_start": False}))
+    model = new_model()
+    x, y = to_unit(dataset.validation.images), dataset.validation.labels
+    seen = 0
+    for event in fit(model, dataset, settings, CPU):
+        if isinstance(event, EpochDone):
+            model.eval()
+            attack = torchattacks.PGD(model, eps=0.1, alpha=0.025, steps=2, random_start=False)
+            assert event.row.val_clean == pytest.approx((model(x).argmax(1) == y).float().mean().item())
+            assert event.row.val_robust == pytest.approx((model(attack(x, y)).argmax(1) == y).float().mean().item())
+            seen += 1
+    assert seen == 3
+
+
+def test_selection_on_the_test_split(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    model = new_model()
+    last = epochs_of(model, dataset, changed(settings, "selection", split="test"))[-1]
+    right = (model.eval()(to_unit(dataset.test.images)).argmax(1) == dataset.test.labels).sum().item()
+    assert last.row.val_clean == right / 30
+
+
+@pytest.mark.parametrize("by", ["robust", "clean"])
+def test_improved_means_strictly_better_than_all_before(
+    new_model: Any, dataset: Dataset, settings: TrainParams, by: str
+) -> None:
+    settings = changed(settings, "selection", by=by).model_copy(update={"epochs": 8})
+    done = epochs_of(new_model(), dataset, settings)
+    keys = ("val_robust", "val_clean") if by == "robust" else ("val_clean", "val_robust")
+    scores = [tuple(getattr(event.row, key) for key in keys) for event in done]
+    assert [event.improved for event in done] == [i == 0 or s > max(scores[:i]) for i, s in enumerate(scores)]
+    assert sum(event.improved for event in done) > 1
+
+
+def test_the_earliest_epoch_wins_a_tie(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    """Nothing is learned here, and every epoch is validated under the same noise: so all epochs tie."""
+    settings = changed(settings, "optimizer", lr=1e-30, ssm_lr=1e-30)
+    settings = changed(settings, "selection", adversary=settings.adversary.model_copy(update={"eps": 0.4}))
+    done = epochs_of(new_model(), dataset, settings)
+    assert [event.improved for event in done] == [True, False, False]
+    assert len({(event.row.val_clean, event.row.val_robust) for event in done}) == 1
+
+
+def test_equal_seeds_give_equal_bits(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    settings = changed(settings, "augment", crop=1, flip=True)
+    first, again, other = new_model(), new_model(), new_model()
+    state = torch.get_rng_state()
+    rows = [[vars(e.row) for e in epochs_of(model, dataset, settings)] for model in (first, again)]
+    epochs_of(other, dataset, settings.model_copy(update={"seed": 1}))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert same_weights(first, again)
+    assert not same_weights(first, other)
+    timeless = [[{**row, "seconds": 0, "images_per_second": 0} for row in each] for each in rows]
+    assert timeless[0] == timeless[1]
+
+
+def test_generators_of_different_purposes_differ() -> None:
+    draws = {tuple(torch.rand(3, generator=generator(s, p)).tolist()) for s in (0, 1, -1) for p in ("order", "start")}
+    assert len(draws) == 6
+    assert torch.equal(torch.rand(3, generator=generator(5, "a")), torch.rand(3, generator=generator(5, "a")))
+
+
+def test_it_learns_and_withstands(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    settings = changed(settings.model_copy(update={"epochs": 12}), "optimizer", lr=1e-2)
+    last = epochs_of(new_model(), dataset, settings)[-1].row
+    assert last.val_clean > 0.9
+    assert last.val_robust > 0.9
+    assert last.train_loss < 0.5
+
+
+def test_a_loss_that_is_no_number_ends_it(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    model = new_model()
+    for event in (events := fit(model, dataset, settings, CPU)):
+        if isinstance(event, EpochDone):
+            break
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(math.nan)
+    with pytest.raises(Diverged, match="nan at epoch 2, step 5"):
+        next(events)
+
+
+def test_standard_is_the_textbook_loop(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    data = two_batches(dataset)
+    ours, theirs = new_model(), new_model()
+    seen = list(standard(ours, data, *optimizer_of(ours, settings)))
+    assert losses(seen) == pytest.approx(textbook(theirs, data, settings))
+    assert [(batch.images, batch.robust) for batch in seen] == [(32, None), (8, None)]
+    close_weights(ours, theirs)
+
+
+def test_pgd_at_is_the_textbook_loop_on_torchattacks_images(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
+    adversary = settings.adversary.model_copy(update={"random_start": False})
+    data = two_batches(dataset)
+    ours, theirs = new_model(), new_model()
+    seen = list(pgd_at(ours, data, *optimizer_of(ours, settings), adversary, torch.Generator()))
+    attack = torchattacks.PGD(theirs, eps=0.1, alpha=0.025, steps=2, random_start=False)
+    assert losses(seen) == pytest.approx(textbook(theirs, data, settings, attack), rel=1e-4)
+    assert losses(seen)[0] > losses(list(standard(new_model(), data[:1], *optimizer_of(ours, settings))))[0]
+    assert [(batch.images, batch.clean) for batch in seen] == [(32, None), (8, None)]
+    close_weights(ours, theirs, atol=1e-4)
+
+
+def two_batches(dataset: Dataset) -> list[tuple[Tensor, Tensor]]:
+    x, y = to_unit(dataset.train.images), dataset.train.labels
+    return [(x[:32], y[:32]), (x[32:40], y[32:40])]
+
+
+def optimizer_of(model: Classifier, settings: TrainParams) -> tuple[Any, Any]:
+    optimizer = make_optimizer(model, settings.optimizer)
+    return optimizer, make_schedule(optimizer, settings.optimizer, 2)
+
+
+def losses(seen: list[Batch]) -> list[float]:
+    return [batch.loss for batch in seen]
+
+
+def textbook(
+    model: Classifier, data: list[tuple[Tensor, Tensor]], settings: TrainParams, attack: Any = lambda x, y: x
+) -> list[float]:
+    optimizer, schedule = optimizer_of(model, settings)
+    result = []
+    for x, y in data:
+        x = attack(x, y)
+        model.zero_grad()
+        loss = F.nll_loss(model.train()(x).log_softmax(1), y)
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        result.append(loss.item())
+    return result
+
+
+def close_weights(one: Classifier, two: Classifier, atol: float = 1e-6) -> None:
+    for a, b in zip(one.parameters(), two.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=atol)
+
+
+def test_batches_join_by_their_images() -> None:
+    both = Batch(1.0, 30, 3, None).joined(Batch(4.0, 10, 5, None))
+    assert both == Batch(1.75, 40, 8, None)
+    assert (both.clean_accuracy, both.robust_accuracy) == (0.2, None)
