@@ -1,0 +1,39 @@
+"""The tail of a log file, live."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from rich.text import Text
+from textual.widgets import RichLog
+
+from ssmlab.pipeline.status import LogFollower
+
+TAIL = 64 * 1024  # bytes; what is older is left to an editor
+POLL = 0.5  # seconds
+
+
+class LogPane(RichLog):
+    """Shows one file at a time; scrolls with it unless the reader has scrolled up."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__(id=id, max_lines=2000, wrap=True, markup=False, highlight=False, min_width=20)
+        self.path: Path | None = None
+
+    def follow(self, path: Path, title: str) -> None:
+        """Show this file from its tail on."""
+        self.border_title = title
+        if path == self.path:
+            return
+        self.path = path
+        self.clear()
+        self.run_worker(self._read(LogFollower(path, tail=TAIL)), exclusive=True, group="log")
+
+    async def _read(self, follower: LogFollower) -> None:
+        while True:
+            lines = await asyncio.to_thread(follower.poll)
+            at_end = self.is_vertical_scroll_end
+            for line in lines:
+                self.write(Text.from_ansi(line), scroll_end=at_end)
+            await asyncio.sleep(POLL)
