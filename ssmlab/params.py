@@ -154,13 +154,17 @@ class AugmentParams(Strict):
 
 
 class TrainParams(Strict):
-    """How one run is trained."""
+    """How one run is trained.
+
+    warmup: epochs over which the training adversary's eps and alpha grow from 0 to their full value; 0 for none.
+    """
 
     device: Device
     regime: Literal["standard", "pgd_at"]
     epochs: Positive
     batch_size: Positive
     adversary: AdversaryParams
+    warmup: Annotated[int, Field(ge=0)]
     optimizer: OptimizerParams
     selection: SelectionParams
     augment: AugmentParams

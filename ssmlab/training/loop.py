@@ -19,6 +19,7 @@ from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, Validat
 from ssmlab.training.optimizer import make_optimizer, make_schedule
 from ssmlab.training.pgd_at import pgd_at
 from ssmlab.training.standard import standard
+from ssmlab.training.warmup import warmed_up
 
 
 def fit(
@@ -36,7 +37,9 @@ def fit(
     order, crops = generator(params.seed, "order"), generator(params.seed, "augmentation")
     starts = generator(params.seed, "training attack", device)
 
-    steps = params.epochs * math.ceil(len(train) / params.batch_size)
+    steps_per_epoch = math.ceil(len(train) / params.batch_size)
+    steps = params.epochs * steps_per_epoch
+    adversaries = warmed_up(params.adversary, params.warmup * steps_per_epoch)
     optimizer = make_optimizer(model, params.optimizer)
     schedule = make_schedule(optimizer, params.optimizer, steps)
 
@@ -53,7 +56,7 @@ def fit(
         if params.regime == "standard":
             regime = standard(model, data, optimizer, schedule)
         else:
-            regime = pgd_at(model, data, optimizer, schedule, params.adversary, starts)
+            regime = pgd_at(model, data, optimizer, schedule, adversaries, starts)
 
         seen = Batch(loss=0.0, images=0, clean=0, robust=0)
         for batch in regime:

@@ -21,15 +21,15 @@ def pgd_at(
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: AdamW,
     schedule: LambdaLR,
-    adversary: AdversaryParams,
+    adversaries: Iterable[AdversaryParams],
     starts: torch.Generator,
 ) -> Iterator[Batch]:
-    """As `standard`, on adversarial images; `starts` draws their random starts.
+    """As `standard`, on adversarial images: `adversaries` gives each batch its own, `starts` draws their random starts.
 
     The attack runs on a frozen copy of the model, made anew for every batch: its parameters have moved since.
     """
     model.train()
-    for x, y in batches:
+    for (x, y), adversary in zip(batches, adversaries, strict=False):  # adversaries never end
         x_adv = pgd(model.freeze(), x, y, adversary, starts)
         logits = model(x_adv)  # (B, classes)
         loss = F.cross_entropy(logits, y)

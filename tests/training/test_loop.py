@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import repeat
 from typing import Any
 
 import pytest
@@ -188,7 +189,7 @@ def test_pgd_at_is_the_textbook_loop_on_torchattacks_images(
     adversary = settings.adversary.model_copy(update={"random_start": False})
     data = two_batches(dataset)
     ours, theirs = new_model(), new_model()
-    seen = list(pgd_at(ours, data, *optimizer_of(ours, settings), adversary, torch.Generator()))
+    seen = list(pgd_at(ours, data, *optimizer_of(ours, settings), repeat(adversary), torch.Generator()))
     attack = torchattacks.PGD(theirs, eps=0.1, alpha=0.025, steps=2, random_start=False)
     assert losses(seen) == pytest.approx(textbook(theirs, data, settings, attack), rel=1e-4)
     assert losses(seen)[0] > losses(list(standard(new_model(), data[:1], *optimizer_of(ours, settings))))[0]
