@@ -1,0 +1,188 @@
+"""The judging attacks, assembled from torchattacks' parts, and our own judgement of the images they return.
+
+torchattacks is independent of the attack that trains the models, so that a shared bug cannot flatter a result. It is
+used as it is installed; what it does to its surroundings is undone here:
+
+- it reseeds the global generator, so every attack runs under a forked one;
+- it takes the device from the first parameter, prints where there is none, and switches the module's mode, so it is
+  handed a `Victim`, which has a parameter and is in eval mode, and never the model itself;
+- its attack objects lie in reference cycles and keep their model until the garbage collector comes by. That is
+  harmless here, where all of them share one victim;
+- its answers are taken for nothing but images: `confined` checks them, and our own forward pass judges them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchattacks
+from torch import Tensor, nn
+
+from ssmlab.errors import UserError
+from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
+
+TOLERANCE = 1e-6  # float32 rounding of x + delta; anything further out of the ball or of [0, 1] is a violation
+DLR_CLASSES = 4  # the targeted DLR loss divides by a difference that has the fourth largest logit in it
+MOST_TARGETS = 9  # of standard AutoAttack (Croce and Hein 2020)
+AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
+
+
+def nothing() -> None:
+    """The tick of callers that do not watch."""
+
+
+class Victim(nn.Module):
+    """A model as torchattacks sees it: in eval mode, with a parameter that says where it is.
+
+    Args:
+        model: from images (B, C, H, W) float32 in [0, 1] to logits (B, classes), on `device`; it is put in eval mode.
+        tick: called before every forward pass, so that somebody can watch a long attack.
+    """
+
+    def __init__(self, model: nn.Module, device: torch.device, tick: Callable[[], None] = nothing) -> None:
+        super().__init__()
+        self.place = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
+        self.model = model
+        self.tick = tick
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (B, classes) of images (B, C, H, W)."""
+        self.tick()
+        logits: Tensor = self.model(x)
+        return logits
+
+    @torch.no_grad()
+    def is_right(self, x: Tensor, y: Tensor) -> Tensor:
+        """Whether each image of x (B, C, H, W) has label y (B,): bool (B,). Logits that are not finite are wrong."""
+        logits: Tensor = self(x)
+        return (logits.argmax(dim=1) == y) & logits.isfinite().all(dim=1)  # (B,)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is left of a batch after an attack.
+
+    Attributes:
+        right: (B,) bool, the images that are still classified rightly.
+        after: for each part of the attack, in order, how many of them were left after it.
+        escaped: how many images came back outside the ball or [0, 1]; they count as not broken.
+    """
+
+    right: Tensor
+    after: dict[str, int]
+    escaped: int
+
+
+def attack(spec: AttackSpec, victim: Victim, x: Tensor, y: Tensor, eps: float, classes: int, seed: int) -> Verdict:
+    """Attack images that the victim classifies rightly; a part sees only those that the parts before it left over.
+
+    Args:
+        x: (B, C, H, W) float32 in [0, 1]; y: (B,) int64; both on the victim's device.
+        eps: radius of the L-inf ball in pixel units.
+        seed: of everything random in it; the global generators are left as they were.
+    """
+    right = torch.ones_like(y, dtype=torch.bool)
+    after: dict[str, int] = {}
+    escaped = 0
+    with forked_generators():
+        torch.manual_seed(seed)
+        for name, part in parts(spec, victim, eps, classes, seed).items():
+            left = right.nonzero().flatten()
+            if len(left):
+                x_adv, inside = confined(x[left], part(x[left], y[left]), eps)
+                right[left] = victim.is_right(x_adv, y[left]) | ~inside
+                escaped += int((~inside).sum())
+            after[name] = int(right.sum())
+    return Verdict(right, after, escaped)
+
+
+def parts(spec: AttackSpec, victim: nn.Module, eps: float, classes: int, seed: int) -> dict[str, Any]:
+    """The torchattacks objects behind a specification, in the order in which they run.
+
+    AutoAttack is the standard ensemble of Croce and Hein (2020): APGD on the cross-entropy, targeted APGD and targeted
+    FAB with 9 targets (all wrong classes if there are fewer), and Square without its rescaled schedule.
+    `torchattacks.AutoAttack` has the parts but not these settings: 10 steps, and Square rescaled.
+
+    AutoAttack needs at least 4 classes: see `require_classes`.
+    """
+    if isinstance(spec, FgsmParams):
+        return {"fgsm": torchattacks.FGSM(victim, eps=eps)}
+    if isinstance(spec, PgdParams):
+        alpha = float(spec.alpha)
+        return {"pgd": torchattacks.PGD(victim, eps=eps, alpha=alpha, steps=spec.steps, random_start=spec.random_start)}
+    common = {"norm": "Linf", "eps": eps, "n_restarts": 1, "seed": seed}
+    apgd = {**common, "steps": spec.steps, "eot_iter": 1, "rho": 0.75}
+    fab = {**common, "steps": spec.steps, "alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
+    square = {**common, "n_queries": spec.queries, "p_init": 0.8, "loss": "margin", "resc_schedule": False}
+    others = min(MOST_TARGETS, classes - 1) + 1  # torchattacks aims at n_classes - 1 targets
+    ensemble = (
+        torchattacks.APGD(victim, loss="ce", **apgd),
+        torchattacks.APGDT(victim, n_classes=others, **apgd),
+        torchattacks.FAB(victim, multi_targeted=True, n_classes=others, **fab),
+        torchattacks.Square(victim, **square),
+    )
+    return dict(zip(AUTOATTACK_PARTS, ensemble, strict=True))
+
+
+def require_classes(name: str, spec: AttackSpec, classes: int) -> None:
+    """Raises UserError for an attack, called `name`, that is not defined for a model with so few classes."""
+    if isinstance(spec, AutoAttackParams) and classes < DLR_CLASSES:
+        raise UserError(
+            f"{name}: AutoAttack needs a model with at least {DLR_CLASSES} classes, since its loss uses the fourth "
+            f"largest logit, and this one has {classes}; attack it with PGD"
+        )
+
+
+def is_standard(spec: AutoAttackParams) -> bool:
+    """Whether an AutoAttack is the published one (Croce and Hein 2020)."""
+    return spec.steps == 100 and spec.queries == 5000
+
+
+def confined(x: Tensor, x_adv: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """Check what an attack returned.
+
+    Args:
+        x, x_adv: (B, C, H, W), the images and what became of them; eps: radius of the L-inf ball.
+
+    Returns:
+        x_adv with its rounding errors projected away, contiguous, and x itself for every image that was not finite or
+        further than 1e-6 outside the ball or [0, 1]; and whether each image was inside, bool (B,).
+    """
+    delta = x_adv.detach() - x
+    outside = torch.maximum(delta.abs() - eps, torch.maximum(-x_adv, x_adv - 1.0))
+    inside = (outside <= TOLERANCE).flatten(1).all(dim=1)  # (B,); comparisons with NaN are false
+    projected = (x + delta.clamp(-eps, eps)).clamp(0.0, 1.0)
+    return torch.where(inside.view(-1, 1, 1, 1), projected, x).contiguous(), inside
+
+
+def seed_for(seed: int, attack: str, batch: int) -> int:
+    """A seed of its own for every batch of every attack, whichever process runs it and in whichever order."""
+    digest = hashlib.sha256(f"{seed}/{attack}/{batch}".encode()).digest()
+    return int.from_bytes(digest[:8]) >> 1  # 63 bits
+
+
+def passes(spec: AttackSpec, classes: int) -> float:
+    """About how many forward passes an attack costs for an image it cannot break, as measured on one CPU thread.
+
+    A gradient step is about 3, FAB's with its projection and its own forward pass 5.5.
+    """
+    if isinstance(spec, FgsmParams):
+        return 3.0
+    if isinstance(spec, PgdParams):
+        return 3.0 * spec.steps
+    targets = min(MOST_TARGETS, classes - 1)
+    return (3.0 + 3.0 * targets + 5.5 * targets) * spec.steps + 1.1 * spec.queries
+
+
+@contextmanager
+def forked_generators() -> Iterator[None]:
+    """torch's global generators, of every device that is in use, are afterwards as they were."""
+    in_use = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if in_use else ()):
+        yield

@@ -1,0 +1,247 @@
+"""The judging attacks: their settings, and what is believed of their answers."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import pytest
+import torch
+import torchattacks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ssmlab.errors import UserError
+from ssmlab.evaluation.attacks import (
+    TOLERANCE,
+    Victim,
+    attack,
+    confined,
+    forked_generators,
+    is_standard,
+    parts,
+    passes,
+    require_classes,
+    seed_for,
+)
+from ssmlab.evaluation.evaluate import named
+from ssmlab.params import AutoAttackParams, FgsmParams, PgdParams
+from ssmlab.quantity import Quantity
+
+CPU = torch.device("cpu")
+EVERYTHING = {"images": "all", "checkpoints": ("best",)}
+
+
+def linear(classes: int, side: int = 6, seed: int = 0) -> nn.Sequential:
+    """A linear classifier of (1, side, side) images, with weights of its own generator."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(side * side, classes))
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator)
+    return model.requires_grad_(False)
+
+
+class Bright(nn.Module):
+    """Class 0 for images that are brighter than 0.1 on average, class 1 for others."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        bright = x.flatten(1).mean(dim=1) - 0.1
+        return torch.stack([bright, -bright, bright - 9, bright - 9], dim=1)
+
+
+def test_autoattack_has_the_published_settings() -> None:
+    spec = named("autoattack", 0.1)
+    assert isinstance(spec, AutoAttackParams)
+    assert is_standard(spec)
+    built = parts(spec, Victim(linear(10), CPU), 0.1, 10, seed=7)
+    assert [type(part) for part in built.values()] == [
+        torchattacks.APGD,
+        torchattacks.APGDT,
+        torchattacks.FAB,
+        torchattacks.Square,
+    ]
+    apgd, apgdt, fab, square = built.values()
+    for part in built.values():
+        assert (part.norm, part.eps, part.n_restarts, part.seed, part.verbose) == ("Linf", 0.1, 1, 7, False)
+    for part in (apgd, apgdt):
+        assert (part.steps, part.eot_iter, part.thr_decr) == (100, 1, 0.75)
+    assert apgd.loss == "ce"
+    assert apgdt.n_target_classes == fab.n_target_classes == 9
+    assert fab.multi_targeted
+    assert (fab.steps, fab.alpha_max, fab.eta, fab.beta) == (100, 0.1, 1.05, 0.9)
+    assert (square.n_queries, square.p_init, square.loss, square.rescale_schedule) == (5000, 0.8, "margin", False)
+
+
+@pytest.mark.parametrize(("classes", "targets"), [(4, 3), (10, 9), (200, 9)])
+def test_targets_are_nine_or_all_wrong_classes(classes: int, targets: int) -> None:
+    built = parts(named("autoattack", 0.1), Victim(linear(classes), CPU), 0.1, classes, seed=0)
+    assert built["apgd-t"].n_target_classes == built["fab-t"].n_target_classes == targets
+
+
+def test_other_settings_are_not_called_standard() -> None:
+    assert not is_standard(AutoAttackParams(kind="autoattack", steps=99, queries=5000, **EVERYTHING))
+    assert not is_standard(AutoAttackParams(kind="autoattack", steps=100, queries=4999, **EVERYTHING))
+
+
+def test_fgsm_and_pgd_take_their_parameters() -> None:
+    victim = Victim(linear(3), CPU)
+    assert parts(named("fgsm", 0.1), victim, 0.1, 3, seed=0)["fgsm"].eps == 0.1
+    spec = PgdParams(kind="pgd", alpha=Quantity("2/255"), steps=7, random_start=False, **EVERYTHING)
+    pgd = parts(spec, victim, 0.1, 3, seed=0)["pgd"]
+    assert (pgd.eps, pgd.alpha, pgd.steps, pgd.random_start) == (0.1, 2 / 255, 7, False)
+
+
+def test_autoattack_needs_four_classes() -> None:
+    spec = named("autoattack", 0.1)
+    require_classes("autoattack", spec, 4)
+    require_classes("pgd-10", named("pgd-10", 0.1), 2)
+    with pytest.raises(UserError, match=r"aa: AutoAttack needs a model with at least 4 classes.* this one has 3"):
+        require_classes("aa", spec, 3)
+
+
+pixel = st.floats(-0.5, 1.5, width=32)
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.0, 1.0, width=32), pixel), min_size=3, max_size=3),
+    st.floats(0.0, 0.5, width=32),
+)
+@settings(deadline=None, max_examples=25)
+def test_confined_images_are_in_the_ball_or_the_original(pairs: list[tuple[float, float]], eps: float) -> None:
+    x = torch.tensor([before for before, _ in pairs]).view(3, 1, 1, 1)
+    x_adv = torch.tensor([after for _, after in pairs]).view(3, 1, 1, 1)
+    checked, inside = confined(x, x_adv, eps)
+    for row, (before, after) in enumerate(pairs):
+        excess = max(abs(after - before) - eps, -after, after - 1.0)
+        if abs(excess - TOLERANCE) > 2e-7:  # within rounding of the tolerance either answer is right
+            assert bool(inside[row]) == (excess <= TOLERANCE)
+        wanted = min(max(after, before - eps, 0.0), before + eps, 1.0) if inside[row] else before
+        assert checked[row].item() == pytest.approx(wanted, abs=2e-7)
+    assert checked.is_contiguous()
+    assert 0.0 <= checked.min() <= checked.max() <= 1.0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_confined_refuses_what_is_not_finite(bad: float) -> None:
+    x = torch.full((2, 1, 2, 2), 0.5)
+    x_adv = x.clone()
+    x_adv[1, 0, 0, 0] = bad
+    checked, inside = confined(x, x_adv, 0.1)
+    assert inside.tolist() == [True, False]
+    assert checked.equal(x)
+
+
+def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = linear(2)
+    x = torch.full((4, 1, 6, 6), 0.5)
+    y = model(x).argmax(dim=1)
+    direction = (model[1].weight[1 - y[0]] - model[1].weight[y[0]]).sign().view(1, 6, 6)
+
+    def cheat(self: object, images: Tensor, labels: Tensor) -> Tensor:
+        far = images.clone()
+        far[:3] += 0.4 * direction
+        return far
+
+    monkeypatch.setattr(torchattacks.FGSM, "forward", cheat)
+    victim = Victim(model, CPU)
+    assert not victim.is_right(cheat(None, x, y)[:3], y[:3]).any()
+    verdict = attack(named("fgsm", 0.1), victim, x, y, 0.1, 2, seed=0)
+    assert verdict.right.all()
+    assert verdict.escaped == 3
+    verdict = attack(named("fgsm", 0.4), victim, x, y, 0.4, 2, seed=0)
+    assert verdict.right.tolist() == [False, False, False, True]
+    assert verdict.escaped == 0
+
+
+def test_success_is_judged_on_the_image_and_not_on_the_attacks_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchattacks.FGSM, "forward", lambda self, images, labels: images)
+    model = linear(2)
+    x = torch.rand(5, 1, 6, 6, generator=torch.Generator().manual_seed(0))
+    verdict = attack(named("fgsm", 0.1), Victim(model, CPU), x, model(x).argmax(dim=1), 0.1, 2, seed=0)
+    assert verdict.right.all()
+
+
+def test_a_part_sees_only_what_the_parts_before_it_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, int] = {}
+
+    def breaks_first(kind: type) -> None:
+        def forward(self: object, images: Tensor, labels: Tensor) -> Tensor:
+            seen[kind.__name__] = len(images)
+            changed = images.clone()
+            changed[0] = 0.0
+            return changed
+
+        monkeypatch.setattr(kind, "forward", forward)
+
+    for kind in (torchattacks.APGD, torchattacks.APGDT, torchattacks.FAB, torchattacks.Square):
+        breaks_first(kind)
+
+    x, y = torch.full((6, 1, 2, 2), 0.2), torch.zeros(6, dtype=torch.int64)
+    verdict = attack(named("autoattack", 0.2), Victim(Bright(), CPU), x, y, 0.2, 4, seed=0)
+    assert seen == {"APGD": 6, "APGDT": 5, "FAB": 4, "Square": 3}
+    assert verdict.after == {"apgd-ce": 5, "apgd-t": 4, "fab-t": 3, "square": 2}
+    assert verdict.right.tolist() == [False] * 4 + [True] * 2
+
+
+def test_nothing_is_run_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torchattacks.APGD, "forward", lambda self, images, labels: torch.zeros_like(images))
+    x, y = torch.full((2, 1, 2, 2), 0.2), torch.zeros(2, dtype=torch.int64)
+    verdict = attack(named("autoattack", 0.2), Victim(Bright(), CPU), x, y, 0.2, 4, seed=0)
+    assert verdict.after == {"apgd-ce": 0, "apgd-t": 0, "fab-t": 0, "square": 0}
+
+
+def test_logits_that_are_not_finite_are_wrong() -> None:
+    class Broken(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.tensor([[float("nan"), 0.0], [float("inf"), 0.0], [1.0, 0.0]])
+
+    right = Victim(Broken(), CPU).is_right(torch.zeros(3, 1, 2, 2), torch.zeros(3, dtype=torch.int64))
+    assert right.tolist() == [False, False, True]
+
+
+def test_a_model_without_parameters_is_attacked_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
+    x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
+    attack(named("pgd-2", 0.1), Victim(nn.Flatten(), CPU), x, nn.Flatten()(x).argmax(dim=1), 0.1, 4, seed=0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_victim_is_watched_and_knows_its_place() -> None:
+    ticks: list[int] = []
+    victim = Victim(linear(3), CPU, lambda: ticks.append(1))
+    victim(torch.zeros(1, 1, 6, 6))
+    assert len(ticks) == 1
+    assert next(victim.parameters()) is victim.place
+
+
+def test_generators_are_as_before() -> None:
+    before = torch.get_rng_state()
+    with forked_generators():
+        torch.manual_seed(3)
+        torch.rand(5)
+    assert torch.get_rng_state().equal(before)
+
+
+def test_seeds_are_distinct_and_stay_what_they_are() -> None:
+    keys = [(seed, name, batch) for seed in (0, 1) for name in ("fgsm", "pgd-1", "pgd-10") for batch in (0, 1, 10)]
+    seeds = [seed_for(*key) for key in keys]
+    assert len(set(seeds)) == len(keys)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+    assert seed_for(0, "autoattack", 1) == 150106518304893506  # half of the first 16 digits of sha256sum
+
+
+def test_costs_are_in_order() -> None:
+    names = ("fgsm", "pgd-10", "pgd-100", "autoattack")
+    costs = [passes(named(name, 0.1), 10) for name in names]
+    assert costs == sorted(costs)
+    assert passes(FgsmParams(kind="fgsm", **EVERYTHING), 10) < passes(named("pgd-2", 0.1), 10)
+
+
+def test_torchattacks_lets_go_of_a_model_when_garbage_is_collected() -> None:
+    model = linear(4)
+    victim = Victim(model, CPU)
+    parts(named("autoattack", 0.1), victim, 0.1, 4, seed=0)
+    gone = weakref.ref(model)
+    del model, victim
+    gc.collect()
+    assert gone() is None

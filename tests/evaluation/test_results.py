@@ -1,0 +1,179 @@
+"""Results: intervals, worst cases, signs of gradient masking, and the file."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from scipy.stats import binomtest
+
+from ssmlab.errors import UserError
+from ssmlab.evaluation.evaluate import named
+from ssmlab.evaluation.masking import masking_warnings
+from ssmlab.evaluation.results import AttackResults, Measure, Protocol, load_results, radius, wilson, worst_case
+from ssmlab.files import readable_json
+from ssmlab.params import Params
+from ssmlab.quantity import Quantity
+
+
+@given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.6, 0.999))
+@settings(deadline=None, max_examples=25)
+def test_wilson_is_scipys(counts: tuple[int, int], confidence: float) -> None:
+    correct, n = counts
+    theirs = binomtest(correct, n).proportion_ci(confidence, method="wilson")
+    assert wilson(correct, n, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+def test_wilson_solves_the_score_equation() -> None:
+    low, high = wilson(63, 100)
+    for bound in (low, high):
+        assert (0.63 - bound) ** 2 == pytest.approx(1.959963984540054**2 * bound * (1 - bound) / 100, rel=1e-9)
+    assert wilson(0, 9)[0] == 0.0
+    assert wilson(9, 9)[1] == 1.0
+
+
+def test_worst_case_is_over_the_images_that_all_saw() -> None:
+    measures = {"clean": Measure.of("11101"), "fgsm": Measure.of("1101"), "aa": Measure.of("101")}
+    worst = worst_case(measures)
+    assert (worst.flags, worst.n, worst.correct, worst.over) == ("100", 3, 1, ("clean", "fgsm", "aa"))
+    assert worst.interval == wilson(1, 3)
+
+
+def test_numbers_that_do_not_fit_the_flags_are_refused() -> None:
+    good = Measure.of("110").plain()
+    for change in ({"n": 4}, {"correct": 1}, {"flags": "1x0"}):
+        with pytest.raises(ValidationError):
+            Measure.model_validate(good | change)
+    assert Measure.model_validate(good) == Measure.of("110")
+
+
+def autoattacked(flags: str, fab: float, square: float) -> Measure:
+    return Measure.of(flags, standard=True, parts={"apgd-ce": 1.0, "apgd-t": 1.0, "fab-t": fab, "square": square})
+
+
+def test_a_weaker_attack_that_does_better_is_flagged() -> None:
+    attacks = {name: named(name, 0.1) for name in ("autoattack", "pgd-10", "fgsm", "pgd-20")}
+    measures = {
+        "clean": Measure.of("1111"),
+        "autoattack": autoattacked("11", 1.0, 1.0),
+        "fgsm": Measure.of("1010"),
+        "pgd-10": Measure.of("1110"),
+        "pgd-20": Measure.of("1010"),
+    }
+    assert masking_warnings(measures, attacks) == [
+        "fgsm leaves 2 of 4 images right and pgd-10, a stronger attack, 3: the gradients may mislead it",
+        "fgsm leaves 1 of 2 images right and autoattack, a stronger attack, 2: the gradients may mislead it",
+        "pgd-20 leaves 1 of 2 images right and autoattack, a stronger attack, 2: the gradients may mislead it",
+    ]
+
+
+def test_square_that_breaks_more_than_the_gradients_is_flagged() -> None:
+    attacks = {"autoattack": named("autoattack", 0.1)}
+    flagged = masking_warnings({"autoattack": autoattacked("1000", 0.75, 0.25)}, attacks)
+    assert flagged == [
+        "autoattack: Square, which sees no gradients, broke 2 of 4 images that APGD and FAB could not: "
+        "the gradients may be masked"
+    ]
+    assert masking_warnings({"autoattack": autoattacked("1000", 0.25, 0.25)}, attacks) == []
+
+
+def results(params: Params) -> dict[str, Any]:
+    """The content of a results file, made by hand."""
+    protocol = Protocol.model_validate(
+        {
+            "data": {"name": "mnist5k", "fingerprint": "f0", "split": "test", "n": 3, "indices_hash": "0a"},
+            "norm": "linf",
+            "eps": radius(Quantity("8/255")).plain(),
+            "batch_size": 2,
+            "seed": 0,
+            "attacks": {name: spec.plain() for name, spec in params.attack.attacks.items()},
+            "torchattacks": "3.5.1",
+            "device": "cpu",
+        }
+    )
+    measures = {"clean": Measure.of("110"), "autoattack": autoattacked("10", 0.5, 0.5)}
+    checkpoint = {
+        "measures": {name: measure.plain() for name, measure in measures.items()},
+        "worst_case": worst_case(measures).plain(),
+        "warnings": ["one"],
+        "sha256": "ab",
+        "epoch": 2,
+        "val_clean": 0.5,
+        "val_robust": 0.25,
+        "selection_split": "validation",
+    }
+    run = params.runs["ads"]
+    return {
+        "format": 1,
+        "study": "smoke",
+        "run": "ads",
+        "parameters": 12,
+        "model": run.model.plain(),
+        "train": run.train.plain(),
+        "code_version": "0.1.0",
+        "protocol": protocol.plain(),
+        "protocol_fingerprint": protocol.fingerprint(),
+        "checkpoints": {"best": checkpoint, "last": checkpoint},
+    }
+
+
+def test_a_file_is_read_as_it_was_written(tmp_path: Path, tiny_params: Params) -> None:
+    text = readable_json(results(tiny_params))
+    file = tmp_path / "ads.json"
+    file.write_text(text)
+    loaded = load_results(file)
+    assert readable_json(loaded.plain()) == text
+    assert AttackResults.model_validate(loaded.plain()) == loaded
+    assert loaded.protocol.eps.text == "8/255"
+    assert loaded.protocol.eps.value == 8 / 255
+    assert loaded.checkpoints["best"].measures["autoattack"].parts == {
+        "apgd-ce": 1.0,
+        "apgd-t": 1.0,
+        "fab-t": 0.5,
+        "square": 0.5,
+    }
+
+
+def test_protocols_that_differ_have_different_fingerprints(tiny_params: Params) -> None:
+    protocol = Protocol.model_validate(results(tiny_params)["protocol"])
+    fields: dict[str, Any] = {"seed": 1, "batch_size": 3, "device": "cuda", "eps": radius(Quantity("9/255"))}
+    changed = [protocol.model_copy(update={key: value}).fingerprint() for key, value in fields.items()]
+    assert len({protocol.fingerprint(), *changed}) == 5
+
+
+def test_files_that_are_not_results_are_refused_in_one_line(tmp_path: Path, tiny_params: Params) -> None:
+    file = tmp_path / "ads.json"
+    with pytest.raises(UserError, match=r"ads.json: not found .* run `ssmlab attack ads`"):
+        load_results(file)
+    file.write_text("{")
+    with pytest.raises(UserError, match=r"ads.json: cannot be read as attack results"):
+        load_results(file)
+    good = results(tiny_params)
+    damaged = {
+        "checkpoints.best.epoch": good | {"checkpoints": {"best": good["checkpoints"]["best"] | {"epoch": "2"}}},
+        "format": good | {"format": 2},
+        "surprise": good | {"surprise": 1},
+        "protocol_fingerprint is not": good | {"protocol_fingerprint": "0"},
+    }
+    for key, value in damaged.items():
+        file.write_text(json.dumps(value))
+        with pytest.raises(UserError, match=rf"not attack results \({key}.*run `ssmlab attack ads`") as raised:
+            load_results(file)
+        assert "\n" not in str(raised.value)
+
+
+def test_reading_results_imports_no_torch() -> None:
+    code = "import sys, ssmlab.evaluation.results; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_torchvision_is_never_imported() -> None:
+    code = "import sys, ssmlab.evaluation.evaluate; sys.exit('torchvision' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
