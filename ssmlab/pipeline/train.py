@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
@@ -42,7 +40,7 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
     Raises:
         UserError: unknown run or device, no prepared data, the run is being trained already, the training diverged, or
             the disk is full. What was published before is untouched.
-        Interrupted: Ctrl-C or SIGTERM; likewise.
+        Interrupted: KeyboardInterrupt, which the CLI raises on Ctrl-C and SIGTERM; likewise.
     """
     settings = params.run(run)
     where = resolve_device(device or settings.train.device)
@@ -56,7 +54,7 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
         heart = HeartbeatWriter(live / "progress.json", stage="train", study=params.study, run=run, device=where.type)
         tell = logged(listen, live / "log.txt")
 
-        with end_written_down(heart, tell, run), sigterm_interrupts(), seeded(settings.train.seed):
+        with end_written_down(heart, tell, run), seeded(settings.train.seed):
             model = build(settings.model, dataset.image_shape, dataset.classes, settings.train.seed).to(where)
             tell(Note(f"training {run}: {settings.train.epochs} epochs of {len(dataset.train)} images on {where.type}"))
             for event in fit(model, dataset, settings.train, where):
@@ -201,19 +199,6 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); mend that and start again") from None
-
-
-@contextmanager
-def sigterm_interrupts() -> Iterator[None]:
-    """Within this block SIGTERM raises KeyboardInterrupt, as Ctrl-C does; only a main thread can ask for that."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

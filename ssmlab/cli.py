@@ -1,0 +1,317 @@
+"""The `ssmlab` command. Imports what a command needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from ssmlab.errors import Interrupted, UserError
+
+if TYPE_CHECKING:
+    from ssmlab.events import Listener
+    from ssmlab.params import Params
+    from ssmlab.pipeline.paths import Paths
+
+
+class OneLineErrors(TyperGroup):
+    """Turns every mistake a user can mend into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; raises typer.Exit where it failed."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            fail(str(error), error.code)
+        except KeyboardInterrupt:
+            fail("stopped; earlier results are untouched", Interrupted.code)
+        except BrokenPipeError:
+            # Whoever read our output (head, less) has gone: not an error, but Python would print one at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            fail(f"{where}{error.strerror or error}; earlier results are untouched", 1)
+
+
+def fail(message: str, code: int) -> NoReturn:
+    """One line on stderr, then the exit."""
+    typer.secho("error: " + " ".join(message.split()), err=True, fg=typer.colors.RED)
+    raise typer.Exit(code)
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    help="Train, attack and compare deep state space models.\n\n"
+    "`ssmlab repro` runs the whole study of params.yaml; `ssmlab tui` shows it live; "
+    "`ssmlab compare ads attention` puts runs side by side.",
+)
+STAGES = "Stages (what `dvc repro` calls)"
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.")]
+
+
+class DeviceChoice(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class FormatChoice(StrEnum):
+    """How to write a comparison."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    md = "md"
+
+
+DeviceOption = Annotated[
+    DeviceChoice | None,
+    typer.Option("--device", help="Overrides `device` of params.yaml; auto takes CUDA if it is there."),
+]
+
+
+def study() -> tuple[Params, Paths]:
+    """The study of the folder we stand in."""
+    from ssmlab.pipeline.paths import Paths
+    from ssmlab.study import load_params
+
+    params = load_params(Path("params.yaml"))
+    return params, Paths(params.study)
+
+
+@contextmanager
+def stage() -> Iterator[Listener]:
+    """Runs a stage: its events are drawn, and SIGTERM stops it as Ctrl-C does."""
+    from rich.console import Console
+
+    from ssmlab.console import display
+
+    stop_on_sigterm()
+    with display(Console()) as listen:
+        yield listen
+
+
+def stop_on_sigterm() -> None:
+    """From here on SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that all is put in order before the exit."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+@app.command(rich_help_panel=STAGES)
+def prepare() -> None:
+    """Make the prepared data set of the study: data/STUDY.safetensors."""
+    from ssmlab.pipeline.prepare import prepare as run_stage
+
+    params, paths = study()
+    with stage() as listen:
+        run_stage(params, paths, listen)
+
+
+@app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab train ads --device cpu`")
+def train(run: RunName, device: DeviceOption = None) -> None:
+    """Train one run: models/STUDY/RUN/best.safetensors, last.safetensors, history.csv."""
+    params, paths = study()
+    params.run(run)
+    from ssmlab.pipeline.train import train as run_stage
+
+    with stage() as listen:
+        run_stage(params, run, paths, device, listen)
+
+
+@app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab attack ads`")
+def attack(run: RunName, device: DeviceOption = None) -> None:
+    """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
+    params, paths = study()
+    params.run(run)
+    from ssmlab.pipeline.attack import attack as run_stage
+
+    with stage() as listen:
+        run_stage(params, run, paths, device, listen)
+
+
+@app.command(rich_help_panel=STAGES)
+def analyze() -> None:
+    """Judge the study's claims by its numbers: results/STUDY/analysis/summary.json."""
+    from ssmlab.pipeline.analyze import analyze as run_stage
+
+    params, paths = study()
+    with stage() as listen:
+        run_stage(params, paths, listen)
+
+
+@app.command(rich_help_panel=STAGES)
+def report() -> None:
+    """Write results/STUDY/report.md, report.html and figures/."""
+    from ssmlab.pipeline.report import report as run_stage
+
+    params, paths = study()
+    with stage() as listen:
+        run_stage(params, paths, listen)
+
+
+@app.command(
+    epilog="Examples: `ssmlab repro` (everything), `ssmlab repro ads attention` (two runs), `ssmlab repro report` "
+    "(one stage and what it needs)"
+)
+def repro(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN|STAGE]...", help="Runs or stages; all of them by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing has changed.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it running in the background; `ssmlab tui` follows it.")
+    ] = False,
+) -> None:
+    """Run what is out of date, through DVC, and follow it live."""
+    from ssmlab.pipeline import launch
+
+    params, paths = study()
+    if detach:
+        launched = launch.launch(params, paths, targets or [], force)
+        typer.echo(f"running in the background (process {launched.pid}), log: {launched.log}; follow it: ssmlab tui")
+        return
+    stop_on_sigterm()
+    code = launch.foreground(params, paths, targets or [], force)
+    if code != 0:
+        fail("the pipeline stopped, for the reason above; `ssmlab repro` goes on from there", code)
+    if paths.analysis.is_file():
+        show_headline(paths)
+
+
+def show_headline(paths: Paths) -> None:
+    """The study's numbers in a short table, and where the report lies."""
+    from rich.console import Console
+
+    from ssmlab.analysis.summary import load_summary
+    from ssmlab.report.tables import headline
+
+    Console().print(headline(load_summary(paths.analysis)))
+    typer.echo(f"report: {paths.report_html} and {paths.report_md}")
+
+
+@app.command()
+def runs() -> None:
+    """List the study's runs: state, epoch, clean and robust accuracy now and best."""
+    import time
+
+    from rich.console import Console
+
+    from ssmlab.pipeline.status import run_statuses
+    from ssmlab.report.tables import status_table
+
+    params, paths = study()
+    Console().print(status_table(run_statuses(params, paths, time.time())))
+
+
+@app.command(
+    epilog="Examples: `ssmlab compare ads attention`, `ssmlab compare ssm ads --format md`, "
+    "`ssmlab compare models/mnist5k/ads/best.safetensors other-study/ads`"
+)
+def compare(
+    subjects: Annotated[
+        list[str],
+        typer.Argument(metavar="A B...", help="Run names, STUDY/RUN, or checkpoint files; A is the reference."),
+    ],
+    format: Annotated[FormatChoice, typer.Option("--format", help="How to write it.")] = FormatChoice.table,
+    all: Annotated[bool, typer.Option("--all", help="Every parameter, not only those that differ.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare results of different protocols anyway, and mark them.")
+    ] = False,
+) -> None:
+    """Put runs side by side: what differs, parameters, clean and robust accuracy, RO gap, deltas."""
+    from rich.console import Console
+
+    from ssmlab.analysis.compare import compare as side_by_side
+    from ssmlab.report.tables import render
+
+    _, paths = study()
+    rendered = render(side_by_side(subjects, paths, force), format.value, all_parameters=all)
+    if isinstance(rendered, str):
+        typer.echo(rendered, nl=False)
+    else:
+        Console().print(rendered)
+
+
+@app.command(epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke`, `ssmlab use smoke --dry-run`")
+def use(
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A file of studies/, without .yaml.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a params.yaml with edits of yours; it is kept as a backup.")
+    ] = False,
+) -> None:
+    """Switch params.yaml to another study, showing what changes; without STUDY, list the studies."""
+    from ssmlab.pipeline import use as studies
+
+    root = Path()
+    known = {each.name: each for each in studies.studies(root)}
+    if name is None:
+        for each in known.values():
+            typer.echo(f"{each.name:<20} {each.title}")
+        return
+    if name in known:
+        for change in studies.changes(root / "params.yaml", known[name].path):
+            typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
+    if dry_run and name in known:
+        typer.echo("nothing was changed (--dry-run)")
+        return
+    backup = studies.use(name, root, force=force)
+    if backup is not None:
+        typer.echo(f"your edited params.yaml is kept as {backup}")
+    typer.echo(f"params.yaml is now the study {name}; run it with `ssmlab repro`")
+
+
+def brief(value: str | None) -> str:
+    """A value as it is written, cut where it is long, or a dash where there is none."""
+    if value is None:
+        return "-"
+    return value if len(value) <= 60 else value[:57] + "..."
+
+
+@app.command()
+def tui() -> None:
+    """Follow and launch the study's runs, live, in the terminal."""
+    from ssmlab.tui.app import run as run_app
+
+    run_app(Path())
+
+
+def version(value: bool) -> None:
+    """Print the version and stop, if asked to."""
+    if value:
+        from ssmlab.version import __version__
+
+        typer.echo(f"ssmlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

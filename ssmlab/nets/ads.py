@@ -1,0 +1,40 @@
+"""Adaptive scaling, AdS (Qi et al. 2024, section 5, eq. 9).
+
+y (D, B, L): what the SSM gives. W_s, W_b (D, D), b_s, b_b (D,): scale and bias maps. act: relu, sigmoid or tanh.
+
+    y <- act(W_s y + b_s) * y + act(W_b y + b_b)
+
+`parts: scale` keeps the first term alone, `parts: bias` is y + act(W_b y + b_b).
+
+Where we differ: nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
+
+
+class AdaptiveScaling(nn.Module):
+    """AdS over channel-first sequences, (D, B, L) -> (D, B, L)."""
+
+    def __init__(self, width: int, act: Literal["relu", "sigmoid", "tanh"], parts: Literal["both", "scale", "bias"]):
+        super().__init__()
+        self.act = act
+        self.scale = nn.Linear(width, width) if parts != "bias" else None
+        self.bias = nn.Linear(width, width) if parts != "scale" else None
+
+    def forward(self, y: Tensor) -> Tensor:
+        """y (D, B, L) scaled and shifted by functions of itself."""
+        scaled = y if self.scale is None else self.acted(self.scale, y) * y
+        return scaled if self.bias is None else scaled + self.acted(self.bias, y)
+
+    def acted(self, linear: nn.Linear, y: Tensor) -> Tensor:
+        """act(W y + b) for y (D, B, L)."""
+        mapped = torch.addmm(linear.bias[:, None], linear.weight, y.flatten(1))  # (D, B L)
+        return ACTIVATIONS[self.act](mapped).view_as(y)  # (D, B, L)

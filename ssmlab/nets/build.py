@@ -1,0 +1,81 @@
+"""A model from its parameters."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ssmlab.errors import UserError
+from ssmlab.nets.ads import AdaptiveScaling
+from ssmlab.nets.attention import SelfAttention
+from ssmlab.nets.classifier import Classifier, Residual
+from ssmlab.nets.dss import DssKernel
+from ssmlab.nets.mega import MegaLayer
+from ssmlab.nets.mixer import Mixer
+from ssmlab.nets.s4 import S4Kernel
+from ssmlab.nets.ssm_block import SsmBlock
+from ssmlab.nets.tokens import Tokens
+from ssmlab.params import ModelParams
+
+
+def build(params: ModelParams, image_shape: tuple[int, int, int], classes: int, seed: int) -> Classifier:
+    """A freshly initialised classifier of images (C, H, W) = `image_shape`, float32 on the CPU.
+
+    Equal arguments give equal parameters; torch's global generator is left as it was.
+
+    Raises:
+        UserError: the parameters do not fit the images or each other; the message names the key.
+    """
+    length = sequence_length(params, image_shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return Classifier(
+            Tokens(params.patch, params.tokens),
+            length,
+            nn.Linear(image_shape[0] * params.patch**2, params.d_model),
+            nn.Identity() if params.mixer == "mega" else nn.LayerNorm(params.d_model),
+            [layer(params, length) for _ in range(params.layers)],
+            nn.Linear(params.d_model, classes),
+        )
+
+
+def sequence_length(params: ModelParams, image_shape: tuple[int, int, int]) -> int:
+    """L, the number of tokens of an image (C, H, W); raises UserError where it cannot be cut into tokens."""
+    _, height, width = image_shape
+    if height % params.patch or width % params.patch:
+        raise UserError(f"model.patch: {params.patch} does not divide the images' {height} x {width} pixels")
+    if params.tokens == "published" and params.patch != 1:
+        raise UserError(f"model.tokens: published has no patches, but model.patch is {params.patch}; use 1, or raster")
+    return (height // params.patch) * (width // params.patch)
+
+
+def layer(params: ModelParams, length: int) -> Mixer:
+    """One layer of the trunk for `length` tokens."""
+    width = params.d_model
+    if params.mega is not None:
+        if (params.pointwise, params.output) != ("none", "linear"):
+            raise UserError("model.mixer: mega brings its own maps; set model.pointwise: none and model.output: linear")
+        return MegaLayer(width, params.mega, length, enhancement(params), params.dropout)
+    block = SsmBlock(
+        kernel(params, length), enhancement(params), width, params.pointwise, params.output, params.dropout
+    )
+    return Residual(block, width)
+
+
+def kernel(params: ModelParams, length: int) -> nn.Module:
+    """The kernel of a linear SSM for `length` tokens."""
+    if params.mixer == "s4":
+        return S4Kernel(params.d_model, params.d_state, power_of_two(length))
+    return DssKernel(params.d_model, params.d_state)
+
+
+def power_of_two(length: int) -> int:
+    """The length for which S4 stores C: the published code doubles its buffer `L` until the sequence fits."""
+    return 1 << (length - 1).bit_length()
+
+
+def enhancement(params: ModelParams) -> nn.Module:
+    """What is put on the SSM's output, over channel-first sequences (D, B, L)."""
+    if params.ads is not None:
+        return AdaptiveScaling(params.d_model, params.ads.act, params.ads.parts)
+    return SelfAttention(params.d_model) if params.enhancement == "attention" else nn.Identity()

@@ -1,0 +1,66 @@
+"""The multi-dimensional damped exponential moving average of Mega (Ma et al. 2023, section 3.1).
+
+h: dimensions a channel (`ema`). alpha, delta (2, D, h): decay and damping, through a sigmoid. beta, gamma (2, D, h):
+how a channel is spread over its h dimensions and gathered again. omega (D,): weight of the input itself. The leading 2
+are the directions, the past and the future.
+
+    x^[t] = delta * (beta u[t]) + (1 - alpha * delta) * x^[t-1],   y[t] = gamma^T x^[t] / sqrt(h)      (eq. 4)
+
+It is a diagonal linear state space with A = 1 - alpha delta in (0, 1), so it is a convolution: the taps of lag k are
+sum over h of delta beta gamma (1 - alpha delta)^k / sqrt(h). Both directions contain the present token; with omega u
+they are one kernel over all lags, one product a layer.
+
+Where we differ: the paper weighs the new input by alpha, the published code by delta; both keep 1 - alpha delta of the
+old state. This is the published code's form (the two differ by exchanging the names of alpha and delta). The published
+code stacks the directions along D.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssmlab.nets.longconv import convolve, fixed_convolution
+from ssmlab.nets.mixer import full_precision
+
+
+class DampedEma(nn.Module):
+    """Bidirectional EMA plus omega u over channel-first sequences, (D, B, L) -> (D, B, L)."""
+
+    def __init__(self, width: int, dimensions: int):
+        super().__init__()
+        shape = (2, width, dimensions)
+        signs = torch.ones(dimensions)
+        signs[1::2] = -1.0
+        self.alpha = nn.Parameter(torch.randn(shape) * 0.2)
+        self.delta = nn.Parameter(torch.randn(shape) * 0.2)
+        self.beta = nn.Parameter(torch.randn(shape) * 0.02 + signs)
+        self.gamma = nn.Parameter(torch.randn(shape))
+        self.omega = nn.Parameter(torch.randn(width))
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """alpha and delta, which are A and the step size, and beta, which is B."""
+        return [self.alpha, self.delta, self.beta]
+
+    def taps(self, length: int) -> Tensor:
+        """The weights of all lags (D, 2L-1), float32 (float64 if the module is), whatever the autocast state."""
+        with torch.autocast(self.alpha.device.type, enabled=False):
+            alpha, delta = full_precision(self.alpha).sigmoid(), full_precision(self.delta).sigmoid()
+            lag = torch.arange(length, dtype=alpha.dtype, device=alpha.device)
+            powers = torch.exp(torch.log1p(-alpha * delta)[..., None] * lag)  # (2, D, h, L)
+            weight = delta * full_precision(self.beta) * full_precision(self.gamma) / math.sqrt(alpha.shape[-1])
+            past, future = torch.einsum("cdh,cdhl->cdl", weight, powers)  # (D, L) each
+            present = F.pad(full_precision(self.omega)[:, None], (length - 1, length - 1))  # (D, 2 L - 1)
+            return F.pad(past, (length - 1, 0)) + F.pad(future.flip(-1), (0, length - 1)) + present
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The averages of u (D, B, L)."""
+        return convolve(u, self.taps(u.shape[-1]))
+
+    def freeze(self, length: int) -> nn.Module:
+        """The same map with everything but the product precomputed."""
+        with torch.no_grad():
+            return fixed_convolution(self.taps(length))

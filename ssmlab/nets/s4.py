@@ -1,0 +1,111 @@
+"""S4: a structured state space with HiPPO-LegS, normal plus low-rank (Gu et al. 2022, "Efficiently Modeling Long
+Sequences with Structured State Spaces").
+
+N states a channel, as N/2 conjugate pairs, one of each pair stored. dt (D,): step sizes. Lambda (N/2,): diag. P (N/2,):
+low-rank part. B (N/2,), C (D, N/2): input and output maps. L: the length for which C is stored.
+
+    x' = A x + B u,  y = C x,  A = diag(Lambda) - P P^*                                    (S4, eq. 1 and theorem 1)
+    A_ = (I - dt/2 A)^-1 (I + dt/2 A),  B_ = (I - dt/2 A)^-1 dt B                          (bilinear, eq. 3)
+    K[l] = C A_^l B_,  K^(z) = C~ (I - A_ z)^-1 B_  at the L-th roots of unity z = exp(-i theta), C~ = C (I - A_^L)
+                                                                                          (eq. 5, appendix C.3)
+With half angles, so that nothing cancels or divides by zero at any theta:
+
+    (I - A_ z)^-1 B_ = dt e^{i theta/2} (2 i sin(theta/2) - cos(theta/2) dt A)^-1 B
+
+and the inverse is a Cauchy sum over Lambda corrected by Woodbury's identity for P P^* (algorithm 1). K = irfft(K^).
+
+Lambda, P, B are shared by the channels of a layer; dt and C are each channel's own. The stored C is C~, which frees the
+kernel from a matrix power. It is therefore C of the *length-corrected* system: for sequences longer than L the layer is
+undefined and raises; a shorter sequence uses the kernel's beginning, which is exact.
+
+Where we differ from the paper: Re(Lambda) is negative by construction, -exp(log_decay), and not trained, as in the
+published code (its parameter counts show it). Otherwise nothing.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from ssmlab.nets.hippo import nplr
+from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
+
+
+class S4Kernel(nn.Module):
+    """The kernel of an S4 layer of `width` channels and `state` states, for at most `length` tokens."""
+
+    log_decay: Tensor
+
+    def __init__(self, width: int, state: int, length: int):
+        super().__init__()
+        Lambda, P, B = nplr(state)
+        self.length = length
+        self.log_dt = nn.Parameter(initial_log_dt(width))
+        self.register_buffer("log_decay", torch.log(-Lambda.real).float())
+        self.frequency = nn.Parameter(Lambda.imag.float())
+        self.P = nn.Parameter(as_pairs(P))
+        self.B = nn.Parameter(as_pairs(B))
+        C = torch.complex(*(torch.randn(2, width, state // 2, dtype=torch.float64) / math.sqrt(2)))
+        self.C = nn.Parameter(as_pairs(length_corrected(C, Lambda, P, self.log_dt.detach().double().exp(), length)))
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """dt, A (its frequencies and low-rank part) and B."""
+        return [self.log_dt, self.frequency, self.P, self.B]
+
+    def forward(self, length: int) -> Tensor:
+        """The first `length` taps, (D, length) float32 (float64 if the module is). Raises ValueError beyond L."""
+        if length > self.length:
+            raise ValueError(f"this S4 layer was made for at most {self.length} tokens, not {length}")
+        dt = full_precision(self.log_dt).exp()[:, None]  # (D, 1)
+        half = torch.arange(self.length // 2 + 1, dtype=dt.dtype, device=dt.device) * (math.pi / self.length)  # (F,)
+        decay, frequency = -full_precision(self.log_decay).exp(), full_precision(self.frequency)
+        B, C, P = as_complex(self.B), as_complex(self.C), as_complex(self.P)
+        low_rank = torch.stack([P.conj() * B, P.conj() * P]).expand(len(C), -1, -1)  # (D, 2, N/2)
+        left = torch.cat([torch.stack([C * B, C * P], dim=1), low_rank], dim=1)  # (D, 4, N/2)
+        cb, cp, pb, pp = cauchy(left, dt * decay, dt * frequency, half).unbind(1)  # (D, F) each
+        shift = torch.polar(dt.expand(-1, len(half)), half.expand(len(dt), -1))  # dt e^{i theta/2}, (D, F)
+        spectrum = shift * (cb - dt * half.cos() * cp * pb / (1 + dt * half.cos() * pp))  # (D, F)
+        kernel: Tensor = torch.fft.irfft(spectrum, n=self.length)
+        return kernel[:, :length]  # (D, length)
+
+
+def cauchy(v: Tensor, decay: Tensor, frequency: Tensor, half: Tensor) -> Tensor:
+    """Sums over conjugate pairs of v / (2 i sin h - cos h w), w = decay + i frequency, at each half angle h.
+
+    v (D, 4, N/2) complex; decay < 0 and frequency (D, N/2), half (F,) real -> (D, 4, F) complex. A pair adds up to
+    2 (Re v (2 i sin h - cos h decay) - Im v cos h frequency) / (cos^2 h |w|^2 - 4 sin^2 h - 4 i sin h cos h decay),
+    so all large arrays are real.
+    """
+    sin, cos = half.sin(), half.cos()
+    radius = torch.hypot(decay, frequency)[..., None] * cos  # (D, N/2, F)
+    real = (radius - 2 * sin) * (radius + 2 * sin)
+    imaginary = decay[..., None] * (-4 * sin * cos)
+    over_square = (real.square() + imaginary.square()).reciprocal()
+    inverse = torch.cat([real * over_square, -imaginary * over_square], dim=-1)  # (D, N/2, 2 F)
+    along = v.real * decay[:, None] + v.imag * frequency[:, None]  # (D, 4, N/2)
+    sums = torch.bmm(torch.cat([v.real, along], dim=1), inverse)  # (D, 8, 2 F)
+    level, slope = torch.complex(*sums.chunk(2, dim=-1)).chunk(2, dim=1)  # (D, 4, F) each
+    return 4j * sin * level - 2 * cos * slope
+
+
+def both_halves(stored: Tensor) -> Tensor:
+    """(..., N/2) stored halves of conjugate pairs as (..., N)."""
+    return torch.cat([stored, stored.conj()], dim=-1)
+
+
+def initial_log_dt(width: int, lowest: float = 1e-3, highest: float = 1e-1) -> Tensor:
+    """log dt (D,), uniform between the logarithms of the bounds (S4, appendix D)."""
+    return torch.empty(width).uniform_(math.log(lowest), math.log(highest))
+
+
+def length_corrected(C: Tensor, Lambda: Tensor, P: Tensor, dt: Tensor, length: int) -> Tensor:
+    """C~ = C (I - A_^L), the stored half (D, N/2) complex128 of a true output map C (D, N/2)."""
+    diagonal, low_rank = both_halves(Lambda), both_halves(P)
+    A = torch.diag(diagonal) - torch.outer(low_rank, low_rank.conj())  # (N, N)
+    step, eye = dt[:, None, None] / 2 * A, torch.eye(len(A), dtype=A.dtype)
+    discrete = torch.linalg.solve(eye - step, eye + step)  # (D, N, N)
+    row = both_halves(C).unsqueeze(1)  # (D, 1, N)
+    corrected: Tensor = row - row @ torch.linalg.matrix_power(discrete, length)
+    return corrected[:, 0, : C.shape[-1]]  # (D, N/2)

@@ -1,0 +1,81 @@
+"""The layer around a linear state space: skip, pointwise, enhancement, output map.
+
+u (B, L, D): input. K (D, L): the kernel of the SSM. skip (D,): the feed-through, called D in the papers.
+
+    y = K * u + skip u;  y = gelu(y) if `pointwise: gelu`;  y = enhancement(y);  output map: W_o y + b_o, or its GLU
+
+With `pointwise: none`, `output: linear` and no enhancement the layer is affine in u: that is the published code, whose
+GELU is built and never applied. Inside, sequences are channel-first (D, B, L): see longconv.py.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssmlab.nets.longconv import causal_taps, channel_first, convolve, fixed_convolution
+from ssmlab.nets.mixer import Mixer, full_precision
+
+
+class LinearSsm(nn.Module):
+    """y = K * u + skip u over channel-first sequences, (D, B, L) -> (D, B, L); `kernel(L)` gives K (D, L)."""
+
+    def __init__(self, kernel: nn.Module, width: int):
+        super().__init__()
+        self.kernel = kernel
+        self.skip = nn.Parameter(torch.randn(width))
+
+    def taps(self, length: int) -> Tensor:
+        """The whole linear map as taps (D, 2L-1), the skip at lag zero, whatever the autocast state."""
+        with torch.autocast(self.skip.device.type, enabled=False):
+            feed = F.pad(full_precision(self.skip)[:, None], (0, length - 1))  # (D, L)
+            return causal_taps(self.kernel(length) + feed)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The SSM's output for u (D, B, L)."""
+        return convolve(u, self.taps(u.shape[-1]))
+
+    def freeze(self, length: int) -> nn.Module:
+        """The same map with everything but the product precomputed."""
+        with torch.no_grad():
+            return fixed_convolution(self.taps(length))
+
+
+class SsmBlock(Mixer):
+    """A linear SSM with what follows it, (B, L, D) -> (B, L, D)."""
+
+    def __init__(
+        self,
+        kernel: nn.Module,
+        enhancement: nn.Module,
+        width: int,
+        pointwise: Literal["none", "gelu"],
+        output: Literal["linear", "glu"],
+        dropout: float,
+    ):
+        super().__init__()
+        self.ssm = LinearSsm(kernel, width)
+        self.pointwise = pointwise
+        self.enhancement = enhancement
+        self.gated = output == "glu"
+        self.output = nn.Linear(width, 2 * width if self.gated else width)
+        self.dropout = nn.Dropout(dropout)
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """Those of the kernel."""
+        parameters: list[nn.Parameter] = self.ssm.kernel.ssm_parameters()  # type: ignore[operator]
+        return parameters
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The layer's output for u (B, L, D)."""
+        y = self.ssm(channel_first(u))  # (D, B, L)
+        if self.pointwise == "gelu":
+            y = F.gelu(y)
+        y = self.enhancement(y)
+        out = self.output(y.flatten(1).t())  # (B L, D or 2 D)
+        if self.gated:
+            out = F.glu(out)  # (B L, D)
+        return self.dropout(out).view(u.shape)  # type: ignore[no-any-return]

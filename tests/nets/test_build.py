@@ -1,0 +1,97 @@
+"""Parameter counts of the paper, seeds, and settings that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ssmlab.errors import UserError
+from ssmlab.nets import build, ssm_parameters
+from ssmlab.params import ModelParams
+from ssmlab.study import load_params
+
+BASE: dict[str, Any] = {
+    "mixer": "s4", "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": 128, "d_state": 64, "layers": 4,
+    "pointwise": "none", "output": "linear", "dropout": 0.0,
+}  # fmt: skip
+ADS = {"enhancement": "ads", "ads": {"act": "relu", "parts": "both"}}
+CIFAR, MNIST = (3, 32, 32), (1, 28, 28)
+SMALL = {"d_state": 32, "layers": 2}
+
+
+def mega(**sizes: int) -> dict[str, Any]:
+    return {"mixer": "mega", "mega": sizes}
+
+
+def model_params(**changes: Any) -> ModelParams:
+    return ModelParams.model_validate(BASE | changes)
+
+
+@pytest.mark.parametrize(
+    ("shape", "changes", "count"),
+    [
+        (CIFAR, {}, 103_562),
+        (CIFAR, {"mixer": "dss"}, 103_178),
+        (CIFAR, ADS, 235_658),
+        (CIFAR, mega(z=64, hidden=256, ffn=256, ema=16), 903_686),
+        (MNIST, SMALL, 44_202),
+        (MNIST, {**SMALL, "mixer": "dss"}, 44_106),
+        (MNIST, {**SMALL, **ADS}, 110_250),
+        (MNIST, {"layers": 2, **mega(z=64, hidden=32, ffn=32, ema=16)}, 163_464),
+    ],
+)
+def test_published_parameter_counts(shape: tuple[int, int, int], changes: dict[str, Any], count: int) -> None:
+    model = build(model_params(**changes), shape, 10, seed=0)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
+
+
+def test_attention_and_ads_of_the_default_study_are_near_in_size(project: Path) -> None:
+    runs = load_params(project / "params.yaml").runs
+    ads, attention = (
+        sum(p.numel() for p in build(runs[name].model, MNIST, 10, seed=0).parameters()) for name in ("ads", "attention")
+    )
+    assert abs(attention - ads) <= 0.25 * ads
+
+
+@pytest.mark.parametrize("changes", [{}, {"mixer": "dss"}, mega(z=4, hidden=4, ffn=4, ema=2)])
+def test_a_seed_decides_everything_and_touches_nothing(changes: dict[str, Any]) -> None:
+    params = model_params(d_model=8, d_state=4, layers=2, patch=7, **changes)
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    first, again, other = (build(params, MNIST, 10, seed).state_dict() for seed in (0, 0, 1))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"patch": 5}, r"model\.patch: 5 does not divide"),
+        ({"patch": 2, "tokens": "published"}, r"model\.tokens: published has no patches"),
+        ({**mega(z=4, hidden=4, ffn=4, ema=2), "pointwise": "gelu"}, r"model\.mixer: mega"),
+        ({**mega(z=4, hidden=4, ffn=4, ema=2), "output": "glu"}, r"model\.mixer: mega"),
+    ],
+)
+def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        build(model_params(**changes), MNIST, 10, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({}, {"log_dt", "frequency", "P", "B"}),
+        ({"mixer": "dss"}, {"log_dt", "Lambda"}),
+        (mega(z=4, hidden=4, ffn=4, ema=2), {"alpha", "delta", "beta"}),
+    ],
+)
+def test_parameters_of_the_recurrence(changes: dict[str, Any], names: set[str]) -> None:
+    model = build(model_params(d_model=8, d_state=4, layers=2, patch=7, **changes), MNIST, 10, seed=0)
+    chosen = {id(p) for p in ssm_parameters(model)}
+    expected = [name for name, p in model.named_parameters() if id(p) in chosen]
+    assert len(expected) == len(chosen) == 2 * len(names)
+    assert {name.rsplit(".", 1)[1] for name in expected} == names

@@ -1,0 +1,74 @@
+"""AdS against its closed form, attention against a plain loop."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ssmlab.nets.ads import AdaptiveScaling
+from ssmlab.nets.attention import SelfAttention
+
+ACTS = {
+    "relu": lambda v: max(v, 0.0),
+    "sigmoid": lambda v: 1 / (1 + math.exp(-v)),
+    "tanh": math.tanh,
+}
+
+
+def dot(weights: Tensor, values: Tensor) -> float:
+    return sum(w * v for w, v in zip(weights.tolist(), values.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("parts", ["both", "scale", "bias"])
+@pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh"])
+def test_ads_is_its_equation(act: str, parts: str) -> None:
+    torch.manual_seed(0)
+    ads = AdaptiveScaling(3, act, parts).double()
+    y = torch.randn(3, 2, 4, dtype=torch.float64)
+    out = ads(y)
+    assert (ads.scale is None, ads.bias is None) == (parts == "bias", parts == "scale")
+    for b in range(2):
+        for t in range(4):
+            for d in range(3):
+                value = y[d, b, t].item()
+                if ads.scale is not None:
+                    value *= ACTS[act](dot(ads.scale.weight[d], y[:, b, t]) + ads.scale.bias[d].item())
+                if ads.bias is not None:
+                    value += ACTS[act](dot(ads.bias.weight[d], y[:, b, t]) + ads.bias.bias[d].item())
+                assert out[d, b, t].item() == pytest.approx(value, rel=1e-9, abs=1e-12)
+
+
+@settings(deadline=None, max_examples=15)
+@given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 7), st.integers(0, 2**16))
+def test_attention_is_its_equation(width: int, batch: int, length: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    attention = SelfAttention(width).double()
+    y = torch.randn(width, batch, length, dtype=torch.float64)
+    expected = y.clone()
+    W, bias = attention.maps.weight, attention.maps.bias
+    for b in range(batch):
+        tokens = [W @ y[:, b, t] + bias for t in range(length)]
+        for t in range(length):
+            scores = [(tokens[t][:width] @ other[width : 2 * width]).item() / math.sqrt(width) for other in tokens]
+            weights = [math.exp(score) for score in scores]
+            for weight, other in zip(weights, tokens, strict=True):
+                expected[:, b, t] += weight / sum(weights) * other[2 * width :]
+    torch.testing.assert_close(attention(y), expected)
+
+
+@pytest.mark.parametrize("enhancement", [AdaptiveScaling(3, "tanh", "both"), SelfAttention(3)])
+def test_any_memory_layout_gives_the_same(enhancement: torch.nn.Module) -> None:
+    token_first = torch.randn(2, 5, 3)
+    channel_first = token_first.permute(2, 0, 1)
+    torch.testing.assert_close(enhancement(channel_first), enhancement(channel_first.contiguous()))
+
+
+@pytest.mark.parametrize("enhancement", [AdaptiveScaling(2, "sigmoid", "both"), SelfAttention(2)])
+def test_gradients(enhancement: torch.nn.Module) -> None:
+    y = torch.randn(2, 1, 3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(enhancement.double(), (y,))
