@@ -88,8 +88,9 @@ class CheckpointResults(Evaluation):
 
 
 class Data(BaseModel):
-    """Which images were attacked: the first `n` of a split; indices_hash names their rows in the source.
+    """Which images were attacked, the first `n` of a split, and how many others trained and selected the model.
 
+    indices_hash names the rows of the attacked images in the source.
     Not a `Strict` by name, whose method `fingerprint` the field would hide.
     """
 
@@ -100,6 +101,8 @@ class Data(BaseModel):
     split: Literal["test"]
     n: int
     indices_hash: str
+    train: int
+    validation: int
 
 
 class Radius(Strict):

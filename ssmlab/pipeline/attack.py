@@ -96,6 +96,8 @@ def assemble(
             split="test",
             n=n,
             indices_hash=dataset.test.indices_hash(n),
+            train=len(dataset.train),
+            validation=len(dataset.validation),
         ),
         norm="linf",
         eps=radius(settings.eps),

@@ -24,8 +24,9 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
     blocks = (
         *opening(summary),
         *results(summary),
-        *claims(summary),
         *figures(summary, histories),
+        *claims(summary),
+        *intervals(summary),
         *setting(summary),
         *warnings(summary),
         *limits(summary),
@@ -53,7 +54,7 @@ def opening(summary: Summary) -> Iterator[Block]:
 
 
 def results(summary: Summary) -> Iterator[Block]:
-    """The numbers as tables."""
+    """The numbers as the papers' table."""
     yield Heading("Results")
     yield Paragraph(
         "Accuracy in percent. `best` is the checkpoint that did best on the selection split, `last` that of the "
@@ -62,8 +63,13 @@ def results(summary: Summary) -> Iterator[Block]:
         f"Images: {listed(counted_images(summary))}."
     )
     yield paper_grid(summary)
+
+
+def intervals(summary: Summary) -> Iterator[Block]:
+    """The numbers again, with how sure they are."""
+    yield Heading("Intervals")
     yield Paragraph(
-        f"The same with {level(summary.confidence)} intervals: Wilson's for accuracies, Newcombe's paired interval "
+        f"The results with {level(summary.confidence)} intervals: Wilson's for accuracies, Newcombe's paired interval "
         "(1998, method 10) for best - last. The worst case counts the images that are right under every measure."
     )
     yield interval_grid(summary)
@@ -116,7 +122,7 @@ def figures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterato
     yield Picture(
         "measures.png",
         measure_bars(summary),
-        f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables above.",
+        f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
         f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, with "
         f"{sure} intervals.",
     )
@@ -147,7 +153,11 @@ def setting(summary: Summary) -> Iterator[Block]:
     yield Heading("What was run")
     rows = [
         ("data set", f"{protocol.data.name}, fingerprint {protocol.data.fingerprint[:12]}"),
-        ("test images", f"{number(protocol.data.n)} ({protocol.data.split} split)"),
+        (
+            "images",
+            f"{number(protocol.data.train)} training, {number(protocol.data.validation)} validation, "
+            f"{number(protocol.data.n)} test (attacked: the {protocol.data.split} split)",
+        ),
         ("threat model", f"L-inf, eps {protocol.eps.text}, pixels in [0, 1]"),
         *(("attack", attack_text(summary, name)) for name in summary.attacks),
         ("attack seed, batch size", f"{protocol.seed}, {protocol.batch_size}"),
@@ -156,7 +166,18 @@ def setting(summary: Summary) -> Iterator[Block]:
         ("code", f"ssmlab {listed(sorted({run.code_version for run in summary.runs}))}"),
     ]
     yield Grid((Column("what", left=True), Column("value", left=True)), tuple(rows))
-    columns = ("run", "model", "training", "training eps", "epochs", "best epoch", "selected on", "selected by", "seed")
+    columns = (
+        "run",
+        "model",
+        "training",
+        "training eps",
+        "warm-up",
+        "epochs",
+        "best epoch",
+        "selected on",
+        "selected by",
+        "seed",
+    )
     yield Grid(
         tuple(Column(name, left=True) for name in columns),
         tuple(
@@ -165,6 +186,7 @@ def setting(summary: Summary) -> Iterator[Block]:
                 run.label,
                 run.regime,
                 ABSENT if run.train.regime == "standard" else str(run.train.adversary.eps),
+                ABSENT if run.train.regime == "standard" else f"{run.train.warmup} {plural('epoch', run.train.warmup)}",
                 str(run.train.epochs),
                 str(run.checkpoints["best"].epoch) if "best" in run.checkpoints else ABSENT,
                 run.train.selection.split,

@@ -15,7 +15,7 @@ CSS = """
 @media (prefers-color-scheme: dark) {
   :root { --ink: #ddd; --soft: #aaa; --paper: #161616; --line: #444; --shade: #222;
     --good: #35c795; --bad: #ff8c42; --open: #aaa; } }
-body { margin: 0 auto; max-width: 60rem; padding: 1rem; color: var(--ink); background: var(--paper);
+body { margin: 0 auto; max-width: 72rem; padding: 1rem; color: var(--ink); background: var(--paper);
   font: 1rem/1.55 system-ui, sans-serif; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid var(--line); }
 p, li { max-width: 45rem; overflow-wrap: anywhere; }

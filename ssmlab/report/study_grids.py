@@ -7,13 +7,6 @@ from ssmlab.analysis.summary import Accuracy, Run, Summary
 from ssmlab.analysis.words import number, signed
 from ssmlab.report.grid import ABSENT, Column, Grid
 
-ABOUT = (Column("run", left=True), Column("model", left=True), Column("training", left=True), Column("parameters"))
-
-
-def about(run: Run) -> tuple[str, ...]:
-    """What stands under `ABOUT`."""
-    return run.name, run.label, run.regime, number(run.parameters)
-
 
 def paper_grid(summary: Summary) -> Grid:
     """The papers' table: every run with clean and robust accuracy of best and last checkpoint and their difference."""
@@ -30,7 +23,7 @@ def paper_grid(summary: Summary) -> Grid:
 
 def paper_row(run: Run, measures: list[str]) -> tuple[str, ...]:
     """One run of the papers' table."""
-    row = [*about(run)]
+    row = [run.name, run.label, run.regime, number(run.parameters)]
     for name in measures:
         gap = run.gaps.get(name)
         row += [accuracy_text(run.measure(name, "best")), accuracy_text(run.measure(name, "last"))]
@@ -47,12 +40,8 @@ def interval_grid(summary: Summary) -> Grid:
         for which, checkpoint in run.checkpoints.items():
             cells = (interval_text(checkpoint.measures.get(name)) for name in measures)
             rows.append((run.name, f"{which} (epoch {checkpoint.epoch})", *cells))
-        gaps = (run.gaps.get(name) for name in measures)
         if run.gaps:
-            texts = (
-                f"{signed(gap.value)} ({signed(gap.low)} to {signed(gap.high)})" if gap else ABSENT for gap in gaps
-            )
-            rows.append((run.name, "best - last", *texts))
+            rows.append((run.name, "best - last", *(gap_text(run.gaps.get(name)) for name in measures)))
     return Grid(tuple(columns), tuple(rows))
 
 

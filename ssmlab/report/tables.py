@@ -17,7 +17,7 @@ from ssmlab.analysis.words import number, percent, signed
 from ssmlab.report.export import comparison_csv, comparison_json
 from ssmlab.report.grid import ABSENT, Column, Grid, to_markdown, to_rich
 from ssmlab.report.markup import markdown_text
-from ssmlab.report.study_grids import ABOUT, about, accuracy_text
+from ssmlab.report.study_grids import accuracy_text
 
 if TYPE_CHECKING:
     from ssmlab.pipeline.status import RunStatus
@@ -30,13 +30,16 @@ def headline(summary: Summary) -> Table:
     """The study in one short table: clean and robust accuracy of every run's best checkpoint, and its RO gap."""
     main = summary.main_attack()
     measures = [name for name in ("clean", *summary.attacks) if any(run.measure(name, "best") for run in summary.runs)]
-    columns = (*ABOUT, *map(Column, measures), Column(f"RO gap {main}"))
+    columns = (Column("run", left=True), *map(Column, ("parameters", *measures, "RO gap")))
     rows = []
     for run in summary.runs:
         gap = run.gaps.get(main)
         accuracies = (accuracy_text(run.measure(name, "best")) for name in measures)
-        rows.append((*about(run), *accuracies, signed(gap.value) if gap else ABSENT))
-    caption = f"{summary.study}: accuracies of the best checkpoints in percent, eps {summary.protocol.eps.text}"
+        rows.append((run.name, number(run.parameters), *accuracies, signed(gap.value) if gap else ABSENT))
+    caption = (
+        f"{summary.study}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
+        f"RO gap: best - last under {main}"
+    )
     return to_rich(Grid(columns, tuple(rows), caption))
 
 

@@ -33,7 +33,15 @@ def nested_flags(n: int, accuracies: dict[str, float], seed: int) -> dict[str, s
 def protocol(params: Params, n: int = 1000, **changes: Any) -> Protocol:
     """The protocol of a study's attack section on `n` test images."""
     value = {
-        "data": {"name": "mnist5k", "fingerprint": "ab" * 32, "split": "test", "n": n, "indices_hash": "cd" * 32},
+        "data": {
+            "name": "mnist5k",
+            "fingerprint": "ab" * 32,
+            "split": "test",
+            "n": n,
+            "indices_hash": "cd" * 32,
+            "train": 3500,
+            "validation": 500,
+        },
         "norm": "linf",
         "eps": radius(Quantity(params.attack.eps)).plain(),
         "batch_size": params.attack.batch_size,

@@ -88,7 +88,15 @@ def results(params: Params) -> dict[str, Any]:
     """The content of a results file, made by hand."""
     protocol = Protocol.model_validate(
         {
-            "data": {"name": "mnist5k", "fingerprint": "f0", "split": "test", "n": 3, "indices_hash": "0a"},
+            "data": {
+                "name": "mnist5k",
+                "fingerprint": "f0",
+                "split": "test",
+                "n": 3,
+                "indices_hash": "0a",
+                "train": 9,
+                "validation": 2,
+            },
             "norm": "linf",
             "eps": radius(Quantity("8/255")).plain(),
             "batch_size": 2,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console, RenderableType
+from rich.measure import Measurement
 
 from ssmlab.analysis.compare import Comparison, compare
 from ssmlab.analysis.summary import summarize
@@ -114,10 +115,17 @@ def test_a_mismatch_shows_in_every_rendering(forced: Comparison, format: Format)
         assert all(row["mismatch"] for row in csv.DictReader(io.StringIO(text)))
 
 
+def test_the_headline_fits_a_terminal_of_80_columns(project: Path) -> None:
+    """`make repro` ends with it, and may be piped: then Rich draws 80 columns."""
+    params = load_params(project / "studies" / "mnist5k.yaml")
+    table = headline(summarize(params.study, default_study(params), params.analyze))
+    assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
+
+
 def test_the_headline_names_runs_and_numbers(project: Path) -> None:
     params = load_params(project / "studies" / "mnist5k.yaml")
     text = drawn(headline(summarize(params.study, default_study(params), params.analyze)))
-    for word in ("ssm-standard", "S4 + AdS (relu)", "PGD-7 AT", "51,146", "81.3", "eps 0.1", "RO gap pgd-10"):
+    for word in ("ssm-standard", "51,146", "81.3", "eps 0.1", "RO gap"):
         assert word in text
 
 

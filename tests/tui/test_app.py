@@ -79,7 +79,15 @@ def beat(paths: Paths, heartbeat: Heartbeat) -> None:
 def attack_results(params: Params, run: str, seed: int) -> AttackResults:
     protocol = Protocol.model_validate(
         {
-            "data": {"name": "mnist5k", "fingerprint": "a", "split": "test", "n": 8, "indices_hash": "b"},
+            "data": {
+                "name": "mnist5k",
+                "fingerprint": "a",
+                "split": "test",
+                "n": 8,
+                "indices_hash": "b",
+                "train": 9,
+                "validation": 2,
+            },
             "norm": "linf",
             "eps": {"text": "0.1", "value": 0.1},
             "batch_size": 4,
