@@ -30,7 +30,7 @@ class RunStatus:
         task: what is (or was, when killed) being done, "epoch 3/10", or in one line how it ended; may be empty.
         epoch, epochs: the epoch under way or the last one, of how many; 0 before the first.
         clean, robust: validation accuracies in [0, 1] after the latest epoch.
-        best_clean, best_robust, best_epoch: the same of the epoch with the highest robust accuracy.
+        best_clean, best_robust, best_epoch: the same of the epoch that the run's own rule makes the `best` checkpoint.
         images_per_second: throughput of the work under way, else of the latest epoch.
         eta: seconds to the end of the stage; only while it runs.
         updated: unix seconds of the latest sign of life.
@@ -72,6 +72,7 @@ class RunWatcher:
         self.name = name
         self.label = model_label(params.run(name).model)
         self.epochs = params.run(name).train.epochs
+        self.selected_by = params.run(name).train.selection.by
         self.progress = paths.live(name) / "progress.json"
         self.live = HistoryReader(paths.live(name) / "history.csv")
         self.published = HistoryReader(paths.model(name) / "history.csv")
@@ -83,7 +84,7 @@ class RunWatcher:
         beat = read_heartbeat(self.progress)
         rows = self.history(beat)
         last = rows[-1] if rows else None
-        best = max(rows, key=lambda row: row.val_robust, default=None)
+        best = max(rows, key=self.score, default=None)  # of equals the first, as in training
         running = beat is not None and state_of(beat, now) == "running"
         training = beat if beat is not None and beat.stage == "train" else None
         rate = beat.images_per_second if beat is not None and running else None
@@ -106,6 +107,11 @@ class RunWatcher:
             log=self.log if self.log.exists() else None,
             rows=tuple(rows),
         )
+
+    def score(self, row: Row) -> tuple[float, float]:
+        """What selection compares: the accuracy that decides, then the other."""
+        robust_first = self.selected_by == "robust"
+        return (row.val_robust, row.val_clean) if robust_first else (row.val_clean, row.val_robust)
 
     def history(self, beat: Heartbeat | None) -> list[Row]:
         """The live history; without one the published one, unless a new training has just begun."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from itertools import groupby
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
@@ -40,9 +41,11 @@ class Grid:
 
 def to_rich(grid: Grid, style: Callable[[str], str] = lambda _: "") -> Table:
     """The grid for a terminal; `style` gives a cell's style from its text."""
-    table = Table(title=grid.caption or None, title_justify="left", title_style="bold", header_style="bold")
-    for column in grid.columns:
-        table.add_column(Text(column.title), justify="left" if column.left else "right")
+    table = Table(
+        title=grid.caption or None, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD
+    )
+    for place, column in enumerate(grid.columns):
+        table.add_column(Text(column.title), justify="left" if column.left else "right", no_wrap=place == 0)
     for row in grid.rows:
         table.add_row(*(Text(cell, style=style(cell)) for cell in row))
     return table

@@ -44,12 +44,12 @@ def headline(summary: Summary) -> Table:
 
 
 def status_table(statuses: Sequence[RunStatus]) -> Table:
-    """The runs of a study: how far each is, and its validation accuracies in percent now and at its best epoch."""
+    """The runs of a study: how far each is, and its validation accuracies in percent now and of its best epoch."""
     words = (Column(name, left=True) for name in ("run", "model", "state"))
-    numbers = map(Column, ("epoch", "clean", "robust", "best clean", "best robust"))
+    numbers = map(Column, ("epoch", "clean", "robust", "best"))
     rows = []
     for status in statuses:
-        now_and_best = (status.clean, status.robust, status.best_clean, status.best_robust)
+        now_and_best = (status.clean, status.robust, status.best_robust)
         accuracies = (ABSENT if value is None else percent(value) for value in now_and_best)
         rows.append((status.name, status.model, status.word, f"{status.epoch}/{status.epochs}", *accuracies))
     return to_rich(Grid((*words, *numbers), tuple(rows)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 from rich.text import Text
@@ -12,6 +13,7 @@ from ssmlab.pipeline.status import LogFollower
 
 TAIL = 64 * 1024  # bytes; what is older is left to an editor
 POLL = 0.5  # seconds
+TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)[-+:\d]*")  # in a narrow pane the time of day will do
 
 
 class LogPane(RichLog):
@@ -35,5 +37,5 @@ class LogPane(RichLog):
             lines = await asyncio.to_thread(follower.poll)
             at_end = self.is_vertical_scroll_end
             for line in lines:
-                self.write(Text.from_ansi(line), scroll_end=at_end)
+                self.write(Text.from_ansi(TIMESTAMP.sub(r"\1", line)), scroll_end=at_end)
             await asyncio.sleep(POLL)
