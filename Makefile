@@ -25,10 +25,10 @@ repro: $(STAMP)  ## run the pipeline of params.yaml, then show the results
 	@ssmlab repro
 
 test: $(STAMP)  ## every test but the slow ones
-	@python -m pytest -m "not slow" -n 2
+	@OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n 2 --dist loadgroup
 
 test-slow: $(STAMP)  ## the slow tests
-	@python -m pytest -m slow
+	@OMP_NUM_THREADS=1 python -m pytest -m slow -n 2
 
 check: $(STAMP)  ## ruff, formatting, types, import layers
 	@ruff check .

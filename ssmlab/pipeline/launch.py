@@ -121,7 +121,21 @@ def command_for(params: Params, paths: Paths, targets: Sequence[str], force: boo
     before = active(paths)
     if before is not None:
         raise UserError(f"{described(before)} is already running (process {before.pid}); stop it or let it finish")
+    allow_no_git(paths.root)
     return dvc_command(names, force)
+
+
+def allow_no_git(root: Path) -> None:
+    """Tell DVC, once, if there is no git checkout around `root`, as in a downloaded archive: it refuses to run there.
+
+    The setting goes to .dvc/config.local, which git ignores, so that a checkout keeps DVC's git features.
+    """
+    here, local = root.resolve(), root / ".dvc" / "config.local"
+    if any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return
+    if not local.is_file() or "no_scm" not in local.read_text(encoding="utf-8"):
+        command = [sys.executable, "-m", "dvc", "config", "--local", "core.no_scm", "true"]
+        subprocess.run(command, cwd=root, check=False, capture_output=True)  # DVC itself says what is wrong, if it is
 
 
 def spawn(
