@@ -34,15 +34,15 @@ CHECKPOINTS: tuple[Which, ...] = ("best", "last")
 def attack(params: Params, run: str, paths: Paths, device: str | None = None, listen: Listener = silence) -> None:
     """Attack both checkpoints of `run` on the first test images and write `paths.attack(run)`.
 
-    Of `params` only `attack`, the study's name and the run's name are read: what was trained is what the checkpoints
-    say. While it works, `paths.live(run)/progress.json` is its heartbeat. `device` overrides `attack.device`.
+    Of `params` only `attack` and the study's name are read: what was trained is what the checkpoints
+    say. While it works, `paths.live(run)/progress.json` is its heartbeat. `device` overrides
+    `attack.device`.
 
     Raises:
-        UserError: unknown run or device, missing or damaged inputs, an attack on more images than there are, or a full
+        UserError: unknown device, missing or damaged inputs, an attack on more images than there are, or a full
             disk. Earlier results are untouched.
         Interrupted: Ctrl-C; likewise.
     """
-    params.run(run)
     settings = params.attack
     where = resolve_device(device or settings.device)
     dataset = load_dataset(paths.prepared)

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import grimp
 import pytest
 from ruamel.yaml import YAML
+
+from ssmlab.params import Params
+from ssmlab.pipeline.analyze import analyze
+from ssmlab.pipeline.attack import attack
+from ssmlab.pipeline.paths import Paths
+from ssmlab.pipeline.prepare import prepare
+from ssmlab.pipeline.report import report
+from ssmlab.pipeline.train import train
 
 STAGES = ["prepare", "train", "attack", "analyze", "report"]
 
@@ -50,6 +59,47 @@ def test_outputs_persist(name: str, project: Path) -> None:
     """DVC deletes other outputs before a stage runs, and an interrupted stage would lose the earlier results."""
     for out in stage(project, name)["outs"]:
         assert [settings["persist"] for settings in out.values()] == [True]
+
+
+class Recorder:
+    """Stands in for Params and notes which sections are asked for."""
+
+    def __init__(self, params: Params) -> None:
+        self.params = params
+        self.seen: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        self.seen.add(name)
+        return getattr(self.params, name)
+
+
+def test_params_are_what_the_stages_read(project: Path, tiny_params: Params, tmp_path: Path) -> None:
+    raw = tiny_params.plain()
+    del raw["runs"]["attention"]
+    raw["attack"]["attacks"] = {"fgsm": raw["attack"]["attacks"]["fgsm"]}
+    raw["analyze"]["claims"] = []
+    for run in raw["runs"].values():
+        run["train"]["epochs"] = 1
+    params, paths = Params.model_validate(raw), Paths("smoke", tmp_path)
+    read: dict[str, set[str]] = {}
+
+    def record(name: str, work: Callable[..., None], *arguments: Any) -> None:
+        recorder = Recorder(params)
+        work(recorder, *arguments)
+        read[name] = recorder.seen
+
+    record("prepare", prepare, paths)
+    for run in params.runs:
+        record("train", train, run, paths)
+        record("attack", attack, run, paths)
+    record("analyze", analyze, paths)
+    record("report", report, paths)
+    for name, seen in read.items():
+        listed = set(stage(project, name)["params"])
+        if "run" in seen:  # a run is its own changes laid over the sections that all runs share
+            seen = seen - {"run"} | {"model", "train", "runs.${key}"}
+        assert seen <= listed, f"dvc.yaml, stage {name}: params must list {sorted(seen)}"
+        assert listed - seen <= {"study"}, f"dvc.yaml, stage {name}: {sorted(listed - seen)} is never read"
 
 
 def test_the_default_study_is_a_study(project: Path) -> None:
