@@ -48,7 +48,7 @@ def main() -> None:
     x, y = torch.rand(options.batch, 1, 28, 28), torch.zeros(options.batch, dtype=torch.int64)
 
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, 1 thread, batch {options.batch}")
-    print(f"{'run':<14}{'live ms':>10}{'frozen ms':>11}{'ratio':>8}{'freeze ms':>11}")
+    print("| run | live ms | frozen ms | live / frozen | freezing ms |\n|---|--:|--:|--:|--:|")
     for name, run in load_params(options.study).runs.items():
         live = build(run.model, (1, 28, 28), 10, seed=0).eval()
         frozen = live.freeze()
@@ -61,7 +61,7 @@ def main() -> None:
         freezing = statistics.median(milliseconds(live.freeze) for _ in range(options.rounds))
         slow, fast = (statistics.median(column) for column in zip(*rounds, strict=True))
         ratio = statistics.median(a / b for a, b in rounds)
-        print(f"{name:<14}{slow:>10.2f}{fast:>11.2f}{ratio:>8.2f}{freezing:>11.2f}")
+        print(f"| {name} | {slow:.2f} | {fast:.2f} | {ratio:.2f} | {freezing:.2f} |")
 
 
 if __name__ == "__main__":
