@@ -201,11 +201,16 @@ class PgdParams(AttackBase):
 
 
 class AutoAttackParams(AttackBase):
-    """Standard AutoAttack (Croce and Hein 2020) is steps 100 and queries 5000; anything else is not called standard."""
+    """AutoAttack (Croce and Hein 2020): APGD-CE, APGD-T, FAB-T of `steps` steps each, and Square of `queries` queries."""
 
     kind: Literal["autoattack"]
     steps: Positive
     queries: Positive
+
+    @property
+    def standard(self) -> bool:
+        """Whether these are the published settings; others must not be called standard AutoAttack."""
+        return self.steps == 100 and self.queries == 5000
 
 
 AttackSpec = Annotated[FgsmParams | PgdParams | AutoAttackParams, Field(discriminator="kind")]

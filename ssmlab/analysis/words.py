@@ -69,14 +69,9 @@ def attack_label(name: str, spec: AttackSpec) -> str:
         start = "random start" if spec.random_start else "no random start"
         return f"{name}: PGD, {spec.steps} {plural('step', spec.steps)} of {spec.alpha}, {start}"
     if isinstance(spec, AutoAttackParams):
-        kind = "standard AutoAttack" if is_standard(spec) else "AutoAttack with other settings than the standard one"
+        kind = "standard AutoAttack" if spec.standard else "AutoAttack with other settings than the standard one"
         return f"{name}: {kind} (APGD-CE, APGD-T, FAB-T with {spec.steps} steps; Square with {spec.queries} queries)"
     return f"{name}: FGSM, one step of eps"
-
-
-def is_standard(spec: AutoAttackParams) -> bool:
-    """Whether these are the official settings of AutoAttack (Croce and Hein 2020)."""
-    return (spec.steps, spec.queries) == (100, 5000)
 
 
 def plural(noun: str, count: int) -> str:

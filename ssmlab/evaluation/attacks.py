@@ -139,11 +139,6 @@ def require_classes(name: str, spec: AttackSpec, classes: int) -> None:
         )
 
 
-def is_standard(spec: AutoAttackParams) -> bool:
-    """Whether an AutoAttack is the published one (Croce and Hein 2020)."""
-    return spec.steps == 100 and spec.queries == 5000
-
-
 def confined(x: Tensor, x_adv: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Check what an attack returned.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from ssmlab.evaluation.attacks import AUTOATTACK_PARTS, is_standard
+from ssmlab.evaluation.attacks import AUTOATTACK_PARTS
 from ssmlab.evaluation.bench import Clean, Outcome, Task
 from ssmlab.evaluation.masking import masking_warnings
 from ssmlab.evaluation.results import Evaluation, Measure, worst_case
@@ -34,7 +34,7 @@ def evaluation(
         more = {}
         if isinstance(spec, AutoAttackParams):
             left = {part: sum(outcome.after[part] for outcome in found) for part in AUTOATTACK_PARTS}
-            more = {"standard": is_standard(spec), "parts": {part: count / seen for part, count in left.items()}}
+            more = {"standard": spec.standard, "parts": {part: count / seen for part, count in left.items()}}
         measures[name] = Measure.of(flags, **more)
         escaped = sum(outcome.escaped for outcome in found)
         if escaped:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ssmlab.analysis.claims import tally
 from ssmlab.analysis.summary import Accuracy, Summary
-from ssmlab.analysis.words import attack_label, is_standard, level, listed, number, percent, plural
+from ssmlab.analysis.words import attack_label, level, listed, number, percent, plural
 from ssmlab.history import Row
 from ssmlab.params import AutoAttackParams
 from ssmlab.report.blocks import Block, Bullets, Commands, Heading, Paragraph, Picture, Report, Verdict, Warning
@@ -237,7 +237,7 @@ def limits(summary: Summary) -> Iterator[Block]:
         "late in long trainings, so that a small gap here does not rule it out.",
     ]
     for name, spec in summary.protocol.attacks.items():
-        if isinstance(spec, AutoAttackParams) and not is_standard(spec):
+        if isinstance(spec, AutoAttackParams) and not spec.standard:
             items.append(f"{name} is not the standard AutoAttack: its steps or queries differ from the published ones.")
     if len(summary.claims) > 1:
         items.append(f"The {len(summary.claims)} claims were judged one by one, without a correction for their number.")

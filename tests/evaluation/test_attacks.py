@@ -19,7 +19,6 @@ from ssmlab.evaluation.attacks import (
     attack,
     confined,
     forked_generators,
-    is_standard,
     parts,
     passes,
     require_classes,
@@ -53,7 +52,7 @@ class Bright(nn.Module):
 def test_autoattack_has_the_published_settings() -> None:
     spec = named("autoattack", 0.1)
     assert isinstance(spec, AutoAttackParams)
-    assert is_standard(spec)
+    assert spec.standard
     built = parts(spec, Victim(linear(10), CPU), 0.1, 10, seed=7)
     assert [type(part) for part in built.values()] == [
         torchattacks.APGD,
@@ -80,8 +79,8 @@ def test_targets_are_nine_or_all_wrong_classes(classes: int, targets: int) -> No
 
 
 def test_other_settings_are_not_called_standard() -> None:
-    assert not is_standard(AutoAttackParams(kind="autoattack", steps=99, queries=5000, **EVERYTHING))
-    assert not is_standard(AutoAttackParams(kind="autoattack", steps=100, queries=4999, **EVERYTHING))
+    assert not AutoAttackParams(kind="autoattack", steps=99, queries=5000, **EVERYTHING).standard
+    assert not AutoAttackParams(kind="autoattack", steps=100, queries=4999, **EVERYTHING).standard
 
 
 def test_fgsm_and_pgd_take_their_parameters() -> None:
