@@ -201,7 +201,7 @@ class PgdParams(AttackBase):
 
 
 class AutoAttackParams(AttackBase):
-    """AutoAttack (Croce and Hein 2020): APGD-CE, APGD-T, FAB-T of `steps` steps each, and Square of `queries` queries."""
+    """AutoAttack (Croce and Hein 2020): APGD-CE, APGD-T and FAB-T of `steps` steps, and Square of `queries` queries."""
 
     kind: Literal["autoattack"]
     steps: Positive
