@@ -128,7 +128,11 @@ def translated(name: str, names: Mapping[str, str | None]) -> str | None:
 
 
 def reshaped(name: str, tensor: Tensor) -> Tensor:
-    """A published tensor in our shape."""
+    """A published tensor in our shape; raises UserError for a mode of S5 that grows: ours would make it a decay."""
+    if re.fullmatch(LAYER + r"seq\.Lambda", name) and (tensor.real > 0).any():
+        raise UserError(
+            f"{name}: {int((tensor.real > 0).sum())} of its modes grow (Re > 0), which our S5 does not have"
+        )
     if re.fullmatch(MEGA + r"move\.(alpha|beta|gamma|delta)", name):
         return tensor.reshape(2, tensor.shape[0] // 2, tensor.shape[1])  # (2, D, h)
     if re.fullmatch(LAYER + r"kernel\.kernel\.(P|B)", name):

@@ -65,6 +65,13 @@ def test_every_trainable_number_has_its_counterpart(shared: Path, case: str) -> 
     assert sum(p.numel() for p in model.parameters()) == real_numbers
 
 
+def test_growing_modes_of_s5_are_refused_and_not_turned_round(shared: Path) -> None:
+    _, _, state = load_case(shared, "s5_1ch")
+    state["mapping_layers.1.seq.Lambda"][3] += 2 * state["mapping_layers.1.seq.Lambda"][3].real.abs()
+    with pytest.raises(UserError, match=r"layers\.1\.seq\.Lambda: 1 of its modes grow"):
+        published_to_ours(state)
+
+
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(UserError, match=r"mapping_layers\.0\.nonsense"):
         published_to_ours({"mapping_layers.0.nonsense": torch.zeros(1)})

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
@@ -181,6 +181,22 @@ def test_the_image_size_of_s4_is_held_to_its_length() -> None:
 
 def test_dss_needs_the_image_size(state: dict[str, Tensor]) -> None:
     refused("--image-size N", saved(state))
+
+
+def test_mega_tells_its_image_size(shared: Path) -> None:
+    case = shared / "parity" / "mega_3ch.safetensors"
+    refused("6 x 6 pixels, not 8 x 8", case, image_size=8)
+    imported = import_checkpoint(case)
+    assert imported.metadata.image_shape == (3, 6, 6)
+    state = {name: tensor for name, tensor in load_file(case).items() if name.startswith("param.")}
+    table = "param.mapping_layers.0.layers.0.mega_layer.rel_pos_bias.rel_pos_bias"
+    for entries in (70, 73, 2 * 35 - 1):
+        with pytest.raises(UserError, match="no square image"):
+            import_checkpoint(saved(state | {table: torch.zeros(entries)}))
+    gates = "param.mapping_layers.1.layers.0.mega_layer.mx_proj.weight"
+    for shape in ((111, 16), (16,), (112, 15)):
+        with pytest.raises(UserError, match=r"layers\.1\.attention"):
+            import_checkpoint(saved(state | {gates: torch.zeros(shape)}))
 
 
 def damaged(state: dict[str, Tensor], **changes: Tensor | None) -> dict[str, Tensor]:
