@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import time
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -119,9 +118,7 @@ def test_time_is_limited(tmp_path: Path) -> None:
     for _ in range(30):
         content = {"a": content, "b": content}
     torch.save(content, tmp_path / "laughs.pt")
-    start = time.monotonic()
-    refused(tmp_path / "laughs.pt", "refused", seconds=3.0, memory=256 * MIB)
-    assert time.monotonic() - start < 60
+    refused(tmp_path / "laughs.pt", "took more than 3 seconds", seconds=3.0)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
