@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.longconv import convolve, fixed_convolution, two_sided
+from ssmlab.nets.longconv import FixedConvolution, convolve, two_sided
 from ssmlab.nets.mixer import full_precision
 
 
@@ -63,4 +63,4 @@ class DampedEma(nn.Module):
     def freeze(self, length: int) -> nn.Module:
         """The same map with everything but the product precomputed."""
         with torch.no_grad():
-            return fixed_convolution(self.taps(length), length)
+            return FixedConvolution(self.taps(length), length)

@@ -15,11 +15,20 @@ reads y transposed inside its own matrix product, for free.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TOEPLITZ_LIMIT = 2**25  # entries of a (D, L, T) matrix: 128 MiB in float32
+# By measurement on a CPU (benchmarks/mixers.md): with B sequences the Toeplitz product is the faster route for up to so
+# many times B tokens.
+TOKENS_A_SEQUENCE = 4  # its matrix is made, and its gradient taken, on every call
+FIXED_TOKENS_A_SEQUENCE = 32  # its matrix is at hand
+LONGEST = 1024
+BLOCK = 256  # columns at once
+TOEPLITZ_LIMIT = 2**25  # entries of the columns (D, L, T): 128 MiB in float32
 
 
 def channel_first(u: Tensor) -> Tensor:
@@ -42,7 +51,28 @@ def toeplitz_columns(taps: Tensor, length: int, block: int) -> Tensor:
     """
     leftmost = (length - 1) % block + 1
     before = block - 1 if taps.shape[-1] == length else block - leftmost
-    return F.pad(taps, (before, 0)).unfold(-1, block, 1).flip(1)  # row s begins one lag before row s - 1
+    rows: Tensor = Windows.apply(F.pad(taps, (before, 0)), block)  # type: ignore[no-untyped-call]
+    return rows
+
+
+class Windows(torch.autograd.Function):
+    """Rows of T neighbours, the last first: (D, R + T - 1) -> (D, R, T), row s starting at place R - 1 - s.
+
+    Backwards, each place takes the sum of a diagonal. Written one entry further right from row to row, diagonals are
+    columns: many times faster than the gradient of `unfold`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, places: Tensor, block: int) -> Tensor:  # noqa: ARG004
+        """The rows (D, R, T)."""
+        return places.unfold(-1, block, 1).flip(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        """The gradient to the places."""
+        width, rows, block = gradients[0].shape
+        slanted = F.pad(gradients[0].flip(1), (0, rows)).flatten(1)[:, :-rows]  # (D, R (R + T - 1))
+        return slanted.view(width, rows, rows + block - 1).sum(1), None
 
 
 def by_columns(u: Tensor, columns: Tensor) -> Tensor:
@@ -64,8 +94,11 @@ def by_toeplitz(u: Tensor, taps: Tensor, block: int | None = None) -> Tensor:
 
 
 def fft_size(length: int) -> int:
-    """A power of two that holds a convolution: of its terms beyond, only such as are not wanted wrap around."""
-    return 1 << (2 * length - 2).bit_length()
+    """An even size without prime factors above 5, at least 2L-1: only terms that are not wanted wrap around."""
+    size = 2 * length
+    while size != math.gcd(size, 60**20):
+        size += 2
+    return size
 
 
 def by_spectrum(u: Tensor, spectrum: Tensor, causal: bool) -> Tensor:
@@ -84,49 +117,36 @@ def by_fft(u: Tensor, taps: Tensor) -> Tensor:
     return by_spectrum(u, torch.fft.rfft(taps, n=fft_size(length)), taps.shape[-1] == length)
 
 
-def block_columns(width: int, length: int) -> int | None:
-    """How many columns of the Toeplitz matrix to multiply with at once; None where the FFT is the better route."""
-    return length if width * length**2 <= TOEPLITZ_LIMIT else None
+def columns_pay(width: int, batch: int, length: int, most: int) -> bool:
+    """Whether the Toeplitz product beats the FFT: its matrix costs the same for any batch, and grows with L^2."""
+    fits = width * length * min(length, BLOCK) <= TOEPLITZ_LIMIT
+    return fits and length <= min(most * batch, LONGEST)
 
 
 def convolve(u: Tensor, taps: Tensor) -> Tensor:
-    """y (D, B, L) by the route that is fastest at this size (benchmarks/mixers.md)."""
-    block = block_columns(len(taps), u.shape[-1])
-    return by_fft(u, taps) if block is None else by_toeplitz(u, taps, block)
+    """y (D, B, L) by the route that is fastest at this size."""
+    width, batch, length = u.shape
+    if columns_pay(width, batch, length, TOKENS_A_SEQUENCE):
+        return by_toeplitz(u, taps, min(length, BLOCK))
+    return by_fft(u, taps)
 
 
-class FixedColumns(nn.Module):
-    """A convolution whose Toeplitz matrix, or the last columns of it, is at hand."""
+class FixedConvolution(nn.Module):
+    """The convolution of `length` tokens with fixed taps, by either route as the batch asks for."""
 
-    columns: Tensor
-
-    def __init__(self, columns: Tensor):
-        super().__init__()
-        self.register_buffer("columns", columns, persistent=False)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """y (D, B, L) for u (D, B, L)."""
-        return by_columns(u, self.columns)
-
-
-class FixedSpectrum(nn.Module):
-    """A convolution whose taps' spectrum is at hand."""
-
+    columns: Tensor | None
     spectrum: Tensor
 
-    def __init__(self, spectrum: Tensor, causal: bool):
+    def __init__(self, taps: Tensor, length: int):
         super().__init__()
-        self.register_buffer("spectrum", spectrum, persistent=False)
-        self.causal = causal
+        self.causal = taps.shape[-1] == length
+        fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
+        columns = toeplitz_columns(taps, length, min(length, BLOCK)).contiguous() if fits else None
+        self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
 
     def forward(self, u: Tensor) -> Tensor:
         """y (D, B, L) for u (D, B, L)."""
+        if self.columns is not None and columns_pay(*u.shape, FIXED_TOKENS_A_SEQUENCE):
+            return by_columns(u, self.columns)
         return by_spectrum(u, self.spectrum, self.causal)
-
-
-def fixed_convolution(taps: Tensor, length: int) -> nn.Module:
-    """The convolution of `length` tokens with `taps`, prepared for many calls."""
-    block = block_columns(len(taps), length)
-    if block is None:
-        return FixedSpectrum(torch.fft.rfft(taps, n=fft_size(length)), taps.shape[-1] == length)
-    return FixedColumns(toeplitz_columns(taps, length, block).contiguous())

@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.longconv import channel_first, convolve, fixed_convolution, two_sided
+from ssmlab.nets.longconv import FixedConvolution, channel_first, convolve, two_sided
 from ssmlab.nets.mixer import Mixer, full_precision
 
 
@@ -54,7 +54,7 @@ class LinearSsm(nn.Module):
     def freeze(self, length: int) -> nn.Module:
         """The same map with everything but the product precomputed."""
         with torch.no_grad():
-            return fixed_convolution(self.taps(length), length)
+            return FixedConvolution(self.taps(length), length)
 
 
 class SsmBlock(Mixer):

@@ -11,13 +11,11 @@ from torch import Tensor
 
 from ssmlab.nets import longconv
 from ssmlab.nets.longconv import (
-    FixedColumns,
-    FixedSpectrum,
+    FixedConvolution,
     by_fft,
     by_toeplitz,
     channel_first,
     convolve,
-    fixed_convolution,
     toeplitz_columns,
     two_sided,
 )
@@ -64,14 +62,17 @@ def test_every_route_gives_the_definition_and_its_gradients(sizes: tuple[int, in
 
 
 @pytest.mark.parametrize("lags", [11, 21])
-@pytest.mark.parametrize(("block", "form"), [(11, FixedColumns), (4, FixedColumns), (None, FixedSpectrum)])
-def test_a_fixed_convolution_is_the_same_map_by_every_route(
-    monkeypatch: pytest.MonkeyPatch, lags: int, block: int | None, form: type
+@pytest.mark.parametrize("block", [11, 4])
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_fixed_convolution_is_the_same_map_by_either_route(
+    monkeypatch: pytest.MonkeyPatch, lags: int, block: int, pays: bool
 ) -> None:
-    monkeypatch.setattr(longconv, "block_columns", lambda width, length: block)
     u, taps = torch.randn(3, 2, 11, dtype=torch.float64), torch.randn(3, lags, dtype=torch.float64)
-    fixed = fixed_convolution(taps, 11)
-    assert type(fixed) is form
+    monkeypatch.setattr(longconv, "BLOCK", block)
+    fixed = FixedConvolution(taps, 11)
+    for table in ("TOKENS_A_SEQUENCE", "FIXED_TOKENS_A_SEQUENCE"):
+        monkeypatch.setattr(longconv, table, 32 if pays else 0)
+    monkeypatch.setattr(longconv, "by_spectrum" if pays else "by_columns", None)  # the other route is not taken
     torch.testing.assert_close(fixed(u), by_definition(u, taps))
     torch.testing.assert_close(convolve(u, taps), by_definition(u, taps))
 
@@ -91,11 +92,22 @@ def test_the_two_sides_of_a_kernel_meet_at_the_present() -> None:
     ]
 
 
-@pytest.mark.parametrize("length", [1, 2, 49, 784, 1024, 4096])
-@pytest.mark.parametrize("width", [1, 64, 1024])
-def test_no_matrix_is_larger_than_the_limit(width: int, length: int) -> None:
-    block = longconv.block_columns(width, length)
-    assert block is None or (1 <= block <= length and width * length * block <= longconv.TOEPLITZ_LIMIT)
+@pytest.mark.parametrize("length", [1, 49, 1024, 4096])
+def test_no_matrix_is_kept_beyond_the_limit(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setattr(longconv, "TOEPLITZ_LIMIT", 2**18)
+    columns = FixedConvolution(torch.randn(4, length), length).columns
+    assert (columns is None) == (length >= 1024)
+    assert columns is None or columns.numel() <= 2**18
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 49, 784, 1000, 4096])
+def test_fft_sizes_hold_the_convolution_and_have_small_factors(length: int) -> None:
+    size = longconv.fft_size(length)
+    assert 2 * length - 1 <= size <= 2.5 * length
+    for factor in (2, 3, 5):
+        while size % factor == 0:
+            size //= factor
+    assert size == 1
 
 
 def test_channel_first() -> None:
