@@ -147,6 +147,7 @@ class FixedConvolution(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """y (D, B, L) for u (D, B, L)."""
-        if self.columns is not None and columns_pay(*u.shape, FIXED_TOKENS_A_SEQUENCE):
+        width, batch, length = u.shape
+        if self.columns is not None and columns_pay(width, batch, length, FIXED_TOKENS_A_SEQUENCE):
             return by_columns(u, self.columns)
         return by_spectrum(u, self.spectrum, self.causal)
