@@ -66,7 +66,7 @@ def routes(mixer: str, width: int, length: int) -> dict[str, Route]:
     if mixer == "mamba":
         return {
             "recurrence": lambda: mock.patch.object(mamba, "selective_scan", whole_recurrence),
-            "one scan": lambda: mock.patch.object(selective, "CHUNK_ENTRIES", 2**62),
+            "one scan": lambda: mock.patch.dict(selective.CHUNK_ENTRIES, cpu=2**62, cuda=2**62),
             **chosen,
         }
     if mixer == "mega":

@@ -141,7 +141,7 @@ class FixedConvolution(nn.Module):
         super().__init__()
         self.causal = taps.shape[-1] == length
         fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
-        columns = toeplitz_columns(taps, length, min(length, BLOCK)).contiguous() if fits else None
+        columns = toeplitz_columns(taps, length, min(length, BLOCK)) if fits else None
         self.register_buffer("columns", columns, persistent=False)
         self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
 

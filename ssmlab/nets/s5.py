@@ -10,7 +10,7 @@ output maps over all channels (MIMO). dt (P,): a step size for each state. skip 
 
 The states are a parallel scan in time-first order, (L, B, P), between two real products with B_ and C whose complex
 numbers lie as pairs in memory, so that nothing is copied to go from real to complex and back. Being time-invariant, S5
-is a convolution too; P complex ones as Toeplitz products over chunks of 16 tokens were no faster than the scan on a CPU.
+is a convolution too; as Toeplitz products over chunks of 16 tokens it was no faster than as a scan, on a CPU.
 
 Lambda starts at the spectrum of HiPPO-N, the normal part of HiPPO-LegS, all its P values; B at V^-1 times a normal
 matrix (V: the eigenvectors), C as a complex normal, dt log-uniform in [1e-3, 1e-1].
@@ -94,11 +94,12 @@ class FixedS5(nn.Module):
 
     def __init__(self, system: System):
         super().__init__()
-        self.system = system
+        for name, value in system._asdict().items():
+            self.register_buffer(name, value, persistent=False)
 
     def forward(self, u: Tensor) -> Tensor:
         """The SSM's output for u (D, B, L)."""
-        return apply(u, self.system)
+        return apply(u, System(*self.buffers()))
 
 
 def apply(u: Tensor, system: System) -> Tensor:

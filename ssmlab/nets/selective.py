@@ -9,7 +9,7 @@ Memory: the states h are B L Di N numbers, N times the layer's own activations (
 are never all there. The sequence is cut into chunks of T tokens; within a chunk the recurrence is a parallel scan
 (scan.py), and from one to the next goes the last state. For the backward pass the inputs and the state before each
 chunk are kept, B L (2 Di + 2 N) + B (L / T) Di N numbers; a chunk's states are computed again when it is their turn.
-T is the number of tokens whose states fill CHUNK_ENTRIES: memory and cache, not mathematics, decide it.
+T is the number of tokens whose states fill CHUNK_ENTRIES, but never below LEAST_TOKENS.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from torch import Tensor
 
 from ssmlab.nets.scan import combine_
 
-CHUNK_ENTRIES = 2**18  # states in a chunk, about what a core's cache holds of them
+CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**28}  # states in a chunk: what a core's cache holds; 1 GiB, and few launches
+LEAST_TOKENS = 16  # fewer would keep most of the states, and step through the sequence
 
 
 def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -32,7 +33,7 @@ def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Te
 
 def chunk_tokens(x: Tensor, state: int) -> int:
     """T for x (L, B, Di) and N = `state`."""
-    return max(1, CHUNK_ENTRIES // (x[0].numel() * state))
+    return max(LEAST_TOKENS, CHUNK_ENTRIES[x.device.type] // (x[0].numel() * state))
 
 
 def chunk_states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:

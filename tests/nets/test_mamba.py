@@ -45,7 +45,8 @@ def test_the_selective_scan_is_its_recurrence(sizes: tuple[int, int, int, int], 
     weight = torch.randn_like(expected)
     gradients = torch.autograd.grad((expected * weight).sum(), inputs, allow_unused=True, materialize_grads=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(selective, "CHUNK_ENTRIES", entries)
+        patch.setitem(selective.CHUNK_ENTRIES, "cpu", entries)
+        patch.setattr(selective, "LEAST_TOKENS", 1)
         y = selective_scan(*inputs)
         torch.testing.assert_close(y, expected)
         for mine, plain in zip(torch.autograd.grad((y * weight).sum(), inputs), gradients, strict=True):
@@ -55,7 +56,8 @@ def test_the_selective_scan_is_its_recurrence(sizes: tuple[int, int, int, int], 
 @pytest.mark.parametrize("entries", [0, 40, 2**18])
 def test_gradcheck(monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
     torch.manual_seed(0)
-    monkeypatch.setattr(selective, "CHUNK_ENTRIES", entries)
+    monkeypatch.setitem(selective.CHUNK_ENTRIES, "cpu", entries)
+    monkeypatch.setattr(selective, "LEAST_TOKENS", 1)
     assert torch.autograd.gradcheck(selective_scan, random_inputs(7, 2, 3, 2))
 
 
@@ -63,6 +65,23 @@ def test_no_gradient_of_fixed_parameters_is_computed() -> None:
     x, dt, A, B, C = random_inputs(5, 1, 2, 3)
     y = selective_scan(x, dt, A.detach(), B, C)
     assert torch.autograd.grad(y.sum(), x)[0].shape == x.shape
+
+
+def test_the_fused_kernels_of_mamba_ssm_give_the_same() -> None:
+    fused = pytest.importorskip("mamba_ssm.ops.selective_scan_interface", reason="mamba-ssm is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("mamba-ssm's kernels need a GPU")
+    torch.manual_seed(4)
+    inputs = [t.detach().float().cuda().requires_grad_() for t in random_inputs(100, 2, 8, 4)]
+    x, dt, A, B, C = inputs
+    channel_first = [t.permute(1, 2, 0).contiguous() for t in (x, dt, B, C)]  # (B, Di or N, L)
+    expected = fused.selective_scan_fn(channel_first[0], channel_first[1], A, channel_first[2], channel_first[3])
+    y = selective_scan(*inputs)
+    weight = torch.randn_like(y)
+    torch.testing.assert_close(y, expected.permute(2, 0, 1), rtol=1e-3, atol=1e-4)
+    wanted = torch.autograd.grad((expected.permute(2, 0, 1) * weight).sum(), inputs)
+    for mine, theirs in zip(torch.autograd.grad((y * weight).sum(), inputs), wanted, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("dt", [1e-3, 1e-1, 50.0])
