@@ -40,7 +40,7 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Classifi
     with open_checkpoint(path, "pt", str(device)) as file:
         metadata = parse_metadata(file.metadata(), path)
         state = {name: file.get_tensor(name) for name in file.offset_keys()}
-    model = build(metadata.model, metadata.image_shape, metadata.classes, metadata.train.seed).to(device)
+    model = build(metadata.model, metadata.image_shape, metadata.classes, seed=0).to(device)
     difference = first_difference(model.state_dict(), state)
     if difference:
         raise UserError(f"{path}: {difference}; the file is damaged or of another version: train the run again")

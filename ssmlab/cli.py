@@ -70,6 +70,14 @@ class DeviceChoice(StrEnum):
     cuda = "cuda"
 
 
+class Activation(StrEnum):
+    """Of AdS."""
+
+    relu = "relu"
+    sigmoid = "sigmoid"
+    tanh = "tanh"
+
+
 class FormatChoice(StrEnum):
     """How to write a comparison."""
 
@@ -132,15 +140,28 @@ def train(run: RunName, device: DeviceOption = None) -> None:
         run_stage(params, run, paths, device, listen)
 
 
-@app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab attack ads`")
-def attack(run: RunName, device: DeviceOption = None) -> None:
+@app.command(
+    rich_help_panel=STAGES,
+    epilog="Examples: `ssmlab attack ads`, `ssmlab attack models/imported/NAME/best.safetensors`",
+)
+def attack(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run of params.yaml, or the file of an imported checkpoint.")
+    ],
+    device: DeviceOption = None,
+) -> None:
     """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
     params, paths = study()
-    params.run(run)
-    from ssmlab.pipeline.attack import attack as run_stage
+    imported = run.endswith(".safetensors")
+    if not imported:
+        params.run(run)
+    from ssmlab.pipeline import attack as stages
 
     with stage() as listen:
-        run_stage(params, run, paths, device, listen)
+        if imported:
+            stages.attack_file(params, Path(run), paths, device, listen)
+        else:
+            stages.attack(params, run, paths, device, listen)
 
 
 @app.command(rich_help_panel=STAGES)
@@ -244,6 +265,47 @@ def compare(
         typer.echo(rendered, nl=False)
     else:
         Console().print(rendered)
+
+
+@app.command(
+    name="import",
+    epilog="Examples: `ssmlab import mega.pt`, `ssmlab import s4_ads.pt --ads relu --image-size 32 --to "
+    "models/imported/s4-ads`",
+)
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A state dict: .pt, .pth or .safetensors.")],
+    ads: Annotated[
+        Activation | None, typer.Option("--ads", help="The activation of its AdS, which no state dict tells.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=1, max=4096, help="N, for images of N x N pixels; Mega's tell it.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The folder; models/imported/NAME by default.")] = None,
+) -> None:
+    """Import a checkpoint of the code published with the paper: models/imported/NAME/best.safetensors."""
+    from ssmlab.pipeline.importing import import_checkpoint
+
+    imported = import_checkpoint(file, ads.value if ads else None, image_size, to)
+    model, (channels, height, width) = imported.metadata.model, imported.metadata.image_shape
+    what = f"{model.mixer}{f' + ads ({model.ads.act})' if model.ads else ''}, {model.layers} layers of {model.d_model}"
+    typer.echo(f"{what}, {imported.parameters:,} parameters, images {channels} x {height} x {width}")
+    typer.echo(f"written: {imported.path}; attack it: ssmlab attack {imported.path}")
+
+
+@app.command(epilog="Example: `ssmlab parity ../shared/parity`")
+def parity(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of parity vectors.")]) -> None:
+    """Compare our models with vectors of the published code: logits, kernels, gradients; code 1 where they disagree."""
+    from rich.console import Console
+
+    from ssmlab.pipeline.parity import parity as agreements
+    from ssmlab.report.tables import parity_table
+
+    with stage() as listen:
+        found = agreements(folder, listen)
+    Console().print(parity_table(found))
+    apart = [each.case for each in found if not each.ok]
+    if apart:
+        fail(f"{len(apart)} of {len(found)} cases disagree with the published code: {', '.join(apart)}", 1)
 
 
 @app.command(epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke`, `ssmlab use smoke --dry-run`")

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import ValidationError
+from pydantic import ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
 from ssmlab.errors import UserError
@@ -18,6 +18,23 @@ from ssmlab.params import ModelParams, Strict, TrainParams, Which
 
 FORMAT = 1
 KEY = "ssmlab"  # the only metadata key: safetensors writes several in random order
+TRAINING = (  # what is known of a checkpoint that was trained here, and of no other
+    "epoch",
+    "train",
+    "val_clean",
+    "val_robust",
+    "selection_split",
+    "data_name",
+    "data_fingerprint",
+    "params_fingerprint",
+)
+
+
+class Source(Strict):
+    """The file that an imported checkpoint was made from: its name without folders, and the SHA-256 of its bytes."""
+
+    name: str
+    sha256: str
 
 
 class Metadata(Strict):
@@ -32,6 +49,8 @@ class Metadata(Strict):
         selection_split: the split they were measured on.
         data_name, data_fingerprint: the prepared data set.
         params_fingerprint: of the run's parameters.
+        source: the file it was imported from; None of a checkpoint that was trained here. How an imported one was
+            trained is unknown: everything in `TRAINING` is then None.
         code_version: of ssmlab.
         constants: the tensors of the file that are not trained; `checkpoint.save` fills it in.
     """
@@ -40,19 +59,30 @@ class Metadata(Strict):
     study: str
     run: str
     which: Which
-    epoch: int
+    epoch: int | None = None
     model: ModelParams
-    train: TrainParams
+    train: TrainParams | None = None
     image_shape: tuple[int, int, int]
     classes: int
-    val_clean: float
-    val_robust: float
-    selection_split: Literal["validation", "test"]
-    data_name: str
-    data_fingerprint: str
-    params_fingerprint: str
+    val_clean: float | None = None
+    val_robust: float | None = None
+    selection_split: Literal["validation", "test"] | None = None
+    data_name: str | None = None
+    data_fingerprint: str | None = None
+    params_fingerprint: str | None = None
+    source: Source | None = None
     code_version: str
     constants: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _trained_or_imported(self) -> Self:
+        for name in TRAINING:
+            known = getattr(self, name) is not None
+            if known and self.source:
+                raise ValueError(f"{name} cannot be known of an imported checkpoint")
+            if not known and not self.source:
+                raise ValueError(f"{name} is missing")
+        return self
 
     def header(self) -> dict[str, str]:
         """The metadata entry of the checkpoint file; equal metadata gives equal text."""
@@ -111,7 +141,7 @@ def parse_metadata(header: dict[str, str] | None, path: Path) -> Metadata:
         return Metadata.model_validate_json(text)
     except ValidationError as error:
         problem = error.errors()[0]
-        reason = ".".join(map(str, problem["loc"])) + ": " + problem["msg"]
+        reason = ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]]))
     except (ValueError, KeyError, TypeError):
         reason = "no format version"
     raise UserError(f"{path}: its metadata cannot be read ({reason}); train the run again with this version")

@@ -35,11 +35,17 @@ def some_or_all(value: Any) -> Any:
     return value
 
 
+def unsaid_if_false(value: Any) -> Any:
+    """A switch that is off is the same as one left out, so that one model has one fingerprint."""
+    return None if value is False else value
+
+
 Images = Annotated[int | Literal["all"], BeforeValidator(some_or_all)]
 Epsilon = Annotated[Quantity, AfterValidator(not_negative)]
 Positive = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 Which = Literal["best", "last"]
+CONVOLUTIONS = ("s4", "s4d", "dss")  # the mixers that are one convolution kernel a channel
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -73,6 +79,16 @@ class AdsParams(Strict):
     parts: Literal["both", "scale", "bias"]
 
 
+class S4dParams(Strict):
+    """What S4D leaves open (Gu et al. 2022, "On the Parameterization and Initialization of Diagonal SSMs").
+
+    discretisation: zero-order hold or bilinear; initial: the eigenvalues A starts at, S4D-Lin or S4D-Inv.
+    """
+
+    discretisation: Literal["zoh", "bilinear"]
+    initial: Literal["lin", "inv"]
+
+
 class MegaParams(Strict):
     """Sizes inside a Mega layer (Ma et al. 2023); `d_model` comes from the model.
 
@@ -91,13 +107,16 @@ class ModelParams(Strict):
 
     tokens: `raster` is the pixel order of the paper's text; `published` the order its code produces (for C > 1 a token
     is then C neighbouring values of one colour plane). pointwise and output: what follows the SSM; `none` and `linear`
-    reproduce the published code. docs/deviations.md has the evidence for each.
+    reproduce the published code. docs/deviations.md has the evidence for each. d_state: the state's size (see
+    docs/models.md for what each mixer counts). bidirectional: a second kernel runs from the last token to the first.
     """
 
-    mixer: Literal["s4", "dss", "mega"]
+    mixer: Literal["s4", "s4d", "dss", "s5", "mamba", "mega"]
     enhancement: Literal["none", "ads", "attention"]
     ads: AdsParams | None = None
+    s4d: S4dParams | None = None
     mega: MegaParams | None = None
+    bidirectional: Annotated[bool | None, BeforeValidator(unsaid_if_false)] = None
     tokens: Literal["raster", "published"]
     patch: Positive
     d_model: Positive
@@ -111,8 +130,12 @@ class ModelParams(Strict):
     def _sections_match_their_switch(self) -> Self:
         if (self.enhancement == "ads") != (self.ads is not None):
             raise ValueError("a section `ads` is needed exactly when `enhancement` is ads")
+        if (self.mixer == "s4d") != (self.s4d is not None):
+            raise ValueError("a section `s4d` is needed exactly when `mixer` is s4d")
         if (self.mixer == "mega") != (self.mega is not None):
             raise ValueError("a section `mega` is needed exactly when `mixer` is mega")
+        if self.bidirectional and self.mixer not in CONVOLUTIONS:
+            raise ValueError(f"`bidirectional` is for the convolutional mixers ({', '.join(CONVOLUTIONS)})")
         return self
 
 

@@ -33,7 +33,7 @@ def refused(*arguments: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["repro"], ["use"], ["runs"], ["tui"]])
+@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["repro"], ["use"], ["runs"], ["tui"], ["import"], ["parity"]])
 def test_help_loads_no_torch(command: list[str]) -> None:
     code = f"""
 import sys
@@ -48,7 +48,7 @@ assert "torch" not in sys.modules and "textual" not in sys.modules and "matplotl
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", ["repro", "compare", "use", "train", "attack"])
+@pytest.mark.parametrize("command", ["repro", "compare", "use", "train", "attack", "import", "parity"])
 def test_help_has_examples(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert "Example" in result.output

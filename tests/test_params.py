@@ -292,6 +292,10 @@ def test_a_claim_about_nothing(part: str, value: Any, known: str) -> None:
         ([("runs.ads.model.enhancement", "none")], "ads"),
         ([("runs.ssm.model", {"mixer": "mega"})], "mega"),
         ([("runs.attention.model.mixer", "dss")], "mega"),
+        ([("runs.ssm.model", {"mixer": "s4d"})], "s4d"),
+        ([("runs.ssm.model", {"s4d": {"discretisation": "zoh", "initial": "lin"}})], "s4d"),
+        ([("runs.attention.model.bidirectional", True)], "bidirectional"),
+        ([("runs.ssm.model", {"mixer": "s5", "bidirectional": True})], "bidirectional"),
     ],
 )
 def test_sections_and_their_switches(changes: list[tuple[str, Any]], section: str) -> None:

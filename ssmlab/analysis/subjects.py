@@ -15,7 +15,7 @@ from ssmlab.analysis.protocol import flatten
 from ssmlab.errors import UserError
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, load_results
 from ssmlab.files import sha256_file
-from ssmlab.metadata import count_parameters, read_metadata
+from ssmlab.metadata import Metadata, count_parameters, read_metadata
 from ssmlab.params import Which
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def resolve_run(name: str, run: str, paths: Paths) -> Subject:
         run=run,
         which="best",
         parameters=count_parameters(path),
-        settings=settings(metadata.model.plain(), metadata.train.plain()),
+        settings=settings_of(metadata),
         results=None,
         checkpoints={},
-        note=f"{name}: not attacked yet: run `ssmlab attack {run}`",
+        note=f"{name}: not attacked yet: {remedy(path, metadata)}",
     )
 
 
@@ -124,16 +124,26 @@ def resolve_file(name: str, paths: Paths) -> Subject:
         run=metadata.run,
         which=metadata.which,
         parameters=count_parameters(path),
-        settings=settings(metadata.model.plain(), metadata.train.plain()),
+        settings=settings_of(metadata),
         results=results,
         checkpoints={metadata.which: found} if found else {},
-        note="" if found else f"{name}: not attacked yet: run `ssmlab attack {metadata.run}`",
+        note="" if found else f"{name}: not attacked yet: {remedy(path, metadata)}",
     )
 
 
 def settings(model: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
     """The leaves of both sections by dotted key."""
     return dict(flatten({"model": model, "train": train}))
+
+
+def settings_of(metadata: Metadata) -> dict[str, Any]:
+    """The settings of a checkpoint; how an imported one was trained is unknown, so it has those of its model alone."""
+    return settings(metadata.model.plain(), metadata.train.plain() if metadata.train else {})
+
+
+def remedy(path: Path, metadata: Metadata) -> str:
+    """How to get the numbers of a checkpoint: a run is attacked by its name, an imported file by its path."""
+    return f"run `ssmlab attack {path if metadata.source else metadata.run}`"
 
 
 def stale_note(name: str, run: str, results: AttackResults, paths: Paths) -> str:

@@ -33,10 +33,10 @@ class Checkpoint(Strict):
     """What was measured on one checkpoint, by measure; `WORST` counts the images right under every one of `over`."""
 
     sha256: str
-    epoch: int
-    val_clean: float
-    val_robust: float
-    selection_split: Literal["validation", "test"]
+    epoch: int | None = None
+    val_clean: float | None = None
+    val_robust: float | None = None
+    selection_split: Literal["validation", "test"] | None = None
     measures: dict[str, Accuracy]
     over: Annotated[tuple[str, ...], Field(strict=False)]
     warnings: Annotated[tuple[str, ...], Field(strict=False)]

@@ -78,13 +78,13 @@ class Evaluation(Strict):
 
 
 class CheckpointResults(Evaluation):
-    """The evaluation of a checkpoint, and what the checkpoint says of itself."""
+    """The evaluation of a checkpoint, and what the checkpoint says of itself; of its training only if it was ours."""
 
     sha256: str
-    epoch: int
-    val_clean: float
-    val_robust: float
-    selection_split: Literal["validation", "test"]
+    epoch: int | None = None
+    val_clean: float | None = None
+    val_robust: float | None = None
+    selection_split: Literal["validation", "test"] | None = None
 
 
 class Data(BaseModel):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -10,10 +12,13 @@ from ssmlab.nets.ads import AdaptiveScaling
 from ssmlab.nets.attention import SelfAttention
 from ssmlab.nets.classifier import Classifier, Residual
 from ssmlab.nets.dss import DssKernel
+from ssmlab.nets.mamba import EXPANSION, MambaLayer
 from ssmlab.nets.mega import MegaLayer
 from ssmlab.nets.mixer import Mixer
 from ssmlab.nets.s4 import S4Kernel
-from ssmlab.nets.ssm_block import SsmBlock
+from ssmlab.nets.s4d import S4dKernel
+from ssmlab.nets.s5 import S5
+from ssmlab.nets.ssm_block import LinearSsm, SsmBlock
 from ssmlab.nets.tokens import Tokens
 from ssmlab.params import ModelParams
 
@@ -52,20 +57,31 @@ def sequence_length(params: ModelParams, image_shape: tuple[int, int, int]) -> i
 def layer(params: ModelParams, length: int) -> Mixer:
     """One layer of the trunk for `length` tokens."""
     width = params.d_model
+    if params.mixer in ("mamba", "mega") and (params.pointwise, params.output) != ("none", "linear"):
+        raise UserError(
+            f"model.mixer: {params.mixer} brings its own maps; set model.pointwise: none and model.output: linear"
+        )
     if params.mega is not None:
-        if (params.pointwise, params.output) != ("none", "linear"):
-            raise UserError("model.mixer: mega brings its own maps; set model.pointwise: none and model.output: linear")
-        return MegaLayer(width, params.mega, length, enhancement(params), params.dropout)
-    block = SsmBlock(
-        kernel(params, length), enhancement(params), width, params.pointwise, params.output, params.dropout
-    )
-    return Residual(block, width)
+        return MegaLayer(width, params.mega, length, enhancement(params, width), params.dropout)
+    if params.mixer == "mamba":
+        return Residual(
+            MambaLayer(width, params.d_state, enhancement(params, EXPANSION * width), params.dropout), width
+        )
+    if params.mixer == "s5":
+        ssm: nn.Module = S5(width, params.d_state)
+        output: Literal["none", "linear", "glu"] = "glu" if params.output == "glu" else "none"
+    else:
+        ssm = LinearSsm(kernel(params, length), width, kernel(params, length) if params.bidirectional else None)
+        output = params.output
+    return Residual(SsmBlock(ssm, enhancement(params, width), width, params.pointwise, output, params.dropout), width)
 
 
 def kernel(params: ModelParams, length: int) -> nn.Module:
-    """The kernel of a linear SSM for `length` tokens."""
+    """The kernel of a convolutional SSM for `length` tokens."""
     if params.mixer == "s4":
         return S4Kernel(params.d_model, params.d_state, power_of_two(length))
+    if params.s4d is not None:
+        return S4dKernel(params.d_model, params.d_state, params.s4d.discretisation, params.s4d.initial)
     return DssKernel(params.d_model, params.d_state)
 
 
@@ -74,8 +90,8 @@ def power_of_two(length: int) -> int:
     return 1 << (length - 1).bit_length()
 
 
-def enhancement(params: ModelParams) -> nn.Module:
-    """What is put on the SSM's output, over channel-first sequences (D, B, L)."""
+def enhancement(params: ModelParams, width: int) -> nn.Module:
+    """What is put on the SSM's output of `width` channels, over channel-first sequences (width, B, L)."""
     if params.ads is not None:
-        return AdaptiveScaling(params.d_model, params.ads.act, params.ads.parts)
-    return SelfAttention(params.d_model) if params.enhancement == "attention" else nn.Identity()
+        return AdaptiveScaling(width, params.ads.act, params.ads.parts)
+    return SelfAttention(width) if params.enhancement == "attention" else nn.Identity()

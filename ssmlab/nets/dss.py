@@ -22,6 +22,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ssmlab.nets.exponentials import exponential_sum
 from ssmlab.nets.hippo import nplr
 from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
 from ssmlab.nets.s4 import initial_log_dt
@@ -57,7 +58,4 @@ class DssKernel(nn.Module):
         position = torch.where(growing[..., None], forwards.flip(0), forwards)  # (D, N/2, L)
         total = torch.expm1(rate * length) * Lambda
         weight = as_complex(self.C) * torch.expm1(rate) * total.conj() / (total.abs().square() + EPSILON)  # (D, N/2)
-        decay = torch.exp(rate.real[..., None] * position)  # (D, N/2, L)
-        angle = rate.imag[..., None] * position
-        rows = torch.cat([decay * angle.cos(), decay * angle.sin()], dim=1)  # (D, N, L)
-        return torch.bmm(torch.cat([weight.real, -weight.imag], dim=1)[:, None], rows)[:, 0]  # (D, L)
+        return exponential_sum(weight, rate, position)

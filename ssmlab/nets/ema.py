@@ -23,7 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.longconv import convolve, fixed_convolution
+from ssmlab.nets.longconv import FixedConvolution, convolve, two_sided
 from ssmlab.nets.mixer import full_precision
 
 
@@ -53,8 +53,8 @@ class DampedEma(nn.Module):
             powers = torch.exp(torch.log1p(-alpha * delta)[..., None] * lag)  # (2, D, h, L)
             weight = delta * full_precision(self.beta) * full_precision(self.gamma) / math.sqrt(alpha.shape[-1])
             past, future = torch.einsum("cdh,cdhl->cdl", weight, powers)  # (D, L) each
-            present = F.pad(full_precision(self.omega)[:, None], (length - 1, length - 1))  # (D, 2 L - 1)
-            return F.pad(past, (length - 1, 0)) + F.pad(future.flip(-1), (0, length - 1)) + present
+            present = F.pad(full_precision(self.omega)[:, None], (0, length - 1))  # (D, L)
+            return two_sided(past + present, future)
 
     def forward(self, u: Tensor) -> Tensor:
         """The averages of u (D, B, L)."""
@@ -63,4 +63,4 @@ class DampedEma(nn.Module):
     def freeze(self, length: int) -> nn.Module:
         """The same map with everything but the product precomputed."""
         with torch.no_grad():
-            return fixed_convolution(self.taps(length))
+            return FixedConvolution(self.taps(length), length)

@@ -22,17 +22,31 @@ def legs(state: int) -> tuple[Tensor, Tensor]:
     return A, root
 
 
+def normal_part(state: int) -> tuple[Tensor, Tensor]:
+    """The eigenvalues (N,) and eigenvectors, as columns (N, N), of A + P P^T, HiPPO-N; complex128, N = `state`.
+
+    They come in order of their imaginary parts, which are symmetric about zero; every real part is -1/2.
+    """
+    A, _ = legs(state)
+    P = low_rank_part(state)
+    normal = A + torch.outer(P, P)
+    skew = (normal - normal.T) / 2
+    frequencies, basis = torch.linalg.eigh(-1j * skew.to(torch.complex128))
+    return torch.complex(torch.full_like(frequencies, -0.5), frequencies), basis
+
+
+def low_rank_part(state: int) -> Tensor:
+    """P (N,) in float64."""
+    return torch.sqrt(torch.arange(state, dtype=torch.float64) + 0.5)
+
+
 def nplr(state: int) -> tuple[Tensor, Tensor, Tensor]:
     """HiPPO-LegS in the basis where A = diag(Lambda) - P P^*: Lambda, P and B, each (N/2,) complex128.
 
     One of each conjugate pair is kept; a real system of N = `state` (even) states is twice the real part of this half.
     """
-    A, B = legs(state)
-    P = torch.sqrt(torch.arange(state, dtype=torch.float64) + 0.5)
-    normal = A + torch.outer(P, P)
-    skew = (normal - normal.T) / 2
-    frequencies, basis = torch.linalg.eigh(-1j * skew.to(torch.complex128))
-    half = frequencies > 0
+    _, B = legs(state)
+    Lambda, basis = normal_part(state)
+    half = Lambda.imag > 0
     to_eigen = basis[:, half].conj().T  # (N/2, N)
-    Lambda = torch.complex(torch.full_like(frequencies[half], -0.5), frequencies[half])
-    return Lambda, to_eigen @ P.to(torch.complex128), to_eigen @ B.to(torch.complex128)
+    return Lambda[half], to_eigen @ low_rank_part(state).to(torch.complex128), to_eigen @ B.to(torch.complex128)

@@ -1,21 +1,34 @@
 """Convolution of whole sequences with one kernel a channel, by several routes.
 
-u (D, B, L): channel-first sequences. taps (D, 2L-1): the kernel over all lags, taps[:, L-1+k] weighs the input k tokens
-back; a causal kernel (D, L) is its second half. Every route computes
+u (D, B, L): channel-first sequences. taps: the kernel of each channel, either causal, (D, L), taps[:, k] weighing the
+input k tokens back, or over all lags, (D, 2L-1), taps[:, L-1+k] weighing it. Every route computes
 
-    y[d, b, t] = sum over s of taps[d, L-1 + t-s] u[d, b, s]
+    y[d, b, t] = sum over s of taps[d, t-s] u[d, b, s]      (causal; else taps[d, L-1 + t-s])
 
-Channel-first, because then a route is one batched product or one FFT along contiguous memory, and the linear map after
-it reads y transposed inside its own matrix product, for free.
+`by_fft` multiplies spectra. `by_columns` multiplies with the Toeplitz matrix of the kernel, T columns at a time: all
+blocks of T columns are cuts of one, the last, so memory is D L T, and a causal block needs only the rows down to its
+own. T = L is the whole matrix in one product.
+
+Channel-first, because then a route is batched products or FFTs along contiguous memory, and the linear map after it
+reads y transposed inside its own matrix product, for free.
 """
 
 from __future__ import annotations
+
+import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TOEPLITZ_LIMIT = 2**25  # entries of a (D, L, L) matrix: 128 MiB in float32; longer sequences go through the FFT
+# By measurement on a CPU (benchmarks/mixers.md): with B sequences the Toeplitz product is the faster route for up to so
+# many times B tokens.
+TOKENS_A_SEQUENCE = 4  # its matrix is made, and its gradient taken, on every call
+FIXED_TOKENS_A_SEQUENCE = 32  # its matrix is at hand
+LONGEST = 1024
+BLOCK = 256  # columns at once
+TOEPLITZ_LIMIT = 2**25  # entries of the columns (D, L, T): 128 MiB in float32
 
 
 def channel_first(u: Tensor) -> Tensor:
@@ -24,70 +37,117 @@ def channel_first(u: Tensor) -> Tensor:
     return u.reshape(batch * length, width).t().contiguous().view(width, batch, length)  # (D, B, L)
 
 
-def causal_taps(kernel: Tensor) -> Tensor:
-    """A causal kernel (D, L) as taps over all lags (D, 2L-1): no weight on the future."""
-    return F.pad(kernel, (kernel.shape[-1] - 1, 0))  # (D, 2 L - 1)
+def two_sided(past: Tensor, future: Tensor) -> Tensor:
+    """Taps over all lags (D, 2L-1) of a kernel over the past and one over the future, both from the present, (D, L)."""
+    reach = past.shape[-1] - 1
+    return F.pad(past, (reach, 0)) + F.pad(future.flip(-1), (0, reach))  # (D, 2 L - 1)
 
 
-def toeplitz(taps: Tensor) -> Tensor:
-    """The matrices T (D, L, L) with y = u @ T for each channel: T[d, s, t] = taps[d, L-1 + t-s]."""
-    width, lags = taps.shape
-    length = (lags + 1) // 2
-    # Rows of 2L-1 entries read as rows of 2L-2 slip by one place a row; then row s starts s places earlier.
-    rows = taps.unsqueeze(1).expand(width, length, lags).reshape(width, -1)  # (D, L (2 L - 1))
-    return rows.as_strided((width, length, length), (length * lags, lags - 1, 1), rows.storage_offset() + length - 1)
+def toeplitz_columns(taps: Tensor, length: int, block: int) -> Tensor:
+    """The last `block` columns of the Toeplitz matrix, (D, R, block): entry s, t weighs u[s] in y[L - block + t].
+
+    R = L rows for causal taps; two-sided ones have further rows, for the blocks to the left: 2 L less the leftmost
+    block's columns.
+    """
+    leftmost = (length - 1) % block + 1
+    before = block - 1 if taps.shape[-1] == length else block - leftmost
+    rows: Tensor = Windows.apply(F.pad(taps, (before, 0)), block)  # type: ignore[no-untyped-call]
+    return rows
 
 
-def by_toeplitz(u: Tensor, taps: Tensor) -> Tensor:
-    """y (D, B, L) as one batched matrix product."""
-    return torch.bmm(u, toeplitz(taps))  # (D, B, L)
+class Windows(torch.autograd.Function):
+    """Rows of T neighbours, the last first: (D, R + T - 1) -> (D, R, T), row s starting at place R - 1 - s.
+
+    Backwards, each place takes the sum of a diagonal. Written one entry further right from row to row, diagonals are
+    columns: many times faster than the gradient of `unfold`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, places: Tensor, block: int) -> Tensor:  # noqa: ARG004
+        """The rows (D, R, T)."""
+        return places.unfold(-1, block, 1).flip(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
+        """The gradient to the places."""
+        width, rows, block = gradients[0].shape
+        slanted = F.pad(gradients[0].flip(1), (0, rows)).flatten(1)[:, :-rows]  # (D, R (R + T - 1))
+        return slanted.view(width, rows, rows + block - 1).sum(1), None
+
+
+def by_columns(u: Tensor, columns: Tensor) -> Tensor:
+    """y (D, B, L) as batched products with the `toeplitz_columns` of the taps."""
+    length, block = u.shape[-1], columns.shape[-1]
+    causal = columns.shape[1] == length
+    parts = []
+    for end in range(length, 0, -block):
+        rows = end if causal else length
+        first, skip = length - end, max(0, block - end)
+        parts.append(torch.bmm(u[..., :rows], columns[:, first : first + rows, skip:]))  # (D, B, block)
+    return parts[0] if len(parts) == 1 else torch.cat(parts[::-1], dim=-1)  # (D, B, L)
+
+
+def by_toeplitz(u: Tensor, taps: Tensor, block: int | None = None) -> Tensor:
+    """y (D, B, L) through blocks of `block` columns of the Toeplitz matrix; None for the whole."""
+    length = u.shape[-1]
+    return by_columns(u, toeplitz_columns(taps, length, block or length))
+
+
+def fft_size(length: int) -> int:
+    """An even size without prime factors above 5, at least 2L-1: only terms that are not wanted wrap around."""
+    size = 2 * length
+    while size != math.gcd(size, 60**20):
+        size += 2
+    return size
+
+
+def by_spectrum(u: Tensor, spectrum: Tensor, causal: bool) -> Tensor:
+    """y (D, B, L) of u and the rfft (D, F) of its taps, in the precision of that."""
+    length, size = u.shape[-1], fft_size(u.shape[-1])
+    first = 0 if causal else length - 1
+    with torch.autocast(u.device.type, enabled=False):
+        wide = u.to(spectrum.real.dtype)
+        y: Tensor = torch.fft.irfft(torch.fft.rfft(wide, n=size) * spectrum.unsqueeze(1), n=size)
+    return y[..., first : first + length].to(u.dtype)  # (D, B, L)
 
 
 def by_fft(u: Tensor, taps: Tensor) -> Tensor:
     """y (D, B, L) through the real FFT, in the precision of `taps`."""
     length = u.shape[-1]
-    size = 1 << (2 * length - 2).bit_length()  # of the whole convolution's 3L-2 terms only ones not wanted wrap around
-    with torch.autocast(u.device.type, enabled=False):
-        spectrum = torch.fft.rfft(u.to(taps.dtype), n=size) * torch.fft.rfft(taps, n=size).unsqueeze(1)
-        y: Tensor = torch.fft.irfft(spectrum, n=size)
-    return y[..., length - 1 : 2 * length - 1].to(u.dtype)  # (D, B, L)
+    return by_spectrum(u, torch.fft.rfft(taps, n=fft_size(length)), taps.shape[-1] == length)
+
+
+def columns_pay(width: int, batch: int, length: int, most: int) -> bool:
+    """Whether the Toeplitz product beats the FFT: its matrix costs the same for any batch, and grows with L^2."""
+    fits = width * length * min(length, BLOCK) <= TOEPLITZ_LIMIT
+    return fits and length <= min(most * batch, LONGEST)
 
 
 def convolve(u: Tensor, taps: Tensor) -> Tensor:
-    """y (D, B, L) by the product, which is the faster route, unless its matrix would be too large: then by the FFT."""
-    fits = taps.shape[0] * u.shape[-1] ** 2 <= TOEPLITZ_LIMIT
-    return by_toeplitz(u, taps) if fits else by_fft(u, taps)
+    """y (D, B, L) by the route that is fastest at this size."""
+    width, batch, length = u.shape
+    if columns_pay(width, batch, length, TOKENS_A_SEQUENCE):
+        return by_toeplitz(u, taps, min(length, BLOCK))
+    return by_fft(u, taps)
 
 
-class FixedToeplitz(nn.Module):
-    """A convolution whose Toeplitz matrix is at hand."""
+class FixedConvolution(nn.Module):
+    """The convolution of `length` tokens with fixed taps, by either route as the batch asks for."""
 
-    matrix: Tensor
+    columns: Tensor | None
+    spectrum: Tensor
 
-    def __init__(self, taps: Tensor):
+    def __init__(self, taps: Tensor, length: int):
         super().__init__()
-        self.register_buffer("matrix", toeplitz(taps).contiguous(), persistent=False)
+        self.causal = taps.shape[-1] == length
+        fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
+        columns = toeplitz_columns(taps, length, min(length, BLOCK)) if fits else None
+        self.register_buffer("columns", columns, persistent=False)
+        self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
 
     def forward(self, u: Tensor) -> Tensor:
         """y (D, B, L) for u (D, B, L)."""
-        return torch.bmm(u, self.matrix)
-
-
-class FixedTaps(nn.Module):
-    """A convolution whose taps are at hand, for lengths at which the matrix would be too large."""
-
-    taps: Tensor
-
-    def __init__(self, taps: Tensor):
-        super().__init__()
-        self.register_buffer("taps", taps, persistent=False)
-
-    def forward(self, u: Tensor) -> Tensor:
-        """y (D, B, L) for u (D, B, L)."""
-        return by_fft(u, self.taps)
-
-
-def fixed_convolution(taps: Tensor) -> nn.Module:
-    """The convolution with `taps` (D, 2L-1), prepared for many calls."""
-    width, lags = taps.shape
-    return FixedToeplitz(taps) if width * ((lags + 1) // 2) ** 2 <= TOEPLITZ_LIMIT else FixedTaps(taps)
+        width, batch, length = u.shape
+        if self.columns is not None and columns_pay(width, batch, length, FIXED_TOKENS_A_SEQUENCE):
+            return by_columns(u, self.columns)
+        return by_spectrum(u, self.spectrum, self.causal)

@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmlab.nets.ema import DampedEma
-from ssmlab.nets.longconv import channel_first, toeplitz
+from ssmlab.nets.longconv import channel_first, toeplitz_columns
 from ssmlab.nets.mixer import Constant, Mixer
 from ssmlab.params import MegaParams
 
@@ -41,7 +41,8 @@ class RelativeBias(nn.Module):
         most = (len(self.table) + 1) // 2
         if length > most:
             raise ValueError(f"this Mega layer was made for at most {most} tokens, not {length}")
-        return toeplitz(self.table[None, most - length : most + length - 1])[0]
+        lags = self.table[None, most - length : most + length - 1]  # (1, 2 length - 1)
+        return toeplitz_columns(lags, length, length)[0]
 
     def freeze(self, length: int) -> nn.Module:
         """The matrix itself."""

@@ -4,6 +4,9 @@ u (B, L, D): input. K (D, L): the kernel of the SSM. skip (D,): the feed-through
 
     y = K * u + skip u;  y = gelu(y) if `pointwise: gelu`;  y = enhancement(y);  output map: W_o y + b_o, or its GLU
 
+`bidirectional` adds K' * u run from the last token to the first, K' a kernel of its own; both see the present token.
+S5 is its own SSM (s5.py) and its C is already a map over all channels: `output: linear` then adds none.
+
 With `pointwise: none`, `output: linear` and no enhancement the layer is affine in u: that is the published code, whose
 GELU is built and never applied. Inside, sequences are channel-first (D, B, L): see longconv.py.
 """
@@ -16,23 +19,33 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.longconv import causal_taps, channel_first, convolve, fixed_convolution
+from ssmlab.nets.longconv import FixedConvolution, channel_first, convolve, two_sided
 from ssmlab.nets.mixer import Mixer, full_precision
 
 
 class LinearSsm(nn.Module):
-    """y = K * u + skip u over channel-first sequences, (D, B, L) -> (D, B, L); `kernel(L)` gives K (D, L)."""
+    """y = K * u + skip u over channel-first sequences, (D, B, L) -> (D, B, L).
 
-    def __init__(self, kernel: nn.Module, width: int):
+    `kernel(L)` gives K (D, L), `backward_kernel(L)`, where there is one, the kernel that runs the other way.
+    """
+
+    def __init__(self, kernel: nn.Module, width: int, backward_kernel: nn.Module | None = None):
         super().__init__()
         self.kernel = kernel
+        self.backward_kernel = backward_kernel
         self.skip = nn.Parameter(torch.randn(width))
 
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """Those of the kernels."""
+        kernels = [kernel for kernel in (self.kernel, self.backward_kernel) if kernel is not None]
+        return [parameter for kernel in kernels for parameter in kernel.ssm_parameters()]  # type: ignore[operator]
+
     def taps(self, length: int) -> Tensor:
-        """The whole linear map as taps (D, 2L-1), the skip at lag zero, whatever the autocast state."""
+        """The whole linear map as taps, the skip at lag zero, whatever the autocast state: (D, L), or (D, 2L-1)."""
         with torch.autocast(self.skip.device.type, enabled=False):
             feed = F.pad(full_precision(self.skip)[:, None], (0, length - 1))  # (D, L)
-            return causal_taps(self.kernel(length) + feed)
+            past: Tensor = self.kernel(length) + feed
+            return past if self.backward_kernel is None else two_sided(past, self.backward_kernel(length))
 
     def forward(self, u: Tensor) -> Tensor:
         """The SSM's output for u (D, B, L)."""
@@ -41,7 +54,7 @@ class LinearSsm(nn.Module):
     def freeze(self, length: int) -> nn.Module:
         """The same map with everything but the product precomputed."""
         with torch.no_grad():
-            return fixed_convolution(self.taps(length))
+            return FixedConvolution(self.taps(length), length)
 
 
 class SsmBlock(Mixer):
@@ -49,24 +62,24 @@ class SsmBlock(Mixer):
 
     def __init__(
         self,
-        kernel: nn.Module,
+        ssm: nn.Module,
         enhancement: nn.Module,
         width: int,
         pointwise: Literal["none", "gelu"],
-        output: Literal["linear", "glu"],
+        output: Literal["none", "linear", "glu"],
         dropout: float,
     ):
         super().__init__()
-        self.ssm = LinearSsm(kernel, width)
+        self.ssm = ssm
         self.pointwise = pointwise
         self.enhancement = enhancement
         self.gated = output == "glu"
-        self.output = nn.Linear(width, 2 * width if self.gated else width)
+        self.output = nn.Identity() if output == "none" else nn.Linear(width, 2 * width if self.gated else width)
         self.dropout = nn.Dropout(dropout)
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """Those of the kernel."""
-        parameters: list[nn.Parameter] = self.ssm.kernel.ssm_parameters()  # type: ignore[operator]
+        """Those of the SSM."""
+        parameters: list[nn.Parameter] = self.ssm.ssm_parameters()  # type: ignore[operator]
         return parameters
 
     def forward(self, u: Tensor) -> Tensor:
@@ -78,4 +91,4 @@ class SsmBlock(Mixer):
         out = self.output(y.flatten(1).t())  # (B L, D or 2 D)
         if self.gated:
             out = F.glu(out)  # (B L, D)
-        return self.dropout(out).view(u.shape)  # type: ignore[no-any-return]
+        return self.dropout(out).reshape(u.shape)  # type: ignore[no-any-return]

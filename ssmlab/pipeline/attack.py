@@ -1,10 +1,14 @@
-"""The stage `attack`: the checkpoints of one run under the judging attacks."""
+"""The stage `attack`: the checkpoints of one run, or one imported checkpoint, under the judging attacks."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from importlib.metadata import version
+from pathlib import Path
+
+import torch
 
 from ssmlab.checkpoint import load
 from ssmlab.data.batches import to_unit
@@ -22,7 +26,8 @@ from ssmlab.evaluation.results import (
 from ssmlab.events import Event, Listener, Note, Progress, silence
 from ssmlab.files import readable_json, sha256_file, write_atomic
 from ssmlab.heartbeat import HeartbeatWriter
-from ssmlab.metadata import Metadata, count_parameters
+from ssmlab.metadata import Metadata, count_parameters, read_metadata
+from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AttackParams, AttackSpec, Params, Which
 from ssmlab.pipeline.paths import Paths
 from ssmlab.training.device import resolve_device
@@ -50,44 +55,81 @@ def attack(params: Params, run: str, paths: Paths, device: str | None = None, li
     loaded = {which: load(paths.checkpoint(run, which), where) for which in CHECKPOINTS}
     for which, (_, about) in loaded.items():
         check_data(about, dataset, run, which)
-    plan: dict[str, dict[str, AttackSpec]] = {
-        which: {name: spec for name, spec in settings.attacks.items() if which in spec.checkpoints}
-        for which in CHECKPOINTS
-    }
-
     heart = HeartbeatWriter(
         paths.live(run) / "progress.json", stage="attack", study=params.study, run=run, device=where.type
     )
     with end_written_down(heart, run):
-        evaluations = evaluate_models(
-            {which: model for which, (model, _) in loaded.items()},
-            to_unit(dataset.test.images),
-            dataset.test.labels,
-            plan,
-            settings.eps,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
-            device=where,
-            listen=heard(heart, listen),
-        )
-        for name, evaluation in evaluations.items():
-            for note in notes(name, evaluation):
-                listen(note)
-        abouts = {which: about for which, (_, about) in loaded.items()}
-        results = assemble(settings, run, paths, dataset, where.type, abouts, evaluations)
+        models = {which: model for which, (model, _) in loaded.items()}
+        evaluations = judged(models, settings, dataset, where, heard(heart, listen))
+        abouts = {which: (paths.checkpoint(run, which), about) for which, (_, about) in loaded.items()}
+        results = assemble(settings, run, paths.study, dataset, where.type, abouts, evaluations)
         write_atomic(paths.attack(run), readable_json(results.plain()))
+
+
+def attack_file(
+    params: Params, path: Path, paths: Paths, device: str | None = None, listen: Listener = silence
+) -> Path:
+    """Attack an imported checkpoint as the runs of the study are attacked, so that it can be compared with them.
+
+    Returns:
+        The results file, that of run NAME of study `imported`.
+
+    Raises:
+        UserError: not an imported checkpoint, one for other images than the prepared ones, or as `attack` does.
+    """
+    settings = params.attack
+    where = resolve_device(device or settings.device)
+    about = read_metadata(path)
+    if about.source is None:
+        raise UserError(
+            f"{path}: run {about.run} of study {about.study} is attacked by its name, with both checkpoints"
+        )
+    dataset = load_dataset(paths.prepared)
+    check_sizes(settings, len(dataset.test))
+    check_images(about, dataset, path)
+    model, _ = load(path, where)
+    listen(Note(f"{path}: what it was trained on is unknown; it may have seen the test images", warning=True))
+    evaluations = judged({about.which: model}, settings, dataset, where, listen)
+    results = assemble(settings, about.run, about.study, dataset, where.type, {about.which: (path, about)}, evaluations)
+    target = dataclasses.replace(paths, study=about.study).attack(about.run)
+    write_atomic(target, readable_json(results.plain()))
+    return target
+
+
+def judged(
+    models: Mapping[Which, Classifier], settings: AttackParams, dataset: Dataset, device: torch.device, listen: Listener
+) -> Mapping[str, Evaluation]:
+    """Every checkpoint under the attacks that are asked of it, with a note for each accuracy and warning."""
+    plan: dict[str, dict[str, AttackSpec]] = {
+        which: {name: spec for name, spec in settings.attacks.items() if which in spec.checkpoints} for which in models
+    }
+    evaluations = evaluate_models(
+        {str(which): model for which, model in models.items()},
+        to_unit(dataset.test.images),
+        dataset.test.labels,
+        plan,
+        settings.eps,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        device=device,
+        listen=listen,
+    )
+    for name, evaluation in evaluations.items():
+        for note in notes(name, evaluation):
+            listen(note)
+    return evaluations
 
 
 def assemble(
     settings: AttackParams,
     run: str,
-    paths: Paths,
+    study: str,
     dataset: Dataset,
     device: str,
-    abouts: Mapping[Which, Metadata],
+    abouts: Mapping[Which, tuple[Path, Metadata]],
     evaluations: Mapping[str, Evaluation],
 ) -> AttackResults:
-    """The content of the results file."""
+    """The content of the results file; `abouts` holds each checkpoint's file and what it says of itself."""
     n = len(dataset.test)
     protocol = Protocol(
         data=Data(
@@ -110,22 +152,22 @@ def assemble(
     checkpoints = {
         which: CheckpointResults(
             **dict(evaluations[which]),
-            sha256=sha256_file(paths.checkpoint(run, which)),
+            sha256=sha256_file(path),
             epoch=about.epoch,
             val_clean=about.val_clean,
             val_robust=about.val_robust,
             selection_split=about.selection_split,
         )
-        for which, about in abouts.items()
+        for which, (path, about) in abouts.items()
     }
-    best = abouts["best"]
+    path, best = abouts["best"]
     return AttackResults(
         format=1,
-        study=paths.study,
+        study=study,
         run=run,
-        parameters=count_parameters(paths.checkpoint(run, "best")),
+        parameters=count_parameters(path),
         model=best.model.plain(),
-        train=best.train.plain(),
+        train=best.train.plain() if best.train else {},
         code_version=__version__,
         protocol=protocol,
         protocol_fingerprint=protocol.fingerprint(),
@@ -145,11 +187,26 @@ def check_sizes(settings: AttackParams, n: int) -> None:
 
 def check_data(about: Metadata, dataset: Dataset, run: str, which: Which) -> None:
     """Raises UserError for a checkpoint that was trained on other data than those it would be attacked on."""
+    if about.data_fingerprint is None:
+        raise UserError(
+            f"run {run}, checkpoint {which}: it was imported, not trained by this study; attack it as a file, or run "
+            f"`ssmlab train {run}`"
+        )
     if about.data_fingerprint != dataset.fingerprint:
         raise UserError(
             f"run {run}, checkpoint {which}: it was trained on other data ({about.data_name}, "
             f"{about.data_fingerprint[:12]}) than what is prepared now ({dataset.name}, {dataset.fingerprint[:12]}), "
             f"so that test images may have been training images; run `ssmlab train {run}`"
+        )
+
+
+def check_images(about: Metadata, dataset: Dataset, path: Path) -> None:
+    """Raises UserError for a checkpoint whose images or classes are of another size than the prepared ones."""
+    takes, there = (about.image_shape, about.classes), (dataset.image_shape, dataset.classes)
+    if takes != there:
+        raise UserError(
+            f"{path}: takes images {about.image_shape} of {about.classes} classes, but {dataset.name} has "
+            f"{dataset.image_shape} of {dataset.classes}; change to a study of its data with `ssmlab use`"
         )
 
 

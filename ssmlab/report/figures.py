@@ -47,7 +47,7 @@ def draw_curves(axes: Axes, summary: Summary, curves: Mapping[str, Sequence[floa
         curve = curves[run.name]
         axes.plot(range(1, len(curve) + 1), curve, color=colour(index), linewidth=1.8)
         best = run.checkpoints.get("best")
-        if best and best.epoch <= len(curve):
+        if best and best.epoch and best.epoch <= len(curve):
             (ring,) = axes.plot(
                 [best.epoch], [curve[best.epoch - 1]], marker(index), color=colour(index), clip_on=False
             )

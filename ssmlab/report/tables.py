@@ -20,6 +20,7 @@ from ssmlab.report.markup import markdown_text
 from ssmlab.report.study_grids import accuracy_text
 
 if TYPE_CHECKING:
+    from ssmlab.pipeline.parity import Agreement
     from ssmlab.pipeline.status import RunStatus
 
 Format = Literal["table", "json", "csv", "md"]
@@ -53,6 +54,22 @@ def status_table(statuses: Sequence[RunStatus]) -> Table:
         accuracies = (ABSENT if value is None else percent(value) for value in now_and_best)
         rows.append((status.name, status.model, status.word, f"{status.epoch}/{status.epochs}", *accuracies))
     return to_rich(Grid((*words, *numbers), tuple(rows)))
+
+
+def parity_table(found: Sequence[Agreement]) -> Table:
+    """How far every case is from the published code: relative L2 errors, and whether they are small enough."""
+    columns = (Column("case", left=True), *map(Column, ("parameters", "logits", "kernel", "gradient")))
+    rows = []
+    for each in found:
+        errors = (ABSENT if error is None else f"{error:.0e}" for error in (each.logits, each.kernel, each.gradient))
+        rows.append((each.case, number(each.parameters), *errors, "ok" if each.ok else "not ok"))
+    caption = "relative errors against the published code"
+    return to_rich(Grid((*columns, Column("agrees", left=True)), tuple(rows), caption), agreement_style)
+
+
+def agreement_style(text: str) -> str:
+    """The style of `ok` and `not ok`."""
+    return {"ok": "green", "not ok": "bold red"}.get(text, "")
 
 
 def render(comparison: Comparison, format: Format, all_parameters: bool = False) -> RenderableType:
@@ -125,8 +142,8 @@ def ratios(comparison: Comparison) -> list[str]:
 
 
 def checkpoints_text(subject: Subject) -> str:
-    """`best 9, last 10`: the epochs of the attacked checkpoints."""
-    found = [f"{which} {checkpoint.epoch}" for which, checkpoint in subject.checkpoints.items()]
+    """`best 9, last 10`: the epochs of the attacked checkpoints, as far as they are known."""
+    found = [f"{which} {each.epoch}" for which, each in subject.checkpoints.items() if each.epoch is not None]
     return ", ".join(found) or ABSENT
 
 

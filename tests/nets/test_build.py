@@ -37,15 +37,26 @@ def model_params(**changes: Any) -> ModelParams:
         (CIFAR, {"mixer": "dss"}, 103_178),
         (CIFAR, ADS, 235_658),
         (CIFAR, mega(z=64, hidden=256, ffn=256, ema=16), 903_686),
+        (CIFAR, {"mixer": "s5", "d_state": 128}, 267_274),  # 201,226 in the published way of counting, see below
         (MNIST, SMALL, 44_202),
         (MNIST, {**SMALL, "mixer": "dss"}, 44_106),
         (MNIST, {**SMALL, **ADS}, 110_250),
         (MNIST, {"layers": 2, **mega(z=64, hidden=32, ffn=32, ema=16)}, 163_464),
+        (MNIST, {"layers": 2, "mixer": "s5", "d_state": 128}, 134_410),
     ],
 )
 def test_published_parameter_counts(shape: tuple[int, int, int], changes: dict[str, Any], count: int) -> None:
     model = build(model_params(**changes), shape, 10, seed=0)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
+
+
+@pytest.mark.parametrize(("shape", "layers", "count"), [(CIFAR, 4, 201_226), (MNIST, 2, 101_386)])
+def test_published_counts_of_s5_take_a_complex_number_of_lambda_and_c_for_one(
+    shape: tuple[int, int, int], layers: int, count: int
+) -> None:
+    model = build(model_params(mixer="s5", d_state=128, layers=layers), shape, 10, seed=0)
+    halved = (".Lambda", ".C")
+    assert sum(p.numel() // (2 if name.endswith(halved) else 1) for name, p in model.named_parameters()) == count
 
 
 def test_attention_and_ads_of_the_default_study_are_near_in_size(project: Path) -> None:
@@ -56,7 +67,11 @@ def test_attention_and_ads_of_the_default_study_are_near_in_size(project: Path) 
     assert abs(attention - ads) <= 0.25 * ads
 
 
-@pytest.mark.parametrize("changes", [{}, {"mixer": "dss"}, mega(z=4, hidden=4, ffn=4, ema=2)])
+S4D = {"mixer": "s4d", "s4d": {"discretisation": "bilinear", "initial": "inv"}}
+EVERY = [{}, S4D, {"mixer": "dss"}, {"mixer": "s5"}, {"mixer": "mamba"}, mega(z=4, hidden=4, ffn=4, ema=2)]
+
+
+@pytest.mark.parametrize("changes", EVERY)
 def test_a_seed_decides_everything_and_touches_nothing(changes: dict[str, Any]) -> None:
     params = model_params(d_model=8, d_state=4, layers=2, patch=7, **changes)
     torch.manual_seed(123)
@@ -74,6 +89,7 @@ def test_a_seed_decides_everything_and_touches_nothing(changes: dict[str, Any]) 
         ({"patch": 2, "tokens": "published"}, r"model\.tokens: published has no patches"),
         ({**mega(z=4, hidden=4, ffn=4, ema=2), "pointwise": "gelu"}, r"model\.mixer: mega"),
         ({**mega(z=4, hidden=4, ffn=4, ema=2), "output": "glu"}, r"model\.mixer: mega"),
+        ({"mixer": "mamba", "pointwise": "gelu"}, r"model\.mixer: mamba"),
     ],
 )
 def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], message: str) -> None:
@@ -86,6 +102,8 @@ def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], message: st
     [
         ({}, {"log_dt", "frequency", "P", "B"}),
         ({"mixer": "dss"}, {"log_dt", "Lambda"}),
+        (S4D, {"log_dt", "log_decay", "frequency"}),
+        ({"mixer": "s5"}, {"log_dt", "Lambda", "B"}),
         (mega(z=4, hidden=4, ffn=4, ema=2), {"alpha", "delta", "beta"}),
     ],
 )

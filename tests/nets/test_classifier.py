@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssmlab.nets import Classifier, build
+from ssmlab.nets import Classifier, build, ssm_parameters
+from ssmlab.nets.ssm_block import LinearSsm
 from ssmlab.nets.tokens import Tokens
 from ssmlab.params import ModelParams
 
@@ -20,7 +21,16 @@ BASE: dict[str, Any] = {
     "tokens": "raster", "patch": 2, "d_model": 6, "d_state": 4, "layers": 2, "pointwise": "none", "output": "linear",
     "dropout": 0.0,
 }  # fmt: skip
-MIXERS = {"s4": {}, "dss": {}, "mega": {"mega": {"z": 4, "hidden": 5, "ffn": 7, "ema": 3}}}
+MIXERS = {
+    "s4": {},
+    "s4d": {"s4d": {"discretisation": "zoh", "initial": "lin"}},
+    "dss": {},
+    "s5": {},
+    "mamba": {},
+    "mega": {"mega": {"z": 4, "hidden": 5, "ffn": 7, "ema": 3}},
+}
+OWN_MAPS = ("mamba", "mega")  # take neither `pointwise` nor `output`
+CONVOLUTIONS = ("s4", "s4d", "dss")
 ENHANCEMENTS = {
     "none": {},
     "attention": {},
@@ -33,7 +43,7 @@ WHOLE = [
     for mixer, enhancement, pointwise, output in itertools.product(
         MIXERS, ENHANCEMENTS, ("none", "gelu"), ("linear", "glu")
     )
-    if mixer != "mega" or (pointwise, output) == ("none", "linear")
+    if mixer not in OWN_MAPS or (pointwise, output) == ("none", "linear")
 ]
 
 
@@ -95,12 +105,29 @@ def test_stem_gives_the_embedded_tokens(mixer: str) -> None:
 
 
 @pytest.mark.parametrize("enhancement", ["none", "ads-both"])
-@pytest.mark.parametrize("mixer", ["s4", "dss"])
+@pytest.mark.parametrize("mixer", ["s4", "s4d", "dss", "s5", "mamba"])
 def test_no_output_depends_on_a_later_token(mixer: str, enhancement: str) -> None:
     block = make(mixer, enhancement).double().layers[0]
     u = torch.randn(1, 6, 6, dtype=torch.float64)
     influence = torch.autograd.functional.jacobian(block, u)[0, :, :, 0].abs().sum((1, 3))  # (out token, in token)
-    assert torch.equal(influence > 0, torch.ones(6, 6).tril().bool())
+    assert torch.equal(influence > 1e-12, torch.ones(6, 6).tril().bool())
+
+
+@pytest.mark.parametrize("mixer", CONVOLUTIONS)
+def test_a_bidirectional_layer_sees_every_token_and_is_its_two_halves(mixer: str) -> None:
+    model = make(mixer, bidirectional=True).double()
+    block = model.layers[0]
+    u = torch.randn(1, 6, 6, dtype=torch.float64)
+    assert (torch.autograd.functional.jacobian(block, u)[0, :, :, 0].abs().sum((1, 3)) > 0).all()
+    ssm, h = block.mixer.ssm, u.permute(2, 0, 1)
+    past, future = (LinearSsm(kernel, 6).double() for kernel in (ssm.kernel, ssm.backward_kernel))
+    past.skip, future.skip = ssm.skip, nn.Parameter(torch.zeros(6, dtype=torch.float64))
+    torch.testing.assert_close(ssm(h), past(h) + future(h.flip(-1)).flip(-1))
+    x = torch.rand(2, 1, 6, 4, dtype=torch.float64)
+    torch.testing.assert_close(model.freeze()(x), model(x))
+    names = [name for name, _ in model.named_parameters() if "backward_kernel" in name]
+    chosen = {id(p) for p in ssm_parameters(model)}
+    assert {id(p) for name, p in model.named_parameters() if name in names and not name.endswith("C")} <= chosen
 
 
 def test_the_published_block_is_affine_and_ads_makes_it_curved() -> None:
@@ -139,7 +166,7 @@ def test_frozen_shares_weights_and_a_new_one_follows_the_parameters(mixer: str) 
     assert frozen.head.weight.data_ptr() == model.head.weight.data_ptr()
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(0.1)
+            parameter.add_(0.5)
     torch.testing.assert_close(model.freeze()(x), model(x), rtol=1e-5, atol=1e-6)
     assert not torch.allclose(frozen(x), model(x), rtol=1e-5, atol=1e-6)
 

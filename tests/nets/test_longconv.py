@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from ssmlab.nets import longconv
-from ssmlab.nets.longconv import by_fft, by_toeplitz, causal_taps, channel_first, convolve, fixed_convolution, toeplitz
+from ssmlab.nets.longconv import (
+    FixedConvolution,
+    by_fft,
+    by_toeplitz,
+    channel_first,
+    convolve,
+    toeplitz_columns,
+    two_sided,
+)
 
-ROUTES = {"toeplitz": by_toeplitz, "fft": by_fft, "chosen": convolve}
+ROUTES = {
+    "toeplitz": by_toeplitz,
+    "blocks of 1": lambda u, taps: by_toeplitz(u, taps, 1),
+    "blocks of 4": lambda u, taps: by_toeplitz(u, taps, min(4, u.shape[-1])),
+    "fft": by_fft,
+    "chosen": convolve,
+}
 
 
 def by_definition(u: Tensor, taps: Tensor) -> Tensor:
+    """The sum itself over all lags."""
     length = u.shape[-1]
+    lags = taps if taps.shape[-1] == 2 * length - 1 else F.pad(taps, (length - 1, 0))
     y = torch.zeros_like(u)
     for t in range(length):
         for s in range(length):
-            y[:, :, t] += taps[:, length - 1 + t - s, None] * u[:, :, s]
+            y[:, :, t] += lags[:, length - 1 + t - s, None] * u[:, :, s]
     return y
 
 
@@ -27,12 +44,12 @@ sizes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 19), st.i
 
 
 @settings(deadline=None, max_examples=25)
-@given(sizes)
-def test_every_route_gives_the_definition_and_its_gradients(sizes: tuple[int, int, int, int]) -> None:
+@given(sizes, st.booleans())
+def test_every_route_gives_the_definition_and_its_gradients(sizes: tuple[int, int, int, int], causal: bool) -> None:
     width, batch, length, seed = sizes
     generator = torch.Generator().manual_seed(seed)
     u, weight = torch.randn(2, width, batch, length, generator=generator, dtype=torch.float64)
-    taps = torch.randn(width, 2 * length - 1, generator=generator, dtype=torch.float64)
+    taps = torch.randn(width, length if causal else 2 * length - 1, generator=generator, dtype=torch.float64)
     u.requires_grad_()
     taps.requires_grad_()
     expected = by_definition(u, taps)
@@ -44,26 +61,53 @@ def test_every_route_gives_the_definition_and_its_gradients(sizes: tuple[int, in
             torch.testing.assert_close(mine, plain)
 
 
-def test_a_fixed_convolution_is_the_same_map_on_either_side_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    u, taps = torch.randn(3, 2, 11, dtype=torch.float64), torch.randn(3, 21, dtype=torch.float64)
-    below = fixed_convolution(taps)
-    monkeypatch.setattr(longconv, "TOEPLITZ_LIMIT", 3 * 11 * 11 - 1)
-    above = fixed_convolution(taps)
-    assert type(above) is not type(below)
-    for fixed in (below, above):
-        torch.testing.assert_close(fixed(u), by_definition(u, taps))
+@pytest.mark.parametrize("lags", [11, 21])
+@pytest.mark.parametrize("block", [11, 4])
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_fixed_convolution_is_the_same_map_by_either_route(
+    monkeypatch: pytest.MonkeyPatch, lags: int, block: int, pays: bool
+) -> None:
+    u, taps = torch.randn(3, 2, 11, dtype=torch.float64), torch.randn(3, lags, dtype=torch.float64)
+    monkeypatch.setattr(longconv, "BLOCK", block)
+    fixed = FixedConvolution(taps, 11)
+    for table in ("TOKENS_A_SEQUENCE", "FIXED_TOKENS_A_SEQUENCE"):
+        monkeypatch.setattr(longconv, table, 32 if pays else 0)
+    monkeypatch.setattr(longconv, "by_spectrum" if pays else "by_columns", None)  # the other route is not taken
+    torch.testing.assert_close(fixed(u), by_definition(u, taps))
     torch.testing.assert_close(convolve(u, taps), by_definition(u, taps))
 
 
 def test_toeplitz_entries() -> None:
-    matrix = toeplitz(torch.arange(5.0)[None])
-    assert matrix[0].tolist() == [[2, 3, 4], [1, 2, 3], [0, 1, 2]]
-    assert toeplitz(torch.tensor([[7.0]])).tolist() == [[[7.0]]]
+    whole = toeplitz_columns(torch.arange(5.0)[None], 3, 3)
+    assert whole[0].tolist() == [[2, 3, 4], [1, 2, 3], [0, 1, 2]]
+    assert toeplitz_columns(torch.tensor([[7.0]]), 1, 1).tolist() == [[[7.0]]]
+    causal = toeplitz_columns(torch.tensor([[1.0, 2.0, 3.0]]), 3, 3)
+    assert causal[0].tolist() == [[1, 2, 3], [0, 1, 2], [0, 0, 1]]
+    assert toeplitz_columns(torch.tensor([[1.0, 2.0, 3.0]]), 3, 2)[0].tolist() == [[2, 3], [1, 2], [0, 1]]
 
 
-def test_causal_taps_give_no_weight_to_the_future() -> None:
-    matrix = toeplitz(causal_taps(torch.tensor([[1.0, 2.0, 3.0]])))
-    assert matrix[0].tolist() == [[1, 2, 3], [0, 1, 2], [0, 0, 1]]
+def test_the_two_sides_of_a_kernel_meet_at_the_present() -> None:
+    assert two_sided(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[10.0, 20.0, 30.0]])).tolist() == [
+        [30, 20, 11, 2, 3]
+    ]
+
+
+@pytest.mark.parametrize("length", [1, 49, 1024, 4096])
+def test_no_matrix_is_kept_beyond_the_limit(monkeypatch: pytest.MonkeyPatch, length: int) -> None:
+    monkeypatch.setattr(longconv, "TOEPLITZ_LIMIT", 2**18)
+    columns = FixedConvolution(torch.randn(4, length), length).columns
+    assert (columns is None) == (length >= 1024)
+    assert columns is None or columns.numel() <= 2**18
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 49, 784, 1000, 4096])
+def test_fft_sizes_hold_the_convolution_and_have_small_factors(length: int) -> None:
+    size = longconv.fft_size(length)
+    assert 2 * length - 1 <= size <= 2.5 * length
+    for factor in (2, 3, 5):
+        while size % factor == 0:
+            size //= factor
+    assert size == 1
 
 
 def test_channel_first() -> None:

@@ -15,7 +15,7 @@ from ssmlab.nets import Classifier, build
 from ssmlab.nets.published import published_params, published_to_ours
 
 CASES = [
-    *(f"{mixer}_{channels}ch" for mixer in ("s4", "dss", "mega") for channels in (1, 3)),
+    *(f"{mixer}_{channels}ch" for mixer in ("s4", "dss", "s5", "mamba", "mega") for channels in (1, 3)),
     *(f"s4_ads_{act}_1ch" for act in ("relu", "sgmd", "tanh")),
     *(f"dss_ads_{act}_3ch" for act in ("relu", "sgmd", "tanh")),
 ]
@@ -49,7 +49,7 @@ def test_logits_loss_and_gradient(shared: Path, case: str, form: str) -> None:
     assert loss.item() == pytest.approx(tensors["loss"].item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if "mega" not in case])
+@pytest.mark.parametrize("case", [case for case in CASES if case.startswith(("s4", "dss"))])
 def test_kernels(shared: Path, case: str) -> None:
     model, tensors, _ = load_case(shared, case)
     for i, layer in enumerate(model.layers):
@@ -60,8 +60,16 @@ def test_kernels(shared: Path, case: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_every_trainable_number_has_its_counterpart(shared: Path, case: str) -> None:
     model, _, state = load_case(shared, case)
-    not_trained = sum(v.numel() for n, v in state.items() if n.endswith(("kernel.L", "log_w_real")))
-    assert sum(p.numel() for p in model.parameters()) == sum(v.numel() for v in state.values()) - not_trained
+    trained = [tensor for name, tensor in state.items() if not name.endswith(("kernel.L", "log_w_real"))]
+    real_numbers = sum(tensor.numel() * (2 if tensor.is_complex() else 1) for tensor in trained)
+    assert sum(p.numel() for p in model.parameters()) == real_numbers
+
+
+def test_growing_modes_of_s5_are_refused_and_not_turned_round(shared: Path) -> None:
+    _, _, state = load_case(shared, "s5_1ch")
+    state["mapping_layers.1.seq.Lambda"][3] += 2 * state["mapping_layers.1.seq.Lambda"][3].real.abs()
+    with pytest.raises(UserError, match=r"layers\.1\.seq\.Lambda: 1 of its modes grow"):
+        published_to_ours(state)
 
 
 def test_unknown_names_are_refused() -> None:

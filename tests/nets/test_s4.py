@@ -115,7 +115,7 @@ def test_kernel_is_float32_under_autocast() -> None:
     outside = ssm.taps(8)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = ssm.taps(8)
-        assert ssm(torch.randn(2, 1, 8)).dtype == torch.bfloat16
+        assert ssm(torch.randn(2, 4, 8)).dtype == torch.bfloat16
     assert inside.dtype == torch.float32
     assert torch.equal(inside, outside)
 

@@ -1,0 +1,107 @@
+"""Mamba: a selective state space (Gu and Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces").
+
+u (B, L, D): input. Di = 2 D: inner width, e in the sums. N = `d_state` real states an inner channel. R = ceil(D / 16):
+rank of the step sizes. Linear maps without a bias are W.
+
+    x, z = W_in u;  x = silu(conv(x))                  causal, depthwise, 4 taps                     (figure 3)
+    dt~, B, C = W_x x,  dt = softplus(W_dt dt~ + b_dt)  the selection                                (algorithm 2)
+    h[t, e, n] = exp(dt[t, e] A[e, n]) h[t-1, e, n] + dt[t, e] B[t, n] x[t, e],  A = -exp(A_log)      (eq. 2a, 4)
+    y[t, e] = sum over n of C[t, n] h[t, e, n] + skip[e] x[t, e]                                     (eq. 2b)
+    out = W_out (y * silu(z)),   an enhancement, where there is one, is put on y
+
+A < 0 and dt > 0 by construction, so every decay is in (0, 1). A is S4D-Real, -1 to -N, at first; dt is log-uniform in
+[1e-3, 1e-1] where W_dt dt~ vanishes (section 3.6, appendix C).
+
+Where we differ: nothing. As the published code has it, dt B x is the Euler form of the zero-order hold for B (section
+3.6 has the exact one for scalar states only), and expansion 2, 4 taps and R are not settings. The enhancement is ours.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssmlab.nets.mixer import Mixer, frozen, full_precision
+from ssmlab.nets.selective import selective_scan
+
+EXPANSION = 2
+TAPS = 4
+
+
+class ShortConvolution(nn.Module):
+    """A causal depthwise convolution along the first dimension, (L, B, Di) -> (L, B, Di)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        bound = 1 / math.sqrt(TAPS)
+        self.weight = nn.Parameter(torch.empty(channels, 1, TAPS).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """y for x (L, B, Di), as shifted products: faster than a depthwise conv1d, and token-first."""
+        length, padded = len(x), F.pad(x, (0, 0, 0, 0, TAPS - 1, 0))  # (L + 3, B, Di)
+        y = self.bias.expand_as(x)
+        for tap in range(TAPS):
+            y = torch.addcmul(y, padded[tap : tap + length], self.weight[:, 0, tap])
+        return y
+
+
+class MambaLayer(Mixer):
+    """A whole Mamba layer without its residual and norm, (B, L, D) -> (B, L, D)."""
+
+    A: Tensor | None
+
+    def __init__(self, width: int, state: int, enhancement: nn.Module, dropout: float):
+        super().__init__()
+        inner, rank = EXPANSION * width, math.ceil(width / 16)
+        self.in_proj = nn.Linear(width, 2 * inner, bias=False)
+        self.conv1d = ShortConvolution(inner)
+        self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
+        self.dt_proj = nn.Linear(rank, inner)
+        self.A_log = nn.Parameter(torch.arange(1.0, state + 1).log().repeat(inner, 1))
+        self.register_buffer("A", None, persistent=False)  # of the frozen layer alone
+        self.skip = nn.Parameter(torch.ones(inner))
+        self.out_proj = nn.Linear(inner, width, bias=False)
+        self.enhancement = enhancement
+        self.dropout = nn.Dropout(dropout)
+        nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
+        dt = torch.empty(inner).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+        with torch.no_grad():
+            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """A and the step sizes; B is a function of the input."""
+        return [self.A_log, *self.dt_proj.parameters()]
+
+    def freeze(self, length: int) -> nn.Module:
+        """The same layer with A at hand; all else depends on the input."""
+        twin = frozen(self, length)
+        with torch.no_grad():
+            twin.A = self.transition()
+        return twin
+
+    def transition(self) -> Tensor:
+        """A (Di, N), float32 at least."""
+        return -full_precision(self.A_log).exp()
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The layer's output for u (B, L, D)."""
+        x, z = self.in_proj(u.transpose(0, 1)).chunk(2, dim=-1)  # (L, B, Di) each
+        x = F.silu(self.conv1d(x))
+        y = self.enhancement(self.ssm(x).permute(2, 1, 0)).permute(2, 1, 0)  # (L, B, Di)
+        return self.dropout(self.out_proj(y * F.silu(z))).transpose(0, 1)  # type: ignore[no-any-return]
+
+    def ssm(self, x: Tensor) -> Tensor:
+        """The selective state space with its skip, (L, B, Di) -> (L, B, Di); the scan is in float32 at least."""
+        state = self.A_log.shape[1]
+        ranks, B, C = self.x_proj(x).split([self.dt_proj.in_features, state, state], dim=-1)
+        steps = F.linear(ranks, self.dt_proj.weight)  # (L, B, Di)
+        with torch.autocast(x.device.type, enabled=False):
+            x = full_precision(x)
+            dt = F.softplus(full_precision(steps) + full_precision(self.dt_proj.bias))
+            A = self.transition() if self.A is None else self.A
+            y = selective_scan(x, dt, A, full_precision(B), full_precision(C))
+            return torch.addcmul(y, full_precision(self.skip), x)  # (L, B, Di)

@@ -1,0 +1,113 @@
+"""S5: one state space with all channels in and out (Smith et al. 2023, "Simplified State Space Layers for Sequence
+Modeling").
+
+u (D, B, L): input. P = `d_state` complex states. Lambda (P,): the diagonal of A. B (P, D), C (D, P): complex input and
+output maps over all channels (MIMO). dt (P,): a step size for each state. skip (D,): the feed-through, D in the paper.
+
+    x' = Lambda x + B u,  y = Re(C x) + skip u                                              (eq. 1, diagonalised)
+    Lambda_ = exp(Lambda dt),  B_ = (Lambda_ - 1) / Lambda B                                (zero-order hold, eq. 6)
+    x[t] = Lambda_ x[t-1] + B_ u[t],  y[t] = Re(C x[t]) + skip u[t]
+
+The states are a parallel scan in time-first order, (L, B, P), between two real products with B_ and C whose complex
+numbers lie as pairs in memory, so that nothing is copied to go from real to complex and back. Being time-invariant, S5
+is a convolution too; as Toeplitz products over chunks of 16 tokens it was no faster than as a scan, on a CPU.
+
+Lambda starts at the spectrum of HiPPO-N, the normal part of HiPPO-LegS, all its P values; B at V^-1 times a normal
+matrix (V: the eigenvectors), C as a complex normal, dt log-uniform in [1e-3, 1e-1].
+
+Where we differ: the paper keeps one of each conjugate pair and takes 2 Re; as in the published code all P are kept and
+trained freely, and y takes Re. The published code leaves Re(Lambda) free to cross zero; -|Re(Lambda)| is used here,
+which is the same function and gradient as long as no mode grows, and never an unstable one. C is the output map.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssmlab.nets.exponentials import phi
+from ssmlab.nets.hippo import normal_part
+from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
+from ssmlab.nets.s4 import initial_log_dt
+from ssmlab.nets.scan import scan
+
+
+class System(NamedTuple):
+    """The discretised system: Lambda_ (P,) complex, skip (D,), and the maps as real matrices.
+
+    into (2 P, D): rows Re and Im of B_ in turn; out (D, 2 P): columns Re C and -Im C in turn.
+    """
+
+    decay: Tensor
+    into: Tensor
+    out: Tensor
+    skip: Tensor
+
+
+class S5(nn.Module):
+    """The S5 system over channel-first sequences, (D, B, L) -> (D, B, L).
+
+    Complex parameters are pairs: Lambda (P, 2), B (P, D, 2), C (D, P, 2).
+    """
+
+    def __init__(self, width: int, state: int):
+        super().__init__()
+        Lambda, basis = normal_part(state)
+        B = basis.conj().T @ (torch.randn(state, width, dtype=torch.float64) / math.sqrt(width)).to(basis.dtype)
+        self.Lambda = nn.Parameter(as_pairs(Lambda))
+        self.B = nn.Parameter(as_pairs(B))
+        self.C = nn.Parameter(torch.randn(width, state, 2) / math.sqrt(2))
+        self.log_dt = nn.Parameter(initial_log_dt(state))
+        self.skip = nn.Parameter(torch.randn(width))
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """dt, A and B."""
+        return [self.log_dt, self.Lambda, self.B]
+
+    def system(self) -> System:
+        """The discretised system, float32 at least, whatever the autocast state."""
+        with torch.autocast(self.skip.device.type, enabled=False):
+            decay, frequency = full_precision(self.Lambda).unbind(-1)
+            dt = full_precision(self.log_dt).exp()
+            rate = torch.complex(-decay.abs(), frequency) * dt  # (P,)
+            B = (dt * phi(rate))[:, None] * as_complex(self.B)  # (P, D)
+            into = torch.view_as_real(B.t()).flatten(1).t()  # (2 P, D)
+            out = torch.view_as_real(as_complex(self.C).conj().resolve_conj()).flatten(1)  # (D, 2 P)
+            return System(torch.exp(rate), into, out, full_precision(self.skip))
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The SSM's output for u (D, B, L)."""
+        return apply(u, self.system())
+
+    def freeze(self, length: int) -> nn.Module:  # noqa: ARG002
+        """The same map with the discretised system at hand."""
+        with torch.no_grad():
+            return FixedS5(self.system())
+
+
+class FixedS5(nn.Module):
+    """The S5 system of fixed parameters."""
+
+    def __init__(self, system: System):
+        super().__init__()
+        for name, value in system._asdict().items():
+            self.register_buffer(name, value, persistent=False)
+
+    def forward(self, u: Tensor) -> Tensor:
+        """The SSM's output for u (D, B, L)."""
+        return apply(u, System(*self.buffers()))
+
+
+def apply(u: Tensor, system: System) -> Tensor:
+    """y (D, B, L) for u (D, B, L). The products may be in half precision under autocast, the states never are."""
+    tokens = u.permute(2, 1, 0)  # (L, B, D)
+    inputs = F.linear(tokens, system.into)  # (L, B, 2 P)
+    with torch.autocast(u.device.type, enabled=False):
+        b = torch.view_as_complex(full_precision(inputs).unflatten(-1, (-1, 2)))  # (L, B, P)
+        states = torch.view_as_real(scan(system.decay.expand(len(b), 1, -1), b)).flatten(2)  # (L, B, 2 P)
+    y = torch.addcmul(F.linear(states, system.out), tokens, system.skip)
+    return y.permute(2, 1, 0)  # (D, B, L)

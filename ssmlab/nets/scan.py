@@ -1,0 +1,87 @@
+"""Linear recurrences along the first dimension, in logarithmic depth.
+
+a, b (L, ...): decay and input of each step, real or complex, a broadcastable to b.
+
+    h[t] = a[t] h[t-1] + b[t],  h[-1] = 0
+
+Two neighbouring steps combine to one, (a, b) then (a', b') is (a' a, a' b + b'), which is associative; `scan` combines
+pairs, pairs of pairs and so on up, then hands the results back down (Blelloch 1990, "Prefix Sums and Their
+Applications"): 2 log2 L passes, 2 L combinations, any L. It divides by nothing and multiplies decays only, so with
+|a| <= 1 nothing overflows, however long the sequence is. `by_recurrence` is the equation itself, step by step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def scan(a: Tensor, b: Tensor) -> Tensor:
+    """All h (L, ...) of b's shape. Its backward pass is the same scan from the last step to the first."""
+    if a.shape[0] != b.shape[0]:
+        raise ValueError(f"a has {a.shape[0]} steps and b has {b.shape[0]}")
+    h: Tensor = LinearScan.apply(a, b)  # type: ignore[no-untyped-call]
+    return h
+
+
+def by_recurrence(a: Tensor, b: Tensor) -> Tensor:
+    """All h (L, ...), one step after the other: the plainest route, for comparison."""
+    state, states = torch.zeros_like(b[0]), []
+    for decay, new in zip(a, b, strict=True):
+        state = torch.addcmul(new, decay, state)
+        states.append(state)
+    return torch.stack(states)  # (L, ...)
+
+
+class LinearScan(torch.autograd.Function):
+    """`scan` with its gradients: g[t] = dh[t] + a[t+1]* g[t+1], db[t] = g[t], da[t] = g[t] h[t-1]*."""
+
+    @staticmethod
+    def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
+        """h (L, ...)."""
+        h = combine_(a.clone(), b.clone())
+        ctx.save_for_backward(a, h)
+        return h
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
+        """The gradients to a and b of that to h."""
+        a, h = ctx.saved_tensors
+        g = combine_(a.roll(-1, 0).conj().resolve_conj(), gradients[0].clone(), back=True)
+        if not ctx.needs_input_grad[0]:
+            return None, g
+        da = torch.cat([torch.zeros_like(h[:1]), g[1:] * h[:-1].conj()])  # (L, ...)
+        return da.sum_to_size(a.shape), g
+
+
+def combine_(a: Tensor, b: Tensor, back: bool = False) -> Tensor:
+    """Overwrite b (L, ...) with h and return it; a (L, ...), which must own its memory, is overwritten with products.
+
+    `back` runs from the last step to the first: h[t] = a[t] h[t+1] + b[t], h[L] = 0.
+    """
+    for older, newer, up in combinations(len(b), back):
+        b[newer].addcmul_(a[newer], b[older])
+        if up:
+            a[newer].mul_(a[older])
+    return b
+
+
+def combinations(length: int, back: bool) -> Iterator[tuple[slice, slice, bool]]:
+    """Which steps take in which older ones, pass by pass; True on the way up, where blocks double."""
+    strides = [1 << level for level in range((length - 1).bit_length())]
+    up = [(range(stride - 1, length - stride, 2 * stride), stride, True) for stride in strides]
+    down = [(range(2 * stride - 1, length - stride, 2 * stride), stride, False) for stride in reversed(strides)]
+    for older, stride, upwards in up + down:
+        if older:
+            yield *places(older, stride, length, back), upwards
+
+
+def places(older: range, ahead: int, length: int, back: bool) -> tuple[slice, slice]:
+    """The steps of `older` and those `ahead` of them, as slices; `back` counts steps from the end."""
+    if back:
+        older, ahead = range(length - 1 - older[-1], length - older[0], older.step), -ahead
+    first, last = older[0], older[-1] + 1
+    return slice(first, last, older.step), slice(first + ahead, last + ahead, older.step)
