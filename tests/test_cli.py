@@ -33,7 +33,9 @@ def refused(*arguments: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("command", [[], ["train"], ["compare"], ["repro"], ["use"], ["runs"], ["tui"], ["import"], ["parity"]])
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["compare"], ["repro"], ["use"], ["runs"], ["tui"], ["import"], ["parity"]]
+)
 def test_help_loads_no_torch(command: list[str]) -> None:
     code = f"""
 import sys
