@@ -27,10 +27,15 @@ def project(x_adv: Tensor, x: Tensor, eps: float, norm: Norm = "linf") -> Tensor
     the box; the second step only brings it closer to `x`.
     """
     if norm == "l2":
-        delta = x_adv - x
-        delta = delta * (eps / lengths(delta).clamp(min=max(eps, 1e-12)))
-        return (x + delta).clamp(0.0, 1.0)
+        return (x + shrink(x_adv - x, eps, norm)).clamp(0.0, 1.0)
     return torch.clamp(x_adv, min=x - eps, max=x + eps).clamp(0.0, 1.0)
+
+
+def shrink(delta: Tensor, eps: float, norm: Norm) -> Tensor:
+    """The point of the ball of radius `eps` around zero that is nearest to delta (B, ...)."""
+    if norm == "l2":
+        return delta * (eps / lengths(delta).clamp(min=max(eps, 1e-12)))
+    return delta.clamp(-eps, eps)
 
 
 def random_start(x: Tensor, eps: float, generator: torch.Generator, norm: Norm = "linf") -> Tensor:
@@ -51,7 +56,8 @@ def random_start(x: Tensor, eps: float, generator: torch.Generator, norm: Norm =
 
 def lengths(delta: Tensor) -> Tensor:
     """The Euclidean length of every delta (B, ...), as (B, 1, ...)."""
-    return delta.flatten(1).norm(dim=1).view(-1, *[1] * (delta.dim() - 1))  # (B, 1, ...)
+    length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)  # (B,)
+    return length.view(-1, *[1] * (delta.dim() - 1))  # (B, 1, ...)
 
 
 def start(x: Tensor, adversary: AdversaryParams, generator: torch.Generator | None) -> Tensor:

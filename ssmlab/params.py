@@ -119,7 +119,7 @@ class ModelParams(Strict):
 
 
 class AdversaryParams(Strict):
-    """A PGD adversary in [0, 1] pixel units: `steps` steps of size `alpha` inside the ball of radius `eps` in `norm`."""
+    """A PGD adversary: `steps` steps of size `alpha` in the ball of radius `eps` of `norm`, in [0, 1] pixel units."""
 
     norm: Norm = "linf"
     eps: Epsilon
