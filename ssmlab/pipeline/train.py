@@ -67,6 +67,8 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
                     tell(Note(epoch_line(event, settings.train.passes)))
                 else:
                     follow(event, heart, tell)
+            if heart.heartbeat.epoch < settings.train.passes:
+                tell(Note(f"stopped early: {settings.train.patience} epochs have brought nothing better"))
             for name in PUBLISHED:
                 write_atomic(paths.model(run) / name, (live / name).read_bytes())
             tell(Note(f"{paths.model(run)}: {', '.join(PUBLISHED)} are written"))
