@@ -46,6 +46,8 @@ Positive = Annotated[int, Field(ge=1)]
 Device = Literal["auto", "cpu", "cuda"]
 Which = Literal["best", "last"]
 CONVOLUTIONS = ("s4", "s4d", "dss")  # the mixers that are one convolution kernel a channel
+Norm = Literal["linf", "l2"]
+Regime = Literal["standard", "pgd_at", "trades", "free", "yopo", "mart", "fgsm", "jacobian"]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -140,8 +142,9 @@ class ModelParams(Strict):
 
 
 class AdversaryParams(Strict):
-    """An L-inf PGD adversary in [0, 1] pixel units: `steps` steps of size `alpha` inside the ball of radius `eps`."""
+    """A PGD adversary: `steps` steps of size `alpha` in the ball of radius `eps` of `norm`, in [0, 1] pixel units."""
 
+    norm: Norm = "linf"
     eps: Epsilon
     alpha: Epsilon
     steps: Positive
@@ -154,7 +157,7 @@ class OptimizerParams(Strict):
     lr: Annotated[float, Field(gt=0.0)]
     ssm_lr: Annotated[float, Field(gt=0.0)]
     weight_decay: Annotated[float, Field(ge=0.0)]
-    schedule: Literal["cosine", "constant"]
+    schedule: Literal["cosine", "cyclic", "constant"]
 
 
 class SelectionParams(Strict):
@@ -176,14 +179,80 @@ class AugmentParams(Strict):
     flip: bool
 
 
-class TrainParams(Strict):
-    """How one run is trained.
+class TradesParams(Strict):
+    """TRADES (Zhang et al. 2019): `beta` is 1/lambda of the paper's eq. 5, the weight of the robust part; 6 there."""
 
-    warmup: epochs over which the training adversary's eps and alpha grow from 0 to their full value; 0 for none.
+    beta: Annotated[float, Field(ge=0.0)]
+
+
+class MartParams(Strict):
+    """MART (Wang et al. 2020): `beta` is lambda of the paper's eq. 9, the weight of the misclassified; 5 there."""
+
+    beta: Annotated[float, Field(ge=0.0)]
+
+
+class FreeParams(Strict):
+    """FreeAT (Shafahi et al. 2019): every batch is replayed `replays` times, which divide the epochs; m there."""
+
+    replays: Positive
+
+
+class YopoParams(Strict):
+    """YOPO-m-n (Zhang et al. 2019): `propagations` is m, through the whole model; n is `adversary.steps`."""
+
+    propagations: Positive
+
+
+class FgsmAtParams(Strict):
+    """Single-step training: noise of `noise` times eps first, then one step, cut back to the ball if `clip`.
+
+    Wong et al. 2020 is noise 1, clip true and alpha 1.25 eps; N-FGSM (de Jorge et al. 2022) noise 2, clip false and
+    alpha eps.
+    """
+
+    noise: Annotated[float, Field(ge=0.0)]
+    clip: bool
+
+
+class JacobianParams(Strict):
+    """Jacobian regularisation (Hoffman et al. 2019): `weight` is lambda_JR, `projections` n_proj; 0.01 and 1 there."""
+
+    weight: Annotated[float, Field(ge=0.0)]
+    projections: Positive
+
+
+class AwpParams(Strict):
+    """Adversarial weight perturbation (Wu et al. 2020): `gamma` is its size relative to the weights; 0.005 there."""
+
+    gamma: Annotated[float, Field(ge=0.0)]
+
+
+class AveragingParams(Strict):
+    """Weight averaging: validated, selected and saved is the moving average with this `decay` a step."""
+
+    decay: Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class TrainParams(Strict):
+    """How one run is trained; docs/regimes.md has every regime with its source.
+
+    epochs: how often the training images are gone through, replays included. warmup: epochs over which the training
+    adversary's eps and alpha grow from 0 to their full value; 0 for none. patience: training ends when so many epochs
+    after the warm-up have brought nothing better in selection.
     """
 
     device: Device
-    regime: Literal["standard", "pgd_at"]
+    regime: Regime
+    trades: TradesParams | None = None
+    free: FreeParams | None = None
+    yopo: YopoParams | None = None
+    mart: MartParams | None = None
+    fgsm: FgsmAtParams | None = None
+    jacobian: JacobianParams | None = None
+    awp: AwpParams | None = None
+    averaging: AveragingParams | None = None
+    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    patience: Positive | None = None
     epochs: Positive
     batch_size: Positive
     adversary: AdversaryParams
@@ -192,6 +261,44 @@ class TrainParams(Strict):
     selection: SelectionParams
     augment: AugmentParams
     seed: Seed
+
+    @property
+    def replays(self) -> int:
+        """How many steps are made with every batch."""
+        return 1 if self.free is None else self.free.replays
+
+    @property
+    def passes(self) -> int:
+        """How often the training images are loaded: epochs over replays, and so the epochs of the history."""
+        return self.epochs // self.replays
+
+    @property
+    def adversarial(self) -> bool:
+        """Whether `adversary` takes part in training at all."""
+        return self.regime not in ("standard", "jacobian")
+
+    @model_validator(mode="after")
+    def _sections_match_their_switch(self) -> Self:
+        for regime in ("trades", "free", "yopo", "mart", "fgsm", "jacobian"):
+            if (self.regime == regime) != (getattr(self, regime) is not None):
+                raise ValueError(f"a section `{regime}` is needed exactly when `regime` is {regime}")
+        if self.awp is not None and self.regime not in ("pgd_at", "trades"):
+            raise ValueError("`awp` goes with `regime` pgd_at and trades only")
+        if self.label_smoothing is not None and self.regime == "mart":
+            raise ValueError("`label_smoothing` has no meaning in `regime` mart, which has no cross entropy")
+        return self
+
+    @model_validator(mode="after")
+    def _adversary_suits_the_regime(self) -> Self:
+        if self.regime in ("free", "fgsm") and self.adversary.steps != 1:
+            raise ValueError(f"`regime` {self.regime} makes one step at a time: set `adversary.steps` to 1")
+        if self.regime == "free" and self.adversary.random_start:
+            raise ValueError("`regime` free starts from the last batch's delta: set `adversary.random_start` to false")
+        if self.regime in ("trades", "fgsm") and not self.adversary.random_start:
+            raise ValueError(f"`regime` {self.regime} starts from noise: set `adversary.random_start` to true")
+        if self.epochs % self.replays:
+            raise ValueError(f"`free.replays` {self.replays} must divide `epochs` {self.epochs}")
+        return self
 
 
 class RunParams(Strict):

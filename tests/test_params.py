@@ -304,6 +304,48 @@ def test_sections_and_their_switches(changes: list[tuple[str, Any]], section: st
     assert changes[0][0].split(".")[1] in text
 
 
+FREE = {"regime": "free", "free": {"replays": 2}, "adversary": {"steps": 1, "random_start": False}}
+
+
+@pytest.mark.parametrize(
+    ("train", "said"),
+    [
+        ({"regime": "trades"}, "`trades` is needed exactly when `regime` is trades"),
+        ({"trades": {"beta": 6.0}}, "`trades` is needed exactly when `regime` is trades"),
+        ({"regime": "yopo", "yopo": {"propagations": 0}}, "propagations"),
+        ({"regime": "nope"}, "regime"),
+        ({"regime": "mart", "mart": {"beta": 5.0}, "awp": {"gamma": 0.005}}, "`awp`"),
+        ({"regime": "mart", "mart": {"beta": 5.0}, "label_smoothing": 0.1}, "`label_smoothing`"),
+        ({"label_smoothing": 1.0}, "label_smoothing"),
+        ({"averaging": {"decay": 1.0}}, "averaging.decay"),
+        ({"patience": 0}, "patience"),
+        (FREE | {"adversary": {"steps": 2, "random_start": False}}, "`adversary.steps` to 1"),
+        (FREE | {"adversary": {"steps": 1}}, "`adversary.random_start` to false"),
+        (FREE | {"epochs": 3}, "`free.replays` 2 must divide `epochs` 3"),
+        ({"regime": "fgsm", "fgsm": {"noise": 1.0, "clip": True}}, "`adversary.steps` to 1"),
+        (
+            {"regime": "trades", "trades": {"beta": 6.0}, "adversary": {"random_start": False}},
+            "`adversary.random_start` to true",
+        ),
+        ({"adversary": {"norm": "l1"}}, "adversary.norm"),
+    ],
+)
+def test_what_does_not_go_together_in_a_regime(train: dict[str, Any], said: str) -> None:
+    text = problem(("runs.ads.train", train))
+    assert "runs.ads" in text
+    assert said in text
+
+
+def test_regimes_that_are_right() -> None:
+    params = parse_params(changed(("runs.ads.train", FREE), ("train.adversary.norm", "l2")), "x")
+    train = params.run("ads").train
+    assert (train.replays, train.passes, train.adversary.norm, train.adversarial) == (2, 1, "l2", True)
+    assert train.selection.adversary.norm == "linf"
+    shared = params.run("ssm").train
+    assert (shared.replays, shared.passes) == (1, 2)
+    assert Params.model_validate(params.plain()) == params
+
+
 def test_a_mistake_in_the_shared_section_is_named_there_and_in_a_run_there() -> None:
     assert " train.epochs: " in problem(("train.epochs", 0))
     shared_is_fine = problem(("runs.ads.train", {"epochs": 0}))

@@ -59,7 +59,31 @@ def model_label(model: ModelParams) -> str:
 
 
 def regime_label(train: TrainParams) -> str:
-    """How a model was trained: `standard`, `PGD-7 AT`."""
+    """How a model was trained: `standard`, `PGD-7 AT`, `TRADES (beta 6) + AWP, L2`."""
+    parts = [base_regime(train)]
+    if train.awp is not None:
+        parts.append("AWP")
+    if train.averaging is not None:
+        parts.append("EMA")
+    if train.label_smoothing is not None:
+        parts.append("label smoothing")
+    return " + ".join(parts) + (", L2" if train.adversarial and train.adversary.norm == "l2" else "")
+
+
+def base_regime(train: TrainParams) -> str:
+    """The regime itself, without what is put on it."""
+    if train.trades is not None:
+        return f"TRADES (beta {train.trades.beta:g})"
+    if train.mart is not None:
+        return f"MART (beta {train.mart.beta:g})"
+    if train.free is not None:
+        return f"Free-{train.free.replays} AT"
+    if train.yopo is not None:
+        return f"YOPO-{train.yopo.propagations}-{train.adversary.steps}"
+    if train.fgsm is not None:
+        return "FGSM-RS AT" if train.fgsm.clip else "N-FGSM AT"
+    if train.jacobian is not None:
+        return f"Jacobian (weight {train.jacobian.weight:g})"
     return "standard" if train.regime == "standard" else f"PGD-{train.adversary.steps} AT"
 
 

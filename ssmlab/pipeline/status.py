@@ -71,7 +71,7 @@ class RunWatcher:
     def __init__(self, name: str, params: Params, paths: Paths) -> None:
         self.name = name
         self.label = model_label(params.run(name).model)
-        self.epochs = params.run(name).train.epochs
+        self.epochs = params.run(name).train.passes
         self.selected_by = params.run(name).train.selection.by
         self.progress = paths.live(name) / "progress.json"
         self.live = HistoryReader(paths.live(name) / "history.csv")

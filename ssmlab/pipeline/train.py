@@ -56,17 +56,19 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
 
         with end_written_down(heart, tell, run), seeded(settings.train.seed):
             model = build(settings.model, dataset.image_shape, dataset.classes, settings.train.seed).to(where)
-            tell(Note(f"training {run}: {settings.train.epochs} epochs of {len(dataset.train)} images on {where.type}"))
+            tell(Note(f"training {run}: {settings.train.passes} epochs of {len(dataset.train)} images on {where.type}"))
             for event in fit(model, dataset, settings.train, where):
                 if isinstance(event, EpochDone):
                     for which in kept(event):
                         about = metadata(params, run, dataset, event.row, which)
-                        save(live / f"{which}.safetensors", model, about)
+                        save(live / f"{which}.safetensors", event.model, about)
                     history.append(event.row)
                     heart.beat(clean=event.row.val_clean, robust=event.row.val_robust)
-                    tell(Note(epoch_line(event, settings.train.epochs)))
+                    tell(Note(epoch_line(event, settings.train.passes)))
                 else:
                     follow(event, heart, tell)
+            if heart.heartbeat.epoch < settings.train.passes:
+                tell(Note(f"stopped early: {settings.train.patience} epochs have brought nothing better"))
             for name in PUBLISHED:
                 write_atomic(paths.model(run) / name, (live / name).read_bytes())
             tell(Note(f"{paths.model(run)}: {', '.join(PUBLISHED)} are written"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ssmlab.history import Row
+from ssmlab.nets.classifier import Classifier
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class StepDone:
         loss: mean over the epoch's images so far.
         clean, robust: accuracies in [0, 1]; the one the regime sees is over the epoch's images so far, the other is
             the last validation's, None before the first.
-        images: training images so far, in all epochs.
+        images: training images so far, in all epochs; one that is replayed counts every time.
         images_per_second: over the epoch so far.
         eta: seconds until training ends, going by the time it has taken so far.
     """
@@ -89,15 +90,17 @@ class ValidationStep:
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """An epoch is trained and validated; the model is in that epoch's state until the next event is asked for.
+    """An epoch is trained and validated; `model` is in that epoch's state until the next event is asked for.
 
     Attributes:
         row: the epoch's line of the history.
         improved: it is the best epoch so far.
+        model: what was validated and is to be kept: the trained model itself, or the average of its weights.
     """
 
     row: Row
     improved: bool
+    model: Classifier
 
 
 class Diverged(ArithmeticError):

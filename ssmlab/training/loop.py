@@ -15,10 +15,11 @@ from ssmlab.data.prepared import Dataset, Split
 from ssmlab.history import Row
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import TrainParams
+from ssmlab.training.averaging import Averaged
 from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep, correct
+from ssmlab.training.free import CarriedDelta
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.pgd_at import pgd_at
-from ssmlab.training.standard import standard
+from ssmlab.training.regimes import regime
 from ssmlab.training.warmup import warmed_up
 
 
@@ -37,56 +38,57 @@ def fit(
     order, crops = generator(params.seed, "order"), generator(params.seed, "augmentation")
     starts = generator(params.seed, "training attack", device)
 
-    steps_per_epoch = math.ceil(len(train) / params.batch_size)
-    steps = params.epochs * steps_per_epoch
-    adversaries = warmed_up(params.adversary, params.warmup * steps_per_epoch)
+    batches_per_epoch = math.ceil(len(train) / params.batch_size)
+    steps = params.epochs * batches_per_epoch
+    adversaries = warmed_up(params.adversary, params.warmup * batches_per_epoch)
     optimizer = make_optimizer(model, params.optimizer)
     schedule = make_schedule(optimizer, params.optimizer, steps)
 
-    step, clean, robust, best = 0, None, None, None
+    average = None if params.averaging is None else Averaged(model, params.averaging.decay)
+    delta = None if params.free is None else CarriedDelta(params.batch_size, dataset.image_shape, device)
+
+    step, clean, robust, best, best_epoch = 0, None, None, None, 0
     began = time.perf_counter()
 
     def eta() -> float:
         return (time.perf_counter() - began) / step * (steps - step)
 
-    for epoch in range(1, params.epochs + 1):
+    for epoch in range(1, params.passes + 1):
         epoch_began, lr, rate = time.perf_counter(), schedule.get_last_lr()[0], 0.0
 
         data = batches(train, params.batch_size, shuffle=order, augment=params.augment, augment_generator=crops)
-        if params.regime == "standard":
-            regime = standard(model, data, optimizer, schedule)
-        else:
-            regime = pgd_at(model, data, optimizer, schedule, adversaries, starts)
-
         seen = Batch(loss=0.0, images=0, clean=0, robust=0)
-        for batch in regime:
+        for batch in regime(params, model, data, optimizer, schedule, adversaries, starts, delta):
             step += 1
+            if average is not None:
+                average.update(model)
             if not math.isfinite(batch.loss):
                 raise Diverged(f"the loss is {batch.loss} at epoch {epoch}, step {step}")
             seen = seen.joined(batch)
             rate = seen.images / (time.perf_counter() - epoch_began)
             yield StepDone(
                 epoch=epoch,
-                epochs=params.epochs,
+                epochs=params.passes,
                 step=step,
                 steps=steps,
                 loss=seen.loss,
                 clean=clean if seen.clean is None else seen.clean_accuracy,
                 robust=robust if seen.robust is None else seen.robust_accuracy,
-                images=(epoch - 1) * len(train) + seen.images,
+                images=(epoch - 1) * len(train) * params.replays + seen.images,
                 images_per_second=rate,
                 eta=eta(),
             )
 
+        result = model if average is None else average.model
         right_clean, right_robust = 0, 0
-        for judged, batch_clean, batch_robust in validate(model, held_out, params, device):
+        for judged, batch_clean, batch_robust in validate(result, held_out, params, device):
             right_clean, right_robust = right_clean + batch_clean, right_robust + batch_robust
-            yield ValidationStep(epoch, params.epochs, judged, len(held_out), eta())
+            yield ValidationStep(epoch, params.passes, judged, len(held_out), eta())
         clean, robust = right_clean / len(held_out), right_robust / len(held_out)
 
         score = (robust, clean) if params.selection.by == "robust" else (clean, robust)
         improved = best is None or score > best
-        best = score if improved else best
+        best, best_epoch = (score, epoch) if improved else (best, best_epoch)
         row = Row(
             epoch=epoch,
             step=step,
@@ -98,7 +100,9 @@ def fit(
             seconds=round(time.perf_counter() - epoch_began, 3),
             images_per_second=round(rate, 1),
         )
-        yield EpochDone(row, improved)
+        yield EpochDone(row, improved, result)
+        if params.patience is not None and epoch - max(best_epoch, params.warmup / params.replays) >= params.patience:
+            return
 
 
 def validate(

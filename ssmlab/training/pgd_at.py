@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from ssmlab.adversary import pgd
+from ssmlab.adversary import Loss, pgd
 from ssmlab.nets.classifier import Classifier
-from ssmlab.params import AdversaryParams
+from ssmlab.params import AdversaryParams, AwpParams
+from ssmlab.training.awp import perturbed
 from ssmlab.training.events import Batch, correct
+from ssmlab.training.optimizer import advance, backward
 
 
 def pgd_at(
@@ -23,19 +25,20 @@ def pgd_at(
     schedule: LambdaLR,
     adversaries: Iterable[AdversaryParams],
     starts: torch.Generator,
+    loss: Loss = F.cross_entropy,
+    awp: AwpParams | None = None,
 ) -> Iterator[Batch]:
     """As `standard`, on adversarial images: `adversaries` gives each batch its own, `starts` draws their random starts.
 
-    The attack runs on a frozen copy of the model, made anew for every batch: its parameters have moved since.
+    The attack runs on a frozen copy of the model, made anew for every batch: its parameters have moved since. It raises
+    the plain cross entropy whatever `loss` is. With `awp` the gradient is that at perturbed weights.
     """
     model.train()
     for (x, y), adversary in zip(batches, adversaries, strict=False):  # adversaries never end
         x_adv = pgd(model.freeze(), x, y, adversary, starts)
-        logits = model(x_adv)  # (B, classes)
-        loss = F.cross_entropy(logits, y)
-
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        yield Batch(loss=loss.item(), images=len(y), clean=None, robust=correct(logits, y))
+        with perturbed(model, awp, lambda x=x_adv, y=y: loss(model(x), y)):  # type: ignore[misc]
+            logits = model(x_adv)  # (B, classes)
+            total = loss(logits, y)
+            backward(optimizer, total)
+        advance(optimizer, schedule)
+        yield Batch(loss=total.item(), images=len(y), clean=None, robust=correct(logits, y))

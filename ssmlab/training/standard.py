@@ -9,20 +9,22 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from ssmlab.adversary import Loss
 from ssmlab.training.events import Batch, correct
+from ssmlab.training.optimizer import descend
 
 
 def standard(
-    model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], optimizer: AdamW, schedule: LambdaLR
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    optimizer: AdamW,
+    schedule: LambdaLR,
+    loss: Loss = F.cross_entropy,
 ) -> Iterator[Batch]:
     """Train `model` on batches x (B, C, H, W) in [0, 1], y (B,); what each of them showed comes back as it is done."""
     model.train()
     for x, y in batches:
         logits = model(x)  # (B, classes)
-        loss = F.cross_entropy(logits, y)
-
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        schedule.step()
-        yield Batch(loss=loss.item(), images=len(y), clean=correct(logits, y), robust=None)
+        total = loss(logits, y)
+        descend(optimizer, schedule, total)
+        yield Batch(loss=total.item(), images=len(y), clean=correct(logits, y), robust=None)

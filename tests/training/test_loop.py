@@ -14,7 +14,8 @@ from ssmlab.data.batches import to_unit
 from ssmlab.data.prepared import Dataset, Split, make_dataset
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
-from ssmlab.params import Params, TrainParams
+from ssmlab.params import AveragingParams, Params, TrainParams
+from ssmlab.training.averaging import Averaged
 from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.loop import fit, generator
 from ssmlab.training.optimizer import make_optimizer, make_schedule
@@ -146,6 +147,64 @@ def test_equal_seeds_give_equal_bits(new_model: Any, dataset: Dataset, settings:
     assert not same_weights(first, other)
     timeless = [[{**row, "seconds": 0, "images_per_second": 0} for row in each] for each in rows]
     assert timeless[0] == timeless[1]
+
+
+def test_averaging_watches_the_training_and_changes_nothing_in_it(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
+    """The averaged run validates and hands out its average; the weights that are trained are the same bit for bit."""
+    averaged = settings.model_copy(update={"averaging": AveragingParams(decay=0.9)})
+    raw, watched = new_model(), new_model()
+    plain = epochs_of(raw, dataset, settings)
+    state, rows, x = torch.zeros(0), [], to_unit(dataset.validation.images)
+    reference = Averaged(watched, 0.9)
+    for event in fit(watched, dataset, averaged, CPU):
+        if isinstance(event, StepDone):
+            reference.update(watched)
+        if isinstance(event, EpochDone):
+            rows.append(event.row)
+            assert event.model is not watched
+            assert same_weights(event.model, reference.model)
+            state = event.model.eval()(x)
+            right = (state.argmax(1) == dataset.validation.labels).sum().item()
+            assert event.row.val_clean == right / 40
+    assert same_weights(raw, watched)
+    assert [row.train_loss for row in rows] == [event.row.train_loss for event in plain]
+    assert all(event.model is raw for event in plain)
+
+
+def test_patience_ends_a_training_that_gets_no_better(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    """Nothing is learned here, so that the first epoch stays the best."""
+    settings = changed(settings, "optimizer", lr=1e-30, ssm_lr=1e-30).model_copy(update={"epochs": 6})
+    assert len(epochs_of(new_model(), dataset, settings)) == 6
+    for patience, warmup, epochs in ((1, 0, 2), (2, 0, 3), (2, 3, 5), (2, 1, 3), (9, 0, 6)):
+        patient = settings.model_copy(update={"patience": patience, "warmup": warmup})
+        assert len(epochs_of(new_model(), dataset, patient)) == epochs, (patience, warmup)
+
+
+def test_patience_counts_from_the_best_epoch(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    settings = settings.model_copy(update={"epochs": 12})
+    whole = epochs_of(new_model(), dataset, settings)
+    patient = epochs_of(new_model(), dataset, settings.model_copy(update={"patience": 2}))
+    improved = [event.improved for event in whole]
+    warmup = settings.warmup
+    end = next((i for i in range(warmup + 1, 12) if not any(improved[i - 1 : i + 1])), 11)
+    assert [event.improved for event in patient] == improved[: end + 1]
+    assert 2 < len(patient) < 12
+
+
+def test_free_replays_within_the_epochs_it_is_given(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    """6 epochs of 3 replays are 2 passes over the images, 3 steps a batch, as many steps as 6 epochs of any other."""
+    strength = {"eps": 0.1, "alpha": 0.1, "steps": 1, "random_start": False}
+    raw = settings.plain() | {"regime": "free", "free": {"replays": 3}, "epochs": 6, "adversary": strength}
+    events = list(fit(new_model(), dataset, TrainParams.model_validate(raw), CPU))
+    steps = [event for event in events if isinstance(event, StepDone)]
+    rows = [event.row for event in events if isinstance(event, EpochDone)]
+    assert [each.step for each in steps] == list(range(1, 25))
+    assert {(each.steps, each.epochs) for each in steps} == {(24, 2)}
+    assert [(row.epoch, row.step) for row in rows] == [(1, 12), (2, 24)]
+    assert steps[-1].images == 600
+    assert rows[-1].lr == pytest.approx(settings.optimizer.lr / 2)  # half of the cosine's way
 
 
 def test_generators_of_different_purposes_differ() -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch.optim.lr_scheduler import CosineAnnealingLR
+from torch.optim.lr_scheduler import CosineAnnealingLR, CyclicLR
 
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier, ssm_parameters
@@ -58,6 +58,24 @@ def test_cosine_agrees_with_torchs(model: Classifier) -> None:
             optimizer.step()
             each.step()
     assert schedule.get_last_lr() == pytest.approx([0.0] * len(ours.param_groups), abs=1e-12)
+
+
+def test_cyclic_agrees_with_torchs(model: Classifier) -> None:
+    """Up from zero to the group's rate in half of the steps, and down to zero."""
+    settings = SETTINGS.model_copy(update={"schedule": "cyclic"})
+    ours, theirs = make_optimizer(model, settings), make_optimizer(model, settings)
+    rates = [group["lr"] for group in theirs.param_groups]
+    schedule = make_schedule(ours, settings, 20)
+    reference = CyclicLR(theirs, [0.0] * len(rates), rates, step_size_up=10, cycle_momentum=False)
+    seen = []
+    for _ in range(20):
+        assert schedule.get_last_lr() == pytest.approx(reference.get_last_lr())
+        seen.append(schedule.get_last_lr()[0])
+        for optimizer, each in ((ours, schedule), (theirs, reference)):
+            optimizer.step()
+            each.step()
+    assert (seen[0], max(seen), seen.index(max(seen))) == (0.0, 0.1, 10)
+    assert schedule.get_last_lr()[0] == 0.0
 
 
 def test_constant(model: Classifier) -> None:

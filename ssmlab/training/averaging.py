@@ -1,0 +1,42 @@
+"""Weight averaging: an exponential moving average of the weights beside the training, which does not know of it.
+
+    w_avg <- d w_avg + (1 - d) w after every step t = 1, 2, ..., with d = min(decay, (1 + t) / (10 + t))
+
+(Izmailov et al. 2018 for the idea; as an EMA in adversarial training Gowal et al. 2020, section 4.3, whose warm-up of d
+this is: without it the initial weights would stay in the average for some 1 / (1 - decay) steps.)
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import torch
+
+from ssmlab.nets.classifier import Classifier
+
+
+class Averaged:
+    """The average of a model's weights: `model`, of the same kind, and how many steps are in it."""
+
+    def __init__(self, model: Classifier, decay: float):
+        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, model: Classifier) -> None:
+        """Take in the weights of `model` as they are after one more step."""
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for average, parameter in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(parameter, 1.0 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """All there is to save."""
+        return {"model": self.model.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        self.model.load_state_dict(state["model"])
+        self.updates = state["updates"]

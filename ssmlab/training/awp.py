@@ -1,0 +1,52 @@
+"""Adversarial weight perturbation (Wu et al. 2020, Algorithm 1): the gradient where the loss near the weights is high.
+
+Around the forward and backward pass of another regime every weight w stands at
+
+    w + gamma |w| / |g| g,     g the gradient to w of the loss that the regime lowers
+
+(eq. 9 and 10 with one step; the norms are those of the whole tensor), and is put back before the optimiser's step.
+
+Where we differ: the published code perturbs a copy of the model and adds the difference; we perturb the model and put
+back the very bits. Like it, we leave biases and norms alone; of an SSM we leave dt, A and B alone too, which say how
+stable a system is: their neighbours in relative terms are other systems, not other weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ssmlab.nets.classifier import ssm_parameters
+from ssmlab.params import AwpParams
+
+
+@contextmanager
+def perturbed(model: nn.Module, awp: AwpParams | None, loss: Callable[[], Tensor]) -> Iterator[None]:
+    """Within this block the weights stand where `loss`, evaluated once at the entry, is higher; without `awp` as ever.
+
+    Gradients that the parameters hold are untouched at the entry; those that the block leaves remain.
+    """
+    if awp is None:
+        yield
+        return
+    weights = perturbable(model)
+    kept = [weight.detach().clone() for weight in weights]
+    gradients = torch.autograd.grad(loss(), weights)
+    with torch.no_grad():
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.add_(awp.gamma * weight.norm() / gradient.norm().clamp(min=1e-12) * gradient)
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for weight, value in zip(weights, kept, strict=True):
+                weight.copy_(value)
+
+
+def perturbable(model: nn.Module) -> list[nn.Parameter]:
+    """The weights that AWP moves: all of two dimensions and more that are no SSM parameter."""
+    spared = {id(parameter) for parameter in ssm_parameters(model)}
+    return [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]

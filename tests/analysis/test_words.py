@@ -1,0 +1,31 @@
+"""What runs are called where people read of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ssmlab.analysis.words import regime_label
+from ssmlab.study import load_params
+
+
+def test_regimes_that_learn_differently_are_called_differently() -> None:
+    study = load_params(Path(__file__).parents[2] / "studies" / "regimes.yaml")
+    labels = {name.removeprefix("ads-"): regime_label(run.train) for name, run in study.runs.items() if "ads-" in name}
+    assert labels == {
+        "standard": "standard",
+        "jacobian": "Jacobian (weight 0.01)",
+        "pgd": "PGD-7 AT",
+        "pgd-awp": "PGD-7 AT + AWP",
+        "pgd-ema": "PGD-7 AT + EMA",
+        "pgd-smooth": "PGD-7 AT + label smoothing",
+        "pgd-cyclic": "PGD-7 AT",  # the schedule and when it ends are the optimiser's, not the regime's
+        "pgd-stop": "PGD-7 AT",
+        "pgd-l2": "PGD-7 AT, L2",
+        "trades": "TRADES (beta 6)",
+        "trades-awp": "TRADES (beta 6) + AWP",
+        "mart": "MART (beta 5)",
+        "free": "Free-2 AT",
+        "yopo": "YOPO-5-3",
+        "fgsm": "FGSM-RS AT",
+        "n-fgsm": "N-FGSM AT",
+    }

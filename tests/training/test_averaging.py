@@ -1,0 +1,64 @@
+"""The moving average of the weights."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from ssmlab.nets.build import build
+from ssmlab.nets.classifier import Classifier
+from ssmlab.params import Params
+from ssmlab.training.averaging import Averaged
+
+
+@pytest.fixture
+def model(tiny_params: Params) -> Classifier:
+    return build(tiny_params.run("attention").model, (1, 14, 14), 3, 0)
+
+
+def wander(model: Classifier, draw: torch.Generator) -> None:
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=0.1)
+
+
+def flat(model: Classifier) -> np.ndarray:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()]).double().numpy()
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
+def test_it_is_the_recursion_in_double_precision(model: Classifier, decay: float) -> None:
+    average, draw = Averaged(model, decay), torch.Generator().manual_seed(0)
+    expected = flat(model)
+    for t in range(1, 31):
+        wander(model, draw)
+        average.update(model)
+        d = min(decay, (1 + t) / (10 + t))
+        expected = d * expected + (1 - d) * flat(model)
+    np.testing.assert_allclose(flat(average.model), expected, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(flat(average.model), flat(model)) is (decay == 0.0)
+
+
+def test_it_shares_nothing_with_the_model_and_is_one(model: Classifier) -> None:
+    average = Averaged(model, 0.9)
+    before = flat(model)
+    wander(model, torch.Generator().manual_seed(0))
+    assert np.array_equal(flat(average.model), before)
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    x = torch.rand(2, 1, 14, 14, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(average.model.freeze()(x), average.model.eval()(x))
+
+
+def test_a_saved_state_goes_on_as_the_average_itself(model: Classifier) -> None:
+    average, draw = Averaged(model, 0.9), torch.Generator().manual_seed(0)
+    for _ in range(3):
+        wander(model, draw)
+        average.update(model)
+    other = Averaged(model, 0.9)
+    other.load_state_dict(average.state_dict())
+    wander(model, draw)
+    for each in (average, other):
+        each.update(model)
+    assert np.array_equal(flat(average.model), flat(other.model))
+    assert average.updates == other.updates == 4
