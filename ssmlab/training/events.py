@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ssmlab.history import Row
+from ssmlab.training.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +95,21 @@ class EpochDone:
     Attributes:
         row: the epoch's line of the history.
         improved: it is the best epoch so far.
+        state: the training as it now is; `fit` goes on from there.
     """
 
     row: Row
     improved: bool
+    state: State
 
 
 class Diverged(ArithmeticError):
-    """The loss is no longer a number."""
+    """A loss or a weight is no longer a finite number.
+
+    Attributes:
+        images: row numbers in the data's source (`Split.indices`) of the batch whose loss it was; empty for weights.
+    """
+
+    def __init__(self, message: str, images: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.images = images

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
+from torch import Tensor
 
 from ssmlab.adversary import pgd
-from ssmlab.data.batches import batches
+from ssmlab.data.batches import batches, shuffled
 from ssmlab.data.prepared import Dataset, Split
 from ssmlab.history import Row
 from ssmlab.nets.classifier import Classifier
@@ -19,19 +20,23 @@ from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, Validat
 from ssmlab.training.optimizer import make_optimizer, make_schedule
 from ssmlab.training.pgd_at import pgd_at
 from ssmlab.training.standard import standard
+from ssmlab.training.state import Parts, State, dropout_generator
 from ssmlab.training.warmup import warmed_up
 
 
 def fit(
-    model: Classifier, dataset: Dataset, params: TrainParams, device: torch.device
+    model: Classifier, dataset: Dataset, params: TrainParams, device: torch.device, state: State | None = None
 ) -> Iterator[StepDone | ValidationStep | EpochDone]:
     """Train `model`, which is on `device`, on `dataset.train`; choose the best epoch on `params.selection.split`.
 
     Data order, augmentation, and the random starts of both attacks are drawn from generators of their own, derived
     from `params.seed`. Dropout draws from torch's global one.
 
+    With the `state` of an earlier epoch it goes on after that epoch, as if it had never stopped: same params, data
+    set, device and thread count give the same bits. The global generator is then set to where it was.
+
     Raises:
-        Diverged: the loss of a step is NaN or infinite.
+        Diverged: the loss of a step is NaN or infinite, or a weight is at the end of an epoch.
     """
     train, held_out = dataset.train.to(device), getattr(dataset, params.selection.split).to(device)
     order, crops = generator(params.seed, "order"), generator(params.seed, "augmentation")
@@ -39,20 +44,31 @@ def fit(
 
     steps_per_epoch = math.ceil(len(train) / params.batch_size)
     steps = params.epochs * steps_per_epoch
-    adversaries = warmed_up(params.adversary, params.warmup * steps_per_epoch)
     optimizer = make_optimizer(model, params.optimizer)
     schedule = make_schedule(optimizer, params.optimizer, steps)
+    generators = {"order": order, "augmentation": crops, "starts": starts, "dropout": dropout_generator(device)}
+    parts = Parts(model, optimizer, schedule, generators)
 
-    step, clean, robust, best = 0, None, None, None
+    rows: list[Row] = []
+    if state is not None:
+        parts.restore(state.tensors)
+        rows = list(state.rows)
+    step = first = rows[-1].step if rows else 0
+    clean, robust = (rows[-1].val_clean, rows[-1].val_robust) if rows else (None, None)
+    best = max((score(row, params) for row in rows), default=None)
+    adversaries = warmed_up(params.adversary, params.warmup * steps_per_epoch, first)
     began = time.perf_counter()
 
     def eta() -> float:
-        return (time.perf_counter() - began) / step * (steps - step)
+        return (time.perf_counter() - began) / (step - first) * (steps - step)
 
-    for epoch in range(1, params.epochs + 1):
+    for epoch in range(len(rows) + 1, params.epochs + 1):
         epoch_began, lr, rate = time.perf_counter(), schedule.get_last_lr()[0], 0.0
 
-        data = batches(train, params.batch_size, shuffle=order, augment=params.augment, augment_generator=crops)
+        same_order = order.clone_state()
+        data = Counted(
+            batches(train, params.batch_size, shuffle=order, augment=params.augment, augment_generator=crops)
+        )
         if params.regime == "standard":
             regime = standard(model, data, optimizer, schedule)
         else:
@@ -62,7 +78,9 @@ def fit(
         for batch in regime:
             step += 1
             if not math.isfinite(batch.loss):
-                raise Diverged(f"the loss is {batch.loss} at epoch {epoch}, step {step}")
+                drawn = shuffled(len(train), same_order)[(data.count - 1) * params.batch_size :][: params.batch_size]
+                images = train.indices.cpu()[drawn.cpu()].tolist()
+                raise Diverged(f"the loss is {batch.loss} at epoch {epoch}, step {step}", tuple(images))
             seen = seen.joined(batch)
             rate = seen.images / (time.perf_counter() - epoch_began)
             yield StepDone(
@@ -78,15 +96,15 @@ def fit(
                 eta=eta(),
             )
 
+        if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+            raise Diverged(f"a weight is no longer finite after epoch {epoch}, step {step}")
+
         right_clean, right_robust = 0, 0
         for judged, batch_clean, batch_robust in validate(model, held_out, params, device):
             right_clean, right_robust = right_clean + batch_clean, right_robust + batch_robust
             yield ValidationStep(epoch, params.epochs, judged, len(held_out), eta())
         clean, robust = right_clean / len(held_out), right_robust / len(held_out)
 
-        score = (robust, clean) if params.selection.by == "robust" else (clean, robust)
-        improved = best is None or score > best
-        best = score if improved else best
         row = Row(
             epoch=epoch,
             step=step,
@@ -98,7 +116,32 @@ def fit(
             seconds=round(time.perf_counter() - epoch_began, 3),
             images_per_second=round(rate, 1),
         )
-        yield EpochDone(row, improved)
+        improved = best is None or score(row, params) > best
+        best = score(row, params) if improved else best
+        rows.append(row)
+        yield EpochDone(row, improved, State(tuple(rows), parts.tensors()))
+
+
+def score(row: Row, params: TrainParams) -> tuple[float, float]:
+    """What selection compares: the accuracy that decides, then the other."""
+    robust_first = params.selection.by == "robust"
+    return (row.val_robust, row.val_clean) if robust_first else (row.val_clean, row.val_robust)
+
+
+class Counted:
+    """An epoch's batches, and how many of them have been drawn: a regime may take several steps on one."""
+
+    def __init__(self, data: Iterable[tuple[Tensor, Tensor]]) -> None:
+        self.data = iter(data)
+        self.count = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        batch = next(self.data)
+        self.count += 1
+        return batch
 
 
 def validate(
