@@ -21,10 +21,15 @@ def save(path: Path, model: nn.Module, metadata: Metadata) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written; an earlier file is then untouched.
     """
+    write_atomic(path, content(model, metadata))
+
+
+def content(model: nn.Module, metadata: Metadata) -> bytes:
+    """The bytes of the checkpoint file that `save` writes."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     metadata = metadata.model_copy(update={"constants": tuple(sorted(state.keys() - trained))})
-    write_atomic(path, safetensors.torch.save(state, metadata=metadata.header()))
+    return safetensors.torch.save(state, metadata=metadata.header())
 
 
 def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Classifier, Metadata]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -104,39 +103,34 @@ def study() -> tuple[Params, Paths]:
 
 @contextmanager
 def stage() -> Iterator[Listener]:
-    """Runs a stage: its events are drawn, and SIGTERM stops it as Ctrl-C does."""
+    """Runs a stage: its events are drawn, and whatever ends it does so as Ctrl-C does."""
     from rich.console import Console
 
     from ssmlab.console import display
+    from ssmlab.interrupts import ending_with_dvc, interruptible
 
-    stop_on_sigterm()
-    with display(Console()) as listen:
+    with interruptible(), ending_with_dvc(), display(Console()) as listen:
         yield listen
-
-
-def stop_on_sigterm() -> None:
-    """From here on SIGTERM raises KeyboardInterrupt, as Ctrl-C does, so that all is put in order before the exit."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 @app.command(rich_help_panel=STAGES)
 def prepare() -> None:
     """Make the prepared data set of the study: data/STUDY.safetensors."""
-    from ssmlab.pipeline.prepare import prepare as run_stage
-
-    params, paths = study()
     with stage() as listen:
+        from ssmlab.pipeline.prepare import prepare as run_stage
+
+        params, paths = study()
         run_stage(params, paths, listen)
 
 
 @app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab train ads --device cpu`")
 def train(run: RunName, device: DeviceOption = None) -> None:
     """Train one run: models/STUDY/RUN/best.safetensors, last.safetensors, history.csv."""
-    params, paths = study()
-    params.run(run)
-    from ssmlab.pipeline.train import train as run_stage
-
     with stage() as listen:
+        params, paths = study()
+        params.run(run)
+        from ssmlab.pipeline.train import train as run_stage
+
         run_stage(params, run, paths, device, listen)
 
 
@@ -151,13 +145,13 @@ def attack(
     device: DeviceOption = None,
 ) -> None:
     """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
-    params, paths = study()
-    imported = run.endswith(".safetensors")
-    if not imported:
-        params.run(run)
-    from ssmlab.pipeline import attack as stages
-
     with stage() as listen:
+        params, paths = study()
+        imported = run.endswith(".safetensors")
+        if not imported:
+            params.run(run)
+        from ssmlab.pipeline import attack as stages
+
         if imported:
             stages.attack_file(params, Path(run), paths, device, listen)
         else:
@@ -167,20 +161,20 @@ def attack(
 @app.command(rich_help_panel=STAGES)
 def analyze() -> None:
     """Judge the study's claims by its numbers: results/STUDY/analysis/summary.json."""
-    from ssmlab.pipeline.analyze import analyze as run_stage
-
-    params, paths = study()
     with stage() as listen:
+        from ssmlab.pipeline.analyze import analyze as run_stage
+
+        params, paths = study()
         run_stage(params, paths, listen)
 
 
 @app.command(rich_help_panel=STAGES)
 def report() -> None:
     """Write results/STUDY/report.md, report.html and figures/."""
-    from ssmlab.pipeline.report import report as run_stage
-
-    params, paths = study()
     with stage() as listen:
+        from ssmlab.pipeline.report import report as run_stage
+
+        params, paths = study()
         run_stage(params, paths, listen)
 
 
@@ -198,6 +192,7 @@ def repro(
     ] = False,
 ) -> None:
     """Run what is out of date, through DVC, and follow it live."""
+    from ssmlab.interrupts import interruptible
     from ssmlab.pipeline import launch
 
     params, paths = study()
@@ -205,8 +200,8 @@ def repro(
         launched = launch.launch(params, paths, targets or [], force)
         typer.echo(f"running in the background (process {launched.pid}), log: {launched.log}; follow it: ssmlab tui")
         return
-    stop_on_sigterm()
-    code = launch.foreground(params, paths, targets or [], force)
+    with interruptible():
+        code = launch.foreground(params, paths, targets or [], force)
     if code != 0:
         fail("the pipeline stopped, for the reason above; `ssmlab repro` goes on from there", code)
     if paths.analysis.is_file():
@@ -224,6 +219,17 @@ def show_headline(paths: Paths) -> None:
     typer.echo(f"report: {paths.report_html} and {paths.report_md}")
 
 
+@app.command(epilog="Example: `ssmlab stop ads`; `ssmlab repro ads --force` goes on from there")
+def stop(run: RunName) -> None:
+    """End a training at its next step and publish what it has; it can go on later."""
+    from ssmlab.pipeline import stopping
+
+    params, paths = study()
+    params.run(run)
+    typer.echo(stopping.stop(paths, run, patience=60.0))
+
+
+@app.command("status", hidden=True)  # the word of git and DVC for it: who types it should not be sent away
 @app.command()
 def runs() -> None:
     """List the study's runs: state, epoch, clean and robust accuracy now and best."""

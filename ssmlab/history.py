@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 
@@ -116,6 +117,11 @@ def read_history(path: Path) -> list[Row]:
             raise UserError(f"{path}: line {number} is not a row of a training history; train the run again")
         rows.append(row)
     return rows
+
+
+def format_history(rows: Sequence[Row]) -> str:
+    """The history.csv of these rows, whole, as a HistoryWriter leaves it."""
+    return "".join(f"{line}\n" for line in (HEADER, *map(format_row, rows)))
 
 
 def format_row(row: Row) -> str:

@@ -34,7 +34,7 @@ def refused(*arguments: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", [[], ["train"], ["compare"], ["repro"], ["use"], ["runs"], ["tui"], ["import"], ["parity"]]
+    "command", [[], ["train"], ["compare"], ["repro"], ["use"], ["runs"], ["stop"], ["tui"], ["import"], ["parity"]]
 )
 def test_help_loads_no_torch(command: list[str]) -> None:
     code = f"""
@@ -50,7 +50,7 @@ assert "torch" not in sys.modules and "textual" not in sys.modules and "matplotl
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", ["repro", "compare", "use", "train", "attack", "import", "parity"])
+@pytest.mark.parametrize("command", ["repro", "compare", "use", "train", "attack", "stop", "import", "parity"])
 def test_help_has_examples(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert "Example" in result.output
@@ -66,6 +66,16 @@ def test_unknown_run_lists_the_runs(folder: Path) -> None:
     assert "'adz'" in refused("train", "adz") and "ads" in refused("attack", "adz")
     assert "adz" in refused("compare", "adz", "ads")
     assert "adz" in refused("repro", "adz")
+
+
+def test_stop_says_what_is_not_at_work(folder: Path) -> None:
+    assert "run ads is not being trained" in refused("stop", "ads")
+    assert "adz" in refused("stop", "adz")
+
+
+def test_status_is_runs(folder: Path) -> None:
+    assert CliRunner().invoke(app, ["status"]).output == CliRunner().invoke(app, ["runs"]).output
+    assert "status" not in CliRunner().invoke(app, ["--help"]).output
 
 
 def test_unknown_study_lists_the_studies(folder: Path) -> None:

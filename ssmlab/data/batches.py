@@ -46,13 +46,18 @@ def batches(
     device = split.labels.device
     order = None
     if shuffle is not None:
-        order = torch.randperm(len(split), generator=shuffle, device=shuffle.device).to(device)
+        order = shuffled(len(split), shuffle).to(device)
     for start in range(0, len(split), batch_size):
         rows = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
         images = split.images[rows]
         if augment is not None and augment_generator is not None:
             images = augmented(images, augment, augment_generator)
         yield to_unit(images), split.labels[rows]
+
+
+def shuffled(images: int, generator: torch.Generator) -> Tensor:
+    """The order of an epoch, (images,) int64, drawn on the generator's device."""
+    return torch.randperm(images, generator=generator, device=generator.device)
 
 
 def augmented(images: Tensor, augment: AugmentParams, generator: torch.Generator) -> Tensor:

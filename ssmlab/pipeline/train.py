@@ -11,67 +11,105 @@ from pathlib import Path
 
 import torch
 
-from ssmlab.checkpoint import save
+from ssmlab.checkpoint import content
 from ssmlab.data.prepared import Dataset, load_dataset
 from ssmlab.errors import Interrupted, UserError
 from ssmlab.events import Event, Listener, Note, Progress, silence
-from ssmlab.files import write_atomic
 from ssmlab.heartbeat import HeartbeatWriter, Stored
-from ssmlab.history import HistoryWriter, Row
+from ssmlab.history import Row
 from ssmlab.metadata import Metadata
 from ssmlab.nets.build import build
 from ssmlab.params import Params, Which
 from ssmlab.pipeline.paths import Paths
+from ssmlab.pipeline.resume import Identity, Record, code_version, sweep
+from ssmlab.pipeline.stopping import request_of
 from ssmlab.training.device import resolve_device
 from ssmlab.training.events import Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.loop import fit
 from ssmlab.version import __version__
 
-PUBLISHED = ("best.safetensors", "last.safetensors", "history.csv")
-LIVE = (*PUBLISHED, "progress.json", "log.txt")
+LIVE = ("state.safetensors", "best.safetensors", "last.safetensors", "history.csv", "progress.json", "log.txt")
+NAMED = 8  # image numbers in an error; the log has all of them
 
 
 def train(params: Params, run: str, paths: Paths, device: str | None = None, listen: Listener = silence) -> None:
     """Train `run` of the study and publish best.safetensors, last.safetensors and history.csv in `paths.model(run)`.
 
-    While it works, `paths.live(run)` holds the same files as they stand, log.txt, and the heartbeat progress.json; what
-    an earlier training left there goes first. `device` overrides the run's own setting.
+    While it works, `paths.live(run)` holds the same files as they stand, log.txt, the heartbeat progress.json, and the
+    state of the last whole epoch. A training that did not come to its end goes on from there, to the same bits; a state
+    of other params, data, code or device is not taken up. `device` overrides the run's own setting.
+
+    A stop that was asked for (`pipeline.stopping`) ends it at the next step, publishes what it has and keeps the state.
 
     Raises:
         UserError: unknown run or device, no prepared data, the run is being trained already, the training diverged, or
-            the disk is full. What was published before is untouched.
-        Interrupted: KeyboardInterrupt, which the CLI raises on Ctrl-C and SIGTERM; likewise.
+            the disk or the device's memory is full. What was published before is untouched, the state is kept.
+        Interrupted: KeyboardInterrupt, which the CLI raises on Ctrl-C and SIGTERM; likewise. Also a stop that was asked
+            for before there was anything to publish.
     """
     settings = params.run(run)
     where = resolve_device(device or settings.train.device)
     dataset = load_dataset(paths.prepared)
-    live = paths.live(run)
+    live, epochs = paths.live(run), settings.train.passes
 
     with sole_trainer(live / "lock", run):
-        for name in LIVE:
-            (live / name).unlink(missing_ok=True)
-        history = HistoryWriter(live / "history.csv")
+        request_of(live).unlink(missing_ok=True)
+        for folder in (live, paths.model(run)):
+            sweep(folder)
+        record = Record(live, identity(params, run, dataset, where))
+        refused = record.take_up()
+        if record.state is None:
+            for name in LIVE:
+                (live / name).unlink(missing_ok=True)
         heart = HeartbeatWriter(live / "progress.json", stage="train", study=params.study, run=run, device=where.type)
         tell = logged(listen, live / "log.txt")
 
-        with end_written_down(heart, tell, run), seeded(settings.train.seed):
+        with end_written_down(heart, tell, run, record), seeded(settings.train.seed):
+            if refused:
+                tell(Note(f"the state of an earlier training of {run} {refused}: starting afresh", warning=True))
             model = build(settings.model, dataset.image_shape, dataset.classes, settings.train.seed).to(where)
-            tell(Note(f"training {run}: {settings.train.passes} epochs of {len(dataset.train)} images on {where.type}"))
-            for event in fit(model, dataset, settings.train, where):
+            tell(Note(f"training {run}: {epochs} epochs of {len(dataset.train)} images on {where.type}"))
+            if record.rows:
+                tell(Note(f"going on after epoch {len(record.rows)}/{epochs}"))
+            stopped = False
+            for event in fit(model, dataset, settings.train, where, record.state):
                 if isinstance(event, EpochDone):
-                    for which in kept(event):
-                        about = metadata(params, run, dataset, event.row, which)
-                        save(live / f"{which}.safetensors", event.model, about)
-                    history.append(event.row)
+                    about = {which: metadata(params, run, dataset, event.row, which) for which in kept(event)}
+                    record.add(
+                        event.state, {f"{which}.safetensors": content(event.model, about[which]) for which in about}
+                    )
                     heart.beat(clean=event.row.val_clean, robust=event.row.val_robust)
-                    tell(Note(epoch_line(event, settings.train.passes)))
+                    tell(Note(epoch_line(event, epochs)))
                 else:
                     follow(event, heart, tell)
-            if heart.heartbeat.epoch < settings.train.passes:
+                    if request_of(live).exists():
+                        stopped = True
+                        break
+            if not stopped and len(record.rows) < epochs:
                 tell(Note(f"stopped early: {settings.train.patience} epochs have brought nothing better"))
-            for name in PUBLISHED:
-                write_atomic(paths.model(run) / name, (live / name).read_bytes())
-            tell(Note(f"{paths.model(run)}: {', '.join(PUBLISHED)} are written"))
+            if not record.rows:
+                raise KeyboardInterrupt  # asked to stop before there was anything to publish
+            published = record.publish(paths.model(run))
+            tell(Note(f"{paths.model(run)}: {', '.join(published)} are written"))
+            if stopped:
+                close(heart, tell, "stopped", asked_line(run, len(record.rows), epochs))
+            else:
+                record.finish()
+                heart.close("finished")
+
+
+def asked_line(run: str, epoch: int, epochs: int) -> str:
+    """What a stop that was asked for has come to."""
+    return (
+        f"training of run {run} stopped as asked, epoch {epoch}/{epochs} is published; "
+        f"DVC takes the stage as done: `ssmlab repro {run} --force` goes on from there"
+    )
+
+
+def identity(params: Params, run: str, dataset: Dataset, device: torch.device) -> Identity:
+    """What a state must agree with to be gone on from."""
+    parameters, data_set = params.run(run).fingerprint(), dataset.fingerprint
+    return Identity(run=run, parameters=parameters, data_set=data_set, code=code_version(), device=device.type)
 
 
 def kept(event: EpochDone) -> tuple[Which, ...]:
@@ -146,25 +184,46 @@ def logged(listen: Listener, log: Path) -> Listener:
 
 
 @contextmanager
-def end_written_down(heart: HeartbeatWriter, tell: Listener, run: str) -> Iterator[None]:
-    """Write to heartbeat and log how the training in this block ends, and raise what the user should read of it."""
+def end_written_down(heart: HeartbeatWriter, tell: Listener, run: str, record: Record) -> Iterator[None]:
+    """Write to heartbeat and log how a training that breaks off ends, and raise what the user should read of it."""
     try:
         yield
     except KeyboardInterrupt:
         message = f"training of run {run} stopped at epoch {heart.heartbeat.epoch}"
-        remedy = f"earlier results are untouched; `ssmlab train {run}` starts again"
         close(heart, tell, "stopped", message)
-        raise Interrupted(f"{message}; {remedy}") from None
+        raise Interrupted(f"{message}; {what_is_kept(run, record)}") from None
     except Diverged as error:
         message = f"training of run {run} diverged ({error})"
-        remedy = "lower its train.optimizer.lr or ssm_lr; earlier results are untouched"
         close(heart, tell, "failed", message)
-        raise UserError(f"{message}; {remedy}") from None
+        if error.images:
+            with suppress(UserError, OSError):
+                tell(Note(f"images of that batch, as rows of the source: {listed(error.images)}"))
+            message += f" on images {listed(error.images[:NAMED])}" + (" ..." if len(error.images) > NAMED else "")
+        remedy = "lower its train.optimizer.lr or ssm_lr"
+        raise UserError(f"{message}; {remedy}; {what_is_kept(run, record)}") from None
+    except torch.OutOfMemoryError:
+        message = f"training of run {run}: {heart.heartbeat.device} is out of memory; lower its train.batch_size"
+        close(heart, tell, "failed", message)
+        raise UserError(f"{message}; {what_is_kept(run, record)}") from None
+    except (UserError, OSError) as error:
+        reason = str(error) if isinstance(error, UserError) else f"{error.filename or run}: {error.strerror or error}"
+        close(heart, tell, "failed", reason)
+        raise UserError(f"{reason}; {what_is_kept(run, record)}") from None
     except BaseException as error:
-        reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        close(heart, tell, "failed", reason.splitlines()[0])
+        close(heart, tell, "failed", f"{type(error).__name__}: {error}".splitlines()[0])
         raise
-    heart.close("finished")
+
+
+def what_is_kept(run: str, record: Record) -> str:
+    """What an early end has not cost, and how to go on."""
+    if not record.rows:
+        return f"no epoch was done, earlier results are untouched; `ssmlab train {run}` starts again"
+    return f"earlier results are untouched; `ssmlab train {run}` goes on from epoch {len(record.rows)}"
+
+
+def listed(images: tuple[int, ...]) -> str:
+    """Image numbers with commas."""
+    return ", ".join(map(str, images))
 
 
 def close(heart: HeartbeatWriter, tell: Listener, state: Stored, message: str) -> None:

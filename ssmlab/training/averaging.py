@@ -9,9 +9,10 @@ this is: without it the initial weights would stay in the average for some 1 / (
 from __future__ import annotations
 
 import copy
-from typing import Any
+from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from ssmlab.nets.classifier import Classifier
 
@@ -32,11 +33,12 @@ class Averaged:
         for average, parameter in zip(self.model.parameters(), model.parameters(), strict=True):
             average.lerp_(parameter, 1.0 - decay)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, Tensor]:
         """All there is to save."""
-        return {"model": self.model.state_dict(), "updates": self.updates}
+        weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
+        return {"updates": torch.tensor(self.updates), **weights}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a saved state."""
-        self.model.load_state_dict(state["model"])
-        self.updates = state["updates"]
+        self.model.load_state_dict({name.removeprefix("model."): state[name] for name in state if name != "updates"})
+        self.updates = int(state["updates"])

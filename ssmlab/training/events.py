@@ -8,6 +8,7 @@ from torch import Tensor
 
 from ssmlab.history import Row
 from ssmlab.nets.classifier import Classifier
+from ssmlab.training.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +97,22 @@ class EpochDone:
         row: the epoch's line of the history.
         improved: it is the best epoch so far.
         model: what was validated and is to be kept: the trained model itself, or the average of its weights.
+        state: the training as it now is; `fit` goes on from there.
     """
 
     row: Row
     improved: bool
     model: Classifier
+    state: State
 
 
 class Diverged(ArithmeticError):
-    """The loss is no longer a number."""
+    """A loss or a weight is no longer a finite number.
+
+    Attributes:
+        images: row numbers in the data's source (`Split.indices`) of the batch whose loss it was; empty for weights.
+    """
+
+    def __init__(self, message: str, images: tuple[int, ...] = ()) -> None:
+        super().__init__(message)
+        self.images = images

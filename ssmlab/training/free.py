@@ -10,7 +10,7 @@ Algorithm 1. The last, smaller batch of a pass uses and moves the first rows of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +35,7 @@ class CarriedDelta:
         """All there is to save."""
         return {"value": self.value}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Go on from a saved state."""
         self.value.copy_(state["value"])
 

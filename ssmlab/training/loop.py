@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
+from torch import Tensor
 
 from ssmlab.adversary import pgd
-from ssmlab.data.batches import batches
+from ssmlab.data.batches import batches, shuffled
 from ssmlab.data.prepared import Dataset, Split
 from ssmlab.history import Row
 from ssmlab.nets.classifier import Classifier
@@ -20,19 +21,23 @@ from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, Validat
 from ssmlab.training.free import CarriedDelta
 from ssmlab.training.optimizer import make_optimizer, make_schedule
 from ssmlab.training.regimes import regime
+from ssmlab.training.state import Parts, State, dropout_generator
 from ssmlab.training.warmup import warmed_up
 
 
 def fit(
-    model: Classifier, dataset: Dataset, params: TrainParams, device: torch.device
+    model: Classifier, dataset: Dataset, params: TrainParams, device: torch.device, state: State | None = None
 ) -> Iterator[StepDone | ValidationStep | EpochDone]:
     """Train `model`, which is on `device`, on `dataset.train`; choose the best epoch on `params.selection.split`.
 
     Data order, augmentation, and the random starts of both attacks are drawn from generators of their own, derived
     from `params.seed`. Dropout draws from torch's global one.
 
+    With the `state` of an earlier epoch it goes on after that epoch, as if it had never stopped: same params, data
+    set, device and thread count give the same bits. The global generator is then set to where it was.
+
     Raises:
-        Diverged: the loss of a step is NaN or infinite.
+        Diverged: the loss of a step is NaN or infinite, or a weight is at the end of an epoch.
     """
     train, held_out = dataset.train.to(device), getattr(dataset, params.selection.split).to(device)
     order, crops = generator(params.seed, "order"), generator(params.seed, "augmentation")
@@ -40,30 +45,45 @@ def fit(
 
     batches_per_epoch = math.ceil(len(train) / params.batch_size)
     steps = params.epochs * batches_per_epoch
-    adversaries = warmed_up(params.adversary, params.warmup * batches_per_epoch)
     optimizer = make_optimizer(model, params.optimizer)
     schedule = make_schedule(optimizer, params.optimizer, steps)
+    generators = {"order": order, "augmentation": crops, "starts": starts, "dropout": dropout_generator(device)}
 
     average = None if params.averaging is None else Averaged(model, params.averaging.decay)
     delta = None if params.free is None else CarriedDelta(params.batch_size, dataset.image_shape, device)
+    carried = {name: each for name, each in (("average", average), ("delta", delta)) if each is not None}
+    parts = Parts(model, optimizer, schedule, generators, carried)
 
-    step, clean, robust, best, best_epoch = 0, None, None, None, 0
+    rows: list[Row] = []
+    if state is not None:
+        parts.restore(state.tensors)
+        rows = list(state.rows)
+    step = first = rows[-1].step if rows else 0
+    clean, robust = (rows[-1].val_clean, rows[-1].val_robust) if rows else (None, None)
+    adversaries = warmed_up(params.adversary, params.warmup * batches_per_epoch, first)
     began = time.perf_counter()
 
     def eta() -> float:
-        return (time.perf_counter() - began) / step * (steps - step)
+        return (time.perf_counter() - began) / (step - first) * (steps - step)
 
-    for epoch in range(1, params.passes + 1):
+    for epoch in range(len(rows) + 1, params.passes + 1):
+        if out_of_patience(rows, params):
+            return
         epoch_began, lr, rate = time.perf_counter(), schedule.get_last_lr()[0], 0.0
 
-        data = batches(train, params.batch_size, shuffle=order, augment=params.augment, augment_generator=crops)
+        same_order = order.clone_state()
+        data = Counted(
+            batches(train, params.batch_size, shuffle=order, augment=params.augment, augment_generator=crops)
+        )
         seen = Batch(loss=0.0, images=0, clean=0, robust=0)
         for batch in regime(params, model, data, optimizer, schedule, adversaries, starts, delta):
             step += 1
             if average is not None:
                 average.update(model)
             if not math.isfinite(batch.loss):
-                raise Diverged(f"the loss is {batch.loss} at epoch {epoch}, step {step}")
+                drawn = shuffled(len(train), same_order)[(data.count - 1) * params.batch_size :][: params.batch_size]
+                images = train.indices.cpu()[drawn.cpu()].tolist()
+                raise Diverged(f"the loss is {batch.loss} at epoch {epoch}, step {step}", tuple(images))
             seen = seen.joined(batch)
             rate = seen.images / (time.perf_counter() - epoch_began)
             yield StepDone(
@@ -79,6 +99,9 @@ def fit(
                 eta=eta(),
             )
 
+        if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
+            raise Diverged(f"a weight is no longer finite after epoch {epoch}, step {step}")
+
         result = model if average is None else average.model
         right_clean, right_robust = 0, 0
         for judged, batch_clean, batch_robust in validate(result, held_out, params, device):
@@ -86,9 +109,6 @@ def fit(
             yield ValidationStep(epoch, params.passes, judged, len(held_out), eta())
         clean, robust = right_clean / len(held_out), right_robust / len(held_out)
 
-        score = (robust, clean) if params.selection.by == "robust" else (clean, robust)
-        improved = best is None or score > best
-        best, best_epoch = (score, epoch) if improved else (best, best_epoch)
         row = Row(
             epoch=epoch,
             step=step,
@@ -100,9 +120,39 @@ def fit(
             seconds=round(time.perf_counter() - epoch_began, 3),
             images_per_second=round(rate, 1),
         )
-        yield EpochDone(row, improved, result)
-        if params.patience is not None and epoch - max(best_epoch, params.warmup / params.replays) >= params.patience:
-            return
+        improved = not rows or score(row, params) > max(score(earlier, params) for earlier in rows)
+        rows.append(row)
+        yield EpochDone(row, improved, result, State(tuple(rows), parts.tensors()))
+
+
+def score(row: Row, params: TrainParams) -> tuple[float, float]:
+    """What selection compares: the accuracy that decides, then the other."""
+    robust_first = params.selection.by == "robust"
+    return (row.val_robust, row.val_clean) if robust_first else (row.val_clean, row.val_robust)
+
+
+def out_of_patience(rows: Sequence[Row], params: TrainParams) -> bool:
+    """Whether `patience` epochs, none of the warm-up among them, have brought nothing better than the best one."""
+    if params.patience is None or not rows:
+        return False
+    best = max(rows, key=lambda row: score(row, params))  # of equals the first
+    return rows[-1].epoch - max(best.epoch, params.warmup / params.replays) >= params.patience
+
+
+class Counted:
+    """An epoch's batches, and how many of them have been drawn: a regime may take several steps on one."""
+
+    def __init__(self, data: Iterable[tuple[Tensor, Tensor]]) -> None:
+        self.data = iter(data)
+        self.count = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        batch = next(self.data)
+        self.count += 1
+        return batch
 
 
 def validate(

@@ -14,12 +14,12 @@ from ssmlab.params import AdversaryParams
 from ssmlab.quantity import Quantity
 
 
-def warmed_up(adversary: AdversaryParams, steps: int) -> Iterator[AdversaryParams]:
-    """The adversary of every training step t = 0, 1, ...: eps and alpha times min(1, t / steps), endlessly.
+def warmed_up(adversary: AdversaryParams, steps: int, start: int = 0) -> Iterator[AdversaryParams]:
+    """The adversary of every training step t = start, start + 1, ...: eps and alpha times min(1, t / steps), endlessly.
 
     With `steps` 0 it is the whole adversary from the start.
     """
-    for step in count():
+    for step in count(start):
         yield adversary if step >= steps else scaled(adversary, step / steps)
 
 

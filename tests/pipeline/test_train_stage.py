@@ -185,11 +185,11 @@ def test_an_unforeseen_end_is_written_down_and_passed_on(tiny_params: Params, pa
 
 
 def test_a_full_disk_in_the_middle(tiny_params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(path: Path, *rest: object) -> None:
+    def full(path: Path, *rest: object, **settings: object) -> None:
         raise UserError(f"{path}: cannot be written (No space left on device)")
 
     earlier = earlier_results(paths)
-    monkeypatch.setattr("ssmlab.pipeline.train.save", full)
+    monkeypatch.setattr("ssmlab.pipeline.resume.write_atomic", full)
     with pytest.raises(UserError, match="No space left"):
         train(tiny_params, RUN, paths)
     assert contents(paths.model(RUN)) == earlier

@@ -1,0 +1,100 @@
+"""What ends a command: Ctrl-C, SIGTERM and SIGHUP as one KeyboardInterrupt, and the death of the DVC that began it."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ssmlab.heartbeat import PROC, is_alive, pid_start_time
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ONE_AND_THE_SAME = 2.0  # seconds
+LOOK_EVERY = 0.5  # seconds
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Within this block every one of SIGNALS raises KeyboardInterrupt, unless it was ignored before (nohup).
+
+    A stop often comes as several signals (to the process, to its group, from a dying parent): what follows the first
+    within two seconds is taken as the same, so that it does not break into putting things in order.
+    """
+    last = -math.inf
+
+    def interrupt(*_: object) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last > ONE_AND_THE_SAME:
+            last = now
+            raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heeded = [number for number in SIGNALS if before[number] not in (signal.SIG_IGN, None)]
+    for number in heeded:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, before[number])
+
+
+@contextmanager
+def ending_with_dvc() -> Iterator[None]:
+    """Within this block the process is sent SIGTERM if the DVC whose stage it is has gone; otherwise this does nothing.
+
+    A SIGTERM, SIGHUP or SIGKILL to `dvc repro` ends it at once, and it passes nothing on to its stages.
+    """
+    if "DVC_STAGE" not in os.environ:
+        yield
+        return
+    over, gone = threading.Event(), dvc_gone()
+
+    def watch() -> None:
+        while not over.wait(LOOK_EVERY):
+            if gone():
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    watcher = threading.Thread(target=watch, name="ending with dvc", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
+
+
+def dvc_gone() -> Callable[[], bool]:
+    """A test of whether the DVC above this process, or a shell between the two, has ended since this call.
+
+    DVC marks the environment of its stages, and of the shell it runs them in, but not its own: it is the first process
+    upwards without the mark. Where there is no /proc only the parent can be watched.
+    """
+    parent = dvc = os.getppid()
+    while is_marked(PROC / str(dvc)) and (above := parent_of(dvc)) is not None:
+        dvc = above
+    start = pid_start_time(dvc)
+    return lambda: os.getppid() != parent or not is_alive(dvc, start)
+
+
+def is_marked(folder: Path) -> bool:
+    """Whether the process of a folder of /proc was started as a stage of DVC."""
+    try:
+        return any(entry.startswith(b"DVC_STAGE=") for entry in (folder / "environ").read_bytes().split(b"\0"))
+    except OSError:
+        return False
+
+
+def parent_of(pid: int) -> int | None:
+    """The parent of a process (proc(5): state and ppid follow the name); None if it is gone or there is none."""
+    try:
+        return int((PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]) or None
+    except OSError:
+        return None

@@ -1,0 +1,46 @@
+"""Ending a training early and in good order: a file in its live folder asks, the trainer looks at every step."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from ssmlab.errors import UserError
+from ssmlab.files import write_atomic
+from ssmlab.heartbeat import Heartbeat, read_heartbeat, state_of
+from ssmlab.pipeline.paths import Paths
+
+LOOK_EVERY = 0.1  # seconds
+
+
+def request_of(live: Path) -> Path:
+    """The file whose presence asks the trainer of the live folder to stop; a trainer removes it when it starts."""
+    return live / "stop"
+
+
+def stop(paths: Paths, run: str, patience: float) -> str:
+    """Ask the training of `run` to stop at its next step, and wait up to `patience` seconds for its end.
+
+    Returns:
+        in one line how it ended, or that it has been asked.
+
+    Raises:
+        UserError: the run is not being trained.
+    """
+    beat = read_heartbeat(paths.live(run) / "progress.json")
+    if beat is None or beat.stage != "train" or not at_work(beat):
+        what = "not at work" if beat is None or not at_work(beat) else "being attacked; stop that with Ctrl-C"
+        raise UserError(f"run {run} is not being trained: it is {what} (`ssmlab runs` tells more)")
+    write_atomic(request_of(paths.live(run)), "", durable=False)
+    deadline = time.monotonic() + patience
+    while time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY)
+        latest = read_heartbeat(paths.live(run) / "progress.json")
+        if latest is not None and (latest.pid != beat.pid or not at_work(latest)):
+            return latest.message or f"run {run} ended before it saw the request: it is {latest.state}"
+    return f"run {run} is asked to stop, and will at the end of its step"
+
+
+def at_work(beat: Heartbeat) -> bool:
+    """Whether the process behind a heartbeat may still run: a silent one may be in a long step."""
+    return state_of(beat, time.time()) in ("running", "stale")

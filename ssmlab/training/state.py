@@ -1,0 +1,123 @@
+"""What a training is at the end of an epoch, as rows and named tensors: enough to go on to the same bits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from ssmlab.history import Row
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A training after its last whole epoch. With the run's params and data set, all the rest follows from it.
+
+    Attributes:
+        rows: the history so far: epoch and step, last accuracies and best score are read off it.
+        tensors: what `Parts.tensors` gives: copies on the CPU.
+    """
+
+    rows: tuple[Row, ...]
+    tensors: Mapping[str, Tensor]
+
+
+class Carried(Protocol):
+    """What is kept beside the model from step to step: averaged weights, a perturbation handed from batch to batch."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All there is to save."""
+        ...
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Become what was saved."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Everything that changes while a model trains.
+
+    Attributes:
+        generators: every source of random numbers that goes on from one epoch to the next, by its purpose.
+        carried: what else goes on, by names without a dot.
+    """
+
+    model: nn.Module
+    optimizer: AdamW
+    schedule: LambdaLR
+    generators: Mapping[str, torch.Generator]
+    carried: Mapping[str, Carried] = field(default_factory=dict)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Copies on the CPU of the weights, the optimiser's moments, the schedule's place, generators and `carried`."""
+        moments = self.optimizer.state_dict()["state"]
+        named = {
+            "model": self.model.state_dict(),
+            "optimizer": {f"{i}.{name}": value for i, each in moments.items() for name, value in each.items()},
+            "schedule": {
+                "steps": torch.tensor(self.schedule.last_epoch),
+                "lr": torch.tensor(self.schedule.get_last_lr(), dtype=torch.float64),  # (groups,)
+            },
+            "generator": {purpose: each.get_state() for purpose, each in self.generators.items()},
+            "carried": {f"{name}.{k}": v for name, each in self.carried.items() for k, v in each.state_dict().items()},
+        }
+        return {
+            f"{part}.{name}": tensor.detach().to("cpu", copy=True).contiguous()
+            for part, each in named.items()
+            for name, tensor in each.items()
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Become what `tensors` tells; they are copied. The parts must have been made from the same params.
+
+        Raises:
+            RuntimeError, ValueError, KeyError: a tensor is missing, is not known, or has another shape.
+        """
+        saved: dict[str, dict[str, Tensor]] = {}
+        for name, tensor in tensors.items():
+            part, _, rest = name.partition(".")
+            saved.setdefault(part, {})[rest] = tensor
+        unknown = saved.keys() - {"model", "optimizer", "schedule", "generator", "carried"}
+        generators = saved.get("generator", {})
+        if unknown or generators.keys() != self.generators.keys():
+            raise ValueError(f"not the state of this training: {sorted(unknown or generators)}")
+
+        self.model.load_state_dict(saved["model"])
+        self._restore_optimizer(saved.get("optimizer", {}))
+        lr, steps = saved["schedule"]["lr"].tolist(), int(saved["schedule"]["steps"])
+        place = {"last_epoch": steps, "_step_count": steps + 1, "_last_lr": lr}
+        self.schedule.load_state_dict({**self.schedule.state_dict(), **place})
+        for group, value in zip(self.optimizer.param_groups, lr, strict=True):
+            group["lr"] = value
+        for purpose, each in self.generators.items():
+            each.set_state(generators[purpose])
+        kept: dict[str, dict[str, Tensor]] = {name: {} for name in self.carried}
+        for key, tensor in saved.get("carried", {}).items():
+            name, _, rest = key.partition(".")
+            kept[name][rest] = tensor
+        for name, carried in self.carried.items():
+            carried.load_state_dict(kept[name])
+
+    def _restore_optimizer(self, saved: Mapping[str, Tensor]) -> None:
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, tensor in saved.items():
+            index, _, kind = name.partition(".")
+            if kind != "step" and tensor.shape != parameters[int(index)].shape:
+                raise ValueError(f"not the state of this training: optimizer.{name} is {tuple(tensor.shape)}")
+            moments.setdefault(int(index), {})[kind] = tensor.clone()  # torch would keep ours and write into it
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def dropout_generator(device: torch.device) -> torch.Generator:
+    """Torch's global generator of `device`, from which dropout draws."""
+    if device.type == "cuda":
+        return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+    return torch.default_generator
