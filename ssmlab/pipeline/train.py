@@ -68,7 +68,7 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
                 else:
                     follow(event, heart, tell)
             if heart.heartbeat.epoch < settings.train.passes:
-                tell(Note(f"stopped early: {settings.train.patience} epochs have brought nothing better"))
+                tell(Note(f"stopped early: nothing better in {settings.train.patience} epochs (`train.patience`)"))
             for name in PUBLISHED:
                 write_atomic(paths.model(run) / name, (live / name).read_bytes())
             tell(Note(f"{paths.model(run)}: {', '.join(PUBLISHED)} are written"))
