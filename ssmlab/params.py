@@ -180,13 +180,13 @@ class AugmentParams(Strict):
 
 
 class TradesParams(Strict):
-    """TRADES (Zhang et al. 2019): `beta` is 1/lambda of the paper's eq. 5, the weight of the robust part; 6 there."""
+    """TRADES (Zhang et al. 2019): `beta` is the paper's 1/lambda, the weight of the robust part; 6 is usual."""
 
     beta: Annotated[float, Field(ge=0.0)]
 
 
 class MartParams(Strict):
-    """MART (Wang et al. 2020): `beta` is lambda of the paper's eq. 9, the weight of the misclassified; 5 there."""
+    """MART (Wang et al. 2020): `beta` is the paper's lambda, the weight of the misclassified; 5 is usual."""
 
     beta: Annotated[float, Field(ge=0.0)]
 
@@ -215,14 +215,14 @@ class FgsmAtParams(Strict):
 
 
 class JacobianParams(Strict):
-    """Jacobian regularisation (Hoffman et al. 2019): `weight` is lambda_JR, `projections` n_proj; 0.01 and 1 there."""
+    """Jacobian regularisation (Hoffman et al. 2019): `weight` lambda_JR, `projections` n_proj. 0.01 and 1 are usual."""
 
     weight: Annotated[float, Field(ge=0.0)]
     projections: Positive
 
 
 class AwpParams(Strict):
-    """Adversarial weight perturbation (Wu et al. 2020): `gamma` is its size relative to the weights; 0.005 there."""
+    """Adversarial weight perturbation (Wu et al. 2020): `gamma` is its size relative to the weights; 0.005 is usual."""
 
     gamma: Annotated[float, Field(ge=0.0)]
 

@@ -75,9 +75,8 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
             for event in fit(model, dataset, settings.train, where, record.state):
                 if isinstance(event, EpochDone):
                     about = {which: metadata(params, run, dataset, event.row, which) for which in kept(event)}
-                    record.add(
-                        event.state, {f"{which}.safetensors": content(event.model, about[which]) for which in about}
-                    )
+                    files = {f"{which}.safetensors": content(event.model, each) for which, each in about.items()}
+                    record.add(event.state, files)
                     heart.beat(clean=event.row.val_clean, robust=event.row.val_robust)
                     tell(Note(epoch_line(event, epochs)))
                 else:
@@ -86,7 +85,7 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
                         stopped = True
                         break
             if not stopped and len(record.rows) < epochs:
-                tell(Note(f"stopped early: {settings.train.patience} epochs have brought nothing better"))
+                tell(Note(f"stopped early: nothing better in {settings.train.patience} epochs (`train.patience`)"))
             if not record.rows:
                 raise KeyboardInterrupt  # asked to stop before there was anything to publish
             published = record.publish(paths.model(run))

@@ -2,8 +2,8 @@
 
     w_avg <- d w_avg + (1 - d) w after every step t = 1, 2, ..., with d = min(decay, (1 + t) / (10 + t))
 
-(Izmailov et al. 2018 for the idea; as an EMA in adversarial training Gowal et al. 2020, section 4.3, whose warm-up of d
-this is: without it the initial weights would stay in the average for some 1 / (1 - decay) steps.)
+(Izmailov et al. 2018 for averaging weights at all; as an EMA in adversarial training Gowal et al. 2020.) d grows as in
+TensorFlow's ExponentialMovingAverage: otherwise the initial weights would stay in for some 1 / (1 - decay) steps.
 """
 
 from __future__ import annotations

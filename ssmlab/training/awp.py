@@ -4,7 +4,7 @@ Around the forward and backward pass of another regime every weight w stands at
 
     w + gamma |w| / |g| g,     g the gradient to w of the loss that the regime lowers
 
-(eq. 9 and 10 with one step; the norms are those of the whole tensor), and is put back before the optimiser's step.
+(one step; the norms are those of the whole tensor), and is put back before the optimiser's step.
 
 Where we differ: the published code perturbs a copy of the model and adds the difference; we perturb the model and put
 back the very bits. Like it, we leave biases and norms alone; of an SSM we leave dt, A and B alone too, which say how
@@ -37,7 +37,7 @@ def perturbed(model: nn.Module, awp: AwpParams | None, loss: Callable[[], Tensor
     gradients = torch.autograd.grad(loss(), weights)
     with torch.no_grad():
         for weight, gradient in zip(weights, gradients, strict=True):
-            weight.add_(awp.gamma * weight.norm() / gradient.norm().clamp(min=1e-12) * gradient)
+            weight.add_(awp.gamma * weight.norm() / gradient.norm().clamp(min=1e-20) * gradient)
     try:
         yield
     finally:

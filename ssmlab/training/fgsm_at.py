@@ -1,10 +1,10 @@
 """Single-step adversarial training: noise, then one step up the gradient there.
 
     FGSM with random start (Wong et al. 2020, Algorithm 3): noise in the ball, alpha 1.25 eps, cut back to the ball.
-    N-FGSM (de Jorge et al. 2022, Algorithm 1): noise of 2 eps, alpha eps, never cut back.
+    N-FGSM (de Jorge et al. 2022): noise of 2 eps, alpha eps, never cut back.
 
-Where we differ: nothing is known to us. In [0, 1] images stay in both, noise included; what N-FGSM trains on lies in
-the ball of radius noise eps + alpha.
+Images stay in [0, 1] in both, noise included; what N-FGSM trains on lies in the ball of radius noise eps + alpha. Both
+papers are about L-inf; in L2 noise and step are those of `ssmlab.adversary`.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""MART (Wang et al. 2020, Algorithm 1 and eq. 9 to 11): adversarial training that minds the misclassified images.
+"""MART (Wang et al. 2020, Algorithm 1): adversarial training that minds the misclassified images.
 
     loss = BCE(f(x_adv), y) + beta KL(p(x) || p(x_adv)) (1 - p_y(x)),
     BCE  = -log p_y(x_adv) - log(1 - max_{k != y} p_k(x_adv))
 
-Where we differ: the attack starts where `adversary` says, as in the paper (the published code: x + 0.001 N(0, 1)); both
-logarithms are computed from logits, so that neither needs the published code's 1.0001 - p + 1e-12.
+Where we differ: the attack starts where `adversary` says (the published code: x + 0.001 N(0, 1)); both logarithms are
+computed from logits, so that neither needs the published code's small constants.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def mart(
 
 
 def mart_loss(clean: Tensor, attacked: Tensor, y: Tensor, beta: float) -> Tensor:
-    """Eq. 11 of the paper for clean and attacked logits (B, classes), mean over the batch."""
+    """The loss above for clean and attacked logits (B, classes), y (B,); mean over the batch."""
     p, q = clean.log_softmax(1), attacked.log_softmax(1)  # (B, classes) each
     true = F.one_hot(y, p.shape[1]).bool()
     runner_up = F.one_hot(attacked.masked_fill(true, -torch.inf).argmax(1), p.shape[1]).bool()

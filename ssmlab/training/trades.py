@@ -1,4 +1,4 @@
-"""TRADES (Zhang et al. 2019, Algorithm 1 and eq. 5): clean cross entropy plus beta times how far an attack moves p.
+"""TRADES (Zhang et al. 2019, Algorithm 1): clean cross entropy plus beta times how far an attack moves p.
 
     loss = CE(f(x), y) + beta KL(p(x) || p(x_adv)),     x_adv raises the same KL inside the ball
 

@@ -18,7 +18,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from ssmlab.training import regimes
 from ssmlab.data.prepared import Dataset, Split, make_dataset, save_dataset
 from ssmlab.errors import Interrupted, UserError
 from ssmlab.events import Event, Note, Progress
@@ -30,6 +29,7 @@ from ssmlab.pipeline.paths import Paths
 from ssmlab.pipeline.resume import Identity, code_version
 from ssmlab.pipeline.stopping import request_of, stop
 from ssmlab.pipeline.train import train
+from ssmlab.training import regimes
 
 RUN, EPOCHS = "ads", 3
 CHECKPOINTS = ("best.safetensors", "last.safetensors")

@@ -17,7 +17,7 @@ from ssmlab.events import Event, Note, Progress
 from ssmlab.heartbeat import read_heartbeat, state_of
 from ssmlab.history import read_history
 from ssmlab.metadata import read_metadata
-from ssmlab.params import Params
+from ssmlab.params import AveragingParams, Params
 from ssmlab.pipeline.paths import Paths
 from ssmlab.pipeline.prepare import prepare
 from ssmlab.pipeline.train import train
@@ -236,3 +236,32 @@ def test_a_live_folder_that_cannot_be_made(tiny_params: Params, paths: Paths) ->
     with pytest.raises(UserError, match="cannot be written") as caught:
         train(tiny_params, RUN, paths)
     assert one_line(caught.value)
+
+
+def test_an_averaged_run_publishes_its_average(tiny_params: Params, paths: Paths) -> None:
+    params = with_train(tiny_params, averaging=AveragingParams(decay=0.9))
+    train(params, RUN, paths)
+    model, about = load(paths.checkpoint(RUN, "last"))
+    held_out = load_dataset(paths.prepared).validation
+    right = (model(to_unit(held_out.images)).argmax(1) == held_out.labels).float().mean().item()
+    assert about.val_clean == pytest.approx(right)
+    averaged = contents(paths.model(RUN))
+    train(tiny_params, RUN, paths)
+    raw, _ = load(paths.checkpoint(RUN, "last"))
+    assert not torch.equal(raw.embed.weight, model.embed.weight)
+    assert contents(paths.model(RUN))["last.safetensors"] != averaged["last.safetensors"]
+
+
+def test_a_training_that_ends_early_has_ended_well_and_says_so(tiny_params: Params, paths: Paths) -> None:
+    """Nothing is learned, so the first epoch stays the best."""
+    still = tiny_params.run(RUN).train.optimizer.model_copy(update={"lr": 1e-30, "ssm_lr": 1e-30})
+    params = with_train(tiny_params, optimizer=still, patience=1, epochs=9, warmup=0)
+    seen: list[Event] = []
+    train(params, RUN, paths, listen=seen.append)
+    assert {path.name for path in paths.model(RUN).iterdir()} == PUBLISHED
+    assert [row.epoch for row in read_history(paths.model(RUN) / "history.csv")] == [1, 2]
+    assert any(
+        isinstance(event, Note) and event.text.startswith("stopped early: nothing better in 1 epochs") for event in seen
+    )
+    heartbeat = read_heartbeat(paths.live(RUN) / "progress.json")
+    assert heartbeat is not None and heartbeat.state == "finished"

@@ -15,6 +15,7 @@ from ssmlab.data.prepared import Dataset, Split, make_dataset
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AveragingParams, Params, TrainParams
+from ssmlab.study import merged
 from ssmlab.training.averaging import Averaged
 from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.loop import fit, generator
@@ -219,6 +220,36 @@ def test_it_learns_and_withstands(new_model: Any, dataset: Dataset, settings: Tr
     assert last.val_clean > 0.9
     assert last.val_robust > 0.9
     assert last.train_loss < 0.5
+
+
+LEARNING: dict[str, dict[str, Any]] = {
+    "standard": {"regime": "standard"},
+    "jacobian": {"regime": "jacobian", "jacobian": {"weight": 0.1, "projections": 1}},
+    "pgd_at, l2": {"adversary": {"norm": "l2", "eps": 1.0, "alpha": 0.5}},
+    "pgd_at, awp": {"awp": {"gamma": 0.005}},
+    "trades": {"regime": "trades", "trades": {"beta": 6.0}},
+    "mart": {"regime": "mart", "mart": {"beta": 5.0}},
+    "free": {"regime": "free", "free": {"replays": 2}, "adversary": {"alpha": 0.1, "steps": 1, "random_start": False}},
+    "yopo": {"regime": "yopo", "yopo": {"propagations": 2}},
+    "fgsm": {"regime": "fgsm", "fgsm": {"noise": 1.0, "clip": True}, "adversary": {"alpha": 0.125, "steps": 1}},
+    "n-fgsm": {"regime": "fgsm", "fgsm": {"noise": 2.0, "clip": False}, "adversary": {"alpha": 0.1, "steps": 1}},
+}
+
+
+@pytest.mark.slow
+def test_every_regime_learns_and_withstands(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    """In L-inf, whatever norm it was trained in, and far above standard training of the same length."""
+    shared = settings.plain() | {"epochs": 20}
+    shared["adversary"] = shared["adversary"] | {"alpha": 0.05, "steps": 3}
+    judge = settings.adversary.model_copy(update={"steps": 10})
+    robust = {}
+    for name, changes in LEARNING.items():
+        learning = changed(TrainParams.model_validate(merged(shared, changes, name)), "optimizer", lr=1e-2)
+        last = epochs_of(new_model(), dataset, changed(learning, "selection", adversary=judge))[-1].row
+        assert last.val_clean > 0.95, name
+        robust[name] = last.val_robust
+    assert robust.pop("standard") < 0.5
+    assert min(robust.values()) > 0.7, robust
 
 
 def test_a_loss_that_is_no_number_ends_it(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
