@@ -67,13 +67,16 @@ def layer(params: ModelParams, length: int) -> Mixer:
         return Residual(
             MambaLayer(width, params.d_state, enhancement(params, EXPANSION * width), params.dropout), width
         )
+    output: Literal["none", "linear", "glu"] = params.output
     if params.mixer == "s5":
         ssm: nn.Module = S5(width, params.d_state)
-        output: Literal["none", "linear", "glu"] = "glu" if params.output == "glu" else "none"
+        put_on = enhancement(params, width)
+        output = "glu" if params.output == "glu" else "none"
     else:
-        ssm = LinearSsm(kernel(params, length), width, kernel(params, length) if params.bidirectional else None)
-        output = params.output
-    return Residual(SsmBlock(ssm, enhancement(params, width), width, params.pointwise, output, params.dropout), width)
+        kernels = [kernel(params, length) for _ in range(2 if params.bidirectional else 1)]
+        put_on = enhancement(params, width)  # drawn before the skip: a seed gives the weights that it always gave
+        ssm = LinearSsm(kernels[0], width, *kernels[1:])
+    return Residual(SsmBlock(ssm, put_on, width, params.pointwise, output, params.dropout), width)
 
 
 def kernel(params: ModelParams, length: int) -> nn.Module:

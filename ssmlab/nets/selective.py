@@ -22,7 +22,7 @@ from torch import Tensor
 from ssmlab.nets.scan import combine_
 
 CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**28}  # states in a chunk: what a core's cache holds; 1 GiB, and few launches
-LEAST_TOKENS = 16  # fewer would keep most of the states, and step through the sequence
+LEAST_TOKENS = 8  # fewer would keep most of the states, and step through the sequence
 
 
 def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
