@@ -28,8 +28,11 @@ def fit(
 ) -> Iterator[StepDone | ValidationStep | EpochDone]:
     """Train `model`, which is on `device`, on `dataset.train`; choose the best epoch on `params.selection.split`.
 
-    Data order, augmentation, and the random starts of both attacks are drawn from generators of their own, derived
-    from `params.seed`. Dropout draws from torch's global one.
+    An epoch is one pass over the images, whatever the regime's replays; `params.patience` may end it all early. With
+    `params.averaging` it is the average of the weights that is validated, selected and handed out.
+
+    Data order, augmentation, and the random draws of training and of validation come from generators of their own,
+    derived from `params.seed`. Dropout draws from torch's global one.
 
     Raises:
         Diverged: the loss of a step is NaN or infinite.
