@@ -63,10 +63,10 @@ def fit(
         seen = Batch(loss=0.0, images=0, clean=0, robust=0)
         for batch in regime(params, model, data, optimizer, schedule, adversaries, starts, delta):
             step += 1
-            if average is not None:
-                average.update(model)
             if not math.isfinite(batch.loss):
                 raise Diverged(f"the loss is {batch.loss} at epoch {epoch}, step {step}")
+            if average is not None:
+                average.update(model)
             seen = seen.joined(batch)
             rate = seen.images / (time.perf_counter() - epoch_began)
             yield StepDone(
