@@ -24,17 +24,21 @@ from ssmlab.params import AwpParams
 
 
 @contextmanager
-def perturbed(model: nn.Module, awp: AwpParams | None, loss: Callable[[], Tensor]) -> Iterator[None]:
-    """Within this block the weights stand where `loss`, evaluated once at the entry, is higher; without `awp` as ever.
+def perturbed(
+    model: nn.Module, awp: AwpParams | None, objective: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
+) -> Iterator[None]:
+    """Within this block the weights stand where the loss is higher; without `awp` where they always do.
 
-    Gradients that the parameters hold are untouched at the entry; those that the block leaves remain.
+    `objective(*inputs)` is evaluated once, at the entry; its first result is the loss (). Gradients that the parameters
+    hold are untouched then, and those that the block leaves remain.
     """
     if awp is None:
         yield
         return
     weights = perturbable(model)
     kept = [weight.detach().clone() for weight in weights]
-    gradients = torch.autograd.grad(loss(), weights)
+    loss, *_ = objective(*inputs)
+    gradients = torch.autograd.grad(loss, weights)
     with torch.no_grad():
         for weight, gradient in zip(weights, gradients, strict=True):
             weight.add_(awp.gamma * weight.norm() / gradient.norm().clamp(min=1e-20) * gradient)

@@ -30,8 +30,11 @@ def fit(
 ) -> Iterator[StepDone | ValidationStep | EpochDone]:
     """Train `model`, which is on `device`, on `dataset.train`; choose the best epoch on `params.selection.split`.
 
-    Data order, augmentation, and the random starts of both attacks are drawn from generators of their own, derived
-    from `params.seed`. Dropout draws from torch's global one.
+    An epoch is one pass over the images, whatever the regime's replays; `params.patience` may end it all early. With
+    `params.averaging` it is the average of the weights that is validated, selected and handed out.
+
+    Data order, augmentation, and the random draws of training and of validation come from generators of their own,
+    derived from `params.seed`. Dropout draws from torch's global one.
 
     With the `state` of an earlier epoch it goes on after that epoch, as if it had never stopped: same params, data
     set, device and thread count give the same bits. The global generator is then set to where it was.
@@ -78,12 +81,12 @@ def fit(
         seen = Batch(loss=0.0, images=0, clean=0, robust=0)
         for batch in regime(params, model, data, optimizer, schedule, adversaries, starts, delta):
             step += 1
-            if average is not None:
-                average.update(model)
             if not math.isfinite(batch.loss):
                 drawn = shuffled(len(train), same_order)[(data.count - 1) * params.batch_size :][: params.batch_size]
                 images = train.indices.cpu()[drawn.cpu()].tolist()
                 raise Diverged(f"the loss is {batch.loss} at epoch {epoch}, step {step}", tuple(images))
+            if average is not None:
+                average.update(model)
             seen = seen.joined(batch)
             rate = seen.images / (time.perf_counter() - epoch_began)
             yield StepDone(

@@ -33,12 +33,16 @@ def pgd_at(
     The attack runs on a frozen copy of the model, made anew for every batch: its parameters have moved since. It raises
     the plain cross entropy whatever `loss` is. With `awp` the gradient is that at perturbed weights.
     """
+
+    def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(x)  # (B, classes)
+        return loss(logits, y), logits
+
     model.train()
     for (x, y), adversary in zip(batches, adversaries, strict=False):  # adversaries never end
         x_adv = pgd(model.freeze(), x, y, adversary, starts)
-        with perturbed(model, awp, lambda x=x_adv, y=y: loss(model(x), y)):  # type: ignore[misc]
-            logits = model(x_adv)  # (B, classes)
-            total = loss(logits, y)
+        with perturbed(model, awp, objective, x_adv, y):
+            total, logits = objective(x_adv, y)
             backward(optimizer, total)
         advance(optimizer, schedule)
         yield Batch(loss=total.item(), images=len(y), clean=None, robust=correct(logits, y))

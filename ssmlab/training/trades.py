@@ -38,16 +38,16 @@ def trades(
     awp: AwpParams | None = None,
 ) -> Iterator[Batch]:
     """As `pgd_at`, on clean and adversarial images together; `loss` is that of the clean ones, with `awp` as there."""
+
+    def objective(x: Tensor, y: Tensor, x_adv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        clean, attacked = model(x), model(x_adv)  # (B, classes) each
+        return loss(clean, y) + beta * divergence(attacked, clean.softmax(1)), clean, attacked
+
     model.train()
     for (x, y), adversary in zip(batches, adversaries, strict=False):  # adversaries never end
         x_adv = trades_attack(model.freeze(), x, adversary, starts)
-
-        def objective(x: Tensor = x, y: Tensor = y, x_adv: Tensor = x_adv) -> tuple[Tensor, Tensor, Tensor]:
-            clean, attacked = model(x), model(x_adv)  # (B, classes) each
-            return loss(clean, y) + beta * divergence(attacked, clean.softmax(1)), clean, attacked
-
-        with perturbed(model, awp, lambda: objective()[0]):
-            total, clean, attacked = objective()
+        with perturbed(model, awp, objective, x, y, x_adv):
+            total, clean, attacked = objective(x, y, x_adv)
             backward(optimizer, total)
         advance(optimizer, schedule)
         yield Batch(loss=total.item(), images=len(y), clean=correct(clean, y), robust=correct(attacked, y))

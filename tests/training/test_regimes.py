@@ -464,7 +464,7 @@ def test_awp_moves_by_gamma_up_the_gradient_and_back_to_the_bit(new_model: Any) 
     moved = {id(parameter) for parameter in perturbable(model)}
     spared = {id(parameter) for parameter in ssm_parameters(model)}
     assert moved and not moved & spared
-    with perturbed(model, AwpParams(gamma=0.02), lambda: F.cross_entropy(model(x), y)):
+    with perturbed(model, AwpParams(gamma=0.02), lambda: (F.cross_entropy(model(x), y),)):
         for name, parameter in model.named_parameters():
             old = before[name]
             step = parameter.detach() - old
@@ -482,7 +482,7 @@ def test_awp_puts_the_weights_back_when_something_fails(new_model: Any) -> None:
     model, reference, ((x, y), *_) = new_model(), new_model(), data()
     with (
         pytest.raises(RuntimeError, match="out of memory"),
-        perturbed(model, AwpParams(gamma=0.1), lambda: F.cross_entropy(model(x), y)),
+        perturbed(model, AwpParams(gamma=0.1), lambda: (F.cross_entropy(model(x), y),)),
     ):
         assert not same_weights(model, reference)
         raise RuntimeError("out of memory")
