@@ -339,17 +339,24 @@ def test_stop_refuses_what_is_not_trained(params: Params, paths: Paths, end: str
     assert not request_of(paths.live(RUN)).exists()
 
 
-def test_stop_waits_for_the_end(paths: Paths) -> None:
+@pytest.mark.parametrize(
+    ("state", "message", "says"),
+    [
+        ("stopped", "stopped as asked, and so on", "stopped as asked, and so on"),
+        ("finished", "", f"the training of run {RUN} ended before it saw the request: finished"),
+    ],
+)
+def test_stop_waits_for_the_end(paths: Paths, state: Any, message: str, says: str) -> None:
     heart = HeartbeatWriter(paths.live(RUN) / "progress.json", stage="train", study="s", run=RUN, device="cpu")
 
     def trainer() -> None:
         while not request_of(paths.live(RUN)).exists():
             time.sleep(0.01)
-        heart.close("stopped", "stopped as asked, and so on")
+        heart.close(state, message)
 
     worker = threading.Thread(target=trainer, daemon=True)
     worker.start()
-    assert stop(paths, RUN, patience=60) == "stopped as asked, and so on"
+    assert stop(paths, RUN, patience=60) == says
     worker.join()
 
 
