@@ -217,6 +217,16 @@ def test_an_error_tells_what_is_kept(params: Params, paths: Paths, epoch: int) -
     assert (f"goes on from epoch {epoch - 1}" if epoch > 1 else "no epoch was done") in str(caught.value)
 
 
+def test_publishing_that_breaks_off_is_said_and_made_good(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+    in_the_way = paths.model(RUN) / "history.csv"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"history\.csv.*published in part; .*goes on from epoch {EPOCHS}"):
+        train(params, RUN, paths)
+    in_the_way.rmdir()
+    assert not any(note.startswith("epoch ") for note in notes_of(params, paths))  # nothing is left to train
+    assert outcome(paths) == whole
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
