@@ -127,6 +127,7 @@ class Record:
     Attributes:
         rows: the history so far; `state`: what an earlier training left to go on from, None at a fresh start.
         files: the checkpoints' bytes as of the last epoch, by file name.
+        publishing: what was published before may be replaced, in part or whole.
     """
 
     def __init__(self, live: Path, identity: Identity) -> None:
@@ -135,6 +136,7 @@ class Record:
         self.state: State | None = None
         self.rows: tuple[Row, ...] = ()
         self.files: dict[str, bytes] = {}
+        self.publishing = False
 
     def take_up(self) -> str:
         """Find what an earlier training left, and bring the other files in line with it.
@@ -162,6 +164,7 @@ class Record:
 
     def publish(self, folder: Path) -> list[str]:
         """Write checkpoints and history to `folder`, each atomically and durably; returns their names."""
+        self.publishing = True
         contents: dict[str, bytes | str] = {**self.files, HISTORY: format_history(self.rows)}
         for name, content in contents.items():
             write_atomic(folder / name, content)

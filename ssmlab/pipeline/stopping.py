@@ -36,8 +36,11 @@ def stop(paths: Paths, run: str, patience: float) -> str:
     while time.monotonic() < deadline:
         time.sleep(LOOK_EVERY)
         latest = read_heartbeat(paths.live(run) / "progress.json")
-        if latest is not None and (latest.pid != beat.pid or not at_work(latest)):
-            return latest.message or f"run {run} ended before it saw the request: it is {latest.state}"
+        if latest is None or latest.pid != beat.pid:
+            return f"the training of run {run} has ended"  # and the next stage has begun
+        if not at_work(latest):
+            state = state_of(latest, time.time())
+            return latest.message or f"the training of run {run} ended before it saw the request: {state}"
     return f"run {run} is asked to stop, and will at the end of its step"
 
 

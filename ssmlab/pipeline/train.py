@@ -217,7 +217,8 @@ def what_is_kept(run: str, record: Record) -> str:
     """What an early end has not cost, and how to go on."""
     if not record.rows:
         return f"no epoch was done, earlier results are untouched; `ssmlab train {run}` starts again"
-    return f"earlier results are untouched; `ssmlab train {run}` goes on from epoch {len(record.rows)}"
+    earlier = "its results may be published in part" if record.publishing else "earlier results are untouched"
+    return f"{earlier}; `ssmlab train {run}` goes on from epoch {len(record.rows)}"
 
 
 def listed(images: tuple[int, ...]) -> str:

@@ -219,6 +219,16 @@ def test_an_error_tells_what_is_kept(params: Params, paths: Paths, epoch: int) -
     assert (f"goes on from epoch {epoch - 1}" if epoch > 1 else "no epoch was done") in str(caught.value)
 
 
+def test_publishing_that_breaks_off_is_said_and_made_good(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+    in_the_way = paths.model(RUN) / "history.csv"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"history\.csv.*published in part; .*goes on from epoch {EPOCHS}"):
+        train(params, RUN, paths)
+    in_the_way.rmdir()
+    assert not any(note.startswith("epoch ") for note in notes_of(params, paths))  # nothing is left to train
+    assert outcome(paths) == whole
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -341,17 +351,24 @@ def test_stop_refuses_what_is_not_trained(params: Params, paths: Paths, end: str
     assert not request_of(paths.live(RUN)).exists()
 
 
-def test_stop_waits_for_the_end(paths: Paths) -> None:
+@pytest.mark.parametrize(
+    ("state", "message", "says"),
+    [
+        ("stopped", "stopped as asked, and so on", "stopped as asked, and so on"),
+        ("finished", "", f"the training of run {RUN} ended before it saw the request: finished"),
+    ],
+)
+def test_stop_waits_for_the_end(paths: Paths, state: Any, message: str, says: str) -> None:
     heart = HeartbeatWriter(paths.live(RUN) / "progress.json", stage="train", study="s", run=RUN, device="cpu")
 
     def trainer() -> None:
         while not request_of(paths.live(RUN)).exists():
             time.sleep(0.01)
-        heart.close("stopped", "stopped as asked, and so on")
+        heart.close(state, message)
 
     worker = threading.Thread(target=trainer, daemon=True)
     worker.start()
-    assert stop(paths, RUN, patience=60) == "stopped as asked, and so on"
+    assert stop(paths, RUN, patience=60) == says
     worker.join()
 
 
