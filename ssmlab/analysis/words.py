@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from ssmlab.analysis.intervals import Difference
 from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, TrainParams
 
-MIXERS = {"s4": "S4", "dss": "DSS", "mega": "Mega"}
+MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
 
 
 def percent(fraction: float) -> str:
@@ -45,7 +45,7 @@ def listed(words: Iterable[str]) -> str:
 
 def model_label(model: ModelParams) -> str:
     """What a model is, in a few words: `S4`, `S4 + GELU`, `S4 + AdS (relu)`, `Mega + attention`."""
-    parts = [MIXERS[model.mixer]]
+    parts = [f"{'bidirectional ' if model.bidirectional else ''}{MIXERS[model.mixer]}"]
     if model.pointwise == "gelu":
         parts.append("GELU")
     if model.ads is not None:

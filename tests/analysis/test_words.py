@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import get_args
 
-from ssmlab.analysis.words import regime_label
+from ssmlab.analysis.words import MIXERS, regime_label
+from ssmlab.params import ModelParams
 from ssmlab.study import load_params
 
 
@@ -29,3 +31,8 @@ def test_regimes_that_learn_differently_are_called_differently() -> None:
         "fgsm": "FGSM-RS AT",
         "n-fgsm": "N-FGSM AT",
     }
+
+
+def test_every_mixer_has_a_name() -> None:
+    """A mixer without one would end the report with a KeyError."""
+    assert set(MIXERS) == set(get_args(ModelParams.model_fields["mixer"].annotation))
