@@ -261,16 +261,19 @@ def test_the_trades_attack_is_that_of_torchattacks(new_model: Any) -> None:
         assert divergence(model(ours), p) > near > 0
 
 
-def test_trades_loss_by_hand(new_model: Any, shared: TrainParams) -> None:
-    model, (batch, *_) = new_model(), data()
+def test_trades_loss_and_gradient_by_hand(new_model: Any, shared: TrainParams) -> None:
+    """The gradient goes through the clean distribution too."""
+    model, reference, (batch, *_) = new_model(), new_model(), data()
     x, y = batch
-    with torch.no_grad():
-        x_adv = trades_attack(model.freeze(), x, adversary(), seeded())
-        p, q = model(x).softmax(1), model(x_adv).softmax(1)
+    x_adv = trades_attack(model.freeze(), x, adversary(), seeded())
+    p, q = reference(x).softmax(1), reference(x_adv).softmax(1)
     by_hand = -p[range(len(y)), y].log().mean() + 6 * (p * (p / q).log()).sum(1).mean()
+    by_hand.backward()
     (seen,) = trades(model, [batch], *tools(model, shared), repeat(adversary()), seeded(), beta=6.0)
     assert seen.loss == pytest.approx(by_hand.item(), rel=1e-4)
     assert (seen.clean, seen.robust) == ((p.argmax(1) == y).sum(), (q.argmax(1) == y).sum())
+    for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6)
 
 
 # --- MART -------------------------------------------------------------------------------------------------------------
@@ -285,6 +288,8 @@ def test_mart_loss_by_hand() -> None:
         moved = sum(float(p[k]) * math.log(p[k] / q[k]) for k in range(CLASSES))
         total += -math.log(q[label]) - math.log(1 - wrong) + 5 * moved * (1 - float(p[label]))
     assert mart_loss(clean, attacked, y, 5.0).item() == pytest.approx(total / 6, rel=1e-10)
+    inputs = (clean.requires_grad_(), attacked.requires_grad_())
+    assert torch.autograd.gradcheck(lambda p, q: mart_loss(p, q, y, 5.0), inputs)
 
 
 def test_mart_has_a_gradient_where_probabilities_are_0_and_1() -> None:
