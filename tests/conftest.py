@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
 
 from ssmlab.params import Params
 from ssmlab.study import load_params
+
+
+def pytest_configure() -> None:
+    """Signals act as in a terminal, also where the tests are a background job, which is born ignoring SIGINT."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
 
 PROJECT = Path(__file__).resolve().parent.parent
 

@@ -215,8 +215,8 @@ def test_generators_of_different_purposes_differ() -> None:
 
 
 def test_it_learns_and_withstands(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
-    settings = changed(settings.model_copy(update={"epochs": 12}), "optimizer", lr=1e-2)
-    last = epochs_of(new_model(seed=1), dataset, settings)[-1].row  # 48 steps are few: not every start gets there
+    settings = changed(settings.model_copy(update={"epochs": 30}), "optimizer", lr=5e-3)
+    last = epochs_of(new_model(), dataset, settings)[-1].row
     assert last.val_clean > 0.9
     assert last.val_robust > 0.9
     assert last.train_loss < 0.5
