@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-fast check format lock clean
+.PHONY: help install repro test test-slow check format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -39,6 +39,13 @@ check: $(STAMP)  ## ruff, formatting, types, import layers
 format: $(STAMP)  ## rewrite the code as `make check` wants it
 	@ruff check --fix .
 	@ruff format .
+
+lock:  ## pin every package anew, torch as it is; needs uv
+	@{ echo 'requests>=2.32'; grep '^torch==' requirements.lock; } > .lock.override
+	@uv pip compile --quiet --python-version 3.11 --extra dev --override .lock.override --no-emit-package torchvision \
+	    --no-annotate --no-header --output-file .lock.all pyproject.toml
+	@{ grep '^#' requirements.lock; grep -vE '^(nvidia|cuda|triton)' .lock.all; } > .lock.new
+	@mv .lock.new requirements.lock && rm .lock.override .lock.all
 
 clean:  ## remove what can be made again, but no result
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
