@@ -171,6 +171,10 @@ class SelectionParams(Strict):
     by: Literal["robust", "clean"]
     adversary: AdversaryParams
 
+    def score(self, clean: float, robust: float) -> tuple[float, float]:
+        """What is compared between epochs, higher is better: the accuracy that decides, then the other."""
+        return (robust, clean) if self.by == "robust" else (clean, robust)
+
 
 class AugmentParams(Strict):
     """Training images are padded by `crop` zero pixels and cropped back at random, and flipped with probability 1/2."""

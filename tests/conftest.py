@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,21 @@ PROJECT = Path(__file__).resolve().parent.parent
 def project() -> Path:
     """The project's own folder: dvc.yaml, params.yaml, studies/."""
     return PROJECT
+
+
+@pytest.fixture(scope="session")
+def copy_project() -> Callable[[Path], None]:
+    """Fills an empty folder with what DVC needs of the project: pipeline, studies, sources; no git, no params.yaml."""
+
+    def copy(folder: Path) -> None:
+        for name in ("dvc.yaml", ".dvcignore"):
+            shutil.copy(PROJECT / name, folder / name)
+        for name in ("studies", "ssmlab"):
+            shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        (folder / ".dvc").mkdir()
+        shutil.copy(PROJECT / ".dvc" / "config", folder / ".dvc" / "config")
+
+    return copy
 
 
 @pytest.fixture

@@ -23,15 +23,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stopping")]
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def project(tmp_path_factory: pytest.TempPathFactory, copy_project: Callable[[Path], None]) -> Path:
     """A folder with the smoke study, its data prepared, and more epochs than anyone waits for."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(PROJECT / name, folder / name)
-    for name in ("studies", "ssmlab"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / ".dvc").mkdir()
-    shutil.copy(PROJECT / ".dvc" / "config", folder / ".dvc" / "config")
+    copy_project(folder)
     (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
     write_study(folder, epochs=500)
     assert start(folder, "dvc", "repro", "prepare").wait() == 0

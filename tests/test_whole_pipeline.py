@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,15 +28,10 @@ def run(folder: Path, *command: str, **settings: object) -> subprocess.Completed
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def study(tmp_path_factory: pytest.TempPathFactory, copy_project: Callable[[Path], None]) -> Path:
     """A folder with the finished smoke study; tests must leave it finished."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("dvc.yaml", ".dvcignore"):
-        shutil.copy(PROJECT / name, folder / name)
-    for name in ("studies", "ssmlab"):
-        shutil.copytree(PROJECT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    (folder / ".dvc").mkdir()
-    shutil.copy(PROJECT / ".dvc" / "config", folder / ".dvc" / "config")
+    copy_project(folder)
     shutil.copy(PROJECT / "studies" / "smoke.yaml", folder / "params.yaml")
     done = run(folder, "ssmlab", "repro")
     assert done.returncode == 0, done.stdout + done.stderr

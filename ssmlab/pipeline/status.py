@@ -72,7 +72,7 @@ class RunWatcher:
         self.name = name
         self.label = model_label(params.run(name).model)
         self.epochs = params.run(name).train.passes
-        self.selected_by = params.run(name).train.selection.by
+        self.selection = params.run(name).train.selection
         self.progress = paths.live(name) / "progress.json"
         self.live = HistoryReader(paths.live(name) / "history.csv")
         self.published = HistoryReader(paths.model(name) / "history.csv")
@@ -84,7 +84,8 @@ class RunWatcher:
         beat = read_heartbeat(self.progress)
         rows = self.history(beat)
         last = rows[-1] if rows else None
-        best = max(rows, key=self.score, default=None)  # of equals the first, as in training
+        score = self.selection.score
+        best = max(rows, key=lambda row: score(row.val_clean, row.val_robust), default=None)  # of equals the first
         running = beat is not None and state_of(beat, now) == "running"
         training = beat if beat is not None and beat.stage == "train" else None
         rate = beat.images_per_second if beat is not None and running else None
@@ -107,11 +108,6 @@ class RunWatcher:
             log=self.log if self.log.exists() else None,
             rows=tuple(rows),
         )
-
-    def score(self, row: Row) -> tuple[float, float]:
-        """What selection compares: the accuracy that decides, then the other."""
-        robust_first = self.selected_by == "robust"
-        return (row.val_robust, row.val_clean) if robust_first else (row.val_clean, row.val_robust)
 
     def history(self, beat: Heartbeat | None) -> list[Row]:
         """The live history; without one the published one, unless a new training has just begun."""

@@ -129,9 +129,8 @@ def fit(
 
 
 def score(row: Row, params: TrainParams) -> tuple[float, float]:
-    """What selection compares: the accuracy that decides, then the other."""
-    robust_first = params.selection.by == "robust"
-    return (row.val_robust, row.val_clean) if robust_first else (row.val_clean, row.val_robust)
+    """What selection compares of an epoch."""
+    return params.selection.score(row.val_clean, row.val_robust)
 
 
 def out_of_patience(rows: Sequence[Row], params: TrainParams) -> bool:
