@@ -80,7 +80,7 @@ def test_the_default_study_is_that_of_the_documentation() -> None:
         ("runs.ads.model.widht", 3, "runs.ads.model.widht"),
         ("runs.ads.trian", {}, "runs.ads.trian"),
         ("attack.attacks.fgsm.steps", 3, "attack.attacks.fgsm.steps"),
-        ("prepare.classes", 10, "prepare.classes"),
+        ("data.klasses", 10, "data.klasses"),
     ],
 )
 def test_unknown_key(key: str, value: Any, named: str) -> None:
@@ -93,10 +93,10 @@ def test_unknown_key(key: str, value: Any, named: str) -> None:
     "key",
     [
         "study",
-        "prepare",
+        "data",
         "attack",
         "report",
-        "prepare.seed",
+        "data.seed",
         "model.mixer",
         "train.optimizer.lr",
         "train.adversary.eps",
@@ -121,10 +121,10 @@ def test_missing_shared_section(section: str) -> None:
     ("key", "value"),
     [
         ("study", 3),
-        ("prepare.test", "many"),
-        ("prepare.test", 1.5),
-        ("prepare.test", True),
-        ("prepare.seed", None),
+        ("data.test", "many"),
+        ("data.test", 1.5),
+        ("data.test", True),
+        ("data.seed", None),
         ("model.layers", "2"),
         ("model.dropout", "none"),
         ("train.epochs", 2.0),
@@ -145,8 +145,8 @@ def test_wrong_type(key: str, value: Any) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("prepare.dataset", "mnist"),
-        ("prepare.validation", 0),
+        ("data.name", "MNIST"),
+        ("data.validation", -1),
         ("model.mixer", "lstm"),
         ("model.d_state", 15),
         ("model.d_state", 0),
@@ -246,7 +246,7 @@ def test_a_run_takes_a_section_away_with_null() -> None:
 
 
 @pytest.mark.parametrize("seed", [-1, 2**63])
-@pytest.mark.parametrize("key", ["prepare.seed", "train.seed", "attack.seed"])
+@pytest.mark.parametrize("key", ["data.seed", "train.seed", "attack.seed"])
 def test_seeds_fit_a_generator(key: str, seed: int) -> None:
     assert f" {key}: " in problem((key, seed))
 
@@ -354,7 +354,7 @@ def test_a_mistake_in_the_shared_section_is_named_there_and_in_a_run_there() -> 
 
 
 def test_every_further_mistake_is_counted() -> None:
-    assert "1 more" in problem(("train.epochs", 0), ("prepare.test", 0))
+    assert "1 more" in problem(("train.epochs", 0), ("data.test", 0))
 
 
 def test_runs_lay_their_changes_over_the_shared_sections() -> None:
@@ -388,7 +388,7 @@ def test_fingerprints() -> None:
         ("attack.eps", "1/10"),
         ("attack.eps", 0.2),
         ("train.seed", 1),
-        ("prepare.test", 50),
+        ("data.test", 50),
         ("report.title", "Another"),
         ("runs.ads.model.ads.act", "tanh"),
     ]:
@@ -399,7 +399,7 @@ def test_fingerprints() -> None:
 def test_a_section_has_a_fingerprint_of_its_own() -> None:
     one, two = parse_params(SMOKE, "x"), parse_params(changed(("attack.seed", 1)), "x")
     assert one.runs["ads"].fingerprint() == two.runs["ads"].fingerprint()
-    assert one.prepare.fingerprint() == two.prepare.fingerprint()
+    assert one.data.fingerprint() == two.data.fingerprint()
     assert one.attack.fingerprint() != two.attack.fingerprint()
 
 

@@ -53,7 +53,7 @@ class Dataset:
     """Three disjoint splits of one source.
 
     Attributes:
-        name: the dataset's name in params (`prepare.dataset`).
+        name: the dataset's name in params (`data.name`).
         classes: number of classes.
         fingerprint: SHA-256 over the tensors, as `fingerprint_of` computes it.
         source: where the images come from, in words.

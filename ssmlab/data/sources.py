@@ -33,7 +33,7 @@ class Source:
 
 
 def read_source(name: str) -> Source:
-    """Read the source that `prepare.dataset` names.
+    """Read the source that `data.name` names.
 
     Raises:
         UserError: its files are missing, or are not what they should be.

@@ -28,7 +28,7 @@ def stratified_split(labels: Rows, *, validation: int, test: int, seed: int) -> 
     train = len(labels) - validation - test
     if train < classes:
         raise UserError(
-            f"prepare.validation {validation} and prepare.test {test} leave {max(train, 0)} of {len(labels)} images "
+            f"data.validation {validation} and data.test {test} leave {max(train, 0)} of {len(labels)} images "
             f"for training; at least {classes}, one a class, are needed"
         )
     order = stratified_order(labels, seed)
@@ -53,7 +53,7 @@ def stratified_order(labels: Rows, seed: int) -> Rows:
         UserError: the seed is negative.
     """
     if seed < 0:
-        raise UserError(f"prepare.seed: {seed} is negative; 0 or more is needed")
+        raise UserError(f"data.seed: {seed} is negative; 0 or more is needed")
     n = len(labels)
     keys, jitter = (np.random.PCG64(seed).random_raw(2 * n) >> np.uint64(11)).reshape(2, n) * 2.0**-53  # in [0, 1)
     place = np.empty(n)

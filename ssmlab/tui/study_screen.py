@@ -120,7 +120,7 @@ class StudyScreen(Screen[None]):
         """The study on the left, what runs on the right."""
         if snapshot.params is not None:
             params = snapshot.params
-            known = f"ssmlab  {params.study}   data {params.prepare.dataset} · eps {params.attack.eps}"
+            known = f"ssmlab  {params.study}   data {params.data.name} · eps {params.attack.eps}"
             self.query_one("#study", Static).update(known)
         activity = ""
         if self.launched is not None:

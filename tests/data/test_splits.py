@@ -110,7 +110,7 @@ def test_golden_order() -> None:
 
 @pytest.mark.parametrize(("validation", "test"), [(10, 18), (28, 1), (1, 30), (100, 100)])
 def test_nothing_left_for_training(validation: int, test: int) -> None:
-    with pytest.raises(UserError, match=r"prepare\.validation.*prepare\.test.*of 30 images"):
+    with pytest.raises(UserError, match=r"data\.validation.*data\.test.*of 30 images"):
         stratified_split(np.arange(30) % 3, validation=validation, test=test, seed=0)
 
 
@@ -120,5 +120,5 @@ def test_one_image_a_class_is_enough() -> None:
 
 
 def test_negative_seed() -> None:
-    with pytest.raises(UserError, match=r"prepare\.seed"):
+    with pytest.raises(UserError, match=r"data\.seed"):
         stratified_split(np.arange(30) % 3, validation=3, test=3, seed=-1)

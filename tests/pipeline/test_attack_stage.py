@@ -166,7 +166,7 @@ def test_what_cannot_be_attacked_is_said_in_one_line(tiny_params: Params, paths:
 
 
 def test_a_checkpoint_of_other_data_is_refused(tiny_params: Params, paths: Paths) -> None:
-    other = tiny_params.model_copy(update={"prepare": tiny_params.prepare.model_copy(update={"seed": 1})})
+    other = tiny_params.model_copy(update={"data": tiny_params.data.model_copy(update={"seed": 1})})
     prepare(other, paths)
     refused(tiny_params, RUN, paths, r"run ads, checkpoint best: it was trained on other data .* `ssmlab train ads`")
 

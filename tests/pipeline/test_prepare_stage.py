@@ -21,8 +21,8 @@ from ssmlab.study import load_params
 FINGERPRINT = "2ce761480c80"  # of the default study: every published result on it depends on these images
 
 
-def with_prepare(params: Params, **changes: object) -> Params:
-    return params.model_copy(update={"prepare": params.prepare.model_copy(update=changes)})
+def with_data(params: Params, **changes: object) -> Params:
+    return params.model_copy(update={"data": params.data.model_copy(update=changes)})
 
 
 def test_default_study(project: Path, tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_again_gives_the_same_bytes_and_another_seed_does_not(tiny_params: Param
     one, two, other = (Paths("smoke", tmp_path / name) for name in ("one", "two", "other"))
     prepare(tiny_params, one)
     prepare(tiny_params, two)
-    prepare(with_prepare(tiny_params, seed=1), other)
+    prepare(with_data(tiny_params, seed=1), other)
     assert one.prepared.read_bytes() == two.prepared.read_bytes()
     assert one.prepared.read_bytes() != other.prepared.read_bytes()
 
@@ -67,17 +67,17 @@ def test_again_gives_the_same_bytes_and_another_seed_does_not(tiny_params: Param
 def test_reads_no_other_section(tiny_params: Params, tmp_path: Path) -> None:
     """A stage that read `model`, `train` or `attack` would fail here: this value has no such sections."""
 
-    class OnlyPrepare:
-        prepare = tiny_params.prepare
+    class OnlyData:
+        data = tiny_params.data
 
-    prepare(OnlyPrepare(), Paths("smoke", tmp_path))  # type: ignore[arg-type]
-    assert read_data_summary(Paths("smoke", tmp_path).prepared).test == tiny_params.prepare.test
+    prepare(OnlyData(), Paths("smoke", tmp_path))  # type: ignore[arg-type]
+    assert read_data_summary(Paths("smoke", tmp_path).prepared).test == tiny_params.data.test
 
 
 def test_sizes_that_do_not_fit(tiny_params: Params, tmp_path: Path) -> None:
     paths = Paths("smoke", tmp_path)
-    with pytest.raises(UserError, match=r"prepare\.validation.*prepare\.test"):
-        prepare(with_prepare(tiny_params, test=4950), paths)
+    with pytest.raises(UserError, match=r"data\.validation.*data\.test"):
+        prepare(with_data(tiny_params, test=4950), paths)
     assert not paths.prepared.exists()
 
 
@@ -95,7 +95,7 @@ def test_interrupted_leaves_the_old_data(
 
     monkeypatch.setattr(place, fail)
     with pytest.raises((UserError, KeyboardInterrupt)):
-        prepare(with_prepare(tiny_params, seed=1), paths)
+        prepare(with_data(tiny_params, seed=1), paths)
     monkeypatch.undo()
     assert paths.prepared.read_bytes() == before
     assert list(paths.prepared.parent.iterdir()) == [paths.prepared]

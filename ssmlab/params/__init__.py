@@ -1,0 +1,66 @@
+"""What can be said about a study: params.yaml as strict, frozen models. `ssmlab.study` reads the file."""
+
+from ssmlab.params.attack import AttackBase, AttackParams, AttackSpec, AutoAttackParams, FgsmParams, PgdParams
+from ssmlab.params.base import NAME, Device, Epsilon, Images, Norm, Positive, Seed, Strict, Which
+from ssmlab.params.data import DataParams
+from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
+from ssmlab.params.train import (
+    AdversaryParams,
+    AugmentParams,
+    AveragingParams,
+    AwpParams,
+    FgsmAtParams,
+    FreeParams,
+    JacobianParams,
+    MartParams,
+    OptimizerParams,
+    Regime,
+    SelectionParams,
+    TradesParams,
+    TrainParams,
+    YopoParams,
+)
+from ssmlab.params.whole import AnalyzeParams, ClaimParams, Params, ReportParams, RunParams
+
+__all__ = [
+    "CONVOLUTIONS",
+    "NAME",
+    "AdsParams",
+    "AdversaryParams",
+    "AnalyzeParams",
+    "AttackBase",
+    "AttackParams",
+    "AttackSpec",
+    "AugmentParams",
+    "AutoAttackParams",
+    "AveragingParams",
+    "AwpParams",
+    "ClaimParams",
+    "DataParams",
+    "Device",
+    "Epsilon",
+    "FgsmAtParams",
+    "FgsmParams",
+    "FreeParams",
+    "Images",
+    "JacobianParams",
+    "MartParams",
+    "MegaParams",
+    "ModelParams",
+    "Norm",
+    "OptimizerParams",
+    "Params",
+    "PgdParams",
+    "Positive",
+    "Regime",
+    "ReportParams",
+    "RunParams",
+    "S4dParams",
+    "Seed",
+    "SelectionParams",
+    "Strict",
+    "TradesParams",
+    "TrainParams",
+    "Which",
+    "YopoParams",
+]

@@ -1,0 +1,50 @@
+"""What every section of params.yaml is made of."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ssmlab.files import canonical_json, sha256_text
+from ssmlab.quantity import Quantity
+
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+
+
+def not_negative(value: Quantity) -> Quantity:
+    """The pydantic check of a radius or a step size."""
+    if value < 0:
+        raise ValueError("must not be negative")
+    return value
+
+
+def some_or_all(value: Any) -> Any:
+    """The pydantic check of a number of images."""
+    if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        raise ValueError("must be a number of images, at least 1, or all")
+    return value
+
+
+Images = Annotated[int | Literal["all"], BeforeValidator(some_or_all)]
+Epsilon = Annotated[Quantity, AfterValidator(not_negative)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Device = Literal["auto", "cpu", "cuda"]
+Which = Literal["best", "last"]
+Norm = Literal["linf", "l2"]
+
+
+class Strict(BaseModel):
+    """Unknown keys, missing keys and values of the wrong type are errors; nothing can be changed once it is read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    def plain(self) -> dict[str, Any]:
+        """The JSON value of this section: what goes into checkpoints and results, and can be validated again."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the canonical JSON of this section: equal settings, equal fingerprint."""
+        return sha256_text(canonical_json(self.plain()))
