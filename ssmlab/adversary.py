@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssmlab.data.share import normal, uniform
 from ssmlab.params import AdversaryParams, Norm
 
 Model = Callable[[Tensor], Tensor]
@@ -44,13 +45,12 @@ def random_start(x: Tensor, eps: float, generator: torch.Generator, norm: Norm =
     L-inf: uniform in the ball. L2: a direction uniform on the sphere times a length uniform in [0, eps], as in
     torchattacks; in many dimensions the uniform distribution in the ball would be all on its surface.
     """
-    noise = torch.empty(x.shape, dtype=x.dtype, device=generator.device)
     if norm == "l2":
-        noise.normal_(generator=generator)
-        size = torch.empty_like(lengths(noise)).uniform_(0.0, 1.0, generator=generator)
+        noise = normal(x.shape, generator, x.dtype)
+        size = uniform(lengths(noise).shape, 0.0, 1.0, generator, x.dtype)
         noise *= size / lengths(noise) * eps
     else:
-        noise.uniform_(-eps, eps, generator=generator)
+        noise = uniform(x.shape, -eps, eps, generator, x.dtype)
     return project(x + noise.to(x.device), x, eps, norm)
 
 

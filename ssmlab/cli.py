@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from ssmlab.errors import Interrupted, UserError
+from ssmlab.errors import Interrupted, LoneError, UserError
 
 if TYPE_CHECKING:
     from ssmlab.events import Listener
@@ -28,6 +28,8 @@ class OneLineErrors(TyperGroup):
         """Run the command; raises typer.Exit where it failed."""
         try:
             return super().invoke(ctx)
+        except LoneError as error:
+            fail(str(error), error.code, aloud=True)
         except UserError as error:
             fail(str(error), error.code)
         except KeyboardInterrupt:
@@ -41,10 +43,16 @@ class OneLineErrors(TyperGroup):
             fail(f"{where}{error.strerror or error}; earlier results are untouched", 1)
 
 
-def fail(message: str, code: int) -> NoReturn:
-    """One line on stderr, then the exit."""
-    typer.secho("error: " + " ".join(message.split()), err=True, fg=typer.colors.RED)
+def fail(message: str, code: int, aloud: bool = False) -> NoReturn:
+    """One line on stderr, unless another process says it and this one has nothing of its own; then the exit."""
+    if aloud or not spoken_for():
+        typer.secho("error: " + " ".join(message.split()), err=True, fg=typer.colors.RED)
     raise typer.Exit(code)
+
+
+def spoken_for() -> bool:
+    """Whether this is one of several processes that torchrun has started here, and not the first, which speaks."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 app = typer.Typer(
@@ -102,14 +110,21 @@ def study() -> tuple[Params, Paths]:
 
 
 @contextmanager
-def stage() -> Iterator[Listener]:
-    """Runs a stage: its events are drawn, and whatever ends it does so as Ctrl-C does."""
+def stage(together: bool = False) -> Iterator[Listener]:
+    """Runs a stage: its events are drawn, and whatever ends it does so as Ctrl-C does.
+
+    `together` is said of a stage that several processes of torchrun can do as one; others are refused to them.
+    """
     from rich.console import Console
 
     from ssmlab.console import display
-    from ssmlab.interrupts import ending_with_dvc, interruptible
+    from ssmlab.events import silence
+    from ssmlab.interrupts import ending_with_launcher, interruptible
 
-    with interruptible(), ending_with_dvc(), display(Console()) as listen:
+    if not together and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("torchrun with several processes is for `train` alone; run this without it")
+    shown = nullcontext(silence) if spoken_for() else display(Console())
+    with interruptible(), ending_with_launcher(), shown as listen:
         yield listen
 
 
@@ -123,10 +138,13 @@ def prepare() -> None:
         run_stage(params, paths, listen)
 
 
-@app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab train ads --device cpu`")
+@app.command(
+    rich_help_panel=STAGES,
+    epilog="Examples: `ssmlab train ads --device cpu`, `torchrun --nproc-per-node 2 -m ssmlab train ads` (on two GPUs)",
+)
 def train(run: RunName, device: DeviceOption = None) -> None:
     """Train one run: models/STUDY/RUN/best.safetensors, last.safetensors, history.csv."""
-    with stage() as listen:
+    with stage(together=True) as listen:
         params, paths = study()
         params.run(run)
         from ssmlab.pipeline.train import train as run_stage

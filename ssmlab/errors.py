@@ -13,6 +13,10 @@ class ProtocolMismatch(UserError):
     code = 3
 
 
+class LoneError(UserError):
+    """What one of several processes that work together has met alone: it must say so itself, whichever it is."""
+
+
 class Interrupted(UserError):
     """A stage was told to stop (Ctrl-C, SIGTERM) and has put everything in order."""
 

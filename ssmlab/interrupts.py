@@ -1,4 +1,4 @@
-"""What ends a command: Ctrl-C, SIGTERM and SIGHUP as one KeyboardInterrupt, and the death of the DVC that began it."""
+"""What ends a command: Ctrl-C, SIGTERM, SIGHUP as one KeyboardInterrupt, and the death of the DVC or torchrun above."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ssmlab.heartbeat import PROC, is_alive, pid_start_time
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_AND_THE_SAME = 2.0  # seconds
 LOOK_EVERY = 0.5  # seconds
+LAUNCHED = ("DVC_STAGE", "TORCHELASTIC_RUN_ID")  # what DVC and torchrun set for the processes they start
 
 
 @contextmanager
@@ -46,15 +47,16 @@ def interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def ending_with_dvc() -> Iterator[None]:
-    """Within this block the process is sent SIGTERM if the DVC whose stage it is has gone; otherwise this does nothing.
+def ending_with_launcher() -> Iterator[None]:
+    """Within this block the process is sent SIGTERM if the DVC or torchrun that began it has gone.
 
-    A SIGTERM, SIGHUP or SIGKILL to `dvc repro` ends it at once, and it passes nothing on to its stages.
+    A SIGTERM, SIGHUP or SIGKILL to `dvc repro` ends it at once, and it passes nothing on to its stages; nor does
+    torchrun pass a SIGKILL on. A process that neither has begun is left alone.
     """
-    if "DVC_STAGE" not in os.environ:
+    if not any(name in os.environ for name in LAUNCHED):
         yield
         return
-    over, gone = threading.Event(), dvc_gone()
+    over, gone = threading.Event(), launcher_gone()
 
     def watch() -> None:
         while not over.wait(LOOK_EVERY):
@@ -62,7 +64,7 @@ def ending_with_dvc() -> Iterator[None]:
                 os.kill(os.getpid(), signal.SIGTERM)
                 return
 
-    watcher = threading.Thread(target=watch, name="ending with dvc", daemon=True)
+    watcher = threading.Thread(target=watch, name="ending with its launcher", daemon=True)
     watcher.start()
     try:
         yield
@@ -71,11 +73,12 @@ def ending_with_dvc() -> Iterator[None]:
         watcher.join()
 
 
-def dvc_gone() -> Callable[[], bool]:
-    """A test of whether the DVC above this process, or a shell between the two, has ended since this call.
+def launcher_gone() -> Callable[[], bool]:
+    """A test of whether the DVC above this process, or a shell or torchrun between the two, has ended since this call.
 
     DVC marks the environment of its stages, and of the shell it runs them in, but not its own: it is the first process
-    upwards without the mark. Where there is no /proc only the parent can be watched.
+    upwards without the mark. Without DVC that is the parent: torchrun. Where there is no /proc only the parent can be
+    watched.
     """
     parent = dvc = os.getppid()
     while is_marked(PROC / str(dvc)) and (above := parent_of(dvc)) is not None:

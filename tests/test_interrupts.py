@@ -22,9 +22,9 @@ subprocess.Popen(["/bin/sh", "-c", command], env=os.environ | {"DVC_STAGE": "tra
 """
 STAGE = """
 import sys, time
-from ssmlab.interrupts import ending_with_dvc, interruptible
+from ssmlab.interrupts import ending_with_launcher, interruptible
 try:
-    with interruptible(), ending_with_dvc():
+    with interruptible(), ending_with_launcher():
         print("at work", flush=True)
         time.sleep(100)
 except KeyboardInterrupt:

@@ -18,12 +18,12 @@ from ssmlab.events import Event, Listener, Note, Progress, silence
 from ssmlab.heartbeat import HeartbeatWriter, Stored
 from ssmlab.history import Row
 from ssmlab.metadata import Metadata
-from ssmlab.nets.build import build
 from ssmlab.params import Params, Which
+from ssmlab.pipeline.assist import assist, beginning, seeded
 from ssmlab.pipeline.paths import Paths
 from ssmlab.pipeline.resume import Identity, Record, code_version, sweep
 from ssmlab.pipeline.stopping import request_of
-from ssmlab.training.device import resolve_device
+from ssmlab.training.distributed import Group, process_group, seeing_losses
 from ssmlab.training.events import Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.loop import fit
 from ssmlab.version import __version__
@@ -41,22 +41,44 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
 
     A stop that was asked for (`pipeline.stopping`) ends it at the next step, publishes what it has and keeps the state.
 
+    Started by torchrun this is one of several processes that train together; the first of them alone does the above.
+
     Raises:
-        UserError: unknown run or device, no prepared data, the run is being trained already, the training diverged, or
-            the disk or the device's memory is full. What was published before is untouched, the state is kept.
+        UserError: unknown run or device, no prepared data, the run is being trained already, the training diverged,
+            the disk or the device's memory is full, or another process has ended. What was published before is
+            untouched, the state is kept.
         Interrupted: KeyboardInterrupt, which the CLI raises on Ctrl-C and SIGTERM; likewise. Also a stop that was asked
             for before there was anything to publish.
     """
     settings = params.run(run)
-    where = resolve_device(device or settings.train.device)
     dataset = load_dataset(paths.prepared)
+    with process_group(device or settings.train.device) as (group, where):
+        about = identity(params, run, dataset, where)
+        if group.rank > 0:
+            assist(settings, dataset, about, where, group)
+        else:
+            lead(params, run, paths, dataset, about, where, group, listen)
+
+
+def lead(
+    params: Params,
+    run: str,
+    paths: Paths,
+    dataset: Dataset,
+    about: Identity,
+    where: torch.device,
+    group: Group,
+    listen: Listener,
+) -> None:
+    """`train` in the first process of `group`, on `where`; the others `assist` it."""
+    settings = params.run(run)
     live, epochs = paths.live(run), settings.train.passes
 
     with sole_trainer(live / "lock", run):
         request_of(live).unlink(missing_ok=True)
         for folder in (live, paths.model(run)):
             sweep(folder)
-        record = Record(live, identity(params, run, dataset, where))
+        record = Record(live, about)
         refused = record.take_up()
         if record.state is None:
             for name in LIVE:
@@ -64,25 +86,26 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
         heart = HeartbeatWriter(live / "progress.json", stage="train", study=params.study, run=run, device=where.type)
         tell = logged(listen, live / "log.txt")
 
-        with end_written_down(heart, tell, run, record), seeded(settings.train.seed):
+        with end_written_down(heart, tell, run, record), seeing_losses(), seeded(settings.train.seed, where):
             if refused:
                 tell(Note(f"the state of an earlier training of {run} {refused}: starting afresh", warning=True))
-            model = build(settings.model, dataset.image_shape, dataset.classes, settings.train.seed).to(where)
-            tell(Note(f"training {run}: {epochs} epochs of {len(dataset.train)} images on {where.type}"))
+            model, state = beginning(settings, dataset, about, where, group, record.state)
+            together = f", {group.size} processes" if group.size > 1 else ""
+            tell(Note(f"training {run}: {epochs} epochs of {len(dataset.train)} images on {where.type}{together}"))
             if record.rows:
                 tell(Note(f"going on after epoch {len(record.rows)}/{epochs}"))
             stopped = False
-            for event in fit(model, dataset, settings.train, where, record.state):
+            for event in fit(model, dataset, settings.train, where, state, group):
                 if isinstance(event, EpochDone):
-                    about = {which: metadata(params, run, dataset, event.row, which) for which in kept(event)}
-                    files = {f"{which}.safetensors": content(event.model, each) for which, each in about.items()}
+                    said = {which: metadata(params, run, dataset, event.row, which) for which in kept(event)}
+                    files = {f"{which}.safetensors": content(event.model, each) for which, each in said.items()}
                     record.add(event.state, files)
                     heart.beat(clean=event.row.val_clean, robust=event.row.val_robust)
                     tell(Note(epoch_line(event, epochs)))
                 else:
                     follow(event, heart, tell)
-                    if request_of(live).exists():
-                        stopped = True
+                    stopped = group.any(request_of(live).exists())
+                    if stopped:
                         break
             if not stopped and len(record.rows) < epochs:
                 tell(Note(f"stopped early: nothing better in {settings.train.patience} epochs (`train.patience`)"))
@@ -106,7 +129,7 @@ def asked_line(run: str, epoch: int, epochs: int) -> str:
 
 
 def identity(params: Params, run: str, dataset: Dataset, device: torch.device) -> Identity:
-    """What a state must agree with to be gone on from."""
+    """What a state must agree with to be gone on from, and the processes of a training with each other."""
     parameters, data_set = params.run(run).fingerprint(), dataset.fingerprint
     return Identity(run=run, parameters=parameters, data_set=data_set, code=code_version(), device=device.type)
 
@@ -260,11 +283,3 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror}); mend that and start again") from None
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Within this block torch's global generators, which dropout draws from, start at `seed`; then as they were."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield

@@ -31,17 +31,25 @@ def perturbed(
 
     `objective(*inputs)` is evaluated once, at the entry; its first result is the loss (). Gradients that the parameters
     hold are untouched then, and those that the block leaves remain.
+
+    The gradient g goes by way of the parameters' `.grad`, the only one that DistributedDataParallel joins.
     """
     if awp is None:
         yield
         return
     weights = perturbable(model)
     kept = [weight.detach().clone() for weight in weights]
+    held = [parameter.grad for parameter in model.parameters()]
+    model.zero_grad()
     loss, *_ = objective(*inputs)
-    gradients = torch.autograd.grad(loss, weights)
+    loss.backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
-        for weight, gradient in zip(weights, gradients, strict=True):
+        for weight in weights:
+            gradient = weight.grad
+            assert gradient is not None
             weight.add_(awp.gamma * weight.norm() / gradient.norm().clamp(min=1e-20) * gradient)
+    for parameter, gradient in zip(model.parameters(), held, strict=True):
+        parameter.grad = gradient
     try:
         yield
     finally:

@@ -18,14 +18,14 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssmlab.adversary import Loss, Model, direction, input_gradient, project, random_start
-from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AdversaryParams, FgsmAtParams
+from ssmlab.training.distributed import Trainable
 from ssmlab.training.events import Batch, correct
 from ssmlab.training.optimizer import descend
 
 
 def fgsm_at(
-    model: Classifier,
+    model: Trainable,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: AdamW,
     schedule: LambdaLR,

@@ -19,17 +19,32 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssmlab.adversary import Loss, direction, project, shrink
-from ssmlab.nets.classifier import Classifier
+from ssmlab.data.share import Share
 from ssmlab.params import AdversaryParams
+from ssmlab.training.distributed import Trainable
 from ssmlab.training.events import Batch, correct
 from ssmlab.training.optimizer import descend
 
 
 class CarriedDelta:
-    """The perturbation that FreeAT carries from batch to batch: `value` (batch size, C, H, W), zero to begin with."""
+    """The perturbation that FreeAT carries from batch to batch: `value` (batch size, C, H, W), zero to begin with.
 
-    def __init__(self, batch_size: int, image_shape: tuple[int, int, int], device: torch.device | str = "cpu"):
+    It is that of the whole batch, of which a process knows only its own rows, those of `share`.
+    """
+
+    def __init__(
+        self,
+        batch_size: int,
+        image_shape: tuple[int, int, int],
+        device: torch.device | str = "cpu",
+        share: Share | None = None,
+    ):
         self.value = torch.zeros(batch_size, *image_shape, device=device)
+        self.share = share or Share(batch_size)
+
+    def of(self, x: Tensor) -> Tensor:
+        """The rows, to be written to, of the images x (B, C, H, W) at hand."""
+        return self.value[self.share.rows][: len(x)]
 
     def state_dict(self) -> dict[str, Tensor]:
         """All there is to save."""
@@ -41,7 +56,7 @@ class CarriedDelta:
 
 
 def free(
-    model: Classifier,
+    model: Trainable,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: AdamW,
     schedule: LambdaLR,
@@ -54,7 +69,7 @@ def free(
     model.train()
     replayed = (batch for batch in batches for _ in range(replays))
     for (x, y), adversary in zip(replayed, adversaries, strict=False):  # adversaries never end
-        carried = delta.value[: len(x)]
+        carried = delta.of(x)
         x_adv = project(x + carried, x, float(adversary.eps), adversary.norm).requires_grad_()
         logits = model(x_adv)  # (B, classes)
         total = loss(logits, y)

@@ -11,18 +11,20 @@ from collections.abc import Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssmlab.adversary import Loss
+from ssmlab.data.share import normal
 from ssmlab.params import JacobianParams
+from ssmlab.training.distributed import Trainable
 from ssmlab.training.events import Batch, correct
 from ssmlab.training.optimizer import descend
 
 
 def jacobian(
-    model: nn.Module,
+    model: Trainable,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: AdamW,
     schedule: LambdaLR,
@@ -50,7 +52,7 @@ def squared_norm(logits: Tensor, x: Tensor, directions: torch.Generator, project
     batch, classes = logits.shape
     total = logits.new_zeros(())
     for _ in range(projections):
-        v = torch.randn(batch, classes, generator=directions, device=directions.device).to(logits)
+        v = normal((batch, classes), directions).to(logits)
         (product,) = torch.autograd.grad(logits, x, F.normalize(v, dim=1), create_graph=True)  # (B, ...)
         total = total + classes * product.square().sum() / (projections * batch)
     return total

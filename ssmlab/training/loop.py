@@ -13,10 +13,12 @@ from torch import Tensor
 from ssmlab.adversary import pgd
 from ssmlab.data.batches import batches, shuffled
 from ssmlab.data.prepared import Dataset, Split
+from ssmlab.data.share import Share, SharedGenerator
 from ssmlab.history import Row
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import TrainParams
 from ssmlab.training.averaging import Averaged
+from ssmlab.training.distributed import Group
 from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep, correct
 from ssmlab.training.free import CarriedDelta
 from ssmlab.training.optimizer import make_optimizer, make_schedule
@@ -24,9 +26,16 @@ from ssmlab.training.regimes import regime
 from ssmlab.training.state import Parts, State, dropout_generator
 from ssmlab.training.warmup import warmed_up
 
+ALONE = Group()
+
 
 def fit(
-    model: Classifier, dataset: Dataset, params: TrainParams, device: torch.device, state: State | None = None
+    model: Classifier,
+    dataset: Dataset,
+    params: TrainParams,
+    device: torch.device,
+    state: State | None = None,
+    group: Group = ALONE,
 ) -> Iterator[StepDone | ValidationStep | EpochDone]:
     """Train `model`, which is on `device`, on `dataset.train`; choose the best epoch on `params.selection.split`.
 
@@ -39,21 +48,27 @@ def fit(
     With the `state` of an earlier epoch it goes on after that epoch, as if it had never stopped: same params, data
     set, device and thread count give the same bits. The global generator is then set to where it was.
 
+    The processes of `group` train one model together, from the same arguments, and see the same events: a batch is
+    `params.batch_size` images over all of them. Their number changes the result by rounding only, and by dropout,
+    which every process draws for itself.
+
     Raises:
         Diverged: the loss of a step is NaN or infinite, or a weight is at the end of an epoch.
     """
     train, held_out = dataset.train.to(device), getattr(dataset, params.selection.split).to(device)
     order, crops = generator(params.seed, "order"), generator(params.seed, "augmentation")
-    starts = generator(params.seed, "training attack", device)
+    share = group.share(params.batch_size)
+    starts = shared_generator(params.seed, "training attack", device, share)
 
     batches_per_epoch = math.ceil(len(train) / params.batch_size)
     steps = params.epochs * batches_per_epoch
     optimizer = make_optimizer(model, params.optimizer)
     schedule = make_schedule(optimizer, params.optimizer, steps)
-    generators = {"order": order, "augmentation": crops, "starts": starts, "dropout": dropout_generator(device)}
+    dropout = dropout_generator(device)
+    generators = {"order": order, "augmentation": crops, "starts": starts, "dropout": dropout}
 
     average = None if params.averaging is None else Averaged(model, params.averaging.decay)
-    delta = None if params.free is None else CarriedDelta(params.batch_size, dataset.image_shape, device)
+    delta = None if params.free is None else CarriedDelta(params.batch_size, dataset.image_shape, device, share)
     carried = {name: each for name, each in (("average", average), ("delta", delta)) if each is not None}
     parts = Parts(model, optimizer, schedule, generators, carried)
 
@@ -61,6 +76,7 @@ def fit(
     if state is not None:
         parts.restore(state.tensors)
         rows = list(state.rows)
+    trained = group.replicated(model, share)
     step = first = rows[-1].step if rows else 0
     clean, robust = (rows[-1].val_clean, rows[-1].val_robust) if rows else (None, None)
     adversaries = warmed_up(params.adversary, params.warmup * batches_per_epoch, first)
@@ -73,13 +89,16 @@ def fit(
         if out_of_patience(rows, params):
             return
         epoch_began, lr, rate = time.perf_counter(), schedule.get_last_lr()[0], 0.0
+        if group.rank > 0:  # not the numbers of process 0; anew every epoch, so that the state need not know of them
+            dropout.manual_seed(seed_of(params.seed, f"dropout of process {group.rank} in epoch {epoch}"))
 
         same_order = order.clone_state()
         data = Counted(
-            batches(train, params.batch_size, shuffle=order, augment=params.augment, augment_generator=crops)
+            batches(train, params.batch_size, shuffle=order, augment=params.augment, augment_generator=crops), share
         )
         seen = Batch(loss=0.0, images=0, clean=0, robust=0)
-        for batch in regime(params, model, data, optimizer, schedule, adversaries, starts, delta):
+        for own in regime(params, trained, data, optimizer, schedule, adversaries, starts, delta):
+            batch = whole(own, share, group)
             step += 1
             if not math.isfinite(batch.loss):
                 drawn = shuffled(len(train), same_order)[(data.count - 1) * params.batch_size :][: params.batch_size]
@@ -102,12 +121,14 @@ def fit(
                 eta=eta(),
             )
 
+        if delta is not None:
+            delta.value = group.joined_rows(delta.value, share)
         if not all(bool(parameter.isfinite().all()) for parameter in model.parameters()):
             raise Diverged(f"a weight is no longer finite after epoch {epoch}, step {step}")
 
         result = model if average is None else average.model
         right_clean, right_robust = 0, 0
-        for judged, batch_clean, batch_robust in validate(result, held_out, params, device):
+        for judged, batch_clean, batch_robust in validate(result, held_out, params, device, group):
             right_clean, right_robust = right_clean + batch_clean, right_robust + batch_robust
             yield ValidationStep(epoch, params.passes, judged, len(held_out), eta())
         clean, robust = right_clean / len(held_out), right_robust / len(held_out)
@@ -142,23 +163,39 @@ def out_of_patience(rows: Sequence[Row], params: TrainParams) -> bool:
 
 
 class Counted:
-    """An epoch's batches, and how many of them have been drawn: a regime may take several steps on one."""
+    """A process's share of an epoch's batches, and how many have been drawn: a regime may take several steps on one."""
 
-    def __init__(self, data: Iterable[tuple[Tensor, Tensor]]) -> None:
+    def __init__(self, data: Iterable[tuple[Tensor, Tensor]], share: Share) -> None:
         self.data = iter(data)
+        self.share = share
         self.count = 0
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return self
 
     def __next__(self) -> tuple[Tensor, Tensor]:
-        batch = next(self.data)
+        x, y = next(self.data)
         self.count += 1
-        return batch
+        self.share.take(len(y))
+        return x[self.share.rows], y[self.share.rows]
+
+
+def whole(own: Batch, share: Share, group: Group) -> Batch:
+    """What all processes saw of a batch, from what each saw of its share."""
+    if group.size == 1:
+        return own
+    counts = (own.loss * share.images, own.clean or 0, own.robust or 0) if share.images else (0.0, 0, 0)
+    loss, clean, robust = group.summed(*counts)
+    return Batch(
+        loss=loss / share.batch,
+        images=share.batch,
+        clean=None if own.clean is None else round(clean),
+        robust=None if own.robust is None else round(robust),
+    )
 
 
 def validate(
-    model: Classifier, split: Split, params: TrainParams, device: torch.device
+    model: Classifier, split: Split, params: TrainParams, device: torch.device, group: Group
 ) -> Iterator[tuple[int, int, int]]:
     """Judge `model` on `split`, clean and attacked by `params.selection.adversary`, on a frozen copy.
 
@@ -168,17 +205,32 @@ def validate(
         after every batch: images judged so far, and how many of the batch were right, clean and attacked.
     """
     frozen = model.freeze()
-    starts = generator(params.seed, "validation attack", device)
+    share = group.share(params.batch_size)
+    starts = shared_generator(params.seed, "validation attack", device, share)
     judged = 0
-    for x, y in batches(split, params.batch_size):
+    for x, y in Counted(batches(split, params.batch_size), share):
         x_adv = pgd(frozen, x, y, params.selection.adversary, starts)
         with torch.no_grad():
-            clean, robust = correct(frozen(x), y), correct(frozen(x_adv), y)
-        judged += len(y)
-        yield judged, clean, robust
+            right = Batch(0.0, len(y), correct(frozen(x), y), correct(frozen(x_adv), y))
+        seen = whole(right, share, group)
+        judged += seen.images
+        yield judged, seen.clean or 0, seen.robust or 0
 
 
 def generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
     """A generator of its own for one purpose of one training: equal arguments draw equal numbers."""
+    return torch.Generator(device).manual_seed(seed_of(seed, purpose))
+
+
+def shared_generator(seed: int, purpose: str, device: torch.device, share: Share) -> SharedGenerator:
+    """As `generator`, for numbers that belong to the images of the batch that `share` is of."""
+    drawn = SharedGenerator(device)
+    drawn.share = share
+    drawn.manual_seed(seed_of(seed, purpose))
+    return drawn
+
+
+def seed_of(seed: int, purpose: str) -> int:
+    """A seed of its own for one purpose of one training, in [0, 2^63)."""
     digest = hashlib.sha256(f"{purpose}: {seed}".encode()).digest()
-    return torch.Generator(device).manual_seed(int.from_bytes(digest[:8], "little") >> 1)
+    return int.from_bytes(digest[:8], "little") >> 1

@@ -11,15 +11,15 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssmlab.adversary import Loss, pgd
-from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AdversaryParams, AwpParams
 from ssmlab.training.awp import perturbed
+from ssmlab.training.distributed import Trainable
 from ssmlab.training.events import Batch, correct
 from ssmlab.training.optimizer import advance, backward
 
 
 def pgd_at(
-    model: Classifier,
+    model: Trainable,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: AdamW,
     schedule: LambdaLR,

@@ -12,8 +12,8 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssmlab.adversary import Loss
-from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AdversaryParams, TrainParams
+from ssmlab.training.distributed import Trainable
 from ssmlab.training.events import Batch
 from ssmlab.training.fgsm_at import fgsm_at
 from ssmlab.training.free import CarriedDelta, free
@@ -27,7 +27,7 @@ from ssmlab.training.yopo import yopo
 
 def regime(
     params: TrainParams,
-    model: Classifier,
+    model: Trainable,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: AdamW,
     schedule: LambdaLR,

@@ -17,9 +17,10 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssmlab.adversary import Loss, Model, ascend, project
-from ssmlab.nets.classifier import Classifier
+from ssmlab.data.share import normal
 from ssmlab.params import AdversaryParams, AwpParams
 from ssmlab.training.awp import perturbed
+from ssmlab.training.distributed import Trainable
 from ssmlab.training.events import Batch, correct
 from ssmlab.training.optimizer import advance, backward
 
@@ -27,7 +28,7 @@ NOISE = 0.001  # of the published code: away from x, where the KL has its minimu
 
 
 def trades(
-    model: Classifier,
+    model: Trainable,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: AdamW,
     schedule: LambdaLR,
@@ -57,7 +58,7 @@ def trades_attack(model: Model, x: Tensor, adversary: AdversaryParams, starts: t
     """Images in the adversary's ball whose distribution is far from that of x (B, ...)."""
     with torch.no_grad():
         p = model(x).softmax(1)  # (B, classes)
-    noise = torch.randn(x.shape, generator=starts, device=starts.device, dtype=x.dtype).to(x.device)
+    noise = normal(x.shape, starts, x.dtype).to(x.device)
     near = project(x + NOISE * noise, x, float(adversary.eps), adversary.norm)
     return ascend(model, x, p, near, adversary, divergence)
 

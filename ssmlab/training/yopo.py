@@ -23,14 +23,14 @@ from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
 from ssmlab.adversary import Loss, Model, ascend, start
-from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AdversaryParams
+from ssmlab.training.distributed import Trainable
 from ssmlab.training.events import Batch, correct
 from ssmlab.training.optimizer import advance
 
 
 def yopo(
-    model: Classifier,
+    model: Trainable,
     batches: Iterable[tuple[Tensor, Tensor]],
     optimizer: AdamW,
     schedule: LambdaLR,

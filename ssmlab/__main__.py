@@ -1,0 +1,5 @@
+"""`python -m ssmlab`: the command `ssmlab`, for those who start it with another program (torchrun)."""
+
+from ssmlab.cli import main
+
+main()
