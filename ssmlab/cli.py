@@ -32,7 +32,10 @@ class OneLineErrors(TyperGroup):
             fail(str(error), error.code, aloud=True)
         except UserError as error:
             fail(str(error), error.code)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
+            cause = stop.__context__  # torchrun ends all of its processes when one has failed: that is what to tell
+            if isinstance(cause, UserError):
+                fail(f"{cause}; earlier results are untouched", cause.code)
             fail("stopped; earlier results are untouched", Interrupted.code)
         except BrokenPipeError:
             # Whoever read our output (head, less) has gone: not an error, but Python would print one at exit.

@@ -71,7 +71,7 @@ def seeing_losses() -> Iterator[None]:
     except RuntimeError as error:
         # gloo raises what has no type of its own, but its messages begin with the path of its source.
         if isinstance(error, dist.DistError) or "/gloo/" in str(error):
-            raise LostProcess("another process of this training has ended, and says why itself") from None
+            raise LostProcess("another process of this training has ended (its last line may say why)") from None
         raise
 
 

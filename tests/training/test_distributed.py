@@ -1,0 +1,137 @@
+"""Several processes make the steps of one: every regime, a short last batch, dropout, going on."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmlab.data.share import Share, SharedGenerator, normal, uniform
+from ssmlab.training.distributed import Group, LostProcess, seeing_losses
+from ssmlab.training.state import State
+from tests.training import processes
+from tests.training.processes import CASES, epochs_of
+
+TOLERANCE = {"rtol": 1e-8, "atol": 1e-9}  # sums in another order; every one of these trainings moves weights by 1e-2
+pytestmark = pytest.mark.xdist_group("distributed")
+
+
+def together(folder: Path, size: int) -> list[dict[str, Any]]:
+    """What each of `size` processes found."""
+    torch.save(epochs_of(CASES["pgd_at with awp and averaging"])[0].state, folder / "alone.pt")
+    command = [sys.executable, processes.__file__]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    started = [subprocess.Popen([*command, str(rank), str(size), str(folder)], env=environment) for rank in range(size)]
+    assert [process.wait(timeout=300) for process in started] == [0] * size
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in range(size)]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    return together(tmp_path_factory.mktemp("two"), 2)
+
+
+def agree(state: State, expected: State) -> None:
+    assert state.tensors.keys() == expected.tensors.keys()
+    for name, tensor in expected.tensors.items():
+        if name == "generator.dropout":
+            continue
+        if name.startswith("generator."):
+            assert torch.equal(state.tensors[name], tensor), name
+        else:
+            torch.testing.assert_close(state.tensors[name], tensor, **TOLERANCE)
+    for row, other in zip(state.rows, expected.rows, strict=True):
+        assert row.train_loss == pytest.approx(other.train_loss, rel=1e-9)
+        same = {"train_loss": 0, "seconds": 0, "images_per_second": 0}
+        assert replace(row, **same) == replace(other, **same)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_two_processes_give_the_result_of_one(two: list[dict[str, Any]], name: str) -> None:
+    expected = epochs_of(CASES[name])[-1].state
+    agree(two[0][name], expected)
+
+
+@pytest.mark.slow
+def test_three_processes_give_the_result_of_one(tmp_path: Path) -> None:
+    """Shares of 6, 6 and 4 images; of the last batch only the first has any."""
+    found = together(tmp_path, 3)
+    for name in CASES:
+        agree(found[0][name], epochs_of(CASES[name])[-1].state)
+
+
+@pytest.mark.parametrize("name", [*CASES, "dropout"])
+def test_every_process_holds_the_same_weights(two: list[dict[str, Any]], name: str) -> None:
+    one, other = (each[name].tensors for each in two)
+    for key in one:
+        if key != "generator.dropout":
+            assert torch.equal(one[key], other[key]), key
+
+
+def test_dropout_is_drawn_by_every_process_and_the_state_still_tells_all(two: list[dict[str, Any]]) -> None:
+    one, other = (each["dropout"].tensors["generator.dropout"] for each in two)
+    assert not torch.equal(one, other)
+    for each in two:
+        whole, gone_on = each["dropout"].tensors, each["dropout, gone on"].tensors
+        assert all(torch.equal(whole[key], gone_on[key]) for key in whole)
+
+
+def test_two_processes_go_on_where_one_has_stopped(two: list[dict[str, Any]]) -> None:
+    agree(two[0]["alone, gone on"], epochs_of(CASES["pgd_at with awp and averaging"])[-1].state)
+
+
+def test_what_processes_tell_each_other(two: list[dict[str, Any]]) -> None:
+    for each in two:
+        assert (each["sum"], each["any"], each["first"], each["all"]) == ((3.0, 20.0), [False, True], "of 0", [0, 1])
+    alone = Group()
+    assert (alone.summed(2.0, 1.0), alone.any(True)) == ((2.0, 1.0), True)
+    assert (alone.first("x"), alone.gathered(7)) == ("x", [7])
+
+
+def test_only_what_the_exchange_raises_is_a_lost_process() -> None:
+    with pytest.raises(LostProcess), seeing_losses():
+        raise RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer")
+    with pytest.raises(LostProcess), seeing_losses():
+        raise torch.distributed.DistBackendError("NCCL communicator was aborted")
+    with pytest.raises(RuntimeError, match="shapes"), seeing_losses():
+        raise RuntimeError("shapes do not match")
+
+
+@settings(deadline=None, max_examples=25)
+@given(batch_size=st.integers(1, 40), processes=st.integers(1, 7), data=st.data())
+def test_shares_are_the_whole_batch(batch_size: int, processes: int, data: st.DataObject) -> None:
+    batch = data.draw(st.integers(1, batch_size))
+    shares = [Share(batch_size, rank, processes) for rank in range(processes)]
+    for share in shares:
+        share.take(batch)
+        assert len(range(batch)[share.rows]) >= 1  # everyone has something to show to the model
+    rows = [row for share in shares if share.images for row in range(batch)[share.rows]]
+    assert rows == list(range(batch))
+    assert [share.images for share in shares] == [len(range(batch)[s.rows]) if s.images else 0 for s in shares]
+    assert math.isclose(sum(share.weight for share in shares), 1.0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(batch=st.integers(1, 20), processes=st.integers(1, 5), seed=st.integers(0, 99))
+def test_shares_draw_what_one_process_draws(batch: int, processes: int, seed: int) -> None:
+    plain = torch.Generator().manual_seed(seed)
+    expected = [normal((batch, 3, 2), plain), uniform((batch, 1), -2.0, 5.0, plain), normal((batch,), plain)]
+    for rank in range(processes):
+        shared = SharedGenerator()
+        shared.share = Share(20, rank, processes)
+        shared.share.take(batch)
+        shared.manual_seed(seed)
+        rows = shared.share.rows
+        own = len(range(batch)[rows])
+        drawn = [normal((own, 3, 2), shared), uniform((own, 1), -2.0, 5.0, shared), normal((own,), shared)]
+        assert all(torch.equal(one, whole[rows]) for one, whole in zip(drawn, expected, strict=True))
+        assert torch.equal(shared.get_state(), plain.get_state())
