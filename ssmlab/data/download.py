@@ -89,6 +89,8 @@ def receive(url: str, part: Path, quiet: float, told: Told) -> None:
                     file.write(chunk)
                     have += len(chunk)
                     told(have, total)
+            if total is not None and have < total:  # urllib3 before version 2 does not say so
+                raise Failed(f"{host} broke off", again=True)
     except (requests.Timeout, urllib3.exceptions.TimeoutError):
         raise Failed(f"{host} sent nothing for {quiet:g} s", again=True) from None
     except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
