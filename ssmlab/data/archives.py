@@ -9,12 +9,13 @@ person's own, who may have made it of links.
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
 from io import BytesIO, FileIO
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from ssmlab.data.countdown import Countdown
 from ssmlab.data.spool import DAMAGED, IN_MEMORY, MIB, Place, Spool, damaged, shown, unpacking
@@ -27,6 +28,7 @@ TAR_BLOCK = 512
 TAR_HEADER = MIB  # long names and the like; a longer header is no header
 SUFFIXES = (".gz", ".xz", ".bz2")
 JUNK = ("thumbs.db", "desktop.ini")
+NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that were no UTF-8
 
 
 class Members:
@@ -167,11 +169,10 @@ def file_places(path: Path, spool: Spool, listen: Listener) -> dict[str, Place]:
 
 
 def checked(archive: Path, members: Iterable[tuple[str, Place]]) -> dict[str, Place]:
-    """The members of an archive by their names; raises UserError for a name that is unsafe or comes twice."""
+    """The members of an archive by their names; raises UserError if one comes twice."""
     places: dict[str, Place] = {}
     count = 0
-    for raw, place in members:
-        name = safe_name(archive, raw)
+    for name, place in members:
         if is_junk(name):
             continue
         if not name or name in places:
@@ -188,8 +189,7 @@ def zip_places(archive: Path, whole: Place, spool: Spool, listen: Listener) -> I
             watch = Countdown(f"unpacking {archive.name} (files)", len(opened.infolist()), listen)
             for done, member in enumerate(opened.infolist(), 1):
                 watch.at(done)
-                name = member.orig_filename
-                safe_name(archive, name)
+                name = safe_name(archive, member.orig_filename)
                 if member.flag_bits & 0x2041:  # encrypted, strongly encrypted, with a masked directory
                     raise UserError(f"{archive}: {shown(name)}: is encrypted; unpack the archive by hand")
                 kind = stat.S_IFMT(member.external_attr >> 16)
@@ -210,12 +210,11 @@ def tar_places(archive: Path, whole: Place) -> Iterator[tuple[str, Place]]:
                 opened.members = []  # type: ignore[attr-defined]  # or it keeps them all
                 if member.size < 0 or member.offset_data + member.size > whole.length:
                     raise tarfile.ReadError("a member goes past the end")
-                if member.isdir():
-                    safe_name(archive, member.name)
-                elif member.isreg() and not member.issparse():
-                    yield member.name, Place(member.name, whole.path, member.offset_data, member.size)
-                else:
-                    raise UserError(f"{archive}: {shown(member.name)}: is a link, a device or sparse; refused")
+                name = safe_name(archive, member.name)
+                if member.isreg() and not member.issparse():
+                    yield name, Place(name, whole.path, member.offset_data, member.size)
+                elif not member.isdir():
+                    raise UserError(f"{archive}: {shown(name)}: is a link, a device or sparse; refused")
             end = Place("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
         # tarfile takes a header it cannot read for the end; the true end is a block of zeros
         if end.read() != bytes(TAR_BLOCK):
@@ -236,7 +235,7 @@ class HeadersOnly(FileIO):
 
 def safe_name(archive: Path, name: str) -> str:
     """A member's name without `./`; raises UserError if it could lead out of a folder on any system."""
-    parts = PurePosixPath(name).parts
+    parts = [part for part in name.split("/") if part not in ("", ".")]
     drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
     if not name or name.startswith("/") or ".." in parts or "\\" in name or drive:
         raise UserError(f"{archive}: {shown(name) or 'a member without a name'}: leads out of the archive; refused")
@@ -246,14 +245,14 @@ def safe_name(archive: Path, name: str) -> str:
 
 def check_letters(origin: Path, name: str) -> None:
     """Refuse control characters and broken Unicode in a name: it goes into messages and files; raises UserError."""
-    if any(letter < " " or letter == "\x7f" or "\ud800" <= letter <= "\udfff" for letter in name):
+    if NO_TEXT.search(name):
         raise UserError(f"{origin}: {shown(name)}: has characters in its name that no text can hold; rename it")
 
 
 def is_junk(name: str) -> bool:
     """Whether a desktop or an editor left it: hidden files, macOS's resource forks, Windows' thumbnails."""
-    parts = PurePosixPath(name).parts
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or name.lower().endswith(JUNK)
+    parts = name.split("/")
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in JUNK
 
 
 def without_wrapper(places: dict[str, Place]) -> dict[str, Place]:

@@ -15,12 +15,13 @@ class Countdown:
     def __init__(self, task: str, total: int, listen: Listener) -> None:
         self.task, self.total, self.listen = task, total, listen
         self.start = self.told = time.monotonic()
+        self.done = 0
 
     def at(self, done: int) -> None:
         """`done` of `total` are done."""
         now = time.monotonic()
-        if now - self.told < SECONDS_BETWEEN and done < self.total:
+        if done == self.done or (now - self.told < SECONDS_BETWEEN and done < self.total):
             return
-        self.told = now
+        self.told, self.done = now, done
         eta = (now - self.start) * (self.total - done) / done if done else None
         self.listen(Progress(self.task, done, self.total, eta=eta))

@@ -37,7 +37,7 @@ def identify(name: str, known: Known | None, found: Found, path: Path) -> Identi
         raise UserError(f"{path}: {name} comes with a Python package, not from a path; set data.source to auto")
     check_fits(known, found, path)
     if found.layout != known.layout:
-        near = f"{known.title} re-encoded as {found.kind}, which is not {known.title} itself"
+        near = f"{known.title} re-encoded ({found.kind} files), which is not {known.title} itself"
         description = f"{near}: {counts(found.parts, known.counts)}, from {path.name}"
         return Identity(f"{known.name}-{found.kind}", description, "re-encoded")
     if not is_whole(known, found):

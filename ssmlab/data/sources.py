@@ -114,9 +114,10 @@ def adapted(identity: Identity, found: Found, wanted: DataParams, listen: Listen
     Raises:
         UserError: there are fewer classes, a class has no images in a part, or images differ in size.
     """
-    names, parts, description = found.class_names, dict(found.parts), identity.description
+    names, description = found.class_names, identity.description
+    parts = {name: found.parts[name] for name in WORDS if name in found.parts}
     if wanted.classes is not None and wanted.classes != len(names):
-        names, parts = first_classes(found, wanted.classes)
+        names, parts = first_classes(names, parts, wanted.classes)
         description += f"; the first {wanted.classes} of {len(found.class_names)} classes"
     for part, images in parts.items():
         for label in np.flatnonzero(np.bincount(images.labels, minlength=len(names)) == 0)[:1]:
@@ -135,17 +136,19 @@ def adapted(identity: Identity, found: Found, wanted: DataParams, listen: Listen
     return Source(identity.name, description, identity.provenance, names, shape, parts)
 
 
-def first_classes(found: Found, classes: int) -> tuple[tuple[str, ...], dict[PartName, Part]]:
+def first_classes(
+    names: tuple[str, ...], parts: Mapping[PartName, Part], classes: int
+) -> tuple[tuple[str, ...], dict[PartName, Part]]:
     """The names and the parts of the first classes alone; raises UserError if there are fewer."""
-    if classes > len(found.class_names):
-        raise UserError(f"data.classes: {classes} are asked for, and there are {len(found.class_names)}")
-    parts = {}
-    for name, part in found.parts.items():
+    if classes > len(names):
+        raise UserError(f"data.classes: {classes} are asked for, and there are {len(names)}")
+    chosen = {}
+    for name, part in parts.items():
         rows = np.flatnonzero(part.labels < classes)
         images = part.images
-        chosen = images.chosen(rows) if isinstance(images, EncodedImages) else ChosenImages(images, rows)
-        parts[name] = replace(part, labels=part.labels[rows], images=chosen)
-    return found.class_names[:classes], parts
+        fewer = images.chosen(rows) if isinstance(images, EncodedImages) else ChosenImages(images, rows)
+        chosen[name] = replace(part, labels=part.labels[rows], images=fewer)
+    return names[:classes], chosen
 
 
 def of_one_shape(
