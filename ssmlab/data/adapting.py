@@ -53,6 +53,8 @@ def fitted(image: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image
     to a square and scaled by bilinear interpolation with antialiasing.
     """
     channels, height, width = image_shape
+    if isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # a palette with alpha, of which Pillow warns otherwise
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size == (width, height):
         return image

@@ -39,7 +39,7 @@ COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 @dataclass(frozen=True, eq=False)
 class EncodedImages:
-    """Image files, decoded when they are read; of a GIF or TIFF the first frame, without what is transparent.
+    """Image files, decoded when they are read; of a GIF or TIFF the first frame; transparency is dropped.
 
     Attributes:
         origin: the folder or archive they come from.
