@@ -238,7 +238,9 @@ def safe_name(archive: Path, name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
     if not name or name.startswith("/") or ".." in parts or "\\" in name or drive:
-        raise UserError(f"{archive}: {shown(name) or 'a member without a name'}: leads out of the archive; refused")
+        raise UserError(
+            f"{archive}: {shown(name) or 'a member without a name'}: could lead out of the archive; refused"
+        )
     check_letters(archive, name)
     return "/".join(parts)
 

@@ -172,18 +172,20 @@ OUTSIDE = [
 @pytest.mark.parametrize("container", ["zip", "tar", "tar.gz"])
 def test_names_that_lead_out(name: str, container: str, tmp_path: Path, scratch: Path) -> None:
     refused(
-        CONTAINERS[container]({"fine": b"1", name: b"evil"}, tmp_path / "data"), scratch, "leads out of the archive"
+        CONTAINERS[container]({"fine": b"1", name: b"evil"}, tmp_path / "data"),
+        scratch,
+        "could lead out of the archive",
     )
 
 
 @pytest.mark.parametrize("name", ["../evil/", "/evil/"])
 def test_folders_that_lead_out(name: str, tmp_path: Path, scratch: Path) -> None:
-    refused(as_zip({"fine": b"1", name: b""}, tmp_path / "data.zip"), scratch, "leads out of the archive")
+    refused(as_zip({"fine": b"1", name: b""}, tmp_path / "data.zip"), scratch, "could lead out of the archive")
     with tarfile.open(tmp_path / "data.tar", "w") as archive:
         member = tarfile.TarInfo(name)
         member.type = tarfile.DIRTYPE
         archive.addfile(member)
-    refused(tmp_path / "data.tar", scratch_anew(scratch), "leads out of the archive")
+    refused(tmp_path / "data.tar", scratch_anew(scratch), "could lead out of the archive")
 
 
 def scratch_anew(scratch: Path) -> Path:
