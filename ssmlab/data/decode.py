@@ -99,18 +99,24 @@ def decode(canvas: Canvas, chunks: Sequence[Chunk], processes: int | None, liste
 
 
 class Watch:
-    """Tells a listener how many images are in their places."""
+    """Tells a listener how many images are in their places, and how many a second since the first chunk was."""
 
     def __init__(self, total: int, listen: Listener) -> None:
-        self.total, self.listen, self.placed, self.began = total, listen, 0, time.monotonic()
+        self.total, self.listen, self.placed = total, listen, 0
+        self.first: tuple[int, float] | None = None
         listen(Progress("decode", 0, total))
 
     def done(self, images: int) -> None:
         """So many more are."""
         self.placed += images
-        speed = self.placed / max(time.monotonic() - self.began, 1e-9)
-        eta = (self.total - self.placed) / speed
-        self.listen(Progress("decode", self.placed, self.total, images_per_second=speed, eta=eta))
+        now = time.monotonic()
+        self.first = self.first or (self.placed, now)  # until then workers were starting
+        before, began = self.first
+        speed = (self.placed - before) / (now - began) if now > began else None
+        left = self.total - self.placed
+        self.listen(
+            Progress("decode", self.placed, self.total, images_per_second=speed, eta=left / speed if speed else None)
+        )
 
 
 def placer(canvas: Canvas) -> Callable[[Chunk], int]:
