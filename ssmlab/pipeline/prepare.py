@@ -31,8 +31,7 @@ def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
         )
         about = write_dataset(paths.prepared, source, rows, wanted.seed, scratch, listen=listen)
     if about.name != wanted.name:
-        listen(
-            Note(f"data.name is {wanted.name}, but this is {about.provenance}: its numbers are those of {about.name}")
-        )
+        what = f"these images are {about.provenance}, and numbers on them are called {about.name}"
+        listen(Note(f"data.name is {wanted.name}; {what}"))
     counts = ", ".join(f"{len(part)} {name}" for name, part in rows.items())
     listen(Note(f"{paths.prepared}: {about.provenance}, {counts} images, fingerprint {about.fingerprint[:12]}"))
