@@ -191,6 +191,7 @@ def test_damaged_images_are_named(content: bytes, square: bool, tmp_path: Path) 
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.filterwarnings("ignore:::PIL")  # Pillow warns of what it then reads or refuses
 @settings(deadline=None, max_examples=25)
 @given(data=st.data(), kind=st.sampled_from(["PNG", "BMP", "GIF", "TIFF", "PPM", "JPEG", "WEBP"]))
 def test_no_damage_is_a_traceback(data: st.DataObject, kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
