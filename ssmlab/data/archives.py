@@ -258,9 +258,9 @@ def is_junk(name: str) -> bool:
 
 
 def without_wrapper(places: dict[str, Place]) -> dict[str, Place]:
-    """The places without the one folder that wraps them all, if there is one; `train/` is no wrapper."""
+    """The places without the one folder that wraps them all, if there is one."""
     tops = {name.partition("/")[0] for name in places}
-    if len(tops) != 1 or "train" in tops or any("/" not in name for name in places):
+    if len(tops) != 1 or any("/" not in name for name in places):
         return places
     return {name.partition("/")[2]: place for name, place in places.items()}
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 from ssmlab.errors import UserError
 
@@ -97,30 +97,27 @@ class Spool:
 
     def add(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> Place:
         """Unpack `stream` behind what is there; `watch` is called after every mebibyte."""
-        with self.path.open("ab") as file:
-            return self.copied(name, stream, file, self.path, watch)
+        return self.copied(name, stream, self.path, "ab", watch)
 
     def alone(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> Place:
         """Unpack `stream` into a file of its own, as an archive inside a compressed file needs it."""
-        path = self.scratch / "archive"
-        with path.open("xb") as file:
-            return self.copied(name, stream, file, path, watch)
+        return self.copied(name, stream, self.scratch / "archive", "xb", watch)
 
     def copied(
-        self, name: str, stream: Readable, file: IO[bytes], path: Path, watch: Callable[[], None] | None
+        self, name: str, stream: Readable, path: Path, mode: Literal["ab", "xb"], watch: Callable[[], None] | None
     ) -> Place:
-        """Copy `stream` to the end of `file`, never more than the budget has left."""
-        offset = file.tell()
-        while chunk := self.chunk_of(name, stream):
-            self.spend(name, len(chunk))
-            try:
-                file.write(chunk)
-                file.flush()
-            except OSError as error:
-                raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
-            if watch is not None:
-                watch()
-        return Place(name, path, offset, file.tell() - offset)
+        """Copy `stream` to the end of a file, never more than the budget has left."""
+        try:
+            with path.open(mode) as file:
+                offset = file.tell()
+                while chunk := self.chunk_of(name, stream):
+                    self.spend(name, len(chunk))
+                    file.write(chunk)
+                    if watch is not None:
+                        watch()
+                return Place(name, path, offset, file.tell() - offset)
+        except OSError as error:  # of the disk: those of the stream are told apart in chunk_of
+            raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
 
     def chunk_of(self, name: str, stream: Readable) -> bytes:
         """The next piece of `stream`; every way to be damaged is one error."""

@@ -303,8 +303,9 @@ def test_no_more_is_unpacked_than_the_disk_has_room_for(
         open_members(path, scratch)
 
 
-def test_a_disk_that_fills_up_meanwhile(tmp_path: Path, scratch: Path) -> None:
-    path = as_zip({"x": bytes(1 << 20)}, tmp_path / "data.zip")
+@pytest.mark.parametrize("size", [100, 1 << 20])
+def test_a_disk_that_fills_up_meanwhile(size: int, tmp_path: Path, scratch: Path) -> None:
+    path = as_zip({"x": bytes(size)}, tmp_path / "data.zip")
     (scratch / "members").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"members: cannot be written \(No space left on device\)"):
         open_members(path, scratch)
@@ -375,6 +376,12 @@ def raw_header(name: bytes, size: bytes, kind: bytes) -> bytes:
 def test_tar_headers_that_claim_too_much(content: bytes, tmp_path: Path, scratch: Path) -> None:
     (tmp_path / "data.tar").write_bytes(content + bytes(1024))
     refused(tmp_path / "data.tar", scratch, "damaged or cut short|comes twice")
+
+
+def test_a_tar_header_that_is_there_and_too_long(tmp_path: Path, scratch: Path) -> None:
+    long = raw_header(b"x", b"%011o" % (2 << 20), b"x") + bytes(2 << 20)
+    (tmp_path / "data.tar").write_bytes(long + raw_header(b"x", b"0", b"0") + bytes(1024))
+    refused(tmp_path / "data.tar", scratch, "a header is too long")
 
 
 @settings(deadline=None, max_examples=25)

@@ -52,7 +52,7 @@ def test_parts_and_classes(container: str, tmp_path: Path, scratch: Path) -> Non
         np.testing.assert_array_equal(read_all(pickle.loads(pickle.dumps(images))).transpose(0, 2, 3, 1), expected)
 
 
-@pytest.mark.parametrize("wrapper", ["", "wrapped/"])
+@pytest.mark.parametrize("wrapper", ["", "wrapped/", "train/", "wrapped/train/"])
 def test_class_folders_alone_are_a_training_part(wrapper: str, tmp_path: Path, scratch: Path) -> None:
     result = found(image_files((wrapper,)), tmp_path, scratch)
     assert list(result.parts) == ["train"]
@@ -130,6 +130,7 @@ def test_one_channel_only_where_all_are_grey(tmp_path: Path) -> None:
     grey, colour = encoded(pixels(1, (4, 4))[0]), encoded(pixels(1, (4, 4, 3))[0])
     assert read_all(images_of([grey, grey], tmp_path)).shape == (2, 1, 4, 4)
     assert read_all(images_of([grey, colour], tmp_path)).shape == (2, 3, 4, 4)
+    assert read_all(images_of([colour, grey], tmp_path)).shape == (2, 3, 4, 4)
     assert common_shape([images_of([grey, colour], tmp_path)], None, 1, silence) == (1, 4, 4)
     assert common_shape([images_of([grey], tmp_path)], None, 3, silence) == (3, 4, 4)
     assert common_shape([images_of([grey], tmp_path), images_of([colour], tmp_path)], 8, None, silence) == (3, 8, 8)

@@ -106,6 +106,16 @@ def test_what_is_fetched_is_opened(archives: str, tmp_path: Path, scratch: Path,
         assert "official by its publisher's checksum of the archive" in source.description
 
 
+def test_one_other_archive_among_the_publishers(tmp_path: Path, scratch: Path) -> None:
+    folder = as_folder(idx_files(), tmp_path / "x")
+    right = [Download(name, "http://x", hashlib.md5(content).hexdigest()) for name, content in idx_files().items()]
+    known = Known("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, tuple(right))
+    assert "publisher's checksum" in at(folder, known, scratch).description
+    wrong = Download(right[0].file, "http://x", "0" * 32)
+    known = Known("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, (wrong, *right[1:]))
+    assert "no checksum was compared" in at(folder, known, scratch).description
+
+
 def test_unknown_layouts_say_what_was_there_and_what_is_known(tmp_path: Path, scratch: Path) -> None:
     path = as_zip({"a": b"1", "b": b"", "c": b"", "d": b""}, tmp_path / "x.zip")
     with pytest.raises(UserError, match=r"x.zip: holds a, b, c ...: no layout that is known \(IDX, CIFAR"):
