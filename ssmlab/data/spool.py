@@ -9,7 +9,7 @@ import lzma
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, Protocol
@@ -52,27 +52,29 @@ class Place:
     length: int
 
     def read(self) -> bytes:
-        """All of it; raises UserError if the file under it has become shorter or is gone."""
+        """All of it; raises UserError as `chunks` does."""
+        return b"".join(self.chunks())
+
+    def digest(self, algorithm: str) -> str:
+        """Its checksum in hex digits; raises UserError as `chunks` does."""
+        found = hashlib.new(algorithm, usedforsecurity=False)
+        for chunk in self.chunks():
+            found.update(chunk)
+        return found.hexdigest()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes in pieces; raises UserError if the file under it has become shorter or is gone."""
+        left = self.length
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
-                content = file.read(self.length)
+                while left and (chunk := file.read(min(CHUNK, left))):
+                    left -= len(chunk)
+                    yield chunk
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror or error})") from None
-        if len(content) != self.length:
-            raise UserError(f"{self.path}: has changed while it was read; run the command again when nothing writes it")
-        return content
-
-    def digest(self, algorithm: str) -> str:
-        """Its checksum in hex digits."""
-        found = hashlib.new(algorithm, usedforsecurity=False)
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            left = self.length
-            while left and (chunk := file.read(min(CHUNK, left))):
-                found.update(chunk)
-                left -= len(chunk)
-        return found.hexdigest()
+        if left:
+            raise changed(self.path)
 
 
 class Spool:
@@ -148,6 +150,11 @@ def unpacking(file: IO[bytes], magic: bytes) -> Readable | None:
     if magic.startswith(b"\xfd7zXZ\x00"):
         return lzma.LZMAFile(file)
     return None
+
+
+def changed(path: Path) -> UserError:
+    """A file that is not as it was when it was opened first."""
+    return UserError(f"{path}: has changed while it was read; run the command again when nothing writes it")
 
 
 def damaged(origin: Path, name: str, error: Exception) -> UserError:

@@ -70,6 +70,14 @@ def test_fewer_batches_without_names(layout: str, tmp_path: Path, scratch: Path)
     assert result.class_names == tuple("0123456789")
 
 
+def test_a_file_that_shrinks_between_two_readings(tmp_path: Path, scratch: Path) -> None:
+    images = found(LAYOUTS["10 binary"], tmp_path, scratch).parts["test"].images
+    path = tmp_path / "data" / "test_batch.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(UserError, match=r"test_batch\.bin: has changed while it was read"):
+        images.read(np.array([0]))
+
+
 def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
     members = open_members(as_folder({"train/cat/1.png": b"1", "test/cat/1.png": b""}, tmp_path / "data"), scratch)
     assert cifar.find(members) is None
