@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ssmlab.cli import app
+from ssmlab.errors import LoneError, UserError
 
 
 @pytest.fixture
@@ -76,6 +77,41 @@ def test_stop_says_what_is_not_at_work(folder: Path) -> None:
 def test_status_is_runs(folder: Path) -> None:
     assert CliRunner().invoke(app, ["status"]).output == CliRunner().invoke(app, ["runs"]).output
     assert "status" not in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_python_m_is_the_command() -> None:
+    called = [sys.executable, "-m", "ssmlab", "--version"]
+    version = subprocess.run(called, check=True, capture_output=True, text=True).stdout
+    assert version == CliRunner().invoke(app, ["--version"]).output
+
+
+def test_of_the_processes_of_torchrun_one_speaks_unless_another_is_alone_with_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert "torchrun" in refused("prepare") and "'adz'" in refused("train", "adz")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    result = CliRunner().invoke(app, ["train", "adz"])
+    assert (result.exit_code, result.output) == (1, "")
+
+    def alone(*_: object) -> None:
+        raise LoneError("process 2 of 2: out of memory")
+
+    monkeypatch.setattr("ssmlab.pipeline.train.train", alone)
+    assert refused("train", "ads") == "error: process 2 of 2: out of memory"
+
+
+def test_a_stop_that_breaks_into_an_error_tells_the_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when torchrun ends the first process while that is putting in order that another has failed."""
+
+    def broken_into(*_: object) -> None:
+        try:
+            raise UserError("another process has ended")
+        except UserError:
+            raise KeyboardInterrupt  # noqa: B904
+
+    monkeypatch.setattr("ssmlab.pipeline.train.train", broken_into)
+    assert "another process has ended" in refused("train", "ads")
 
 
 def test_unknown_study_lists_the_studies(folder: Path) -> None:

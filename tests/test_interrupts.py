@@ -20,6 +20,11 @@ stage, between = sys.argv[1:]
 command = f"'{sys.executable}' -c '{stage}'" + ("; true" if between == "shell" else "")
 subprocess.Popen(["/bin/sh", "-c", command], env=os.environ | {"DVC_STAGE": "train@ads"}).wait()
 """
+TORCHRUN = """
+import os, subprocess, sys
+environment = os.environ | {"TORCHELASTIC_RUN_ID": "none"}
+subprocess.Popen([sys.executable, "-c", sys.argv[1]], env=environment, start_new_session=True).wait()
+"""
 STAGE = """
 import sys, time
 from ssmlab.interrupts import ending_with_launcher, interruptible
@@ -70,11 +75,21 @@ def test_a_stage_ends_with_its_dvc(between: str, number: signal.Signals) -> None
     dvc.wait()
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
+def test_a_process_ends_with_its_torchrun() -> None:
+    launcher = subprocess.Popen([sys.executable, "-c", TORCHRUN, STAGE], stdout=subprocess.PIPE, text=True)
+    assert launcher.stdout is not None
+    assert launcher.stdout.readline() == "at work\n"
+    launcher.kill()
+    assert launcher.stdout.read() == "put in order\n"
+    launcher.wait()
+
+
 def test_without_dvc_a_lost_parent_means_nothing(tmp_path: Path) -> None:
     """`nohup ssmlab train ads &`, and the terminal is closed."""
     parent = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); sys.stdin.read()"
     stage = STAGE.replace("100", "1.5")
-    environment = {name: value for name, value in os.environ.items() if name != "DVC_STAGE"}
+    environment = {name: value for name, value in os.environ.items() if name not in interrupts.LAUNCHED}
     process = subprocess.Popen(
         [sys.executable, "-c", parent, stage + "\nprint('of itself')"],
         stdin=subprocess.PIPE,
