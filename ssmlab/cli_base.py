@@ -78,7 +78,7 @@ def stage(together: bool = False) -> Iterator[Listener]:
     from ssmlab.events import silence
     from ssmlab.interrupts import ending_with_launcher, interruptible
 
-    if not together and os.environ.get("WORLD_SIZE", "1") != "1":
+    if not together and "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("torchrun with several processes is for `train` alone; run this without it")
     shown = nullcontext(silence) if spoken_for() else display(Console())
     with interruptible(), ending_with_launcher(), shown as listen:

@@ -89,6 +89,7 @@ def test_of_the_processes_of_torchrun_one_speaks_unless_another_is_alone_with_it
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
     assert "torchrun" in refused("prepare") and "'adz'" in refused("train", "adz")
     monkeypatch.setenv("LOCAL_RANK", "1")
     result = CliRunner().invoke(app, ["train", "adz"])

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmlab.data.share import Share, SharedGenerator, normal, uniform
-from ssmlab.training.distributed import Group, LostProcess, seeing_losses
+from ssmlab.errors import UserError
+from ssmlab.training.distributed import Group, LostProcess, own_gpu, process_group, seeing_losses
 from ssmlab.training.state import State
 from tests.training import processes
 from tests.training.processes import CASES, epochs_of
@@ -95,6 +96,24 @@ def test_what_processes_tell_each_other(two: list[dict[str, Any]]) -> None:
     alone = Group()
     assert (alone.summed(2.0, 1.0), alone.any(True)) == ((2.0, 1.0), True)
     assert (alone.first("x"), alone.gathered(7)) == ("x", [7])
+
+
+def test_a_process_has_a_gpu_of_its_own_or_none_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert own_gpu(1, 2) == torch.device("cuda", 1)
+    with pytest.raises(UserError, match="3 processes, but 2 GPU.*--nproc-per-node 2"):
+        own_gpu(0, 3)
+
+
+@pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "8"}])
+def test_without_others_a_process_is_alone(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WORLD_SIZE", "RANK"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with process_group("cpu") as (group, device):
+        assert (group, device) == (Group(), torch.device("cpu"))
+        assert not torch.distributed.is_initialized()
 
 
 def test_only_what_the_exchange_raises_is_a_lost_process() -> None:
