@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from ssmlab.data.prepared import Split, make_dataset, save_dataset
-from ssmlab.data.sources import Source, read_source
-from ssmlab.data.splits import Rows, stratified_split
-from ssmlab.errors import UserError
+from ssmlab.data.source import ArrayImages, Part, Source
+from ssmlab.data.sources import read_source
+from ssmlab.data.splits import Rows, split_rows
 from ssmlab.events import Listener, Note, silence
 from ssmlab.params import Params
 from ssmlab.pipeline.paths import Paths
@@ -22,15 +22,21 @@ def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
         UserError: the source is missing or damaged, the splits do not fit it, or the file cannot be written.
     """
     wanted = params.data
-    source = read_source(wanted.name)
-    if wanted.test == "all":
-        raise UserError(f"data.test: {wanted.name} has no test part of its own; name a number of images")
-    rows = stratified_split(source.labels, validation=wanted.validation, test=wanted.test, seed=wanted.seed)
+    source = open_source(wanted.name)
+    rows = split_rows(
+        {name: part.labels for name, part in source.parts.items()},
+        train=wanted.train,
+        validation=wanted.validation,
+        test=wanted.test,
+        seed=wanted.seed,
+    )
     dataset = make_dataset(
-        wanted.name,
-        source.classes,
-        {name: taken(source, part) for name, part in rows.items()},
+        source.name,
+        len(source.class_names),
+        {name: taken(source.parts["train"], part) for name, part in rows.items()},
+        class_names=source.class_names,
         source=source.description,
+        provenance=source.provenance,
         seed=wanted.seed,
     )
     save_dataset(paths.prepared, dataset)
@@ -38,10 +44,18 @@ def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
     listen(Note(f"{paths.prepared}: {counts} images, fingerprint {dataset.fingerprint[:12]}"))
 
 
-def taken(source: Source, rows: Rows) -> Split:
-    """The source's images at `rows` (N,), in that order."""
+def open_source(name: str) -> Source:
+    """The embedded source as what every source will be."""
+    read = read_source(name)
+    part = Part(read.labels, ArrayImages(read.images))
+    digits = tuple(map(str, range(read.classes)))
+    return Source(name, read.description, "official", digits, (1, 28, 28), {"train": part})
+
+
+def taken(part: Part, rows: Rows) -> Split:
+    """The part's images at `rows` (N,), in that order."""
     return Split(
-        images=torch.from_numpy(source.images[rows]),
-        labels=torch.from_numpy(source.labels[rows]),
+        images=torch.from_numpy(part.images.read(rows)),
+        labels=torch.from_numpy(part.labels[rows]),
         indices=torch.from_numpy(rows),
     )

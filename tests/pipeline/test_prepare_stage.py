@@ -33,8 +33,10 @@ def test_default_study(project: Path, tmp_path: Path) -> None:
 
     dataset = load_dataset(paths.prepared)
     assert dataset.fingerprint.startswith(FINGERPRINT)
-    assert (dataset.name, dataset.classes, dataset.image_shape, dataset.seed) == ("mnist5k", 10, (1, 28, 28), 0)
+    assert (dataset.name, dataset.classes, dataset.image_shape) == ("mnist5k", 10, (1, 28, 28))
     assert [len(getattr(dataset, split)) for split in SPLITS] == [3500, 500, 1000]
+    about = dataset.about
+    assert (about.provenance, about.class_names, about.seed) == ("official", tuple("0123456789"), 0)
     [note] = events
     assert isinstance(note, Note)
     for part in ("3500 train", "500 validation", "1000 test", FINGERPRINT, str(paths.prepared)):
