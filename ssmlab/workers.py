@@ -56,6 +56,7 @@ def run_in_processes(
     done: Callable[[Outcome], None],
     *,
     remedy: str,
+    folder: Path | None = None,
     tick: Callable[[], None] = lambda: None,
     every: float = 1.0,
 ) -> None:
@@ -68,14 +69,15 @@ def run_in_processes(
         worker: a function of a module that is light to import; called once in each process, by its first task.
         done: called with each outcome, in the order in which they come.
         remedy: what to do if a worker dies, for the error.
+        folder: where the material's file lies meanwhile; None is the system's place for temporary files.
         tick: called at least every `every` seconds.
 
     Raises:
         NoPool: the material cannot be pickled or unpickled, or the system gives no processes; nothing was done then.
         UserError: a worker died, or a task raised it. Whatever else a task raises comes through as it is.
     """
-    with tempfile.TemporaryDirectory(prefix="ssmlab-") as folder:
-        file = Path(folder, "material.pickle")
+    with tempfile.TemporaryDirectory(prefix="ssmlab-", dir=folder) as own:
+        file = Path(own, "material.pickle")
         context = multiprocessing.get_context("spawn")
         try:
             file.write_bytes(pickle.dumps(material))
