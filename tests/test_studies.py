@@ -21,7 +21,6 @@ from ssmlab.study import load_params
 
 STUDIES = Path(__file__).resolve().parent.parent / "studies"
 PAPER = ("paper-mnist", "paper-cifar10", "paper-tiny-imagenet")
-SMALL = ("mnist-small", "cifar10-small", "tiny-imagenet-small")
 
 
 @cache
@@ -117,22 +116,22 @@ def test_the_corrected_flavour_has_a_control_of_each_kind_and_three_seeds(name: 
     assert affine.model_copy(update={"pointwise": "gelu"}) == params.runs["s4-pgd-s0"].model
 
 
-REAL = {  # what the slow test takes of each study: where its images are in ../shared, and how many
-    "mnist-small": ("mnist", {"train": 3000, "validation": 100, "test": 500}),
-    "cifar10-small": ("cifar10-jpeg.tar.xz", {"train": 4000, "validation": 100, "test": 500}),
-    "tiny-imagenet-small": ("tiny-imagenet-200-first50.zip", {"train": 4000, "validation": 100, "test": 500}),
+REAL = {  # of each study for the slow test: where its images are in ../shared, how many it takes, and the epochs
+    "mnist-small": ("mnist", {"train": 6000, "validation": 100, "test": 500}, 3),
+    "cifar10-small": ("cifar10-jpeg.tar.xz", {"train": 4000, "validation": 100, "test": 500}, 3),
+    "tiny-imagenet-small": ("tiny-imagenet-200-first50.zip", {"train": 4000, "validation": 100, "test": 500}, 5),
 }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", REAL)
 def test_a_short_adversarial_training_beats_chance(name: str, shared: Path, tmp_path: Path) -> None:
     """By five standard deviations of a guesser's count, against PGD-10 of torchattacks at the eps of the study."""
-    archive, images = REAL[name]
+    archive, images, epochs = REAL[name]
     params, paths = study(name), Paths(name, tmp_path)
     data = params.data.model_copy(update={"source": str(shared / "data" / archive), **images})
     run = params.runs["ads"]
-    short = run.model_copy(update={"train": run.train.model_copy(update={"epochs": 3, "warmup": 2})})
+    short = run.model_copy(update={"train": run.train.model_copy(update={"epochs": epochs})})
     params = params.model_copy(update={"data": data, "runs": {"ads": short}})
     prepare(params, paths)
     train(params, "ads", paths)
