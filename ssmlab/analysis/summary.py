@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from ssmlab.analysis.claims import Judgement, judge
+from ssmlab.analysis.groups import Group, grouped
 from ssmlab.analysis.intervals import Difference, paired
 from ssmlab.analysis.protocol import check_one_protocol
 from ssmlab.analysis.words import model_label, regime_label
@@ -66,6 +67,7 @@ class Summary(Strict):
 
     Attributes:
         confidence: the level of every interval.
+        groups: the runs that differ in their seed alone, together; every run is in one, alone if need be.
         measures: `clean`, then the attacks from the weakest kind to the strongest, then the worst case over them.
     """
 
@@ -76,12 +78,23 @@ class Summary(Strict):
     protocol_fingerprint: str
     measures: Annotated[tuple[str, ...], Field(strict=False)]
     runs: Annotated[tuple[Run, ...], Field(strict=False)]
+    groups: Annotated[tuple[Group, ...], Field(strict=False)]
     claims: Annotated[tuple[Judgement, ...], Field(strict=False)]
 
     @property
     def attacks(self) -> tuple[str, ...]:
         """The measures that are attacks."""
         return tuple(name for name in self.measures if name not in ("clean", WORST))
+
+    @property
+    def several_seeds(self) -> bool:
+        """Whether anything was trained with several seeds."""
+        return any(group.several for group in self.groups)
+
+    def members(self, group: Group) -> list[Run]:
+        """The runs of a group, in the order of their seeds."""
+        by_name = {run.name: run for run in self.runs}
+        return [by_name[name] for name in group.runs]
 
     def main_attack(self) -> str:
         """The attack that stands for robust accuracy where there is room for one.
@@ -108,14 +121,18 @@ def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzePara
     """
     check_one_protocol(results)
     by_name = {result.run: result for result in results}
+    runs = tuple(summarize_run(result, analyze.confidence) for result in results)
+    groups = grouped(runs)
+    members = {group.name: group.runs for group in groups}
     return Summary(
         study=study,
         confidence=analyze.confidence,
         protocol=results[0].protocol,
         protocol_fingerprint=results[0].protocol_fingerprint,
         measures=("clean", *by_strength(results[0].protocol.attacks), WORST),
-        runs=tuple(summarize_run(result, analyze.confidence) for result in results),
-        claims=tuple(judge(claim, by_name, analyze.confidence) for claim in analyze.claims),
+        runs=runs,
+        groups=groups,
+        claims=tuple(judge(claim, by_name, members, analyze.confidence) for claim in analyze.claims),
     )
 
 

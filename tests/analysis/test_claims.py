@@ -15,7 +15,7 @@ def flags(right: int, n: int = 1000) -> str:
 def verdict(params: Params, run: dict[str, str], than: dict[str, str], *measures: str) -> Judgement:
     claim = ClaimParams(says="A is higher", run="ads", than="ssm", measures=measures)
     found = {"ads": results(params, "ads", run, run), "ssm": results(params, "ssm", than, than)}
-    return judge(claim, found, 0.95)
+    return judge(claim, found, {}, 0.95)
 
 
 def test_supported_needs_every_measure(tiny_params: Params) -> None:
@@ -54,7 +54,7 @@ def test_ro_gaps_are_compared_image_by_image(tiny_params: Params) -> None:
     holds = results(
         tiny_params, "ssm", {"clean": flags(900), "pgd-2": flags(500)}, {"clean": flags(900), "pgd-2": flags(495)}
     )
-    found = judge(claim, {"ads": falls, "ssm": holds}, 0.95)
+    found = judge(claim, {"ads": falls, "ssm": holds}, {}, 0.95)
     assert found.verdict == "supported"
     assert "RO gap under pgd-2 +10.0 against +0.5 points, +9.5 points" in found.sentence
     assert found.evidence[0].difference.value == pytest.approx(0.095)
@@ -70,6 +70,7 @@ def test_sizes_that_differ_stand_beside_the_claim(tiny_params: Params, parameter
             "ads": results(tiny_params, "ads", measures, parameters=parameters),
             "ssm": results(tiny_params, "ssm", measures, parameters=1000),
         },
+        {},
         0.95,
     )
     expected = () if times is None else (f"ads has {times} times the parameters of ssm ({parameters:,} against 1,000)",)
@@ -79,13 +80,13 @@ def test_sizes_that_differ_stand_beside_the_claim(tiny_params: Params, parameter
 def test_missing_runs_and_measures_are_named(tiny_params: Params) -> None:
     claim = ClaimParams(says="A", run="ads", than="ssm", measures=("autoattack",))
     with pytest.raises(UserError, match=r"run ads, .*`ssmlab attack ads`"):
-        judge(claim, {}, 0.95)
+        judge(claim, {}, {}, 0.95)
     both = {run: results(tiny_params, run, {"clean": flags(5)}) for run in ("ads", "ssm")}
     with pytest.raises(UserError, match="autoattack on the best checkpoint of run ads"):
-        judge(claim, both, 0.95)
+        judge(claim, both, {}, 0.95)
     gap = ClaimParams(says="A", run="ads", than="ssm", measures=("ro_gap:clean",))
     with pytest.raises(UserError, match="clean on the last checkpoint of run ads"):
-        judge(gap, both, 0.95)
+        judge(gap, both, {}, 0.95)
 
 
 def test_the_tally_counts_verdicts(tiny_params: Params) -> None:

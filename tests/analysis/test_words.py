@@ -20,8 +20,8 @@ def test_regimes_that_learn_differently_are_called_differently() -> None:
         "pgd-awp": "PGD-7 AT + AWP",
         "pgd-ema": "PGD-7 AT + EMA",
         "pgd-smooth": "PGD-7 AT + label smoothing",
-        "pgd-cyclic": "PGD-7 AT",  # the schedule and when it ends are the optimiser's, not the regime's
-        "pgd-stop": "PGD-7 AT",
+        "pgd-cyclic": "PGD-7 AT, cyclic learning rate",
+        "pgd-stop": "PGD-7 AT, patience 2",
         "pgd-l2": "PGD-7 AT, L2",
         "trades": "TRADES (beta 6)",
         "trades-awp": "TRADES (beta 6) + AWP",
