@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ssmlab.analysis.intervals import Difference
-from ssmlab.analysis.seeds import Spread
 from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, TrainParams
 
 MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
@@ -25,11 +24,6 @@ def signed(fraction: float) -> str:
 def number(count: int) -> str:
     """103562 is `103,562`."""
     return f"{count:,}"
-
-
-def mean_std(spread: Spread) -> str:
-    """A mean and its standard deviation in percent, without the sign: `81.3 ± 0.9`; of one seed `81.3`."""
-    return f"{100 * spread.mean:.1f}{deviation(spread.std)}"
 
 
 def deviation(std: float | None) -> str:

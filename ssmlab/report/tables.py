@@ -18,7 +18,6 @@ from ssmlab.analysis.words import deviation, number, percent, plural, signed
 from ssmlab.report.export import comparison_csv, comparison_json
 from ssmlab.report.grid import ABSENT, Column, Grid, to_markdown, to_rich
 from ssmlab.report.markup import markdown_text
-from ssmlab.report.study_grids import accuracy_text
 
 if TYPE_CHECKING:
     from ssmlab.pipeline.parity import Agreement
@@ -29,18 +28,18 @@ STYLES = {"better": "green", "worse": "red", "noise": "dim", "same": "dim", "see
 
 
 def headline(summary: Summary) -> Table:
-    """The study in one short table: clean and robust accuracy of every run's best checkpoint, and its RO gap."""
+    """The study in one short table: accuracies of the best checkpoints and RO gaps; of several seeds the means."""
     main = summary.main_attack()
     measures = [name for name in ("clean", *summary.attacks) if any(run.measure(name, "best") for run in summary.runs)]
     columns = (Column("run", left=True), *map(Column, ("parameters", *measures, "RO gap")))
     rows = []
-    for run in summary.runs:
-        gap = run.gaps.get(main)
-        accuracies = (accuracy_text(run.measure(name, "best")) for name in measures)
-        rows.append((run.name, number(run.parameters), *accuracies, signed(gap.value) if gap else ABSENT))
+    for group in summary.groups:
+        gap, found = group.gaps.get(main), (group.measure(name, "best") for name in measures)
+        accuracies = (f"{100 * each.mean:.1f}" if each else ABSENT for each in found)
+        rows.append((group.name, number(group.parameters), *accuracies, signed(gap.mean) if gap else ABSENT))
     caption = (
         f"{summary.study}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
-        f"RO gap: best - last under {main}"
+        f"RO gap: best - last under {main}{'; means over seeds' if summary.several_seeds else ''}"
     )
     return to_rich(Grid(columns, tuple(rows), caption))
 
