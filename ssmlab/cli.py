@@ -57,6 +57,7 @@ app = typer.Typer(
     "`ssmlab repro` runs the whole study of params.yaml; `ssmlab tui` shows it live; "
     "`ssmlab compare ads attention` puts runs side by side.",
 )
+SHOWN = 40  # changed keys of runs that `use` prints; a grid has hundreds
 STAGES = "Stages (what `dvc repro` calls)"
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.")]
 
@@ -314,9 +315,15 @@ def parity(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fold
         fail(f"{len(apart)} of {len(found)} cases disagree with the published code: {', '.join(apart)}", 1)
 
 
-@app.command(epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke`, `ssmlab use smoke --dry-run`")
+@app.command(
+    epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke --dry-run`, "
+    "`ssmlab use cifar10-small --set data.source=../cifar-10-python.tar.gz`"
+)
 def use(
     name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A file of studies/, without .yaml.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Put a value in, for example train.epochs=3.")
+    ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Replace a params.yaml with edits of yours; it is kept as a backup.")
@@ -331,16 +338,31 @@ def use(
         for each in known.values():
             typer.echo(f"{each.name:<20} {each.title}")
         return
+    settings = dict(setting(text) for text in set or [])
     if name in known:
-        for change in studies.changes(root / "params.yaml", known[name].path):
-            typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
+        changes = studies.changes(root / "params.yaml", known[name].path, settings)
+        of_runs = [change for change in changes if change.key.startswith("runs.")]
+        many = len(of_runs) > SHOWN
+        for change in changes:
+            if not (many and change in of_runs):
+                typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
+        if many:
+            typer.echo(f"  runs: {len(of_runs)} more keys differ")
     if dry_run and name in known:
         typer.echo("nothing was changed (--dry-run)")
         return
-    backup = studies.use(name, root, force=force)
+    backup = studies.use(name, root, settings=settings, force=force)
     if backup is not None:
         typer.echo(f"your edited params.yaml is kept as {backup}")
     typer.echo(f"params.yaml is now the study {name}; run it with `ssmlab repro`")
+
+
+def setting(text: str) -> tuple[str, str]:
+    """KEY=VALUE in two; raises UserError if it is not that."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise UserError(f"--set {text}: KEY=VALUE is needed, for example data.source=../mnist")
+    return key, value
 
 
 def brief(value: str | None) -> str:

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ssmlab.errors import UserError
-from ssmlab.params import Params
+from ssmlab.params import GridParams, GridRun, Params
 
 
 def load_params(path: Path) -> Params:
@@ -45,7 +45,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 def parse_params(raw: Mapping[str, Any], source: str) -> Params:
     """Check a study that has been read; `source` is what errors call it. Raises UserError as `load_params` does."""
-    sections = dict(raw)
+    sections, grid_runs = expanded(raw, source)
     for shared in ("model", "train"):
         if not isinstance(sections.get(shared), Mapping):
             raise UserError(f"{source}: {shared}: a section that the runs share is needed")
@@ -60,7 +60,30 @@ def parse_params(raw: Mapping[str, Any], source: str) -> Params:
     try:
         return Params.model_validate(sections)
     except ValidationError as error:
-        raise UserError(f"{source}: {first_problem(error, runs)}") from None
+        raise UserError(f"{source}: {first_problem(error, runs, grid_runs)}") from None
+
+
+def expanded(raw: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, GridRun]]:
+    """A study with its `grid`, if it has one, written out as `runs`, and which runs those are.
+
+    Raises:
+        UserError: the grid is not one, or names a run that `runs` has too; the line names `source` and the key.
+    """
+    sections = dict(raw)
+    if "grid" not in sections:
+        return sections, {}
+    try:
+        grid = TypeAdapter(dict[str, GridParams]).validate_python({"grid": sections.pop("grid")})["grid"]
+    except ValidationError as error:
+        raise UserError(f"{source}: {first_problem(error, {}, {})}") from None
+    made = {run.name: run for run in grid.runs()}
+    written = sections.get("runs") or {}
+    if not isinstance(written, Mapping):
+        raise UserError(f"{source}: runs: a mapping of names to changes is needed")
+    if twice := sorted(made.keys() & {str(name) for name in written}):
+        raise UserError(f"{source}: runs.{twice[0]}: the grid makes a run of this name too; give it another one")
+    sections["runs"] = {**written, **{name: grid.changes(run) for name, run in made.items()}}
+    return sections, made
 
 
 def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
@@ -76,13 +99,13 @@ def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
     return result
 
 
-def first_problem(error: ValidationError, runs: Mapping[str, Any]) -> str:
+def first_problem(error: ValidationError, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
     """One line for the first thing that is wrong, at the key where the user wrote it, and how many others there are."""
-    lines = list(dict.fromkeys(describe(problem, runs) for problem in error.errors()))
+    lines = list(dict.fromkeys(describe(problem, runs, grid_runs) for problem in error.errors()))
     return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
 
 
-def describe(problem: ErrorDetails, runs: Mapping[str, Any]) -> str:
+def describe(problem: ErrorDetails, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
     """What pydantic found, as `key: what is needed (what it is)`."""
     path = [str(part) for part in problem["loc"]]
     if path[:2] == ["attack", "attacks"]:
@@ -91,10 +114,14 @@ def describe(problem: ErrorDetails, runs: Mapping[str, Any]) -> str:
     place = path[2:-1] if kind == "missing" else path[2:]
     if path[:1] == ["runs"] and len(path) > 2 and not written_in(runs.get(path[1]), place):
         path = path[2:]  # it was not the run that said it, so the key to mend is in the shared section
+    elif path[:1] == ["runs"] and len(path) > 2 and path[1] in grid_runs:
+        path = place_in_grid(grid_runs[path[1]], path[2:])
     if kind == "extra_forbidden":
         text = "unknown key; remove it or correct its spelling"
     elif kind == "missing":
         text = "this key is missing"
+    elif kind in ("model_type", "dict_type"):
+        text = "a mapping is needed"
     else:
         text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
         if kind.startswith("union_tag"):
@@ -105,6 +132,14 @@ def describe(problem: ErrorDetails, runs: Mapping[str, Any]) -> str:
         elif isinstance(problem["input"], (str, int, float)):
             text += f" (it is {problem['input']!r})"
     return ".".join(path) + ": " + text if path else text
+
+
+def place_in_grid(run: GridRun, path: list[str]) -> list[str]:
+    """Where the grid says what a run of it has at `path`, which begins with `model` or `train`."""
+    if path == ["train", "seed"] and run.seed is not None:
+        return ["grid", "seeds"]
+    axis, name = ("models", run.model) if path[0] == "model" else ("regimes", run.regime)
+    return ["grid", axis, str(name), *path[1:]]
 
 
 def written_in(value: Any, path: list[str]) -> bool:

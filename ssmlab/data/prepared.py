@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +11,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from ssmlab.data.fingerprint import fingerprint
+from ssmlab.data.source import Provenance
 from ssmlab.data.summary import LAYOUT, METADATA_KEY, SPLITS, Description, opened, summary_of
 from ssmlab.errors import UserError
 from ssmlab.files import canonical_json, write_atomic
@@ -53,21 +55,29 @@ class Dataset:
     """Three disjoint splits of one source.
 
     Attributes:
-        name: the dataset's name in params (`data.name`).
-        classes: number of classes.
-        fingerprint: SHA-256 over the tensors, as `fingerprint_of` computes it.
-        source: where the images come from, in words.
-        seed: what the splits were drawn with.
+        about: what it says of itself; its fingerprint is that of the tensors.
+        validation: the one split that may be empty.
     """
 
-    name: str
-    classes: int
-    fingerprint: str
+    about: Description
     train: Split
     validation: Split
     test: Split
-    source: str = ""
-    seed: int = 0
+
+    @property
+    def name(self) -> str:
+        """What numbers on it may be called."""
+        return self.about.name
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.about.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the tensors, as `fingerprint_of` computes it."""
+        return self.about.fingerprint
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -76,28 +86,45 @@ class Dataset:
         return channels, height, width
 
 
-def make_dataset(name: str, classes: int, splits: Mapping[str, Split], *, source: str = "", seed: int = 0) -> Dataset:
-    """A data set of the splits `train`, `validation` and `test`, with its fingerprint computed."""
-    fingerprint = fingerprint_of(tensors_of(splits))
-    return Dataset(name=name, classes=classes, fingerprint=fingerprint, source=source, seed=seed, **splits)
+def make_dataset(
+    name: str,
+    classes: int,
+    splits: Mapping[str, Split],
+    *,
+    class_names: Sequence[str] | None = None,
+    source: str = "",
+    provenance: Provenance = "own",
+    seed: int = 0,
+) -> Dataset:
+    """A data set of the splits `train`, `validation` and `test`, with its fingerprint computed.
+
+    Args:
+        class_names: one for each of the `classes`; None calls them by their numbers.
+        source, provenance, seed: as in `Description`.
+    """
+    about = Description(
+        name=name,
+        source=source,
+        provenance=provenance,
+        class_names=tuple(map(str, range(classes)) if class_names is None else class_names),
+        seed=seed,
+        fingerprint=fingerprint_of(tensors_of(splits)),
+    )
+    return Dataset(about, **splits)
 
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
     """Write `dataset` to one safetensors file, atomically; equal content gives equal bytes.
 
+    It all passes through memory; `ssmlab.data.writer` writes the same bytes of what does not fit there.
+
     Raises:
         UserError: the file cannot be written; what was there before is untouched.
     """
     tensors = tensors_of({split: getattr(dataset, split) for split in SPLITS})
-    about = Description(
-        name=dataset.name,
-        classes=dataset.classes,
-        source=dataset.source,
-        seed=dataset.seed,
-        fingerprint=fingerprint_of(tensors),
-    )
+    about = dataset.about.model_copy(update={"fingerprint": fingerprint_of(tensors)})
     # exactly one metadata entry: safetensors writes several in random order
-    write_atomic(path, safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(about.model_dump())}))
+    write_atomic(path, safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(about.model_dump(mode="json"))}))
 
 
 def load_dataset(path: Path) -> Dataset:
@@ -114,10 +141,12 @@ def load_dataset(path: Path) -> Dataset:
             raise ValueError("its content does not match its fingerprint")
         for split in SPLITS:
             labels = tensors[f"{split}.labels"]
+            if len(labels) == 0 and split == "validation":
+                continue
             if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < about.classes:
                 raise ValueError(f"{split}.labels must be in [0, {about.classes}), at least one")
     train, validation, test = (Split(*(tensors[f"{split}.{part}"] for part in LAYOUT)) for split in SPLITS)
-    return Dataset(about.name, about.classes, about.fingerprint, train, validation, test, about.source, about.seed)
+    return Dataset(about, train, validation, test)
 
 
 def names() -> list[tuple[str, str]]:
@@ -131,12 +160,10 @@ def tensors_of(splits: Mapping[str, Split]) -> dict[str, Tensor]:
 
 
 def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over name, dtype, shape and little-endian bytes of every tensor in order; the file has no part in it."""
-    digest = hashlib.sha256()
-    for name, tensor in tensors.items():
-        digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor_bytes(tensor))
-    return digest.hexdigest()
+    """The fingerprint of tensors under their names in the file, in the order of `names`."""
+    return fingerprint(
+        (name, str(tensor.dtype), tensor.shape, [tensor_bytes(tensor)]) for name, tensor in tensors.items()
+    )
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:

@@ -2,41 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 import numpy as np
 import numpy.typing as npt
 
+from ssmlab.data.source import PartName
+from ssmlab.data.summary import SPLITS
 from ssmlab.errors import UserError
 
 Rows = npt.NDArray[np.int64]
+HowMany = int | Literal["all"]
 
 
-def stratified_split(labels: Rows, *, validation: int, test: int, seed: int) -> dict[str, Rows]:
-    """Split the rows of `labels` (N,) into `train`, `validation` and `test`.
+def split_rows(
+    labels: Mapping[PartName, Rows], *, train: HowMany, validation: int, test: HowMany, seed: int
+) -> dict[PartName, Rows]:
+    """Choose the rows of the three splits from a source's parts.
 
-    One stratified order (see `stratified_order`) is cut in three: the first `test` rows, the next `validation` rows,
-    the rest. So every class has its share in each split and in each prefix of a split: with equal classes the first
-    100 test images of 10 classes hold 10 of each. The test rows do not depend on the size of the validation split,
-    and a smaller test split is the beginning of a larger one.
+    Every part is put in a stratified order (see `stratified_order`), and splits are cut from its beginning. A part of
+    the source's own gives the split of its name. What the source has no part for is cut off the training part, the test
+    split first, the validation split next; the training split is the first `train` of the rest. So every class has its
+    share in each split and in each prefix of a split; a smaller split is the beginning of a larger one; and the test
+    rows do not depend on the size of the validation split.
+
+    Args:
+        labels: (N,) int64 for each part of the source, `train` at least.
+        train, validation, test: how many images; `validation` may be 0.
 
     Returns:
-        three disjoint int64 arrays of row numbers that together hold every row once.
+        three disjoint int64 arrays of row numbers, which are counted through the parts train, validation, test.
 
     Raises:
-        UserError: fewer images would be left for training than there are classes, or the seed is negative.
+        UserError: a part has fewer images than are asked for, fewer would be left for training than there are classes,
+            or the seed is negative.
     """
-    classes = len(np.unique(labels))
-    train = len(labels) - validation - test
-    if train < classes:
+    order: dict[PartName, Rows] = {}
+    before = 0
+    for part in SPLITS:
+        if part in labels:
+            order[part] = before + stratified_order(labels[part], seed)
+            before += len(labels[part])
+    left, cut = order["train"], []
+    chosen: dict[PartName, Rows] = {}
+    asked: dict[PartName, HowMany] = {"test": test, "validation": validation}
+    for split, count in asked.items():
+        if split in order:
+            chosen[split] = first(order[split], count, split)
+        elif count == "all":
+            raise UserError(f"data.{split}: the source has no {split} part of its own; name a number of images")
+        else:
+            chosen[split], left = left[:count], left[count:]
+            cut.append(f"data.{split} {count}")
+    classes = len(np.unique(labels["train"]))
+    if len(left) < classes:
         raise UserError(
-            f"data.validation {validation} and data.test {test} leave {max(train, 0)} of {len(labels)} images "
-            f"for training; at least {classes}, one a class, are needed"
+            f"{' and '.join(reversed(cut)) or 'the source'} leave{'s' if len(cut) < 2 else ''} {len(left)} of "
+            f"{len(order['train'])} images for training; at least {classes}, one a class, are needed"
         )
-    order = stratified_order(labels, seed)
-    return {
-        "train": order[test + validation :],
-        "validation": order[test : test + validation],
-        "test": order[:test],
-    }
+    if train != "all" and train < classes:
+        raise UserError(f"data.train: {train} images; at least {classes}, one a class, are needed")
+    return {"train": first(left, train, "train"), "validation": chosen["validation"], "test": chosen["test"]}
+
+
+def first(rows: Rows, count: HowMany, split: PartName) -> Rows:
+    """The first `count` of `rows`; raises UserError if there are fewer."""
+    if count == "all":
+        return rows
+    if count > len(rows):
+        raise UserError(f"data.{split}: {count} images are asked for, and there are {len(rows)}; ask for fewer")
+    return rows[:count]
 
 
 def stratified_order(labels: Rows, seed: int) -> Rows:

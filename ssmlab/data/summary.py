@@ -6,34 +6,41 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from ssmlab.data.source import PartName, Provenance
 from ssmlab.errors import UserError
-from ssmlab.params import Positive
 
 METADATA_KEY = "ssmlab"
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[PartName, ...] = ("train", "validation", "test")
 LAYOUT = {"images": ("U8", 4), "labels": ("I64", 1), "indices": ("I64", 1)}  # dtype and dimensions of a split's tensors
 
 
 class Description(BaseModel):
     """The one metadata entry of a prepared data set.
 
-    source: where the images come from, in words; seed: what the split was drawn with; fingerprint: SHA-256 over the
-    tensors (`ssmlab.data.prepared.fingerprint_of`).
+    name: what numbers on it may be called; source: where the images come from, in words; provenance: how that relates
+    to the publisher's content (`ssmlab.data.source.Source`); class_names: one a class, in the order of the labels;
+    seed: what the splits were drawn with; fingerprint: SHA-256 over the tensors (`ssmlab.data.fingerprint`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     name: str
-    classes: Positive
     source: str
+    provenance: Provenance
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
     seed: int
     fingerprint: str
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +79,7 @@ def opened(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
 
 def summary_of(file: Any) -> DataSummary:
     """Check the header of an open safetensors file against the format; raises ValueError where it differs."""
-    try:
-        about = Description.model_validate_json((file.metadata() or {}).get(METADATA_KEY, ""))
-    except ValidationError:
-        raise ValueError("its description is missing or of another version") from None
+    about = description_of((file.metadata() or {}).get(METADATA_KEY, ""))
     shapes = {(split, part): checked_shape(file, split, part) for split in SPLITS for part in LAYOUT}
     sizes = {split: shapes[split, "images"][0] for split in SPLITS}
     if any(shape[0] != sizes[split] for (split, _), shape in shapes.items()):
@@ -85,6 +89,16 @@ def summary_of(file: Any) -> DataSummary:
         raise ValueError("the splits differ in image shape")
     channels, height, width = image_shapes.pop()
     return DataSummary(about, (channels, height, width), **sizes)
+
+
+def description_of(text: str) -> Description:
+    """The description in a file's metadata entry; raises ValueError if it is none, or of another format."""
+    try:
+        return Description.model_validate_json(text)
+    except ValidationError as error:
+        if any(problem["loc"] == ("format",) for problem in error.errors()):
+            raise ValueError("another version of ssmlab made it") from None
+        raise ValueError("its description is missing or not as it should be") from None
 
 
 def checked_shape(file: Any, split: str, part: str) -> list[int]:

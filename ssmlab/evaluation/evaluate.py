@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -15,13 +14,13 @@ from torch import Tensor, nn
 from ssmlab.errors import UserError
 from ssmlab.evaluation.attacks import require_classes
 from ssmlab.evaluation.bench import Bench, Clean, Material, Outcome, Task, one_thread, untouched
-from ssmlab.evaluation.pool import run_in_processes
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.evaluation.tally import Watch, evaluation
-from ssmlab.evaluation.worker import NoPool
+from ssmlab.evaluation.worker import worker
 from ssmlab.events import Listener, Note, silence
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.quantity import Quantity
+from ssmlab.workers import NoPool, cores, run_in_processes
 
 POOL_PAYS = 10.0  # seconds of attacking that are expected before worker processes, which take some four to start, pay
 Plan = Mapping[str, Mapping[str, AttackSpec]]
@@ -128,7 +127,9 @@ def evaluate_models(
         watch.start(tasks, seconds / max(count, 1))
         if count > 1:
             try:
-                run_in_processes(material, tasks, count, done, watch.tick)
+                run_in_processes(
+                    worker, material, tasks, count, done, remedy="try again with workers=1", tick=watch.tick
+                )
                 tasks = []
             except NoPool as error:
                 listen(Note(f"no worker processes ({error}); attacking in this one, which takes longer", warning=True))
@@ -160,7 +161,7 @@ def useful_workers(device: torch.device, seconds: float) -> int:
     """How many processes to use for work that is expected to take `seconds` in one."""
     if device.type != "cpu" or seconds < POOL_PAYS:
         return 1
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores()
 
 
 def named(name: str, eps: float) -> AttackSpec:

@@ -3,6 +3,7 @@
 from ssmlab.params.attack import AttackBase, AttackParams, AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.base import NAME, Device, Epsilon, Images, Norm, Positive, Seed, Strict, Which
 from ssmlab.params.data import DataParams
+from ssmlab.params.grid import GridParams, GridRun
 from ssmlab.params.groups import seed_groups
 from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
 from ssmlab.params.train import (
@@ -43,6 +44,8 @@ __all__ = [
     "FgsmAtParams",
     "FgsmParams",
     "FreeParams",
+    "GridParams",
+    "GridRun",
     "Images",
     "JacobianParams",
     "MartParams",

@@ -121,6 +121,12 @@ def command_for(params: Params, paths: Paths, targets: Sequence[str], force: boo
     before = active(paths)
     if before is not None:
         raise UserError(f"{described(before)} is already running (process {before.pid}); stop it or let it finish")
+    file = paths.root / "params.yaml"
+    if file.is_file() and "grid" in read_yaml(file):
+        raise UserError(
+            "params.yaml: grid: DVC needs the runs written out; save the study as studies/NAME.yaml and say "
+            "`ssmlab use NAME`"
+        )
     allow_no_git(paths.root)
     return dvc_command(names, force)
 

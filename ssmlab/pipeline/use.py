@@ -1,16 +1,26 @@
-"""Switching studies: params.yaml becomes a copy of studies/<study>.yaml, and dvc.lock the one that study had last."""
+"""Switching studies: params.yaml becomes studies/<study>.yaml, and dvc.lock the one that study had last.
+
+DVC makes its stages of what stands under `runs` and knows no grid. A study with a grid is therefore written out: its
+params.yaml has the runs that the grid stands for, and the grid stays in studies/.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from ruamel.yaml import YAML
+
 from ssmlab.errors import UserError
 from ssmlab.files import write_atomic
+from ssmlab.pipeline.launch import active
+from ssmlab.pipeline.materialise import materialised
+from ssmlab.pipeline.paths import Paths
 from ssmlab.study import load_params, read_yaml
 
 
@@ -37,16 +47,16 @@ def studies(root: Path) -> list[Study]:
     return [Study(path.stem, path, title_of(path)) for path in sorted((root / "studies").glob("*.yaml"))]
 
 
-def changes(current: Path | None, target: Path) -> list[Change]:
-    """What replacing the study in `current` by the one in `target` would change: keys as the files write them.
+def changes(current: Path | None, target: Path, settings: Mapping[str, str] | None = None) -> list[Change]:
+    """What using the study in `target`, with `settings` put in, would change in `current`: keys as they are written.
 
     Values are compared as they are written (`1` is not `1.0`, and `8/255` is text); lists are one value. A current
     file that is missing or unreadable says nothing, so that every key of the target is new.
 
     Raises:
-        UserError: the target is missing or not YAML.
+        UserError: the target is missing or not YAML, or a setting does not fit.
     """
-    new = flat(read_yaml(target))
+    new = flat(YAML(typ="safe", pure=True).load(materialised(target, settings)))
     try:
         old = flat(read_yaml(current)) if current is not None else {}
     except UserError:
@@ -55,21 +65,23 @@ def changes(current: Path | None, target: Path) -> list[Change]:
     return [Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
 
 
-def use(study: str, root: Path, *, force: bool = False) -> Path | None:
-    """Make `study` the one that params.yaml in `root` holds, byte for byte.
+def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, force: bool = False) -> Path | None:
+    """Make `study` the one that params.yaml in `root` holds: byte for byte, but for its grid and the settings.
 
     DVC keeps no cache of what the stages made (`persist: true`), but every study has its own folders, so its results
     are still there when it comes back. What DVC knows of them, dvc.lock, is therefore kept as runs/<study>/dvc.lock and
     put back with its study: switching there and back runs nothing again. Interrupted, it can simply be repeated.
 
     Args:
+        settings: values to put in, by dotted key; see `materialised`.
         force: replace a params.yaml that was edited and is saved under no name in studies/; a backup is kept beside it.
 
     Returns:
         the backup, if one was needed.
 
     Raises:
-        UserError: there is no such study; it is not valid; or params.yaml holds an edit that would be lost.
+        UserError: there is no such study; it is not valid; params.yaml holds an edit that would be lost; or its
+            pipeline runs at the moment.
     """
     known = {each.name: each.path for each in studies(root)}
     if study not in known:
@@ -79,9 +91,11 @@ def use(study: str, root: Path, *, force: bool = False) -> Path | None:
     if named != study:
         raise UserError(f"{target}: study: it is '{named}', and the file's name says '{study}'; make them equal")
 
+    content = materialised(target, settings)
     params = root / "params.yaml"
+    refuse_while_running(params)
     backup = None
-    if params.exists() and not any(params.read_bytes() == path.read_bytes() for path in known.values()):
+    if params.exists() and params.read_bytes() != content and not saved(params, known.values()):
         if not force:
             raise UserError(
                 f"{params}: it holds changes that no file in studies/ has; save it as studies/NAME.yaml with "
@@ -89,8 +103,31 @@ def use(study: str, root: Path, *, force: bool = False) -> Path | None:
             )
         backup = kept_beside(params)
     swap_lock(study, root)
-    write_atomic(params, target.read_bytes())
+    write_atomic(params, content)
     return backup
+
+
+def saved(params: Path, files: Iterable[Path]) -> bool:
+    """Whether one of the studies in `files` would make the very same params.yaml."""
+    content = params.read_bytes()
+    for file in files:
+        with suppress(UserError):  # a study that is not valid makes none
+            if materialised(file) == content:
+                return True
+    return False
+
+
+def refuse_while_running(params: Path) -> None:
+    """Raises UserError if the pipeline of the study in `params` runs: DVC would write its lock file over the next."""
+    try:
+        study = str(read_yaml(params)["study"])
+    except (UserError, LookupError):
+        return
+    running = active(Paths(study, params.parent))
+    if running is not None:
+        raise UserError(
+            f"the pipeline of study {study} is running (process {running.pid}); wait for it, or stop it in `ssmlab tui`"
+        )
 
 
 def swap_lock(study: str, root: Path) -> None:

@@ -18,8 +18,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssmlab import workers
 from ssmlab.errors import UserError
-from ssmlab.evaluation import pool
 from ssmlab.evaluation.evaluate import evaluate, evaluate_models, named, useful_workers
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.events import Event, Note, Progress
@@ -423,6 +423,6 @@ def test_a_dead_worker_is_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None
     def die(*args: object) -> None:
         raise BrokenProcessPool
 
-    monkeypatch.setattr(pool, "collect", die)
+    monkeypatch.setattr(workers, "collect", die)
     with pytest.raises(UserError, match=r"a worker process died .* try again with workers=1"):
         evaluate(model, x, y, QUICK, 0.02, workers=2)

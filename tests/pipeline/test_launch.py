@@ -270,6 +270,13 @@ def test_without_a_pipeline(tiny_params: Params, tmp_path: Path) -> None:
         launch.stages_of(tiny_params, tmp_path)
 
 
+def test_a_grid_in_params_yaml_is_refused(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+    """DVC would only say that it could not find `runs`."""
+    (paths.root / "params.yaml").write_text("grid: {seeds: [0]}")
+    with pytest.raises(UserError, match=r"params\.yaml: grid.*ssmlab use NAME"):
+        launch.launch(tiny_params, paths, [])
+
+
 def test_stage_commands_find_this_environment(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake("import os; print(os.environ['PATH'].split(os.pathsep)[0]); print(os.getcwd())")
     launched = launch.launch(tiny_params, paths, [])

@@ -33,11 +33,12 @@ def test_default_study(project: Path, tmp_path: Path) -> None:
 
     dataset = load_dataset(paths.prepared)
     assert dataset.fingerprint.startswith(FINGERPRINT)
-    assert (dataset.name, dataset.classes, dataset.image_shape, dataset.seed) == ("mnist5k", 10, (1, 28, 28), 0)
+    assert (dataset.name, dataset.classes, dataset.image_shape) == ("mnist5k", 10, (1, 28, 28))
     assert [len(getattr(dataset, split)) for split in SPLITS] == [3500, 500, 1000]
-    [note] = events
-    assert isinstance(note, Note)
-    for part in ("3500 train", "500 validation", "1000 test", FINGERPRINT, str(paths.prepared)):
+    about = dataset.about
+    assert (about.provenance, about.class_names, about.seed) == ("official", tuple("0123456789"), 0)
+    [note] = [event for event in events if isinstance(event, Note)]
+    for part in ("official", "3500 train", "500 validation", "1000 test", FINGERPRINT, str(paths.prepared)):
         assert part in note.text
 
     pixels, digits = mnist_data()  # the independent route to the same images
@@ -82,7 +83,7 @@ def test_sizes_that_do_not_fit(tiny_params: Params, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
-@pytest.mark.parametrize("place", ["os.fsync", "os.fdopen"])
+@pytest.mark.parametrize("place", ["os.fsync", "os.pwrite", "tempfile.mkdtemp"])
 def test_interrupted_leaves_the_old_data(
     failure: BaseException, place: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,7 +91,7 @@ def test_interrupted_leaves_the_old_data(
     prepare(tiny_params, paths)
     before = paths.prepared.read_bytes()
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise failure
 
     monkeypatch.setattr(place, fail)

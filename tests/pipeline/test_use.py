@@ -12,6 +12,7 @@ import pytest
 from ssmlab.errors import UserError
 from ssmlab.pipeline import use as module
 from ssmlab.pipeline.use import Change, changes, studies, use
+from ssmlab.study import load_params
 
 
 @pytest.fixture
@@ -210,11 +211,38 @@ def test_interrupted_anywhere_it_can_be_repeated(stop_at: int, root: Path, monke
         assert (root / "params.yaml").read_bytes() == (root / "studies" / f"{study}.yaml").read_bytes()
 
 
+def test_a_grid_is_written_out_and_is_no_edit(project: Path, root: Path) -> None:
+    (root / "studies" / "regimes.yaml").write_bytes((project / "studies" / "regimes.yaml").read_bytes())
+    assert use("regimes", root) is None
+    assert "grid:" not in (root / "params.yaml").read_text()
+    assert use("regimes", root) is None
+    assert use("smoke", root) is None
+
+
+def test_settings_are_an_edit(root: Path) -> None:
+    assert use("smoke", root, settings={"data.seed": "4"}) is None
+    assert load_params(root / "params.yaml").data.seed == 4
+    assert use("smoke", root, settings={"data.seed": "4"}) is None  # nothing would be lost
+    with pytest.raises(UserError, match="--force"):
+        use("mnist5k", root)
+
+
+def test_not_under_a_running_pipeline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Running:
+        pid = 4711
+
+    monkeypatch.setattr(module, "active", lambda paths: Running() if paths.study == "mnist5k" else None)
+    before = everything(root)
+    with pytest.raises(UserError, match=r"study mnist5k is running \(process 4711\)"):
+        use("smoke", root, force=True)
+    assert everything(root) == before
+
+
 DVC_YAML = """
 stages:
   prepare:
     cmd: python make.py data/${study}.safetensors
-    params: [study, prepare]
+    params: [study, data]
     outs:
       - data/${study}.safetensors: {persist: true}
   train:

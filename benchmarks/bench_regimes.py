@@ -1,0 +1,90 @@
+"""What a training step costs in every regime, in steps of standard training.
+
+    python benchmarks/bench_regimes.py [--study studies/regimes.yaml] [--model ads] [--batch 64] [--rounds 7]
+
+All regimes of the study's grid train copies of one model on the same random images, one step each in turn, round by
+round in one process on one thread, so that the machine's drift hits all alike. A row is the median over the rounds, the
+first left out: milliseconds a step, images a second, and the ratio to standard training in the same round. Weight
+averaging and the checks after an epoch are not in it; validation is the same in every regime.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import statistics
+import time
+from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ssmlab.nets.build import build
+from ssmlab.params import RunParams
+from ssmlab.study import load_params
+from ssmlab.training.events import Batch
+from ssmlab.training.free import CarriedDelta
+from ssmlab.training.optimizer import make_optimizer, make_schedule
+from ssmlab.training.regimes import regime
+
+SHAPE, CLASSES = (1, 28, 28), 10
+
+
+def steps_of(run: RunParams, x: Tensor, y: Tensor, rounds: int) -> Iterator[Batch]:
+    """The regime of `run` on a model of its own, which sees the same batch again and again."""
+    train = run.train
+    model = build(run.model, SHAPE, CLASSES, seed=0)
+    optimizer = make_optimizer(model, train.optimizer)
+    return regime(
+        train,
+        model,
+        repeat((x, y)),
+        optimizer,
+        make_schedule(optimizer, train.optimizer, 2 * rounds),
+        repeat(train.adversary),
+        torch.Generator().manual_seed(0),
+        CarriedDelta(len(x), SHAPE) if train.free else None,
+    )
+
+
+def milliseconds(steps: Iterator[Batch]) -> float:
+    """Wall-clock time of the next step."""
+    began = time.perf_counter()
+    next(steps)
+    return (time.perf_counter() - began) * 1e3
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--study", type=Path, default=Path("studies/regimes.yaml"))
+    parser.add_argument("--model", default="ads")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    x, y = torch.rand(options.batch, *SHAPE), torch.randint(CLASSES, (options.batch,))
+
+    first, last = f"{options.model}-", "-s0"
+    runs = {
+        name.removeprefix(first).removesuffix(last): run
+        for name, run in load_params(options.study).runs.items()
+        if name.startswith(first) and name.endswith(last)
+    }
+    going = {name: steps_of(run, x, y, options.rounds) for name, run in runs.items()}
+    rounds = [{name: milliseconds(steps) for name, steps in going.items()} for _ in range(options.rounds + 1)][1:]
+
+    machine = f"{platform.processor() or platform.machine()}, torch {torch.__version__}, 1 thread"
+    print(f"{options.model}, batch {options.batch}, {options.rounds} rounds; {machine}")
+    print("| regime | ms a step | images/s | standard = 1 |\n|---|--:|--:|--:|")
+    for name in going:
+        took = statistics.median(each[name] for each in rounds)
+        ratio = statistics.median(each[name] / each["standard"] for each in rounds)
+        print(f"| {name} | {took:.1f} | {1e3 * options.batch / took:,.0f} | {ratio:.1f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""Scratch folders: gone when their owner is done or dead, and never taken from one that lives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ssmlab.data.scratch import scratch_beside
+from ssmlab.errors import UserError
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from ssmlab.data.scratch import scratch_beside
+with scratch_beside(Path(sys.argv[1])) as folder:
+    (folder / "half").write_text("half")
+    print(folder, flush=True)
+    time.sleep(600)
+"""
+
+
+def hidden(folder: Path) -> list[Path]:
+    return sorted(folder.glob(".*"))
+
+
+def test_it_lies_beside_and_goes(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "toy.safetensors"
+    with scratch_beside(path) as folder:
+        assert folder.parent == path.parent
+        assert list(folder.iterdir()) == []
+        (folder / "spool").mkdir()
+        (folder / "spool" / "file").write_text("much")
+    assert list(path.parent.iterdir()) == []
+
+
+def test_it_goes_when_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), scratch_beside(tmp_path / "toy"):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_at_once_leave_each_other_alone(tmp_path: Path) -> None:
+    with scratch_beside(tmp_path / "toy") as one, scratch_beside(tmp_path / "toy") as two:
+        assert one != two
+        assert hidden(tmp_path) == sorted([one, two])
+    assert hidden(tmp_path) == []
+
+
+def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "toy.safetensors"
+    with subprocess.Popen([sys.executable, "-c", OWNER, path], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        with scratch_beside(path):
+            assert (left / "half").exists()  # its owner lives
+        os.kill(process.pid, signal.SIGKILL)
+    assert (left / "half").exists()
+    (tmp_path / ".toy.safetensors.abc.tmp").write_text("left by a killed write_atomic")
+    others = [tmp_path / ".other.safetensors.abc.tmp", tmp_path / "toy.safetensors.bak", path]
+    for other in others:
+        other.write_text("not to be touched")
+    with scratch_beside(path) as folder:
+        assert set(tmp_path.iterdir()) == {*others, folder}
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="file: cannot be written"), scratch_beside(tmp_path / "file" / "toy"):
+        pass
