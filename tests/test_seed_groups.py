@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
+from itertools import product
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from ruamel.yaml import YAML
 
-from ssmlab.errors import UserError
 from ssmlab.params import NAME, Params, seed_groups
-from ssmlab.study import parse_params
+from ssmlab.study import load_params
+from tests.analysis.synthetic import seeded_params
 
 
 def runs(**seeds: int) -> dict[str, dict[str, Any]]:
@@ -74,23 +78,20 @@ def test_every_run_is_in_one_group_and_no_name_means_two_things(given_runs: dict
         assert seeds == sorted(set(seeds))
 
 
-def seeded(params: Params, claim: dict[str, Any]) -> Params:
-    """The smoke study with two seeds of two models and one claim."""
-    raw = params.plain()
-    ssm, ads = raw["runs"]["ssm"], raw["runs"]["ads"]
-    raw["runs"] = {
-        f"{name}-s{seed}": {**run, "train": {**run["train"], "seed": seed}}
-        for name, run in (("ssm", ssm), ("ads", ads))
-        for seed in (0, 1)
-    }
-    raw["analyze"]["claims"] = [claim]
-    model, train = raw["runs"]["ssm-s0"]["model"], raw["runs"]["ssm-s0"]["train"]
-    return parse_params({**raw, "model": model, "train": train}, "params.yaml")
-
-
 def test_claims_may_name_groups(tiny_params: Params) -> None:
-    claim = {"says": "A", "run": "ads", "than": "ssm-s1", "measures": ["clean"]}
-    assert seeded(tiny_params, claim).groups == {"ssm": ("ssm-s0", "ssm-s1"), "ads": ("ads-s0", "ads-s1")}
-    known = r"'adz' is not a run or a group of runs \(runs: ssm-s0, .*; groups: ssm, ads\)"
-    with pytest.raises(UserError, match=known):
-        seeded(tiny_params, {**claim, "run": "adz"})
+    claim = {"says": "A", "run": "ads-pgd", "than": "ssm-pgd-s1", "measures": ["clean"]}
+    groups = seeded_params(tiny_params, [claim], seeds=(0, 1)).groups
+    assert groups["ads-pgd"] == ("ads-pgd-s0", "ads-pgd-s1")
+    assert list(groups) == ["ssm-pgd", "ssm-trades", "ads-pgd", "ads-trades"]
+    known = r"'adz' is not a run or a group of runs \(runs: ssm-pgd-s0, .*; groups: ssm-pgd, ssm-trades, "
+    with pytest.raises(ValidationError, match=known):
+        seeded_params(tiny_params, [{**claim, "run": "adz"}])
+
+
+def test_a_grids_groups_are_its_models_and_regimes(project: Path) -> None:
+    path = project / "studies" / "regimes.yaml"
+    grid = YAML(typ="safe").load(path)["grid"]
+    expected = [f"{model}-{regime}" for model, regime in product(grid["models"], grid["regimes"])]
+    groups = load_params(path).groups
+    assert list(groups) == expected
+    assert {len(runs) for runs in groups.values()} == {len(grid["seeds"])}

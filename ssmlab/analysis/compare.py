@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssmlab.analysis.cells import Cell, cells
-from ssmlab.analysis.protocol import spell_difference
+from ssmlab.analysis.protocol import by_strength, spell_difference
 from ssmlab.analysis.subjects import Subject, resolve
-from ssmlab.analysis.summary import by_strength
 from ssmlab.analysis.words import level, listed
 from ssmlab.errors import ProtocolMismatch, UserError
 from ssmlab.params import Which

@@ -1,4 +1,4 @@
-"""The study in numbers: results/<study>/analysis/summary.json, made from the attack results of its runs alone."""
+"""The study in numbers: results/<study>/analysis/summary.json, from its attack results and what its data are."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from ssmlab.analysis.claims import Judgement, judge
+from ssmlab.analysis.data_used import DataUsed, data_used
 from ssmlab.analysis.groups import Group, grouped
 from ssmlab.analysis.intervals import Difference, paired
-from ssmlab.analysis.protocol import check_one_protocol
+from ssmlab.analysis.protocol import by_strength, check_one_protocol
 from ssmlab.analysis.words import model_label, regime_label
+from ssmlab.data.summary import DataSummary
 from ssmlab.errors import UserError
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Count, Protocol, wilson
 from ssmlab.files import read_json
-from ssmlab.params import AnalyzeParams, AttackSpec, ModelParams, RunParams, Strict, TrainParams, Which
+from ssmlab.params import AnalyzeParams, ModelParams, RunParams, Strict, TrainParams, Which
 
 WORST = "worst case"  # a label, not an attack's name: those have no spaces
 
@@ -63,7 +65,7 @@ class Run(Strict):
 
 
 class Summary(Strict):
-    """A study: its protocol, its runs in the order of params.yaml, and its claims judged.
+    """A study: its data, its protocol, its runs in the order of params.yaml, and its claims judged.
 
     Attributes:
         confidence: the level of every interval.
@@ -74,6 +76,7 @@ class Summary(Strict):
     format: Literal[1] = 1
     study: str
     confidence: float
+    data: DataUsed
     protocol: Protocol
     protocol_fingerprint: str
     measures: Annotated[tuple[str, ...], Field(strict=False)]
@@ -112,12 +115,12 @@ class Summary(Strict):
         return [measure for run in self.runs for which in run.checkpoints if (measure := run.measure(name, which))]
 
 
-def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzeParams) -> Summary:
+def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzeParams, prepared: DataSummary) -> Summary:
     """The summary of a study's attack results, which come in the order in which its runs are shown.
 
     Raises:
         ProtocolMismatch: the runs were attacked under different protocols.
-        UserError: a claim names a run or a measure that is not there.
+        UserError: a claim names a run or a measure that is not there, or `prepared` is not the data that was attacked.
     """
     check_one_protocol(results)
     by_name = {result.run: result for result in results}
@@ -127,6 +130,7 @@ def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzePara
     return Summary(
         study=study,
         confidence=analyze.confidence,
+        data=data_used(prepared, results[0].protocol.data, study),
         protocol=results[0].protocol,
         protocol_fingerprint=results[0].protocol_fingerprint,
         measures=("clean", *by_strength(results[0].protocol.attacks), WORST),
@@ -134,12 +138,6 @@ def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzePara
         groups=groups,
         claims=tuple(judge(claim, by_name, members, analyze.confidence) for claim in analyze.claims),
     )
-
-
-def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:
-    """Names of attacks in the order in which papers list them: FGSM, PGD with few to many steps, AutoAttack."""
-    kinds = ("fgsm", "pgd", "autoattack")
-    return sorted(attacks, key=lambda name: (kinds.index(attacks[name].kind), getattr(attacks[name], "steps", 0), name))
 
 
 def summarize_run(result: AttackResults, confidence: float) -> Run:

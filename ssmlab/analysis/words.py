@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ssmlab.analysis.intervals import Difference
 from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, TrainParams
 
+if TYPE_CHECKING:
+    from ssmlab.data.source import Provenance
+
 MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
+
+PROVENANCES: dict[Provenance, str] = {
+    "official": "the publisher's content, whole",
+    "partial": "the publisher's layout with fewer images than were published",
+    "re-encoded": "a published data set in another encoding, so that its pixels are others",
+    "own": "not a published data set that ssmlab knows",
+}
 
 
 def percent(fraction: float) -> str:

@@ -7,7 +7,7 @@ from statistics import fmean
 
 from ssmlab.analysis.claims import tally
 from ssmlab.analysis.summary import Accuracy, Summary
-from ssmlab.analysis.words import level, listed, number, percent, plural
+from ssmlab.analysis.words import PROVENANCES, level, listed, number, percent, plural
 from ssmlab.history import Row
 from ssmlab.params import AutoAttackParams
 from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Picture, Report, Verdict, Warning
@@ -37,15 +37,22 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
 
 
 def opening(summary: Summary) -> Iterator[Block]:
-    """What the report is about, in two sentences, and whether its protocol is marked."""
-    count, data = len(summary.groups), summary.protocol.data
+    """What the report is about, in two sentences, and whether its data or its protocol are marked."""
+    count, data = len(summary.groups), summary.data
+    kind = "" if data.provenance == "official" else f" ({data.provenance})"
     text = (
-        f"Study `{summary.study}`: {count} {plural('model', count)}{trainings(summary)} on the data set `{data.name}`, "
-        f"attacked on {number(data.n)} test images inside the L-inf ball of radius eps = {summary.protocol.eps.text}."
+        f"Study `{summary.study}`: {count} {plural('model', count)}{trainings(summary)} on the data set `{data.name}`"
+        f"{kind}, attacked on {number(summary.protocol.data.n)} test images inside the L-inf ball of radius eps = "
+        f"{summary.protocol.eps.text}."
     )
     if summary.claims:
         text += f" Of {len(summary.claims)} {plural('claim', len(summary.claims))}: {tally(summary.claims)}."
     yield Paragraph(text)
+    if data.provenance in ("partial", "re-encoded"):
+        yield Warning(
+            f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. The numbers are those of `{data.name}`, "
+            "whatever the title says, and must not be put beside numbers on the published one."
+        )
     first_runs = ((group.name, summary.members(group)[0]) for group in summary.groups)
     on_test = [name for name, run in first_runs if run.train.selection.split == "test"]
     if on_test:
@@ -217,7 +224,7 @@ def limits(summary: Summary) -> Iterator[Block]:
         seed_limit(summary),
         f"{smallest} was run on {widest.n} images: its accuracies are known to within about "
         f"{100 * half_width(widest):.0f} points only.",
-        f"The data set is `{summary.protocol.data.name}` with {number(summary.protocol.data.n)} test images; nothing "
+        f"The data set is `{summary.data.name}` with {number(summary.protocol.data.n)} test images; nothing "
         "here speaks for larger data or models.",
         "Robust accuracy is an upper bound: a stronger attack can only lower it.",
         f"RO gaps are those of {' or '.join(map(str, epochs))} {plural('epoch', epochs[-1])}: robust overfitting shows "

@@ -13,13 +13,13 @@ from rich.text import Text
 from ssmlab.analysis.cells import Cell
 from ssmlab.analysis.compare import Comparison, Line
 from ssmlab.analysis.subjects import Subject
-from ssmlab.analysis.summary import Summary
 from ssmlab.analysis.words import deviation, number, percent, plural, signed
 from ssmlab.report.export import comparison_csv, comparison_json
 from ssmlab.report.grid import ABSENT, Column, Grid, to_markdown, to_rich
 from ssmlab.report.markup import markdown_text
 
 if TYPE_CHECKING:
+    from ssmlab.analysis.summary import Summary
     from ssmlab.pipeline.parity import Agreement
     from ssmlab.pipeline.status import RunStatus
 

@@ -6,21 +6,25 @@ from collections.abc import Iterator, Sequence
 
 from ssmlab.analysis.groups import Group
 from ssmlab.analysis.summary import Run, Summary
-from ssmlab.analysis.words import attack_label, listed, number, plural
+from ssmlab.analysis.words import PROVENANCES, attack_label, listed, number, plural
 from ssmlab.report.blocks import Block, Heading, Paragraph
 from ssmlab.report.grid import ABSENT, Column, Grid
 
 
 def what_was_run(summary: Summary) -> Iterator[Block]:
     """Everything that was set, in two tables: of the study, and of its runs."""
-    protocol = summary.protocol
+    protocol, data = summary.protocol, summary.data
+    channels, height, width = data.image_shape
     yield Heading("What was run")
     rows = [
-        ("data set", f"{protocol.data.name}, fingerprint {protocol.data.fingerprint[:12]}"),
+        ("data set", f"{data.name}, fingerprint {data.fingerprint[:12]}"),
+        ("provenance", f"{data.provenance}: {PROVENANCES[data.provenance]}"),
+        ("source", data.description),
         (
             "images",
-            f"{number(protocol.data.train)} training, {number(protocol.data.validation)} validation, "
-            f"{number(protocol.data.n)} test (attacked: the {protocol.data.split} split)",
+            f"{number(data.train)} training, {number(data.validation)} validation, "
+            f"{number(data.test)} test, drawn with seed {data.seed} (attacked: {number(protocol.data.n)} of the "
+            f"{protocol.data.split} split); {channels} x {height} x {width} in {data.classes} classes",
         ),
         ("threat model", f"L-inf, eps {protocol.eps.text}, pixels in [0, 1]"),
         *(("attack", attack_text(summary, name)) for name in summary.attacks),
