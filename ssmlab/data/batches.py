@@ -18,7 +18,7 @@ def to_unit(images: Tensor) -> Tensor:
     A GPU may turn a division by a Python number into a product with its reciprocal, which can lose the last bit; a
     division by a tensor on the device is a division.
     """
-    return images.to(torch.float32) / torch.full((1,), 255.0, device=images.device)
+    return images.to(torch.float32, copy=True).div_(torch.full((1,), 255.0, device=images.device))
 
 
 def batches(
@@ -43,16 +43,18 @@ def batches(
     """
     if augment is not None and augment_generator is None:
         raise ValueError("augmentation needs its own generator")
-    device = split.labels.device
     order = None
     if shuffle is not None:
-        order = shuffled(len(split), shuffle).to(device)
+        order = shuffled(len(split), shuffle).to(split.labels.device)
     for start in range(0, len(split), batch_size):
-        rows = slice(start, start + batch_size) if order is None else order[start : start + batch_size]
-        images = split.images[rows]
+        if order is None:
+            images, labels = split.images[start : start + batch_size], split.labels[start : start + batch_size]
+        else:  # index_select copies whole images, where indexing goes through them pixel by pixel
+            rows = order[start : start + batch_size]
+            images, labels = split.images.index_select(0, rows), split.labels.index_select(0, rows)
         if augment is not None and augment_generator is not None:
             images = augmented(images, augment, augment_generator)
-        yield to_unit(images), split.labels[rows]
+        yield to_unit(images), labels
 
 
 def shuffled(images: int, generator: torch.Generator) -> Tensor:
@@ -77,14 +79,15 @@ def augmented(images: Tensor, augment: AugmentParams, generator: torch.Generator
     device, pad = images.device, augment.crop
 
     def draw(count: int, below: int) -> Tensor:
-        return torch.randint(below, (count, batch, 1, 1, 1), generator=generator, device=generator.device).to(device)
+        return torch.randint(below, (count, batch), generator=generator, device=generator.device).to(device)
 
-    top, left = draw(2, 2 * pad + 1)  # (B, 1, 1, 1) each
-    columns = torch.arange(width, device=device).expand(batch, 1, 1, width)  # (B, 1, 1, W)
+    top, left = draw(2, 2 * pad + 1)  # (B,) each
+    columns = torch.arange(width, device=device).expand(batch, width)  # (B, W)
     if augment.flip:
-        columns = torch.where(draw(1, 2)[0] == 1, width - 1 - columns, columns)
-    padded = F.pad(images, (pad, pad, pad, pad))  # (B, C, H + 2 pad, W + 2 pad)
-    image = torch.arange(batch, device=device).view(-1, 1, 1, 1)
-    channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
-    rows = top + torch.arange(height, device=device).view(1, 1, -1, 1)  # (B, 1, H, 1)
-    return padded[image, channel, rows, left + columns]  # (B, C, H, W)
+        columns = torch.where(draw(1, 2).T == 1, width - 1 - columns, columns)
+    columns = left[:, None] + columns
+    rows = top[:, None] + torch.arange(height, device=device)  # (B, H)
+    padded = F.pad(images, (pad, pad, pad, pad)).flatten(2)  # (B, C, (H + 2 pad)(W + 2 pad))
+    pixels = (rows[:, :, None] * (width + 2 * pad) + columns[:, None, :]).flatten(1)  # (B, H W)
+    window = padded.gather(2, pixels[:, None].expand(batch, channels, -1))  # (B, C, H W)
+    return window.view(images.shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from ssmlab.data.countdown import Countdown
 from ssmlab.data.source import Images, PartName
-from ssmlab.events import Listener, Note, Progress
+from ssmlab.events import Listener, Note
 from ssmlab.workers import NoPool, cores, run_in_processes
 
 CHUNK_IMAGES = 512  # at most
@@ -84,33 +84,25 @@ def decode(canvas: Canvas, chunks: Sequence[Chunk], processes: int | None, liste
         UserError: an image is damaged, or a worker died.
         OSError: the file cannot be written.
     """
-    watch = Watch(sum(map(len, chunks)), listen)
+    watch = Countdown("decode", sum(map(len, chunks)), listen, images=True)
+    placed = 0
+    watch.at(placed)
+
+    def done(images: int) -> None:
+        nonlocal placed
+        placed += images
+        watch.at(placed)
+
     processes = min(processes or cores(), len(chunks))
     if processes > 1:
         try:
             remedy = "run `ssmlab prepare` again"
-            run_in_processes(placer, canvas, chunks, processes, watch.done, remedy=remedy, folder=canvas.file.parent)
+            run_in_processes(placer, canvas, chunks, processes, done, remedy=remedy, folder=canvas.file.parent)
             return
         except NoPool as error:
             listen(Note(f"no worker processes ({error}); decoding in this one, which takes longer", warning=True))
-            watch = Watch(watch.total, listen)
     for chunk in chunks:
-        watch.done(place(canvas, chunk))
-
-
-class Watch:
-    """Tells a listener how many images are in their places."""
-
-    def __init__(self, total: int, listen: Listener) -> None:
-        self.total, self.listen, self.placed, self.began = total, listen, 0, time.monotonic()
-        listen(Progress("decode", 0, total))
-
-    def done(self, images: int) -> None:
-        """So many more are."""
-        self.placed += images
-        speed = self.placed / max(time.monotonic() - self.began, 1e-9)
-        eta = (self.total - self.placed) / speed
-        self.listen(Progress("decode", self.placed, self.total, images_per_second=speed, eta=eta))
+        done(place(canvas, chunk))
 
 
 def placer(canvas: Canvas) -> Callable[[Chunk], int]:

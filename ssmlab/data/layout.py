@@ -21,8 +21,8 @@ WIDTH = {"U8": 1, "I64": 8}  # bytes an element
 
 
 @dataclass(frozen=True)
-class Place:
-    """A tensor's place: `size` bytes from `start`, counted from wherever the first tensor starts."""
+class Extent:
+    """A tensor's place: `size` bytes from `start`, counted from the beginning of the first tensor or of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -34,7 +34,7 @@ class Place:
         return math.prod(self.shape) * WIDTH[self.dtype]
 
 
-def places_of(image_shape: tuple[int, int, int], sizes: Mapping[PartName, int]) -> dict[str, Place]:
+def extents_of(image_shape: tuple[int, int, int], sizes: Mapping[PartName, int]) -> dict[str, Extent]:
     """The places of all tensors by name (`train.images`), in the order of the file.
 
     Args:
@@ -44,22 +44,22 @@ def places_of(image_shape: tuple[int, int, int], sizes: Mapping[PartName, int]) 
     for split in SPLITS:
         for part, (dtype, _) in LAYOUT.items():
             shapes[f"{split}.{part}"] = (dtype, (sizes[split], *(image_shape if part == "images" else ())))
-    places, end = {}, 0
+    extents, end = {}, 0
     for name, (dtype, shape) in sorted(shapes.items(), key=lambda item: (-WIDTH[item[1][0]], item[0])):
-        places[name] = Place(dtype, shape, end)
-        end += places[name].size
-    return places
+        extents[name] = Extent(dtype, shape, end)
+        end += extents[name].size
+    return extents
 
 
-def header_of(about: Description, places: Mapping[str, Place]) -> bytes:
+def header_of(about: Description, extents: Mapping[str, Extent]) -> bytes:
     """All that comes before the tensors. Its length is the same whatever the fingerprint, so it can be written last."""
-    first = min(place.start for place in places.values())
+    first = min(extent.start for extent in extents.values())
     header: dict[str, object] = {"__metadata__": {METADATA_KEY: canonical_json(about.model_dump(mode="json"))}}
-    for name, place in places.items():
+    for name, extent in extents.items():
         header[name] = {
-            "dtype": place.dtype,
-            "shape": place.shape,
-            "data_offsets": (place.start - first, place.start - first + place.size),
+            "dtype": extent.dtype,
+            "shape": extent.shape,
+            "data_offsets": (extent.start - first, extent.start - first + extent.size),
         }
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     padded = text + b" " * (-len(text) % 8)

@@ -10,14 +10,15 @@ from pathlib import Path
 
 import numpy as np
 
+from ssmlab.data.countdown import Countdown
 from ssmlab.data.decode import Canvas, chunks_of, decode, write_at
 from ssmlab.data.fingerprint import fingerprint
-from ssmlab.data.layout import Place, header_of, places_of
+from ssmlab.data.layout import Extent, extents_of, header_of
 from ssmlab.data.source import PartName, Source
 from ssmlab.data.splits import Rows
 from ssmlab.data.summary import LAYOUT, SPLITS, Description
 from ssmlab.errors import UserError
-from ssmlab.events import Listener, Progress, silence
+from ssmlab.events import Listener, silence
 from ssmlab.files import sync_folder
 
 TORCH_NAMES = {"U8": "torch.uint8", "I64": "torch.int64"}
@@ -72,16 +73,16 @@ def fill(
         seed=seed,
         fingerprint="0" * 64,
     )
-    places = places_of(source.image_shape, {split: len(rows[split]) for split in SPLITS})
-    header = len(header_of(about, places))
-    places = {name: replace(place, start=header + place.start) for name, place in places.items()}
+    extents = extents_of(source.image_shape, {split: len(rows[split]) for split in SPLITS})
+    header = len(header_of(about, extents))
+    extents = {name: replace(extent, start=header + extent.start) for name, extent in extents.items()}
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
-        allocate(descriptor, header + sum(place.size for place in places.values()))
-        write_rows(descriptor, places, source, rows)
-        decode_images(file, places, source, rows, processes, listen)
-        about = about.model_copy(update={"fingerprint": fingerprint(tensors_in(descriptor, places, listen))})
-        write_at(descriptor, header_of(about, places), 0)
+        allocate(descriptor, header + sum(extent.size for extent in extents.values()))
+        write_rows(descriptor, extents, source, rows)
+        decode_images(file, extents, source, rows, processes, listen)
+        about = about.model_copy(update={"fingerprint": fingerprint(tensors_in(descriptor, extents, listen))})
+        write_at(descriptor, header_of(about, extents), 0)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -96,17 +97,17 @@ def allocate(descriptor: int, size: int) -> None:
         os.truncate(descriptor, size)
 
 
-def write_rows(descriptor: int, places: Mapping[str, Place], source: Source, rows: Mapping[PartName, Rows]) -> None:
+def write_rows(descriptor: int, extents: Mapping[str, Extent], source: Source, rows: Mapping[PartName, Rows]) -> None:
     """Write the labels and the indices of all splits."""
     labels = np.concatenate([source.parts[part].labels for part in SPLITS if part in source.parts])
     for split in SPLITS:
         for name, values in (("labels", labels[rows[split]]), ("indices", rows[split])):
-            write_at(descriptor, values.astype("<i8").tobytes(), places[f"{split}.{name}"].start)
+            write_at(descriptor, values.astype("<i8").tobytes(), extents[f"{split}.{name}"].start)
 
 
 def decode_images(
     file: Path,
-    places: Mapping[str, Place],
+    extents: Mapping[str, Extent],
     source: Source,
     rows: Mapping[PartName, Rows],
     processes: int | None,
@@ -118,7 +119,7 @@ def decode_images(
     chunks = chunks_of(
         {name: len(part) for name, part in parts.items()},
         np.concatenate([rows[split] for split in SPLITS]),
-        np.concatenate([places[f"{split}.images"].start + size * np.arange(len(rows[split])) for split in SPLITS]),
+        np.concatenate([extents[f"{split}.images"].start + size * np.arange(len(rows[split])) for split in SPLITS]),
         size,
     )
     canvas = Canvas(file, {name: part.images for name, part in parts.items()}, source.image_shape)
@@ -126,20 +127,22 @@ def decode_images(
 
 
 def tensors_in(
-    descriptor: int, places: Mapping[str, Place], listen: Listener
+    descriptor: int, extents: Mapping[str, Extent], listen: Listener
 ) -> Iterator[tuple[str, str, tuple[int, ...], Iterable[bytes]]]:
     """The tensors of an open file as `fingerprint` takes them."""
-    whole, read = sum(place.size for place in places.values()), 0
+    watch = Countdown("fingerprint (MiB)", sum(extent.size for extent in extents.values()) >> 20, listen)
+    read = 0
+
+    def pieces(extent: Extent) -> Iterator[bytes]:
+        nonlocal read
+        end = extent.start + extent.size
+        for offset in range(extent.start, end, PIECE):
+            piece = os.pread(descriptor, min(PIECE, end - offset), offset)
+            read += len(piece)
+            yield piece
+            watch.at(read >> 20)
+
     for split in SPLITS:
         for part in LAYOUT:
-            place = places[f"{split}.{part}"]
-            yield f"{split}.{part}", TORCH_NAMES[place.dtype], place.shape, pieces(descriptor, place)
-            read += place.size
-            listen(Progress("fingerprint, MB", read // 10**6, whole // 10**6))
-
-
-def pieces(descriptor: int, place: Place) -> Iterator[bytes]:
-    """The bytes of a tensor in an open file."""
-    end = place.start + place.size
-    for offset in range(place.start, end, PIECE):
-        yield os.pread(descriptor, min(PIECE, end - offset), offset)
+            extent = extents[f"{split}.{part}"]
+            yield f"{split}.{part}", TORCH_NAMES[extent.dtype], extent.shape, pieces(extent)

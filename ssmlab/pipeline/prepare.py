@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-
 from ssmlab.data.scratch import scratch_beside
-from ssmlab.data.source import ArrayImages, Part, Source
-from ssmlab.data.sources import read_source
+from ssmlab.data.sources import opened_source
 from ssmlab.data.splits import split_rows
 from ssmlab.data.writer import write_dataset
 from ssmlab.events import Listener, Note, silence
-from ssmlab.params import DataParams, Params
+from ssmlab.params import Params
 from ssmlab.pipeline.paths import Paths
 
 
@@ -36,17 +31,7 @@ def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
         )
         about = write_dataset(paths.prepared, source, rows, wanted.seed, scratch, listen=listen)
     if about.name != wanted.name:
-        listen(
-            Note(f"data.name is {wanted.name}, but this is {about.provenance}: its numbers are those of {about.name}")
-        )
+        what = f"these images are {about.provenance}, and numbers on them are called {about.name}"
+        listen(Note(f"data.name is {wanted.name}; {what}"))
     counts = ", ".join(f"{len(part)} {name}" for name, part in rows.items())
     listen(Note(f"{paths.prepared}: {about.provenance}, {counts} images, fingerprint {about.fingerprint[:12]}"))
-
-
-@contextmanager
-def opened_source(wanted: DataParams, scratch: Path, listen: Listener) -> Iterator[Source]:
-    """The embedded source as what every source will be."""
-    read = read_source(wanted.name)
-    part = Part(read.labels, ArrayImages(read.images))
-    digits = tuple(map(str, range(read.classes)))
-    yield Source(wanted.name, read.description, "official", digits, (1, 28, 28), {"train": part})

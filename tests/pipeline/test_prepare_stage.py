@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +21,7 @@ from ssmlab.params import Params
 from ssmlab.pipeline.paths import Paths
 from ssmlab.pipeline.prepare import prepare
 from ssmlab.study import load_params
+from tests.data.fake_source import made_source
 
 FINGERPRINT = "2ce761480c80"  # of the default study: every published result on it depends on these images
 
@@ -100,3 +105,24 @@ def test_interrupted_leaves_the_old_data(
     monkeypatch.undo()
     assert paths.prepared.read_bytes() == before
     assert list(paths.prepared.parent.iterdir()) == [paths.prepared]
+
+
+@pytest.mark.parametrize("name", ["mnist5k", "mnist5k-jpeg"])
+def test_what_is_not_what_its_name_says_is_called_otherwise(
+    name: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = replace(made_source({"train": 300, "test": 200}, name=name), provenance="re-encoded")
+    monkeypatch.setattr("ssmlab.pipeline.prepare.opened_source", lambda *_: contextlib.nullcontext(source))
+    paths, notes = Paths("smoke", tmp_path), []
+    prepare(tiny_params, paths, lambda event: notes.append(event.text) if isinstance(event, Note) else None)
+    about = read_data_summary(paths.prepared).about
+    assert (about.name, about.provenance, about.class_names) == (name, "re-encoded", source.class_names)
+    assert "re-encoded, 200 train, 100 validation, 100 test images" in notes[-1]
+    assert len(notes) == (1 if name == "mnist5k" else 2)
+    assert ("called mnist5k-jpeg" in notes[0]) == (name == "mnist5k-jpeg")
+
+
+def test_it_loads_no_torch() -> None:
+    """Neither the stage nor, therefore, its workers, which are many."""
+    code = "import sys, ssmlab.pipeline.prepare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
