@@ -15,7 +15,7 @@ MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", 
 
 PROVENANCES: dict[Provenance, str] = {
     "official": "the publisher's content, whole",
-    "partial": "the publisher's layout with fewer images than were published",
+    "partial": "a part of what was published, in the publisher's layout",
     "re-encoded": "a published data set in another encoding, so that its pixels are others",
     "own": "not a published data set that ssmlab knows",
 }

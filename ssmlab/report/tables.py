@@ -37,8 +37,10 @@ def headline(summary: Summary) -> Table:
         gap, found = group.gaps.get(main), (group.measure(name, "best") for name in measures)
         accuracies = (f"{100 * each.mean:.1f}" if each else ABSENT for each in found)
         rows.append((group.name, number(group.parameters), *accuracies, signed(gap.mean) if gap else ABSENT))
+    data = summary.data
+    kind = "" if data.provenance == "official" else f" on {data.name} ({data.provenance})"
     caption = (
-        f"{summary.study}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
+        f"{summary.study}{kind}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
         f"RO gap: best - last under {main}{'; means over seeds' if summary.several_seeds else ''}"
     )
     return to_rich(Grid(columns, tuple(rows), caption))

@@ -145,7 +145,7 @@ def test_without_several_seeds_no_word_is_said_of_them(params: Params, paths: Pa
     assert "Every run was trained once (seed 1)." in text
 
 
-@pytest.mark.parametrize(("provenance", "marked"), [("own", False), ("re-encoded", True)])
+@pytest.mark.parametrize(("provenance", "marked"), [("own", False), ("partial", True), ("re-encoded", True)])
 def test_the_data_are_called_what_they_are(params: Params, paths: Paths, provenance: Provenance, marked: bool) -> None:
     about = data_summary(provenance, "cifar10-jpeg", source="60,000 images, JPEG of quality 95")
     write_data(paths.prepared, about)
@@ -154,7 +154,7 @@ def test_the_data_are_called_what_they_are(params: Params, paths: Paths, provena
     opening = text[: text.index("## Results")]
     assert ("on the data set `cifar10-jpeg`" in opening) and ("`mnist5k`" not in text)
     assert f"`cifar10-jpeg` ({provenance})" in opening
-    assert ("whatever the title says" in opening) == ("whatever the title says" in page) == marked
+    assert ("Whatever the title says" in opening) == ("whatever the title says" in page) == marked
     table = text[text.index("## What was run") :]
     assert row_of(table, "data set")[1] == "cifar10-jpeg, fingerprint abababababab"
     assert row_of(table, "provenance")[1].startswith(f"{provenance}: ")

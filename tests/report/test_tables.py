@@ -179,6 +179,9 @@ def test_the_headline_of_seeds_has_their_means(project: Path) -> None:
     assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
     assert table.row_count == 4
     assert "means over seeds" in drawn(table)
+    assert " on " not in drawn(table)
+    marked = summarize(params.study, seeded_study(params), params.analyze, data_summary("re-encoded", "x-jpeg"))
+    assert "mnist5k on x-jpeg (re-encoded): accuracy" in drawn(headline(marked))
 
 
 def test_texts_are_made_safe() -> None:
