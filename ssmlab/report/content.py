@@ -50,8 +50,8 @@ def opening(summary: Summary) -> Iterator[Block]:
     yield Paragraph(text)
     if data.provenance in ("partial", "re-encoded"):
         yield Warning(
-            f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. Whatever the title says, its numbers must not "
-            "be put beside numbers on what was published."
+            f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. Whatever the title says, its numbers must "
+            "not be put beside numbers on what was published."
         )
     first_runs = ((group.name, summary.members(group)[0]) for group in summary.groups)
     on_test = [name for name, run in first_runs if run.train.selection.split == "test"]

@@ -154,7 +154,7 @@ def test_the_data_are_called_what_they_are(params: Params, paths: Paths, provena
     opening = text[: text.index("## Results")]
     assert ("on the data set `cifar10-jpeg`" in opening) and ("`mnist5k`" not in text)
     assert f"`cifar10-jpeg` ({provenance})" in opening
-    assert ("Whatever the title says" in opening) == ("whatever the title says" in page) == marked
+    assert ("Whatever the title says" in opening) == ("Whatever the title says" in page) == marked
     table = text[text.index("## What was run") :]
     assert row_of(table, "data set")[1] == "cifar10-jpeg, fingerprint abababababab"
     assert row_of(table, "provenance")[1].startswith(f"{provenance}: ")
