@@ -84,12 +84,9 @@ def judge(
     """
     run, than = (side(name, results, groups, claim) for name in (claim.run, claim.than))
     common = sorted(set(run.runs) & set(than.runs))
-    by_seed = len(run.runs) > 1 or len(than.runs) > 1
-    evidence = tuple(
-        weigh(measure, claim, run, than, common if by_seed else None, confidence) for measure in claim.measures
-    )
+    evidence = tuple(weigh(measure, claim, run, than, common, confidence) for measure in claim.measures)
     verdict = verdict_of([item.difference for item in evidence])
-    over = f", over the seeds {listed(map(str, common))}" if by_seed and len(common) > 1 else ""
+    over = f", over the seeds {listed(map(str, common))}" if len(common) > 1 else ""
     return Judgement(
         says=claim.says,
         run=claim.run,
@@ -125,22 +122,22 @@ def verdict_of(differences: Sequence[Difference | None]) -> Verdict:
 
 
 def weigh(
-    measure: str, claim: ClaimParams, run: Side, than: Side, common: Sequence[int] | None, confidence: float
+    measure: str, claim: ClaimParams, run: Side, than: Side, common: Sequence[int], confidence: float
 ) -> Evidence:
-    """One measure of a claim, over the `common` seeds or, if that is None, of two single runs.
+    """One measure of a claim: over the `common` seeds, of two single runs over images, else without an interval.
 
     Raises:
         UserError: a number is missing.
     """
-    enough = common is not None and len(common) > 1
-    a, b = (each.flags(measure, common if common and enough else list(each.runs), claim) for each in (run, than))
+    enough = len(common) > 1
+    a, b = (each.flags(measure, common if enough else sorted(each.runs), claim) for each in (run, than))
     difference = None
-    if common is None:
-        difference = over_images(a[0], b[0], confidence)
-    elif enough:
+    if enough:
         difference = over_seeds(a, b, confidence)
-    values = (fmean(map(value_of, flags)) for flags in (a, b))
-    return Evidence(measure=measure, run=next(values), than=next(values), difference=difference)
+    elif len(a) == len(b) == 1:
+        difference = over_images(a[0], b[0], confidence)
+    values = [fmean(map(value_of, flags)) for flags in (a, b)]
+    return Evidence(measure=measure, run=values[0], than=values[1], difference=difference)
 
 
 def measured(run: AttackResults, measure: str, which: Which, claim: ClaimParams) -> Measure:
