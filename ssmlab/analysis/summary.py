@@ -114,6 +114,10 @@ class Summary(Strict):
         """One measure, of every run and checkpoint that has it."""
         return [measure for run in self.runs for which in run.checkpoints if (measure := run.measure(name, which))]
 
+    def images(self, name: str) -> int:
+        """The most images that a measure was taken on."""
+        return max(measure.n for measure in self.every(name))
+
 
 def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzeParams, prepared: DataSummary) -> Summary:
     """The summary of a study's attack results, which come in the order in which its runs are shown.

@@ -48,7 +48,7 @@ def level(confidence: float) -> str:
 
 
 def spoken(difference: Difference, confidence: float) -> str:
-    """A difference in words: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`; of groups `3 seeds x 1000 images`."""
+    """In words: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`; `n = 3 seeds x 1000 images` of groups."""
     interval = f"{level(confidence)} interval {signed(difference.low)} to {signed(difference.high)}"
     counts = f"{difference.seeds} seeds x {difference.n} images" if difference.seeds else f"{difference.n}"
     return f"{signed(difference.value)} points ({interval}, n = {counts})"

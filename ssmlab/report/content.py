@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from statistics import fmean
 
 from ssmlab.analysis.claims import tally
 from ssmlab.analysis.summary import Accuracy, Summary
-from ssmlab.analysis.words import PROVENANCES, level, listed, number, percent, plural
+from ssmlab.analysis.words import PROVENANCES, level, listed, number, plural
 from ssmlab.history import Row
 from ssmlab.params import AutoAttackParams
-from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Picture, Report, Verdict, Warning
-from ssmlab.report.figures import learning_curves, measure_bars, tradeoff
+from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Report, Verdict, Warning
+from ssmlab.report.pictures import pictures
 from ssmlab.report.study_grids import group_grid, interval_grid, paper_grid
 from ssmlab.report.what_was_run import what_was_run
 
@@ -25,7 +24,8 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
     blocks = (
         *opening(summary),
         *results(summary),
-        *figures(summary, histories),
+        Heading("Figures"),
+        *pictures(summary, histories),
         *claims(summary),
         *intervals(summary),
         *what_was_run(summary),
@@ -63,7 +63,7 @@ def opening(summary: Summary) -> Iterator[Block]:
 
 
 def trainings(summary: Summary) -> str:
-    """` in 12 trainings, that differ in their seed`; nothing where every model was trained once."""
+    """` in 12 trainings, each with the seeds 0, 1 and 2,`; nothing where every model was trained once."""
     if not summary.several_seeds:
         return ""
     seeds = {group.seeds for group in summary.groups}
@@ -138,70 +138,6 @@ def claims(summary: Summary) -> Iterator[Block]:
         yield Verdict(item.says.rstrip("."), item.verdict, item.sentence, item.confounds)
 
 
-def figures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Block]:
-    """The pictures with captions that give n and eps, and descriptions that give their numbers."""
-    main, eps = summary.main_attack(), summary.protocol.eps.text
-    sure = level(summary.confidence)
-    yield Heading("Figures")
-    yield Picture(
-        "curves.png",
-        learning_curves(summary, histories),
-        f"Two line charts of accuracy against epoch, one line a run. Clean and attacked at the end: "
-        f"{listed(curve_ends(summary, histories))}.",
-        "Learning curves on the split that selects the best checkpoint: left clean images, right images attacked by "
-        f"the selection's adversary ({listed(selection_adversaries(summary))}). The ring is the epoch kept as best."
-        + (" Thin lines are single seeds, thick ones their means." if summary.several_seeds else ""),
-    )
-    bars = f"with {sure} intervals"
-    if summary.several_seeds:
-        alone = (
-            "" if all(group.several for group in summary.groups) else f"; of single runs {sure} intervals over images"
-        )
-        bars = f"the small marks single seeds, error bars one standard deviation over seeds to either side{alone}"
-    yield Picture(
-        "tradeoff.png",
-        tradeoff(summary),
-        f"Scatter of clean accuracy against accuracy under {main}, one point a run: {listed(points(summary, main))}.",
-        f"Clean accuracy (n = {images(summary, 'clean')}) against accuracy under {main} (eps {eps}, n = "
-        f"{images(summary, main)}) of the best checkpoints, {bars}. A marker's area grows with the "
-        "number of parameters.",
-    )
-    yield Picture(
-        "measures.png",
-        measure_bars(summary),
-        f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
-        f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, {bars}.",
-    )
-
-
-def curve_ends(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[str]:
-    """The last points of the curves in words; of several seeds their means."""
-    for group in summary.groups:
-        last = [histories[run][-1] for run in group.runs]
-        clean, robust = fmean(row.val_clean for row in last), fmean(row.val_robust for row in last)
-        yield f"{group.name} {percent(clean)} and {percent(robust)}"
-
-
-def selection_adversaries(summary: Summary) -> list[str]:
-    """`PGD, 10 steps, eps 0.1`: the attacks that selected checkpoints, each once."""
-    found = [run.train.selection.adversary for run in summary.runs]
-    return list(dict.fromkeys(f"PGD, {a.steps} {plural('step', a.steps)}, eps {a.eps}" for a in found))
-
-
-def points(summary: Summary, main: str) -> Iterator[str]:
-    """The points of the scatter in words."""
-    for group in summary.groups:
-        clean, robust = group.measure("clean", "best"), group.measure(main, "best")
-        if clean and robust:
-            size = f"{number(group.parameters)} parameters"
-            yield f"{group.name} {percent(clean.mean)} and {percent(robust.mean)}, {size}"
-
-
-def images(summary: Summary, name: str) -> int:
-    """The most images that a measure was taken on."""
-    return max(measure.n for measure in summary.every(name))
-
-
 def warnings(summary: Summary) -> Iterator[Block]:
     """What the evaluation itself warns of; nothing where it does not."""
     found = [
@@ -217,7 +153,7 @@ def warnings(summary: Summary) -> Iterator[Block]:
 
 def limits(summary: Summary) -> Iterator[Block]:
     """What must not be read into the numbers."""
-    smallest = min((name for name in summary.attacks if summary.every(name)), key=lambda name: images(summary, name))
+    smallest = min((name for name in summary.attacks if summary.every(name)), key=lambda name: summary.images(name))
     widest = max(summary.every(smallest), key=half_width)
     epochs = sorted({run.train.epochs for run in summary.runs})
     items = [
