@@ -2,49 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from ssmlab.errors import Interrupted, UserError
+from ssmlab import cli_data
+from ssmlab.cli_base import OneLineErrors, fail, prepare_study, stage, study
+from ssmlab.errors import UserError
 
 if TYPE_CHECKING:
-    from ssmlab.events import Listener
-    from ssmlab.params import Params
     from ssmlab.pipeline.paths import Paths
-
-
-class OneLineErrors(TyperGroup):
-    """Turns every mistake a user can mend into one line on stderr and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the command; raises typer.Exit where it failed."""
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            fail(str(error), error.code)
-        except KeyboardInterrupt:
-            fail("stopped; earlier results are untouched", Interrupted.code)
-        except BrokenPipeError:
-            # Whoever read our output (head, less) has gone: not an error, but Python would print one at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-        except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            fail(f"{where}{error.strerror or error}; earlier results are untouched", 1)
-
-
-def fail(message: str, code: int) -> NoReturn:
-    """One line on stderr, then the exit."""
-    typer.secho("error: " + " ".join(message.split()), err=True, fg=typer.colors.RED)
-    raise typer.Exit(code)
 
 
 app = typer.Typer(
@@ -57,6 +26,7 @@ app = typer.Typer(
     "`ssmlab repro` runs the whole study of params.yaml; `ssmlab tui` shows it live; "
     "`ssmlab compare ads attention` puts runs side by side.",
 )
+app.add_typer(cli_data.app, name="data")
 SHOWN = 40  # changed keys of runs that `use` prints; a grid has hundreds
 STAGES = "Stages (what `dvc repro` calls)"
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.")]
@@ -93,35 +63,10 @@ DeviceOption = Annotated[
 ]
 
 
-def study() -> tuple[Params, Paths]:
-    """The study of the folder we stand in."""
-    from ssmlab.pipeline.paths import Paths
-    from ssmlab.study import load_params
-
-    params = load_params(Path("params.yaml"))
-    return params, Paths(params.study)
-
-
-@contextmanager
-def stage() -> Iterator[Listener]:
-    """Runs a stage: its events are drawn, and whatever ends it does so as Ctrl-C does."""
-    from rich.console import Console
-
-    from ssmlab.console import display
-    from ssmlab.interrupts import ending_with_dvc, interruptible
-
-    with interruptible(), ending_with_dvc(), display(Console()) as listen:
-        yield listen
-
-
 @app.command(rich_help_panel=STAGES)
 def prepare() -> None:
     """Make the prepared data set of the study: data/STUDY.safetensors."""
-    with stage() as listen:
-        from ssmlab.pipeline.prepare import prepare as run_stage
-
-        params, paths = study()
-        run_stage(params, paths, listen)
+    prepare_study()
 
 
 @app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab train ads --device cpu`")

@@ -238,7 +238,9 @@ def safe_name(archive: Path, name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
     if not name or name.startswith("/") or ".." in parts or "\\" in name or drive:
-        raise UserError(f"{archive}: {shown(name) or 'a member without a name'}: leads out of the archive; refused")
+        raise UserError(
+            f"{archive}: {shown(name) or 'a member without a name'}: could lead out of the archive; refused"
+        )
     check_letters(archive, name)
     return "/".join(parts)
 
@@ -256,9 +258,9 @@ def is_junk(name: str) -> bool:
 
 
 def without_wrapper(places: dict[str, Place]) -> dict[str, Place]:
-    """The places without the one folder that wraps them all, if there is one; `train/` is no wrapper."""
+    """The places without the one folder that wraps them all, if there is one."""
     tops = {name.partition("/")[0] for name in places}
-    if len(tops) != 1 or "train" in tops or any("/" not in name for name in places):
+    if len(tops) != 1 or any("/" not in name for name in places):
         return places
     return {name.partition("/")[2]: place for name, place in places.items()}
 

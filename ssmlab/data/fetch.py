@@ -85,6 +85,8 @@ def fetch(
     try:
         home.mkdir(parents=True, exist_ok=True)
         with alone(home, listen):
+            for left in home.glob("tmp*"):  # pooch's, of a process that was killed
+                left.unlink()
             missing = [each for each in known.downloads if not is_sound(home, each, listen)]
             check_room(home, missing)
             meter = Meter(f"fetching {known.name}, MB", missing, listen)
@@ -152,8 +154,9 @@ def fetch_file(
     """Download one file; raises UserError, and leaves no file with another MD5 than its publisher gives."""
     url = f"{mirror.rstrip('/')}/{wanted.file}" if mirror else wanted.url
     part = part_of(home, wanted)
-    page = f" (from {known.download_page})" if known.download_page else ""
-    by_hand = f"download {wanted.url}{page} by hand into {home}, or set data.source to its path"
+    missing = " ".join(each.url for each in known.downloads if not (home / each.file).is_file())
+    page = f" (see {known.download_page})" if known.download_page else ""
+    by_hand = f"download by hand into {home}: {missing}{page}, or set data.source to the path where you have it"
 
     def bring(_: str, to: str, __: object) -> None:
         download(url, part, patience, partial(meter.told, wanted.file), meter.listen)

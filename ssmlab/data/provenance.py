@@ -9,7 +9,7 @@ from pathlib import Path
 from ssmlab.data.catalog import Download, Known
 from ssmlab.data.formats.found import Found
 from ssmlab.data.source import Part, PartName, Provenance
-from ssmlab.data.spool import Place
+from ssmlab.data.spool import Place, shown
 from ssmlab.errors import UserError
 
 WORDS: dict[PartName, str] = {"train": "training", "validation": "validation", "test": "test"}
@@ -31,22 +31,23 @@ def identify(name: str, known: Known | None, found: Found, path: Path) -> Identi
     Raises:
         UserError: it claims to be a data set that it cannot be: it has more images, another shape or other content.
     """
+    where = shown(path.absolute().name)
     if known is None:
-        return Identity(name, f"own images from {path.name}: {counts(found.parts)}", "own")
+        return Identity(name, f"own images from {where}: {counts(found.parts)}", "own")
     if known.embedded:
         raise UserError(f"{path}: {name} comes with a Python package, not from a path; set data.source to auto")
     check_fits(known, found, path)
     if found.layout != known.layout:
         near = f"{known.title} re-encoded ({found.kind} files), which is not {known.title} itself"
-        description = f"{near}: {counts(found.parts, known.counts)}, from {path.name}"
+        description = f"{near}: {counts(found.parts, known.counts)}, from {where}"
         return Identity(f"{known.name}-{found.kind}", description, "re-encoded")
     if not is_whole(known, found):
         classes = len(found.class_names)
         some = f", {classes} of {known.classes} classes" if 0 < classes < known.classes else ""
-        description = f"a part of {known.title}: {counts(found.parts, known.counts)}{some}, from {path.name}"
+        description = f"a part of {known.title}: {counts(found.parts, known.counts)}{some}, from {where}"
         return Identity(name, f"{description}; no checksum is known of a part", "partial")
     check = checked_by(known, found, path)
-    return Identity(name, f"{known.title}: {counts(found.parts)}, from {path.name}; official by {check}", "official")
+    return Identity(name, f"{known.title}: {counts(found.parts)}, from {where}; official by {check}", "official")
 
 
 def check_fits(known: Known, found: Found, path: Path) -> None:

@@ -9,10 +9,10 @@ import lzma
 import shutil
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Protocol
+from typing import IO, Literal, Protocol
 
 from ssmlab.errors import UserError
 
@@ -52,27 +52,29 @@ class Place:
     length: int
 
     def read(self) -> bytes:
-        """All of it; raises UserError if the file under it has become shorter or is gone."""
+        """All of it; raises UserError as `chunks` does."""
+        return b"".join(self.chunks())
+
+    def digest(self, algorithm: str) -> str:
+        """Its checksum in hex digits; raises UserError as `chunks` does."""
+        found = hashlib.new(algorithm, usedforsecurity=False)
+        for chunk in self.chunks():
+            found.update(chunk)
+        return found.hexdigest()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes in pieces; raises UserError if the file under it has become shorter or is gone."""
+        left = self.length
         try:
             with self.path.open("rb") as file:
                 file.seek(self.offset)
-                content = file.read(self.length)
+                while left and (chunk := file.read(min(CHUNK, left))):
+                    left -= len(chunk)
+                    yield chunk
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror or error})") from None
-        if len(content) != self.length:
-            raise UserError(f"{self.path}: has changed while it was read; run the command again when nothing writes it")
-        return content
-
-    def digest(self, algorithm: str) -> str:
-        """Its checksum in hex digits."""
-        found = hashlib.new(algorithm, usedforsecurity=False)
-        with self.path.open("rb") as file:
-            file.seek(self.offset)
-            left = self.length
-            while left and (chunk := file.read(min(CHUNK, left))):
-                found.update(chunk)
-                left -= len(chunk)
-        return found.hexdigest()
+        if left:
+            raise changed(self.path)
 
 
 class Spool:
@@ -97,30 +99,27 @@ class Spool:
 
     def add(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> Place:
         """Unpack `stream` behind what is there; `watch` is called after every mebibyte."""
-        with self.path.open("ab") as file:
-            return self.copied(name, stream, file, self.path, watch)
+        return self.copied(name, stream, self.path, "ab", watch)
 
     def alone(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> Place:
         """Unpack `stream` into a file of its own, as an archive inside a compressed file needs it."""
-        path = self.scratch / "archive"
-        with path.open("xb") as file:
-            return self.copied(name, stream, file, path, watch)
+        return self.copied(name, stream, self.scratch / "archive", "xb", watch)
 
     def copied(
-        self, name: str, stream: Readable, file: IO[bytes], path: Path, watch: Callable[[], None] | None
+        self, name: str, stream: Readable, path: Path, mode: Literal["ab", "xb"], watch: Callable[[], None] | None
     ) -> Place:
-        """Copy `stream` to the end of `file`, never more than the budget has left."""
-        offset = file.tell()
-        while chunk := self.chunk_of(name, stream):
-            self.spend(name, len(chunk))
-            try:
-                file.write(chunk)
-                file.flush()
-            except OSError as error:
-                raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
-            if watch is not None:
-                watch()
-        return Place(name, path, offset, file.tell() - offset)
+        """Copy `stream` to the end of a file, never more than the budget has left."""
+        try:
+            with path.open(mode) as file:
+                offset = file.tell()
+                while chunk := self.chunk_of(name, stream):
+                    self.spend(name, len(chunk))
+                    file.write(chunk)
+                    if watch is not None:
+                        watch()
+                return Place(name, path, offset, file.tell() - offset)
+        except OSError as error:  # of the disk: those of the stream are told apart in chunk_of
+            raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
 
     def chunk_of(self, name: str, stream: Readable) -> bytes:
         """The next piece of `stream`; every way to be damaged is one error."""
@@ -151,6 +150,11 @@ def unpacking(file: IO[bytes], magic: bytes) -> Readable | None:
     if magic.startswith(b"\xfd7zXZ\x00"):
         return lzma.LZMAFile(file)
     return None
+
+
+def changed(path: Path) -> UserError:
+    """A file that is not as it was when it was opened first."""
+    return UserError(f"{path}: has changed while it was read; run the command again when nothing writes it")
 
 
 def damaged(origin: Path, name: str, error: Exception) -> UserError:

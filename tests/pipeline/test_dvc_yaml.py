@@ -31,17 +31,19 @@ def stage(project: Path, name: str) -> dict[str, Any]:
     return dict(described.get("do", described))
 
 
-def file_of(project: Path, module: str) -> str:
+def files_of(project: Path, module: str) -> list[str]:
+    """A module's file, and the table beside it that it reads, if there is one."""
     path = Path(*module.split("."))
     package = path / "__init__.py"
-    return (package if (project / package).is_file() else path.with_suffix(".py")).as_posix()
+    files = [package if (project / package).is_file() else path.with_suffix(".py"), path.with_suffix(".toml")]
+    return [file.as_posix() for file in files if (project / file).is_file()]
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_code_dependencies_are_the_import_closure(name: str, project: Path, imports: grimp.ImportGraph) -> None:
     start = f"ssmlab.pipeline.{name}"
     modules = {start} | imports.find_upstream_modules(start)
-    needed = sorted(file_of(project, module) for module in modules)
+    needed = sorted(file for module in modules for file in files_of(project, module))
     listed = sorted(dep for dep in stage(project, name)["deps"] if dep.startswith("ssmlab/"))
     assert listed == needed, f"dvc.yaml, stage {name}: the deps under ssmlab/ must be\n" + "\n".join(
         f"      - {file}" for file in needed

@@ -39,7 +39,8 @@ COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
 @dataclass(frozen=True, eq=False)
 class EncodedImages:
-    """Image files, decoded when they are read; of a GIF or TIFF the first frame; transparency is dropped.
+    """Image files, decoded when they are read; of a GIF or TIFF the first frame. Transparency is dropped,
+    and a rotation that a camera only noted (EXIF) is not done.
 
     Attributes:
         origin: the folder or archive they come from.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ssmlab.data.spool import Place
+from ssmlab.data.spool import Place, changed
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,5 +51,8 @@ class RecordImages:
 
 
 def mapped(place: Place, record: int) -> npt.NDArray[np.uint8]:
-    """The bytes of a place as (records, record) uint8, memory-mapped."""
-    return np.memmap(place.path, np.uint8, "r", place.offset, (place.length // record, record))
+    """The bytes of a place as (records, record) uint8, memory-mapped; raises UserError if the file is not as it was."""
+    try:
+        return np.memmap(place.path, np.uint8, "r", place.offset, (place.length // record, record))
+    except (OSError, ValueError):
+        raise changed(place.path) from None
