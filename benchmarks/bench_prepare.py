@@ -6,6 +6,7 @@ Memory is the largest sum of the proportional set sizes (PSS) of the command and
 times a second; pages of files that the system keeps by itself (page cache) are nobody's memory and are not in it.
 
     python benchmarks/bench_prepare.py [--folder FOLDER] [--images N]
+    python benchmarks/bench_prepare.py --source PATH --name NAME [--validation N]
 """
 
 from __future__ import annotations
@@ -25,6 +26,10 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
+from ssmlab.data.summary import read_data_summary
+from ssmlab.pipeline.paths import Paths
+
+STUDY = "bench"
 PROJECT = Path(__file__).resolve().parent.parent
 CLASSES, SIDE = 200, 64
 NAME = "tiny-imagenet-200"
@@ -35,16 +40,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where to work; needs 2 GB (default: a temporary folder)")
     parser.add_argument("--images", type=int, default=500, help="training images a class")
+    parser.add_argument("--source", type=Path, help="prepare this archive or folder instead")
+    parser.add_argument("--name", default="tiny-imagenet", help="what it is")
+    parser.add_argument("--validation", type=int, default=5000, help="how many images are held out of training")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
         folder = Path(name)
-        archive = folder / f"{NAME}.zip"
-        files = make_archive(archive, arguments.images, seed=0)
-        print(f"{files:,} files, {archive.stat().st_size / 1e6:.0f} MB as {archive.name}")
-        write_params(folder, archive)
+        source = arguments.source
+        if source is None:
+            source = folder / f"{NAME}.zip"
+            files = make_archive(source, arguments.images, seed=0)
+            print(f"{files:,} files, {source.stat().st_size / 1e6:.0f} MB as {source.name}", flush=True)
+        write_params(folder, arguments.name, source.resolve(), arguments.validation)
         seconds, peak, processes = watched([sys.executable, "-m", "ssmlab.cli", "prepare"], folder)
-        [prepared] = (folder / "data").glob("*.safetensors")
-        images = CLASSES * (arguments.images + 50)
+        prepared = Paths(STUDY, folder).prepared
+        found = read_data_summary(prepared)
+        images = found.train + found.validation + found.test
         print(f"{images:,} images prepared in {seconds:.1f} s: {images / seconds:,.0f} images/s")
         print(f"{prepared.stat().st_size / 1e6:,.0f} MB written; at most {peak / 1e6:,.0f} MB in {processes} processes")
 
@@ -96,15 +107,16 @@ def crops(whole: np.ndarray, random: np.random.Generator) -> Iterator[bytes]:
         yield file.getvalue()
 
 
-def write_params(folder: Path, archive: Path) -> None:
-    """The default study with the archive as its data."""
+def write_params(folder: Path, name: str, source: Path, validation: int) -> None:
+    """The default study with other data."""
     yaml = YAML()
     params = yaml.load(PROJECT / "params.yaml")
+    params["study"] = STUDY
     params["data"] = {
-        "name": "tiny-imagenet",
-        "source": str(archive),
+        "name": name,
+        "source": str(source),
         "train": "all",
-        "validation": 5000,
+        "validation": validation,
         "test": "all",
         "seed": 0,
     }

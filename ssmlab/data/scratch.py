@@ -17,8 +17,8 @@ from ssmlab.errors import UserError
 def scratch_beside(path: Path) -> Iterator[Path]:
     """An empty folder on the disk of `path`, in the same folder, for as long as the block lasts.
 
-    Its owner holds a lock on it, which the system takes away however the owner dies. What was left for `path` by
-    processes that are dead, folders such as this one and temporary files of `write_atomic`, is removed first.
+    Its owner holds a lock on it, which the system takes away however the owner dies. What dead processes left is
+    removed first: folders such as this one for any file of that suffix, and what `write_atomic` left for `path`.
 
     Raises:
         UserError: the folder cannot be written.
@@ -40,13 +40,15 @@ def scratch_beside(path: Path) -> Iterator[Path]:
 
 def sweep(path: Path) -> None:
     """Remove what dead processes left beside `path`."""
-    for left in path.parent.glob(f".{path.name}.*.tmp"):
+    for left in path.parent.glob(f".*{path.suffix}.*.tmp"):
+        if not left.is_dir() and not left.name.startswith(f".{path.name}."):
+            continue  # files are not locked, so that this one may still be written
         try:
             lock = lock_of(left, wait=False)
         except OSError:  # its owner lives, or it has just gone
             continue
         try:
-            shutil.rmtree(left) if left.is_dir() else left.unlink(missing_ok=True)
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
         finally:
             os.close(lock)
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ssmlab.data.scratch import scratch_beside
 from ssmlab.data.source import Part, PartName, Source
+from ssmlab.data.splits import split_rows
+from ssmlab.data.writer import write_dataset
 from ssmlab.errors import UserError
 
 
@@ -78,3 +81,16 @@ class Jpegs:
         file.seek(self.bounds[row])
         with Image.open(io.BytesIO(file.read(self.bounds[row + 1] - self.bounds[row]))) as image:
             return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
+
+
+def jpegs_in(folder: Path) -> Jpegs:
+    return Jpegs(folder / "jpegs", tuple(np.load(folder / "bounds.npy").tolist()))
+
+
+def prepare_jpegs(folder: Path, path: Path, n: int, *, seed: int, processes: int) -> None:
+    """Write the first `n` of the JPEGs in `folder`, labelled in turn, to `path`."""
+    part = Part(np.arange(n) % 10, jpegs_in(folder), encoded=True)
+    source = Source("jpegs", "made up", "own", tuple("0123456789"), (3, 64, 64), {"train": part})
+    rows = split_rows({"train": part.labels}, train="all", validation=500, test=1000, seed=seed)
+    with scratch_beside(path) as scratch:
+        write_dataset(path, source, rows, seed, scratch, processes=processes)

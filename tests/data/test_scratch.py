@@ -61,6 +61,7 @@ def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
         os.kill(process.pid, signal.SIGKILL)
     assert (left / "half").exists()
     (tmp_path / ".toy.safetensors.abc.tmp").write_text("left by a killed write_atomic")
+    (tmp_path / ".renamed.safetensors.abc.tmp").mkdir()
     others = [tmp_path / ".other.safetensors.abc.tmp", tmp_path / "toy.safetensors.bak", path]
     for other in others:
         other.write_text("not to be touched")
