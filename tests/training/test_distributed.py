@@ -101,7 +101,7 @@ def test_what_processes_tell_each_other(two: list[dict[str, Any]]) -> None:
 def test_a_process_has_a_gpu_of_its_own_or_none_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert own_gpu(1, 2) == torch.device("cuda", 1)
-    with pytest.raises(UserError, match="3 processes, but 2 GPU.*--nproc-per-node 2"):
+    with pytest.raises(UserError, match="3 processes, but 2 GPU"):
         own_gpu(0, 3)
 
 
