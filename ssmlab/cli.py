@@ -197,7 +197,7 @@ def runs() -> None:
 def compare(
     subjects: Annotated[
         list[str],
-        typer.Argument(metavar="A B...", help="Run names, STUDY/RUN, or checkpoint files; A is the reference."),
+        typer.Argument(metavar="A B...", help="Runs, groups, STUDY/NAME, or checkpoint files; A is the reference."),
     ],
     format: Annotated[FormatChoice, typer.Option("--format", help="How to write it.")] = FormatChoice.table,
     all: Annotated[bool, typer.Option("--all", help="Every parameter, not only those that differ.")] = False,

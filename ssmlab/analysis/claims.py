@@ -1,13 +1,16 @@
-"""Whether the study's numbers support its claims: each is judged image by image, and the sentence says the numbers."""
+"""Whether the study's numbers support its claims: each is judged by paired intervals, and says its numbers."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
 from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from ssmlab.analysis.intervals import Difference, paired, paired_gaps
+from ssmlab.analysis.intervals import Difference
+from ssmlab.analysis.seeds import Flags, over_images, over_seeds, value_of
 from ssmlab.analysis.words import listed, number, percent, signed, spoken
 from ssmlab.errors import UserError
 from ssmlab.evaluation.results import AttackResults, Measure
@@ -18,16 +21,20 @@ Verdict = Literal["supported", "contradicted", "not settled"]
 
 
 class Evidence(Strict):
-    """One measure of a claim: the value of both runs (fractions) and their paired difference, run - than."""
+    """One measure of a claim: the value of both sides (fractions) and their paired difference, run - than.
+
+    Of groups the values are means over the common seeds; with fewer than two of those there is no `difference`, and
+    the values are means over each side's own.
+    """
 
     measure: str
     run: float
     than: float
-    difference: Difference
+    difference: Difference | None = None
 
 
 class Judgement(Strict):
-    """A claim with its verdict, the sentence that gives the numbers, and what else differs between the two runs."""
+    """A claim with its verdict, the sentence that gives the numbers, and what else differs between its two sides."""
 
     says: str
     run: str
@@ -38,90 +45,131 @@ class Judgement(Strict):
     evidence: Annotated[tuple[Evidence, ...], Field(strict=False)]
 
 
-def judge(claim: ClaimParams, results: Mapping[str, AttackResults], confidence: float) -> Judgement:
+@dataclass(frozen=True)
+class Side:
+    """What stands on one side of a claim: a run, or the runs of a group by their seeds."""
+
+    name: str
+    runs: Mapping[int, AttackResults]
+
+    def flags(self, measure: str, seeds: Sequence[int], claim: ClaimParams) -> list[Flags]:
+        """A measure of the claim, seed by seed; raises UserError where it was not taken."""
+        name = measure.removeprefix(GAP)
+        found: list[Flags] = []
+        for run in (self.runs[seed] for seed in seeds):
+            best = measured(run, name, "best", claim).flags
+            found.append((best,) if name == measure else (best, measured(run, name, "last", claim).flags))
+        return found
+
+
+def judge(
+    claim: ClaimParams, results: Mapping[str, AttackResults], groups: Mapping[str, Sequence[str]], confidence: float
+) -> Judgement:
     """The verdict on one claim.
 
-    Supported: in every measure the whole interval of the paired difference lies above zero. Contradicted: in some
-    measure it lies below zero. Not settled: anything else. To ask every measure at once needs no correction for their
-    number (an intersection-union test, Berger 1982); several claims of one study are not corrected for each other.
+    Supported: in every measure the whole interval of the difference lies above zero. Contradicted: in some measure it
+    lies below zero. Not settled: anything else. To ask every measure at once needs no correction for their number (an
+    intersection-union test, Berger 1982); several claims of one study are not corrected for each other.
+
+    Two single runs are compared image by image. Where one side is a group of several seeds, both are compared seed by
+    seed, over the seeds that they have in common, and the interval allows for other seeds and other images
+    (`ssmlab.analysis.seeds.over_seeds`); with fewer than two common seeds nothing is settled.
 
     Args:
         results: the attack results by run name, all of one protocol.
+        groups: names of runs by group name.
 
     Raises:
         UserError: a run or a measure of the claim was not attacked; the message names it.
     """
-    evidence = tuple(weigh(measure, claim, results, confidence) for measure in claim.measures)
+    run, than = (side(name, results, groups, claim) for name in (claim.run, claim.than))
+    common = sorted(set(run.runs) & set(than.runs))
+    evidence = tuple(weigh(measure, claim, run, than, common, confidence) for measure in claim.measures)
     verdict = verdict_of([item.difference for item in evidence])
-    run, than = results[claim.run], results[claim.than]
+    over = f", over the seeds {listed(map(str, common))}" if len(common) > 1 else ""
     return Judgement(
         says=claim.says,
         run=claim.run,
         than=claim.than,
         verdict=verdict,
-        sentence=f"{verdict.capitalize()}: {'; '.join(sentence(item, confidence) for item in evidence)}.",
+        sentence=f"{verdict.capitalize()}{over}: {'; '.join(sentence(item, confidence) for item in evidence)}.",
         confounds=size_confound(run, than),
         evidence=evidence,
     )
 
 
-def verdict_of(differences: list[Difference]) -> Verdict:
-    """The verdict that a claim's differences give together."""
-    if any(difference.high < 0.0 for difference in differences):
+def side(
+    name: str, results: Mapping[str, AttackResults], groups: Mapping[str, Sequence[str]], claim: ClaimParams
+) -> Side:
+    """One side of a claim by the name of a run or a group; raises UserError if it has no attack results."""
+    names = groups.get(name, (name,))
+    missing = [run for run in names if run not in results]
+    if missing:
+        raise UserError(
+            f'the claim "{claim.says}" needs run {missing[0]}, which has no attack results; '
+            f"run `ssmlab attack {missing[0]}`"
+        )
+    return Side(name, {results[run].train["seed"]: results[run] for run in names})
+
+
+def verdict_of(differences: Sequence[Difference | None]) -> Verdict:
+    """The verdict that a claim's differences give together; None is one whose interval is not known."""
+    if any(difference and difference.high < 0.0 for difference in differences):
         return "contradicted"
-    if all(difference.low > 0.0 for difference in differences):
+    if all(difference and difference.low > 0.0 for difference in differences):
         return "supported"
     return "not settled"
 
 
-def weigh(measure: str, claim: ClaimParams, results: Mapping[str, AttackResults], confidence: float) -> Evidence:
-    """One measure of a claim; raises UserError where a number is missing."""
-    name = measure.removeprefix(GAP)
-    run, than = (measured(results, who, name, "best", claim) for who in (claim.run, claim.than))
-    if name == measure:
-        difference = paired(run.flags, than.flags, confidence)
-        return Evidence(measure=measure, run=run.accuracy, than=than.accuracy, difference=difference)
-    run_last, than_last = (measured(results, who, name, "last", claim) for who in (claim.run, claim.than))
-    return Evidence(
-        measure=measure,
-        run=run.accuracy - run_last.accuracy,
-        than=than.accuracy - than_last.accuracy,
-        difference=paired_gaps(run.flags, run_last.flags, than.flags, than_last.flags, confidence),
-    )
+def weigh(
+    measure: str, claim: ClaimParams, run: Side, than: Side, common: Sequence[int], confidence: float
+) -> Evidence:
+    """One measure of a claim: over the `common` seeds, of two single runs over images, else without an interval.
+
+    Raises:
+        UserError: a number is missing.
+    """
+    enough = len(common) > 1
+    a, b = (each.flags(measure, common if enough else sorted(each.runs), claim) for each in (run, than))
+    difference = None
+    if enough:
+        difference = over_seeds(a, b, confidence)
+    elif len(a) == len(b) == 1:
+        difference = over_images(a[0], b[0], confidence)
+    values = [fmean(map(value_of, flags)) for flags in (a, b)]
+    return Evidence(measure=measure, run=values[0], than=values[1], difference=difference)
 
 
-def measured(results: Mapping[str, AttackResults], run: str, measure: str, which: Which, claim: ClaimParams) -> Measure:
+def measured(run: AttackResults, measure: str, which: Which, claim: ClaimParams) -> Measure:
     """The result of one measure on one checkpoint of one run; raises UserError if there is none."""
-    where = f'the claim "{claim.says}"'
-    if run not in results:
-        raise UserError(f"{where} needs run {run}, which has no attack results; run `ssmlab attack {run}`")
-    checkpoint = results[run].checkpoints.get(which)
+    checkpoint = run.checkpoints.get(which)
     found = checkpoint.measures.get(measure) if checkpoint else None
     if found is None:
         raise UserError(
-            f"{where} needs {measure} on the {which} checkpoint of run {run}, which was not measured; "
-            f"add {which} to attack.attacks.{measure}.checkpoints, or change the claim"
+            f'the claim "{claim.says}" needs {measure} on the {which} checkpoint of run {run.run}, which was not '
+            f"measured; add {which} to attack.attacks.{measure}.checkpoints, or change the claim"
         )
     return found
 
 
 def sentence(item: Evidence, confidence: float) -> str:
     """One measure in words: both values, their difference, its interval and the number of images."""
-    difference = spoken(item.difference, confidence)
+    if item.difference:
+        difference = spoken(item.difference, confidence)
+    else:
+        difference = f"{signed(item.run - item.than)} points (no interval: fewer than two seeds in common)"
     if item.measure.startswith(GAP):
         name = item.measure.removeprefix(GAP)
         return f"RO gap under {name} {signed(item.run)} against {signed(item.than)} points, {difference}"
     return f"{item.measure} {percent(item.run)} against {percent(item.than)}, {difference}"
 
 
-def size_confound(run: AttackResults, than: AttackResults) -> tuple[str, ...]:
+def size_confound(run: Side, than: Side) -> tuple[str, ...]:
     """A line where the two models differ in size by more than 10%, since capacity alone may explain a difference."""
-    small, large = sorted((run, than), key=lambda result: result.parameters)
-    if large.parameters <= 1.1 * small.parameters:
+    (few, small), (many, large) = sorted((next(iter(each.runs.values())).parameters, each.name) for each in (run, than))
+    if many <= 1.1 * few:
         return ()
-    counts = f"{number(large.parameters)} against {number(small.parameters)}"
-    times = f"{large.parameters / small.parameters:.1f}"
-    return (f"{large.run} has {times} times the parameters of {small.run} ({counts})",)
+    return (f"{large} has {many / few:.1f} times the parameters of {small} ({number(many)} against {number(few)})",)
 
 
 def tally(judgements: tuple[Judgement, ...]) -> str:

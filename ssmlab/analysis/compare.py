@@ -1,23 +1,21 @@
-"""Runs and checkpoints side by side: what differs in their settings, and what that did to their accuracies."""
+"""Runs, groups of runs and checkpoints side by side: what differs in their settings, and what that did to them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from ssmlab.analysis.intervals import Difference, paired, paired_gaps
-from ssmlab.analysis.protocol import spell_difference
+from ssmlab.analysis.cells import Cell, cells
+from ssmlab.analysis.protocol import by_strength, spell_difference
 from ssmlab.analysis.subjects import Subject, resolve
-from ssmlab.analysis.summary import by_strength
+from ssmlab.analysis.words import level, listed
 from ssmlab.errors import ProtocolMismatch, UserError
-from ssmlab.evaluation.results import wilson
 from ssmlab.params import Which
 
 if TYPE_CHECKING:
     from ssmlab.pipeline.paths import Paths
 
-Word = Literal["", "same", "within noise", "better", "worse"]
 Moment = Literal["best", "last", "gap"]
 
 
@@ -32,25 +30,6 @@ class Setting:
     def changed(self) -> bool:
         """Whether the subjects differ in it."""
         return any(value != self.values[0] for value in self.values)
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A number of one subject beside the reference's.
-
-    Attributes:
-        value: fraction; None if it was not measured. n: images. interval: of the value, if it is an accuracy.
-        delta: value - the reference's value; None for the reference itself and where either is missing.
-        difference: `delta` with its paired interval, where both were measured under one protocol.
-        word: what the delta means.
-    """
-
-    value: float | None = None
-    n: int | None = None
-    interval: tuple[float, float] | None = None
-    delta: float | None = None
-    difference: Difference | None = None
-    word: Word = ""
 
 
 @dataclass(frozen=True)
@@ -80,15 +59,18 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know of single subjects."""
-        return tuple(subject.note for subject in self.subjects if subject.note)
+        """What a reader must know of single subjects, and of what their seeds allow to say."""
+        return (
+            *(subject.note for subject in self.subjects if subject.note),
+            *seed_notes(self.subjects, self.confidence),
+        )
 
 
 def compare(subjects: Sequence[str], paths: Paths, force: bool = False) -> Comparison:
-    """Put runs or checkpoints side by side.
+    """Put runs, groups of runs that differ in their seed alone, or checkpoints side by side.
 
     Args:
-        subjects: run names of the current study, `study/run`, or checkpoint files; at least two.
+        subjects: names of runs or groups of the current study, `study/NAME`, or checkpoint files; at least two.
         paths: the current study.
         force: compare also what was attacked under different protocols; the comparison is then marked.
 
@@ -117,8 +99,8 @@ def side_by_side(subjects: tuple[Subject, ...], force: bool = False, confidence:
 
 
 def find_mismatch(subjects: Sequence[Subject]) -> str | None:
-    """What differs between the protocols of the first two subjects that do not share one; None if all do."""
-    attacked = [(subject.name, subject.results) for subject in subjects if subject.results]
+    """What differs between the protocols of the first two trainings that do not share one; None if all do."""
+    attacked = [(each.name, each.results) for subject in subjects for each in subject.trainings if each.results]
     for name, results in attacked[1:]:
         first, reference = attacked[0]
         if results.protocol_fingerprint != reference.protocol_fingerprint:
@@ -126,70 +108,55 @@ def find_mismatch(subjects: Sequence[Subject]) -> str | None:
     return None
 
 
+def seed_notes(subjects: Sequence[Subject], confidence: float) -> Iterator[str]:
+    """What standard deviations and deltas of groups are, and which cannot be judged; nothing without groups."""
+    if not any(subject.members for subject in subjects):
+        return
+    yield (
+        "±: the standard deviation over seeds. "
+        f"Deltas of groups are judged by {level(confidence)} intervals over seeds and images."
+    )
+    first, *others = subjects
+    for other in others:
+        if not (first.members or other.members):
+            yield f"{first.name} and {other.name} are single trainings, judged over images alone."
+            continue
+        own, common = seeds_of(other), sorted(seeds_of(first) & seeds_of(other))
+        if len(common) < 2:
+            yield (
+                f"{first.name} ({counted(first)}) and {other.name} ({counted(other)}) have fewer than two seeds in "
+                "common: what other seeds would change is not known, and their deltas are not judged."
+            )
+        elif seeds_of(first) != own:
+            yield f"{first.name} and {other.name}: deltas are over their common seeds {listed(map(str, common))} alone."
+
+
+def seeds_of(subject: Subject) -> set[int]:
+    """The seeds of a subject's trainings, as far as they are known."""
+    return {each.seed for each in subject.trainings if each.seed is not None}
+
+
+def counted(subject: Subject) -> str:
+    """`3 seeds`, `a single training`."""
+    return f"{len(subject.members)} seeds" if subject.members else "a single training"
+
+
 def measure_lines(subjects: Sequence[Subject], confidence: float) -> list[Line]:
     """Every accuracy at best, every accuracy at last, then the RO gap of every attack."""
     attacks = {
-        name: spec for subject in subjects if subject.results for name, spec in subject.results.protocol.attacks.items()
+        name: spec
+        for subject in subjects
+        for results in subject.attacked
+        for name, spec in results.protocol.attacks.items()
     }
     ordered = by_strength(attacks)
     moments: tuple[Which, ...] = ("best", "last")
     accuracies = [
-        Line(name, moment, accuracy_cells(subjects, name, moment, confidence))
+        Line(name, moment, cells(subjects, [subject.accuracy(name, moment) for subject in subjects], confidence))
         for moment in moments
         for name in ("clean", *ordered)
     ]
-    return accuracies + [Line(name, "gap", gap_cells(subjects, name, confidence)) for name in ordered]
-
-
-def accuracy_cells(subjects: Sequence[Subject], name: str, moment: Which, confidence: float) -> tuple[Cell, ...]:
-    """One accuracy of every subject, beside the first one's."""
-    found = [subject.measure(name, moment) for subject in subjects]
-    cells = []
-    for i, measure in enumerate(found):
-        if measure is None:
-            cells.append(Cell())
-            continue
-        reference = found[0] if i else None
-        delta = measure.accuracy - reference.accuracy if reference else None
-        same = reference and one_protocol(subjects[i], subjects[0])
-        difference = paired(measure.flags, reference.flags, confidence) if reference and same else None
-        interval = wilson(measure.correct, measure.n, confidence)
-        word = describe(delta, difference, more_is_better=True)
-        cells.append(Cell(measure.accuracy, measure.n, interval, delta, difference, word))
-    return tuple(cells)
-
-
-def gap_cells(subjects: Sequence[Subject], name: str, confidence: float) -> tuple[Cell, ...]:
-    """The RO gap of every subject under one attack, beside the first one's."""
-    found = [subject.gap(name) for subject in subjects]
-    cells = []
-    for i, pair in enumerate(found):
-        if pair is None:
-            cells.append(Cell())
-            continue
-        reference = found[0] if i else None
-        best, last = pair
-        own = paired(best.flags, last.flags, confidence)
-        delta = own.value - (reference[0].accuracy - reference[1].accuracy) if reference else None
-        difference = None
-        if reference and one_protocol(subjects[i], subjects[0]):
-            difference = paired_gaps(best.flags, last.flags, reference[0].flags, reference[1].flags, confidence)
-        word = describe(delta, difference, more_is_better=False)
-        cells.append(Cell(own.value, own.n, (own.low, own.high), delta, difference, word))
-    return tuple(cells)
-
-
-def one_protocol(a: Subject, b: Subject) -> bool:
-    """Whether two subjects were attacked under one protocol, so that their flags are of the same images."""
-    return bool(a.results and b.results and a.results.protocol_fingerprint == b.results.protocol_fingerprint)
-
-
-def describe(delta: float | None, difference: Difference | None, more_is_better: bool) -> Word:
-    """What a delta means: `same` is exactly zero, `within noise` is an interval that zero lies in."""
-    if delta is None:
-        return ""
-    if abs(delta) < 1e-12:
-        return "same"
-    if difference is not None and not difference.settled:
-        return "within noise"
-    return "better" if (delta > 0) == more_is_better else "worse"
+    gaps = [
+        Line(name, "gap", cells(subjects, [subject.gap(name) for subject in subjects], confidence)) for name in ordered
+    ]
+    return accuracies + gaps

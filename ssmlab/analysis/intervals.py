@@ -12,12 +12,16 @@ from ssmlab.params import Strict
 
 
 class Difference(Strict):
-    """A difference of accuracies with its confidence interval, as fractions (0.1 is ten points), over `n` images."""
+    """A difference of accuracies with its confidence interval, as fractions (0.1 is ten points), over `n` images.
+
+    seeds: how many seeds it is the mean of, where the interval allows for other seeds too; None of single trainings.
+    """
 
     value: float
     low: float
     high: float
     n: int
+    seeds: int | None = None
 
     @property
     def settled(self) -> bool:
@@ -86,8 +90,8 @@ def paired_gaps(best: str, last: str, other_best: str, other_last: str, confiden
     return mean_interval(numbers, confidence)
 
 
-def mean_interval(numbers: Sequence[int], confidence: float) -> Difference:
-    """The mean of numbers in {-2, ..., 2} with its normal interval; of one number the spread is unknown: all of it."""
+def mean_interval(numbers: Sequence[float], confidence: float) -> Difference:
+    """The mean of numbers in [-2, 2] with its normal interval; of one number the spread is unknown: all of it."""
     n, mean = len(numbers), fmean(numbers)
     if n == 1:
         return Difference(value=mean, low=-2.0, high=2.0, n=n)
@@ -101,7 +105,7 @@ def quantile(confidence: float) -> float:
     return NormalDist().inv_cdf(0.5 + confidence / 2)
 
 
-def check_same_images(a: str, b: str) -> None:
+def check_same_images(a: Sequence[object], b: Sequence[object]) -> None:
     """Flags of the same images have one length, and there is at least one image."""
     if not a or len(a) != len(b):
         raise ValueError(f"flags of {len(a)} and {len(b)} images are not of the same images")

@@ -8,6 +8,7 @@ from typing import Any
 from ssmlab.analysis.words import listed
 from ssmlab.errors import ProtocolMismatch
 from ssmlab.evaluation.results import AttackResults
+from ssmlab.params import AttackSpec
 
 
 def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -54,3 +55,9 @@ def check_one_protocol(results: Sequence[AttackResults]) -> None:
             f"study {first.study}: {names} and {first.run} were attacked under different protocols "
             f"({others[0].run} against {first.run}: {spell_difference(others[0], first)}); run `ssmlab repro`"
         )
+
+
+def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:
+    """Names of attacks in the order in which papers list them: FGSM, PGD with few to many steps, AutoAttack."""
+    kinds = ("fgsm", "pgd", "autoattack")
+    return sorted(attacks, key=lambda name: (kinds.index(attacks[name].kind), getattr(attacks[name], "steps", 0), name))

@@ -1,4 +1,4 @@
-"""What a subject of a comparison means: a run of this study, a run of another, or a checkpoint file.
+"""What a subject of a comparison means: a run or a group of runs of this study or another, or a checkpoint file.
 
 Reads headers and JSON only; torch is not imported, so that `ssmlab compare` answers at once.
 """
@@ -6,17 +6,18 @@ Reads headers and JSON only; torch is not imported, so that `ssmlab compare` ans
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssmlab.analysis.protocol import flatten
+from ssmlab.analysis.seeds import Flags
 from ssmlab.errors import UserError
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, load_results
 from ssmlab.files import sha256_file
 from ssmlab.metadata import Metadata, count_parameters, read_metadata
-from ssmlab.params import Which
+from ssmlab.params import Which, seed_groups
 
 if TYPE_CHECKING:
     from ssmlab.pipeline.paths import Paths
@@ -32,10 +33,11 @@ class Subject:
         name: as it was asked for.
         which: the checkpoint meant: best of a run, its own of a checkpoint file.
         parameters: real numbers that the model trains.
-        settings: every leaf of its `model` and `train` sections by dotted key.
-        results: what it was attacked with; None if it was not.
-        checkpoints: the attacked checkpoints that belong to it: both of a run, one of a checkpoint file.
+        settings: every leaf of its `model` and `train` sections by dotted key; a group's `train.seed` is a list.
+        results: what it was attacked with; None if it was not, and of a group.
+        checkpoints: the attacked checkpoints that belong to it: both of a run, one of a file, none of a group.
         note: what a reader must know of its numbers (not attacked yet, trained again since); may be empty.
+        members: the runs of a group, in the order of their seeds; none of a single run or file.
     """
 
     name: str
@@ -47,37 +49,108 @@ class Subject:
     results: AttackResults | None
     checkpoints: Mapping[Which, CheckpointResults]
     note: str = ""
+    members: tuple[Subject, ...] = ()
 
-    def measure(self, name: str, moment: Which) -> Measure | None:
-        """A measure of a run's `moment`; where best is asked of a checkpoint file, of that file. None if missing."""
-        checkpoint = self.checkpoints.get(self.which if moment == "best" else moment)
+    @property
+    def trainings(self) -> tuple[Subject, ...]:
+        """The members of a group; a single run or file by itself."""
+        return self.members or (self,)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of a single training; None where it is unknown, as of an imported checkpoint."""
+        return self.settings.get("train.seed")
+
+    @property
+    def attacked(self) -> list[AttackResults]:
+        """The attack results of its trainings that have some."""
+        return [each.results for each in self.trainings if each.results]
+
+    def accuracy(self, name: str, moment: Which) -> dict[int | None, Flags]:
+        """The flags of a measure by seed; where best is asked of a checkpoint file, those of that file."""
+        return {
+            each.seed: (found.flags,)
+            for each in self.trainings
+            if (found := each.measure(name, each.which if moment == "best" else moment))
+        }
+
+    def gap(self, name: str) -> dict[int | None, Flags]:
+        """The flags of a measure on the best and on the last checkpoint by seed, where both are there."""
+        return {
+            each.seed: (best.flags, last.flags)
+            for each in self.trainings
+            if (best := each.measure(name, "best")) and (last := each.measure(name, "last"))
+        }
+
+    def measure(self, name: str, which: Which) -> Measure | None:
+        """A measure of one checkpoint of a single training; None if it was not taken."""
+        checkpoint = self.checkpoints.get(which)
         return checkpoint.measures.get(name) if checkpoint else None
-
-    def gap(self, name: str) -> tuple[Measure, Measure] | None:
-        """A measure of the best and of the last checkpoint, where both are there."""
-        best, last = (
-            checkpoint.measures.get(name) if (checkpoint := self.checkpoints.get(which)) else None
-            for which in ("best", "last")
-        )
-        return (best, last) if best and last else None
 
 
 def resolve(subject: str, paths: Paths) -> Subject:
-    """What a subject's name means: a checkpoint file, a run of the current study, or `study/run`.
+    """What a subject's name means: a checkpoint file, a run or group of the current study, or `study/NAME` of another.
 
     Raises:
-        UserError: there is no such file, no such run, or a file of it cannot be read.
+        UserError: there is no such file, run or group, or a file of it cannot be read.
     """
     if subject.endswith(CHECKPOINT):
         return resolve_file(subject, paths)
     study, slash, run = subject.rpartition("/")
     if slash and (not study or not run or "/" in study):
         raise UserError(f"'{subject}' is no subject: name a run, study/run, or a {CHECKPOINT} file")
-    return resolve_run(subject, run, dataclasses.replace(paths, study=study) if slash else paths)
+    return resolve_name(subject, run, dataclasses.replace(paths, study=study) if slash else paths)
 
 
-def resolve_run(name: str, run: str, paths: Paths) -> Subject:
-    """A run by its name: from its attack results, or from its best checkpoint while it has none."""
+def resolve_name(name: str, run: str, paths: Paths) -> Subject:
+    """A run, or, where no run has the name, a group of runs that differ in their seed alone."""
+    found = resolve_run(name, run, paths)
+    if found:
+        return found
+    known = {other: sections(known_settings(other, paths)) for other in known_runs(paths)}
+    groups = seed_groups({other: parts for other, parts in known.items() if "seed" in parts["train"]})
+    if run not in groups:
+        there = ", ".join(dict.fromkeys([*known, *groups])) or "none yet"
+        raise UserError(f"no results of run '{run}' in study {paths.study} (there are: {there}); run `ssmlab repro`")
+    members = (resolve_run(member, member, paths) for member in groups[run])
+    return resolved_group(name, run, [member for member in members if member])
+
+
+def resolved_group(name: str, group: str, members: Sequence[Subject]) -> Subject:
+    """The runs of a group as one subject."""
+    first = members[0]
+    return Subject(
+        name=name,
+        study=first.study,
+        run=group,
+        which="best",
+        parameters=first.parameters,
+        settings={**first.settings, "train.seed": [each.seed for each in members]},
+        results=None,
+        checkpoints={},
+        note="; ".join(each.note for each in members if each.note),
+        members=tuple(members),
+    )
+
+
+def known_settings(run: str, paths: Paths) -> dict[str, Any]:
+    """The settings of a run that has attack results or a checkpoint, by dotted key."""
+    if paths.attack(run).is_file():
+        results = load_results(paths.attack(run))
+        return settings(results.model, results.train)
+    return settings_of(read_metadata(paths.checkpoint(run, "best")))
+
+
+def sections(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings by dotted key as their sections `model` and `train`, each by what is left of the key."""
+    return {
+        section: {key.removeprefix(f"{section}."): settings[key] for key in settings if key.startswith(f"{section}.")}
+        for section in ("model", "train")
+    }
+
+
+def resolve_run(name: str, run: str, paths: Paths) -> Subject | None:
+    """A run by its name: from its attack results, or while it has none from its best checkpoint; None without both."""
     if paths.attack(run).is_file():
         results = load_results(paths.attack(run))
         return Subject(
@@ -93,8 +166,7 @@ def resolve_run(name: str, run: str, paths: Paths) -> Subject:
         )
     path = paths.checkpoint(run, "best")
     if not path.is_file():
-        known = ", ".join(known_runs(paths)) or "none yet"
-        raise UserError(f"no results of run '{run}' in study {paths.study} (there are: {known}); run `ssmlab repro`")
+        return None
     metadata = read_metadata(path)
     return Subject(
         name=name,

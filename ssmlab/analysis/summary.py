@@ -1,4 +1,4 @@
-"""The study in numbers: results/<study>/analysis/summary.json, made from the attack results of its runs alone."""
+"""The study in numbers: results/<study>/analysis/summary.json, from its attack results and what its data are."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationError
 
 from ssmlab.analysis.claims import Judgement, judge
+from ssmlab.analysis.data_used import DataUsed, data_used
+from ssmlab.analysis.groups import Group, grouped
 from ssmlab.analysis.intervals import Difference, paired
-from ssmlab.analysis.protocol import check_one_protocol
+from ssmlab.analysis.protocol import by_strength, check_one_protocol
 from ssmlab.analysis.words import model_label, regime_label
+from ssmlab.data.summary import DataSummary
 from ssmlab.errors import UserError
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Count, Protocol, wilson
 from ssmlab.files import read_json
-from ssmlab.params import AnalyzeParams, AttackSpec, ModelParams, RunParams, Strict, TrainParams, Which
+from ssmlab.params import AnalyzeParams, ModelParams, RunParams, Strict, TrainParams, Which
 
 WORST = "worst case"  # a label, not an attack's name: those have no spaces
 
@@ -62,26 +65,39 @@ class Run(Strict):
 
 
 class Summary(Strict):
-    """A study: its protocol, its runs in the order of params.yaml, and its claims judged.
+    """A study: its data, its protocol, its runs in the order of params.yaml, and its claims judged.
 
     Attributes:
         confidence: the level of every interval.
+        groups: the runs that differ in their seed alone, together; every run is in one, alone if need be.
         measures: `clean`, then the attacks from the weakest kind to the strongest, then the worst case over them.
     """
 
     format: Literal[1] = 1
     study: str
     confidence: float
+    data: DataUsed
     protocol: Protocol
     protocol_fingerprint: str
     measures: Annotated[tuple[str, ...], Field(strict=False)]
     runs: Annotated[tuple[Run, ...], Field(strict=False)]
+    groups: Annotated[tuple[Group, ...], Field(strict=False)]
     claims: Annotated[tuple[Judgement, ...], Field(strict=False)]
 
     @property
     def attacks(self) -> tuple[str, ...]:
         """The measures that are attacks."""
         return tuple(name for name in self.measures if name not in ("clean", WORST))
+
+    @property
+    def several_seeds(self) -> bool:
+        """Whether anything was trained with several seeds."""
+        return any(group.several for group in self.groups)
+
+    def members(self, group: Group) -> list[Run]:
+        """The runs of a group, in the order of their seeds."""
+        by_name = {run.name: run for run in self.runs}
+        return [by_name[name] for name in group.runs]
 
     def main_attack(self) -> str:
         """The attack that stands for robust accuracy where there is room for one.
@@ -98,31 +114,34 @@ class Summary(Strict):
         """One measure, of every run and checkpoint that has it."""
         return [measure for run in self.runs for which in run.checkpoints if (measure := run.measure(name, which))]
 
+    def images(self, name: str) -> int:
+        """The most images that a measure was taken on."""
+        return max(measure.n for measure in self.every(name))
 
-def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzeParams) -> Summary:
+
+def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzeParams, prepared: DataSummary) -> Summary:
     """The summary of a study's attack results, which come in the order in which its runs are shown.
 
     Raises:
         ProtocolMismatch: the runs were attacked under different protocols.
-        UserError: a claim names a run or a measure that is not there.
+        UserError: a claim names a run or a measure that is not there, or `prepared` is not the data that was attacked.
     """
     check_one_protocol(results)
     by_name = {result.run: result for result in results}
+    runs = tuple(summarize_run(result, analyze.confidence) for result in results)
+    groups = grouped(runs)
+    members = {group.name: group.runs for group in groups}
     return Summary(
         study=study,
         confidence=analyze.confidence,
+        data=data_used(prepared, results[0].protocol.data, study),
         protocol=results[0].protocol,
         protocol_fingerprint=results[0].protocol_fingerprint,
         measures=("clean", *by_strength(results[0].protocol.attacks), WORST),
-        runs=tuple(summarize_run(result, analyze.confidence) for result in results),
-        claims=tuple(judge(claim, by_name, analyze.confidence) for claim in analyze.claims),
+        runs=runs,
+        groups=groups,
+        claims=tuple(judge(claim, by_name, members, analyze.confidence) for claim in analyze.claims),
     )
-
-
-def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:
-    """Names of attacks in the order in which papers list them: FGSM, PGD with few to many steps, AutoAttack."""
-    kinds = ("fgsm", "pgd", "autoattack")
-    return sorted(attacks, key=lambda name: (kinds.index(attacks[name].kind), getattr(attacks[name], "steps", 0), name))
 
 
 def summarize_run(result: AttackResults, confidence: float) -> Run:

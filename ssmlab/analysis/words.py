@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from ssmlab.analysis.intervals import Difference
 from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, TrainParams
 
+if TYPE_CHECKING:
+    from ssmlab.data.source import Provenance
+
 MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
+
+PROVENANCES: dict[Provenance, str] = {
+    "official": "the publisher's content, whole",
+    "partial": "a part of what was published, in the publisher's layout",
+    "re-encoded": "a published data set in another encoding, so that its pixels are others",
+    "own": "not a published data set that ssmlab knows",
+}
 
 
 def percent(fraction: float) -> str:
@@ -26,15 +37,21 @@ def number(count: int) -> str:
     return f"{count:,}"
 
 
+def deviation(std: float | None) -> str:
+    """A standard deviation behind its mean: 0.0092 is ` ± 0.9`; nothing where there is none."""
+    return "" if std is None else f" ± {100 * std:.1f}"
+
+
 def level(confidence: float) -> str:
     """0.95 is `95%`, 0.999 is `99.9%`."""
     return f"{100 * confidence:.6g}%"
 
 
 def spoken(difference: Difference, confidence: float) -> str:
-    """A difference in words: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`."""
+    """In words: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`; `n = 3 seeds x 1000 images` of groups."""
     interval = f"{level(confidence)} interval {signed(difference.low)} to {signed(difference.high)}"
-    return f"{signed(difference.value)} points ({interval}, n = {difference.n})"
+    counts = f"{difference.seeds} seeds x {difference.n} images" if difference.seeds else f"{difference.n}"
+    return f"{signed(difference.value)} points ({interval}, n = {counts})"
 
 
 def listed(words: Iterable[str]) -> str:
@@ -59,7 +76,7 @@ def model_label(model: ModelParams) -> str:
 
 
 def regime_label(train: TrainParams) -> str:
-    """How a model was trained: `standard`, `PGD-7 AT`, `TRADES (beta 6) + AWP, L2`."""
+    """How a model was trained: `standard`, `PGD-7 AT`, `TRADES (beta 6) + AWP, L2, patience 3`."""
     parts = [base_regime(train)]
     if train.awp is not None:
         parts.append("AWP")
@@ -67,7 +84,15 @@ def regime_label(train: TrainParams) -> str:
         parts.append("EMA")
     if train.label_smoothing is not None:
         parts.append("label smoothing")
-    return " + ".join(parts) + (", L2" if train.adversarial and train.adversary.norm == "l2" else "")
+    l2 = ["L2"] if train.adversarial and train.adversary.norm == "l2" else []
+    return ", ".join([" + ".join(parts), *l2, *training_label(train)])
+
+
+def training_label(train: TrainParams) -> list[str]:
+    """How the training goes where that is unusual: `cyclic learning rate`, `patience 3`."""
+    schedule = train.optimizer.schedule
+    rate = [f"{schedule} learning rate"] if schedule != "cosine" else []
+    return rate if train.patience is None else [*rate, f"patience {train.patience}"]
 
 
 def base_regime(train: TrainParams) -> str:

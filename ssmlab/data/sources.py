@@ -52,9 +52,11 @@ def opened_source(wanted: DataParams, scratch: Path, listen: Listener = silence)
             raise UserError(f"data.source: {wanted.name} is not embedded, only {embedded} is; set it to auto or a PATH")
         case "auto" | "fetch":
             entry = look_up(wanted.name)
-            yield at_path(fetched(entry, listen), entry, wanted, scratch, listen)
+            with open_path(fetched(entry, listen), entry, wanted, scratch, listen) as source:
+                yield source
         case path:
-            yield at_path(Path(path).expanduser(), known, wanted, scratch, listen)
+            with open_path(Path(path).expanduser(), known, wanted, scratch, listen) as source:
+                yield source
 
 
 @contextmanager
@@ -66,20 +68,15 @@ def open_path(
     Args:
         known: what it should be; None for a data set of the user's own.
     """
-    yield at_path(path, known, wanted, scratch, listen)
+    members = open_members(path, scratch, listen)
+    found = with_class_names(found_in(members), known, path)
+    yield adapted(identify(wanted.name, known, found, path), found, wanted, listen)
 
 
 def fetched(known: Known, listen: Listener) -> Path:
     """The one archive of a data set, or the folder with all of them, after a download where it is needed."""
     folder = fetch(known, cache_folder(), listen)
     return folder / known.downloads[0].file if len(known.downloads) == 1 else folder
-
-
-def at_path(path: Path, known: Known | None, wanted: DataParams, scratch: Path, listen: Listener) -> Source:
-    """The source in the archive or folder `path`."""
-    members = open_members(path, scratch, listen)
-    found = with_class_names(found_in(members), known, path)
-    return adapted(identify(wanted.name, known, found, path), found, wanted, listen)
 
 
 def found_in(members: Members) -> Found:
@@ -120,9 +117,10 @@ def adapted(identity: Identity, found: Found, wanted: DataParams, listen: Listen
         names, parts = first_classes(names, parts, wanted.classes)
         description += f"; the first {wanted.classes} of {len(found.class_names)} classes"
     for part, images in parts.items():
-        for label in np.flatnonzero(np.bincount(images.labels, minlength=len(names)) == 0)[:1]:
+        missing = np.flatnonzero(np.bincount(images.labels, minlength=len(names)) == 0)
+        if len(missing):
             raise UserError(
-                f"data.name: {identity.name} has no {WORDS[part]} images of the class {names[label]}; "
+                f"data.name: {identity.name} has no {WORDS[part]} images of the class {names[missing[0]]}; "
                 "every part needs every class"
             )
     if found.image_shape is None:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 MOST_REMEMBERED = 1 << 22  # a pickle that numbers an object higher wants the memory, not the object
+MOST_TUPLES = 20  # an array takes 6; tuples of tuples as a key take 2 to their number of steps to hash
 
 
 class NotPlain(ValueError):
@@ -29,9 +30,11 @@ def load_plain(content: bytes) -> Any:
         NotPlain: it refers to anything else, or is no pickle.
     """
     try:
+        tuples = 0
         for opcode, argument, _ in pickletools.genops(content):
-            if "PUT" in opcode.name and int(argument or 0) > MOST_REMEMBERED:
-                raise NotPlain("it is made to fill the memory")
+            tuples += opcode.name.startswith("TUPLE")
+            if tuples > MOST_TUPLES or ("PUT" in opcode.name and int(argument or 0) > MOST_REMEMBERED):
+                raise NotPlain("it is made to fill the memory, or to take forever")
         return arrays_in(PlainUnpickler(io.BytesIO(content), encoding="latin1").load())
     except NotPlain:
         raise

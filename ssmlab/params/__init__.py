@@ -4,6 +4,7 @@ from ssmlab.params.attack import AttackBase, AttackParams, AttackSpec, AutoAttac
 from ssmlab.params.base import NAME, Device, Epsilon, Images, Norm, Positive, Seed, Strict, Which
 from ssmlab.params.data import DataParams
 from ssmlab.params.grid import GridParams, GridRun
+from ssmlab.params.groups import seed_groups
 from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
 from ssmlab.params.train import (
     AdversaryParams,
@@ -66,4 +67,5 @@ __all__ = [
     "TrainParams",
     "Which",
     "YopoParams",
+    "seed_groups",
 ]

@@ -10,6 +10,7 @@ from ssmlab.errors import UserError
 from ssmlab.params.attack import AttackParams
 from ssmlab.params.base import NAME, Strict
 from ssmlab.params.data import DataParams
+from ssmlab.params.groups import seed_groups
 from ssmlab.params.model import ModelParams
 from ssmlab.params.train import TrainParams
 
@@ -24,6 +25,7 @@ class RunParams(Strict):
 class ClaimParams(Strict):
     """A sentence to be judged by the numbers: `run` is higher than `than` in every one of `measures`.
 
+    run and than: runs, or groups of runs that differ in their seed alone, which are judged over their common seeds.
     measures: `clean` or the name of an attack, each of the best checkpoint, or `ro_gap:NAME` (best minus last robust
     accuracy under attack NAME).
     """
@@ -73,13 +75,20 @@ class Params(Strict):
             raise ValueError("no attack can be named 'clean': that is the accuracy without one")
         for claim in self.analyze.claims:
             for run in (claim.run, claim.than):
-                if run not in self.runs:
-                    raise ValueError(f"analyze.claims: '{run}' is not a run (runs: {', '.join(self.runs)})")
+                if run not in (*self.runs, *self.groups):
+                    several = [name for name in self.groups if name not in self.runs]
+                    known = f"runs: {', '.join(self.runs)}" + (f"; groups: {', '.join(several)}" if several else "")
+                    raise ValueError(f"analyze.claims: '{run}' is not a run or a group of runs ({known})")
             for measure in claim.measures:
                 if measure.removeprefix("ro_gap:") not in (*self.attack.attacks, "clean"):
                     known = ", ".join(["clean", *self.attack.attacks, "ro_gap:<attack>"])
                     raise ValueError(f"analyze.claims: '{measure}' is not a measure ({known})")
         return self
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The runs that differ in their seed alone, by group name; `ssmlab.params.groups` has the rule."""
+        return seed_groups({name: run.plain() for name, run in self.runs.items()})
 
     def run(self, name: str) -> RunParams:
         """The run called `name`; raises UserError that lists the runs there are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssmlab.analysis.summary import summarize
+from ssmlab.data.summary import read_data_summary
 from ssmlab.errors import UserError
 from ssmlab.evaluation.results import AttackResults, load_results
 from ssmlab.events import Listener, Note, silence
@@ -12,14 +13,16 @@ from ssmlab.pipeline.paths import Paths
 
 
 def analyze(params: Params, paths: Paths, listen: Listener = silence) -> None:
-    """Write the summary of a study; reads its `study` and `analyze` sections and the names of its runs.
+    """Write the summary of a study; reads its `study` and `analyze` sections, the names of its runs, and what its
+    prepared data set says of itself.
 
     Raises:
-        UserError: a run has no attack results, or a claim asks for a measure that was not taken.
+        UserError: a run has no attack results, a claim asks for a measure that was not taken, or the prepared data set
+            is missing or is not the one that was attacked.
         ProtocolMismatch: the runs were attacked under different protocols.
     """
     results = [read_results(run, paths) for run in params.runs]
-    summary = summarize(params.study, results, params.analyze)
+    summary = summarize(params.study, results, params.analyze, read_data_summary(paths.prepared))
     write_atomic(paths.analysis, readable_json(summary.plain()))
     for claim in summary.claims:
         listen(Note(f"{claim.says}: {claim.sentence}"))

@@ -62,7 +62,15 @@ class Verdict:
     confounds: tuple[str, ...]
 
 
-Block = Heading | Paragraph | Warning | Bullets | Commands | Picture | Verdict | Grid
+@dataclass(frozen=True)
+class Folded:
+    """What only some readers want: closed behind its title where the form can do that."""
+
+    title: str
+    grid: Grid
+
+
+Block = Heading | Paragraph | Warning | Bullets | Commands | Picture | Verdict | Folded | Grid
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ssmlab.analysis.claims import tally
 from ssmlab.analysis.summary import Accuracy, Summary
-from ssmlab.analysis.words import attack_label, level, listed, number, percent, plural
+from ssmlab.analysis.words import PROVENANCES, level, listed, number, plural
 from ssmlab.history import Row
 from ssmlab.params import AutoAttackParams
-from ssmlab.report.blocks import Block, Bullets, Commands, Heading, Paragraph, Picture, Report, Verdict, Warning
-from ssmlab.report.figures import learning_curves, measure_bars, tradeoff
-from ssmlab.report.grid import ABSENT, Column, Grid
-from ssmlab.report.study_grids import interval_grid, paper_grid
+from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Report, Verdict, Warning
+from ssmlab.report.pictures import pictures
+from ssmlab.report.study_grids import group_grid, interval_grid, paper_grid
+from ssmlab.report.what_was_run import what_was_run
 
 
 def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Report:
@@ -24,10 +24,11 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
     blocks = (
         *opening(summary),
         *results(summary),
-        *figures(summary, histories),
+        Heading("Figures"),
+        *pictures(summary, histories),
         *claims(summary),
         *intervals(summary),
-        *setting(summary),
+        *what_was_run(summary),
         *warnings(summary),
         *limits(summary),
         *again(summary),
@@ -36,21 +37,38 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
 
 
 def opening(summary: Summary) -> Iterator[Block]:
-    """What the report is about, in two sentences, and whether its protocol is marked."""
-    count, data = len(summary.runs), summary.protocol.data
+    """What the report is about, in two sentences, and whether its data or its protocol are marked."""
+    count, data = len(summary.groups), summary.data
+    kind = "" if data.provenance == "official" else f" ({data.provenance})"
     text = (
-        f"Study `{summary.study}`: {count} {plural('model', count)} on the data set `{data.name}`, attacked on "
-        f"{number(data.n)} test images inside the L-inf ball of radius eps = {summary.protocol.eps.text}."
+        f"Study `{summary.study}`: {count} {plural('model', count)}{trainings(summary)} on the data set `{data.name}`"
+        f"{kind}, attacked on {number(summary.protocol.data.n)} test images inside the L-inf ball of radius eps = "
+        f"{summary.protocol.eps.text}."
     )
     if summary.claims:
         text += f" Of {len(summary.claims)} {plural('claim', len(summary.claims))}: {tally(summary.claims)}."
     yield Paragraph(text)
-    on_test = [run.name for run in summary.runs if run.train.selection.split == "test"]
+    if data.provenance in ("partial", "re-encoded"):
+        yield Warning(
+            f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. Whatever the title says, its numbers must "
+            "not be put beside numbers on what was published."
+        )
+    first_runs = ((group.name, summary.members(group)[0]) for group in summary.groups)
+    on_test = [name for name, run in first_runs if run.train.selection.split == "test"]
     if on_test:
         yield Warning(
             f"The best checkpoint of {listed(on_test)} was selected on the test split, as the paper does (`selection: "
             "test`). Its accuracies were maximised on the images that they are reported on, and are too high."
         )
+
+
+def trainings(summary: Summary) -> str:
+    """` in 12 trainings, each with the seeds 0, 1 and 2,`; nothing where every model was trained once."""
+    if not summary.several_seeds:
+        return ""
+    seeds = {group.seeds for group in summary.groups}
+    each = f", each with the seeds {listed(map(str, seeds.pop()))}," if len(seeds) == 1 else ""
+    return f" in {len(summary.runs)} trainings{each}"
 
 
 def results(summary: Summary) -> Iterator[Block]:
@@ -62,17 +80,34 @@ def results(summary: Summary) -> Iterator[Block]:
         "best - last: under an attack, the robust overfitting (RO) gap. "
         f"Images: {listed(counted_images(summary))}."
     )
-    yield paper_grid(summary)
+    if not summary.several_seeds:
+        yield paper_grid(summary)
+        return
+    yield Paragraph(
+        "Runs that differ in their seed alone are one row: the mean over the seeds ± their sample standard deviation "
+        f"(n = {seed_counts(summary)} seeds). It says how much one training differs from the next. How much other test "
+        "images could change is said by the intervals of the single runs, below."
+    )
+    yield group_grid(summary)
+    yield Folded("Every run by itself", paper_grid(summary))
+
+
+def seed_counts(summary: Summary) -> str:
+    """`3`, or `2 or 3` where groups differ: how many seeds the groups of several have."""
+    return " or ".join(map(str, sorted({len(group.seeds) for group in summary.groups if group.several})))
 
 
 def intervals(summary: Summary) -> Iterator[Block]:
     """The numbers again, with how sure they are."""
     yield Heading("Intervals")
+    sure = level(summary.confidence)
+    over = " over the test images, every training by itself" if summary.several_seeds else ""
     yield Paragraph(
-        f"The results with {level(summary.confidence)} intervals: Wilson's for accuracies, Newcombe's paired interval "
-        "(1998, method 10) for best - last. The worst case counts the images that are right under every measure."
+        f"The results with {sure} intervals{over}: Wilson's for accuracies, Newcombe's paired interval (1998, method "
+        "10) for best - last. The worst case counts the images that are right under every measure."
     )
-    yield interval_grid(summary)
+    grid = interval_grid(summary)
+    yield Folded("The intervals of every run", grid) if summary.several_seeds else grid
 
 
 def counted_images(summary: Summary) -> Iterator[str]:
@@ -92,116 +127,15 @@ def claims(summary: Summary) -> Iterator[Block]:
         "A claim is supported if every one of its differences, taken on the same images, has a "
         f"{level(summary.confidence)} interval above zero; contradicted if one lies below zero; else not settled."
     )
+    if summary.several_seeds:
+        yield Paragraph(
+            "Claims on runs with several seeds are judged over the seeds that both sides have: the difference of each "
+            "seed, and the mean of these. Its interval allows for other seeds (Student's t) and for other test images; "
+            "with fewer than two common seeds a claim is not settled. A claim on two single runs is judged over images "
+            "alone."
+        )
     for item in summary.claims:
         yield Verdict(item.says.rstrip("."), item.verdict, item.sentence, item.confounds)
-
-
-def figures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Block]:
-    """The pictures with captions that give n and eps, and descriptions that give their numbers."""
-    main, eps = summary.main_attack(), summary.protocol.eps.text
-    sure = level(summary.confidence)
-    yield Heading("Figures")
-    ends = (
-        f"{name} {percent(rows[-1].val_clean)} and {percent(rows[-1].val_robust)}" for name, rows in histories.items()
-    )
-    yield Picture(
-        "curves.png",
-        learning_curves(summary, histories),
-        f"Two line charts of accuracy against epoch, one line a run. Clean and attacked at the end: {listed(ends)}.",
-        "Learning curves on the split that selects the best checkpoint: left clean images, right images attacked by "
-        f"the selection's adversary ({listed(selection_adversaries(summary))}). The ring is the epoch kept as best.",
-    )
-    yield Picture(
-        "tradeoff.png",
-        tradeoff(summary),
-        f"Scatter of clean accuracy against accuracy under {main}, one point a run: {listed(points(summary, main))}.",
-        f"Clean accuracy (n = {images(summary, 'clean')}) against accuracy under {main} (eps {eps}, n = "
-        f"{images(summary, main)}) of the best checkpoints, with {sure} intervals. A marker's area grows with the "
-        "number of parameters.",
-    )
-    yield Picture(
-        "measures.png",
-        measure_bars(summary),
-        f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
-        f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, with "
-        f"{sure} intervals.",
-    )
-
-
-def selection_adversaries(summary: Summary) -> list[str]:
-    """`PGD, 10 steps, eps 0.1`: the attacks that selected checkpoints, each once."""
-    found = [run.train.selection.adversary for run in summary.runs]
-    return list(dict.fromkeys(f"PGD, {a.steps} {plural('step', a.steps)}, eps {a.eps}" for a in found))
-
-
-def points(summary: Summary, main: str) -> Iterator[str]:
-    """The points of the scatter in words."""
-    for run in summary.runs:
-        clean, robust = run.measure("clean", "best"), run.measure(main, "best")
-        if clean and robust:
-            yield f"{run.name} {percent(clean.value)} and {percent(robust.value)}, {number(run.parameters)} parameters"
-
-
-def images(summary: Summary, name: str) -> int:
-    """The most images that a measure was taken on."""
-    return max(measure.n for measure in summary.every(name))
-
-
-def setting(summary: Summary) -> Iterator[Block]:
-    """Everything that was set, in two tables: of the study, and of each run."""
-    protocol = summary.protocol
-    yield Heading("What was run")
-    rows = [
-        ("data set", f"{protocol.data.name}, fingerprint {protocol.data.fingerprint[:12]}"),
-        (
-            "images",
-            f"{number(protocol.data.train)} training, {number(protocol.data.validation)} validation, "
-            f"{number(protocol.data.n)} test (attacked: the {protocol.data.split} split)",
-        ),
-        ("threat model", f"L-inf, eps {protocol.eps.text}, pixels in [0, 1]"),
-        *(("attack", attack_text(summary, name)) for name in summary.attacks),
-        ("attack seed, batch size", f"{protocol.seed}, {protocol.batch_size}"),
-        ("attacks by", f"torchattacks {protocol.torchattacks}, on {protocol.device}"),
-        ("protocol", summary.protocol_fingerprint[:12]),
-        ("code", f"ssmlab {listed(sorted({run.code_version for run in summary.runs}))}"),
-    ]
-    yield Grid((Column("what", left=True), Column("value", left=True)), tuple(rows))
-    columns = (
-        "run",
-        "model",
-        "training",
-        "training eps",
-        "warm-up",
-        "epochs",
-        "best epoch",
-        "selected on",
-        "selected by",
-        "seed",
-    )
-    yield Grid(
-        tuple(Column(name, left=True) for name in columns),
-        tuple(
-            (
-                run.name,
-                run.label,
-                run.regime,
-                str(run.train.adversary.eps) if run.train.adversarial else ABSENT,
-                f"{run.train.warmup} {plural('epoch', run.train.warmup)}" if run.train.adversarial else ABSENT,
-                str(run.train.epochs),
-                str(run.checkpoints["best"].epoch) if "best" in run.checkpoints else ABSENT,
-                run.train.selection.split,
-                f"{run.train.selection.by} accuracy",
-                str(run.train.seed),
-            )
-            for run in summary.runs
-        ),
-    )
-
-
-def attack_text(summary: Summary, name: str) -> str:
-    """An attack with its settings and its number of images."""
-    sizes = sorted({measure.n for measure in summary.every(name)})
-    return f"{attack_label(name, summary.protocol.attacks[name])}; n = {' or '.join(map(str, sizes))}"
 
 
 def warnings(summary: Summary) -> Iterator[Block]:
@@ -219,18 +153,14 @@ def warnings(summary: Summary) -> Iterator[Block]:
 
 def limits(summary: Summary) -> Iterator[Block]:
     """What must not be read into the numbers."""
-    sure = level(summary.confidence)
-    seeds = sorted({run.train.seed for run in summary.runs})
-    smallest = min((name for name in summary.attacks if summary.every(name)), key=lambda name: images(summary, name))
+    smallest = min((name for name in summary.attacks if summary.every(name)), key=lambda name: summary.images(name))
     widest = max(summary.every(smallest), key=half_width)
     epochs = sorted({run.train.epochs for run in summary.runs})
     items = [
-        f"Every run was trained once ({plural('seed', len(seeds))} {listed(map(str, seeds))}). The {sure} intervals "
-        "say what another draw of test images could change, not what another seed could: differences of a few points "
-        "may be luck of the training.",
+        seed_limit(summary),
         f"{smallest} was run on {widest.n} images: its accuracies are known to within about "
         f"{100 * half_width(widest):.0f} points only.",
-        f"The data set is `{summary.protocol.data.name}` with {number(summary.protocol.data.n)} test images; nothing "
+        f"The data set is `{summary.data.name}` with {number(summary.protocol.data.n)} test images; nothing "
         "here speaks for larger data or models.",
         "Robust accuracy is an upper bound: a stronger attack can only lower it.",
         f"RO gaps are those of {' or '.join(map(str, epochs))} {plural('epoch', epochs[-1])}: robust overfitting shows "
@@ -245,6 +175,24 @@ def limits(summary: Summary) -> Iterator[Block]:
     yield Bullets(tuple(items))
 
 
+def seed_limit(summary: Summary) -> str:
+    """What the seeds leave open."""
+    sure = level(summary.confidence)
+    if not summary.several_seeds:
+        seeds = sorted({run.train.seed for run in summary.runs})
+        return (
+            f"Every run was trained once ({plural('seed', len(seeds))} {listed(map(str, seeds))}). The {sure} "
+            "intervals say what another draw of test images could change, not what another seed could: differences of "
+            "a few points may be luck of the training."
+        )
+    text = (
+        f"A standard deviation of {seed_counts(summary)} seeds is itself a rough estimate: of 3 seeds the true one may "
+        f"be half or six times as large (95%). The {sure} intervals of single runs say nothing of seeds."
+    )
+    once = [group.name for group in summary.groups if not group.several]
+    return f"{text} {listed(once)} {'were' if len(once) > 1 else 'was'} trained once." if once else text
+
+
 def half_width(measure: Accuracy) -> float:
     """Half the width of an accuracy's interval."""
     low, high = measure.interval
@@ -253,7 +201,7 @@ def half_width(measure: Accuracy) -> float:
 
 def again(summary: Summary) -> Iterator[Block]:
     """The commands that make these numbers again."""
-    names = [run.name for run in summary.runs]
+    names = [group.name for group in summary.groups]
     lines = ["make install", ". .venv/bin/activate", f"ssmlab use {summary.study}", "ssmlab repro"]
     if len(names) > 1:
         lines.append(f"ssmlab compare {' '.join(names)}")

@@ -1,4 +1,7 @@
-"""A comparison for other programs: JSON and CSV, with every interval; accuracies, gaps and deltas are fractions."""
+"""A comparison for other programs: JSON and CSV, with every interval; accuracies, gaps and deltas are fractions.
+
+The value of a group is the mean over its seeds, `std` the sample standard deviation over them, `n_seeds` their number.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,14 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ssmlab.analysis.compare import Cell, Comparison
+from ssmlab.analysis.cells import Cell
+from ssmlab.analysis.compare import Comparison
 from ssmlab.report.grid import to_csv
 
-CSV_HEADER = ("kind", "name", "of", "subject", "value", "n", "low", "high", "delta", "delta_low", "delta_high", "word")
+CSV_HEADER = (
+    *("kind", "name", "of", "subject", "value", "n", "low", "high", "delta", "delta_low", "delta_high", "word"),
+    *("std", "n_seeds"),
+)
 
 
 def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
@@ -20,13 +27,16 @@ def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
                 "name": subject.name,
                 "study": subject.study,
                 "run": subject.run,
+                "members": [each.run for each in subject.members],
+                "seeds": [each.seed for each in subject.trainings],
                 "checkpoint": subject.which,
                 "parameters": subject.parameters,
-                "protocol": subject.results.protocol_fingerprint if subject.results else None,
+                "protocol": subject.attacked[0].protocol_fingerprint if subject.attacked else None,
                 "note": subject.note or None,
             }
             for subject in comparison.subjects
         ],
+        "notes": comparison.notes,
         "confidence": comparison.confidence,
         "mismatch": comparison.mismatch,
         "settings": {
@@ -47,6 +57,8 @@ def cell_json(cell: Cell) -> dict[str, Any] | None:
     difference = cell.difference
     return {
         "value": cell.value,
+        "std": cell.std,
+        "n_seeds": cell.n_seeds,
         "n": cell.n,
         "interval": cell.interval,
         "delta": cell.delta,
@@ -69,7 +81,7 @@ def setting_csv(value: Any) -> str | None:
 def csv_rows(comparison: Comparison, all_parameters: bool) -> Iterator[tuple[Any, ...]]:
     """The lines of `comparison_csv`: settings, parameter counts, accuracies, gaps."""
     subjects = comparison.subjects
-    empty = (None,) * 7
+    empty = (None,) * 9
     for setting in comparison.settings:
         if all_parameters or setting.changed:
             for subject, value in zip(subjects, setting.values, strict=True):
@@ -81,5 +93,6 @@ def csv_rows(comparison: Comparison, all_parameters: bool) -> Iterator[tuple[Any
         for subject, cell in zip(subjects, line.cells, strict=True):
             low, high = cell.interval or (None, None)
             difference = cell.difference
-            delta = (cell.delta, difference and difference.low, difference and difference.high)
-            yield kind, line.measure, line.moment, subject.name, cell.value, cell.n, low, high, *delta, cell.word
+            delta = (cell.delta, difference and difference.low, difference and difference.high, cell.word)
+            value = (cell.value, cell.n, low, high)
+            yield kind, line.measure, line.moment, subject.name, *value, *delta, cell.std, cell.n_seeds

@@ -1,15 +1,19 @@
-"""The report's pictures, as PNG bytes. A run has one colour and one marker in all of them."""
+"""The report's pictures, as PNG bytes. A run, or a group of seeds, has one colour and one marker in all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ssmlab.analysis.summary import Accuracy, Summary
+from ssmlab.analysis.groups import Group
+from ssmlab.analysis.seeds import Spread
+from ssmlab.analysis.summary import Summary
 from ssmlab.analysis.words import number
 from ssmlab.history import Row
 from ssmlab.params import Which
@@ -22,6 +26,8 @@ BARS: dict[Which, float] = {"best": -BAR / 2, "last": BAR / 2}  # where a run's 
 
 def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> bytes:
     """Validation accuracy of every run after every epoch, clean and robust; a ring marks the epoch kept as `best`.
+
+    Several seeds are a thin line each, and a thick one for their mean as far as all of them go.
 
     Args:
         histories: the rows of history.csv by run name.
@@ -37,53 +43,88 @@ def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]]) ->
 
 
 def draw_curves(axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]]) -> None:
-    """One line a run, with its name at the end."""
+    """One line a run, or several and their mean a group, with its name at the end."""
     longest = max(map(len, curves.values()))
     axes.set(ylim=(0, 1), xlabel="epoch", xlim=(1 - 0.02 * longest, longest * 1.02))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels = []
-    for index, run in enumerate(summary.runs):
-        curve = curves[run.name]
-        axes.plot(range(1, len(curve) + 1), curve, color=colour(index), linewidth=1.8)
-        best = run.checkpoints.get("best")
-        if best and best.epoch and best.epoch <= len(curve):
-            (ring,) = axes.plot(
-                [best.epoch], [curve[best.epoch - 1]], marker(index), color=colour(index), clip_on=False
-            )
-            ring.set(markersize=7, markerfacecolor="white", markeredgewidth=1.6)
-        labels.append((run.name, len(curve), curve[-1], colour(index)))
+    for index, group in enumerate(summary.groups):
+        lines = [curves[run] for run in group.runs]
+        mean = [fmean(values) for values in zip(*lines, strict=False)]
+        if group.several:
+            for line in lines:
+                axes.plot(range(1, len(line) + 1), line, color=mixed(colour(index), "white", 0.45), linewidth=0.7)
+        axes.plot(range(1, len(mean) + 1), mean, color=colour(index), linewidth=1.8)
+        for run, line in zip(summary.members(group), lines, strict=True):
+            best = run.checkpoints.get("best")
+            if best and best.epoch and best.epoch <= len(line):
+                (ring,) = axes.plot(
+                    [best.epoch], [line[best.epoch - 1]], marker(index), color=colour(index), clip_on=False
+                )
+                size, edge = (4, 0.9) if group.several else (7, 1.6)
+                ring.set(markersize=size, markerfacecolor="white", markeredgewidth=edge)
+        labels.append((group.name, len(mean), mean[-1], colour(index)))
     label_beside(axes, labels, distance=0.06, gap=2)
 
 
+class Bar(NamedTuple):
+    """A value with the ends of its error bar, and the values of the single seeds where there are several."""
+
+    value: float
+    low: float
+    high: float
+    seeds: tuple[float, ...] = ()
+
+    @property
+    def arms(self) -> list[list[float]]:
+        """The lengths of the error bar's two arms."""
+        return [[max(self.value - self.low, 0.0)], [max(self.high - self.value, 0.0)]]
+
+
+def bar(summary: Summary, group: Group, name: str, which: Which) -> Bar | None:
+    """A run's accuracy with its interval over images; a group's mean, plus and minus the deviation over its seeds."""
+    found = [measure for run in summary.members(group) if (measure := run.measure(name, which))]
+    if not found:
+        return None
+    if not group.several:
+        return Bar(found[0].value, *found[0].interval)
+    spread = Spread.of([measure.value for measure in found])
+    std = spread.std or 0.0
+    return Bar(spread.mean, spread.mean - std, spread.mean + std, tuple(measure.value for measure in found))
+
+
 def tradeoff(summary: Summary) -> bytes:
-    """Clean against robust accuracy of every run's best checkpoint, with intervals; areas are parameter counts."""
+    """Clean against robust accuracy of the best checkpoints, with error bars; areas are parameter counts."""
     main = summary.main_attack()
     points = [
-        (index, run, clean, robust)
-        for index, run in enumerate(summary.runs)
-        if (clean := run.measure("clean", "best")) and (robust := run.measure(main, "best"))
+        (index, group, clean, robust)
+        for index, group in enumerate(summary.groups)
+        if (clean := bar(summary, group, "clean", "best")) and (robust := bar(summary, group, main, "best"))
     ]
     largest = max(run.parameters for run in summary.runs)
     with style():
         figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
         axes = figure.subplots()
-        for index, run, clean, robust in points:
+        for index, group, clean, robust in points:
             axes.errorbar(
                 clean.value,
                 robust.value,
-                xerr=arms(clean),
-                yerr=arms(robust),
+                xerr=clean.arms,
+                yerr=robust.arms,
                 color=colour(index),
                 linewidth=1.2,
                 capsize=3,
             )
-            area = 40 + 160 * run.parameters / largest
+            area = 40 + 160 * group.parameters / largest
             axes.scatter(clean.value, robust.value, area, color=colour(index), marker=marker(index), zorder=3)
+            if group.several:
+                pale = mixed(colour(index), "white", 0.45)
+                axes.scatter(clean.seeds, robust.seeds, 14, color=pale, marker=marker(index), zorder=2)
         axes.margins(0.08)
         labels = [
-            (f"{run.name}\n{number(run.parameters)} parameters", clean.value, robust.value, colour(index))
-            for index, run, clean, robust in points
+            (f"{group.name}\n{number(group.parameters)} parameters", clean.value, robust.value, colour(index))
+            for index, group, clean, robust in points
         ]
         label_beside(axes, labels, distance=0.1, gap=8)
         for axis in (axes.xaxis, axes.yaxis):
@@ -93,19 +134,13 @@ def tradeoff(summary: Summary) -> bytes:
         return png(figure)
 
 
-def arms(measure: Accuracy) -> list[list[float]]:
-    """The lengths of an error bar's two arms, from its interval."""
-    low, high = measure.interval
-    return [[max(measure.value - low, 0.0)], [max(high - measure.value, 0.0)]]
-
-
 def measure_bars(summary: Summary) -> bytes:
-    """Accuracy under every measure, a panel each: for every run its best checkpoint, and below it, paler, its last."""
+    """Accuracy under every measure, a panel each: the best checkpoint, and below it, paler, the last."""
     names = [name for name in summary.measures if summary.every(name)]
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
     with style():
-        figure = Figure(figsize=(WIDTH, rows * (0.42 * len(summary.runs) + 0.75) + 0.3), layout="constrained")
+        figure = Figure(figsize=(WIDTH, rows * (0.42 * len(summary.groups) + 0.75) + 0.3), layout="constrained")
         panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
         for axes, name in zip(panels, names, strict=False):
             draw_bars(axes, summary, name)
@@ -120,24 +155,28 @@ def measure_bars(summary: Summary) -> bytes:
 
 
 def draw_bars(axes: Axes, summary: Summary, name: str) -> None:
-    """One panel: two bars a run, each with its interval and its value in percent."""
-    for index, run in enumerate(summary.runs):
+    """One panel: two bars a run or group, each with its error bar and its value in percent, and its seeds as points."""
+    for index, group in enumerate(summary.groups):
         for which, offset in BARS.items():
-            measure = run.measure(name, which)
+            measure = bar(summary, group, name, which)
             if measure:
-                place, high = index + offset, measure.interval[1]
+                place, ends = index + offset, (measure.low, measure.high)
                 axes.barh(place, measure.value, BAR, color=bar_colour(colour(index), which))
-                axes.plot(measure.interval, (place, place), color=INK, linewidth=0.8)
-                axes.text(high + 0.03, place, f"{100 * measure.value:.1f}", va="center_baseline", fontsize=7.5)
+                axes.plot(ends, (place, place), color=INK, linewidth=0.8)
+                axes.plot(
+                    measure.seeds, [place] * len(measure.seeds), "|", color=INK, markersize=4, markeredgewidth=0.7
+                )
+                right = max(measure.high, *measure.seeds) if measure.seeds else measure.high
+                axes.text(right + 0.03, place, f"{100 * measure.value:.1f}", va="center_baseline", fontsize=7.5)
     counts = sorted({measure.n for measure in summary.every(name)})
     axes.set_title(f"{name} (n = {', '.join(map(str, counts))})")
-    axes.set_yticks(range(len(summary.runs)), [run.name for run in summary.runs])
-    axes.set(xlim=(0, 1.22), ylim=(len(summary.runs) - 0.4, -0.6), xticks=(0, 0.5, 1))
+    axes.set_yticks(range(len(summary.groups)), [group.name for group in summary.groups])
+    axes.set(xlim=(0, 1.22), ylim=(len(summary.groups) - 0.4, -0.6), xticks=(0, 0.5, 1))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 
 
 def bar_colour(ink: str, which: Which) -> tuple[float, float, float]:
-    """A run's colour, paler for its last checkpoint."""
+    """The colour of a bar, paler for its last checkpoint."""
     return mixed(ink, "white", 0.0 if which == "best" else 0.55)

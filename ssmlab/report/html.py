@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from html import escape
 
-from ssmlab.report.blocks import Block, Bullets, Commands, Heading, Paragraph, Picture, Report, Verdict, Warning
+from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Picture, Report, Verdict, Warning
 from ssmlab.report.grid import to_html
 from ssmlab.report.markup import html_text
 
@@ -31,6 +31,7 @@ img { display: block; width: 100%; max-width: 50rem; height: auto; background: #
 .claim { border-left: .3rem solid var(--open); padding: 0 1rem; margin: 1rem 0; }
 .claim p { margin: .3rem 0; } .says { font-weight: 600; } .confound { color: var(--soft); }
 .supported { border-color: var(--good); } .contradicted { border-color: var(--bad); }
+summary { cursor: pointer; font-weight: 600; }
 pre { overflow-x: auto; padding: .75rem 1rem; background: var(--shade); }
 """
 
@@ -66,6 +67,8 @@ def block_html(block: Block) -> str:
             return f"<figure>\n{image}\n<figcaption>{html_text(caption)}</figcaption>\n</figure>"
         case Verdict():
             return verdict_html(block)
+        case Folded(title, grid):
+            return f"<details>\n<summary>{html_text(title)}</summary>\n{to_html(grid)}\n</details>"
         case _:
             return to_html(block)
 

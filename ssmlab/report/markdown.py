@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ssmlab.report.blocks import Block, Bullets, Commands, Heading, Paragraph, Picture, Report, Verdict, Warning
+from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Picture, Report, Verdict, Warning
 from ssmlab.report.grid import to_markdown
 from ssmlab.report.markup import markdown_text
 
@@ -31,5 +31,7 @@ def block_text(block: Block) -> str:
             lines = [f"- **{markdown_text(says)}.** {markdown_text(sentence)}"]
             lines += [f"  - Confound: {markdown_text(confound)}." for confound in confounds]
             return "\n".join(lines)
+        case Folded(title, grid):
+            return f"**{markdown_text(title)}**\n\n{to_markdown(grid, markdown_text)}"
         case _:
             return to_markdown(block, markdown_text)

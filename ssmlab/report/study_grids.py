@@ -1,10 +1,12 @@
-"""The numbers of a study as grids: the papers' table, and the same with intervals."""
+"""The numbers of a study as grids: the papers' table of runs and of groups, and the same with intervals."""
 
 from __future__ import annotations
 
+from ssmlab.analysis.groups import Group
 from ssmlab.analysis.intervals import Difference
+from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import Accuracy, Run, Summary
-from ssmlab.analysis.words import number, signed
+from ssmlab.analysis.words import deviation, number, signed
 from ssmlab.report.grid import ABSENT, Column, Grid
 
 
@@ -19,6 +21,30 @@ def paper_grid(summary: Summary) -> Grid:
     ]
     columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
     return Grid(tuple(columns), tuple(paper_row(run, measures) for run in summary.runs))
+
+
+def group_grid(summary: Summary) -> Grid:
+    """The papers' table of groups: means and standard deviations over seeds, and how many seeds."""
+    measures = [name for name in ("clean", *summary.attacks) if summary.every(name)]
+    columns = [
+        Column("runs", left=True),
+        Column("model", left=True),
+        Column("training", left=True),
+        Column("seeds"),
+        Column("parameters"),
+    ]
+    columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
+    return Grid(tuple(columns), tuple(group_row(group, measures) for group in summary.groups))
+
+
+def group_row(group: Group, measures: list[str]) -> tuple[str, ...]:
+    """One group of the papers' table."""
+    row = [group.name, group.label, group.regime, str(len(group.seeds)), number(group.parameters)]
+    for name in measures:
+        gap = group.gaps.get(name)
+        row += [mean_text(group.measure(name, "best")), mean_text(group.measure(name, "last"))]
+        row.append(signed(gap.mean) + deviation(gap.std) if gap else ABSENT)
+    return tuple(row)
 
 
 def paper_row(run: Run, measures: list[str]) -> tuple[str, ...]:
@@ -48,6 +74,11 @@ def interval_grid(summary: Summary) -> Grid:
 def accuracy_text(measure: Accuracy | None) -> str:
     """`81.3`, a percentage without its sign, as papers' tables have it."""
     return f"{100 * measure.value:.1f}" if measure else ABSENT
+
+
+def mean_text(spread: Spread | None) -> str:
+    """`81.3 ± 0.9`, in percent; of one seed `81.3`."""
+    return f"{100 * spread.mean:.1f}{deviation(spread.std)}" if spread else ABSENT
 
 
 def interval_text(measure: Accuracy | None) -> str:

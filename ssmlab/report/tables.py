@@ -10,36 +10,38 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ssmlab.analysis.compare import Cell, Comparison, Line
+from ssmlab.analysis.cells import Cell
+from ssmlab.analysis.compare import Comparison, Line
 from ssmlab.analysis.subjects import Subject
-from ssmlab.analysis.summary import Summary
-from ssmlab.analysis.words import number, percent, signed
+from ssmlab.analysis.words import deviation, number, percent, plural, signed
 from ssmlab.report.export import comparison_csv, comparison_json
 from ssmlab.report.grid import ABSENT, Column, Grid, to_markdown, to_rich
 from ssmlab.report.markup import markdown_text
-from ssmlab.report.study_grids import accuracy_text
 
 if TYPE_CHECKING:
+    from ssmlab.analysis.summary import Summary
     from ssmlab.pipeline.parity import Agreement
     from ssmlab.pipeline.status import RunStatus
 
 Format = Literal["table", "json", "csv", "md"]
-STYLES = {"better": "green", "worse": "red", "noise": "dim", "same": "dim"}
+STYLES = {"better": "green", "worse": "red", "noise": "dim", "same": "dim", "seeds": "dim"}
 
 
 def headline(summary: Summary) -> Table:
-    """The study in one short table: clean and robust accuracy of every run's best checkpoint, and its RO gap."""
+    """The study in one short table: accuracies of the best checkpoints and RO gaps; of several seeds the means."""
     main = summary.main_attack()
     measures = [name for name in ("clean", *summary.attacks) if any(run.measure(name, "best") for run in summary.runs)]
     columns = (Column("run", left=True), *map(Column, ("parameters", *measures, "RO gap")))
     rows = []
-    for run in summary.runs:
-        gap = run.gaps.get(main)
-        accuracies = (accuracy_text(run.measure(name, "best")) for name in measures)
-        rows.append((run.name, number(run.parameters), *accuracies, signed(gap.value) if gap else ABSENT))
+    for group in summary.groups:
+        gap, found = group.gaps.get(main), (group.measure(name, "best") for name in measures)
+        accuracies = (f"{100 * each.mean:.1f}" if each else ABSENT for each in found)
+        rows.append((group.name, number(group.parameters), *accuracies, signed(gap.mean) if gap else ABSENT))
+    data = summary.data
+    kind = "" if data.provenance == "official" else f" on {data.name} ({data.provenance})"
     caption = (
-        f"{summary.study}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
-        f"RO gap: best - last under {main}"
+        f"{summary.study}{kind}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
+        f"RO gap: best - last under {main}{'; means over seeds' if summary.several_seeds else ''}"
     )
     return to_rich(Grid(columns, tuple(rows), caption))
 
@@ -120,11 +122,14 @@ def measures_grid(comparison: Comparison) -> Grid:
     for subject in others:
         columns += [Column(subject.name), Column(f"against {first.name}", left=True)]
     rows = [spread("parameters", [number(s.parameters) for s in comparison.subjects], ratios(comparison))]
+    if any(subject.members for subject in comparison.subjects):
+        rows.append(spread("seeds", [seeds_text(subject) for subject in comparison.subjects], [""] * len(others)))
     attacked = [checkpoints_text(subject) for subject in comparison.subjects]
     if any(text != ABSENT for text in attacked):
         rows.append(spread("epoch", attacked, [""] * len(others)))
     for line in comparison.lines:
-        values = [value_text(cell, line) for cell in line.cells]
+        pairs = zip(line.cells, comparison.subjects, strict=True)
+        values = [value_text(cell, line, len(subject.trainings)) for cell, subject in pairs]
         rows.append(spread(line_label(line, comparison), values, [delta_text(cell) for cell in line.cells[1:]]))
     return Grid(tuple(columns), tuple(rows))
 
@@ -141,9 +146,20 @@ def ratios(comparison: Comparison) -> list[str]:
     return [f"{subject.parameters / first.parameters:.2f} times" for subject in others]
 
 
+def seeds_text(subject: Subject) -> str:
+    """`3 (0, 1, 2)`: how many seeds, and which; `-` where they are unknown."""
+    seeds = [str(each.seed) for each in subject.trainings if each.seed is not None]
+    return f"{len(seeds)} ({', '.join(seeds)})" if seeds else ABSENT
+
+
 def checkpoints_text(subject: Subject) -> str:
-    """`best 9, last 10`: the epochs of the attacked checkpoints, as far as they are known."""
-    found = [f"{which} {each.epoch}" for which, each in subject.checkpoints.items() if each.epoch is not None]
+    """`best 9, last 10`: the epochs of the attacked checkpoints, as far as they are known; of a group `best 8 to 9`."""
+    found = []
+    for which in ("best", "last"):
+        checkpoints = (each.checkpoints.get(which) for each in subject.trainings)
+        epochs = sorted({each.epoch for each in checkpoints if each and each.epoch is not None})
+        if epochs:
+            found.append(f"{which} {epochs[0]}" + (f" to {epochs[-1]}" if len(epochs) > 1 else ""))
     return ", ".join(found) or ABSENT
 
 
@@ -155,11 +171,13 @@ def line_label(line: Line, comparison: Comparison) -> str:
     return line.measure if unsaid else f"{line.measure}, {line.moment}"
 
 
-def value_text(cell: Cell, line: Line) -> str:
-    """An accuracy in percent, or a gap in points."""
-    if cell.value is None:
+def value_text(cell: Cell, line: Line, seeds: int) -> str:
+    """An accuracy in percent, or a gap in points; of several seeds `81.3% ± 0.9`, and how many if not all `seeds`."""
+    if cell.value is None or cell.n_seeds is None:
         return ABSENT
-    return signed(cell.value) if line.moment == "gap" else percent(cell.value)
+    value = signed(cell.value) if line.moment == "gap" else percent(cell.value)
+    fewer = f" ({cell.n_seeds} {plural('seed', cell.n_seeds)})" if cell.n_seeds < seeds else ""
+    return value + deviation(cell.std) + fewer
 
 
 def delta_text(cell: Cell) -> str:

@@ -3,8 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from safetensors.numpy import save_file
+
+from ssmlab.data.source import Provenance
+from ssmlab.data.summary import METADATA_KEY, DataSummary, Description
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
 from ssmlab.params import Params, Which
 from ssmlab.quantity import Quantity
@@ -51,6 +58,65 @@ def protocol(params: Params, n: int = 1000, **changes: Any) -> Protocol:
         "device": "cpu",
     }
     return Protocol.model_validate(value | changes)
+
+
+def data_summary(provenance: Provenance = "official", name: str = "mnist5k", **changes: Any) -> DataSummary:
+    """A prepared data set that `protocol` was measured on."""
+    about = {
+        "name": name,
+        "source": "MNIST, 5,000 images",
+        "provenance": provenance,
+        "class_names": tuple("0123456789"),
+        "seed": 0,
+        "fingerprint": "ab" * 32,
+    }
+    return DataSummary(Description.model_validate(about | changes), (1, 28, 28), train=3500, validation=500, test=1000)
+
+
+def write_data(path: Path, summary: DataSummary) -> None:
+    """A file that says of itself what `summary` says; its splits are empty but for their sizes' sake."""
+    sizes = {"train": summary.train, "validation": summary.validation, "test": summary.test}
+    tensors = {}
+    for split, n in sizes.items():
+        tensors[f"{split}.images"] = np.zeros((n, *summary.image_shape), np.uint8)
+        tensors[f"{split}.labels"] = tensors[f"{split}.indices"] = np.zeros(n, np.int64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(tensors, path, {METADATA_KEY: summary.about.model_dump_json()})
+
+
+def seeded_params(params: Params, claims: Sequence[dict[str, Any]] = (), seeds: Sequence[int] = (0, 1, 2)) -> Params:
+    """Two models in two regimes, with several seeds each, on the other settings of a study."""
+    raw = params.plain()
+    ssm, ads = raw["runs"]["ssm"], raw["runs"]["ads"]
+    trades = {"regime": "trades", "trades": {"beta": 6.0}}
+    raw["runs"] = {
+        f"{model}-{regime}-s{seed}": {"model": run["model"], "train": {**run["train"], **changes, "seed": seed}}
+        for model, run in (("ssm", ssm), ("ads", ads))
+        for regime, changes in (("pgd", {}), ("trades", trades))
+        for seed in seeds
+    }
+    raw["analyze"]["claims"] = list(claims)
+    return Params.model_validate(raw)
+
+
+def seeded_study(params: Params, n: int = 1000) -> list[AttackResults]:
+    """Results of `seeded_params`, in which AdS gains and the seeds differ by a point or two."""
+    found = []
+    for place, run in enumerate(params.runs):
+        luck = random.Random(run)
+        clean = 0.75 + 0.12 * run.startswith("ads") - 0.03 * ("trades" in run) + luck.uniform(-0.015, 0.015)
+        sets = []
+        for which in (0, 50):
+            falls = [0.07 * rank + luck.uniform(0.0, 0.02) for rank, _ in enumerate(attacks(params))]
+            shares = {name: clean - fall for name, fall in zip(attacks(params), falls, strict=True)}
+            sets.append(nested_flags(n, shares, place + which))
+        found.append(results(params, run, *sets, parameters=51_146 if run.startswith("ads") else 34_506))
+    return found
+
+
+def attacks(params: Params) -> list[str]:
+    """`clean`, and the attacks of a study."""
+    return ["clean", *params.attack.attacks]
 
 
 def checkpoint(measures: dict[str, str], epoch: int, which: Which, split: str = "validation") -> CheckpointResults:

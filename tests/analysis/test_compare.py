@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import statistics
 import struct
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from ssmlab.files import canonical_json, readable_json, sha256_file, write_atomi
 from ssmlab.metadata import Metadata
 from ssmlab.params import Params, Which
 from ssmlab.pipeline.paths import Paths
-from tests.analysis.synthetic import protocol, results
+from tests.analysis.synthetic import protocol, results, seeded_params, seeded_study
 
 
 def flags(right: int, n: int = 1000) -> str:
@@ -202,6 +203,92 @@ def test_broken_files_are_one_line(attacked: Paths, tmp_path: Path) -> None:
         compare(["ssm", "ads"], attacked)
 
 
-def test_no_torch_is_loaded() -> None:
-    code = "import sys, ssmlab.analysis.compare, ssmlab.report.tables; sys.exit('torch' in sys.modules)"
+@pytest.fixture
+def seeded(tiny_params: Params, paths: Paths) -> Paths:
+    """A study of two models and two regimes with three seeds each, attacked."""
+    for found in seeded_study(seeded_params(tiny_params), n=200):
+        save(paths, found)
+    return paths
+
+
+def clean_of(paths: Paths, run: str) -> float:
+    value = json.loads(paths.attack(run).read_text())["checkpoints"]["best"]["measures"]["clean"]
+    return float(value["correct"] / value["n"])
+
+
+def test_groups_are_compared_seed_by_seed(seeded: Paths) -> None:
+    found = compare(["ssm-pgd", "ads-pgd"], seeded)
+    first, second = line(found, "clean", "best").cells
+    ssm, ads = ([clean_of(seeded, f"{group}-s{seed}") for seed in range(3)] for group in ("ssm-pgd", "ads-pgd"))
+    assert (first.value, first.std) == pytest.approx((statistics.fmean(ssm), statistics.stdev(ssm)))
+    assert (second.value, second.std) == pytest.approx((statistics.fmean(ads), statistics.stdev(ads)))
+    assert (second.n_seeds, second.n, second.interval) == (3, 200, None)
+    assert second.delta == pytest.approx(statistics.fmean(ads) - statistics.fmean(ssm))
+    assert second.difference is not None
+    assert second.difference.seeds == 3
+    assert second.word == "better"
+    gap = line(found, "pgd-2", "gap").cells[1]
+    assert (gap.n_seeds, gap.difference is not None) == (3, True)
+    changed = {setting.key for setting in found.settings if setting.changed}
+    assert changed == {"model.enhancement", "model.ads.act", "model.ads.parts"}
+    assert {s.key: s.values for s in found.settings}["train.seed"] == ([0, 1, 2], [0, 1, 2])
+    assert len(found.notes) == 1
+    assert found.notes[0].startswith("±: the standard deviation over seeds.")
+
+
+def test_seeds_that_disagree_are_noise(tiny_params: Params, paths: Paths) -> None:
+    params = seeded_params(tiny_params)
+    for seed, right in enumerate((700, 420, 690)):
+        save(paths, results(params, f"ads-pgd-s{seed}", {"clean": flags(right)}))
+        save(paths, results(params, f"ssm-pgd-s{seed}", {"clean": flags(500)}))
+    assert line(compare(["ssm-pgd", "ads-pgd"], paths), "clean", "best").cells[1].word == "within noise"
+    assert line(compare(["ssm-pgd-s0", "ads-pgd-s0"], paths), "clean", "best").cells[1].word == "better"
+
+
+def test_a_group_beside_a_single_run_is_not_judged_and_says_so(seeded: Paths) -> None:
+    found = compare(["ads-pgd", "ssm-pgd-s0", "ssm-trades"], seeded)
+    group, single, other = line(found, "clean", "best").cells
+    assert single.delta == pytest.approx(clean_of(seeded, "ssm-pgd-s0") - (group.value or 0))
+    assert (single.n_seeds, single.std, single.difference, single.word) == (1, None, None, "too few seeds")
+    assert single.interval is not None
+    assert other.word == "worse"
+    assert any("ads-pgd (3 seeds) and ssm-pgd-s0 (a single training) have fewer than two" in n for n in found.notes)
+
+
+def test_only_common_seeds_are_subtracted(seeded: Paths, tiny_params: Params) -> None:
+    seeded.attack("ads-pgd-s0").unlink()
+    found = compare(["ssm-pgd", "ads-pgd"], seeded)
+    cell = line(found, "clean", "best").cells[1]
+    pairs = [clean_of(seeded, f"ads-pgd-s{seed}") - clean_of(seeded, f"ssm-pgd-s{seed}") for seed in (1, 2)]
+    assert cell.delta == pytest.approx(statistics.fmean(pairs))
+    assert (cell.n_seeds, cell.difference and cell.difference.seeds) == (2, 2)
+    assert "ssm-pgd and ads-pgd: deltas are over their common seeds 1 and 2 alone." in found.notes
+    write_checkpoint(seeded.checkpoint("ads-pgd-s0", "best"), seeded_params(tiny_params), "ads-pgd-s0")
+    waiting = compare(["ssm-pgd", "ads-pgd"], seeded)
+    assert "ads-pgd-s0: not attacked yet: run `ssmlab attack ads-pgd-s0`" in waiting.notes
+    assert len(waiting.subjects[1].members) == 3
+    assert line(waiting, "clean", "best").cells[1].n_seeds == 2
+
+
+def test_groups_of_another_study_and_unknown_ones(seeded: Paths) -> None:
+    there = dataclasses.replace(seeded, study="other")
+    found = compare(["smoke/ssm-pgd-s0", "smoke/ads-pgd"], there)
+    assert (found.subjects[1].name, found.subjects[1].study) == ("smoke/ads-pgd", "smoke")
+    with pytest.raises(UserError, match=r"no results of run 'ads' in study smoke .*ads-pgd-s0.*, ssm-trades;?"):
+        compare(["ssm-pgd", "ads"], seeded)
+
+
+def test_a_group_of_different_protocols_is_refused(seeded: Paths, tiny_params: Params) -> None:
+    params = seeded_params(tiny_params)
+    save(seeded, results(params, "ads-pgd-s1", {"clean": flags(150, 200)}, under=protocol(params, 200, seed=9)))
+    with pytest.raises(ProtocolMismatch, match=r"ssm-pgd-s0 and ads-pgd-s1 .*seed 0 against 9"):
+        compare(["ssm-pgd", "ads-pgd"], seeded)
+    forced = compare(["ssm-pgd", "ads-pgd"], seeded, force=True)
+    assert line(forced, "clean", "best").cells[1].difference is None
+
+
+def test_neither_torch_nor_numpy_is_loaded() -> None:
+    """`ssmlab compare` answers at once."""
+    slow = "{'torch', 'numpy', 'scipy'} & set(sys.modules)"
+    code = f"import sys, ssmlab.analysis.compare, ssmlab.report.tables; sys.exit(bool({slow}))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

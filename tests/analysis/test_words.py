@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from ssmlab.analysis.words import MIXERS, regime_label
+from ssmlab.analysis.words import MIXERS, PROVENANCES, regime_label
+from ssmlab.data.source import Provenance
 from ssmlab.params import ModelParams
 from ssmlab.study import load_params
 
 
 def test_regimes_that_learn_differently_are_called_differently() -> None:
     study = load_params(Path(__file__).parents[2] / "studies" / "regimes.yaml")
-    labels = {name.removeprefix("ads-"): regime_label(run.train) for name, run in study.runs.items() if "ads-" in name}
+    first = {name: study.runs[runs[0]] for name, runs in study.groups.items()}
+    labels = {name.removeprefix("ads-"): regime_label(run.train) for name, run in first.items() if "ads-" in name}
     assert labels == {
         "standard": "standard",
         "jacobian": "Jacobian (weight 0.01)",
@@ -20,8 +22,8 @@ def test_regimes_that_learn_differently_are_called_differently() -> None:
         "pgd-awp": "PGD-7 AT + AWP",
         "pgd-ema": "PGD-7 AT + EMA",
         "pgd-smooth": "PGD-7 AT + label smoothing",
-        "pgd-cyclic": "PGD-7 AT",  # the schedule and when it ends are the optimiser's, not the regime's
-        "pgd-stop": "PGD-7 AT",
+        "pgd-cyclic": "PGD-7 AT, cyclic learning rate",
+        "pgd-stop": "PGD-7 AT, patience 2",
         "pgd-l2": "PGD-7 AT, L2",
         "trades": "TRADES (beta 6)",
         "trades-awp": "TRADES (beta 6) + AWP",
@@ -31,6 +33,10 @@ def test_regimes_that_learn_differently_are_called_differently() -> None:
         "fgsm": "FGSM-RS AT",
         "n-fgsm": "N-FGSM AT",
     }
+
+
+def test_every_provenance_has_its_words() -> None:
+    assert set(PROVENANCES) == set(get_args(Provenance))
 
 
 def test_every_mixer_has_a_name() -> None:

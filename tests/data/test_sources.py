@@ -180,7 +180,7 @@ def test_known_images_in_another_layout_have_another_name(tmp_path: Path, scratc
     (tmp_path / "more").mkdir()
     jpegs = image_files(kind="JPEG") | {"train/cat/x.png": image_files()["train/cat/0.png"]}
     source = at(as_folder(jpegs, tmp_path / "y"), CATALOG["cifar10"], tmp_path / "more")
-    assert source.name == "cifar10-images"
+    assert source.name == "cifar10-mixed"
     (tmp_path / "again").mkdir()
     source = at(as_zip(npz_files(), tmp_path / "z.npz"), TWENTY_WITH_VALIDATION, tmp_path / "again")
     assert (source.name, source.provenance) == ("twenty-npz", "re-encoded")

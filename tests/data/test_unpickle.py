@@ -172,8 +172,15 @@ def test_made_up_pickles_are_refused(content: bytes) -> None:
         load_plain(content)
 
 
-@pytest.mark.parametrize("content", [b"\x80\x02Nr\xff\xff\xff\x7f.", b"Np2147483647\n."])
-def test_numbers_that_would_fill_the_memory_are_never_stored(content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"\x80\x02Nr\xff\xff\xff\x7f.", id="a place in a table of 32 GiB"),
+        pytest.param(b"Np2147483647\n.", id="the same in text"),
+        pytest.param(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", id="a key that takes 2 to the 60 steps to hash"),
+    ],
+)
+def test_small_pickles_of_huge_things_are_never_loaded(content: bytes) -> None:
     with pytest.raises(NotPlain, match="made to fill the memory"):
         load_plain(content)
 

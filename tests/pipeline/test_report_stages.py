@@ -16,7 +16,7 @@ from ssmlab.params import Params
 from ssmlab.pipeline.analyze import analyze
 from ssmlab.pipeline.paths import Paths
 from ssmlab.pipeline.report import report
-from tests.analysis.synthetic import nested_flags, protocol, results
+from tests.analysis.synthetic import data_summary, nested_flags, protocol, results, write_data
 
 VOID = {"meta", "img", "link", "br"}
 CLEAN = {"ssm": 0.5, "attention": 0.7, "ads": 0.8}
@@ -26,6 +26,7 @@ CLEAN = {"ssm": 0.5, "attention": 0.7, "ads": 0.8}
 def paths(tmp_path: Path, tiny_params: Params) -> Paths:
     """The smoke study, attacked and trained in name only."""
     paths = Paths("smoke", tmp_path)
+    write_data(paths.prepared, data_summary())
     for seed, (run, clean) in enumerate(CLEAN.items()):
         sets = [
             nested_flags(50, {"clean": clean, "fgsm": clean - 0.2, "pgd-2": clean - 0.3}, seed + shift)

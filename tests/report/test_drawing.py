@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import statistics
 import struct
 from itertools import pairwise
 from pathlib import Path
@@ -12,18 +13,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from ssmlab.analysis.summary import Summary, summarize
+from ssmlab.analysis.groups import grouped
+from ssmlab.analysis.summary import Run, Summary, summarize
 from ssmlab.history import Row
 from ssmlab.report import figures
 from ssmlab.report.drawing import spread
 from ssmlab.study import load_params
-from tests.analysis.synthetic import default_study
+from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
 
 
 @pytest.fixture(scope="module")
 def summary() -> Summary:
     params = load_params(Path(__file__).resolve().parents[2] / "studies" / "mnist5k.yaml")
-    return summarize(params.study, default_study(params), params.analyze)
+    return summarize(params.study, default_study(params), params.analyze, data_summary())
 
 
 def histories(summary: Summary, epochs: int = 10) -> dict[str, list[Row]]:
@@ -34,6 +36,11 @@ def histories(summary: Summary, epochs: int = 10) -> dict[str, list[Row]]:
         ]
         for run in summary.runs
     }
+
+
+def with_runs(summary: Summary, runs: tuple[Run, ...]) -> Summary:
+    """The summary of these runs alone."""
+    return summary.model_copy(update={"runs": runs, "groups": grouped(runs)})
 
 
 def draw(name: str, summary: Summary, epochs: int = 10) -> bytes:
@@ -59,7 +66,7 @@ def test_figures_show_something_and_are_the_same_bytes_again(name: str, summary:
 
 def test_numbers_change_the_picture(summary: Summary) -> None:
     assert draw("curves", summary, epochs=9) != draw("curves", summary)
-    fewer = summary.model_copy(update={"runs": summary.runs[:2]})
+    fewer = with_runs(summary, summary.runs[:2])
     for name in ("tradeoff", "measures"):
         assert draw(name, fewer) != draw(name, summary)
 
@@ -68,9 +75,53 @@ def test_one_epoch_one_run_one_checkpoint_can_be_drawn(summary: Summary) -> None
     run = summary.runs[0]
     best = run.checkpoints["best"]
     kept = best.model_copy(update={"epoch": 1, "measures": {k: best.measures[k] for k in ("clean", "pgd-10")}})
-    small = summary.model_copy(update={"runs": (run.model_copy(update={"checkpoints": {"best": kept}, "gaps": {}}),)})
+    small = with_runs(summary, (run.model_copy(update={"checkpoints": {"best": kept}, "gaps": {}}),))
     for name in ("curves", "tradeoff", "measures"):
         assert draw(name, small, epochs=1).startswith(b"\x89PNG")
+
+
+@pytest.fixture(scope="module")
+def seeded() -> Summary:
+    params = seeded_params(load_params(Path(__file__).resolve().parents[2] / "studies" / "mnist5k.yaml"))
+    return summarize(params.study, seeded_study(params), params.analyze, data_summary())
+
+
+def test_a_group_is_drawn_as_its_mean_and_deviation(seeded: Summary) -> None:
+    group = seeded.groups[2]
+    assert group.name == "ads-pgd"
+    found, values = figures.bar(seeded, group, "clean", "best"), []
+    for run in seeded.runs:
+        if run.name.startswith("ads-pgd"):
+            values.append(run.checkpoints["best"].measures["clean"].value)
+    assert found is not None
+    assert found.seeds == tuple(values)
+    assert len(values) == 3
+    assert found.value == pytest.approx(statistics.fmean(values))
+    assert found.high - found.value == pytest.approx(statistics.stdev(values))
+    assert found.value - found.low == pytest.approx(statistics.stdev(values))
+    one = with_runs(seeded, seeded.runs[:1])
+    alone = seeded.runs[0].checkpoints["best"].measures["clean"]
+    assert figures.bar(one, one.groups[0], "clean", "best") == (alone.value, *alone.interval, ())
+
+
+@pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
+def test_every_seed_is_in_the_picture(name: str, seeded: Summary) -> None:
+    """One seed's number changes it."""
+    first, *others = seeded.runs
+    best = first.checkpoints["best"].model_copy(update={"epoch": 2})
+    moved = first.model_copy(update={"checkpoints": {**first.checkpoints, "best": best}})
+    if name != "curves":
+        measures = {k: v.model_copy(update={"value": v.value - 0.2}) for k, v in best.measures.items()}
+        moved = first.model_copy(
+            update={"checkpoints": {**first.checkpoints, "best": best.model_copy(update={"measures": measures})}}
+        )
+    assert draw(name, with_runs(seeded, (moved, *others))) != draw(name, seeded)
+
+
+def test_seeds_that_ended_early_are_drawn(seeded: Summary) -> None:
+    rows = histories(seeded)
+    rows["ads-pgd-s1"] = rows["ads-pgd-s1"][:4]
+    assert figures.learning_curves(seeded, rows) != figures.learning_curves(seeded, histories(seeded))
 
 
 @settings(deadline=None, max_examples=25)

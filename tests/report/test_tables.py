@@ -20,7 +20,7 @@ from ssmlab.report.grid import Column, Grid, to_html, to_markdown
 from ssmlab.report.markup import html_text, markdown_text
 from ssmlab.report.tables import Format, headline, render, status_table
 from ssmlab.study import load_params
-from tests.analysis.synthetic import default_study, protocol, results
+from tests.analysis.synthetic import data_summary, default_study, protocol, results, seeded_params, seeded_study
 
 FORMATS: tuple[Format, ...] = ("table", "json", "csv", "md")
 
@@ -101,6 +101,50 @@ def test_json_and_csv_hold_the_same_numbers(equal: Comparison) -> None:
     assert value["mismatch"] is None
 
 
+@pytest.fixture
+def groups(tiny_params: Params, tmp_path: Path) -> Comparison:
+    """A group of three seeds, a group of two and a single run."""
+    paths, params = Paths("smoke", tmp_path), seeded_params(tiny_params)
+    right = {"ssm-pgd-s0": 500, "ssm-pgd-s1": 520, "ssm-pgd-s2": 540, "ads-pgd-s0": 800, "ads-pgd-s1": 820}
+    for run, n in {**right, "ads-trades-s0": 700}.items():
+        found = results(params, run, {"clean": "1" * n + "0" * (1000 - n)})
+        write_atomic(paths.attack(run), readable_json(found.plain()))
+    return compare(["ssm-pgd", "ads-pgd", "ads-trades-s0"], paths)
+
+
+def test_groups_in_markdown_are_this(groups: Comparison) -> None:
+    assert render(groups, "md").split("\n\n")[1:] == [  # type: ignore[union-attr]
+        "| measure | ssm-pgd | ads-pgd | against ssm-pgd | ads-trades-s0 | against ssm-pgd |\n"
+        "| :-- | --: | --: | :-- | --: | :-- |\n"
+        "| parameters | 30,000 | 30,000 | 1.00 times | 30,000 | 1.00 times |\n"
+        "| seeds | 3 (0, 1, 2) | 2 (0, 1) |  | 1 (0) |  |\n"
+        "| epoch | best 9 | best 9 |  | best 9 |  |\n"
+        "| clean, best | 52.0% ± 2.0 | 81.0% ± 1.4 | +30.0 better | 70.0% | +18.0 too few seeds |",
+        "±: the standard deviation over seeds. Deltas of groups are judged by 95% intervals over seeds and images.",
+        "ssm-pgd and ads-pgd: deltas are over their common seeds 0 and 1 alone.",
+        "ssm-pgd (3 seeds) and ads-trades-s0 (a single training) have fewer than two seeds in common: what other seeds "
+        "would change is not known, and their deltas are not judged.\n",
+    ]
+
+
+def test_groups_in_json_and_csv_have_mean_deviation_and_number(groups: Comparison) -> None:
+    value = json.loads(drawn(render(groups, "json")))
+    rows = list(csv.DictReader(io.StringIO(drawn(render(groups, "csv")))))
+    assert [subject["seeds"] for subject in value["subjects"]] == [[0, 1, 2], [0, 1], [0]]
+    assert [len(subject["members"]) for subject in value["subjects"]] == [3, 2, 0]
+    assert value["notes"] == list(groups.notes)
+    cells = next(line for line in value["measures"] if (line["measure"], line["of"]) == ("clean", "best"))["values"]
+    by_name = {row["subject"]: row for row in rows if (row["kind"], row["name"]) == ("accuracy", "clean")}
+    for subject, cell in zip(value["subjects"], cells, strict=True):
+        row = by_name[subject["name"]]
+        assert float(row["value"]) == cell["value"]
+        assert int(row["n_seeds"]) == cell["n_seeds"] == len(subject["seeds"])
+        assert (row["std"] or None) == (None if cell["std"] is None else str(cell["std"]))
+        assert row["word"] == (cell["word"] or "")
+    assert cells[0]["std"] == pytest.approx(0.02)
+    assert "± 2.0" in drawn(render(groups, "table"))
+
+
 def test_all_parameters_only_if_asked(equal: Comparison) -> None:
     for format in FORMATS:
         assert "train.epochs" not in drawn(render(equal, format))
@@ -118,15 +162,26 @@ def test_a_mismatch_shows_in_every_rendering(forced: Comparison, format: Format)
 def test_the_headline_fits_a_terminal_of_80_columns(project: Path) -> None:
     """`make repro` ends with it, and may be piped: then Rich draws 80 columns."""
     params = load_params(project / "studies" / "mnist5k.yaml")
-    table = headline(summarize(params.study, default_study(params), params.analyze))
+    table = headline(summarize(params.study, default_study(params), params.analyze, data_summary()))
     assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
 
 
 def test_the_headline_names_runs_and_numbers(project: Path) -> None:
     params = load_params(project / "studies" / "mnist5k.yaml")
-    text = drawn(headline(summarize(params.study, default_study(params), params.analyze)))
+    text = drawn(headline(summarize(params.study, default_study(params), params.analyze, data_summary())))
     for word in ("ssm-standard", "51,146", "81.3", "eps 0.1", "RO gap"):
         assert word in text
+
+
+def test_the_headline_of_seeds_has_their_means(project: Path) -> None:
+    params = seeded_params(load_params(project / "studies" / "mnist5k.yaml"))
+    table = headline(summarize(params.study, seeded_study(params), params.analyze, data_summary()))
+    assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
+    assert table.row_count == 4
+    assert "means over seeds" in drawn(table)
+    assert " on " not in drawn(table)
+    marked = summarize(params.study, seeded_study(params), params.analyze, data_summary("re-encoded", "x-jpeg"))
+    assert "mnist5k on x-jpeg (re-encoded): accuracy" in drawn(headline(marked))
 
 
 def test_texts_are_made_safe() -> None:

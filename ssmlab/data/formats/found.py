@@ -18,7 +18,7 @@ class Found:
 
     Attributes:
         layout: which.
-        kind: what the name of a re-encoded data set ends in: `jpeg`, `png`, or the layout.
+        kind: what the name of a re-encoded data set ends in: `jpeg`, `png`, `mixed`, or the layout.
         class_names: () where the layout gives none.
         image_shape: (C, H, W); None where every image is a file that may have any, with `EncodedImages` in all parts.
         parts: `train` at least.

@@ -50,7 +50,7 @@ def find(members: Members) -> Found | None:
         raise members.error(classes[0], "is the only class; there must be two at least, as folders side by side")
     kinds = {SUFFIXES[suffix_of(image)] for images in parts.values() for each in images.values() for image in each}
     made = {part: part_of(members, images) for part, images in parts.items()}
-    return Found("image-folder", kinds.pop() if len(kinds) == 1 else "images", tuple(classes), None, made)
+    return Found("image-folder", kinds.pop() if len(kinds) == 1 else "mixed", tuple(classes), None, made)
 
 
 def by_part(members: Members, names: list[str]) -> Mapping[PartName, ByClass]:

@@ -1,0 +1,61 @@
+"""Which data the numbers are of: what the prepared data set says of itself, checked against what was attacked."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from ssmlab.data.source import Provenance
+from ssmlab.data.summary import DataSummary
+from ssmlab.errors import UserError
+from ssmlab.evaluation.results import Data
+from ssmlab.params import Strict
+
+
+class DataUsed(BaseModel):
+    """The prepared data set of a study. Not a `Strict` by name, whose method `fingerprint` the field would hide.
+
+    Attributes:
+        name: what numbers on it may be called, which is not always the name that was asked for.
+        description: where the images come from and what was checked, in words.
+        image_shape: (C, H, W).
+        train, validation, test: images of the splits.
+        seed: what the splits were drawn with.
+        fingerprint: of the content.
+    """
+
+    model_config = Strict.model_config
+
+    name: str
+    provenance: Provenance
+    description: str
+    classes: int
+    image_shape: Annotated[tuple[int, int, int], Field(strict=False)]
+    train: int
+    validation: int
+    test: int
+    seed: int
+    fingerprint: str
+
+
+def data_used(prepared: DataSummary, attacked: Data, study: str) -> DataUsed:
+    """What `prepared` says of itself; raises UserError if it is not the data set that was attacked."""
+    about = prepared.about
+    if about.fingerprint != attacked.fingerprint:
+        raise UserError(
+            f"study {study}: the prepared data set ({about.name}, fingerprint {about.fingerprint[:12]}) is not the one "
+            f"that was attacked ({attacked.name}, fingerprint {attacked.fingerprint[:12]}); run `ssmlab repro`"
+        )
+    return DataUsed(
+        name=about.name,
+        provenance=about.provenance,
+        description=about.source,
+        classes=about.classes,
+        image_shape=prepared.image_shape,
+        train=prepared.train,
+        validation=prepared.validation,
+        test=prepared.test,
+        seed=about.seed,
+        fingerprint=about.fingerprint,
+    )

@@ -1,0 +1,70 @@
+"""The report's figures with what is said of them: captions that give n and eps, descriptions that give the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+
+from ssmlab.analysis.summary import Summary
+from ssmlab.analysis.words import level, listed, number, percent, plural
+from ssmlab.history import Row
+from ssmlab.report.blocks import Picture
+from ssmlab.report.figures import learning_curves, measure_bars, tradeoff
+
+
+def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Picture]:
+    """The pictures with captions that give n and eps, and descriptions that give their numbers."""
+    main, eps = summary.main_attack(), summary.protocol.eps.text
+    sure = level(summary.confidence)
+    yield Picture(
+        "curves.png",
+        learning_curves(summary, histories),
+        f"Two line charts of accuracy against epoch, one line a run. Clean and attacked at the end: "
+        f"{listed(curve_ends(summary, histories))}.",
+        "Learning curves on the split that selects the best checkpoint: left clean images, right images attacked by "
+        f"the selection's adversary ({listed(selection_adversaries(summary))}). The ring is the epoch kept as best."
+        + (" Thin lines are single seeds, thick ones their means." if summary.several_seeds else ""),
+    )
+    bars = f"with {sure} intervals"
+    if summary.several_seeds:
+        alone = (
+            "" if all(group.several for group in summary.groups) else f"; of single runs {sure} intervals over images"
+        )
+        bars = f"the small marks single seeds, error bars one standard deviation over seeds to either side{alone}"
+    yield Picture(
+        "tradeoff.png",
+        tradeoff(summary),
+        f"Scatter of clean accuracy against accuracy under {main}, one point a run: {listed(points(summary, main))}.",
+        f"Clean accuracy (n = {summary.images('clean')}) against accuracy under {main} (eps {eps}, n = "
+        f"{summary.images(main)}) of the best checkpoints, {bars}. A marker's area grows with the "
+        "number of parameters.",
+    )
+    yield Picture(
+        "measures.png",
+        measure_bars(summary),
+        f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
+        f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, {bars}.",
+    )
+
+
+def curve_ends(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+    """The last points of the curves in words; of several seeds their means."""
+    for group in summary.groups:
+        last = [histories[run][-1] for run in group.runs]
+        clean, robust = fmean(row.val_clean for row in last), fmean(row.val_robust for row in last)
+        yield f"{group.name} {percent(clean)} and {percent(robust)}"
+
+
+def selection_adversaries(summary: Summary) -> list[str]:
+    """`PGD, 10 steps, eps 0.1`: the attacks that selected checkpoints, each once."""
+    found = [run.train.selection.adversary for run in summary.runs]
+    return list(dict.fromkeys(f"PGD, {a.steps} {plural('step', a.steps)}, eps {a.eps}" for a in found))
+
+
+def points(summary: Summary, main: str) -> Iterator[str]:
+    """The points of the scatter in words."""
+    for group in summary.groups:
+        clean, robust = group.measure("clean", "best"), group.measure(main, "best")
+        if clean and robust:
+            size = f"{number(group.parameters)} parameters"
+            yield f"{group.name} {percent(clean.mean)} and {percent(robust.mean)}, {size}"

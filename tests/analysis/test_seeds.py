@@ -1,0 +1,118 @@
+"""Means, deviations and intervals over seeds against NumPy, SciPy, closed forms and a simulation."""
+
+from __future__ import annotations
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from ssmlab.analysis.intervals import paired, paired_gaps
+from ssmlab.analysis.seeds import Flags, Spread, over_images, over_seeds, student, value_of
+
+values = st.lists(st.floats(0, 1), min_size=2, max_size=9)
+
+
+@settings(deadline=None, max_examples=25)
+@given(values)
+def test_spread_is_numpys_and_the_standard_librarys(given_values: list[float]) -> None:
+    found = Spread.of(given_values)
+    assert found.n == len(given_values)
+    assert found.mean == pytest.approx(np.mean(given_values))
+    assert found.std == pytest.approx(np.std(given_values, ddof=1), abs=1e-12)
+    assert found.std == pytest.approx(statistics.stdev(given_values), abs=1e-12)
+
+
+def test_spread_in_closed_form() -> None:
+    two = Spread.of([0.4, 0.5])
+    assert (two.mean, two.std) == (pytest.approx(0.45), pytest.approx(0.1 / math.sqrt(2)))
+    even = Spread.of([0.1 * k for k in range(1, 6)])  # k steps of d: variance d^2 k (k + 1) / 12
+    assert even.std == pytest.approx(0.1 * math.sqrt(5 * 6 / 12))
+    assert Spread.of([0.1, 0.1, 0.1]).std == 0.0
+    one = Spread.of([0.7])
+    assert (one.mean, one.std, one.n) == (0.7, None, 1)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10, 31, 200])
+@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.95, 0.999])
+def test_students_quantile_is_scipys(freedom: int, confidence: float) -> None:
+    assert student(confidence, freedom) == pytest.approx(stats.t.ppf(0.5 + confidence / 2, freedom), rel=1e-9)
+
+
+def test_students_quantile_in_closed_form() -> None:
+    assert student(0.95, 1) == pytest.approx(math.tan(math.pi * 0.475))
+    p = 0.975
+    assert student(0.95, 2) == pytest.approx((2 * p - 1) / math.sqrt(2 * p * (1 - p)))
+
+
+def drawn(rng: np.random.Generator, seeds: int, images: int, gap: bool = False) -> list[Flags]:
+    return [tuple("".join(map(str, rng.integers(0, 2, images))) for _ in range(2 if gap else 1)) for _ in range(seeds)]
+
+
+@pytest.mark.parametrize("gap", [False, True])
+def test_the_interval_from_scipys_two_parts(gap: bool) -> None:
+    rng = np.random.default_rng(0)
+    a, b = drawn(rng, 3, 80, gap), drawn(rng, 3, 80, gap)
+    numbers = np.array([[[int(flag) for flag in flags] for flags in training] for side in (a, b) for training in side])
+    numbers = numbers[:, 0] - numbers[:, 1] if gap else numbers[:, 0]
+    d = numbers[:3] - numbers[3:]  # (seeds, images)
+    low_s, high_s = stats.t.interval(0.9, 2, loc=d.mean(), scale=stats.sem(d.mean(axis=1)))
+    low_i, high_i = stats.norm.interval(0.9, loc=d.mean(), scale=stats.sem(d.mean(axis=0)))
+    found = over_seeds(a, b, 0.9)
+    assert (found.n, found.seeds) == (80, 3)
+    assert found.value == pytest.approx(d.mean())
+    assert (found.high - found.low) / 2 == pytest.approx(math.hypot((high_s - low_s) / 2, (high_i - low_i) / 2))
+    assert found.value - found.low == pytest.approx(found.high - found.value)
+    back = over_seeds(b, a, 0.9)
+    assert (back.value, back.low, back.high) == pytest.approx((-found.value, -found.high, -found.low))
+
+
+def test_seeds_that_agree_leave_the_images_interval() -> None:
+    a, b = ("1101" * 30,), ("1001" * 30,)
+    found, one = over_seeds([a, a, a], [b, b, b], 0.95), paired_gaps(a[0], "0" * 120, b[0], "0" * 120, 0.95)
+    assert (found.low, found.high) == pytest.approx((one.low, one.high))
+
+
+def test_seeds_that_disagree_are_not_outvoted_by_many_images() -> None:
+    """Each seed by itself is sure; together they settle nothing."""
+    high, low = ("1" * 700 + "0" * 300,), ("1" * 500 + "0" * 500,)
+    assert paired(high[0], low[0], 0.95).settled
+    assert not over_seeds([high, low, high], [low, high, low], 0.95).settled
+
+
+def test_the_interval_covers_at_least_as_often_as_it_says() -> None:
+    """Two crossed random effects, seeds and images, with a difference that is known."""
+    rng, seeds, images, truth, repeats = np.random.default_rng(3), 3, 60, 0.1, 300
+    hits = images_alone = 0
+    for _ in range(repeats):
+        of_seed = rng.normal(0, 0.05, (2, seeds, 1))
+        of_image = rng.normal(0, 0.12, (2, 1, images))
+        chance = np.clip(np.array([0.5 + truth, 0.5])[:, None, None] + of_seed + of_image, 0, 1)
+        right = (rng.random((2, seeds, images)) < chance).astype(int)
+        a, b = ([("".join(map(str, row)),) for row in side] for side in right)
+        found = over_seeds(a, b, 0.9)
+        hits += found.low <= truth <= found.high
+        one = over_images(a[0], b[0], 0.9)
+        images_alone += one.low <= truth <= one.high
+    assert hits / repeats >= 0.88
+    assert images_alone / repeats < 0.88  # so that it is not the easy case
+
+
+def test_one_training_each_is_compared_over_images() -> None:
+    a, b = "1101", "1001"
+    assert over_images((a,), (b,), 0.95) == paired(a, b, 0.95)
+    assert over_images((a, b), (b, b), 0.95) == paired_gaps(a, b, b, b, 0.95)
+    assert (value_of((a,)), value_of((a, b))) == (0.75, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [([("10",)], [("10",)]), ([("10",)] * 2, [("10",)] * 3), ([("10",)] * 2, [("101",)] * 2)],
+)
+def test_what_cannot_be_paired_is_refused(a: list[Flags], b: list[Flags]) -> None:
+    with pytest.raises(ValueError, match=r"seed|shorter|longer|same images"):
+        over_seeds(a, b, 0.95)
