@@ -1,16 +1,18 @@
 """Images a second: the batches of `ssmlab.data` against torch's DataLoader over the same uint8 data.
 
-Every route gives the same shuffled batches of float32 images in [0, 1] with labels, and a pass over all of the data is
-timed, workers' start included as every epoch pays it (`persistent` routes: after a first epoch). Routes take turns,
-round by round, so that the machine's drift hits all alike; the ratio is the median over the rounds of ours / theirs.
+Every route gives shuffled batches of float32 images in [0, 1] with labels. A pass over all of the data is timed, with
+the start of workers, which every epoch pays; `persistent` workers have been started by a pass that does not count.
+Routes take turns, round by round, so that the machine's drift hits all alike; the ratio is the median over the rounds.
 
-- ssmlab: `batches` of a `Split`, in this process.
-- DataLoader, N workers: `DataLoader(dataset, batch_size, shuffle=True, num_workers=N)`, its default `default_collate`
-  over a data set that gives one image at a time, transformed as torchvision's ToTensor does: uint8 to float32 / 255.
-  With augmentation, RandomCrop with zero padding and RandomHorizontalFlip of one image come first, in plain torch.
-- DataLoader, best: the best that it can be made to do without giving it our code: whole batches are indexed by its
-  sampler (`BatchSampler` as sampler, `batch_size=None`) and converted at once, so that it collates nothing. Augmented
-  images are still cropped and flipped one by one, as such transforms do.
+- ssmlab: `batches` of a `Split`, in this process, on as many threads as the first line says.
+- DataLoader, PIL: what everybody uses. `DataLoader(dataset, batch_size, shuffle=True, num_workers=N)` with its
+  `default_collate`, over a data set that does for one image at a time what torchvision's MNIST and CIFAR10 with
+  ToTensor do: PIL image, array, tensor, contiguous (C, H, W), float32, / 255. Augmented: RandomCrop(padding=4) and
+  RandomHorizontalFlip of the PIL image come first. (torchvision is not installed; the steps are written out below.)
+- DataLoader, tensors: the same with a lean data set: an image is a row of one tensor, converted in place; no PIL.
+- DataLoader, batched: the best it can do. Its sampler draws whole batches (`BatchSampler`, `batch_size=None`), which
+  `index_select` gathers and which are converted at once: nothing is done image by image, and nothing is collated. That
+  is what ssmlab does, inside a DataLoader. Augmented images are still cropped and flipped one by one.
 
     python benchmarks/bench_data.py [--rounds N] [--batch N] [--mnist FOLDER]
 """
@@ -27,8 +29,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
@@ -43,8 +47,35 @@ Route = Callable[[], Iterable[object]]
 
 
 @dataclass
-class Images(Dataset[tuple[Tensor, Tensor]]):
-    """What a DataLoader draws from: one image for a number, a batch for a list of them."""
+class PilImages(Dataset[tuple[Tensor, int]]):
+    """One image at a time, by way of PIL. `images` is (N, H, W) or (N, H, W, 3), as PIL takes them."""
+
+    images: np.ndarray
+    labels: Tensor
+    augment: bool
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, row: int) -> tuple[Tensor, int]:
+        image = Image.fromarray(self.images[row])
+        if self.augment:
+            image = pil_crop_and_flip(image)
+        pixels = torch.from_numpy(np.array(image, np.uint8, copy=True)).view(*image.size[::-1], -1)  # (H, W, C)
+        return pixels.permute(2, 0, 1).contiguous().to(torch.float32).div(255), int(self.labels[row])
+
+
+def pil_crop_and_flip(image: Image.Image) -> Image.Image:
+    """RandomCrop to its own size with zero padding, and RandomHorizontalFlip."""
+    padded = ImageOps.expand(image, border=AUGMENT.crop, fill=0)
+    top, left = torch.randint(2 * AUGMENT.crop + 1, (2,)).tolist()
+    image = padded.crop((left, top, left + image.width, top + image.height))
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if torch.rand(1) < 0.5 else image
+
+
+@dataclass
+class TensorImages(Dataset[tuple[Tensor, Tensor]]):
+    """One image (C, H, W) for a number, a batch of them for a list of numbers."""
 
     images: Tensor
     labels: Tensor
@@ -54,18 +85,24 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, row: int | list[int]) -> tuple[Tensor, Tensor]:
-        image = self.images[row]
-        if self.augment:
-            image = crop_and_flip(image) if image.ndim == 3 else torch.stack([crop_and_flip(each) for each in image])
-        return image.to(torch.float32).div_(255), self.labels[row]
+        if isinstance(row, list):
+            rows = torch.tensor(row)
+            images, labels = self.images.index_select(0, rows), self.labels.index_select(0, rows)
+            if self.augment:
+                images = torch.stack([crop_and_flip(image) for image in images])
+        else:
+            images, labels = self.images[row], self.labels[row]
+            if self.augment:
+                images = crop_and_flip(images)
+        return images.to(torch.float32).div_(255), labels
 
 
 def crop_and_flip(image: Tensor) -> Tensor:
-    """RandomCrop(32, padding=4) and RandomHorizontalFlip of one image (C, H, W)."""
+    """The same as `pil_crop_and_flip` for a tensor (C, H, W)."""
     _, height, width = image.shape
-    top, left, mirrored = torch.randint(2 * AUGMENT.crop + 1, (3,)).tolist()
+    top, left = torch.randint(2 * AUGMENT.crop + 1, (2,)).tolist()
     image = F.pad(image, (AUGMENT.crop,) * 4)[:, top : top + height, left : left + width]
-    return image.flip(-1) if mirrored % 2 else image
+    return image.flip(-1) if torch.rand(1) < 0.5 else image
 
 
 def main() -> None:
@@ -115,18 +152,18 @@ def routes(images: Tensor, labels: Tensor, batch: int, augment: bool) -> dict[st
     """Every route by name; calling one gives an epoch."""
     split = Split(images, labels, labels)
     order, draws = (torch.Generator().manual_seed(SEED + number) for number in range(2))
-    data = Images(images, labels, augment)
-    whole = BatchSampler(RandomSampler(data), batch, drop_last=False)
-    loaders: dict[str, DataLoader[tuple[Tensor, Tensor]]] = {}
+    pil = PilImages(images.permute(0, 2, 3, 1).squeeze(-1).contiguous().numpy(), labels, augment)
+    tensors = TensorImages(images, labels, augment)
+    whole = BatchSampler(RandomSampler(tensors), batch, drop_last=False)
+    kept = {"num_workers": 2, "persistent_workers": True}
+    loaders: dict[str, DataLoader[object]] = {}
     for workers in (0, 1, 2):
-        loaders[f"DataLoader, {workers} workers"] = DataLoader(data, batch, shuffle=True, num_workers=workers)
-    loaders["DataLoader, 2 persistent workers"] = DataLoader(
-        data, batch, shuffle=True, num_workers=2, persistent_workers=True
-    )
-    loaders["DataLoader, best, 0 workers"] = DataLoader(data, batch_size=None, sampler=whole)
-    loaders["DataLoader, best, 2 persistent workers"] = DataLoader(
-        data, batch_size=None, sampler=whole, num_workers=2, persistent_workers=True, prefetch_factor=8
-    )
+        loaders[f"DataLoader, PIL, {workers} workers"] = DataLoader(pil, batch, shuffle=True, num_workers=workers)
+    loaders["DataLoader, PIL, 2 persistent workers"] = DataLoader(pil, batch, shuffle=True, **kept)
+    loaders["DataLoader, tensors, 0 workers"] = DataLoader(tensors, batch, shuffle=True)
+    loaders["DataLoader, tensors, 2 persistent workers"] = DataLoader(tensors, batch, shuffle=True, **kept)
+    loaders["DataLoader, batched, 0 workers"] = DataLoader(tensors, batch_size=None, sampler=whole)
+    loaders["DataLoader, batched, 2 persistent workers"] = DataLoader(tensors, batch_size=None, sampler=whole, **kept)
     chosen = {"augment": AUGMENT, "augment_generator": draws} if augment else {}
     return {"ssmlab": lambda: batches(split, batch, shuffle=order, **chosen)} | {
         name: (lambda loader=loader: loader) for name, loader in loaders.items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -26,12 +27,14 @@ class Made:
         shape: (C, H, W).
         first: the number of the part's first row.
         damaged: a row that cannot be read.
+        full: a row at which the disk is full.
         log: a folder where each process that reads leaves a file: its pid, and in it whether it has loaded torch.
     """
 
     shape: tuple[int, int, int]
     first: int = 0
     damaged: int | None = None
+    full: int | None = None
     log: Path | None = None
 
     def read(self, rows: np.ndarray) -> np.ndarray:
@@ -39,6 +42,8 @@ class Made:
             (self.log / str(os.getpid())).write_text(str("torch" in sys.modules))
         if self.damaged in rows:
             raise UserError(f"train/{self.damaged}.png: damaged; fetch the archive again")
+        if self.full in rows:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return images_of(rows + self.first, self.shape)
 
 
@@ -55,13 +60,14 @@ def made_source(
     encoded: bool = True,
     name: str = "made",
     damaged: int | None = None,
+    full: int | None = None,
     log: Path | None = None,
 ) -> Source:
     """A source of `Made` images with three classes."""
     parts: dict[PartName, Part] = {}
     first = 0
     for part, n in sizes.items():
-        parts[part] = Part(np.arange(first, first + n) % 3, Made(shape, first, damaged, log), encoded)
+        parts[part] = Part(np.arange(first, first + n) % 3, Made(shape, first, damaged, full, log), encoded)
         first += n
     return Source(name, "made up", "own", ("ant", "bée", 'a "cat"\n'), shape, parts)
 

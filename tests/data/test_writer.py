@@ -126,6 +126,16 @@ def test_a_damaged_image_is_one_line_and_leaves_the_old_data(processes: int, tmp
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_disk_that_fills_up_under_a_worker(tmp_path: Path) -> None:
+    path = tmp_path / "toy"
+    write(path, made_source({"train": 50}))
+    before = path.read_bytes()
+    with pytest.raises(UserError, match=r"toy: cannot be written \(No space left on device\); what was there before"):
+        write(path, made_source({"train": 1300}, full=1100), processes=2)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("place", ["os.posix_fallocate", "os.pwrite", "os.pread", "os.fsync", "pathlib.Path.replace"])
 def test_what_fails_leaves_the_old_data(
