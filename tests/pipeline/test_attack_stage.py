@@ -21,10 +21,11 @@ from ssmlab.files import sha256_file
 from ssmlab.heartbeat import read_heartbeat
 from ssmlab.metadata import Metadata, count_parameters
 from ssmlab.nets.build import build
-from ssmlab.params import Params, Quantity, Which
+from ssmlab.params import Params, Which
 from ssmlab.pipeline.attack import attack
 from ssmlab.pipeline.paths import Paths
 from ssmlab.pipeline.prepare import prepare
+from ssmlab.quantity import Quantity
 
 RUN = "ads"
 
