@@ -38,6 +38,7 @@ def identify(name: str, known: Known | None, found: Found, path: Path) -> Identi
         raise UserError(f"{path}: {name} comes with a Python package, not from a path; set data.source to auto")
     check_fits(known, found, path)
     if found.layout != known.layout:
+        check_names(known, found, path)
         near = f"{known.title} re-encoded ({found.kind} files), which is not {known.title} itself"
         description = f"{near}: {counts(found.parts, known.counts)}, from {where}"
         return Identity(f"{known.name}-{found.kind}", description, "re-encoded")
@@ -63,6 +64,12 @@ def check_fits(known: Known, found: Found, path: Path) -> None:
             raise UserError(
                 f"{path}: has {len(images):,} {WORDS[part]} images, and {known.title} has {most:,}; {ANOTHER}"
             )
+
+
+def check_names(known: Known, found: Found, path: Path) -> None:
+    """Refuse another layout whose classes are not the known ones, by their names; raises UserError."""
+    if known.class_names and (strange := [name for name in found.class_names if name not in known.class_names]):
+        raise UserError(f"{path}: has a class {shown(strange[0])}, and {known.title} has none of that name; {ANOTHER}")
 
 
 def is_whole(known: Known, found: Found) -> bool:

@@ -93,7 +93,7 @@ def encoded(image: npt.NDArray[np.uint8], kind: str = "PNG", **options) -> bytes
 
 def image_files(
     parts: tuple[str, ...] = ("train/", "test/"),
-    classes: tuple[str, ...] = ("cat", "dog", "owl"),
+    classes: tuple[str, ...] = ("cat", "dog", "frog"),
     count: int = 2,
     shape: tuple[int, ...] = (6, 6, 3),
     kind: str = "PNG",

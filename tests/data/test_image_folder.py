@@ -42,7 +42,7 @@ def read_all(images: EncodedImages) -> npt.NDArray[np.uint8]:
 def test_parts_and_classes(container: str, tmp_path: Path, scratch: Path) -> None:
     files = {f"wrapped/{name}": image for name, image in image_files(("train/", "valid/", "test/")).items()}
     result = found(files, tmp_path, scratch, container)
-    assert (result.layout, result.kind, result.class_names) == ("image-folder", "png", ("cat", "dog", "owl"))
+    assert (result.layout, result.kind, result.class_names) == ("image-folder", "png", ("cat", "dog", "frog"))
     assert set(result.parts) == {"train", "validation", "test"}
     for part, folder in (("train", "train"), ("validation", "valid"), ("test", "test")):
         assert result.parts[part].labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -56,7 +56,7 @@ def test_parts_and_classes(container: str, tmp_path: Path, scratch: Path) -> Non
 def test_class_folders_alone_are_a_training_part(wrapper: str, tmp_path: Path, scratch: Path) -> None:
     result = found(image_files((wrapper,)), tmp_path, scratch)
     assert list(result.parts) == ["train"]
-    assert result.class_names == ("cat", "dog", "owl")
+    assert result.class_names == ("cat", "dog", "frog")
 
 
 def test_papers_are_passed_over(tmp_path: Path, scratch: Path) -> None:

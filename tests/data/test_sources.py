@@ -186,6 +186,12 @@ def test_known_images_in_another_layout_have_another_name(tmp_path: Path, scratc
     assert (source.name, source.provenance) == ("twenty-npz", "re-encoded")
 
 
+def test_other_classes_are_no_re_encoding(tmp_path: Path, scratch: Path) -> None:
+    """CIFAR-10 as JPEG under the name `mnist` was once called mnist-jpeg."""
+    with pytest.raises(UserError, match="has a class cat, and MNIST has none of that name"):
+        at(as_folder(image_files(), tmp_path / "x"), CATALOG["mnist"], scratch)
+
+
 TWENTY_WITH_VALIDATION = Known(
     "twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "validation": 10, "test": 10}
 )
