@@ -277,14 +277,20 @@ def use(
         bool, typer.Option("--force", help="Replace a params.yaml with edits of yours; it is kept as a backup.")
     ] = False,
 ) -> None:
-    """Switch params.yaml to another study, showing what changes; without STUDY, list the studies."""
+    """Switch params.yaml to another study, showing what changes; without STUDY, list them (* is in use)."""
     from ssmlab.pipeline import use as studies
 
     root = Path()
     known = {each.name: each for each in studies.studies(root)}
     if name is None:
+        in_use = studies.in_use(root / "params.yaml")
+        names, data = (
+            max(map(len, column), default=0) for column in (known, (each.data or "" for each in known.values()))
+        )
         for each in known.values():
-            typer.echo(f"{each.name:<20} {each.title}")
+            mark = "*" if each.name == in_use else " "
+            runs = f"{each.runs:>3} runs" if each.runs else ""
+            typer.echo(f"{mark} {each.name:<{names}}  {each.data or '':<{data}}  {runs:>8}  {each.title}")
         return
     settings = dict(setting(text) for text in set or [])
     if name in known:

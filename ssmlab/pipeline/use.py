@@ -21,16 +21,24 @@ from ssmlab.files import write_atomic
 from ssmlab.pipeline.launch import active
 from ssmlab.pipeline.materialise import materialised
 from ssmlab.pipeline.paths import Paths
-from ssmlab.study import load_params, read_yaml
+from ssmlab.study import expanded, load_params, read_yaml
 
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """A file in studies/: its name, which is also that of the file, and the title of its report."""
+    """A file in studies/.
+
+    Attributes:
+        name: the study's, which is also that of the file.
+        title: of its report; why the file cannot be read, if it cannot.
+        data: the data set that it names, and runs: how many it has, a grid written out; None if it does not say.
+    """
 
     name: str
     path: Path
     title: str
+    data: str | None = None
+    runs: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +52,7 @@ class Change:
 
 def studies(root: Path) -> list[Study]:
     """The studies of the project in `root`, by name; one that cannot be read has the reason for its title."""
-    return [Study(path.stem, path, title_of(path)) for path in sorted((root / "studies").glob("*.yaml"))]
+    return [study_in(path) for path in sorted((root / "studies").glob("*.yaml"), key=lambda path: path.stem)]
 
 
 def changes(current: Path | None, target: Path, settings: Mapping[str, str] | None = None) -> list[Change]:
@@ -117,13 +125,18 @@ def saved(params: Path, files: Iterable[Path]) -> bool:
     return False
 
 
+def in_use(params: Path) -> str | None:
+    """The study that a params.yaml holds; None if it does not say."""
+    try:
+        return str(read_yaml(params)["study"])
+    except (UserError, LookupError):
+        return None
+
+
 def refuse_while_running(params: Path) -> None:
     """Raises UserError if the pipeline of the study in `params` runs: DVC would write its lock file over the next."""
-    try:
-        study = str(read_yaml(params)["study"])
-    except (UserError, LookupError):
-        return
-    running = active(Paths(study, params.parent))
+    study = in_use(params)
+    running = None if study is None else active(Paths(study, params.parent))
     if running is not None:
         raise UserError(
             f"the pipeline of study {study} is running (process {running.pid}); wait for it, or stop it in `ssmlab tui`"
@@ -167,14 +180,17 @@ def kept_beside(path: Path) -> Path:
     return backup
 
 
-def title_of(path: Path) -> str:
-    """The title of a study's report, or why it cannot be read."""
+def study_in(path: Path) -> Study:
+    """What a file in studies/ says of itself, unchecked."""
     try:
-        return str(read_yaml(path)["report"]["title"])
+        sections = expanded(read_yaml(path), str(path))[0]
     except UserError as error:
-        return str(error)
+        return Study(path.stem, path, str(error))
+    try:
+        title, data, runs = sections["report"]["title"], sections["data"]["name"], sections["runs"]
+        return Study(path.stem, path, str(title), str(data), len(runs))
     except (LookupError, TypeError):
-        return f"{path}: report.title: this key is missing"
+        return Study(path.stem, path, f"{path}: report.title, data.name or runs: this key is missing")
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

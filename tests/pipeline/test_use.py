@@ -11,7 +11,7 @@ import pytest
 
 from ssmlab.errors import UserError
 from ssmlab.pipeline import use as module
-from ssmlab.pipeline.use import Change, changes, studies, use
+from ssmlab.pipeline.use import Change, changes, in_use, studies, use
 from ssmlab.study import load_params
 
 
@@ -45,6 +45,9 @@ def test_studies_are_listed_with_their_titles(root: Path) -> None:
     assert list(listed) == ["bare", "broken", "mnist5k", "smoke"]
     assert listed["smoke"] == "Smoke test"
     assert "report.title" in listed["bare"]
+    assert [(each.data, each.runs) for each in studies(root)[2:]] == [("mnist5k", 5), ("mnist5k", 3)]
+    assert in_use(root / "params.yaml") == "mnist5k"
+    assert in_use(root / "studies" / "broken.yaml") is None
     assert "not YAML" in listed["broken"]
     assert studies(root / "nowhere") == []
 
