@@ -21,7 +21,7 @@ class Averaged:
     """The average of a model's weights: `model`, of the same kind, and how many steps are in it."""
 
     def __init__(self, model: Classifier, decay: float):
-        self.model = copy.deepcopy(model).requires_grad_(False)
+        self.model = copy.deepcopy(model)  # what it would train is marked as in the model: a checkpoint counts that
         self.decay = decay
         self.updates = 0
 

@@ -16,7 +16,7 @@ from ssmlab.errors import Interrupted, UserError
 from ssmlab.events import Event, Note, Progress
 from ssmlab.heartbeat import read_heartbeat, state_of
 from ssmlab.history import read_history
-from ssmlab.metadata import read_metadata
+from ssmlab.metadata import count_parameters, read_metadata
 from ssmlab.params import AveragingParams, Params
 from ssmlab.pipeline.paths import Paths
 from ssmlab.pipeline.prepare import prepare
@@ -245,11 +245,12 @@ def test_an_averaged_run_publishes_its_average(tiny_params: Params, paths: Paths
     held_out = load_dataset(paths.prepared).validation
     right = (model(to_unit(held_out.images)).argmax(1) == held_out.labels).float().mean().item()
     assert about.val_clean == pytest.approx(right)
-    averaged = contents(paths.model(RUN))
+    averaged, parameters = contents(paths.model(RUN)), count_parameters(paths.checkpoint(RUN, "last"))
     train(tiny_params, RUN, paths)
     raw, _ = load(paths.checkpoint(RUN, "last"))
     assert not torch.equal(raw.embed.weight, model.embed.weight)
     assert contents(paths.model(RUN))["last.safetensors"] != averaged["last.safetensors"]
+    assert count_parameters(paths.checkpoint(RUN, "last")) == parameters > 0
 
 
 def test_a_training_that_ends_early_has_ended_well_and_says_so(tiny_params: Params, paths: Paths) -> None:

@@ -62,3 +62,11 @@ def test_a_saved_state_goes_on_as_the_average_itself(model: Classifier) -> None:
         each.update(model)
     assert np.array_equal(flat(average.model), flat(other.model))
     assert average.updates == other.updates == 4
+
+
+def test_a_checkpoint_of_it_counts_the_parameters_of_the_model(model: Classifier) -> None:
+    """The report once gave a run with averaging 0 parameters: none of the average's were marked as trained."""
+    trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
+    average = Averaged(model, 0.9).model
+    assert [name for name, parameter in average.named_parameters() if parameter.requires_grad] == trained
+    assert all(parameter.grad is None for parameter in average.parameters())
