@@ -39,9 +39,10 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
 def opening(summary: Summary) -> Iterator[Block]:
     """What the report is about, in two sentences, and whether its data or its protocol are marked."""
     count, data = len(summary.groups), summary.data
+    what = "setting" if summary.several_seeds else "run"
     kind = "" if data.provenance == "official" else f" ({data.provenance})"
     text = (
-        f"Study `{summary.study}`: {count} {plural('model', count)}{trainings(summary)} on the data set `{data.name}`"
+        f"Study `{summary.study}`: {count} {plural(what, count)}{seeds_of(summary)} on the data set `{data.name}`"
         f"{kind}, attacked on {number(summary.protocol.data.n)} test images inside the L-inf ball of radius eps = "
         f"{summary.protocol.eps.text}."
     )
@@ -62,13 +63,13 @@ def opening(summary: Summary) -> Iterator[Block]:
         )
 
 
-def trainings(summary: Summary) -> str:
-    """` in 12 trainings, each with the seeds 0, 1 and 2,`; nothing where every model was trained once."""
+def seeds_of(summary: Summary) -> str:
+    """` in 12 runs, each with the seeds 0, 1 and 2,`; nothing where every setting has one run."""
     if not summary.several_seeds:
         return ""
     seeds = {group.seeds for group in summary.groups}
     each = f", each with the seeds {listed(map(str, seeds.pop()))}," if len(seeds) == 1 else ""
-    return f" in {len(summary.runs)} trainings{each}"
+    return f" in {len(summary.runs)} runs{each}"
 
 
 def results(summary: Summary) -> Iterator[Block]:

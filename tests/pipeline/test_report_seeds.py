@@ -79,7 +79,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Paths:
 
 def test_the_main_table_has_means_and_deviations(whole: Paths) -> None:
     text, paths = whole.report_md.read_text(), whole
-    opening = "Study `smoke`: 4 models in 12 trainings, each with the seeds 0, 1 and 2, on the data set `mnist5k`,"
+    opening = "Study `smoke`: 4 settings in 12 runs, each with the seeds 0, 1 and 2, on the data set `mnist5k`,"
     assert opening in text
     assert "the mean over the seeds ± their sample standard deviation (n = 3 seeds)" in text
     cells = row_of(text, "ads-pgd")
@@ -128,7 +128,7 @@ def test_a_run_without_seeds_beside_groups_is_named(params: Params, paths: Paths
     runs = {name: run for name, run in params.runs.items() if name not in ("ads-trades-s1", "ads-trades-s2")}
     claims = params.analyze.model_copy(update={"claims": ()})
     text = written(params.model_copy(update={"runs": runs, "analyze": claims}), paths)
-    assert "Study `smoke`: 4 models in 10 trainings on the data set `mnist5k`" in text
+    assert "Study `smoke`: 4 settings in 10 runs on the data set `mnist5k`" in text
     assert re.fullmatch(r"\d+\.\d", row_of(text, "ads-trades-s0")[5])
     assert "say nothing of seeds. ads-trades-s0 was trained once." in text
     assert "; of single runs 95% intervals over images." in text
@@ -141,7 +141,7 @@ def test_without_several_seeds_no_word_is_said_of_them(params: Params, paths: Pa
     assert "±" not in text
     assert "deviation" not in text
     assert "<details>" not in paths.report_html.read_text()
-    assert "Study `smoke`: 4 models on the data set `mnist5k`, attacked on 200 test images" in text
+    assert "Study `smoke`: 4 runs on the data set `mnist5k`, attacked on 200 test images" in text
     assert "Every run was trained once (seed 1)." in text
 
 

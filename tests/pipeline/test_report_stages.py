@@ -85,7 +85,7 @@ def test_markdown_is_this(written: Paths) -> None:
     start = text.index("## Results")
     assert text[:start] == (
         "# Smoke test\n\n"
-        "Study `smoke`: 3 models on the data set `mnist5k`, attacked on 100 test images inside the L-inf ball of "
+        "Study `smoke`: 3 runs on the data set `mnist5k`, attacked on 100 test images inside the L-inf ball of "
         "radius eps = 0.1. Of 1 claim: 1 supported.\n\n"
     )
     assert (
