@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
 from ssmlab.analysis.intervals import Difference, paired
-from ssmlab.analysis.seeds import Flags, Spread, over_images, over_seeds, value_of
+from ssmlab.analysis.seeds import BySeed, Flags, Spread, compared, value_of
 from ssmlab.analysis.subjects import Subject
 from ssmlab.evaluation.results import wilson
 
 Word = Literal["", "same", "within noise", "too few seeds", "better", "worse"]
-BySeed = Mapping[int | None, Flags]
 
 
 @dataclass(frozen=True)
@@ -74,12 +73,8 @@ def beside(subject: Subject, found: BySeed, first: Subject, reference: BySeed, c
     cell = alone(found, confidence)
     if not found or not reference:
         return cell
-    difference, common = None, [seed for seed in found if seed in reference]
-    by_seed, alike = bool(subject.members or first.members), one_protocol(subject, first)
-    if alike and not by_seed:
-        difference = over_images(next(iter(found.values())), next(iter(reference.values())), confidence)
-    elif alike and len(common) > 1:
-        difference = over_seeds([found[seed] for seed in common], [reference[seed] for seed in common], confidence)
+    groups, alike = bool(subject.members or first.members), one_protocol(subject, first)
+    difference = compared(found, reference, groups, confidence) if alike else None
     delta = mean_of(found) - mean_of(reference)
     if difference and difference.seeds:
         delta = difference.value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Annotated, Literal, get_args
@@ -10,7 +10,7 @@ from typing import Annotated, Literal, get_args
 from pydantic import Field
 
 from ssmlab.analysis.intervals import Difference
-from ssmlab.analysis.seeds import Flags, over_images, over_seeds, value_of
+from ssmlab.analysis.seeds import BySeed, Flags, compared, value_of
 from ssmlab.analysis.words import listed, number, percent, signed, spoken
 from ssmlab.errors import UserError
 from ssmlab.evaluation.results import AttackResults, Measure
@@ -52,13 +52,13 @@ class Side:
     name: str
     runs: Mapping[int, AttackResults]
 
-    def flags(self, measure: str, seeds: Sequence[int], claim: ClaimParams) -> list[Flags]:
-        """A measure of the claim, seed by seed; raises UserError where it was not taken."""
+    def flags(self, measure: str, seeds: Iterable[int], claim: ClaimParams) -> BySeed:
+        """A measure of the claim by seed; raises UserError where it was not taken."""
         name = measure.removeprefix(GAP)
-        found: list[Flags] = []
-        for run in (self.runs[seed] for seed in seeds):
-            best = measured(run, name, "best", claim).flags
-            found.append((best,) if name == measure else (best, measured(run, name, "last", claim).flags))
+        found: dict[int | None, Flags] = {}
+        for seed in seeds:
+            best = measured(self.runs[seed], name, "best", claim).flags
+            found[seed] = (best,) if name == measure else (best, measured(self.runs[seed], name, "last", claim).flags)
         return found
 
 
@@ -129,14 +129,10 @@ def weigh(
     Raises:
         UserError: a number is missing.
     """
-    enough = len(common) > 1
-    a, b = (each.flags(measure, common if enough else sorted(each.runs), claim) for each in (run, than))
-    difference = None
-    if enough:
-        difference = over_seeds(a, b, confidence)
-    elif len(a) == len(b) == 1:
-        difference = over_images(a[0], b[0], confidence)
-    values = [fmean(map(value_of, flags)) for flags in (a, b)]
+    seeds = common if len(common) > 1 else None
+    a, b = (each.flags(measure, seeds or sorted(each.runs), claim) for each in (run, than))
+    values = [fmean(map(value_of, flags.values())) for flags in (a, b)]
+    difference = compared(a, b, groups=len(a) > 1 or len(b) > 1, confidence=confidence)
     return Evidence(measure=measure, run=values[0], than=values[1], difference=difference)
 
 

@@ -6,13 +6,14 @@ docs/seeds.md has the reasons.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 
 from ssmlab.analysis.intervals import Difference, check_same_images, mean_interval, paired, paired_gaps
 from ssmlab.params import Strict
 
 Flags = tuple[str, ...]  # of one checkpoint, or of best and last where the fall between them is meant
+BySeed = Mapping[int | None, Flags]  # None: an imported checkpoint, whose seed is unknown
 
 
 class Spread(Strict):
@@ -32,6 +33,26 @@ def value_of(flags: Flags) -> float:
     """The accuracy in [0, 1] that the flags give, or the gap in [-1, 1] between those of two checkpoints."""
     first, *second = (each.count("1") / len(each) for each in flags)
     return first - second[0] if second else first
+
+
+def compared(a: BySeed, b: BySeed, groups: bool, confidence: float) -> Difference | None:
+    """How much larger one side's measure is than another's: of single trainings over images, of groups over seeds too.
+
+    Args:
+        groups: whether a side is a group of trainings. It is then compared over the seeds that both sides have.
+
+    Returns:
+        None where groups have fewer than two seeds in common.
+
+    Raises:
+        ValueError: the flags are not of the same images.
+    """
+    if not groups:
+        return over_images(next(iter(a.values())), next(iter(b.values())), confidence)
+    common = [seed for seed in a if seed in b]
+    if len(common) < 2:
+        return None
+    return over_seeds([a[seed] for seed in common], [b[seed] for seed in common], confidence)
 
 
 def over_images(a: Flags, b: Flags, confidence: float) -> Difference:

@@ -107,7 +107,7 @@ def resolve_name(name: str, run: str, paths: Paths) -> Subject:
     found = resolve_run(name, run, paths)
     if found:
         return found
-    known = {other: sections(known_settings(other, paths)) for other in known_runs(paths)}
+    known = {other: known_sections(other, paths) for other in known_runs(paths)}
     groups = seed_groups({other: parts for other, parts in known.items() if "seed" in parts["train"]})
     if run not in groups:
         there = ", ".join(dict.fromkeys([*known, *groups])) or "none yet"
@@ -133,20 +133,12 @@ def resolved_group(name: str, group: str, members: Sequence[Subject]) -> Subject
     )
 
 
-def known_settings(run: str, paths: Paths) -> dict[str, Any]:
-    """The settings of a run that has attack results or a checkpoint, by dotted key."""
+def known_sections(run: str, paths: Paths) -> dict[str, dict[str, Any]]:
+    """The plain sections `model` and `train` of a run that has attack results or a checkpoint."""
     if paths.attack(run).is_file():
         results = load_results(paths.attack(run))
-        return settings(results.model, results.train)
-    return settings_of(read_metadata(paths.checkpoint(run, "best")))
-
-
-def sections(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Settings by dotted key as their sections `model` and `train`, each by what is left of the key."""
-    return {
-        section: {key.removeprefix(f"{section}."): settings[key] for key in settings if key.startswith(f"{section}.")}
-        for section in ("model", "train")
-    }
+        return {"model": results.model, "train": results.train}
+    return sections_of(read_metadata(paths.checkpoint(run, "best")))
 
 
 def resolve_run(name: str, run: str, paths: Paths) -> Subject | None:
@@ -159,7 +151,7 @@ def resolve_run(name: str, run: str, paths: Paths) -> Subject | None:
             run=run,
             which="best",
             parameters=results.parameters,
-            settings=settings(results.model, results.train),
+            settings=settings({"model": results.model, "train": results.train}),
             results=results,
             checkpoints=results.checkpoints,
             note=stale_note(name, run, results, paths),
@@ -174,7 +166,7 @@ def resolve_run(name: str, run: str, paths: Paths) -> Subject | None:
         run=run,
         which="best",
         parameters=count_parameters(path),
-        settings=settings_of(metadata),
+        settings=settings(sections_of(metadata)),
         results=None,
         checkpoints={},
         note=f"{name}: not attacked yet: {remedy(path, metadata)}",
@@ -196,21 +188,21 @@ def resolve_file(name: str, paths: Paths) -> Subject:
         run=metadata.run,
         which=metadata.which,
         parameters=count_parameters(path),
-        settings=settings_of(metadata),
+        settings=settings(sections_of(metadata)),
         results=results,
         checkpoints={metadata.which: found} if found else {},
         note="" if found else f"{name}: not attacked yet: {remedy(path, metadata)}",
     )
 
 
-def settings(model: Mapping[str, Any], train: Mapping[str, Any]) -> dict[str, Any]:
-    """The leaves of both sections by dotted key."""
-    return dict(flatten({"model": model, "train": train}))
+def settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The leaves of the sections `model` and `train` by dotted key."""
+    return dict(flatten(sections))
 
 
-def settings_of(metadata: Metadata) -> dict[str, Any]:
-    """The settings of a checkpoint; how an imported one was trained is unknown, so it has those of its model alone."""
-    return settings(metadata.model.plain(), metadata.train.plain() if metadata.train else {})
+def sections_of(metadata: Metadata) -> dict[str, dict[str, Any]]:
+    """The sections of a checkpoint; how an imported one was trained is unknown, so it has that of its model alone."""
+    return {"model": metadata.model.plain(), "train": metadata.train.plain() if metadata.train else {}}
 
 
 def remedy(path: Path, metadata: Metadata) -> str:
