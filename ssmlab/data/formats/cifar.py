@@ -7,7 +7,7 @@ then the fine one) and 3,072 bytes of pixels. CIFAR-100 is read with its fine la
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,25 +81,29 @@ def find(members: Members) -> Found | None:
     """
     for version in VERSIONS:
         for suffix, read in (("", read_pickled), (".bin", read_binary)):
-            train = [name + suffix for name in version.train if members.find(name + suffix) is not None]
-            test = [name for name in (version.test + suffix,) if members.find(name) is not None]
+            train = found_among(members, [name + suffix for name in version.train])
+            test = found_among(members, [version.test + suffix])
             if not train:
                 continue
             members.expect_few("CIFAR's files")
             parts: dict[PartName, Part] = {"train": read(members, version, train)}
             if test:
                 parts["test"] = read(members, version, test)
-            files = {name: place for name in (*train, *test) if (place := members.find(name)) is not None}
-            return Found("cifar", "cifar", class_names(members, version), IMAGE_SHAPE, parts, files)
+            return Found("cifar", "cifar", class_names(members, version), IMAGE_SHAPE, parts, train | test)
     return None
 
 
-def read_pickled(members: Members, version: Version, names: Sequence[str]) -> Part:
+def found_among(members: Members, names: Sequence[str]) -> dict[str, Place]:
+    """Those of the files that are there."""
+    return {name: place for name in names if (place := members.find(name)) is not None}
+
+
+def read_pickled(members: Members, version: Version, files: Mapping[str, Place]) -> Part:
     """One part of the python version; its pixels go into the spool, so that no more than a batch is in memory."""
     places: list[Place] = []
     labels: list[int] = []
-    for name in names:
-        batch = unpickled(members, name)
+    for name, file in files.items():
+        batch = unpickled(members, name, file)
         data, found = (batch.get("data"), batch.get(version.key)) if isinstance(batch, dict) else (None, None)
         if not isinstance(data, np.ndarray) or data.shape[1:] != (PIXELS,) or not len(data):
             raise members.error(name, f"has no `data` of {PIXELS:,} bytes an image")
@@ -112,24 +116,19 @@ def read_pickled(members: Members, version: Version, names: Sequence[str]) -> Pa
     return Part(np.array(labels, np.int64), RecordImages(tuple(places), IMAGE_SHAPE))
 
 
-def unpickled(members: Members, name: str) -> Any:
+def unpickled(members: Members, name: str, place: Place) -> Any:
     """What a CIFAR pickle holds; raises UserError if it holds more than such a file does."""
-    place = members.find(name)
-    assert place is not None
     try:
         return load_plain(members.content(place))
     except NotPlain as problem:
         raise members.error(name, f"is no pickle as CIFAR has them ({problem}); it was not run") from None
 
 
-def read_binary(members: Members, version: Version, names: Sequence[str]) -> Part:
+def read_binary(members: Members, version: Version, files: Mapping[str, Place]) -> Part:
     """One part of the binary version."""
-    places: list[Place] = []
     labels: list[npt.NDArray[np.int64]] = []
     record = version.labels + PIXELS
-    for name in names:
-        place = members.find(name)
-        assert place is not None
+    for name, place in files.items():
         if not place.length or place.length % record:
             raise members.error(
                 name, f"has {place.length:,} bytes, which are no whole records of {record:,}; cut short?"
@@ -137,15 +136,15 @@ def read_binary(members: Members, version: Version, names: Sequence[str]) -> Par
         found = mapped(place, record)[:, version.labels - 1].astype(np.int64)  # (images,)
         if found.max() >= version.classes:
             raise members.error(name, f"has labels outside 0 to {version.classes - 1}")
-        places.append(place)
         labels.append(found)
-    return Part(np.concatenate(labels), RecordImages(tuple(places), IMAGE_SHAPE, skip=version.labels))
+    return Part(np.concatenate(labels), RecordImages(tuple(files.values()), IMAGE_SHAPE, skip=version.labels))
 
 
 def class_names(members: Members, version: Version) -> tuple[str, ...]:
     """The names that come with the images; numbers where none do, or not one a class."""
-    if members.find(version.names) is not None:
-        meta = unpickled(members, version.names)
+    place = members.find(version.names)
+    if place is not None:
+        meta = unpickled(members, version.names, place)
         found = meta.get(version.names_key) if isinstance(meta, dict) else None
     else:
         found = members.text(version.text)
