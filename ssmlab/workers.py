@@ -22,11 +22,12 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from ssmlab.errors import UserError
@@ -85,10 +86,12 @@ def run_in_processes(
             pool = ProcessPoolExecutor(workers, context, initializer=begin, initargs=(worker, file, stop))
         except (pickle.PicklingError, AttributeError, TypeError, OSError, ImportError) as error:
             raise NoPool(reason(error)) from error
+        finished: SimpleQueue[Future[Outcome]] = SimpleQueue()
         try:
             with interrupts_held():
-                waiting = {pool.submit(work, task) for task in tasks}
-            collect(waiting, done, tick, every)
+                for task in tasks:
+                    pool.submit(work, task).add_done_callback(finished.put)
+            collect(finished, len(tasks), done, tick, every)
         except BrokenProcessPool:
             raise UserError(
                 "a worker process died (out of memory, or a script that lacks `if __name__ == '__main__':`); " + remedy
@@ -100,24 +103,45 @@ def run_in_processes(
 
 
 def collect(
-    waiting: set[Future[Outcome]], done: Callable[[Outcome], None], tick: Callable[[], None], every: float
+    finished: SimpleQueue[Future[Outcome]],
+    count: int,
+    done: Callable[[Outcome], None],
+    tick: Callable[[], None],
+    every: float,
 ) -> None:
-    """Hand over outcomes as they come."""
-    while waiting:
-        finished, waiting = wait(waiting, timeout=every, return_when=FIRST_COMPLETED)
-        for future in finished:
-            done(future.result())
+    """Hand over `count` outcomes as they come.
+
+    `concurrent.futures.wait` would not do: it locks all futures one after the other, and a KeyboardInterrupt in the
+    middle of that leaves some locked for good. The pool's own thread then waits for them, and its end for the thread.
+    """
+    while count:
+        with suppress(Empty):
+            done(finished.get(timeout=every).result())
+            count -= 1
         tick()
 
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """SIGINT waits inside, and processes that are started inside never see it: they inherit the mask."""
+    """SIGINT waits inside, and processes that are started inside never see it: they inherit the mask.
+
+    A mask is one thread's. The system gives the signal to another, of BLAS say, if there is one; Python's handler then
+    runs in the main thread all the same, so it waits as well.
+    """
+    came: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    handled = callable(handler) and threading.current_thread() is threading.main_thread()
+    if handled:
+        signal.signal(signal.SIGINT, lambda number, _: came.append(number))
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if handled:
+            signal.signal(signal.SIGINT, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
 
 
 def begin(worker: Worker[Any, Any, Any], material: Path, stop: Connection) -> None:
