@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
@@ -21,6 +20,7 @@ from ssmlab.data.download import Failed, Patience, download, size
 from ssmlab.errors import UserError
 from ssmlab.events import Listener, Note, Progress, silence
 from ssmlab.files import readable_json, sha256_file, write_atomic
+from ssmlab.locks import lock
 
 MB = 1_000_000  # bytes
 RECORDS = "fetched.json"
@@ -113,12 +113,12 @@ def is_web_address(text: str) -> bool:
 @contextmanager
 def alone(home: Path, listen: Listener) -> Iterator[None]:
     """Hold the lock of a data set's folder, which dies with this process; wait while another has it."""
-    with (home / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            listen(Note(f"another process is fetching into {home}; waiting for it"))
-            fcntl.flock(file, fcntl.LOCK_EX)
+    try:
+        file = lock(home / ".lock", wait=False)
+    except BlockingIOError:
+        listen(Note(f"another process is fetching into {home}; waiting for it"))
+        file = lock(home / ".lock")
+    with file:
         yield
 
 

@@ -2,77 +2,59 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 from ssmlab.errors import UserError
+from ssmlab.locks import lock
+
+OWNED = ".lock"  # the file in a scratch folder that its owner has locked
 
 
 @contextmanager
 def scratch_beside(path: Path) -> Iterator[Path]:
-    """An empty folder on the disk of `path`, in the same folder, for as long as the block lasts.
+    """A folder on the disk of `path`, beside it, empty but for a lock, for as long as the block lasts.
 
-    Its owner holds a lock on it, which the system takes away however the owner dies. What dead processes left is
-    removed first: folders such as this one for any file of that suffix, and what `write_atomic` left for `path`.
+    Its owner holds the lock, which the system takes away however the owner dies. What dead processes left is removed
+    first: folders such as this one for any file of that suffix, and what `write_atomic` left for `path`.
 
     Raises:
         UserError: the folder cannot be written.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.parent):  # nobody sweeps between the making of a folder and its lock
-            sweep(path)
-            folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-            lock = lock_of(folder)
+        sweep(path)
+        folder, owned = locked_folder(path)
     except OSError as error:
         raise UserError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
     try:
         yield folder
     finally:
+        owned.close()  # first: over NFS a file that is open cannot be removed, nor its folder
         shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
+
+
+def locked_folder(path: Path) -> tuple[Path, IO[str]]:
+    """A new folder beside `path`, and its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        with suppress(FileNotFoundError):  # another process has swept it before it was locked
+            owned = lock(folder / OWNED)
+            if (folder / OWNED).exists():
+                return folder, owned
+            owned.close()
 
 
 def sweep(path: Path) -> None:
     """Remove what dead processes left beside `path`."""
     for left in path.parent.glob(f".*{path.suffix}.*.tmp"):
-        if not left.is_dir() and not left.name.startswith(f".{path.name}."):
-            continue  # files are not locked, so that this one may still be written
-        try:
-            lock = lock_of(left, wait=False)
-        except OSError:  # its owner lives, or it has just gone
-            continue
-        try:
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-        finally:
-            os.close(lock)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Only one process at a time is inside for the same folder."""
-    lock = lock_of(folder)
-    try:
-        yield
-    finally:
-        os.close(lock)
-
-
-def lock_of(path: Path, wait: bool = True) -> int:
-    """Lock a file or a folder for this process until the descriptor that is returned is closed.
-
-    Raises:
-        BlockingIOError: another process has it, and `wait` is False.
-    """
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
+        if left.is_dir():
+            with suppress(OSError):  # its owner lives, or it has just gone
+                lock(left / OWNED, wait=False).close()
+                shutil.rmtree(left, ignore_errors=True)
+        elif left.name.startswith(f".{path.name}."):  # that of another file may still be written
+            left.unlink(missing_ok=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ssmlab.errors import Interrupted, UserError
 from ssmlab.events import Event, Listener, Note, Progress, silence
 from ssmlab.heartbeat import HeartbeatWriter, Stored
 from ssmlab.history import Row
+from ssmlab.locks import lock
 from ssmlab.metadata import Metadata
 from ssmlab.params import Params, Which
 from ssmlab.pipeline.assist import assist, beginning, seeded
@@ -257,19 +257,18 @@ def close(heart: HeartbeatWriter, tell: Listener, state: Stored, message: str) -
 
 
 @contextmanager
-def sole_trainer(lock: Path, run: str) -> Iterator[None]:
-    """Hold `lock`, which dies with this process; raises UserError naming the process that holds it already."""
-    with writing(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("a+", encoding="ascii")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read() or "unknown"
-            raise UserError(f"run {run} is being trained by process {holder}; wait for it or stop it first") from None
-        with writing(lock):
+def sole_trainer(path: Path, run: str) -> Iterator[None]:
+    """Hold the lock at `path`, which dies with this process; raises UserError naming the process that holds it."""
+    with ExitStack() as held:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                file = held.enter_context(lock(path, wait=False))
+            except BlockingIOError:
+                holder = path.read_text(encoding="ascii") or "unknown"
+                raise UserError(
+                    f"run {run} is being trained by process {holder}; wait for it or stop it first"
+                ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 
-from ssmlab.data.scratch import scratch_beside
+from ssmlab.data import scratch
+from ssmlab.data.scratch import OWNED, scratch_beside
 from ssmlab.errors import UserError
+from ssmlab.locks import lock
 
 OWNER = """
 import sys, time
@@ -32,7 +36,7 @@ def test_it_lies_beside_and_goes(tmp_path: Path) -> None:
     path = tmp_path / "new" / "toy.safetensors"
     with scratch_beside(path) as folder:
         assert folder.parent == path.parent
-        assert list(folder.iterdir()) == []
+        assert [each.name for each in folder.iterdir()] == [OWNED]
         (folder / "spool").mkdir()
         (folder / "spool" / "file").write_text("much")
     assert list(path.parent.iterdir()) == []
@@ -67,6 +71,32 @@ def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
         other.write_text("not to be touched")
     with scratch_beside(path) as folder:
         assert set(tmp_path.iterdir()) == {*others, folder}
+
+
+@pytest.mark.parametrize("when", ["before it is locked", "while it is locked"])
+def test_a_folder_that_is_swept_as_it_is_made_is_made_again(
+    when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken: list[Path] = []
+
+    def lock_late(path: Path, **settings: bool) -> IO[str]:
+        """Another process's sweep comes in between, once."""
+        first = not taken
+        taken.append(path)
+        if first and when == "before it is locked":
+            shutil.rmtree(path.parent)
+        owned = lock(path, **settings)
+        if first and when == "while it is locked":
+            shutil.rmtree(path.parent)
+        return owned
+
+    monkeypatch.setattr(scratch, "lock", lock_late)
+    with scratch_beside(tmp_path / "toy") as folder:
+        assert len(taken) == 2
+        assert (folder / OWNED).exists()
+        with pytest.raises(BlockingIOError):
+            lock(folder / OWNED, wait=False)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:

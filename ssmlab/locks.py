@@ -1,0 +1,29 @@
+"""Locks on files, which the system takes away from a process however it ends."""
+
+from __future__ import annotations
+
+import fcntl
+from contextlib import ExitStack
+from pathlib import Path
+from typing import IO
+
+
+def lock(path: Path, *, wait: bool = True) -> IO[str]:
+    """Lock the file at `path`, which is made if it is not there, until what is returned is closed.
+
+    The file is opened for writing: over NFS, Linux makes a lock on a range of bytes of it, which demands that.
+
+    Raises:
+        BlockingIOError: another process has it, and `wait` is False.
+        OSError: the file cannot be written, or its file system has no locks.
+    """
+    with ExitStack() as held:
+        file = held.enter_context(path.open("a+", encoding="ascii"))
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            raise OSError(error.errno, f"its file system has no locks: {error.strerror}", str(path)) from None
+        held.pop_all()
+    return file
