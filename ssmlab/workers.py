@@ -24,7 +24,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -115,9 +115,13 @@ def collect(
     middle of that leaves some locked for good. The pool's own thread then waits for them, and its end for the thread.
     """
     while count:
-        with suppress(Empty):
-            done(finished.get(timeout=every).result())
+        try:
+            future = finished.get(timeout=every)
+        except Empty:
+            pass
+        else:
             count -= 1
+            done(future.result())
         tick()
 
 

@@ -89,3 +89,4 @@ def test_a_file_system_without_locks_is_named(user: str, tmp_path: Path, monkeyp
             fetch(look_up("mnist"), tmp_path)
         with USERS[user](tmp_path):
             pass
+    assert not any(each.is_dir() for each in tmp_path.glob(".*"))

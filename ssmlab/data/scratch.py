@@ -42,11 +42,16 @@ def locked_folder(path: Path) -> tuple[Path, IO[str]]:
     """A new folder beside `path`, and its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
-        with suppress(FileNotFoundError):  # another process has swept it before it was locked
+        try:
             owned = lock(folder / OWNED)
-            if (folder / OWNED).exists():
-                return folder, owned
-            owned.close()
+        except FileNotFoundError:  # another process has swept it before it was locked
+            continue
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if (folder / OWNED).exists():
+            return folder, owned
+        owned.close()
 
 
 def sweep(path: Path) -> None:
