@@ -37,7 +37,7 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler
 
 from ssmlab.data.batches import batches
-from ssmlab.data.prepared import Split
+from ssmlab.data.dataset import Split
 from ssmlab.params import AugmentParams
 
 SEED = 0

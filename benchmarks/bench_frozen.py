@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmlab.nets.build import build
-from ssmlab.study import load_params
+from ssmlab.project.params_file import load_params
 
 
 def milliseconds(work: Callable[[], object]) -> float:

@@ -26,8 +26,8 @@ import numpy as np
 from PIL import Image
 from ruamel.yaml import YAML
 
-from ssmlab.data.summary import read_data_summary
-from ssmlab.pipeline.paths import Paths
+from ssmlab.data.header import read_data_summary
+from ssmlab.params.paths import Paths
 
 STUDY = "bench"
 PROJECT = Path(__file__).resolve().parent.parent
@@ -52,7 +52,7 @@ def main() -> None:
             files = make_archive(source, arguments.images, seed=0)
             print(f"{files:,} files, {source.stat().st_size / 1e6:.0f} MB as {source.name}", flush=True)
         write_params(folder, arguments.name, source.resolve(), arguments.validation)
-        seconds, peak, processes = watched([sys.executable, "-m", "ssmlab.cli", "prepare"], folder)
+        seconds, peak, processes = watched([sys.executable, "-m", "ssmlab.cli.app", "prepare"], folder)
         prepared = Paths(STUDY, folder).prepared
         found = read_data_summary(prepared)
         images = found.train + found.validation + found.test

@@ -23,11 +23,11 @@ from torch import Tensor
 
 from ssmlab.nets.build import build
 from ssmlab.params import RunParams
-from ssmlab.study import load_params
+from ssmlab.project.params_file import load_params
 from ssmlab.training.events import Batch
-from ssmlab.training.free import CarriedDelta
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.regimes import regime
+from ssmlab.training.regimes.free import CarriedDelta
+from ssmlab.training.regimes.select import regime
 
 SHAPE, CLASSES = (1, 28, 28), 10
 

@@ -9,17 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ssmlab.checkpoint import load
+    from ssmlab.artifacts.checkpoint import load
     from ssmlab.evaluation.evaluate import evaluate
 
-from ssmlab.version import __version__
+from ssmlab.core.version import __version__
 
 __all__ = ["__version__", "evaluate", "load"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "load":
-        from ssmlab.checkpoint import load
+        from ssmlab.artifacts.checkpoint import load
 
         return load
     if name == "evaluate":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ssmlab.params import Params
-from ssmlab.study import load_params
+from ssmlab.project.params_file import load_params
 
 
 def pytest_configure() -> None:
@@ -20,7 +20,7 @@ def pytest_configure() -> None:
         signal.signal(number, signal.SIG_DFL)
 
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-PROJECT = Path(__file__).resolve().parent.parent
+PROJECT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
+SSMLAB = (sys.executable, "-m", "ssmlab")  # the copy in the folder where it runs
 pytestmark = pytest.mark.xdist_group("whole-pipeline")  # one worker: the tests share one finished study
 
 
@@ -33,7 +34,7 @@ def study(tmp_path_factory: pytest.TempPathFactory, copy_project: Callable[[Path
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder)
     shutil.copy(PROJECT / "studies" / "smoke.yaml", folder / "params.yaml")
-    done = run(folder, "ssmlab", "repro")
+    done = run(folder, *SSMLAB, "repro")
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 
@@ -70,7 +71,7 @@ def test_it_leaves_every_output_and_a_clean_status(study: Path) -> None:
 
 
 def test_again_runs_nothing(study: Path) -> None:
-    again = run(study, "ssmlab", "repro")
+    again = run(study, *SSMLAB, "repro")
     assert again.returncode == 0
     assert stages_run(again.stdout) == []
     assert "report.html" in again.stdout
@@ -97,7 +98,7 @@ def test_what_a_change_runs_again(study: Path) -> None:
         params.write_text(before)
 
 
-@pytest.mark.parametrize("module", ["cli.py", "console.py", "tui/app.py"])
+@pytest.mark.parametrize("module", ["cli/app.py", "cli/progress.py", "tui/app.py"])
 def test_touching_the_user_interface_runs_nothing(study: Path, module: str) -> None:
     with (study / "ssmlab" / module).open("a") as file:
         file.write("\n# touched\n")
@@ -113,18 +114,18 @@ def test_touching_a_mixer_retrains(study: Path) -> None:
 
 
 def test_switching_the_study_and_back_runs_nothing_again(study: Path) -> None:
-    assert run(study, "ssmlab", "use", "mnist5k").returncode == 0
+    assert run(study, *SSMLAB, "use", "mnist5k").returncode == 0
     assert "train@ssm-gelu" in would_run(study)
-    assert run(study, "ssmlab", "use", "smoke").returncode == 0
+    assert run(study, *SSMLAB, "use", "smoke").returncode == 0
     assert would_run(study) == set()
 
 
 def test_compare_writes_every_format(study: Path) -> None:
-    table = run(study, "ssmlab", "compare", "ads", "attention")
+    table = run(study, *SSMLAB, "compare", "ads", "attention")
     assert table.returncode == 0, table.stderr
     assert "attention" in table.stdout
-    assert json.loads(run(study, "ssmlab", "compare", "ads", "attention", "--format", "json").stdout)
-    by_path = run(study, "ssmlab", "compare", "models/smoke/ads/best.safetensors", "smoke/ssm", "--format", "csv")
+    assert json.loads(run(study, *SSMLAB, "compare", "ads", "attention", "--format", "json").stdout)
+    by_path = run(study, *SSMLAB, "compare", "models/smoke/ads/best.safetensors", "smoke/ssm", "--format", "csv")
     assert by_path.returncode == 0, by_path.stderr
 
 
@@ -134,12 +135,12 @@ def test_compare_refuses_different_protocols(study: Path) -> None:
     params = (study / "params.yaml").read_text()
     try:
         edit(study / "params.yaml", "  eps: 0.1\n", "  eps: 8/255\n")
-        assert run(study, "ssmlab", "attack", "ads").returncode == 0
-        refused = run(study, "ssmlab", "compare", "ads", "ssm")
+        assert run(study, *SSMLAB, "attack", "ads").returncode == 0
+        refused = run(study, *SSMLAB, "compare", "ads", "ssm")
         assert refused.returncode == 3
         assert len(refused.stderr.strip().splitlines()) == 1
         assert "eps" in refused.stderr
-        forced = run(study, "ssmlab", "compare", "ads", "ssm", "--force")
+        forced = run(study, *SSMLAB, "compare", "ads", "ssm", "--force")
         assert forced.returncode == 0
         assert "protocol" in forced.stdout
     finally:
@@ -154,7 +155,7 @@ def test_a_stopped_training_leaves_the_earlier_results(study: Path, name: signal
     try:
         edit(study / "params.yaml", "epochs: 2", "epochs: 2000")
         process = subprocess.Popen(
-            [BIN / "ssmlab", "train", "ads"], cwd=study, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [*SSMLAB, "train", "ads"], cwd=study, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
         live = study / "runs/smoke/ads/history.csv"
         live.unlink(missing_ok=True)
@@ -178,7 +179,7 @@ def test_a_truncated_checkpoint_is_one_line(study: Path) -> None:
     try:
         file.write_bytes(before[: len(before) // 2])
         for command in (["attack", "ads"], ["compare", str(file.relative_to(study)), "ssm"]):
-            broken = run(study, "ssmlab", *command)
+            broken = run(study, *SSMLAB, *command)
             assert broken.returncode == 1
             assert len(broken.stderr.strip().splitlines()) == 1, broken.stderr
             assert "best.safetensors" in broken.stderr

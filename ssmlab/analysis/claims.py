@@ -9,10 +9,10 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
+from ssmlab.analysis.format import listed, number, percent, signed, spoken
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import BySeed, Flags, compared, value_of
-from ssmlab.analysis.words import listed, number, percent, signed, spoken
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import AttackResults, Measure
 from ssmlab.params import ClaimParams, Strict, Which
 

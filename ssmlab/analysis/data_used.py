@@ -6,9 +6,8 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field
 
-from ssmlab.data.source import Provenance
-from ssmlab.data.summary import DataSummary
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
+from ssmlab.data.header import DataSummary, Provenance
 from ssmlab.evaluation.results import Data
 from ssmlab.params import Strict
 

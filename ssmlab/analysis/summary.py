@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
-from ssmlab.analysis.claims import Judgement, judge
-from ssmlab.analysis.data_used import DataUsed, data_used
-from ssmlab.analysis.groups import Group, grouped
-from ssmlab.analysis.intervals import Difference, paired
-from ssmlab.analysis.protocol import by_strength, check_one_protocol
-from ssmlab.analysis.words import model_label, regime_label
-from ssmlab.data.summary import DataSummary
-from ssmlab.errors import UserError
-from ssmlab.evaluation.results import AttackResults, CheckpointResults, Count, Protocol, wilson
-from ssmlab.files import read_json
-from ssmlab.params import AnalyzeParams, ModelParams, RunParams, Strict, TrainParams, Which
+from ssmlab.analysis.claims import Judgement
+from ssmlab.analysis.data_used import DataUsed
+from ssmlab.analysis.intervals import Difference
+from ssmlab.analysis.seeds import Spread
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import read_json
+from ssmlab.evaluation.results import Protocol
+from ssmlab.params import ModelParams, Strict, TrainParams, Which
 
 WORST = "worst case"  # a label, not an attack's name: those have no spaces
 
@@ -62,6 +58,34 @@ class Run(Strict):
         """One accuracy, or None where it was not measured."""
         checkpoint = self.checkpoints.get(which)
         return checkpoint.measures.get(name) if checkpoint else None
+
+
+class Group(Strict):
+    """One model, trained in one way with one seed or several; the numbers of each are in the runs of the summary.
+
+    Attributes:
+        name: what the names of the runs have in common; a single run's own name.
+        runs, seeds: the runs in the order of their seeds.
+        checkpoints, gaps: every measure over the seeds, as accuracies in [0, 1] and their fall from best to last.
+    """
+
+    name: str
+    label: str
+    regime: str
+    parameters: int
+    runs: Annotated[tuple[str, ...], Field(strict=False)]
+    seeds: Annotated[tuple[int, ...], Field(strict=False)]
+    checkpoints: dict[Which, dict[str, Spread]]
+    gaps: dict[str, Spread]
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several seeds."""
+        return len(self.seeds) > 1
+
+    def measure(self, name: str, which: Which) -> Spread | None:
+        """One accuracy over the seeds, or None where it was not measured."""
+        return self.checkpoints.get(which, {}).get(name)
 
 
 class Summary(Strict):
@@ -117,100 +141,6 @@ class Summary(Strict):
     def images(self, name: str) -> int:
         """The most images that a measure was taken on."""
         return max(measure.n for measure in self.every(name))
-
-
-def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzeParams, prepared: DataSummary) -> Summary:
-    """The summary of a study's attack results, which come in the order in which its runs are shown.
-
-    Raises:
-        ProtocolMismatch: the runs were attacked under different protocols.
-        UserError: a claim names a run or a measure that is not there, or `prepared` is not the data that was attacked.
-    """
-    check_one_protocol(results)
-    by_name = {result.run: result for result in results}
-    runs = tuple(summarize_run(result, analyze.confidence) for result in results)
-    groups = grouped(runs)
-    members = {group.name: group.runs for group in groups}
-    return Summary(
-        study=study,
-        confidence=analyze.confidence,
-        data=data_used(prepared, results[0].protocol.data, study),
-        protocol=results[0].protocol,
-        protocol_fingerprint=results[0].protocol_fingerprint,
-        measures=("clean", *by_strength(results[0].protocol.attacks), WORST),
-        runs=runs,
-        groups=groups,
-        claims=tuple(judge(claim, by_name, members, analyze.confidence) for claim in analyze.claims),
-    )
-
-
-def summarize_run(result: AttackResults, confidence: float) -> Run:
-    """One run of the summary."""
-    settings = run_params(result)
-    return Run(
-        name=result.run,
-        label=model_label(settings.model),
-        regime=regime_label(settings.train),
-        parameters=result.parameters,
-        model=settings.model,
-        train=settings.train,
-        code_version=result.code_version,
-        checkpoints={
-            which: summarize_checkpoint(checkpoint, confidence) for which, checkpoint in result.checkpoints.items()
-        },
-        gaps=gaps(result.checkpoints, confidence),
-    )
-
-
-def run_params(result: AttackResults) -> RunParams:
-    """The settings of a run; raises UserError if another version of ssmlab wrote them."""
-    try:
-        return RunParams.model_validate({"model": result.model, "train": result.train})
-    except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UserError(
-            f"the attack results of run {result.run} are of another version of ssmlab ({key}: "
-            f"{error.errors()[0]['msg']}); run `ssmlab repro {result.run}`"
-        ) from None
-
-
-def gaps(checkpoints: Mapping[Which, CheckpointResults], confidence: float) -> dict[str, Difference]:
-    """Best minus last accuracy of every measure that both checkpoints have on the same images."""
-    best, last = (checkpoints.get(which) for which in ("best", "last"))
-    before, after = measures_of(best), measures_of(last)
-    common = [name for name in before if name in after]
-    if best and last and best.worst_case.over != last.worst_case.over:
-        common.remove(WORST)  # counted over other measures, so that a difference would mean nothing
-    return {name: paired(before[name].flags, after[name].flags, confidence) for name in common}
-
-
-def measures_of(checkpoint: CheckpointResults | None) -> dict[str, Count]:
-    """All measures of a checkpoint, the worst case with them; none of a checkpoint that was not attacked."""
-    if checkpoint is None:
-        return {}
-    return {**checkpoint.measures, WORST: checkpoint.worst_case}
-
-
-def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float) -> Checkpoint:
-    """One checkpoint of the summary; the intervals are made anew, at the confidence that is asked for."""
-    return Checkpoint(
-        sha256=checkpoint.sha256,
-        epoch=checkpoint.epoch,
-        val_clean=checkpoint.val_clean,
-        val_robust=checkpoint.val_robust,
-        selection_split=checkpoint.selection_split,
-        measures={
-            name: Accuracy(
-                n=found.n,
-                correct=found.correct,
-                value=found.accuracy,
-                interval=wilson(found.correct, found.n, confidence),
-            )
-            for name, found in measures_of(checkpoint).items()
-        },
-        over=tuple(checkpoint.worst_case.over),
-        warnings=tuple(checkpoint.warnings),
-    )
 
 
 def load_summary(path: Path) -> Summary:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ssmlab.data.prepared import Split
+from ssmlab.data.dataset import Split
 from ssmlab.params import AugmentParams
 
 

@@ -23,7 +23,7 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 
 TOLERANCE = 1e-6  # float32 rounding of x + delta; anything further out of the ball or of [0, 1] is a violation

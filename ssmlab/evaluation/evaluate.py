@@ -11,16 +11,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import Listener, Note, silence
 from ssmlab.evaluation.attacks import require_classes
-from ssmlab.evaluation.bench import Bench, Clean, Material, Outcome, Task, one_thread, untouched
+from ssmlab.evaluation.collect import Watch, evaluation
 from ssmlab.evaluation.results import Evaluation
-from ssmlab.evaluation.tally import Watch, evaluation
+from ssmlab.evaluation.tasks import Bench, Clean, Material, Outcome, Task, one_thread, untouched
 from ssmlab.evaluation.worker import worker
-from ssmlab.events import Listener, Note, silence
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
-from ssmlab.quantity import Quantity
-from ssmlab.workers import NoPool, cores, run_in_processes
+from ssmlab.params.quantity import Quantity
+from ssmlab.system.workers import NoPool, cores, run_in_processes
 
 POOL_PAYS = 10.0  # seconds of attacking that are expected before worker processes, which take some four to start, pay
 Plan = Mapping[str, Mapping[str, AttackSpec]]

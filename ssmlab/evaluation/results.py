@@ -10,10 +10,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from ssmlab.errors import UserError
-from ssmlab.files import read_json
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import read_json
 from ssmlab.params import AttackSpec, Strict, Which
-from ssmlab.quantity import Quantity
+from ssmlab.params.quantity import Quantity
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]

@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
 from ssmlab.nets.ads import AdaptiveScaling
 from ssmlab.nets.attention import SelfAttention
 from ssmlab.nets.classifier import Classifier, Residual
@@ -15,7 +15,7 @@ from ssmlab.nets.dss import DssKernel
 from ssmlab.nets.mamba import EXPANSION, MambaLayer
 from ssmlab.nets.mega import MegaLayer
 from ssmlab.nets.mixer import Mixer
-from ssmlab.nets.s4 import S4Kernel
+from ssmlab.nets.s4 import S4Kernel, power_of_two
 from ssmlab.nets.s4d import S4dKernel
 from ssmlab.nets.s5 import S5
 from ssmlab.nets.ssm_block import LinearSsm, SsmBlock
@@ -86,11 +86,6 @@ def kernel(params: ModelParams, length: int) -> nn.Module:
     if params.s4d is not None:
         return S4dKernel(params.d_model, params.d_state, params.s4d.discretisation, params.s4d.initial)
     return DssKernel(params.d_model, params.d_state)
-
-
-def power_of_two(length: int) -> int:
-    """The length for which S4 stores C: the published code doubles its buffer `L` until the sequence fits."""
-    return 1 << (length - 1).bit_length()
 
 
 def enhancement(params: ModelParams, width: int) -> nn.Module:

@@ -109,3 +109,8 @@ def length_corrected(C: Tensor, Lambda: Tensor, P: Tensor, dt: Tensor, length: i
     row = both_halves(C).unsqueeze(1)  # (D, 1, N)
     corrected: Tensor = row - row @ torch.linalg.matrix_power(discrete, length)
     return corrected[:, 0, : C.shape[-1]]  # (D, N/2)
+
+
+def power_of_two(length: int) -> int:
+    """The length for which S4 stores C: the published code doubles its buffer `L` until the sequence fits."""
+    return 1 << (length - 1).bit_length()

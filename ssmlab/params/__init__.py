@@ -1,11 +1,12 @@
-"""What can be said about a study: params.yaml as strict, frozen models. `ssmlab.study` reads the file."""
+"""What can be said about a study: params.yaml as strict, frozen models. `ssmlab.project.params_file` reads the file."""
 
 from ssmlab.params.attack import AttackBase, AttackParams, AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.base import NAME, Device, Epsilon, Images, Norm, Positive, Seed, Strict, Which
 from ssmlab.params.data import DataParams
 from ssmlab.params.grid import GridParams, GridRun
-from ssmlab.params.groups import seed_groups
 from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
+from ssmlab.params.seeds import seed_groups
+from ssmlab.params.study import AnalyzeParams, ClaimParams, Params, ReportParams, RunParams
 from ssmlab.params.train import (
     AdversaryParams,
     AugmentParams,
@@ -22,7 +23,6 @@ from ssmlab.params.train import (
     TrainParams,
     YopoParams,
 )
-from ssmlab.params.whole import AnalyzeParams, ClaimParams, Params, ReportParams, RunParams
 
 __all__ = [
     "CONVOLUTIONS",

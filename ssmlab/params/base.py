@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from ssmlab.files import canonical_json, sha256_text
-from ssmlab.quantity import Quantity
+from ssmlab.core.files import canonical_json, sha256_text
+from ssmlab.params.quantity import Quantity
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ssmlab.analysis.claims import tally
+from ssmlab.analysis.format import PROVENANCES, level, listed, number, plural
 from ssmlab.analysis.summary import Accuracy, Summary
-from ssmlab.analysis.words import PROVENANCES, level, listed, number, plural
-from ssmlab.history import Row
+from ssmlab.artifacts.history import Row
 from ssmlab.params import AutoAttackParams
 from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Report, Verdict, Warning
 from ssmlab.report.pictures import pictures
+from ssmlab.report.settings import what_was_run
 from ssmlab.report.study_grids import group_grid, interval_grid, paper_grid
-from ssmlab.report.what_was_run import what_was_run
 
 
 def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Report:

@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from ssmlab.analysis.groups import Group
+from ssmlab.analysis.format import number
 from ssmlab.analysis.seeds import Spread
-from ssmlab.analysis.summary import Summary
-from ssmlab.analysis.words import number
-from ssmlab.history import Row
+from ssmlab.analysis.summary import Group, Summary
+from ssmlab.artifacts.history import Row
 from ssmlab.params import Which
 from ssmlab.report.drawing import GREY, INK, colour, label_beside, marker, mixed, png, style
 

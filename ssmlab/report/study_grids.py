@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from ssmlab.analysis.groups import Group
+from ssmlab.analysis.format import deviation, number, signed
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import Spread
-from ssmlab.analysis.summary import Accuracy, Run, Summary
-from ssmlab.analysis.words import deviation, number, signed
+from ssmlab.analysis.summary import Accuracy, Group, Run, Summary
 from ssmlab.report.grid import ABSENT, Column, Grid
 
 

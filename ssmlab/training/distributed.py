@@ -1,7 +1,8 @@
 """One training in several processes, as torchrun starts them: who they are, and what they tell each other.
 
 Every process holds the whole data set and draws the same order, crops and random starts; of every batch it goes through
-its own share (`ssmlab.data.share`). torch's DistributedDataParallel makes the gradients those of the whole batch.
+its own share (`ssmlab.training.sharding`). torch's DistributedDataParallel makes the gradients those of the whole
+batch.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ssmlab.data.share import Share
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
 from ssmlab.nets.classifier import Classifier
-from ssmlab.training.device import resolve_device
+from ssmlab.nets.device import resolve_device
+from ssmlab.training.sharding import Share
 
 T = TypeVar("T")
 

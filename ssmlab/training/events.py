@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ssmlab.history import Row
+from ssmlab.artifacts.history import Row
 from ssmlab.nets.classifier import Classifier
 from ssmlab.training.state import State
 

@@ -10,19 +10,19 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ssmlab.adversary import pgd
+from ssmlab.artifacts.history import Row
 from ssmlab.data.batches import batches, shuffled
-from ssmlab.data.prepared import Dataset, Split
-from ssmlab.data.share import Share, SharedGenerator
-from ssmlab.history import Row
+from ssmlab.data.dataset import Dataset, Split
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import TrainParams
+from ssmlab.training.adversary import pgd
 from ssmlab.training.averaging import Averaged
 from ssmlab.training.distributed import Group
 from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep, correct
-from ssmlab.training.free import CarriedDelta
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.regimes import regime
+from ssmlab.training.regimes.free import CarriedDelta
+from ssmlab.training.regimes.select import regime
+from ssmlab.training.sharding import Share, SharedGenerator
 from ssmlab.training.state import Parts, State, dropout_generator
 from ssmlab.training.warmup import warmed_up
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
-from ssmlab.history import Row
+from ssmlab.artifacts.history import Row
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import count
 
 from ssmlab.params import AdversaryParams
-from ssmlab.quantity import Quantity
+from ssmlab.params.quantity import Quantity
 
 
 def warmed_up(adversary: AdversaryParams, steps: int, start: int = 0) -> Iterator[AdversaryParams]:

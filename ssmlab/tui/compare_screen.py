@@ -13,10 +13,10 @@ from textual.containers import ScrollableContainer
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from ssmlab.analysis.compare import compare
-from ssmlab.errors import ProtocolMismatch, UserError
-from ssmlab.pipeline.paths import Paths
-from ssmlab.report.tables import render
+from ssmlab.analysis.compare.compare import compare
+from ssmlab.core.errors import ProtocolMismatch, UserError
+from ssmlab.params.paths import Paths
+from ssmlab.report.terminal.tables import render
 
 
 class CompareScreen(Screen[None]):

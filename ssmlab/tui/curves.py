@@ -11,7 +11,7 @@ from textual.app import ComposeResult
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from ssmlab.history import Row
+from ssmlab.artifacts.history import Row
 from ssmlab.tui.canvas import Canvas
 
 MARGIN = 4  # columns for the accuracies' labels

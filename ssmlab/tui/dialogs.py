@@ -16,8 +16,8 @@ from textual.widgets import Button, Static
 
 from ssmlab.analysis.protocol import flatten
 from ssmlab.params import Params
-from ssmlab.pipeline.status import RunStatus
-from ssmlab.tui import words
+from ssmlab.project.status import RunStatus
+from ssmlab.tui import labels
 
 
 class Question(ModalScreen[bool]):
@@ -98,9 +98,9 @@ def details(status: RunStatus, params: Params, now: float) -> Reading:
 
 def standing(status: RunStatus, now: float) -> Iterator[tuple[str, str]]:
     """How a run stands, as pairs of a word and a value."""
-    yield "state", words.state(status) + (f": {status.task}" if status.task else "")
+    yield "state", labels.state(status) + (f": {status.task}" if status.task else "")
     if status.updated is not None:
-        yield "last sign of life", f"{words.duration(max(0.0, now - status.updated))} ago"
+        yield "last sign of life", f"{labels.duration(max(0.0, now - status.updated))} ago"
     if status.rows:
         yield "now", f"epoch {status.rows[-1].epoch}: {accuracies(status.clean, status.robust)}"
         yield "best", f"epoch {status.best_epoch}: {accuracies(status.best_clean, status.best_robust)}"
@@ -108,7 +108,7 @@ def standing(status: RunStatus, now: float) -> Iterator[tuple[str, str]]:
 
 def accuracies(clean: float | None, robust: float | None) -> str:
     """`81.2 clean, 64.0 robust`, in percent."""
-    return f"{words.percent(clean)} clean, {words.percent(robust)} robust"
+    return f"{labels.percent(clean)} clean, {labels.percent(robust)} robust"
 
 
 KEYS = {
@@ -133,6 +133,6 @@ def keys() -> Reading:
     for key, meaning in KEYS.items():
         table.add_row(Text(key, style="bold"), meaning)
     table.add_row("", "")
-    for word, meaning in words.MEANINGS.items():
-        table.add_row(f"{words.GLYPHS[word]} {word}", Text(meaning, style="dim"))
+    for word, meaning in labels.MEANINGS.items():
+        table.add_row(f"{labels.GLYPHS[word]} {word}", Text(meaning, style="dim"))
     return Reading("keys and states", table)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.text import Text
 from textual.widgets import RichLog
 
-from ssmlab.pipeline.status import LogFollower
+from ssmlab.project.log import LogFollower
 
 TAIL = 64 * 1024  # bytes; what is older is left to an editor
 POLL = 0.5  # seconds

@@ -10,8 +10,8 @@ from rich.text import Text
 from textual.binding import Binding, BindingType
 from textual.widgets import DataTable
 
-from ssmlab.pipeline.status import RunStatus
-from ssmlab.tui import words
+from ssmlab.project.status import RunStatus
+from ssmlab.tui import labels
 
 HEADINGS = {
     "mark": "",
@@ -112,23 +112,23 @@ class RunsTable(DataTable[Text]):
 
     def colour(self, name: str) -> str:
         """The colour of a run's dot and curve."""
-        return words.curve_colour([status.name for status in self.statuses].index(name))
+        return labels.curve_colour([status.name for status in self.statuses].index(name))
 
     def _row(self, status: RunStatus) -> dict[str, Cell]:
         marked = status.name in self.marked
-        variable = words.COLOURS.get(status.word)
+        variable = labels.COLOURS.get(status.word)
         state_style = self.app.theme_variables.get(variable, "") if variable else "dim"
         cells = {
             "mark": Cell("●" if marked else "○", self.colour(status.name)),
             "run": Cell(status.name, "bold" if marked else ""),
             "model": Cell(status.model, "dim"),
-            "state": Cell(words.state(status), state_style),
-            "epoch": Cell(words.epochs(status)),
-            "clean": Cell(words.percent(status.clean)),
-            "robust": Cell(words.percent(status.robust)),
-            "best": Cell(words.percent(status.best_robust), "bold"),
-            "rate": Cell(words.rate(status.images_per_second), "dim"),
-            "eta": Cell(words.duration(status.eta)),
+            "state": Cell(labels.state(status), state_style),
+            "epoch": Cell(labels.epochs(status)),
+            "clean": Cell(labels.percent(status.clean)),
+            "robust": Cell(labels.percent(status.robust)),
+            "best": Cell(labels.percent(status.best_robust), "bold"),
+            "rate": Cell(labels.rate(status.images_per_second), "dim"),
+            "eta": Cell(labels.duration(status.eta)),
             "task": Cell(status.task, "dim"),
         }
         return {key: aligned(cell) if key in NUMBERS else cell for key, cell in cells.items()}
@@ -164,4 +164,4 @@ class RunsTable(DataTable[Text]):
 
 def aligned(cell: Cell) -> Cell:
     """A number's cell; what is not known is faint."""
-    return Cell(cell.text, "dim" if cell.text == words.NOTHING else cell.style, "right")
+    return Cell(cell.text, "dim" if cell.text == labels.NOTHING else cell.style, "right")

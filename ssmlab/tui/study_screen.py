@@ -15,11 +15,11 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
-from ssmlab.errors import UserError
-from ssmlab.pipeline import launch
-from ssmlab.pipeline.launch import Launched
-from ssmlab.pipeline.status import Snapshot, StudyWatcher
-from ssmlab.tui import dialogs, words
+from ssmlab.core.errors import UserError
+from ssmlab.project import launch
+from ssmlab.project.launch import Launched
+from ssmlab.project.status import Snapshot, StudyWatcher
+from ssmlab.tui import dialogs, labels
 from ssmlab.tui.compare_screen import CompareScreen
 from ssmlab.tui.curves import Curve, Curves
 from ssmlab.tui.log_pane import LogPane
@@ -125,7 +125,7 @@ class StudyScreen(Screen[None]):
         activity = ""
         if self.launched is not None:
             verb = "stopping" if self.launched == self.stopping else "▶"
-            since = words.duration(max(0.0, time.time() - self.launched.started))
+            since = labels.duration(max(0.0, time.time() - self.launched.started))
             activity = f"{verb} {launch.described(self.launched)}  {since}"
         self.query_one("#activity", Static).update(activity)
 

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from ssmlab.data.source import Provenance
-from ssmlab.data.summary import METADATA_KEY, DataSummary, Description
+from ssmlab.data.header import METADATA_KEY, DataSummary, Description, Provenance
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
 from ssmlab.params import Params, Which
-from ssmlab.quantity import Quantity
+from ssmlab.params.quantity import Quantity
 
 
 def flags(n: int, accuracy: float, seed: int) -> str:

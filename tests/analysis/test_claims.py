@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from ssmlab.analysis.claims import Judgement, judge, tally
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import AttackResults
 from ssmlab.params import ClaimParams, Params
 from tests.analysis.synthetic import results, seeded_params

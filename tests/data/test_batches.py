@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmlab.data.batches import augmented, batches, to_unit
-from ssmlab.data.prepared import Split
+from ssmlab.data.dataset import Split
 from ssmlab.params import AugmentParams
 
 GOLDEN = "d74ba6a6ed667c38 df684b65efcb11ff 9c59fa1e2c5df7a7"

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
 from ssmlab.evaluation.attacks import (
     TOLERANCE,
     Victim,
@@ -26,7 +26,7 @@ from ssmlab.evaluation.attacks import (
 )
 from ssmlab.evaluation.evaluate import named
 from ssmlab.params import AutoAttackParams, FgsmParams, PgdParams
-from ssmlab.quantity import Quantity
+from ssmlab.params.quantity import Quantity
 
 CPU = torch.device("cpu")
 EVERYTHING = {"images": "all", "checkpoints": ("best",)}

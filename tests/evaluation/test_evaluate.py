@@ -18,13 +18,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssmlab import workers
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import Event, Note, Progress
 from ssmlab.evaluation.evaluate import evaluate, evaluate_models, named, useful_workers
 from ssmlab.evaluation.results import Evaluation
-from ssmlab.events import Event, Note, Progress
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
-from ssmlab.quantity import Quantity
+from ssmlab.params.quantity import Quantity
+from ssmlab.system import workers
 
 EVERYTHING: dict[str, Any] = {"images": "all", "checkpoints": ("best",)}
 CPU = torch.device("cpu")
@@ -346,9 +346,9 @@ ENDLESS = """
 import sys, torch
 from torch import nn
 from ssmlab.evaluation.evaluate import evaluate
-from ssmlab.events import Progress
+from ssmlab.core.events import Progress
 from ssmlab.params import PgdParams
-from ssmlab.quantity import Quantity
+from ssmlab.params.quantity import Quantity
 
 def listen(event):
     if isinstance(event, Progress):

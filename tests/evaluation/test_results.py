@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import readable_json
 from ssmlab.evaluation.evaluate import named
 from ssmlab.evaluation.masking import masking_warnings
 from ssmlab.evaluation.results import AttackResults, Measure, Protocol, load_results, radius, wilson, worst_case
-from ssmlab.files import readable_json
 from ssmlab.params import Params
-from ssmlab.quantity import Quantity
+from ssmlab.params.quantity import Quantity
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.6, 0.999))

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
 from ssmlab.nets import build, ssm_parameters
 from ssmlab.params import ModelParams
-from ssmlab.study import load_params
+from ssmlab.project.params_file import load_params
 
 BASE: dict[str, Any] = {
     "mixer": "s4", "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": 128, "d_state": 64, "layers": 4,

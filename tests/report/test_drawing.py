@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from ssmlab.analysis.groups import grouped
-from ssmlab.analysis.summary import Run, Summary, summarize
-from ssmlab.history import Row
+from ssmlab.analysis.summarize import grouped, summarize
+from ssmlab.analysis.summary import Run, Summary
+from ssmlab.artifacts.history import Row
+from ssmlab.project.params_file import load_params
 from ssmlab.report import figures
 from ssmlab.report.drawing import spread
-from ssmlab.study import load_params
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
 
 

@@ -15,10 +15,10 @@ from unittest.mock import patch
 import torch
 import torch.distributed as dist
 
-from ssmlab.data.prepared import Dataset, Split, make_dataset
+from ssmlab.data.dataset import Dataset, Split, make_dataset
 from ssmlab.nets.build import build
 from ssmlab.params import ModelParams, TrainParams
-from ssmlab.study import merged
+from ssmlab.project.params_file import merged
 from ssmlab.training.distributed import Group
 from ssmlab.training.events import EpochDone
 from ssmlab.training.loop import fit

@@ -15,9 +15,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmlab.data.share import Share, SharedGenerator, normal, uniform
-from ssmlab.errors import UserError
+from ssmlab.core.errors import UserError
 from ssmlab.training.distributed import Group, LostProcess, own_gpu, process_group, seeing_losses
+from ssmlab.training.sharding import Share, SharedGenerator, normal, uniform
 from ssmlab.training.state import State
 from tests.training import processes
 from tests.training.processes import CASES, epochs_of

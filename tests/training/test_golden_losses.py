@@ -19,10 +19,10 @@ import pytest
 import torch
 
 from ssmlab.data.batches import to_unit
-from ssmlab.data.prepared import Split, make_dataset
+from ssmlab.data.dataset import Split, make_dataset
 from ssmlab.nets.build import build
 from ssmlab.params import ModelParams, TrainParams
-from ssmlab.study import merged
+from ssmlab.project.params_file import merged
 from ssmlab.training.events import StepDone
 from ssmlab.training.loop import fit
 

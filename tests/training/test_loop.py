@@ -11,17 +11,17 @@ import torchattacks
 from torch import Tensor
 
 from ssmlab.data.batches import to_unit
-from ssmlab.data.prepared import Dataset, Split, make_dataset
+from ssmlab.data.dataset import Dataset, Split, make_dataset
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AveragingParams, Params, TrainParams
-from ssmlab.study import merged
+from ssmlab.project.params_file import merged
 from ssmlab.training.averaging import Averaged
 from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.loop import fit, generator
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.pgd_at import pgd_at
-from ssmlab.training.standard import standard
+from ssmlab.training.regimes.pgd_at import pgd_at
+from ssmlab.training.regimes.standard import standard
 
 CPU = torch.device("cpu")
 SHAPE, CLASSES = (1, 14, 14), 3

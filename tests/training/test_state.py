@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from ssmlab.data.batches import to_unit
-from ssmlab.data.prepared import Dataset, Split, make_dataset
+from ssmlab.data.dataset import Dataset, Split, make_dataset
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import Params, TrainParams
 from ssmlab.training.averaging import Averaged
 from ssmlab.training.events import Diverged, EpochDone, StepDone
-from ssmlab.training.free import CarriedDelta
 from ssmlab.training.loop import fit
 from ssmlab.training.optimizer import make_optimizer, make_schedule
+from ssmlab.training.regimes.free import CarriedDelta
 from ssmlab.training.state import Parts, State
 
 CPU = torch.device("cpu")

@@ -16,13 +16,14 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
 
+from ssmlab.artifacts.heartbeat import Heartbeat
+from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.core.files import canonical_json
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, worst_case
-from ssmlab.files import canonical_json
-from ssmlab.heartbeat import Heartbeat, pid_start_time
-from ssmlab.history import HistoryWriter, Row
 from ssmlab.params import Params
-from ssmlab.pipeline import launch
-from ssmlab.pipeline.paths import Paths
+from ssmlab.params.paths import Paths
+from ssmlab.project import launch
+from ssmlab.system.processes import pid_start_time
 from ssmlab.tui.app import StudyApp
 from ssmlab.tui.compare_screen import CompareScreen
 from ssmlab.tui.curves import AccuracyPlot

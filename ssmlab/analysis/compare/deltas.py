@@ -1,0 +1,103 @@
+"""One number of a comparison: what a subject's seeds say together, and how that differs from the reference's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Literal
+
+from ssmlab.analysis.compare.entries import Subject
+from ssmlab.analysis.intervals import Difference, paired
+from ssmlab.analysis.seeds import BySeed, Flags, Spread, compared, value_of
+from ssmlab.evaluation.results import wilson
+
+Word = Literal["", "same", "within noise", "too few seeds", "better", "worse"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of one subject beside the reference's.
+
+    Attributes:
+        value: fraction, of a group the mean over its seeds; None if it was not measured. n: images.
+        interval: of a single training's value, over images.
+        std: of a group's, the sample standard deviation over seeds. n_seeds: of how many trainings it is the mean.
+        delta: value - the reference's value, of groups over the seeds that both have where these are two or more; None
+            for the reference itself and where either is missing.
+        difference: `delta` with its paired interval, where both were measured under one protocol and, if there is a
+            group, with two seeds or more in common.
+        word: what the delta means.
+    """
+
+    value: float | None = None
+    n: int | None = None
+    interval: tuple[float, float] | None = None
+    std: float | None = None
+    n_seeds: int | None = None
+    delta: float | None = None
+    difference: Difference | None = None
+    word: Word = ""
+
+
+def cells(subjects: Sequence[Subject], found: Sequence[BySeed], confidence: float) -> tuple[Cell, ...]:
+    """A measure of every subject, beside the first one's; `found` has the flags of each by seed."""
+    reference, *others = found
+    pairs = zip(subjects[1:], others, strict=True)
+    return (
+        alone(reference, confidence),
+        *(beside(subject, flags, subjects[0], reference, confidence) for subject, flags in pairs),
+    )
+
+
+def alone(found: BySeed, confidence: float) -> Cell:
+    """A measure of one subject."""
+    if not found:
+        return Cell()
+    spread = Spread.of([value_of(flags) for flags in found.values()])
+    flags = next(iter(found.values()))
+    interval = own_interval(flags, confidence) if spread.n == 1 else None
+    return Cell(spread.mean, len(flags[0]), interval, spread.std, spread.n)
+
+
+def own_interval(flags: Flags, confidence: float) -> tuple[float, float]:
+    """The interval of a single training's measure, over images."""
+    if len(flags) == 1:
+        return wilson(flags[0].count("1"), len(flags[0]), confidence)
+    gap = paired(flags[0], flags[1], confidence)
+    return gap.low, gap.high
+
+
+def beside(subject: Subject, found: BySeed, first: Subject, reference: BySeed, confidence: float) -> Cell:
+    """A measure of one subject with its delta to the reference's."""
+    cell = alone(found, confidence)
+    if not found or not reference:
+        return cell
+    groups, alike = bool(subject.members or first.members), one_protocol(subject, first)
+    difference = compared(found, reference, groups, confidence) if alike else None
+    delta = mean_of(found) - mean_of(reference)
+    if difference and difference.seeds:
+        delta = difference.value
+    gap = len(next(iter(found.values()))) > 1
+    unjudged = alike and difference is None
+    word: Word = "too few seeds" if unjudged else describe(delta, difference, more_is_better=not gap)
+    return replace(cell, delta=delta, difference=difference, word=word)
+
+
+def mean_of(found: BySeed) -> float:
+    """The mean of a measure over the seeds that there are."""
+    return fmean(map(value_of, found.values()))
+
+
+def one_protocol(a: Subject, b: Subject) -> bool:
+    """Whether all was attacked under one protocol, so that the flags are of the same images."""
+    return len({results.protocol_fingerprint for results in (*a.attacked, *b.attacked)}) == 1
+
+
+def describe(delta: float, difference: Difference | None, more_is_better: bool) -> Word:
+    """What a delta means: `same` is exactly zero, `within noise` is an interval that zero lies in."""
+    if abs(delta) < 1e-12:
+        return "same"
+    if difference is not None and not difference.settled:
+        return "within noise"
+    return "better" if (delta > 0) == more_is_better else "worse"

@@ -1,0 +1,128 @@
+"""How numbers and runs are written wherever a person reads them: claims, tables, figures, reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ssmlab.analysis.intervals import Difference
+from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, TrainParams
+
+if TYPE_CHECKING:
+    from ssmlab.data.header import Provenance
+
+MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
+
+PROVENANCES: dict[Provenance, str] = {
+    "official": "the publisher's content, whole",
+    "partial": "a part of what was published, in the publisher's layout",
+    "re-encoded": "a published data set in another encoding, so that its pixels are others",
+    "own": "not a published data set that ssmlab knows",
+}
+
+
+def percent(fraction: float) -> str:
+    """0.8132 is `81.3%`."""
+    return f"{100 * fraction:.1f}%"
+
+
+def signed(fraction: float) -> str:
+    """A difference in points, with its sign: 0.2534 is `+25.3`; what rounds to zero is `0.0`."""
+    text = f"{100 * fraction:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text
+
+
+def number(count: int) -> str:
+    """103562 is `103,562`."""
+    return f"{count:,}"
+
+
+def deviation(std: float | None) -> str:
+    """A standard deviation behind its mean: 0.0092 is ` ± 0.9`; nothing where there is none."""
+    return "" if std is None else f" ± {100 * std:.1f}"
+
+
+def level(confidence: float) -> str:
+    """0.95 is `95%`, 0.999 is `99.9%`."""
+    return f"{100 * confidence:.6g}%"
+
+
+def spoken(difference: Difference, confidence: float) -> str:
+    """In words: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`; `n = 3 seeds x 1000 images` of groups."""
+    interval = f"{level(confidence)} interval {signed(difference.low)} to {signed(difference.high)}"
+    counts = f"{difference.seeds} seeds x {difference.n} images" if difference.seeds else f"{difference.n}"
+    return f"{signed(difference.value)} points ({interval}, n = {counts})"
+
+
+def listed(words: Iterable[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def model_label(model: ModelParams) -> str:
+    """What a model is, in a few words: `S4`, `S4 + GELU`, `S4 + AdS (relu)`, `Mega + attention`."""
+    parts = [f"{'bidirectional ' if model.bidirectional else ''}{MIXERS[model.mixer]}"]
+    if model.pointwise == "gelu":
+        parts.append("GELU")
+    if model.ads is not None:
+        only = "" if model.ads.parts == "both" else f", {model.ads.parts} only"
+        parts.append(f"AdS ({model.ads.act}{only})")
+    if model.enhancement == "attention":
+        parts.append("attention")
+    if model.output == "glu":
+        parts.append("GLU")
+    return " + ".join(parts)
+
+
+def regime_label(train: TrainParams) -> str:
+    """How a model was trained: `standard`, `PGD-7 AT`, `TRADES (beta 6) + AWP, L2, patience 3`."""
+    parts = [base_regime(train)]
+    if train.awp is not None:
+        parts.append("AWP")
+    if train.averaging is not None:
+        parts.append("EMA")
+    if train.label_smoothing is not None:
+        parts.append("label smoothing")
+    l2 = ["L2"] if train.adversarial and train.adversary.norm == "l2" else []
+    return ", ".join([" + ".join(parts), *l2, *training_label(train)])
+
+
+def training_label(train: TrainParams) -> list[str]:
+    """How the training goes where that is unusual: `cyclic learning rate`, `patience 3`."""
+    schedule = train.optimizer.schedule
+    rate = [f"{schedule} learning rate"] if schedule != "cosine" else []
+    return rate if train.patience is None else [*rate, f"patience {train.patience}"]
+
+
+def base_regime(train: TrainParams) -> str:
+    """The regime itself, without what is put on it."""
+    if train.trades is not None:
+        return f"TRADES (beta {train.trades.beta:g})"
+    if train.mart is not None:
+        return f"MART (beta {train.mart.beta:g})"
+    if train.free is not None:
+        return f"Free-{train.free.replays} AT"
+    if train.yopo is not None:
+        return f"YOPO-{train.yopo.propagations}-{train.adversary.steps}"
+    if train.fgsm is not None:
+        return "FGSM-RS AT" if train.fgsm.clip else "N-FGSM AT"
+    if train.jacobian is not None:
+        return f"Jacobian (weight {train.jacobian.weight:g})"
+    return "standard" if train.regime == "standard" else f"PGD-{train.adversary.steps} AT"
+
+
+def attack_label(name: str, spec: AttackSpec) -> str:
+    """An attack with its settings: `pgd-10: PGD, 10 steps of 0.025, random start`."""
+    if isinstance(spec, PgdParams):
+        start = "random start" if spec.random_start else "no random start"
+        return f"{name}: PGD, {spec.steps} {plural('step', spec.steps)} of {spec.alpha}, {start}"
+    if isinstance(spec, AutoAttackParams):
+        kind = "standard AutoAttack" if spec.standard else "AutoAttack with other settings than the standard one"
+        return f"{name}: {kind} (APGD-CE, APGD-T, FAB-T with {spec.steps} steps; Square with {spec.queries} queries)"
+    return f"{name}: FGSM, one step of eps"
+
+
+def plural(noun: str, count: int) -> str:
+    """`step` once, `steps` otherwise."""
+    return noun if count == 1 else f"{noun}s"

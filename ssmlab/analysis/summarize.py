@@ -1,0 +1,143 @@
+"""From the attack results of a study to its summary."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from pydantic import ValidationError
+
+from ssmlab.analysis.claims import judge
+from ssmlab.analysis.data_used import data_used
+from ssmlab.analysis.format import model_label, regime_label
+from ssmlab.analysis.intervals import Difference, paired
+from ssmlab.analysis.protocol import by_strength, check_one_protocol
+from ssmlab.analysis.seeds import Spread
+from ssmlab.analysis.summary import WORST, Accuracy, Checkpoint, Group, Run, Summary
+from ssmlab.core.errors import UserError
+from ssmlab.data.header import DataSummary
+from ssmlab.evaluation.results import AttackResults, CheckpointResults, Count, wilson
+from ssmlab.params import AnalyzeParams, RunParams, Which, seed_groups
+
+
+def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzeParams, prepared: DataSummary) -> Summary:
+    """The summary of a study's attack results, which come in the order in which its runs are shown.
+
+    Raises:
+        ProtocolMismatch: the runs were attacked under different protocols.
+        UserError: a claim names a run or a measure that is not there, or `prepared` is not the data that was attacked.
+    """
+    check_one_protocol(results)
+    by_name = {result.run: result for result in results}
+    runs = tuple(summarize_run(result, analyze.confidence) for result in results)
+    groups = grouped(runs)
+    members = {group.name: group.runs for group in groups}
+    return Summary(
+        study=study,
+        confidence=analyze.confidence,
+        data=data_used(prepared, results[0].protocol.data, study),
+        protocol=results[0].protocol,
+        protocol_fingerprint=results[0].protocol_fingerprint,
+        measures=("clean", *by_strength(results[0].protocol.attacks), WORST),
+        runs=runs,
+        groups=groups,
+        claims=tuple(judge(claim, by_name, members, analyze.confidence) for claim in analyze.claims),
+    )
+
+
+def summarize_run(result: AttackResults, confidence: float) -> Run:
+    """One run of the summary."""
+    settings = run_params(result)
+    return Run(
+        name=result.run,
+        label=model_label(settings.model),
+        regime=regime_label(settings.train),
+        parameters=result.parameters,
+        model=settings.model,
+        train=settings.train,
+        code_version=result.code_version,
+        checkpoints={
+            which: summarize_checkpoint(checkpoint, confidence) for which, checkpoint in result.checkpoints.items()
+        },
+        gaps=gaps(result.checkpoints, confidence),
+    )
+
+
+def run_params(result: AttackResults) -> RunParams:
+    """The settings of a run; raises UserError if another version of ssmlab wrote them."""
+    try:
+        return RunParams.model_validate({"model": result.model, "train": result.train})
+    except ValidationError as error:
+        key = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UserError(
+            f"the attack results of run {result.run} are of another version of ssmlab ({key}: "
+            f"{error.errors()[0]['msg']}); run `ssmlab repro {result.run}`"
+        ) from None
+
+
+def gaps(checkpoints: Mapping[Which, CheckpointResults], confidence: float) -> dict[str, Difference]:
+    """Best minus last accuracy of every measure that both checkpoints have on the same images."""
+    best, last = (checkpoints.get(which) for which in ("best", "last"))
+    before, after = measures_of(best), measures_of(last)
+    common = [name for name in before if name in after]
+    if best and last and best.worst_case.over != last.worst_case.over:
+        common.remove(WORST)  # counted over other measures, so that a difference would mean nothing
+    return {name: paired(before[name].flags, after[name].flags, confidence) for name in common}
+
+
+def measures_of(checkpoint: CheckpointResults | None) -> dict[str, Count]:
+    """All measures of a checkpoint, the worst case with them; none of a checkpoint that was not attacked."""
+    if checkpoint is None:
+        return {}
+    return {**checkpoint.measures, WORST: checkpoint.worst_case}
+
+
+def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float) -> Checkpoint:
+    """One checkpoint of the summary; the intervals are made anew, at the confidence that is asked for."""
+    return Checkpoint(
+        sha256=checkpoint.sha256,
+        epoch=checkpoint.epoch,
+        val_clean=checkpoint.val_clean,
+        val_robust=checkpoint.val_robust,
+        selection_split=checkpoint.selection_split,
+        measures={
+            name: Accuracy(
+                n=found.n,
+                correct=found.correct,
+                value=found.accuracy,
+                interval=wilson(found.correct, found.n, confidence),
+            )
+            for name, found in measures_of(checkpoint).items()
+        },
+        over=tuple(checkpoint.worst_case.over),
+        warnings=tuple(checkpoint.warnings),
+    )
+
+
+def grouped(runs: Sequence[Run]) -> tuple[Group, ...]:
+    """The groups of a study's runs, in the order of their first runs."""
+    by_name = {run.name: run for run in runs}
+    settings = {run.name: RunParams(model=run.model, train=run.train).plain() for run in runs}
+    return tuple(group(name, [by_name[run] for run in names]) for name, names in seed_groups(settings).items())
+
+
+def group(name: str, runs: Sequence[Run]) -> Group:
+    """One group of runs that differ in their seed alone."""
+    first = runs[0]
+    return Group(
+        name=name,
+        label=first.label,
+        regime=first.regime,
+        parameters=first.parameters,
+        runs=tuple(run.name for run in runs),
+        seeds=tuple(run.train.seed for run in runs),
+        checkpoints={
+            which: {measure: over(runs, measure, which) for measure in checkpoint.measures}
+            for which, checkpoint in first.checkpoints.items()
+        },
+        gaps={name: Spread.of([run.gaps[name].value for run in runs if name in run.gaps]) for name in first.gaps},
+    )
+
+
+def over(runs: Sequence[Run], name: str, which: Which) -> Spread:
+    """One measure over the runs that have it, of which there is at least one."""
+    return Spread.of([found.value for run in runs if (found := run.measure(name, which))])

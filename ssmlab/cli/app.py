@@ -1,0 +1,362 @@
+"""The `ssmlab` command. Imports what a command needs when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssmlab.cli import data
+from ssmlab.cli.base import AllowInstalled, OneLineErrors, fail, prepare_study, stage, study
+from ssmlab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from ssmlab.params.paths import Paths
+
+
+app = typer.Typer(
+    cls=OneLineErrors,
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    help="Train, attack and compare deep state space models.\n\n"
+    "`ssmlab repro` runs the whole study of params.yaml; `ssmlab tui` shows it live; "
+    "`ssmlab compare ads attention` puts runs side by side.",
+)
+app.add_typer(data.app, name="data")
+SHOWN = 40  # changed keys of runs that `use` prints; a grid has hundreds
+STAGES = "Stages (what `dvc repro` calls)"
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.")]
+
+
+class DeviceChoice(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Activation(StrEnum):
+    """Of AdS."""
+
+    relu = "relu"
+    sigmoid = "sigmoid"
+    tanh = "tanh"
+
+
+class FormatChoice(StrEnum):
+    """How to write a comparison."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    md = "md"
+
+
+DeviceOption = Annotated[
+    DeviceChoice | None,
+    typer.Option("--device", help="Overrides `device` of params.yaml; auto takes CUDA if it is there."),
+]
+
+
+@app.command(rich_help_panel=STAGES)
+def prepare(allow_installed: AllowInstalled = False) -> None:
+    """Make the prepared data set of the study: data/STUDY.safetensors."""
+    prepare_study(allow_installed)
+
+
+@app.command(
+    rich_help_panel=STAGES,
+    epilog="Examples: `ssmlab train ads --device cpu`, `torchrun --nproc-per-node 2 -m ssmlab train ads` (on two GPUs)",
+)
+def train(run: RunName, device: DeviceOption = None, allow_installed: AllowInstalled = False) -> None:
+    """Train one run: models/STUDY/RUN/best.safetensors, last.safetensors, history.csv."""
+    with stage(allow_installed, together=True) as listen:
+        params, paths = study()
+        params.run(run)
+        from ssmlab.stages.train.stage import train as run_stage
+
+        run_stage(params, run, paths, device, listen)
+
+
+@app.command(
+    rich_help_panel=STAGES,
+    epilog="Examples: `ssmlab attack ads`, `ssmlab attack models/imported/NAME/best.safetensors`",
+)
+def attack(
+    run: Annotated[
+        str, typer.Argument(metavar="RUN", help="A run of params.yaml, or the file of an imported checkpoint.")
+    ],
+    device: DeviceOption = None,
+    allow_installed: AllowInstalled = False,
+) -> None:
+    """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
+    with stage(allow_installed) as listen:
+        params, paths = study()
+        imported = run.endswith(".safetensors")
+        if not imported:
+            params.run(run)
+        from ssmlab.stages import attack as stages
+
+        if imported:
+            stages.attack_file(params, Path(run), paths, device, listen)
+        else:
+            stages.attack(params, run, paths, device, listen)
+
+
+@app.command(rich_help_panel=STAGES)
+def analyze(allow_installed: AllowInstalled = False) -> None:
+    """Judge the study's claims by its numbers: results/STUDY/analysis/summary.json."""
+    with stage(allow_installed) as listen:
+        from ssmlab.stages.analyze import analyze as run_stage
+
+        params, paths = study()
+        run_stage(params, paths, listen)
+
+
+@app.command(rich_help_panel=STAGES)
+def report(allow_installed: AllowInstalled = False) -> None:
+    """Write results/STUDY/report.md, report.html and figures/."""
+    with stage(allow_installed) as listen:
+        from ssmlab.stages.report import report as run_stage
+
+        params, paths = study()
+        run_stage(params, paths, listen)
+
+
+@app.command(
+    epilog="Examples: `ssmlab repro` (everything), `ssmlab repro ads attention` (two runs), `ssmlab repro report` "
+    "(one stage and what it needs)"
+)
+def repro(
+    targets: Annotated[
+        list[str] | None, typer.Argument(metavar="[RUN|STAGE]...", help="Runs or stages; all of them by default.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing has changed.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it running in the background; `ssmlab tui` follows it.")
+    ] = False,
+) -> None:
+    """Run what is out of date, through DVC, and follow it live."""
+    from ssmlab.cli.interrupts import interruptible
+    from ssmlab.project import launch
+
+    params, paths = study()
+    if detach:
+        launched = launch.launch(params, paths, targets or [], force)
+        typer.echo(f"running in the background (process {launched.pid}), log: {launched.log}; follow it: ssmlab tui")
+        return
+    with interruptible():
+        code = launch.foreground(params, paths, targets or [], force)
+    if code != 0:
+        fail("the pipeline stopped, for the reason above; `ssmlab repro` goes on from there", code)
+    if paths.analysis.is_file():
+        show_headline(paths)
+
+
+def show_headline(paths: Paths) -> None:
+    """The study's numbers in a short table, and where the report lies."""
+    from rich.console import Console
+
+    from ssmlab.analysis.summary import load_summary
+    from ssmlab.report.terminal.tables import headline
+
+    Console().print(headline(load_summary(paths.analysis)))
+    typer.echo(f"report: {paths.report_html} and {paths.report_md}")
+
+
+@app.command(epilog="Example: `ssmlab stop ads`; `ssmlab repro ads --force` goes on from there")
+def stop(run: RunName) -> None:
+    """End a training at its next step and publish what it has; it can go on later."""
+    from ssmlab.stages.train import stop_request as stopping
+
+    params, paths = study()
+    params.run(run)
+    typer.echo(stopping.stop(paths, run, patience=60.0))
+
+
+@app.command("status", hidden=True)  # the word of git and DVC for it: who types it should not be sent away
+@app.command()
+def runs() -> None:
+    """List the study's runs: state, epoch, clean and robust accuracy now and best."""
+    import time
+
+    from rich.console import Console
+
+    from ssmlab.project.status import run_statuses
+    from ssmlab.report.terminal.tables import status_table
+
+    params, paths = study()
+    Console().print(status_table(run_statuses(params, paths, time.time())))
+
+
+@app.command(
+    epilog="Examples: `ssmlab compare ads attention`, `ssmlab compare ssm ads --format md`, "
+    "`ssmlab compare models/mnist5k/ads/best.safetensors other-study/ads`"
+)
+def compare(
+    subjects: Annotated[
+        list[str],
+        typer.Argument(metavar="A B...", help="Runs, groups, STUDY/NAME, or checkpoint files; A is the reference."),
+    ],
+    format: Annotated[FormatChoice, typer.Option("--format", help="How to write it.")] = FormatChoice.table,
+    all: Annotated[bool, typer.Option("--all", help="Every parameter, not only those that differ.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare results of different protocols anyway, and mark them.")
+    ] = False,
+) -> None:
+    """Put runs side by side: what differs, parameters, clean and robust accuracy, RO gap, deltas."""
+    from rich.console import Console
+
+    from ssmlab.analysis.compare.compare import compare as side_by_side
+    from ssmlab.report.terminal.tables import render
+
+    _, paths = study()
+    rendered = render(side_by_side(subjects, paths, force), format.value, all_parameters=all)
+    if isinstance(rendered, str):
+        typer.echo(rendered, nl=False)
+    else:
+        Console().print(rendered)
+
+
+@app.command(
+    name="import",
+    epilog="Examples: `ssmlab import mega.pt`, `ssmlab import s4_ads.pt --ads relu --image-size 32 --to "
+    "models/imported/s4-ads`",
+)
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A state dict: .pt, .pth or .safetensors.")],
+    ads: Annotated[
+        Activation | None, typer.Option("--ads", help="The activation of its AdS, which no state dict tells.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option("--image-size", min=1, max=4096, help="N, for images of N x N pixels; Mega's tell it.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The folder; models/imported/NAME by default.")] = None,
+) -> None:
+    """Import a checkpoint of the code published with the paper: models/imported/NAME/best.safetensors."""
+    from ssmlab.published.import_checkpoint import import_checkpoint
+
+    imported = import_checkpoint(file, ads.value if ads else None, image_size, to)
+    model, (channels, height, width) = imported.metadata.model, imported.metadata.image_shape
+    what = f"{model.mixer}{f' + ads ({model.ads.act})' if model.ads else ''}, {model.layers} layers of {model.d_model}"
+    typer.echo(f"{what}, {imported.parameters:,} parameters, images {channels} x {height} x {width}")
+    typer.echo(f"written: {imported.path}; attack it: ssmlab attack {imported.path}")
+
+
+@app.command(epilog="Example: `ssmlab parity ../shared/parity`")
+def parity(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of parity vectors.")]) -> None:
+    """Compare our models with vectors of the published code: logits, kernels, gradients; code 1 where they disagree."""
+    from rich.console import Console
+
+    from ssmlab.published.parity import parity as agreements
+    from ssmlab.report.terminal.tables import parity_table
+
+    with stage() as listen:
+        found = agreements(folder, listen)
+    Console().print(parity_table(found))
+    apart = [each.case for each in found if not each.ok]
+    if apart:
+        fail(f"{len(apart)} of {len(found)} cases disagree with the published code: {', '.join(apart)}", 1)
+
+
+@app.command(
+    epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke --dry-run`, "
+    "`ssmlab use cifar10-small --set data.source=../cifar-10-python.tar.gz`"
+)
+def use(
+    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A file of studies/, without .yaml.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Put a value in, for example train.epochs=3.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a params.yaml with edits of yours; it is kept as a backup.")
+    ] = False,
+) -> None:
+    """Switch params.yaml to another study, showing what changes; without STUDY, list them (* is in use)."""
+    from ssmlab.project import switch as studies
+
+    root = Path()
+    known = {each.name: each for each in studies.studies(root)}
+    if name is None:
+        in_use = studies.in_use(root / "params.yaml")
+        names, data = (
+            max(map(len, column), default=0) for column in (known, (each.data or "" for each in known.values()))
+        )
+        for each in known.values():
+            mark = "*" if each.name == in_use else " "
+            runs = f"{each.runs:>3} runs" if each.runs else ""
+            typer.echo(f"{mark} {each.name:<{names}}  {each.data or '':<{data}}  {runs:>8}  {each.title}")
+        return
+    settings = dict(setting(text) for text in set or [])
+    if name in known:
+        changes = studies.changes(root / "params.yaml", known[name].path, settings)
+        of_runs = [change for change in changes if change.key.startswith("runs.")]
+        many = len(of_runs) > SHOWN
+        for change in changes:
+            if not (many and change in of_runs):
+                typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
+        if many:
+            typer.echo(f"  runs: {len(of_runs)} more keys differ")
+    if dry_run and name in known:
+        typer.echo("nothing was changed (--dry-run)")
+        return
+    backup = studies.use(name, root, settings=settings, force=force)
+    if backup is not None:
+        typer.echo(f"your edited params.yaml is kept as {backup}")
+    typer.echo(f"params.yaml is now the study {name}; run it with `ssmlab repro`")
+
+
+def setting(text: str) -> tuple[str, str]:
+    """KEY=VALUE in two; raises UserError if it is not that."""
+    key, equals, value = text.partition("=")
+    if not key or not equals:
+        raise UserError(f"--set {text}: KEY=VALUE is needed, for example data.source=../mnist")
+    return key, value
+
+
+def brief(value: str | None) -> str:
+    """A value as it is written, cut where it is long, or a dash where there is none."""
+    if value is None:
+        return "-"
+    return value if len(value) <= 60 else value[:57] + "..."
+
+
+@app.command()
+def tui() -> None:
+    """Follow and launch the study's runs, live, in the terminal."""
+    from ssmlab.tui.app import run as run_app
+
+    run_app(Path())
+
+
+def version(value: bool) -> None:
+    """Print the version and stop, if asked to."""
+    if value:
+        from ssmlab.core.version import __version__
+
+        typer.echo(f"ssmlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and stop.")
+    ] = False,
+) -> None:
+    """What every command shares."""
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,120 @@
+"""What every command shares: how mistakes read, the study of the folder, and the frame of a stage."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from ssmlab.core.errors import Interrupted, LoneError, UserError
+
+if TYPE_CHECKING:
+    from ssmlab.core.events import Listener
+    from ssmlab.params import Params
+    from ssmlab.params.paths import Paths
+
+
+class OneLineErrors(TyperGroup):
+    """Turns every mistake a user can mend into one line on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; raises typer.Exit where it failed."""
+        try:
+            return super().invoke(ctx)
+        except LoneError as error:
+            fail(str(error), error.code, aloud=True)
+        except UserError as error:
+            fail(str(error), error.code)
+        except KeyboardInterrupt as stop:
+            cause = stop.__context__  # torchrun ends all of its processes when one has failed: that is what to tell
+            if isinstance(cause, UserError):
+                fail(f"{cause}; earlier results are untouched", cause.code)
+            fail("stopped; earlier results are untouched", Interrupted.code)
+        except BrokenPipeError:
+            # Whoever read our output (head, less) has gone: not an error, but Python would print one at exit.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+        except OSError as error:
+            where = f"{error.filename}: " if error.filename else ""
+            fail(f"{where}{error.strerror or error}; earlier results are untouched", 1)
+
+
+def fail(message: str, code: int, aloud: bool = False) -> NoReturn:
+    """One line on stderr, unless another process says it and this one has nothing of its own; then the exit."""
+    if aloud or not spoken_for():
+        typer.secho("error: " + " ".join(message.split()), err=True, fg=typer.colors.RED)
+    raise typer.Exit(code)
+
+
+def spoken_for() -> bool:
+    """Whether this is one of several processes that torchrun has started here, and not the first, which speaks."""
+    return os.environ.get("LOCAL_RANK", "0") != "0"
+
+
+def study() -> tuple[Params, Paths]:
+    """The study of the folder we stand in."""
+    from ssmlab.params.paths import Paths
+    from ssmlab.project.params_file import load_params
+
+    params = load_params(Path("params.yaml"))
+    return params, Paths(params.study)
+
+
+AllowInstalled = Annotated[
+    bool,
+    typer.Option("--allow-installed", help="Run the installed ssmlab although this folder has a copy of its own."),
+]
+
+
+def require_code_of_folder(folder: Path, allow_installed: bool) -> None:
+    """Raise UserError if `folder` has an `ssmlab` of its own and another one is running: DVC hashes that of the folder.
+
+    Only a pipeline folder (one with a dvc.yaml) is checked, and `allow_installed` turns the check off.
+    """
+    from ssmlab.stages.code import PACKAGE
+
+    own = folder / "ssmlab"
+    if allow_installed or not (folder / "dvc.yaml").is_file() or not (own / "__init__.py").is_file():
+        return
+    if not own.samefile(PACKAGE):
+        raise UserError(
+            f"{own.resolve()} is the code that DVC hashes, but the code that runs is {PACKAGE}; start it with "
+            f"`python -m ssmlab` in this folder, or add --allow-installed"
+        )
+
+
+@contextmanager
+def stage(allow_installed: bool = True, together: bool = False) -> Iterator[Listener]:
+    """Run a stage: draw its events, and end it on every signal as on Ctrl-C.
+
+    Args:
+        allow_installed: False refuses to run an installed copy in a folder that has code of its own.
+        together: whether several processes of torchrun may run the stage as one.
+    """
+    from rich.console import Console
+
+    from ssmlab.cli.interrupts import ending_with_launcher, interruptible
+    from ssmlab.cli.progress import display
+    from ssmlab.core.events import silence
+
+    if not together and "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UserError("torchrun with several processes is for `train` alone; run this without it")
+    require_code_of_folder(Path(), allow_installed)
+    shown = nullcontext(silence) if spoken_for() else display(Console())
+    with interruptible(), ending_with_launcher(), shown as listen:
+        yield listen
+
+
+def prepare_study(allow_installed: bool) -> None:
+    """Run the stage `prepare`, which two commands name."""
+    with stage(allow_installed) as listen:
+        from ssmlab.stages.prepare import prepare
+
+        params, paths = study()
+        prepare(params, paths, listen)

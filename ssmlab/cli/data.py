@@ -1,0 +1,137 @@
+"""`ssmlab data`: the data sets that are known, fetched and prepared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssmlab.cli.base import AllowInstalled, prepare_study, stage, study
+from ssmlab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from ssmlab.data.header import DataSummary
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="List, fetch, prepare and show data sets.",
+    epilog="Examples: `ssmlab data list`, `ssmlab data fetch cifar10`, `ssmlab data show`",
+)
+PREPARED = Path("data")
+WIDTH_WITH_TITLES = 102
+WIDTH_OF_A_PIPE = 120  # nothing wraps there
+
+
+@app.command("list")
+def list_() -> None:
+    """List the known data sets, whether each is at hand, and what is prepared in data/."""
+    from rich.console import Console
+
+    from ssmlab.ingest.catalog import CATALOG
+    from ssmlab.ingest.fetch import cache_folder, is_fetched
+    from ssmlab.report.terminal.data_tables import known_table, prepared_table
+
+    cache, console = cache_folder(), Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_OF_A_PIPE)
+    states = (
+        (known, "embedded" if known.embedded else "fetched" if is_fetched(known, cache) else "-")
+        for known in CATALOG.values()
+    )
+    console.print(known_table(states, titles=console.width >= WIDTH_WITH_TITLES))
+    typer.echo(f"fetched into {cache} by `ssmlab data fetch NAME`\n")
+    found, damaged = prepared_sets(PREPARED)
+    if found:
+        console.print(prepared_table(found))
+    else:
+        typer.echo(f"nothing is prepared in {PREPARED}/ yet: ssmlab prepare")
+    for problem in damaged:
+        typer.secho(f"warning: {problem}", err=True, fg=typer.colors.YELLOW)
+
+
+def prepared_sets(folder: Path) -> tuple[list[tuple[Path, DataSummary]], list[str]]:
+    """The prepared data sets in a folder, and for each file that is none, what is wrong with it."""
+    from ssmlab.data.header import read_data_summary
+
+    found, damaged = [], []
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            found.append((path, read_data_summary(path)))
+        except UserError as error:
+            damaged.append(str(error))
+    return found, damaged
+
+
+@app.command(epilog="Examples: `ssmlab data fetch cifar10`, `ssmlab data fetch mnist --mirror https://HOST/mnist`")
+def fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set of `ssmlab data list`.")],
+    mirror: Annotated[
+        str | None, typer.Option("--mirror", metavar="URL", help="Look for the files as URL/FILE instead.")
+    ] = None,
+) -> None:
+    """Download a data set from its publisher and check it; an interrupted download goes on where it stopped."""
+    from ssmlab.ingest.catalog import look_up
+    from ssmlab.ingest.fetch import cache_folder
+    from ssmlab.ingest.fetch import fetch as fetch_files
+
+    with stage() as listen:
+        home = fetch_files(look_up(name), cache_folder(), listen, mirror)
+    typer.echo(f"{name} is in {home}; with `data: {{name: {name}, source: auto}}` in params.yaml, run: ssmlab prepare")
+
+
+@app.command()
+def prepare(allow_installed: AllowInstalled = False) -> None:
+    """Make the prepared data set of the study, as `ssmlab prepare` does: data/STUDY.safetensors."""
+    prepare_study(allow_installed)
+
+
+@app.command(
+    epilog="Examples: `ssmlab data show` (the current study's), `ssmlab data show smoke`, "
+    "`ssmlab data show other/data/mnist.safetensors --to mnist.png`"
+)
+def show(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A prepared data set: data/NAME.safetensors, or a path.")
+    ] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="The picture; data/NAME.png by default.")] = None,
+) -> None:
+    """Draw a contact sheet, a few training images of every class, as a PNG and in the terminal."""
+    from rich.console import Console
+
+    from ssmlab.core.files import write_atomic
+    from ssmlab.report.terminal.contact_sheet import png, read_contact_sheet
+    from ssmlab.report.terminal.image import terminal_sheet
+
+    path = prepared_path(name)
+    to = to or PREPARED / f"{path.stem}.png"
+    if to.suffix.lower() != ".png":
+        raise UserError(f"--to {to}: the picture is a PNG; name it .png")
+    sheet = read_contact_sheet(path)
+    write_atomic(to, png(sheet))
+    console = Console()
+    if console.color_system is not None and not console.no_color:  # None where it is no terminal
+        for line in terminal_sheet(sheet, console.width):
+            console.print(line, no_wrap=True)
+    about = sheet.summary.about
+    typer.echo(f"{about.name} ({about.provenance}), {about.classes} classes, from {path}; written: {to}")
+
+
+def prepared_path(name: str | None) -> Path:
+    """The prepared data set that `name` means; raises UserError, with what can be done, where there is none."""
+    if name is None:
+        return study()[1].prepared
+    named = PREPARED / f"{name}.safetensors"
+    if named.is_file():
+        return named
+    if Path(name).is_file() or Path(name).suffix == ".safetensors":
+        return Path(name)
+    from ssmlab.ingest.catalog import CATALOG
+
+    if name in CATALOG:
+        raise UserError(
+            f"{name}: known, but no study of that name is prepared; put data.name: {name} into params.yaml, run "
+            "`ssmlab prepare`, then `ssmlab data show`"
+        )
+    there = ", ".join(path.stem for path in sorted(PREPARED.glob("*.safetensors"))) or "nothing"
+    raise UserError(f"{name}: not a prepared data set; {PREPARED}/ has {there} (`ssmlab data list`)")

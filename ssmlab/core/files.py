@@ -1,0 +1,102 @@
+"""Files that are either the old or the new one, never half of each; and the one text form of a JSON value."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ssmlab.core.errors import UserError
+
+
+def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:
+    """Replace `path` by `content`, creating its folder; a reader or a crash sees the old or the new file whole.
+
+    The bytes go to a temporary file in the same folder, which is flushed, synced and renamed over `path`; then the
+    folder is synced, so that the rename itself survives a power cut. The mode follows the umask. `durable=False`
+    leaves out the syncs, for files that are rewritten every second and worth nothing after a crash.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was (or, if only
+            the folder's sync failed, the new one).
+    """
+    data = content.encode() if isinstance(content, str) else content
+    temporary: Path | None = None
+    kept = "what was there before is untouched"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~current_umask())
+        temporary.replace(path)
+        temporary, kept = None, "the new file is there, but a power cut could still undo it"
+        if durable:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable, as `fsync` makes a file's bytes durable."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def current_umask() -> int:
+    """The process's umask, which POSIX only tells by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def canonical_json(value: Any) -> str:
+    """The one text of a JSON value: sorted keys, no spaces, no NaN. Equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def readable_json(value: Any) -> str:
+    """`canonical_json` laid out for people: one key a line. Also one text per value."""
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def sha256_text(text: str) -> str:
+    """SHA-256 of UTF-8 text, as 64 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: Path, what: str, remedy: str) -> Any:
+    """The value in a JSON file.
+
+    Args:
+        what: what the file should have been, for the error ("the attack results of run ads").
+        remedy: what to do when it is not there ("run `ssmlab attack ads`").
+
+    Raises:
+        UserError: the file is missing, or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found ({what}); {remedy}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as {what} ({error}); {remedy}") from None

@@ -1,0 +1,171 @@
+"""The prepared data set: three splits of uint8 images in one safetensors file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import canonical_json, write_atomic
+from ssmlab.data.fingerprint import fingerprint
+from ssmlab.data.header import LAYOUT, METADATA_KEY, SPLITS, Description, Provenance, opened, summary_of
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Images with their labels, in a fixed order.
+
+    Attributes:
+        images: (N, C, H, W) uint8.
+        labels: (N,) int64, in [0, classes).
+        indices: (N,) int64, each image's row number in the source.
+    """
+
+    images: Tensor
+    labels: Tensor
+    indices: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Split:
+        """The same split on `device`; tensors that are there already are shared."""
+        return Split(self.images.to(device), self.labels.to(device), self.indices.to(device))
+
+    def indices_hash(self, n: int) -> str:
+        """SHA-256 of the first `n` source rows (little-endian int64): which images an attack saw, in which order.
+
+        Raises:
+            UserError: the split has fewer than `n` images.
+        """
+        if not 0 <= n <= len(self):
+            raise UserError(f"{n} images are asked for, and the split has {len(self)}; ask for fewer, or for `all`")
+        return hashlib.sha256(tensor_bytes(self.indices[:n])).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Three disjoint splits of one source.
+
+    Attributes:
+        about: what it says of itself; its fingerprint is that of the tensors.
+        validation: the one split that may be empty.
+    """
+
+    about: Description
+    train: Split
+    validation: Split
+    test: Split
+
+    @property
+    def name(self) -> str:
+        """What numbers on it may be called."""
+        return self.about.name
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.about.classes
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the tensors, as `fingerprint_of` computes it."""
+        return self.about.fingerprint
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        _, channels, height, width = self.train.images.shape
+        return channels, height, width
+
+
+def make_dataset(
+    name: str,
+    classes: int,
+    splits: Mapping[str, Split],
+    *,
+    class_names: Sequence[str] | None = None,
+    source: str = "",
+    provenance: Provenance = "own",
+    seed: int = 0,
+) -> Dataset:
+    """A data set of the splits `train`, `validation` and `test`, with its fingerprint computed.
+
+    Args:
+        class_names: one for each of the `classes`; None calls them by their numbers.
+        source, provenance, seed: as in `Description`.
+    """
+    about = Description(
+        name=name,
+        source=source,
+        provenance=provenance,
+        class_names=tuple(map(str, range(classes)) if class_names is None else class_names),
+        seed=seed,
+        fingerprint=fingerprint_of(tensors_of(splits)),
+    )
+    return Dataset(about, **splits)
+
+
+def save_dataset(path: Path, dataset: Dataset) -> None:
+    """Write `dataset` to one safetensors file, atomically; equal content gives equal bytes.
+
+    It all passes through memory; `ssmlab.ingest.writer` writes the same bytes of what does not fit there.
+
+    Raises:
+        UserError: the file cannot be written; what was there before is untouched.
+    """
+    tensors = tensors_of({split: getattr(dataset, split) for split in SPLITS})
+    about = dataset.about.model_copy(update={"fingerprint": fingerprint_of(tensors)})
+    # exactly one metadata entry: safetensors writes several in random order
+    write_atomic(path, safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(about.model_dump(mode="json"))}))
+
+
+def load_dataset(path: Path) -> Dataset:
+    """Read and verify a prepared data set; its tensors lie in the memory-mapped file until they are used.
+
+    Raises:
+        UserError: the file is missing, truncated, of another format, has labels out of range, or its content does not
+            have the fingerprint it claims.
+    """
+    with opened(path, "pt") as file:
+        about = summary_of(file).about
+        tensors: dict[str, Tensor] = {f"{split}.{part}": file.get_tensor(f"{split}.{part}") for split, part in names()}
+        if fingerprint_of(tensors) != about.fingerprint:
+            raise ValueError("its content does not match its fingerprint")
+        for split in SPLITS:
+            labels = tensors[f"{split}.labels"]
+            if len(labels) == 0 and split == "validation":
+                continue
+            if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < about.classes:
+                raise ValueError(f"{split}.labels must be in [0, {about.classes}), at least one")
+    train, validation, test = (Split(*(tensors[f"{split}.{part}"] for part in LAYOUT)) for split in SPLITS)
+    return Dataset(about, train, validation, test)
+
+
+def names() -> list[tuple[str, str]]:
+    """Split and part of every tensor in the file, in the order of the fingerprint."""
+    return [(split, part) for split in SPLITS for part in LAYOUT]
+
+
+def tensors_of(splits: Mapping[str, Split]) -> dict[str, Tensor]:
+    """The splits' tensors under their names in the file, contiguous and on the CPU, in the order of the fingerprint."""
+    return {f"{split}.{part}": getattr(splits[split], part).cpu().contiguous() for split, part in names()}
+
+
+def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
+    """The fingerprint of tensors under their names in the file, in the order of `names`."""
+    return fingerprint(
+        (name, str(tensor.dtype), tensor.shape, [tensor_bytes(tensor)]) for name, tensor in tensors.items()
+    )
+
+
+def tensor_bytes(tensor: Tensor) -> memoryview:
+    """A tensor's elements in row-major order, little-endian, without a copy where it is laid out so already."""
+    array = tensor.cpu().contiguous().numpy()
+    return array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).data

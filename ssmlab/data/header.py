@@ -1,0 +1,115 @@
+"""What a prepared data set says of itself, read from its header alone: nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from ssmlab.core.errors import UserError
+
+PartName = Literal["train", "validation", "test"]
+Provenance = Literal["official", "partial", "re-encoded", "own"]
+METADATA_KEY = "ssmlab"
+SPLITS: tuple[PartName, ...] = ("train", "validation", "test")
+LAYOUT = {"images": ("U8", 4), "labels": ("I64", 1), "indices": ("I64", 1)}  # dtype and dimensions of a split's tensors
+
+
+class Description(BaseModel):
+    """The one metadata entry of a prepared data set.
+
+    name: what numbers on it may be called; source: where the images come from, in words; provenance: how that relates
+    to the publisher's content (`ssmlab.ingest.source.Source`); class_names: one a class, in the order of the labels;
+    seed: what the splits were drawn with; fingerprint: SHA-256 over the tensors (`ssmlab.data.fingerprint`).
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    format: Literal[2] = 2
+    name: str
+    source: str
+    provenance: Provenance
+    class_names: Annotated[tuple[str, ...], Field(min_length=1)]
+    seed: int
+    fingerprint: str
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are."""
+        return len(self.class_names)
+
+
+@dataclass(frozen=True, slots=True)
+class DataSummary:
+    """A prepared data set without its pixels: what it is, an image's shape (C, H, W), and the sizes of the splits."""
+
+    about: Description
+    image_shape: tuple[int, int, int]
+    train: int
+    validation: int
+    test: int
+
+
+def read_data_summary(path: Path) -> DataSummary:
+    """Read the header of a prepared data set, and no pixel.
+
+    Raises:
+        UserError: the file is missing, truncated, or not a prepared data set.
+    """
+    with opened(path, "np") as file:
+        return summary_of(file)
+
+
+@contextmanager
+def opened(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
+    """A prepared data set as an open safetensors file; whatever is wrong with it, found at any time, is a UserError."""
+    try:
+        with safe_open(path, framework=framework) as file:
+            yield file
+    except FileNotFoundError:
+        raise UserError(f"{path}: there is no prepared data set; run `ssmlab prepare`") from None
+    except (OSError, SafetensorError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{path}: not a whole prepared data set ({reason}); run `ssmlab prepare` again") from None
+
+
+def summary_of(file: Any) -> DataSummary:
+    """Check the header of an open safetensors file against the format; raises ValueError where it differs."""
+    about = description_of((file.metadata() or {}).get(METADATA_KEY, ""))
+    shapes = {(split, part): checked_shape(file, split, part) for split in SPLITS for part in LAYOUT}
+    sizes = {split: shapes[split, "images"][0] for split in SPLITS}
+    if any(shape[0] != sizes[split] for (split, _), shape in shapes.items()):
+        raise ValueError("images, labels and indices differ in number")
+    image_shapes = {tuple(shapes[split, "images"][1:]) for split in SPLITS}
+    if len(image_shapes) != 1:
+        raise ValueError("the splits differ in image shape")
+    channels, height, width = image_shapes.pop()
+    return DataSummary(about, (channels, height, width), **sizes)
+
+
+def description_of(text: str) -> Description:
+    """The description in a file's metadata entry; raises ValueError if it is none, or of another format."""
+    try:
+        return Description.model_validate_json(text)
+    except ValidationError as error:
+        if any(problem["loc"] == ("format",) for problem in error.errors()):
+            raise ValueError("another version of ssmlab made it") from None
+        raise ValueError("its description is missing or not as it should be") from None
+
+
+def checked_shape(file: Any, split: str, part: str) -> list[int]:
+    """The shape of one tensor of a split; raises ValueError if it is missing or has another dtype or dimension."""
+    name = f"{split}.{part}"
+    if name not in file.keys():  # noqa: SIM118 - an open safetensors file is no mapping
+        raise ValueError(f"{name} is missing")
+    tensor = file.get_slice(name)
+    dtype, dimensions = LAYOUT[part]
+    shape: list[int] = tensor.get_shape()
+    if tensor.get_dtype() != dtype or len(shape) != dimensions:
+        raise ValueError(f"{name} is {tensor.get_dtype()} of shape {shape}")
+    return shape

@@ -1,0 +1,163 @@
+"""Where attacks are carried out: models and images on one device, and tasks that do not depend on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ssmlab.core.errors import UserError
+from ssmlab.evaluation.attacks import Victim, attack, nothing, passes, seed_for
+from ssmlab.params import AttackSpec
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that tasks share, whichever process they run in.
+
+    Attributes:
+        models: by name, from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`.
+        x, y: (N, C, H, W) float32 in [0, 1] and (N,) int64, on any device.
+        eps: radius of the L-inf ball; seed: of the whole evaluation.
+    """
+
+    models: dict[str, nn.Module]
+    x: Tensor
+    y: Tensor
+    eps: float
+    seed: int
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attack on one batch of the material.
+
+    Attributes:
+        model, attack, spec: which attack on which model.
+        batch: the number of the batch; the attack's seed depends on it.
+        images: rows of the material, all of which the model has right.
+        classes: of the model.
+    """
+
+    model: str
+    attack: str
+    spec: AttackSpec
+    batch: int
+    images: tuple[int, ...]
+    classes: int
+
+    @property
+    def passes(self) -> float:
+        """About how many forward passes of one image the task costs, at most."""
+        return len(self.images) * passes(self.spec, self.classes)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A finished task: the rows that are still right, how many were after each part, and how many escaped the ball."""
+
+    task: Task
+    right: tuple[int, ...]
+    after: dict[str, int]
+    escaped: int
+
+
+@dataclass(frozen=True)
+class Clean:
+    """A model without attack: (N,) bool, whether each image is right; number of classes; images without an answer."""
+
+    right: Tensor
+    classes: int
+    not_finite: int
+
+
+class Bench:
+    """Carries out tasks, one after the other.
+
+    Every model is frozen once if it can be (`model.freeze()`). The models themselves are put in eval mode and their
+    parameters no longer ask for gradients; `untouched` undoes that. An attack must not leave gradients behind in them
+    (FAB calls backward), nor pay for gradients that nobody reads.
+
+    Args:
+        tick: called before every forward pass.
+    """
+
+    def __init__(self, material: Material, tick: Callable[[], None] = nothing) -> None:
+        self.x, self.y = material.x.to(material.device), material.y.to(material.device)
+        self.eps, self.seed = material.eps, material.seed
+        self.victims = {
+            name: Victim(light(model), material.device, tick).requires_grad_(False)
+            for name, model in material.models.items()
+        }
+
+    @torch.no_grad()
+    def clean(self, model: str, batch_size: int) -> Clean:
+        """Ask a model about every image.
+
+        Raises:
+            UserError: the model does not return logits (B, classes), or there are labels beyond its classes.
+        """
+        starts = range(0, len(self.x), batch_size)
+        logits = torch.cat([self.logits(model, self.x[start : start + batch_size]) for start in starts])  # (N, classes)
+        highest, classes = int(self.y.max()), logits.shape[1]
+        if highest >= classes:
+            raise UserError(f"y holds label {highest}, and the model has {classes} classes (0 to {classes - 1})")
+        finite = logits.isfinite().all(dim=1)  # (N,)
+        right = (logits.argmax(dim=1) == self.y) & finite  # (N,)
+        return Clean(right.cpu(), classes, int((~finite).sum()))
+
+    def logits(self, model: str, x: Tensor) -> Tensor:
+        """Logits (B, classes), checked to be that."""
+        logits: Tensor = self.victims[model](x)
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+            given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise UserError(f"the model must return logits ({len(x)}, classes) for {len(x)} images; it gave {given}")
+        return logits
+
+    def run(self, task: Task) -> Outcome:
+        """Attack a batch."""
+        rows = torch.tensor(task.images, device=self.x.device)
+        victim, seed = self.victims[task.model], seed_for(self.seed, task.attack, task.batch)
+        verdict = attack(task.spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed)
+        return Outcome(task, tuple(rows[verdict.right].tolist()), verdict.after, verdict.escaped)
+
+
+def light(model: nn.Module) -> nn.Module:
+    """The model frozen, where it knows how to be; else itself. Foreign methods of that name may return nothing."""
+    freeze = getattr(model.eval(), "freeze", None)
+    frozen = freeze() if callable(freeze) else None
+    return frozen if isinstance(frozen, nn.Module) else model
+
+
+@contextmanager
+def untouched(models: Iterable[nn.Module]) -> Iterator[None]:
+    """Afterwards every module is in the mode it was in, and every parameter asks for gradients if it did."""
+    models = list(models)
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    wants = [(parameter, parameter.requires_grad) for model in models for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, wanted in wants:
+            parameter.requires_grad_(wanted)
+
+
+@contextmanager
+def one_thread(device: torch.device) -> Iterator[None]:
+    """One thread an operation on the CPU, so that results do not depend on how many there are; afterwards as before.
+
+    Attacks on small models gain nothing from a second thread, but everything from a second process.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,277 @@
+"""What lies in a folder, an archive or a compressed file, as names and places: nothing is written under its names.
+
+Archives are hostile until proven. A member whose name leads out (`..`, absolute, backslashes, drives), a link, a
+device, a name that comes twice, encryption, more than a real data set unpacks to, a wrong checksum or an early end:
+each refuses the archive whole. The files of a folder are read in place, and links in it are followed: it is the
+person's own, who may have made it of links.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tarfile
+import zipfile
+from collections.abc import Iterable, Iterator
+from io import BytesIO, FileIO
+from pathlib import Path
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import Listener, silence
+from ssmlab.ingest.progress import Countdown
+from ssmlab.ingest.unpack import DAMAGED, IN_MEMORY, MIB, Place, Spool, damaged, shown, unpacking
+
+MOST_MEMBERS = 2_000_000  # ImageNet has 1.43 million
+MOST_OF_FEW = 64  # files beside each other in a layout of few, such as MNIST's four
+TAR_BLOCK = 512
+TAR_HEADER = MIB  # long names and the like; a longer header is no header
+SUFFIXES = (".gz", ".xz", ".bz2")
+JUNK = ("thumbs.db", "desktop.ini")
+NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that were no UTF-8
+
+
+class Members:
+    """The files of a folder or archive, by name; names have `/` between folders, whatever wraps them all left out.
+
+    Attributes:
+        origin: what the person gave.
+        places: where each file lies, as it is: maybe compressed.
+        spool: where it can be unpacked to.
+    """
+
+    def __init__(self, origin: Path, places: dict[str, Place], spool: Spool) -> None:
+        self.origin, self.spool = origin, spool
+        self.places = without_wrapper(places)
+        self.unpacked: dict[str, Place] = {}
+
+    def names(self) -> list[str]:
+        """All names, sorted: an order that no archiver and no file system has a part in."""
+        return sorted(self.places)
+
+    def find(self, name: str) -> Place | None:
+        """The file called `name`, unpacked if it is there as NAME.gz, .xz or .bz2; None if it is not there.
+
+        Raises:
+            UserError: it is damaged, or unpacks to too much.
+        """
+        if name in self.places:
+            return self.places[name]
+        if name not in self.unpacked:
+            packed = next((name + suffix for suffix in SUFFIXES if name + suffix in self.places), None)
+            if packed is None:
+                return None
+            self.unpacked[name] = self.unpack(packed)
+        return self.unpacked[name]
+
+    def unpack(self, name: str) -> Place:
+        """A compressed member, unpacked."""
+        content = self.content(self.places[name])
+        stream = unpacking(BytesIO(content), content[:6])
+        if stream is None:
+            raise UserError(f"{self.origin}: {shown(name)}: is not compressed, as its name says; get the file again")
+        return self.spool.add(name, stream)
+
+    def content(self, place: Place, most: int = IN_MEMORY) -> bytes:
+        """The bytes of a member that is read whole; raises UserError if it has more than `most`."""
+        if place.length > most:
+            raise UserError(f"{self.origin}: {shown(place.name)}: has {place.length:,} bytes, at most {most:,} belong")
+        return place.read()
+
+    def text(self, name: str, most: int = 16 * MIB) -> list[str] | None:
+        """The lines of a text, without empty ones; None if it is not there.
+
+        Raises:
+            UserError: it is not UTF-8, or longer than `most` bytes.
+        """
+        place = self.find(name)
+        if place is None:
+            return None
+        try:
+            return [line for line in self.content(place, most).decode().splitlines() if line.strip()]
+        except UnicodeDecodeError:
+            raise self.error(name, "is not a text in UTF-8") from None
+
+    def expect_few(self, layout: str) -> None:
+        """Refuse thousands of files around a layout that has few; raises UserError."""
+        if len(self.places) > MOST_OF_FEW:
+            raise UserError(f"{self.origin}: holds {len(self.places):,} files, and {layout} are few; remove the others")
+
+    def error(self, name: str, problem: str) -> UserError:
+        """An error that names the archive and the member."""
+        return UserError(f"{self.origin}: {shown(name)}: {problem}")
+
+
+def open_members(path: Path, scratch: Path, listen: Listener = silence) -> Members:
+    """The files in the folder, archive or compressed file `path`.
+
+    Args:
+        scratch: an empty folder, to be kept as long as the files are read; what has to be unpacked goes into at most
+            two files there, under names of our own.
+
+    Raises:
+        UserError: there is nothing at `path`, it is damaged, or holds what no data set does.
+    """
+    try:
+        if path.is_dir():
+            places = dict(folder_places(path))
+            return Members(path, places, Spool(path, scratch, sum(place.length for place in places.values())))
+        if path.is_file():
+            spool = Spool(path, scratch, path.stat().st_size)
+            return Members(path, file_places(path, spool, listen), spool)
+    except OSError as error:
+        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
+    problem = "is neither a folder nor a file" if path.exists() else "there is no such folder or file"
+    raise UserError(f"{path}: {problem}; data.source takes the path of an archive or a folder")
+
+
+def folder_places(folder: Path) -> Iterator[tuple[str, Place]]:
+    """Every file under `folder`, through links; raises UserError for devices, broken links and links in a circle."""
+    seen = set()
+    count = 0
+    for top, folders, files in os.walk(folder, onerror=reraise, followlinks=True):
+        status = Path(top).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            raise UserError(f"{shown(top)}: is reached twice through links; remove one of them")
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = [name for name in folders if not is_junk(name)]
+        for name in files:
+            path = Path(top, name)
+            relative = path.relative_to(folder).as_posix()
+            if is_junk(relative):
+                continue
+            check_letters(folder, relative)
+            if not path.is_file():
+                raise UserError(f"{shown(str(path))}: is a broken link or no file; remove it")
+            count = counted(folder, count)
+            yield relative, Place(relative, path, 0, path.stat().st_size)
+
+
+def file_places(path: Path, spool: Spool, listen: Listener) -> dict[str, Place]:
+    """The files in an archive, or the one compressed or plain file at `path`."""
+    with path.open("rb") as file:
+        magic = file.read(TAR_BLOCK)
+        file.seek(0)
+        whole = Place(path.name, path, 0, path.stat().st_size)
+        stream = unpacking(file, magic)
+        if stream is not None:
+            watch = Countdown(f"unpacking {path.name} (MiB)", whole.length // MIB, listen)
+            whole = spool.alone(path.name, stream, lambda: watch.at(file.tell() // MIB))
+            magic = Place(whole.name, whole.path, 0, min(TAR_BLOCK, whole.length)).read()
+    if magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):
+        members = zip_places(path, whole, spool, listen)
+    elif magic[257:262] == b"ustar":
+        members = tar_places(path, whole)
+    else:
+        name = path.name if stream is None else path.stem
+        return {name: whole}
+    return checked(path, members)
+
+
+def checked(archive: Path, members: Iterable[tuple[str, Place]]) -> dict[str, Place]:
+    """The members of an archive by their names; raises UserError if one comes twice."""
+    places: dict[str, Place] = {}
+    count = 0
+    for name, place in members:
+        if is_junk(name):
+            continue
+        if not name or name in places:
+            raise UserError(f"{archive}: {shown(name) or 'its top folder'}: comes twice; refused")
+        count = counted(archive, count)
+        places[name] = place
+    return places
+
+
+def zip_places(archive: Path, whole: Place, spool: Spool, listen: Listener) -> Iterator[tuple[str, Place]]:
+    """Unpack the files of a zip; raises UserError if one is damaged, encrypted or no plain file."""
+    try:
+        with zipfile.ZipFile(whole.path) as opened:
+            watch = Countdown(f"unpacking {archive.name} (files)", len(opened.infolist()), listen)
+            for done, member in enumerate(opened.infolist(), 1):
+                watch.at(done)
+                name = safe_name(archive, member.orig_filename)
+                if member.flag_bits & 0x2041:  # encrypted, strongly encrypted, with a masked directory
+                    raise UserError(f"{archive}: {shown(name)}: is encrypted; unpack the archive by hand")
+                kind = stat.S_IFMT(member.external_attr >> 16)
+                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                    raise UserError(f"{archive}: {shown(name)}: is a link or a device; refused")
+                if not member.is_dir() and not is_junk(name):
+                    with opened.open(member) as stream:
+                        yield name, spool.add(name, stream)
+    except (*DAMAGED, ValueError, OverflowError) as error:
+        raise damaged(archive, "the zip archive", error) from None
+
+
+def tar_places(archive: Path, whole: Place) -> Iterator[tuple[str, Place]]:
+    """Find the files of a tar where they lie in it; raises UserError if it is cut short or one is no plain file."""
+    try:
+        with HeadersOnly(whole.path) as file, tarfile.open(fileobj=file, mode="r:") as opened:
+            while (member := opened.next()) is not None:
+                opened.members = []  # type: ignore[attr-defined]  # or it keeps them all
+                if member.size < 0 or member.offset_data + member.size > whole.length:
+                    raise tarfile.ReadError("a member goes past the end")
+                name = safe_name(archive, member.name)
+                if member.isreg() and not member.issparse():
+                    yield name, Place(name, whole.path, member.offset_data, member.size)
+                elif not member.isdir():
+                    raise UserError(f"{archive}: {shown(name)}: is a link, a device or sparse; refused")
+            end = Place("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
+        # tarfile takes a header it cannot read for the end; the true end is a block of zeros
+        if end.read() != bytes(TAR_BLOCK):
+            raise tarfile.ReadError("no end mark")
+    except (tarfile.TarError, *DAMAGED, ValueError, OverflowError) as error:
+        raise damaged(archive, "the tar archive", error) from None
+
+
+class HeadersOnly(FileIO):
+    """A file of which no piece longer than a tar header is read, so that no header claims the memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """At most `size` bytes, which may not be many."""
+        if size is None or not 0 <= size <= TAR_HEADER:
+            raise tarfile.ReadError("a header is too long")
+        return super().read(size) or b""
+
+
+def safe_name(archive: Path, name: str) -> str:
+    """A member's name without `./`; raises UserError if it could lead out of a folder on any system."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
+    if not name or name.startswith("/") or ".." in parts or "\\" in name or drive:
+        raise UserError(
+            f"{archive}: {shown(name) or 'a member without a name'}: could lead out of the archive; refused"
+        )
+    check_letters(archive, name)
+    return "/".join(parts)
+
+
+def check_letters(origin: Path, name: str) -> None:
+    """Refuse control characters and broken Unicode in a name: it goes into messages and files; raises UserError."""
+    if NO_TEXT.search(name):
+        raise UserError(f"{origin}: {shown(name)}: has characters in its name that no text can hold; rename it")
+
+
+def is_junk(name: str) -> bool:
+    """Whether a desktop or an editor left it: hidden files, macOS's resource forks, Windows' thumbnails."""
+    parts = name.split("/")
+    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in JUNK
+
+
+def without_wrapper(places: dict[str, Place]) -> dict[str, Place]:
+    """The places without the one folder that wraps them all, if there is one."""
+    tops = {name.partition("/")[0] for name in places}
+    if len(tops) != 1 or any("/" not in name for name in places):
+        return places
+    return {name.partition("/")[2]: place for name, place in places.items()}
+
+
+def counted(origin: Path, count: int) -> int:
+    """One more member; raises UserError if no data set has so many."""
+    if count >= MOST_MEMBERS:
+        raise UserError(f"{origin}: holds more than {MOST_MEMBERS:,} files; give a folder of the data set alone")
+    return count + 1
+
+
+def reraise(error: OSError) -> None:
+    """What `os.walk` does with a folder that it cannot read, which it would leave out by itself."""
+    raise error

@@ -1,0 +1,79 @@
+"""The data sets ssmlab knows by name, read from catalog.toml: what they hold, and where their publishers keep them."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from typing import Literal
+
+from pydantic import TypeAdapter
+
+from ssmlab.core.errors import UserError
+from ssmlab.data.header import PartName
+
+Layout = Literal["mnist5k", "idx", "cifar", "tiny-imagenet", "npz"]
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file as its publisher serves it; size in bytes, where it is known."""
+
+    file: str
+    url: str
+    md5: str
+    size: int | None = None
+
+
+@dataclass(frozen=True)
+class Known:
+    """A data set whose content and whereabouts are known.
+
+    Attributes:
+        name: what `data.name` calls it.
+        title: what people call it.
+        layout: the publisher's.
+        class_names: in the order of the labels; () where they come from files inside the archive.
+        image_shape: (C, H, W).
+        counts: labelled images in each part.
+        downloads: none for an embedded data set.
+        embedded: whether an installed Python package holds it.
+        content: for each file, without a compression's suffix, the SHA-256 of its uncompressed content, or "md5:" and
+            the MD5 where that is all its publisher gives.
+        download_page: where a person finds it.
+        unnamed_classes: how many classes, where `class_names` is ().
+    """
+
+    name: str
+    title: str
+    layout: Layout
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    counts: Mapping[PartName, int]
+    downloads: tuple[Download, ...] = ()
+    embedded: bool = False
+    content: Mapping[str, str] = field(default_factory=dict)
+    download_page: str = ""
+    unnamed_classes: int = 0
+
+    @property
+    def classes(self) -> int:
+        """How many classes it has."""
+        return len(self.class_names) or self.unnamed_classes
+
+
+def read_catalog(text: str) -> dict[str, Known]:
+    """The catalogue in TOML: a table a data set, under its name."""
+    entries = {name: {"name": name, **table} for name, table in tomllib.loads(text).items()}
+    return TypeAdapter(dict[str, Known]).validate_python(entries)
+
+
+CATALOG: Mapping[str, Known] = read_catalog((resources.files("ssmlab.ingest") / "catalog.toml").read_text("utf-8"))
+
+
+def look_up(name: str) -> Known:
+    """The data set called `name`; raises UserError where there is none."""
+    if name not in CATALOG:
+        raise UserError(f"{name}: not a data set of the catalogue; it has {', '.join(CATALOG)} (`ssmlab data list`)")
+    return CATALOG[name]

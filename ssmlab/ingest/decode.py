@@ -1,0 +1,138 @@
+"""Images decoded straight into their places in a file, in this process or in several. Nothing here loads torch."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from ssmlab.core.events import Listener, Note
+from ssmlab.data.header import PartName
+from ssmlab.ingest.progress import Countdown
+from ssmlab.ingest.source import Images
+from ssmlab.system.workers import NoPool, cores, run_in_processes
+
+CHUNK_IMAGES = 512  # at most
+CHUNK_BYTES = 8 << 20  # at most, as long as one image is less
+
+Numbers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Canvas:
+    """All that chunks share.
+
+    Attributes:
+        file: has its full length already.
+        images: of each part of the source; `read` gives them as uint8 of `image_shape` (C, H, W).
+    """
+
+    file: Path
+    images: Mapping[PartName, Images]
+    image_shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """Some images of a part, and where in the file they go.
+
+    Attributes:
+        rows: (n,) ascending row numbers in the part, as archives are read fastest.
+        offsets: (n,) for each the byte at which it begins in the file.
+    """
+
+    part: PartName
+    rows: Numbers
+    offsets: Numbers
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+def chunks_of(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, size: int) -> list[Chunk]:
+    """Cut the work into chunks.
+
+    Args:
+        parts: how many images each part of the source has, in the order in which rows are counted through them.
+        rows: (n,) wanted rows of the source, in any order; offsets: (n,) where each goes.
+        size: bytes an image.
+    """
+    each = min(CHUNK_IMAGES, max(1, CHUNK_BYTES // size))
+    order = np.argsort(rows)
+    rows, offsets = rows[order], offsets[order]
+    chunks, before = [], 0
+    for part, count in parts.items():
+        first, last = np.searchsorted(rows, [before, before + count])
+        for start in range(first, last, each):
+            chunk = slice(start, min(start + each, last))
+            chunks.append(Chunk(part, rows[chunk] - before, offsets[chunk]))
+        before += count
+    return chunks
+
+
+def decode(canvas: Canvas, chunks: Sequence[Chunk], processes: int | None, listen: Listener) -> None:
+    """Put the images of all chunks in their places.
+
+    Args:
+        processes: how many share the work; None takes as many as there are processors.
+
+    Raises:
+        UserError: an image is damaged, or a worker died.
+        OSError: the file cannot be written.
+    """
+    watch = Countdown("decode", sum(map(len, chunks)), listen, images=True)
+    placed = 0
+    watch.at(placed)
+
+    def done(images: int) -> None:
+        nonlocal placed
+        placed += images
+        watch.at(placed)
+
+    processes = min(processes or cores(), len(chunks))
+    if processes > 1:
+        try:
+            remedy = "run `ssmlab prepare` again"
+            run_in_processes(placer, canvas, chunks, processes, done, remedy=remedy, folder=canvas.file.parent)
+            return
+        except NoPool as error:
+            listen(Note(f"no worker processes ({error}); decoding in this one, which takes longer", warning=True))
+    for chunk in chunks:
+        done(place(canvas, chunk))
+
+
+def placer(canvas: Canvas) -> Callable[[Chunk], int]:
+    """What a worker process makes of its canvas."""
+    return functools.partial(place, canvas)
+
+
+def place(canvas: Canvas, chunk: Chunk) -> int:
+    """Read the images of a chunk and write each into its place; returns how many they are.
+
+    Raises:
+        UserError: an image is damaged.
+        OSError: the file cannot be written.
+        ValueError: the source breaks its contract.
+    """
+    images = np.ascontiguousarray(canvas.images[chunk.part].read(chunk.rows))  # (n, C, H, W)
+    if images.dtype != np.uint8 or images.shape != (len(chunk), *canvas.image_shape):
+        raise ValueError(f"{len(chunk)} images of {canvas.image_shape} are {images.dtype} {images.shape}")
+    descriptor = os.open(canvas.file, os.O_WRONLY)
+    try:
+        for image, offset in zip(images.reshape(len(chunk), -1), chunk.offsets.tolist(), strict=True):
+            write_at(descriptor, image.data, offset)
+    finally:
+        os.close(descriptor)
+    return len(chunk)
+
+
+def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of `content` (bytes) at `offset`; the system may take it in pieces."""
+    written = 0
+    while written < len(content):
+        written += os.pwrite(descriptor, content[written:], offset + written)

@@ -1,0 +1,118 @@
+"""One file over HTTP, whatever interrupts it: what has come lies in a .part file, and the next try goes on there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import requests
+import urllib3
+
+from ssmlab.core.events import Listener, Note, silence
+from ssmlab.core.version import __version__
+
+CHUNK = 1 << 16  # bytes
+BUSY = (408, 425, 429)  # the codes below 500 that ask for another try
+# `identity`: a server that marks a .gz file as an encoding would otherwise have it unpacked on the way
+HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"ssmlab/{__version__}"}
+
+Told = Callable[[int, int | None], None]
+"""Called with the bytes that lie in the .part file, and with how many it will have, where that is known."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """When to give a download up.
+
+    Attributes:
+        tries: how many in a row may bring nothing new.
+        pause: seconds before the second of them; it doubles each time.
+        quiet: seconds that a server may send nothing.
+    """
+
+    tries: int = 4
+    pause: float = 1.0
+    quiet: float = 30.0
+
+
+class Failed(Exception):
+    """A download has failed, for the reason it says; `again`: another try may do better."""
+
+    def __init__(self, reason: str, again: bool = False) -> None:
+        super().__init__(reason)
+        self.again = again
+
+
+def download(url: str, part: Path, patience: Patience, told: Told, listen: Listener = silence) -> None:
+    """Bring the content of `url` into `part`, after what is there already; connections that break are tried again.
+
+    Raises:
+        Failed: it cannot be had; what has come remains in `part`.
+        OSError: `part` cannot be written.
+    """
+    most, fruitless = size(part), 0
+    while True:
+        try:
+            return receive(url, part, patience.quiet, told)
+        except Failed as failure:
+            fruitless = 0 if size(part) > most else fruitless + 1
+            most = max(most, size(part))
+            if not failure.again or fruitless >= patience.tries:
+                raise
+            pause = patience.pause * 2 ** max(fruitless - 1, 0)
+            listen(Note(f"{failure}; trying again in {pause:.0f} s", warning=True))
+            time.sleep(pause)
+
+
+def receive(url: str, part: Path, quiet: float, told: Told) -> None:
+    """One request: the rest of the file where the server gives ranges, else all of it; raises Failed, OSError."""
+    have, host = size(part), urlsplit(url).hostname or url
+    try:
+        headers = {**HEADERS, "Range": f"bytes={have}-"} if have else HEADERS
+        with requests.get(url, headers=headers, stream=True, timeout=quiet) as response:
+            if response.status_code == requests.codes.requested_range_not_satisfiable and have:
+                return check_whole(response.headers.get("Content-Range", ""), part)
+            if response.status_code >= 400:
+                code = response.status_code
+                raise Failed(f"{host} answers {code} {response.reason}".rstrip(), code >= 500 or code in BUSY)
+            goes_on = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+            if not goes_on:
+                have = 0
+            length = response.headers.get("Content-Length", "")
+            total = have + int(length) if length.isdecimal() else None
+            told(have, total)
+            with part.open("ab" if goes_on else "wb") as file:
+                for chunk in response.raw.stream(CHUNK, decode_content=False):
+                    file.write(chunk)
+                    have += len(chunk)
+                    told(have, total)
+            if total is not None and have < total:  # urllib3 before version 2 does not say so
+                raise Failed(f"{host} broke off", again=True)
+    except (requests.Timeout, urllib3.exceptions.TimeoutError):
+        raise Failed(f"{host} sent nothing for {quiet:g} s", again=True) from None
+    except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
+        raise Failed(f"no connection to {host} ({cause(error)})", again=True) from None
+    except requests.RequestException as error:  # a bad address, too many redirects
+        raise Failed(f"{url}: {error}") from None
+
+
+def check_whole(content_range: str, part: Path) -> None:
+    """The server has nothing after `part`: fine if that is the whole file ("bytes */SIZE", RFC 9110, 14.4)."""
+    if content_range != f"bytes */{size(part)}":
+        part.unlink()
+        raise Failed(f"{part.name} was a piece of another file", again=True)
+
+
+def size(part: Path) -> int:
+    """How many bytes have come."""
+    return part.stat().st_size if part.exists() else 0
+
+
+def cause(error: BaseException) -> str:
+    """What lies at the bottom of a chain of errors, in the system's words."""
+    while (under := error.__cause__ or error.__context__) is not None:
+        error = under
+    return str(getattr(error, "strerror", None) or error)

@@ -1,0 +1,230 @@
+"""Data sets from their publishers: downloaded once into a cache folder, and never opened before their checksum fits."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pooch
+from pydantic import TypeAdapter
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import Listener, Note, Progress, silence
+from ssmlab.core.files import readable_json, sha256_file, write_atomic
+from ssmlab.ingest.catalog import Download, Known
+from ssmlab.ingest.download import Failed, Patience, download, size
+from ssmlab.system.locks import lock
+
+MB = 1_000_000  # bytes
+RECORDS = "fetched.json"
+DEFAULT_PATIENCE = Patience()
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of a file that had its publisher's MD5 when it came; the SHA-256 is ours, none is published."""
+
+    md5: str
+    sha256: str
+    size: int
+
+
+RecordsType = TypeAdapter(dict[str, Record])
+
+
+def cache_folder() -> Path:
+    """Where downloads lie: $SSMLAB_CACHE, or the folder that the operating system has for such things."""
+    named = os.environ.get("SSMLAB_CACHE")
+    return Path(named).expanduser() if named else Path(pooch.os_cache("ssmlab"))
+
+
+def is_fetched(known: Known, folder: Path) -> bool:
+    """Whether all files of a data set are in the cache `folder`, by their sizes; `fetch` looks at their content."""
+    home = folder / known.name
+    records = read_records(home)
+    return bool(known.downloads) and all(
+        (record := records.get(each.file)) is not None
+        and record.md5 == each.md5
+        and (home / each.file).is_file()
+        and size(home / each.file) == record.size
+        for each in known.downloads
+    )
+
+
+def fetch(
+    known: Known,
+    folder: Path,
+    listen: Listener = silence,
+    mirror: str | None = None,
+    patience: Patience = DEFAULT_PATIENCE,
+) -> Path:
+    """The folder of a data set in the cache `folder`, with all its files, each checked; what is missing is downloaded.
+
+    A file that a person has put there is as good as one that was downloaded. An interrupted download goes on where it
+    stopped. Of several processes one fetches and the others wait for it.
+
+    Args:
+        mirror: look for the files as MIRROR/FILE instead of at their publisher's.
+
+    Raises:
+        UserError: a file cannot be had or has another checksum than its publisher gives, or the disk has no room; it
+            says how to go on by hand.
+    """
+    home = folder / known.name
+    if not known.downloads:
+        raise UserError(f"{known.name}: nothing to fetch, a Python package holds it; use it with data.source: embedded")
+    if mirror is not None and not is_web_address(mirror):
+        raise UserError(f"--mirror {mirror}: not an address that begins with http:// or https:// and names a host")
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+        with alone(home, listen):
+            for left in home.glob("tmp*"):  # pooch's, of a process that was killed
+                left.unlink()
+            missing = [each for each in known.downloads if not is_sound(home, each, listen)]
+            check_room(home, missing)
+            meter = Meter(f"fetching {known.name}, MB", missing, listen)
+            for each in missing:
+                fetch_file(known, each, home, mirror, patience, meter)
+                write_record(home, each)
+    except OSError as error:
+        raise UserError(
+            f"{error.filename or home}: {error.strerror or error}; mend that, or name another folder in SSMLAB_CACHE; "
+            "what has come is kept"
+        ) from None
+    return home
+
+
+def is_web_address(text: str) -> bool:
+    """Whether it can be asked over HTTP."""
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname)
+    except ValueError:
+        return False
+
+
+@contextmanager
+def alone(home: Path, listen: Listener) -> Iterator[None]:
+    """Hold the lock of a data set's folder, which dies with this process; wait while another has it."""
+    try:
+        file = lock(home / ".lock", wait=False)
+    except BlockingIOError:
+        listen(Note(f"another process is fetching into {home}; waiting for it"))
+        file = lock(home / ".lock")
+    with file:
+        yield
+
+
+def is_sound(home: Path, wanted: Download, listen: Listener) -> bool:
+    """Whether a file is there and has the content it should have; one that has another is removed."""
+    path, record = home / wanted.file, read_records(home).get(wanted.file)
+    if not path.is_file():
+        return False
+    if record is not None and record.md5 == wanted.md5:
+        sound = sha256_file(path) == record.sha256
+    elif sound := pooch.file_hash(str(path), alg="md5") == wanted.md5:
+        write_record(home, wanted)
+    if not sound:
+        path.unlink()
+        listen(Note(f"{path}: its checksum is not that of the published file; removed, to be fetched again", True))
+    return sound
+
+
+def check_room(home: Path, missing: Sequence[Download]) -> None:
+    """Raises UserError where the disk has no room for what is missing, as far as its size is known."""
+    needed = sum(max((each.size or 0) - size(part_of(home, each)), 0) for each in missing)
+    free = shutil.disk_usage(home).free
+    if needed > free:
+        raise UserError(
+            f"{home}: {needed / MB:.0f} MB are needed and {free / MB:.0f} MB are free; make room, or name a folder on "
+            "another disk in SSMLAB_CACHE"
+        )
+
+
+def fetch_file(
+    known: Known, wanted: Download, home: Path, mirror: str | None, patience: Patience, meter: Meter
+) -> None:
+    """Download one file; raises UserError, and leaves no file with another MD5 than its publisher gives."""
+    url = f"{mirror.rstrip('/')}/{wanted.file}" if mirror else wanted.url
+    part = part_of(home, wanted)
+    missing = " ".join(each.url for each in known.downloads if not (home / each.file).is_file())
+    page = f" (see {known.download_page})" if known.download_page else ""
+    by_hand = f"download by hand into {home}: {missing}{page}, or set data.source to the path where you have it"
+
+    def bring(_: str, to: str, __: object) -> None:
+        download(url, part, patience, partial(meter.told, wanted.file), meter.listen)
+        part.replace(to)
+
+    goes_on = size(part) > 0
+    pooch.get_logger().setLevel("ERROR")  # it would write to stderr; what there is to tell, `listen` is told
+    try:
+        pooch.retrieve(url, f"md5:{wanted.md5}", wanted.file, home, downloader=bring)
+    except Failed as failure:
+        kept = f"; {size(part) / MB:.1f} MB are kept, `ssmlab data fetch {known.name}` goes on" if size(part) else ""
+        raise UserError(f"{url}: {failure}{kept}; or {by_hand}") from None
+    except ValueError:
+        if not goes_on:
+            raise UserError(f"{url}: not the published file (MD5 {wanted.md5}), removed; {by_hand}") from None
+        meter.listen(Note(f"{wanted.file}: what an earlier download had left did not fit; from the beginning", True))
+        fetch_file(known, wanted, home, mirror, patience, meter)
+
+
+def part_of(home: Path, wanted: Download) -> Path:
+    """Where a file lies while it comes."""
+    return home / f"{wanted.file}.part"
+
+
+def read_records(home: Path) -> dict[str, Record]:
+    """The records by file; none where there is no file of records or it is damaged: then the MD5s are looked at."""
+    try:
+        return RecordsType.validate_json((home / RECORDS).read_bytes())
+    except (FileNotFoundError, ValueError):
+        return {}
+
+
+def write_record(home: Path, wanted: Download) -> None:
+    """Write down what a file is that has just been found to have its publisher's MD5."""
+    path = home / wanted.file
+    records = {**read_records(home), wanted.file: Record(wanted.md5, sha256_file(path), size(path))}
+    write_atomic(home / RECORDS, readable_json(RecordsType.dump_python(records)))
+
+
+class Meter:
+    """Tells the bytes of several files as one progress in megabytes.
+
+    Attributes:
+        listen: who is told.
+        sizes: of every file, in bytes, as far as they are known before; corrected by what the servers say.
+        have: how much of each is there.
+        received: bytes that have come over the line.
+    """
+
+    def __init__(self, task: str, files: Sequence[Download], listen: Listener) -> None:
+        self.task, self.listen = task, listen
+        self.sizes = {each.file: each.size or 0 for each in files}
+        self.have: dict[str, int] = {}
+        self.received = 0
+        self.start = time.monotonic()
+
+    def told(self, file: str, have: int, whole: int | None) -> None:
+        """`have` of the `whole` bytes of `file` are there; the first call for a file says what was there before."""
+        self.received += max(have - self.have.get(file, have), 0)
+        self.have[file] = have
+        self.sizes[file] = max(whole or self.sizes[file], have)
+        done, total = sum(self.have.values()), sum(self.sizes.values())
+        eta = None
+        if self.received:
+            eta = (total - done) * (time.monotonic() - self.start) / self.received
+        self.listen(Progress(self.task, megabytes(done), megabytes(total), eta=eta))
+
+
+def megabytes(count: int) -> int:
+    """Bytes in whole MB, rounded up, so that nothing but nothing is 0."""
+    return -(-count // MB)

@@ -1,0 +1,154 @@
+"""CIFAR-10 and CIFAR-100 in their two official versions (https://www.cs.toronto.edu/~kriz/cifar.html).
+
+The python version is a pickled dict a file, the binary one a record an image: the label (CIFAR-100: the coarse label,
+then the fine one) and 3,072 bytes of pixels. CIFAR-100 is read with its fine labels.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ssmlab.data.header import PartName
+from ssmlab.ingest.archives import Members
+from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.records import RecordImages, mapped
+from ssmlab.ingest.safe_pickle import NotPlain, load_plain
+from ssmlab.ingest.source import Part
+from ssmlab.ingest.unpack import Place
+
+IMAGE_SHAPE = (3, 32, 32)
+PIXELS = 3 * 32 * 32
+
+
+@dataclass(frozen=True)
+class Version:
+    """How one of the two data sets is laid out, in the python version; the binary one adds `.bin` to the names.
+
+    Attributes:
+        classes: how many.
+        train, test: the names of the files; of `train`'s, any number may be missing, but one.
+        key: of the labels in a pickle.
+        names, names_key: the pickle with the class names, and the key there.
+        text: the binary version's class names, a line each.
+    """
+
+    classes: int
+    train: tuple[str, ...]
+    test: str
+    key: str
+    names: str
+    names_key: str
+    text: str
+
+    @property
+    def labels(self) -> int:
+        """Bytes of labels in a record of the binary version; the last of them is the one wanted."""
+        return 2 if self.key == "fine_labels" else 1
+
+
+VERSIONS = (
+    Version(
+        classes=10,
+        train=tuple(f"data_batch_{number}" for number in range(1, 6)),
+        test="test_batch",
+        key="labels",
+        names="batches.meta",
+        names_key="label_names",
+        text="batches.meta.txt",
+    ),
+    Version(
+        classes=100,
+        train=("train",),
+        test="test",
+        key="fine_labels",
+        names="meta",
+        names_key="fine_label_names",
+        text="fine_label_names.txt",
+    ),
+)
+
+
+def find(members: Members) -> Found | None:
+    """CIFAR-10's or CIFAR-100's layout, python or binary, with whole or shorter batches; None if it is neither.
+
+    Raises:
+        UserError: a file is damaged, or holds something else than images and labels.
+    """
+    for version in VERSIONS:
+        for suffix, read in (("", read_pickled), (".bin", read_binary)):
+            train = found_among(members, [name + suffix for name in version.train])
+            test = found_among(members, [version.test + suffix])
+            if not train:
+                continue
+            members.expect_few("CIFAR's files")
+            parts: dict[PartName, Part] = {"train": read(members, version, train)}
+            if test:
+                parts["test"] = read(members, version, test)
+            return Found("cifar", "cifar", class_names(members, version), IMAGE_SHAPE, parts, train | test)
+    return None
+
+
+def found_among(members: Members, names: Sequence[str]) -> dict[str, Place]:
+    """Those of the files that are there."""
+    return {name: place for name in names if (place := members.find(name)) is not None}
+
+
+def read_pickled(members: Members, version: Version, files: Mapping[str, Place]) -> Part:
+    """One part of the python version; its pixels go into the spool, so that no more than a batch is in memory."""
+    places: list[Place] = []
+    labels: list[int] = []
+    for name, file in files.items():
+        batch = unpickled(members, name, file)
+        data, found = (batch.get("data"), batch.get(version.key)) if isinstance(batch, dict) else (None, None)
+        if not isinstance(data, np.ndarray) or data.shape[1:] != (PIXELS,) or not len(data):
+            raise members.error(name, f"has no `data` of {PIXELS:,} bytes an image")
+        if not isinstance(found, list) or len(found) != len(data):
+            raise members.error(name, f"has no `{version.key}`, as many as images")
+        if not all(type(label) is int and 0 <= label < version.classes for label in found):
+            raise members.error(name, f"has labels outside 0 to {version.classes - 1}")
+        places.append(members.spool.add(name, io.BytesIO(data.tobytes())))
+        labels += found
+    return Part(np.array(labels, np.int64), RecordImages(tuple(places), IMAGE_SHAPE))
+
+
+def unpickled(members: Members, name: str, place: Place) -> Any:
+    """What a CIFAR pickle holds; raises UserError if it holds more than such a file does."""
+    try:
+        return load_plain(members.content(place))
+    except NotPlain as problem:
+        raise members.error(name, f"is no pickle as CIFAR has them ({problem}); it was not run") from None
+
+
+def read_binary(members: Members, version: Version, files: Mapping[str, Place]) -> Part:
+    """One part of the binary version."""
+    labels: list[npt.NDArray[np.int64]] = []
+    record = version.labels + PIXELS
+    for name, place in files.items():
+        if not place.length or place.length % record:
+            raise members.error(
+                name, f"has {place.length:,} bytes, which are no whole records of {record:,}; cut short?"
+            )
+        found = mapped(place, record)[:, version.labels - 1].astype(np.int64)  # (images,)
+        if found.max() >= version.classes:
+            raise members.error(name, f"has labels outside 0 to {version.classes - 1}")
+        labels.append(found)
+    return Part(np.concatenate(labels), RecordImages(tuple(files.values()), IMAGE_SHAPE, skip=version.labels))
+
+
+def class_names(members: Members, version: Version) -> tuple[str, ...]:
+    """The names that come with the images; numbers where none do, or not one a class."""
+    place = members.find(version.names)
+    if place is not None:
+        meta = unpickled(members, version.names, place)
+        found = meta.get(version.names_key) if isinstance(meta, dict) else None
+    else:
+        found = members.text(version.text)
+    if isinstance(found, list) and len(found) == version.classes and all(isinstance(name, str) for name in found):
+        return tuple(found)
+    return tuple(map(str, range(version.classes)))

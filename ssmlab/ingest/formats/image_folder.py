@@ -1,0 +1,91 @@
+"""A folder a class, with an image a file: train/<class>/*, maybe val/ and test/ likewise, or <class>/* alone.
+
+Classes are numbered in the order of their names. READMEs and licences beside the folders are passed over; any other
+file that is no image refuses the whole, by name, because it may be an image that nobody would miss.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from ssmlab.data.header import PartName
+from ssmlab.ingest.archives import Members
+from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.encoded import SUFFIXES, EncodedImages, check_bytes
+from ssmlab.ingest.source import Part
+
+PARTS: dict[str, PartName] = {
+    "train": "train",
+    "val": "validation",
+    "valid": "validation",
+    "validation": "validation",
+    "test": "test",
+}
+PAPERS = ("readme", "license", "licence", "changelog", "citation")
+
+ByClass = dict[str, list[str]]
+
+
+def find(members: Members) -> Found | None:
+    """An image folder; None if there are no images in folders.
+
+    Raises:
+        UserError: a file is no image or in no class, the classes of the parts differ, or there is only one.
+    """
+    names = [name for name in members.names() if not is_paper(name)]
+    if not any(suffix_of(name) in SUFFIXES and "/" in name for name in names):
+        return None
+    parts = by_part(members, names)
+    if "train" not in parts:
+        raise members.error(names[0], "there is no train/ beside it")
+    classes = sorted(parts["train"])
+    for part, images in parts.items():
+        for name in sorted(set(images) ^ set(classes)):
+            where = "training part" if name in images else f"{part} part"
+            raise members.error(name, f"is a class without images in the {where}; every part needs every class")
+    if len(classes) < 2:
+        raise members.error(classes[0], "is the only class; there must be two at least, as folders side by side")
+    kinds = {SUFFIXES[suffix_of(image)] for images in parts.values() for each in images.values() for image in each}
+    made = {part: part_of(members, images) for part, images in parts.items()}
+    return Found("image-folder", kinds.pop() if len(kinds) == 1 else "mixed", tuple(classes), None, made)
+
+
+def by_part(members: Members, names: list[str]) -> Mapping[PartName, ByClass]:
+    """The image files of each part by class; raises UserError for a file that is none, or in none."""
+    has_parts = any(name.startswith("train/") for name in names)
+    depth = 3 if has_parts else 2
+    folders: dict[PartName, str] = {}
+    parts: dict[PartName, ByClass] = {}
+    for name in names:
+        steps = name.split("/")
+        if suffix_of(name) not in SUFFIXES:
+            raise members.error(name, "is no image; remove it")
+        part = PARTS.get(steps[0]) if has_parts else "train"
+        if part is None or len(steps) != depth:
+            raise members.error(name, f"does not lie at {'train/<class>/' if has_parts else '<class>/'}")
+        if has_parts and folders.setdefault(part, steps[0]) != steps[0]:
+            raise members.error(name, f"is in a second {part} part beside {folders[part]}/")
+        parts.setdefault(part, defaultdict(list))[steps[-2]].append(name)
+    return parts
+
+
+def part_of(members: Members, images: ByClass) -> Part:
+    """A part with the images of each class in turn, sorted by name."""
+    classes = sorted(images)
+    labels = [label for label, name in enumerate(classes) for _ in images[name]]
+    places = tuple(check_bytes(members, image) for name in classes for image in images[name])
+    return Part(np.array(labels, np.int64), EncodedImages(members.origin, places), encoded=True)
+
+
+def suffix_of(name: str) -> str:
+    """A file's suffix in small letters."""
+    return PurePosixPath(name).suffix.lower()
+
+
+def is_paper(name: str) -> bool:
+    """Whether a file at the top says something about the data set, and is not of it."""
+    return "/" not in name and name.lower().startswith(PAPERS) and suffix_of(name) not in SUFFIXES

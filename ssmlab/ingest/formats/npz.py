@@ -1,0 +1,91 @@
+"""MedMNIST's layout (Yang et al. 2023): a .npz with {train,val,test}_{images,labels}, which is a zip of .npy files."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ssmlab.data.header import PartName
+from ssmlab.ingest.archives import Members
+from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.records import RecordImages
+from ssmlab.ingest.source import Part
+from ssmlab.ingest.unpack import Place
+
+PARTS: dict[str, PartName] = {"train": "train", "val": "validation", "test": "test"}
+HEADER = 1 << 16
+
+
+@dataclass(frozen=True)
+class Array:
+    """A .npy file: its shape and dtype, and where its bytes lie, in C order."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.generic]
+    place: Place
+
+
+def find(members: Members) -> Found | None:
+    """MedMNIST's layout: 2-D images, grey or RGB, one label each; None if there are no such arrays.
+
+    Raises:
+        UserError: an array is damaged, has another shape or type, or there are several labels an image.
+    """
+    if all(members.find(f"train_{what}.npy") is None for what in ("images", "labels")):
+        return None
+    members.expect_few("the arrays of a .npz")
+    parts = {part: read_part(members, prefix) for prefix, part in PARTS.items() if has(members, prefix)}
+    shapes = {part.images.image_shape for part in parts.values() if isinstance(part.images, RecordImages)}
+    if len(shapes) > 1:
+        raise members.error("train_images.npy", "its images have another shape than those of another part")
+    return Found("npz", "npz", (), shapes.pop(), parts)
+
+
+def has(members: Members, prefix: str) -> bool:
+    """Whether a part is there; raises UserError if only half of it is."""
+    there = {what: members.find(f"{prefix}_{what}.npy") is not None for what in ("images", "labels")}
+    if there["images"] != there["labels"]:
+        raise members.error(f"{prefix}_images.npy, {prefix}_labels.npy", "one of them is missing")
+    return there["images"]
+
+
+def read_part(members: Members, prefix: str) -> Part:
+    """One part out of its two arrays; raises UserError if they do not fit each other."""
+    images, labels = (f"{prefix}_{what}.npy" for what in ("images", "labels"))
+    pixels, numbers = read_header(members, images), read_header(members, labels)
+    if len(pixels.shape) == 5 or (len(pixels.shape) == 4 and pixels.shape[3] != 3):
+        raise members.error(images, f"has the shape {pixels.shape}: 3-D volumes, where images are classified here")
+    if pixels.dtype != np.uint8 or len(pixels.shape) not in (3, 4) or 0 in pixels.shape:
+        raise members.error(
+            images, f"is {pixels.dtype} of shape {pixels.shape}, not bytes of (N, H, W) or (N, H, W, 3)"
+        )
+    if len(numbers.shape) == 2 and numbers.shape[1] > 1:
+        raise members.error(labels, f"has {numbers.shape[1]} labels an image, where one class an image is learnt here")
+    if numbers.dtype.kind not in "ui" or numbers.shape not in ((pixels.shape[0],), (pixels.shape[0], 1)):
+        raise members.error(labels, f"is {numbers.dtype} of shape {numbers.shape}, not a label for each image")
+    height, width = pixels.shape[1:3]
+    shape = (1, height, width) if len(pixels.shape) == 3 else (3, height, width)
+    found: npt.NDArray[np.int64] = np.frombuffer(members.content(numbers.place), numbers.dtype).astype(np.int64)
+    return Part(found, RecordImages((pixels.place,), shape, channels_last=len(pixels.shape) == 4))
+
+
+def read_header(members: Members, name: str) -> Array:
+    """What a .npy file declares; raises UserError if it is damaged, holds Python objects, or is in Fortran's order."""
+    place = members.find(name)
+    assert place is not None
+    start = io.BytesIO(replace(place, length=min(place.length, HEADER)).read())
+    try:
+        version = np.lib.format.read_magic(start)
+        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, fortran, dtype = readers[version](start)
+    except (ValueError, KeyError, EOFError, OSError) as error:
+        raise members.error(name, f"is no array as NumPy writes it ({' '.join(str(error).split())[:80]})") from None
+    if dtype.hasobject or (fortran and len(shape) > 1):
+        raise members.error(name, "holds Python objects or is in Fortran's order; save it again as plain bytes")
+    size = int(np.prod(shape, dtype=object)) * dtype.itemsize
+    if place.length - start.tell() != size:
+        raise members.error(name, f"declares {size:,} bytes and has {place.length - start.tell():,}; get it again")
+    return Array(shape, dtype, replace(place, offset=place.offset + start.tell(), length=size))

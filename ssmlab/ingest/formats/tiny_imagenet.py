@@ -1,0 +1,104 @@
+"""Tiny-ImageNet-200's folders (Stanford CS231n): a wnid a class, labelled images in train/ and val/.
+
+The official test images have no labels, so that the official validation part is what is tested on. The classes are
+those of wnids.txt that have training images, in its order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from ssmlab.data.header import PartName
+from ssmlab.ingest.archives import Members
+from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.encoded import EncodedImages, check_bytes
+from ssmlab.ingest.source import Part
+
+IMAGE_SHAPE = (3, 64, 64)  # some of its files are grey, and are read as RGB
+ANNOTATIONS = "val/val_annotations.txt"
+
+
+def find(members: Members) -> Found | None:
+    """Tiny-ImageNet's layout, whole or with fewer classes; None if there is no wnids.txt.
+
+    Raises:
+        UserError: a class or an annotation is unknown, an image has none, or a class has no validation images.
+    """
+    wnids = members.text("wnids.txt")
+    if wnids is None:
+        return None
+    wnids = [wnid.strip() for wnid in wnids]
+    if len(set(wnids)) != len(wnids):
+        raise members.error("wnids.txt", "names a class twice")
+    names = members.names()
+    train = images_by_class(members, names, "train", wnids)
+    test = annotated(members, names, wnids) or images_by_class(members, names, "val", wnids)
+    present = [wnid for wnid in wnids if wnid in train]
+    if not present:
+        raise members.error("wnids.txt", "none of its classes has images at train/<wnid>/images/")
+    for wnid in test:
+        if wnid not in train:
+            raise members.error(f"val/: {wnid}", "is a class without training images")
+    parts: dict[PartName, Part] = {"train": part_of(members, present, train)}
+    if test:
+        parts["test"] = part_of(members, present, test)
+    return Found("tiny-imagenet", "jpeg", class_names(members, present), IMAGE_SHAPE, parts)
+
+
+def images_by_class(members: Members, names: Sequence[str], part: str, wnids: Sequence[str]) -> Mapping[str, list[str]]:
+    """The images at PART/<wnid>/images/ or PART/<wnid>/, by wnid; raises UserError for a wnid that is not known."""
+    known = set(wnids)
+    images: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        path = PurePosixPath(name)
+        folders = path.parts[:-1]
+        if folders[:1] == (part,) and path.suffix == ".JPEG" and folders[2:] in ((), ("images",)) and len(folders) > 1:
+            if folders[1] not in known:
+                raise members.error(name, "is of a class that wnids.txt does not name")
+            images[folders[1]].append(name)
+    return images
+
+
+def annotated(members: Members, names: Sequence[str], wnids: Sequence[str]) -> Mapping[str, list[str]]:
+    """The images at val/images/, by the wnid that val_annotations.txt gives; empty if there are none."""
+    folder = "val/images/"
+    images = [name for name in names if name.startswith(folder) and name.endswith(".JPEG")]
+    if not images:
+        return {}
+    known = set(wnids)
+    lines = members.text(ANNOTATIONS)
+    if lines is None:
+        raise members.error(ANNOTATIONS, "is missing: the images in val/images/ have no labels")
+    wnid_of = {}
+    for line in lines:
+        image, _, rest = line.partition("\t")
+        wnid = rest.partition("\t")[0].strip()
+        if wnid not in known:
+            raise members.error(ANNOTATIONS, f"gives {image} the class {wnid!r}, which wnids.txt does not name")
+        wnid_of[folder + image] = wnid
+    by_class: dict[str, list[str]] = defaultdict(list)
+    for name in images:
+        if name not in wnid_of:
+            raise members.error(name, f"has no label in {ANNOTATIONS}")
+        by_class[wnid_of[name]].append(name)
+    return by_class
+
+
+def part_of(members: Members, classes: Sequence[str], images: Mapping[str, Sequence[str]]) -> Part:
+    """A part with the images of each class in turn, sorted by name."""
+    labels = [label for label, name in enumerate(classes) for _ in images.get(name, ())]
+    places = tuple(check_bytes(members, image) for name in classes for image in images.get(name, ()))
+    return Part(np.array(labels, np.int64), EncodedImages(members.origin, places, IMAGE_SHAPE), encoded=True)
+
+
+def class_names(members: Members, wnids: Sequence[str]) -> tuple[str, ...]:
+    """The first of each class's words in words.txt; with the wnid where that says nothing or too little."""
+    words = dict(line.partition("\t")[::2] for line in members.text("words.txt") or ())
+    first = [words.get(wnid, wnid).split(",")[0].strip() or wnid for wnid in wnids]
+    return tuple(
+        name if first.count(name) == 1 else f"{name} ({wnid})" for name, wnid in zip(first, wnids, strict=True)
+    )

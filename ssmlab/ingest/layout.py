@@ -1,0 +1,65 @@
+"""Where every byte of a prepared data set lies, known before a single image is decoded.
+
+This is the safetensors format (github.com/huggingface/safetensors, "Format"), of which the library itself can only
+write tensors that are all in memory: eight bytes with the length of the header (little-endian); the header, JSON padded
+with spaces to a multiple of eight; the tensors without gaps, those of wider elements first and else by name.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ssmlab.core.files import canonical_json
+from ssmlab.data.header import LAYOUT, METADATA_KEY, SPLITS, Description, PartName
+
+WIDTH = {"U8": 1, "I64": 8}  # bytes an element
+
+
+@dataclass(frozen=True)
+class Extent:
+    """A tensor's place: `size` bytes from `start`, counted from the beginning of the first tensor or of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return math.prod(self.shape) * WIDTH[self.dtype]
+
+
+def extents_of(image_shape: tuple[int, int, int], sizes: Mapping[PartName, int]) -> dict[str, Extent]:
+    """The places of all tensors by name (`train.images`), in the order of the file.
+
+    Args:
+        image_shape: (C, H, W); sizes: how many images each split has.
+    """
+    shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for split in SPLITS:
+        for part, (dtype, _) in LAYOUT.items():
+            shapes[f"{split}.{part}"] = (dtype, (sizes[split], *(image_shape if part == "images" else ())))
+    extents, end = {}, 0
+    for name, (dtype, shape) in sorted(shapes.items(), key=lambda item: (-WIDTH[item[1][0]], item[0])):
+        extents[name] = Extent(dtype, shape, end)
+        end += extents[name].size
+    return extents
+
+
+def header_of(about: Description, extents: Mapping[str, Extent]) -> bytes:
+    """All that comes before the tensors. Its length is the same whatever the fingerprint, so it can be written last."""
+    first = min(extent.start for extent in extents.values())
+    header: dict[str, object] = {"__metadata__": {METADATA_KEY: canonical_json(about.model_dump(mode="json"))}}
+    for name, extent in extents.items():
+        header[name] = {
+            "dtype": extent.dtype,
+            "shape": extent.shape,
+            "data_offsets": (extent.start - first, extent.start - first + extent.size),
+        }
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    padded = text + b" " * (-len(text) % 8)
+    return struct.pack("<Q", len(padded)) + padded

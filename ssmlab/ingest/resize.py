@@ -1,0 +1,69 @@
+"""Fewer images, of another size or with other channels: chosen, cut to a square, scaled, made grey or RGB."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from ssmlab.ingest.source import Images
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenImages:
+    """Some of the images, in an order of their own.
+
+    Attributes:
+        images: of which `rows` (N,) int64 are the ones.
+    """
+
+    images: Images
+    rows: npt.NDArray[np.int64]
+
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """The images at `rows` (n,) of the chosen ones: (n, C, H, W) uint8."""
+        return self.images.read(self.rows[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class FittedImages:
+    """Images of one shape, each brought to another when it is read.
+
+    Attributes:
+        images: of any shape.
+        image_shape: (C, H, W) of what `read` gives.
+    """
+
+    images: Images
+    image_shape: tuple[int, int, int]
+
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """The images at `rows` (n,): (n, C, H, W) uint8."""
+        fits = np.empty((len(rows), *self.image_shape), np.uint8)
+        for target, image in zip(fits, self.images.read(rows), strict=True):
+            plain = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))  # (H, W) or (H, W, 3)
+            target[...] = pixels_of(fitted(plain, self.image_shape))
+        return fits
+
+
+def fitted(image: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image:
+    """An image as (C, H, W): grey by the weights of ITU-R 601-2, or RGB; then, if its size is another, its centre cut
+    to a square and scaled by bilinear interpolation with antialiasing.
+    """
+    channels, height, width = image_shape
+    if isinstance(image.info.get("transparency"), bytes):
+        image = image.convert("RGBA")  # a palette with alpha, of which Pillow warns otherwise
+    image = image.convert("L" if channels == 1 else "RGB")
+    if image.size == (width, height):
+        return image
+    side = min(image.size)
+    left, top = ((length - side) // 2 for length in image.size)
+    return image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
+
+
+def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """A grey or RGB image as (C, H, W) uint8."""
+    pixels = np.asarray(image, np.uint8)  # (H, W) or (H, W, 3)
+    return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # (C, H, W)

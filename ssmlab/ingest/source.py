@@ -1,0 +1,73 @@
+"""What every format reads into: labelled images in up to three parts, decoded only when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from ssmlab.data.header import PartName, Provenance
+
+
+class Images(Protocol):
+    """The images of a part. It can be pickled, so that worker processes decode their share of it by themselves."""
+
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """The images at `rows` (n,) as (n, C, H, W) uint8; raises UserError that names the file that is damaged."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class ArrayImages:
+    """Images that need no decoding: (N, C, H, W) uint8, in memory or memory-mapped."""
+
+    array: npt.NDArray[np.uint8]
+
+    def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
+        """The images at `rows` (n,): (n, C, H, W) uint8."""
+        taken: npt.NDArray[np.uint8] = self.array[rows]
+        return taken
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Labelled images as they were published, in the publisher's order.
+
+    Attributes:
+        labels: (N,) int64, in [0, classes).
+        images: as many.
+        encoded: whether `images` decodes files, so that it pays to spread it over processes.
+    """
+
+    labels: npt.NDArray[np.int64]
+    images: Images
+    encoded: bool = False
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A data set that has been found and checked, and not yet split.
+
+    Attributes:
+        name: what numbers on it may be called. It is another name than the one asked for where the content is not the
+            publisher's: `cifar10-jpeg` for CIFAR-10 re-encoded as JPEG.
+        description: where the images come from and what was checked, in words, for the report.
+        provenance: `official` (the publisher's content, whole), `partial` (the publisher's layout with fewer images),
+            `re-encoded` (a known data set in another encoding), `own` (anything else).
+        class_names: one a class, in the order of the labels.
+        image_shape: (C, H, W).
+        parts: `train` at least. Rows of a source are counted through train, then validation, then test.
+    """
+
+    name: str
+    description: str
+    provenance: Provenance
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    parts: Mapping[PartName, Part]

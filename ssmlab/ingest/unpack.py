@@ -1,0 +1,169 @@
+"""Where the bytes of a member lie, and the one file that unpacked members go into: no archive ever names a path."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import lzma
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Literal, Protocol
+
+from ssmlab.core.errors import UserError
+
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+CHUNK = MIB
+IN_MEMORY = 512 * MIB  # what is read whole; CIFAR-100's pickle of 150 MiB is the largest such file of a known data set
+
+# Real data sets unpack to at most 10 times their archives' size (MNIST: 5), and a bomb to 1,000 and more.
+EXPANSION = 50
+ALWAYS_ALLOWED = 256 * MIB
+NEVER_ALLOWED = 256 * GIB  # ImageNet takes 150
+KEPT_FREE = 256 * MIB
+
+DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+
+
+class Readable(Protocol):
+    """What bytes come out of."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes; none at the end."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the bytes of one member lie. It can be pickled, so that worker processes read it by themselves.
+
+    Attributes:
+        name: what the archive calls it, for messages and nothing else.
+        path, offset, length: in bytes.
+    """
+
+    name: str
+    path: Path
+    offset: int
+    length: int
+
+    def read(self) -> bytes:
+        """All of it; raises UserError as `chunks` does."""
+        return b"".join(self.chunks())
+
+    def digest(self, algorithm: str) -> str:
+        """Its checksum in hex digits; raises UserError as `chunks` does."""
+        found = hashlib.new(algorithm, usedforsecurity=False)
+        for chunk in self.chunks():
+            found.update(chunk)
+        return found.hexdigest()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Its bytes in pieces; raises UserError if the file under it has become shorter or is gone."""
+        left = self.length
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.offset)
+                while left and (chunk := file.read(min(CHUNK, left))):
+                    left -= len(chunk)
+                    yield chunk
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+        if left:
+            raise changed(self.path)
+
+
+class Spool:
+    """A file in `scratch` that members are unpacked into, one behind the other, within a budget.
+
+    Args:
+        origin: the archive or folder that the person gave, for messages.
+        scratch: an empty folder.
+        size: of what is unpacked, in bytes: all its members together may have `EXPANSION` times as many.
+
+    Raises:
+        UserError: by every method, if `origin` is damaged or unpacks to more than it may, or the disk is full.
+    """
+
+    def __init__(self, origin: Path, scratch: Path, size: int) -> None:
+        self.origin, self.scratch = origin, scratch
+        self.allowed = min(NEVER_ALLOWED, max(ALWAYS_ALLOWED, EXPANSION * size))
+        self.budget = self.allowed
+        self.room = shutil.disk_usage(scratch).free - KEPT_FREE
+        self.path = scratch / "members"
+        self.path.touch()
+
+    def add(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> Place:
+        """Unpack `stream` behind what is there; `watch` is called after every mebibyte."""
+        return self.copied(name, stream, self.path, "ab", watch)
+
+    def alone(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> Place:
+        """Unpack `stream` into a file of its own, as an archive inside a compressed file needs it."""
+        return self.copied(name, stream, self.scratch / "archive", "xb", watch)
+
+    def copied(
+        self, name: str, stream: Readable, path: Path, mode: Literal["ab", "xb"], watch: Callable[[], None] | None
+    ) -> Place:
+        """Copy `stream` to the end of a file, never more than the budget has left."""
+        try:
+            with path.open(mode) as file:
+                offset = file.tell()
+                while chunk := self.chunk_of(name, stream):
+                    self.spend(name, len(chunk))
+                    file.write(chunk)
+                    if watch is not None:
+                        watch()
+                return Place(name, path, offset, file.tell() - offset)
+        except OSError as error:  # of the disk: those of the stream are told apart in chunk_of
+            raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
+
+    def chunk_of(self, name: str, stream: Readable) -> bytes:
+        """The next piece of `stream`; every way to be damaged is one error."""
+        try:
+            return stream.read(CHUNK)
+        except DAMAGED as error:
+            raise damaged(self.origin, name, error) from None
+
+    def spend(self, name: str, count: int) -> None:
+        """Take `count` bytes off the budget and the disk's room."""
+        self.budget -= count
+        self.room -= count
+        if self.budget < 0:
+            raise UserError(
+                f"{self.origin}: {shown(name)}: unpacks to more than {self.allowed / MIB:,.0f} MiB, which no data set "
+                "of its size does; refused, unpack it by hand if you trust it"
+            )
+        if self.room < 0:
+            raise UserError(f"{self.scratch}: the disk has too little room to unpack {self.origin}; make some")
+
+
+def unpacking(file: IO[bytes], magic: bytes) -> Readable | None:
+    """A stream of what the compressed `file` holds, by its first bytes; None if it is not compressed."""
+    if magic.startswith(b"\x1f\x8b"):
+        return gzip.GzipFile(fileobj=file)
+    if magic.startswith(b"BZh"):
+        return bz2.BZ2File(file)
+    if magic.startswith(b"\xfd7zXZ\x00"):
+        return lzma.LZMAFile(file)
+    return None
+
+
+def changed(path: Path) -> UserError:
+    """A file that is not as it was when it was opened first."""
+    return UserError(f"{path}: has changed while it was read; run the command again when nothing writes it")
+
+
+def damaged(origin: Path, name: str, error: Exception) -> UserError:
+    """An archive, or a member of it, that cannot be read."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return UserError(f"{origin}: {shown(name)}: damaged or cut short ({shown(reason)}); get the file again")
+
+
+def shown(name: str, most: int = 120) -> str:
+    """A name or a message out of a strange file, safe to print: one line, not endless."""
+    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
+    return text if len(text) <= most else f"{text[:most]}..."

@@ -1,0 +1,65 @@
+"""A folder for work in progress beside the file that it will become, and no traces of work that was killed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from ssmlab.core.errors import UserError
+from ssmlab.system.locks import lock
+
+OWNED = ".lock"  # the file in a scratch folder that its owner has locked
+
+
+@contextmanager
+def scratch_beside(path: Path) -> Iterator[Path]:
+    """A folder on the disk of `path`, beside it, empty but for a lock, for as long as the block lasts.
+
+    Its owner holds the lock, which the system takes away however the owner dies. What dead processes left is removed
+    first: folders such as this one for any file of that suffix, and what `write_atomic` left for `path`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(path)
+        folder, owned = locked_folder(path)
+    except OSError as error:
+        raise UserError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
+    try:
+        yield folder
+    finally:
+        owned.close()  # first: over NFS a file that is open cannot be removed, nor its folder
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def locked_folder(path: Path) -> tuple[Path, IO[str]]:
+    """A new folder beside `path`, and its lock."""
+    while True:
+        folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+        try:
+            owned = lock(folder / OWNED)
+        except FileNotFoundError:  # another process has swept it before it was locked
+            continue
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if (folder / OWNED).exists():
+            return folder, owned
+        owned.close()
+
+
+def sweep(path: Path) -> None:
+    """Remove what dead processes left beside `path`."""
+    for left in path.parent.glob(f".*{path.suffix}.*.tmp"):
+        if left.is_dir():
+            with suppress(OSError):  # its owner lives, or it has just gone
+                lock(left / OWNED, wait=False).close()
+                shutil.rmtree(left, ignore_errors=True)
+        elif left.name.startswith(f".{path.name}."):  # that of another file may still be written
+            left.unlink(missing_ok=True)

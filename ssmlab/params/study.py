@@ -1,0 +1,97 @@
+"""A study, whole: params.yaml with every run resolved."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from ssmlab.core.errors import UserError
+from ssmlab.params.attack import AttackParams
+from ssmlab.params.base import NAME, Strict
+from ssmlab.params.data import DataParams
+from ssmlab.params.model import ModelParams
+from ssmlab.params.seeds import seed_groups
+from ssmlab.params.train import TrainParams
+
+
+class RunParams(Strict):
+    """One run of a study: the shared `model` and `train` sections with the run's own changes laid over them."""
+
+    model: ModelParams
+    train: TrainParams
+
+
+class ClaimParams(Strict):
+    """A sentence to be judged by the numbers: `run` is higher than `than` in every one of `measures`.
+
+    run and than: runs, or groups of runs that differ in their seed alone, which are judged over their common seeds.
+    measures: `clean` or the name of an attack, each of the best checkpoint, or `ro_gap:NAME` (best minus last robust
+    accuracy under attack NAME).
+    """
+
+    says: str
+    run: str
+    than: str
+    measures: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+
+
+class AnalyzeParams(Strict):
+    """What the analysis concludes, and how sure it must be: `confidence` is the level of every interval."""
+
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
+    claims: Annotated[tuple[ClaimParams, ...], Field(strict=False)]
+
+
+class ReportParams(Strict):
+    """How the report is headed."""
+
+    title: str
+
+
+class Params(Strict):
+    """A whole study: params.yaml, with every run resolved."""
+
+    study: str
+    data: DataParams
+    runs: Annotated[dict[str, RunParams], Field(min_length=1)]
+    attack: AttackParams
+    analyze: AnalyzeParams
+    report: ReportParams
+
+    @model_validator(mode="after")
+    def _selection_has_images(self) -> Self:
+        for name, run in self.runs.items():
+            if self.data.validation == 0 and run.train.selection.split == "validation":
+                raise ValueError(f"data.validation is 0, and run '{name}' selects on the validation split")
+        return self
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> Self:
+        for name in (self.study, *self.runs, *self.attack.attacks):
+            if not NAME.fullmatch(name):
+                raise ValueError(f"'{name}' cannot be a name: use lower-case letters, digits, '.', '_' and '-'")
+        if "clean" in self.attack.attacks:
+            raise ValueError("no attack can be named 'clean': that is the accuracy without one")
+        for claim in self.analyze.claims:
+            for run in (claim.run, claim.than):
+                if run not in (*self.runs, *self.groups):
+                    several = [name for name in self.groups if name not in self.runs]
+                    known = f"runs: {', '.join(self.runs)}" + (f"; groups: {', '.join(several)}" if several else "")
+                    raise ValueError(f"analyze.claims: '{run}' is not a run or a group of runs ({known})")
+            for measure in claim.measures:
+                if measure.removeprefix("ro_gap:") not in (*self.attack.attacks, "clean"):
+                    known = ", ".join(["clean", *self.attack.attacks, "ro_gap:<attack>"])
+                    raise ValueError(f"analyze.claims: '{measure}' is not a measure ({known})")
+        return self
+
+    @property
+    def groups(self) -> dict[str, tuple[str, ...]]:
+        """The runs that differ in their seed alone, by group name; `ssmlab.params.seeds` has the rule."""
+        return seed_groups({name: run.plain() for name, run in self.runs.items()})
+
+    def run(self, name: str) -> RunParams:
+        """The run called `name`; raises UserError that lists the runs there are."""
+        if name not in self.runs:
+            raise UserError(f"no run '{name}' in study {self.study} (runs: {', '.join(self.runs)})")
+        return self.runs[name]

@@ -1,0 +1,86 @@
+"""A study as params.yaml has it: the grid written out as runs, which is all that DVC knows, and settings put in."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from ssmlab.core.errors import UserError
+from ssmlab.project.params_file import expanded, parse_params, read_yaml
+
+UNBROKEN = 4096  # columns: no value is folded
+
+
+def materialised(study: Path, settings: Mapping[str, str] | None = None) -> bytes:
+    """The bytes of params.yaml for the study in a file of studies/: the file's own, unless something must be put in.
+
+    Args:
+        settings: values by dotted key, as they would be written in YAML: `{"data.source": "../cifar.tar.xz"}`.
+
+    Raises:
+        UserError: the study is missing or not YAML, its grid is not one, or a setting does not fit.
+    """
+    raw = read_yaml(study)
+    if "grid" not in raw and not settings:
+        return study.read_bytes()
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = UNBROKEN, True
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as the studies are written
+    document = yaml.load(study.read_text(encoding="utf-8"))
+    for key, value in (settings or {}).items():
+        put(document, key, value)
+    if "grid" in document:
+        write_runs_out(document, expanded(raw, str(study))[0]["runs"], study)
+    text = io.StringIO()
+    yaml.dump(document, text)
+    if settings:
+        parse_params(YAML(typ="safe", pure=True).load(text.getvalue()), f"{study} with {spelled(settings)}")
+    return text.getvalue().encode()
+
+
+def put(document: CommentedMap, key: str, value: str) -> None:
+    """Set one dotted key of a study to a value as YAML writes it; raises UserError if there is no such section."""
+    *sections, last = key.split(".")
+    place: Any = document
+    for section in sections:
+        place = place.get(section) if isinstance(place, Mapping) else None
+    if not isinstance(place, CommentedMap) or not sections:
+        raise UserError(f"--set {key}: there is no such section; name a key as in data.source or train.epochs")
+    try:
+        place[last] = YAML(typ="safe", pure=True).load(value)
+    except YAMLError:
+        raise UserError(f"--set {key}: '{value}' is not a YAML value; put it in quotes") from None
+
+
+def write_runs_out(document: CommentedMap, runs: Mapping[str, Any], study: Path) -> None:
+    """Replace the grid by its runs, one a line, at the grid's place."""
+    place = list(document).index("grid")
+    del document["grid"]
+    document.pop("runs", None)
+    lines = CommentedMap()
+    for name, changes in runs.items():
+        lines[name] = in_one_line(changes or {})
+    document.insert(min(place, len(document)), "runs", lines)
+    document.yaml_set_comment_before_after_key(
+        "runs", before=f"\nwritten out by `ssmlab use` from the grid in {study.name}"
+    )
+
+
+def in_one_line(value: Any) -> Any:
+    """A nested value in YAML's flow style."""
+    if not isinstance(value, Mapping):
+        return value
+    flow = CommentedMap({key: in_one_line(below) for key, below in value.items()})
+    flow.fa.set_flow_style()
+    return flow
+
+
+def spelled(settings: Mapping[str, str]) -> str:
+    """Settings as they were asked for."""
+    return " ".join(f"--set {key}={value}" for key, value in settings.items())

@@ -1,0 +1,49 @@
+"""Following a log file while a process writes it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+class LogFollower:
+    """Reads a growing text file piece by piece; knows no UI and no process.
+
+    A file that is not there yet is an empty one; a file that has shrunk or was replaced is read from its start.
+    """
+
+    def __init__(self, path: Path, start: int = 0, tail: int | None = None) -> None:
+        """Begin at byte `start`, or where only `tail` bytes are left, whichever is later."""
+        self.path = path
+        self.start = start
+        self.tail = tail
+        self.inode: int | None = None
+        self.rest = b""
+
+    def poll(self, whole: bool = True) -> list[str]:
+        """The lines that are new since the last call, without their ends; `whole=False` adds one not ended yet.
+
+        A progress bar's carriage returns leave its last state only.
+        """
+        try:
+            with self.path.open("rb") as file:
+                status = os.fstat(file.fileno())
+                if self.inode is not None and (status.st_ino != self.inode or status.st_size < self.start):
+                    self.start, self.rest = 0, b""
+                self.inode = status.st_ino
+                skip = 0 if self.tail is None else status.st_size - self.tail
+                if skip > self.start:
+                    file.seek(skip)
+                    self.rest = b""
+                    file.readline()  # the rest of a line whose beginning is left out
+                else:
+                    file.seek(self.start)
+                data = self.rest + file.read()
+                self.start = file.tell()
+        except OSError:
+            return []
+        *lines, self.rest = data.split(b"\n")
+        if not whole and self.rest:
+            lines.append(self.rest)
+            self.rest = b""
+        return [line.decode(errors="replace").rstrip("\r").rpartition("\r")[2] for line in lines]

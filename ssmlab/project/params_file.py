@@ -1,0 +1,151 @@
+"""Reading params.yaml: every error is one line that names the file, the key and what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from ssmlab.core.errors import UserError
+from ssmlab.params import GridParams, GridRun, Params
+
+
+def load_params(path: Path) -> Params:
+    """Read a study.
+
+    Raises:
+        UserError: the file is missing, is not YAML, has no runs, or breaks the schema; the message is one line that
+            names the file, the key and what is wrong with it.
+    """
+    return parse_params(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file, unchecked; raises UserError where there is none."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            value = YAML(typ="safe", pure=True).load(file)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found; run ssmlab in the project's folder, or see `ssmlab use`") from None
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: not a study: a mapping of sections (study, prepare, model, ...) is needed")
+    return value
+
+
+def parse_params(raw: Mapping[str, Any], source: str) -> Params:
+    """Check a study that has been read; `source` is what errors call it. Raises UserError as `load_params` does."""
+    sections, grid_runs = expanded(raw, source)
+    for shared in ("model", "train"):
+        if not isinstance(sections.get(shared), Mapping):
+            raise UserError(f"{source}: {shared}: a section that the runs share is needed")
+    model, train, runs = sections.pop("model"), sections.pop("train"), sections.get("runs")
+    if not isinstance(runs, Mapping) or not runs:
+        raise UserError(f"{source}: runs: the study has no runs; add at least one, for example `runs: {{ssm: {{}}}}`")
+    base = {"model": model, "train": train}
+    sections["runs"] = {
+        str(name): merged(base, {} if changes is None else changes, f"{source}: runs.{name}")
+        for name, changes in runs.items()
+    }
+    try:
+        return Params.model_validate(sections)
+    except ValidationError as error:
+        raise UserError(f"{source}: {first_problem(error, runs, grid_runs)}") from None
+
+
+def expanded(raw: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, GridRun]]:
+    """A study with its `grid`, if it has one, written out as `runs`, and which runs those are.
+
+    Raises:
+        UserError: the grid is not one, or names a run that `runs` has too; the line names `source` and the key.
+    """
+    sections = dict(raw)
+    if "grid" not in sections:
+        return sections, {}
+    try:
+        grid = TypeAdapter(dict[str, GridParams]).validate_python({"grid": sections.pop("grid")})["grid"]
+    except ValidationError as error:
+        raise UserError(f"{source}: {first_problem(error, {}, {})}") from None
+    made = {run.name: run for run in grid.runs()}
+    written = sections.get("runs") or {}
+    if not isinstance(written, Mapping):
+        raise UserError(f"{source}: runs: a mapping of names to changes is needed")
+    if twice := sorted(made.keys() & {str(name) for name in written}):
+        raise UserError(f"{source}: runs.{twice[0]}: the grid makes a run of this name too; give it another one")
+    sections["runs"] = {**written, **{name: grid.changes(run) for name, run in made.items()}}
+    return sections, made
+
+
+def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
+    """`base` with `changes` laid over it, mapping by mapping; null takes a section away. Neither is altered."""
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{where}: a mapping of changes to `model` and `train` is needed")
+    result = dict(base)
+    for key, value in changes.items():
+        below = result.get(key)
+        if isinstance(below, Mapping) and value is not None:
+            value = merged(below, value, f"{where}.{key}")
+        result[key] = value
+    return result
+
+
+def first_problem(error: ValidationError, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
+    """One line for the first thing that is wrong, at the key where the user wrote it, and how many others there are."""
+    lines = list(dict.fromkeys(describe(problem, runs, grid_runs) for problem in error.errors()))
+    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+
+
+def describe(problem: ErrorDetails, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
+    """What pydantic found, as `key: what is needed (what it is)`."""
+    path = [str(part) for part in problem["loc"]]
+    if path[:2] == ["attack", "attacks"]:
+        del path[3:4]  # pydantic's name for the branch of the union, which no user has written
+    kind, context = problem["type"], problem.get("ctx", {})
+    place = path[2:-1] if kind == "missing" else path[2:]
+    if path[:1] == ["runs"] and len(path) > 2 and not written_in(runs.get(path[1]), place):
+        path = path[2:]  # it was not the run that said it, so the key to mend is in the shared section
+    elif path[:1] == ["runs"] and len(path) > 2 and path[1] in grid_runs:
+        path = place_in_grid(grid_runs[path[1]], path[2:])
+    if kind == "extra_forbidden":
+        text = "unknown key; remove it or correct its spelling"
+    elif kind == "missing":
+        text = "this key is missing"
+    elif kind in ("model_type", "dict_type"):
+        text = "a mapping is needed"
+    else:
+        text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+        if kind.startswith("union_tag"):
+            path, text = (
+                [*path, "kind"],
+                "must be one of " + context.get("expected_tags", "'fgsm', 'pgd', 'autoattack'"),
+            )
+        elif isinstance(problem["input"], (str, int, float)):
+            text += f" (it is {problem['input']!r})"
+    return ".".join(path) + ": " + text if path else text
+
+
+def place_in_grid(run: GridRun, path: list[str]) -> list[str]:
+    """Where the grid says what a run of it has at `path`, which begins with `model` or `train`."""
+    if path == ["train", "seed"] and run.seed is not None:
+        return ["grid", "seeds"]
+    axis, name = ("models", run.model) if path[0] == "model" else ("regimes", run.regime)
+    return ["grid", axis, str(name), *path[1:]]
+
+
+def written_in(value: Any, path: list[str]) -> bool:
+    """Whether the nested mapping `value` itself says something at `path`."""
+    for part in path:
+        if not isinstance(value, Mapping) or part not in value:
+            return False
+        value = value[part]
+    return True

@@ -1,0 +1,82 @@
+"""How exactly our models are the published ones: vectors computed with the published code, against ours.
+
+A case is a safetensors file with the state dict under `param.`, images `x`, labels `y`, and what the published code
+made of them: `logits`, `grad_x` (of the mean cross-entropy), `kernel.<i>` of layer i where there is one. The model goes
+the whole way of an import: read, translated, saved as a checkpoint, loaded, frozen.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssmlab.artifacts.checkpoint import load
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import Listener, Progress, silence
+from ssmlab.nets.ssm_block import LinearSsm, SsmBlock
+from ssmlab.published.agreement import Agreement
+from ssmlab.published.import_checkpoint import import_checkpoint
+from ssmlab.published.read_tensors import read_tensors
+from ssmlab.published.state_dict import Activation
+
+ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "sgmd": "sigmoid", "tanh": "tanh"}  # as the cases spell them
+
+
+def parity(folder: Path, listen: Listener = silence) -> list[Agreement]:
+    """The agreement of every case in `folder`, by name; raises UserError where there is none or one cannot be read."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        what = "has no .safetensors files" if folder.is_dir() else "no such folder"
+        raise UserError(f"{folder}: {what}; name a folder of parity vectors")
+    found = []
+    for i, file in enumerate(files):
+        listen(Progress("parity", i, len(files)))
+        found.append(agreement(file))
+    listen(Progress("parity", len(files), len(files)))
+    return found
+
+
+def agreement(file: Path) -> Agreement:
+    """The agreement of one case; raises UserError where the file is none."""
+    case = read_tensors(file)
+    missing = next((name for name in ("x", "y", "logits", "grad_x") if name not in case), None)
+    if missing or case["x"].ndim != 4:
+        raise UserError(f"{file}: not a parity case ({missing or 'images'} missing)")
+    act = next((ours for theirs, ours in ACTIVATIONS.items() if f"ads_{theirs}" in file.stem), None)
+    with tempfile.TemporaryDirectory(prefix="ssmlab-") as temporary:
+        imported = import_checkpoint(file, act, case["x"].shape[-1], Path(temporary) / "case")
+        model, _ = load(imported.path)
+    forms = [errors(form, case) for form in (model, model.freeze())]
+    length = case["x"][0, 0].numel()
+    kernels = [
+        relative(block.ssm.kernel(length), case[f"kernel.{i}"][0])
+        for i, block in enumerate(each for each in model.modules() if isinstance(each, SsmBlock))
+        if f"kernel.{i}" in case and isinstance(block.ssm, LinearSsm)
+    ]
+    return Agreement(
+        case=file.stem,
+        parameters=imported.parameters,
+        logits=max(logits for logits, _ in forms),
+        kernel=max(kernels, default=None),
+        gradient=max(gradient for _, gradient in forms),
+    )
+
+
+def errors(model: nn.Module, case: Mapping[str, Tensor]) -> tuple[float, float]:
+    """The relative errors of logits (B, classes) and input gradients (B, C, H, W)."""
+    x = case["x"].clone().requires_grad_()
+    logits = model(x)
+    (gradient,) = torch.autograd.grad(F.cross_entropy(logits, case["y"]), x)
+    return relative(logits, case["logits"]), relative(gradient, case["grad_x"])
+
+
+def relative(ours: Tensor, theirs: Tensor) -> float:
+    """|ours - theirs| / |theirs|, both in the L2 sense; infinite where it is no number, so that no maximum hides it."""
+    error = ((ours.detach() - theirs).norm() / theirs.norm()).item()
+    return math.inf if math.isnan(error) else error

@@ -1,0 +1,84 @@
+"""Tensors out of files that others made, without trusting them.
+
+A safetensors file is data and is read here. A `.pt` or `.pth` file is a pickle, which is a program: it is read by a
+process of its own (read_pickle.py) that obeys no instruction but those that make tensors, has a limit on its memory
+and its time, and hands the tensors back as a safetensors file.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ssmlab.core.errors import UserError
+
+PICKLES = (".pt", ".pth")
+MIB = 1 << 20
+LARGEST = 256 * MIB  # bytes of a file; the published checkpoints have under 1,000,000 numbers, 4 MB
+MEMORY = 1024 * MIB  # bytes that the child may take beyond what importing torch takes
+SECONDS = 120.0
+CHILD = Path(__file__).with_name("read_pickle.py")
+REFUSED = 3  # the child's exit code when it says why
+CALM = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # each thread would reserve memory
+
+
+def read_tensors(path: Path, memory: int = MEMORY, seconds: float = SECONDS) -> dict[str, Tensor]:
+    """The tensors of a `.safetensors`, `.pt` or `.pth` file by name, on the CPU; nested names are joined by dots.
+
+    Args:
+        memory: bytes that reading a pickle may take; seconds: how long it may take.
+
+    Raises:
+        UserError: the file is missing, damaged, too large, of another kind, or asks for more than tensors.
+    """
+    kinds = (".safetensors", *PICKLES)
+    if path.suffix not in kinds:
+        raise UserError(f"{path}: cannot be imported; name a {', '.join(kinds[:-1])} or {kinds[-1]} file")
+    try:
+        length = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if not path.is_file():
+        raise UserError(f"{path}: is not a file")
+    if length > LARGEST:
+        raise UserError(f"{path}: {length // MIB} MiB are beyond what is imported ({LARGEST // MIB} MiB at most)")
+    return read_pickle(path, memory, seconds) if path.suffix in PICKLES else read_safetensors(path)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file; raises UserError where it is not a whole one."""
+    try:
+        return safetensors.torch.load_file(path)
+    except (OSError, SafetensorError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{path}: not a whole safetensors file ({reason})") from None
+
+
+def read_pickle(path: Path, memory: int, seconds: float) -> dict[str, Tensor]:
+    """The tensors of a file that `torch.save` wrote, through the child; raises UserError if that refuses or fails."""
+    with tempfile.TemporaryDirectory(prefix="ssmlab-") as folder:
+        tensors = Path(folder) / "tensors.safetensors"
+        command = [sys.executable, "-I", str(CHILD), str(path.resolve()), str(tensors), str(memory)]
+        try:
+            done = subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                timeout=seconds,
+                env=os.environ | CALM,
+            )
+        except subprocess.TimeoutExpired:
+            raise UserError(f"{path}: refused: reading it took more than {seconds:g} seconds") from None
+        if done.returncode == REFUSED:
+            raise UserError(f"{path}: refused: {done.stdout.decode(errors='replace')[:300]}")
+        if done.returncode != 0 or not tensors.is_file():
+            raise UserError(f"{path}: refused: reading it failed, or took more than {memory // MIB} MiB of memory")
+        return read_safetensors(tensors)

@@ -1,0 +1,88 @@
+"""A few images of every class of a prepared data set side by side, to see what a network is given."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from ssmlab.data.header import DataSummary, opened, summary_of
+
+PER_CLASS = 10
+MOST_CLASSES = 200  # the picture lies in memory whole
+SIDE = 56  # pixels that an image should have at least in the picture
+GAP = 2  # pixels
+FONT_SIZE = 14
+LONGEST_NAME = 28  # letters
+
+
+@dataclass(frozen=True, eq=False)
+class ClassRow:
+    """A class's name, and its first training images: (n, H, W, 3) uint8."""
+
+    name: str
+    images: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class ContactSheet:
+    """The first training images of the first MOST_CLASSES classes."""
+
+    summary: DataSummary
+    rows: tuple[ClassRow, ...]
+
+
+def read_contact_sheet(path: Path) -> ContactSheet:
+    """Read a few images of a prepared data set, and no more of its pixels than theirs.
+
+    Raises:
+        UserError: the file is missing or is not a whole prepared data set.
+    """
+    with opened(path, "np") as file:
+        summary = summary_of(file)
+        names, channels = summary.about.class_names, summary.image_shape[0]
+        if channels not in (1, 3):
+            raise ValueError(f"images of {channels} channels, and neither grey nor RGB")
+        labels, images = file.get_tensor("train.labels"), file.get_slice("train.images")
+        rows = []
+        for label, name in enumerate(names[:MOST_CLASSES]):
+            found = np.flatnonzero(labels == label)[:PER_CLASS].tolist()
+            taken = [images[row : row + 1] for row in found] or [images[:0]]
+            rows.append(ClassRow(name, rgb(np.concatenate(taken))))
+    return ContactSheet(summary, tuple(rows))
+
+
+def rgb(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """(n, C, H, W) with 1 or 3 channels as (n, H, W, 3)."""
+    n, _, height, width = images.shape
+    return np.broadcast_to(images.transpose(0, 2, 3, 1), (n, height, width, 3))
+
+
+def png(sheet: ContactSheet) -> bytes:
+    """The sheet as a picture: a class a row, its name on the left; images are enlarged by a whole factor, unblurred."""
+    _, height, width = sheet.summary.image_shape
+    factor = -(-SIDE // max(height, width))
+    font = ImageFont.load_default(FONT_SIZE)
+    names = [shortened(row.name, LONGEST_NAME) for row in sheet.rows]
+    margin = 2 * GAP + int(max(map(font.getlength, names)) + 1)
+    step_x, step_y = width * factor + GAP, max(height * factor, FONT_SIZE + GAP) + GAP
+    canvas = Image.new("RGB", (margin + PER_CLASS * step_x, len(names) * step_y + GAP), "white")
+    draw = ImageDraw.Draw(canvas)
+    for place, (name, row) in enumerate(zip(names, sheet.rows, strict=True)):
+        y = GAP + place * step_y
+        draw.text((GAP, y), name, fill="black", font=font)
+        for column, image in enumerate(row.images):
+            enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)  # (H * factor, W * factor, 3)
+            canvas.paste(Image.fromarray(enlarged), (margin + column * step_x, y))
+    file = io.BytesIO()
+    canvas.save(file, format="PNG")
+    return file.getvalue()
+
+
+def shortened(name: str, longest: int) -> str:
+    """A name in at most so many letters."""
+    return name if len(name) <= longest else name[: longest - 3].rstrip() + "..."

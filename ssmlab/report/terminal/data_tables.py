@@ -1,0 +1,66 @@
+"""Tables of data sets for a terminal: those the catalogue knows, and those that are prepared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from rich.table import Table
+
+from ssmlab.data.header import SPLITS, DataSummary
+from ssmlab.ingest.catalog import Known
+from ssmlab.report.grid import ABSENT, Column, Grid, to_rich
+
+MB = 1_000_000  # bytes
+
+
+def known_table(states: Iterable[tuple[Known, str]], titles: bool) -> Table:
+    """Data sets of the catalogue, each with a word for where it is; without titles it fits into 80 columns."""
+    names = [Column("name", left=True), Column("title", left=True)]
+    columns = (*names[: 1 + titles], *map(Column, ("classes", "image", "images", "MB")), Column("here", left=True))
+    rows = []
+    for known, state in states:
+        name = (known.name, known.title)[: 1 + titles]
+        counts = [known.counts[part] for part in SPLITS if part in known.counts]
+        numbers = (f"{known.classes}", shape_text(known.image_shape), counts_text(counts), download_text(known))
+        rows.append((*name, *numbers, state))
+    caption = "Known data sets (images: training + validation, if there are any, + test; MB: to download)"
+    return to_rich(Grid(columns, tuple(rows), caption), state_style)
+
+
+def prepared_table(found: Iterable[tuple[Path, DataSummary]]) -> Table:
+    """Prepared data sets: what each is made of, the sizes of its splits, and the beginning of its fingerprint."""
+    columns = (
+        *(Column(name, left=True) for name in ("name", "data set", "provenance")),
+        *map(Column, ("images", "MB")),
+        Column("fingerprint", left=True),
+    )
+    rows = []
+    for path, summary in found:
+        about, counts = summary.about, counts_text([summary.train, summary.validation, summary.test])
+        megabytes = f"{path.stat().st_size / MB:.1f}"
+        rows.append((path.stem, about.name, about.provenance, counts, megabytes, about.fingerprint[:12]))
+    return to_rich(Grid(columns, tuple(rows), "Prepared data sets (images: training + validation + test)"))
+
+
+def state_style(text: str) -> str:
+    """The style of what is at hand."""
+    return "green" if text in ("embedded", "fetched") else ""
+
+
+def shape_text(shape: tuple[int, int, int]) -> str:
+    """(C, H, W) as people write it."""
+    return "x".join(map(str, shape))
+
+
+def counts_text(counts: Iterable[int]) -> str:
+    """Numbers of images as a sum."""
+    return "+".join(f"{count:,}" for count in counts)
+
+
+def download_text(known: Known) -> str:
+    """How much there is to download, in MB, as far as its publisher says."""
+    if not known.downloads:
+        return ABSENT
+    sizes = [each.size for each in known.downloads]
+    return "?" if None in sizes else f"{sum(filter(None, sizes)) / MB:.0f}"

@@ -1,0 +1,98 @@
+"""A comparison for other programs: JSON and CSV, with every interval; accuracies, gaps and deltas are fractions.
+
+The value of a group is the mean over its seeds, `std` the sample standard deviation over them, `n_seeds` their number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from ssmlab.analysis.compare.compare import Comparison
+from ssmlab.analysis.compare.deltas import Cell
+from ssmlab.report.grid import to_csv
+
+CSV_HEADER = (
+    *("kind", "name", "of", "subject", "value", "n", "low", "high", "delta", "delta_low", "delta_high", "word"),
+    *("std", "n_seeds"),
+)
+
+
+def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
+    """The comparison as JSON; a measure that was not taken is null."""
+    value = {
+        "subjects": [
+            {
+                "name": subject.name,
+                "study": subject.study,
+                "run": subject.run,
+                "members": [each.run for each in subject.members],
+                "seeds": [each.seed for each in subject.trainings],
+                "checkpoint": subject.which,
+                "parameters": subject.parameters,
+                "protocol": subject.attacked[0].protocol_fingerprint if subject.attacked else None,
+                "note": subject.note or None,
+            }
+            for subject in comparison.subjects
+        ],
+        "notes": comparison.notes,
+        "confidence": comparison.confidence,
+        "mismatch": comparison.mismatch,
+        "settings": {
+            setting.key: list(setting.values) for setting in comparison.settings if all_parameters or setting.changed
+        },
+        "measures": [
+            {"measure": line.measure, "of": line.moment, "values": [cell_json(cell) for cell in line.cells]}
+            for line in comparison.lines
+        ],
+    }
+    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def cell_json(cell: Cell) -> dict[str, Any] | None:
+    """One number of one subject; None where it was not measured."""
+    if cell.value is None:
+        return None
+    difference = cell.difference
+    return {
+        "value": cell.value,
+        "std": cell.std,
+        "n_seeds": cell.n_seeds,
+        "n": cell.n,
+        "interval": cell.interval,
+        "delta": cell.delta,
+        "delta_interval": (difference.low, difference.high) if difference else None,
+        "word": cell.word or None,
+    }
+
+
+def comparison_csv(comparison: Comparison, all_parameters: bool) -> str:
+    """The comparison in long form, one value a line; a last column repeats the mismatch, so that no line loses it."""
+    marker = comparison.mismatch or ""
+    return to_csv((*CSV_HEADER, "mismatch"), ((*row, marker) for row in csv_rows(comparison, all_parameters)))
+
+
+def setting_csv(value: Any) -> str | None:
+    """A parameter's value; an empty field where a subject has none."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
+
+
+def csv_rows(comparison: Comparison, all_parameters: bool) -> Iterator[tuple[Any, ...]]:
+    """The lines of `comparison_csv`: settings, parameter counts, accuracies, gaps."""
+    subjects = comparison.subjects
+    empty = (None,) * 9
+    for setting in comparison.settings:
+        if all_parameters or setting.changed:
+            for subject, value in zip(subjects, setting.values, strict=True):
+                yield "setting", setting.key, None, subject.name, setting_csv(value), *empty
+    for subject in subjects:
+        yield "parameters", None, None, subject.name, subject.parameters, *empty
+    for line in comparison.lines:
+        kind = "ro_gap" if line.moment == "gap" else "accuracy"
+        for subject, cell in zip(subjects, line.cells, strict=True):
+            low, high = cell.interval or (None, None)
+            difference = cell.difference
+            delta = (cell.delta, difference and difference.low, difference and difference.high, cell.word)
+            value = (cell.value, cell.n, low, high)
+            yield kind, line.measure, line.moment, subject.name, *value, *delta, cell.std, cell.n_seeds

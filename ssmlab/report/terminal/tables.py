@@ -1,0 +1,185 @@
+"""Tables for a terminal: a study, its runs, a comparison. Nothing here prints: functions return what Rich can draw."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from ssmlab.analysis.compare.compare import Comparison, Line
+from ssmlab.analysis.compare.deltas import Cell
+from ssmlab.analysis.compare.entries import Subject
+from ssmlab.analysis.format import deviation, number, percent, plural, signed
+from ssmlab.report.grid import ABSENT, Column, Grid, to_markdown, to_rich
+from ssmlab.report.markup import markdown_text
+from ssmlab.report.terminal.export import comparison_csv, comparison_json
+
+if TYPE_CHECKING:
+    from ssmlab.analysis.summary import Summary
+    from ssmlab.project.status import RunStatus
+    from ssmlab.published.agreement import Agreement
+
+Format = Literal["table", "json", "csv", "md"]
+STYLES = {"better": "green", "worse": "red", "noise": "dim", "same": "dim", "seeds": "dim"}
+
+
+def headline(summary: Summary) -> Table:
+    """The study in one short table: accuracies of the best checkpoints and RO gaps; of several seeds the means."""
+    main = summary.main_attack()
+    measures = [name for name in ("clean", *summary.attacks) if any(run.measure(name, "best") for run in summary.runs)]
+    columns = (Column("run", left=True), *map(Column, ("parameters", *measures, "RO gap")))
+    rows = []
+    for group in summary.groups:
+        gap, found = group.gaps.get(main), (group.measure(name, "best") for name in measures)
+        accuracies = (f"{100 * each.mean:.1f}" if each else ABSENT for each in found)
+        rows.append((group.name, number(group.parameters), *accuracies, signed(gap.mean) if gap else ABSENT))
+    data = summary.data
+    kind = "" if data.provenance == "official" else f" on {data.name} ({data.provenance})"
+    caption = (
+        f"{summary.study}{kind}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
+        f"RO gap: best - last under {main}{'; means over seeds' if summary.several_seeds else ''}"
+    )
+    return to_rich(Grid(columns, tuple(rows), caption))
+
+
+def status_table(statuses: Sequence[RunStatus]) -> Table:
+    """The runs of a study: how far each is, and its validation accuracies in percent now and of its best epoch."""
+    words = (Column(name, left=True) for name in ("run", "model", "state"))
+    numbers = map(Column, ("epoch", "clean", "robust", "best"))
+    rows = []
+    for status in statuses:
+        now_and_best = (status.clean, status.robust, status.best_robust)
+        accuracies = (ABSENT if value is None else percent(value) for value in now_and_best)
+        rows.append((status.name, status.model, status.word, f"{status.epoch}/{status.epochs}", *accuracies))
+    return to_rich(Grid((*words, *numbers), tuple(rows)))
+
+
+def parity_table(found: Sequence[Agreement]) -> Table:
+    """How far every case is from the published code: relative L2 errors, and whether they are small enough."""
+    columns = (Column("case", left=True), *map(Column, ("parameters", "logits", "kernel", "gradient")))
+    rows = []
+    for each in found:
+        errors = (ABSENT if error is None else f"{error:.0e}" for error in (each.logits, each.kernel, each.gradient))
+        rows.append((each.case, number(each.parameters), *errors, "ok" if each.ok else "not ok"))
+    caption = "relative errors against the published code"
+    return to_rich(Grid((*columns, Column("agrees", left=True)), tuple(rows), caption), agreement_style)
+
+
+def agreement_style(text: str) -> str:
+    """The style of `ok` and `not ok`."""
+    return {"ok": "green", "not ok": "bold red"}.get(text, "")
+
+
+def render(comparison: Comparison, format: Format, all_parameters: bool = False) -> RenderableType:
+    """A comparison as a table for Rich to draw, or as the text of JSON, CSV or Markdown (a str, to be written raw).
+
+    Args:
+        all_parameters: show every parameter, not only those in which the subjects differ.
+    """
+    if format == "json":
+        return comparison_json(comparison, all_parameters)
+    if format == "csv":
+        return comparison_csv(comparison, all_parameters)
+    grids = [settings_grid(comparison, all_parameters), measures_grid(comparison)]
+    grids = [grid for grid in grids if grid.rows]
+    if format == "md":
+        marker = [f"**{markdown_text(comparison.mismatch)}**"] if comparison.mismatch else []
+        notes = [markdown_text(note) for note in comparison.notes]
+        return "\n\n".join([*marker, *(to_markdown(grid, markdown_text) for grid in grids), *notes]) + "\n"
+    marker_text = [Text(comparison.mismatch, style="bold red")] if comparison.mismatch else []
+    tables = [to_rich(grid, style_of) for grid in grids]
+    return Group(*marker_text, *tables, *(Text(note, style="yellow") for note in comparison.notes))
+
+
+def style_of(text: str) -> str:
+    """The style of a delta, by the word it ends in."""
+    return STYLES.get(text.rpartition(" ")[2], "")
+
+
+def settings_grid(comparison: Comparison, all_parameters: bool) -> Grid:
+    """The parameters of the subjects by dotted key: those that differ, or all."""
+    names = (Column(subject.name, left=True) for subject in comparison.subjects)
+    shown = [setting for setting in comparison.settings if all_parameters or setting.changed]
+    rows = tuple((setting.key, *map(setting_text, setting.values)) for setting in shown)
+    return Grid((Column("parameter", left=True), *names), rows)
+
+
+def setting_text(value: Any) -> str:
+    """A parameter's value as params.yaml has it."""
+    if value is None:
+        return ABSENT
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def measures_grid(comparison: Comparison) -> Grid:
+    """Sizes, checkpoints, accuracies and RO gaps; a column with the delta and its word beside each but the first."""
+    first, *others = comparison.subjects
+    columns = [Column("measure", left=True), Column(first.name)]
+    for subject in others:
+        columns += [Column(subject.name), Column(f"against {first.name}", left=True)]
+    rows = [spread("parameters", [number(s.parameters) for s in comparison.subjects], ratios(comparison))]
+    if any(subject.members for subject in comparison.subjects):
+        rows.append(spread("seeds", [seeds_text(subject) for subject in comparison.subjects], [""] * len(others)))
+    attacked = [checkpoints_text(subject) for subject in comparison.subjects]
+    if any(text != ABSENT for text in attacked):
+        rows.append(spread("epoch", attacked, [""] * len(others)))
+    for line in comparison.lines:
+        pairs = zip(line.cells, comparison.subjects, strict=True)
+        values = [value_text(cell, line, len(subject.trainings)) for cell, subject in pairs]
+        rows.append(spread(line_label(line, comparison), values, [delta_text(cell) for cell in line.cells[1:]]))
+    return Grid(tuple(columns), tuple(rows))
+
+
+def spread(label: str, values: list[str], deltas: list[str]) -> tuple[str, ...]:
+    """A row: the label, the reference's value, then value and delta of every other subject."""
+    pairs = zip(values[1:], deltas, strict=True)
+    return (label, values[0], *(text for pair in pairs for text in pair))
+
+
+def ratios(comparison: Comparison) -> list[str]:
+    """How many times the reference's parameters each other subject has."""
+    first, *others = comparison.subjects
+    return [f"{subject.parameters / first.parameters:.2f} times" for subject in others]
+
+
+def seeds_text(subject: Subject) -> str:
+    """`3 (0, 1, 2)`: how many seeds, and which; `-` where they are unknown."""
+    seeds = [str(each.seed) for each in subject.trainings if each.seed is not None]
+    return f"{len(seeds)} ({', '.join(seeds)})" if seeds else ABSENT
+
+
+def checkpoints_text(subject: Subject) -> str:
+    """`best 9, last 10`: the epochs of the attacked checkpoints, as far as they are known; of a group `best 8 to 9`."""
+    found = []
+    for which in ("best", "last"):
+        checkpoints = (each.checkpoints.get(which) for each in subject.trainings)
+        epochs = sorted({each.epoch for each in checkpoints if each and each.epoch is not None})
+        if epochs:
+            found.append(f"{which} {epochs[0]}" + (f" to {epochs[-1]}" if len(epochs) > 1 else ""))
+    return ", ".join(found) or ABSENT
+
+
+def line_label(line: Line, comparison: Comparison) -> str:
+    """What a line measures; `best` is left unsaid where a subject is a checkpoint file that is not its run's best."""
+    if line.moment == "gap":
+        return f"RO gap {line.measure}"
+    unsaid = line.moment == "best" and any(subject.which != "best" for subject in comparison.subjects)
+    return line.measure if unsaid else f"{line.measure}, {line.moment}"
+
+
+def value_text(cell: Cell, line: Line, seeds: int) -> str:
+    """An accuracy in percent, or a gap in points; of several seeds `81.3% ± 0.9`, and how many if not all `seeds`."""
+    if cell.value is None or cell.n_seeds is None:
+        return ABSENT
+    value = signed(cell.value) if line.moment == "gap" else percent(cell.value)
+    fewer = f" ({cell.n_seeds} {plural('seed', cell.n_seeds)})" if cell.n_seeds < seeds else ""
+    return value + deviation(cell.std) + fewer
+
+
+def delta_text(cell: Cell) -> str:
+    """`+7.3 better`; empty where there is no delta."""
+    return "" if cell.delta is None else f"{signed(cell.delta)} {cell.word}"

@@ -1,0 +1,80 @@
+"""Which part of the package each stage runs: one list for DVC, for resuming a training, and for what results record.
+
+dvc.yaml repeats these lists as dependencies, because DVC reads no Python; tests/test_dvc_yaml.py holds both to the
+imports of the stage. Whole folders are named: a new file in one of them is noticed without anyone adding it here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+StageName = Literal["prepare", "train", "attack", "analyze", "report"]
+
+PACKAGE = Path(__file__).resolve().parents[1]  # the folder `ssmlab`
+
+SHARED = ("core", "params")
+ANALYSIS = (*SHARED, "analysis", "data/header.py", "evaluation/results.py")
+
+STAGE_CODE: dict[StageName, tuple[str, ...]] = {
+    "prepare": (
+        *SHARED,
+        "data/fingerprint.py",
+        "data/header.py",
+        "ingest",
+        "stages/prepare.py",
+        "system/locks.py",
+        "system/workers.py",
+    ),
+    "train": (
+        *SHARED,
+        "artifacts",
+        "data",
+        "nets",
+        "stages/code.py",
+        "stages/train",
+        "system/locks.py",
+        "system/processes.py",
+        "training",
+    ),
+    "attack": (
+        *SHARED,
+        "artifacts/checkpoint.py",
+        "artifacts/heartbeat.py",
+        "artifacts/metadata.py",
+        "data",
+        "evaluation",
+        "nets",
+        "stages/attack.py",
+        "system/processes.py",
+        "system/workers.py",
+    ),
+    "analyze": (*ANALYSIS, "stages/analyze.py"),
+    "report": (*ANALYSIS, "artifacts/history.py", "report", "stages/report.py"),
+}
+
+
+def source_files(stage: StageName, package: Path = PACKAGE) -> Iterator[Path]:
+    """The files that `stage` depends on, in a fixed order, without what .dvcignore leaves out."""
+    found: set[Path] = set()
+    for name in STAGE_CODE[stage]:
+        path = package / name
+        found.update([path] if path.is_file() else (each for each in path.rglob("*") if each.is_file()))
+    yield from sorted(path for path in found if not is_ignored(path))
+
+
+def is_ignored(path: Path) -> bool:
+    """Whether .dvcignore leaves a file out: compiled Python, and the temporary file of an unfinished write."""
+    return "__pycache__" in path.parts or (path.name.startswith(".") and path.name.endswith(".tmp"))
+
+
+def code_fingerprint(stage: StageName, package: Path = PACKAGE) -> str:
+    """SHA-256 over the names and the bytes of a stage's files."""
+    digest = hashlib.sha256()
+    for path in source_files(stage, package):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()

@@ -1,0 +1,37 @@
+"""The stage `prepare`: from the source's images to the prepared data set."""
+
+from __future__ import annotations
+
+from ssmlab.core.events import Listener, Note, silence
+from ssmlab.ingest.open_source import opened_source
+from ssmlab.ingest.splits import split_rows
+from ssmlab.ingest.workdir import scratch_beside
+from ssmlab.ingest.writer import write_dataset
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+
+
+def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
+    """Split the data set of `params.data` and write it to `paths.prepared`; nothing else in `params` is read.
+
+    Interrupted at any time, it leaves the old file or the new one; what it leaves besides when it is killed, the next
+    one removes.
+
+    Raises:
+        UserError: the source is missing or damaged, the splits do not fit it, or the file cannot be written.
+    """
+    wanted = params.data
+    with scratch_beside(paths.prepared) as scratch, opened_source(wanted, scratch, listen) as source:
+        rows = split_rows(
+            {name: part.labels for name, part in source.parts.items()},
+            train=wanted.train,
+            validation=wanted.validation,
+            test=wanted.test,
+            seed=wanted.seed,
+        )
+        about = write_dataset(paths.prepared, source, rows, wanted.seed, scratch, listen=listen)
+    if about.name != wanted.name:
+        what = f"these images are {about.provenance}, and numbers on them are called {about.name}"
+        listen(Note(f"data.name is {wanted.name}; {what}"))
+    counts = ", ".join(f"{len(part)} {name}" for name, part in rows.items())
+    listen(Note(f"{paths.prepared}: {about.provenance}, {counts} images, fingerprint {about.fingerprint[:12]}"))

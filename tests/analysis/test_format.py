@@ -1,0 +1,44 @@
+"""What runs are called where people read of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from ssmlab.analysis.format import MIXERS, PROVENANCES, regime_label
+from ssmlab.data.header import Provenance
+from ssmlab.params import ModelParams
+from ssmlab.project.params_file import load_params
+
+
+def test_regimes_that_learn_differently_are_called_differently() -> None:
+    study = load_params(Path(__file__).parents[2] / "studies" / "regimes.yaml")
+    first = {name: study.runs[runs[0]] for name, runs in study.groups.items()}
+    labels = {name.removeprefix("ads-"): regime_label(run.train) for name, run in first.items() if "ads-" in name}
+    assert labels == {
+        "standard": "standard",
+        "jacobian": "Jacobian (weight 0.01)",
+        "pgd": "PGD-7 AT",
+        "pgd-awp": "PGD-7 AT + AWP",
+        "pgd-ema": "PGD-7 AT + EMA",
+        "pgd-smooth": "PGD-7 AT + label smoothing",
+        "pgd-cyclic": "PGD-7 AT, cyclic learning rate",
+        "pgd-stop": "PGD-7 AT, patience 2",
+        "pgd-l2": "PGD-7 AT, L2",
+        "trades": "TRADES (beta 6)",
+        "trades-awp": "TRADES (beta 6) + AWP",
+        "mart": "MART (beta 5)",
+        "free": "Free-2 AT",
+        "yopo": "YOPO-5-3",
+        "fgsm": "FGSM-RS AT",
+        "n-fgsm": "N-FGSM AT",
+    }
+
+
+def test_every_provenance_has_its_words() -> None:
+    assert set(PROVENANCES) == set(get_args(Provenance))
+
+
+def test_every_mixer_has_a_name() -> None:
+    """A mixer without one would end the report with a KeyError."""
+    assert set(MIXERS) == set(get_args(ModelParams.model_fields["mixer"].annotation))

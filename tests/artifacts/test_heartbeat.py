@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ssmlab.artifacts.heartbeat import Heartbeat, HeartbeatWriter, read_heartbeat, state_of
+from ssmlab.system.processes import is_alive, pid_start_time
+
+linux = pytest.mark.skipif(not Path("/proc/stat").exists(), reason="needs /proc")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def writer(tmp_path: Path, clock: Clock) -> HeartbeatWriter:
+    return HeartbeatWriter(tmp_path / "progress.json", stage="train", study="s", run="ads", device="cpu", clock=clock)
+
+
+def here(**changes: object) -> Heartbeat:
+    """A heartbeat of this very process at time 1000."""
+    pid = os.getpid()
+    heartbeat = Heartbeat("train", "s", "ads", pid, pid_start_time(pid), socket.gethostname(), "cpu", time=1000.0)
+    return replace(heartbeat, **changes)
+
+
+def test_the_first_heartbeat_names_this_process(writer: HeartbeatWriter) -> None:
+    heartbeat = read_heartbeat(writer.path)
+    assert heartbeat == here()
+
+
+def test_writes_once_a_second_at_most(writer: HeartbeatWriter, clock: Clock) -> None:
+    clock.now = 1000.5
+    writer.beat(step=1, loss=2.5)
+    assert read_heartbeat(writer.path) == here()
+    clock.now = 1001.0
+    writer.beat(step=2)
+    assert read_heartbeat(writer.path) == here(step=2, loss=2.5, time=1001.0)
+
+
+def test_a_change_of_state_is_written_at_once(writer: HeartbeatWriter, clock: Clock) -> None:
+    clock.now = 1000.1
+    writer.beat(state="stopped")
+    assert read_heartbeat(writer.path) == here(state="stopped", time=1000.1)
+
+
+def test_close_writes_the_end_and_drops_the_eta(writer: HeartbeatWriter, clock: Clock) -> None:
+    writer.beat(step=3, eta_seconds=12.0)
+    clock.now = 1000.2
+    writer.close("failed", "no space left")
+    assert read_heartbeat(writer.path) == here(step=3, state="failed", message="no space left", time=1000.2)
+
+
+def test_every_heartbeat_replaces_the_file_whole(writer: HeartbeatWriter, clock: Clock) -> None:
+    with writer.path.open() as opened_before:
+        clock.now += 5
+        writer.beat(step=9)
+        assert json.load(opened_before)["step"] == 0
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"{}", b'{"stage": 1}', b"\xff\xfe"])
+def test_reader_is_tolerant(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "progress.json"
+    if content is not None:
+        path.write_bytes(content)
+    assert read_heartbeat(path) is None
+
+
+def test_reader_takes_no_half_file(writer: HeartbeatWriter) -> None:
+    content = writer.path.read_bytes()
+    for end in range(len(content)):
+        writer.path.write_bytes(content[:end])
+        assert read_heartbeat(writer.path) is None
+
+
+@pytest.mark.parametrize("state", ["finished", "failed", "stopped"])
+def test_a_written_end_stands(state: str) -> None:
+    assert state_of(here(state=state, pid=2**22 + 1, pid_start=None), now=1e9) == state
+
+
+def test_states_of_a_live_process() -> None:
+    assert state_of(here(), now=1001.0) == "running"
+    assert state_of(here(), now=1060.0) == "running"
+    assert state_of(here(), now=1060.1) == "stale"
+
+
+def test_states_of_another_machine_go_by_age() -> None:
+    elsewhere = here(host="elsewhere", pid=2**22 + 1)
+    assert state_of(elsewhere, now=1059.0) == "running"
+    assert state_of(elsewhere, now=1061.0) == "stale"
+
+
+@linux
+def test_a_reused_pid_is_a_killed_run() -> None:
+    start = pid_start_time(os.getpid())
+    assert start is not None
+    assert state_of(here(pid_start=start - 60), now=1001.0) == "killed"
+    assert state_of(here(pid_start=start + 1), now=1001.0) == "running"  # the boot time moves by a second at most
+
+
+def test_a_process_that_ended_was_killed() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    start = pid_start_time(child.pid)
+    child.wait()
+    assert state_of(here(pid=child.pid, pid_start=start), now=1001.0) == "killed"
+
+
+@linux
+def test_a_zombie_does_not_run() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    try:
+        assert is_alive(child.pid, pid_start_time(child.pid))
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # dead now, and not yet taken off the process table
+        assert not is_alive(child.pid, None)
+    finally:
+        child.communicate()
+
+
+@linux
+def test_start_time_agrees_with_psutil() -> None:
+    ours = pid_start_time(os.getpid())
+    assert ours is not None
+    assert abs(ours - psutil.Process().create_time()) < 1.5  # /proc gives the boot time in whole seconds
+    assert ours <= time.time() + 1
+
+
+@linux
+def test_a_process_name_may_hold_spaces_and_brackets(tmp_path: Path) -> None:
+    odd = tmp_path / "a) R 1 (b"
+    odd.symlink_to("/bin/sleep")
+    child = subprocess.Popen([odd, "30"])
+    try:
+        for _ in range(1000):  # until the child has become the program
+            if b"a) R 1" in Path(f"/proc/{child.pid}/stat").read_bytes():
+                break
+            time.sleep(0.005)
+        start = pid_start_time(child.pid)
+        assert start is not None
+        assert abs(start - psutil.Process(child.pid).create_time()) < 1.5
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_without_proc_the_pid_alone_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("ssmlab.system.processes.PROC", tmp_path)
+    assert pid_start_time(os.getpid()) is None
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait()
+    assert is_alive(os.getpid(), None)
+    assert is_alive(1, None)
+    assert not is_alive(child.pid, None)

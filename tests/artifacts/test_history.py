@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import math
+from dataclasses import astuple
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmlab.artifacts.history import (
+    COLUMNS,
+    HEADER,
+    HistoryReader,
+    HistoryWriter,
+    Row,
+    format_row,
+    parse_row,
+    read_history,
+)
+from ssmlab.core.errors import UserError
+
+number = st.floats(allow_nan=False, allow_infinity=False)
+count = st.integers(min_value=0, max_value=10**9)
+rows = st.builds(Row, count, count, number, number, st.none() | number, number, number, number, number)
+
+
+def row(epoch: int, train_robust: float | None = 0.5) -> Row:
+    return Row(epoch, 55 * epoch, 2e-3, 0.731, train_robust, 0.91, 437 / 1300, 3.217, 1088.5)
+
+
+def test_columns_are_the_documented_ones() -> None:
+    documented = "epoch,step,lr,train_loss,train_robust,val_clean,val_robust,seconds,images_per_second"
+    assert documented == HEADER
+    assert documented.split(",") == list(COLUMNS)
+
+
+def test_golden_file(tmp_path: Path) -> None:
+    writer = HistoryWriter(tmp_path / "history.csv")
+    writer.append(Row(1, 55, 0.002, 2.25, None, 0.5, 0.25, 3.5, 1000.0))
+    writer.append(Row(2, 110, 0.001, 1.25, 0.375, 0.75, 0.5, 3.25, 1100.0))
+    assert (tmp_path / "history.csv").read_text() == (
+        HEADER + "\n1,55,0.002,2.25,,0.5,0.25,3.5,1000.0\n2,110,0.001,1.25,0.375,0.75,0.5,3.25,1100.0\n"
+    )
+
+
+@settings(deadline=None, max_examples=25)
+@given(rows)
+def test_a_row_is_read_back_bit_by_bit(written: Row) -> None:
+    assert parse_row(format_row(written)) == written
+
+
+def test_read_history_gives_what_was_appended(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    expected = [row(1), row(2, None), row(3)]
+    for each in expected:
+        HistoryWriter(path).append(each)  # a new writer each time adds no second header
+    assert read_history(path) == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "ssmlab train"),
+        ("", "not a training history"),
+        ("epoch,loss\n1,2\n", "not a training history"),
+        (HEADER + "\n" + format_row(row(1)) + "\n2,110,0.0", "line 3"),
+        (HEADER + "\n" + format_row(row(1)).replace("0.91", "high") + "\n", "line 2"),
+    ],
+)
+def test_read_history_refuses_in_one_line(tmp_path: Path, content: str | None, says: str) -> None:
+    path = tmp_path / "history.csv"
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError, match=says) as caught:
+        read_history(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.lists(rows, max_size=5), st.data())
+def test_reader_never_yields_half_a_line(tmp_path_factory: pytest.TempPathFactory, written: list[Row], data) -> None:
+    """However the bytes arrive, the polls together give every row once, and never one that is not whole yet."""
+    path = tmp_path_factory.mktemp("history") / "history.csv"
+    content = (HEADER + "\n" + "".join(format_row(each) + "\n" for each in written)).encode()
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))
+    reader, got = HistoryReader(path), []
+    for cut in [*cuts, len(content)]:
+        path.write_bytes(content[:cut])
+        got += reader.poll()
+        assert len(got) == max(0, content[:cut].count(b"\n") - 1)
+    assert got == written == reader.rows
+
+
+def test_reader_waits_for_a_missing_file(tmp_path: Path) -> None:
+    reader = HistoryReader(tmp_path / "history.csv")
+    assert reader.poll() == []
+    HistoryWriter(tmp_path / "history.csv").append(row(1))
+    assert reader.poll() == [row(1)]
+    assert reader.poll() == []
+
+
+@pytest.mark.parametrize("new", [[], [row(7)], [row(7), row(8)], [row(7), row(8), row(9)]])
+def test_reader_starts_over_when_the_file_is_replaced(tmp_path: Path, new: list[Row]) -> None:
+    """By a shorter file, by one of the same length, by a longer one, and by nothing."""
+    path = tmp_path / "history.csv"
+    for each in (row(1), row(2)):
+        HistoryWriter(path).append(each)
+    reader = HistoryReader(path)
+    reader.poll()
+    path.unlink()
+    for each in new:
+        HistoryWriter(path).append(each)
+    assert reader.poll() == new
+    assert reader.rows == new
+
+
+def test_reader_passes_over_what_a_crash_left(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    HistoryWriter(path).append(row(1))
+    with path.open("ab") as file:
+        file.write(b"2,110,0.0\xff\n")
+    HistoryWriter(path).append(row(3))
+    assert HistoryReader(path).poll() == [row(1), row(3)]
+
+
+def test_writer_says_where_it_cannot_write(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"history\.csv: cannot be written"):
+        HistoryWriter(tmp_path / "absent" / "history.csv").append(row(1))
+
+
+def test_a_full_disk_is_a_user_error() -> None:
+    full = Path("/dev/full")
+    if not full.exists():
+        pytest.skip("needs /dev/full")
+    with pytest.raises(UserError, match="No space left"):
+        HistoryWriter(full).append(row(1))
+
+
+def test_values_keep_their_meaning() -> None:
+    line = format_row(row(4, None))
+    assert line.split(",")[4] == ""
+    back = parse_row(line)
+    assert back is not None and back.train_robust is None
+    assert math.isclose(sum(v for v in astuple(back) if v is not None), sum(v for v in astuple(row(4, 0.0))))

@@ -1,0 +1,157 @@
+"""The command line: what answers at once, and how mistakes read."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from ssmlab.cli.app import app
+from ssmlab.core.errors import LoneError, UserError
+
+
+@pytest.fixture
+def folder(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with the smoke study and nothing made yet."""
+    shutil.copytree(project / "studies", tmp_path / "studies")
+    shutil.copy(project / "studies" / "smoke.yaml", tmp_path / "params.yaml")
+    shutil.copy(project / "dvc.yaml", tmp_path / "dvc.yaml")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def refused(*arguments: str) -> str:
+    """The one line on stderr of a command that must fail with code 1."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 1, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    "command", [[], ["train"], ["compare"], ["repro"], ["use"], ["runs"], ["stop"], ["tui"], ["import"], ["parity"]]
+)
+def test_help_loads_no_torch(command: list[str]) -> None:
+    code = f"""
+import sys
+sys.argv = ["ssmlab", *{command!r}, "--help"]
+from ssmlab.cli.app import main
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code == 0, stop.code
+assert "torch" not in sys.modules and "textual" not in sys.modules and "matplotlib" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("command", ["repro", "compare", "use", "train", "attack", "stop", "import", "parity"])
+def test_help_has_examples(command: str) -> None:
+    result = CliRunner().invoke(app, [command, "--help"])
+    assert "Example" in result.output
+
+
+def test_version() -> None:
+    from ssmlab import __version__
+
+    assert CliRunner().invoke(app, ["--version"]).output.strip() == f"ssmlab {__version__}"
+
+
+def test_unknown_run_lists_the_runs(folder: Path) -> None:
+    assert "'adz'" in refused("train", "adz") and "ads" in refused("attack", "adz")
+    assert "adz" in refused("compare", "adz", "ads")
+    assert "adz" in refused("repro", "adz")
+
+
+def test_stop_says_what_is_not_at_work(folder: Path) -> None:
+    assert "run ads is not being trained" in refused("stop", "ads")
+    assert "adz" in refused("stop", "adz")
+
+
+def test_status_is_runs(folder: Path) -> None:
+    assert CliRunner().invoke(app, ["status"]).output == CliRunner().invoke(app, ["runs"]).output
+    assert "status" not in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_python_m_is_the_command() -> None:
+    called = [sys.executable, "-m", "ssmlab", "--version"]
+    version = subprocess.run(called, check=True, capture_output=True, text=True).stdout
+    assert version == CliRunner().invoke(app, ["--version"]).output
+
+
+def test_of_the_processes_of_torchrun_one_speaks_unless_another_is_alone_with_it(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert "torchrun" in refused("prepare") and "'adz'" in refused("train", "adz")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    result = CliRunner().invoke(app, ["train", "adz"])
+    assert (result.exit_code, result.output) == (1, "")
+
+    def alone(*_: object) -> None:
+        raise LoneError("process 2 of 2: out of memory")
+
+    monkeypatch.setattr("ssmlab.stages.train.stage.train", alone)
+    assert refused("train", "ads") == "error: process 2 of 2: out of memory"
+
+
+def test_a_stop_that_breaks_into_an_error_tells_the_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when torchrun ends the first process while that is putting in order that another has failed."""
+
+    def broken_into(*_: object) -> None:
+        try:
+            raise UserError("another process has ended")
+        except UserError:
+            raise KeyboardInterrupt  # noqa: B904
+
+    monkeypatch.setattr("ssmlab.stages.train.stage.train", broken_into)
+    assert "another process has ended" in refused("train", "ads")
+
+
+def test_unknown_study_lists_the_studies(folder: Path) -> None:
+    line = refused("use", "nope")
+    assert "nope" in line and "mnist5k" in line
+
+
+def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "params.yaml" in refused("prepare")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("study: smoke", "study: [", "not YAML"),
+        ("epochs: 2", "epochs: many", "train.epochs"),
+        ("epochs: 2", "epoch: 2", "train.epoch"),
+        ("mixer: s4", "mixer: s44", "model.mixer"),
+    ],
+)
+def test_a_broken_study_names_file_and_key(folder: Path, old: str, new: str, expected: str) -> None:
+    text = (folder / "params.yaml").read_text()
+    (folder / "params.yaml").write_text(text.replace(old, new))
+    line = refused("prepare")
+    assert "params.yaml" in line and expected in line
+
+
+def test_stages_name_the_command_that_makes_what_they_miss(folder: Path) -> None:
+    assert "ssmlab prepare" in refused("train", "ads")
+    assert "ssmlab" in refused("attack", "ads")
+    assert "ssmlab" in refused("analyze")
+    assert "ssmlab" in refused("report")
+
+
+def test_cuda_where_there_is_none(folder: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    assert CliRunner().invoke(app, ["prepare"]).exit_code == 0
+    assert "cuda" in refused("train", "ads", "--device", "cuda").lower()

@@ -1,0 +1,195 @@
+"""`ssmlab data`: list, fetch, prepare, show."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner, Result
+
+from ssmlab.cli.app import app
+from ssmlab.ingest.catalog import CATALOG, Download
+
+SMOKE = Path(__file__).resolve().parents[2] / "studies" / "smoke.yaml"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project folder with the smoke study, nothing made yet, and an empty cache."""
+    shutil.copy(SMOKE, tmp_path / "params.yaml")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SSMLAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The prepared data set of the smoke study."""
+    folder = tmp_path_factory.mktemp("prepared")
+    shutil.copy(SMOKE, folder / "params.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert CliRunner().invoke(app, ["data", "prepare"]).exit_code == 0
+    return folder / "data" / "smoke.safetensors"
+
+
+@pytest.fixture
+def with_data(folder: Path, prepared: Path) -> Path:
+    """The same with the study prepared."""
+    (folder / "data").mkdir()
+    shutil.copy(prepared, folder / "data" / "smoke.safetensors")
+    return folder
+
+
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def mirror(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A web server with the one file of a data set `toy`, which the catalogue knows at an address that is dead."""
+    root = tmp_path_factory.mktemp("www")
+    (root / "toy.bin").write_bytes(b"pixels")
+    download = Download("toy.bin", "http://127.0.0.1:9/toy.bin", hashlib.md5(b"pixels").hexdigest())
+    monkeypatch.setitem(CATALOG, "toy", replace(CATALOG["mnist"], name="toy", downloads=(download,)))  # type: ignore
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(root)))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+
+
+def run(*arguments: str) -> Result:
+    result = CliRunner().invoke(app, ["data", *arguments])
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*arguments: str) -> str:
+    """The one line on stderr of a command that must fail."""
+    result = CliRunner().invoke(app, ["data", *arguments])
+    assert result.exit_code == 1, result.output
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: "), result.stderr
+    return lines[0]
+
+
+def line_of(output: str, name: str) -> list[str]:
+    """The words of a table's line."""
+    return next(line.split() for line in output.splitlines() if line.split()[:1] == [name])
+
+
+@pytest.mark.parametrize("command", [[], ["fetch"], ["show"]])
+def test_help_has_examples(command: list[str]) -> None:
+    assert "Example" in run(*command, "--help").output
+
+
+def test_list_where_there_is_nothing(folder: Path) -> None:
+    output = run("list").output
+    assert "nothing is prepared" in output and "ssmlab prepare" in output
+    assert str(folder / "cache") in output.replace("\n", "")
+    for name in CATALOG:
+        assert line_of(output, name)[-1] == ("embedded" if name == "mnist5k" else "-")
+    assert line_of(output, "cifar100") == ["cifar100", "CIFAR-100", "100", "3x32x32", "50,000+10,000", "169", "-"]
+    assert "89,996+10,004+7,180" in line_of(output, "pathmnist")
+    assert list(folder.iterdir()) == [folder / "params.yaml"]
+
+
+def test_list_in_a_narrow_terminal_leaves_out_the_titles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    output = run("list").output
+    assert "OrganAMNIST" not in output and "165,466+23,640+47,280" in output and "…" not in output
+
+
+def test_list_shows_what_is_prepared_and_what_is_damaged(with_data: Path) -> None:
+    (with_data / "data" / "broken.safetensors").write_bytes(b"nonsense")
+    result = run("list")
+    words = line_of(result.stdout, "smoke")
+    assert words[1:4] == ["mnist5k", "official", "4,800+100+100"] and len(words[-1]) == 12
+    assert result.stderr.startswith("warning: data/broken.safetensors") and result.stderr.count("\n") == 1
+
+
+def test_fetch_and_list(folder: Path, mirror: str) -> None:
+    output = run("fetch", "toy", "--mirror", mirror).output
+    assert str(folder / "cache" / "toy") in output and "ssmlab prepare" in output
+    assert (folder / "cache" / "toy" / "toy.bin").read_bytes() == b"pixels"
+    assert line_of(run("list").output, "toy")[-1] == "fetched"
+    assert run("fetch", "toy").exit_code == 0  # nothing is asked of the dead address
+
+
+def test_fetch_says_how_to_do_without(folder: Path, mirror: str) -> None:
+    line = refused("fetch", "toy", "--mirror", f"{mirror}/nowhere")
+    assert "404" in line and "http://127.0.0.1:9/toy.bin" in line and "data.source" in line
+    assert "cifar10" in refused("fetch", "cifar11")
+    assert "embedded" in refused("fetch", "mnist5k")
+
+
+def test_prepare_is_the_stage(with_data: Path) -> None:
+    before = (with_data / "data" / "smoke.safetensors").read_bytes()
+    (with_data / "data" / "smoke.safetensors").unlink()
+    assert CliRunner().invoke(app, ["prepare"]).exit_code == 0
+    assert (with_data / "data" / "smoke.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", [[], ["smoke"], ["data/smoke.safetensors"]])
+def test_show_writes_a_picture(with_data: Path, name: list[str]) -> None:
+    output = run("show", *name).output
+    assert "data/smoke.png" in output and "mnist5k" in output and "10 classes" in output
+    assert "\x1b" not in output and "▀" not in output
+    with Image.open(with_data / "data" / "smoke.png") as picture:
+        assert picture.format == "PNG" and picture.height > 10 * 56
+
+
+def test_show_elsewhere(with_data: Path) -> None:
+    run("show", "--to", "pictures/digits.png")
+    assert (with_data / "pictures" / "digits.png").is_file() and not (with_data / "data" / "smoke.png").exists()
+    assert ".png" in refused("show", "--to", "digits.jpg")
+
+
+def test_show_in_a_terminal(with_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLORTERM", "truecolor")
+    monkeypatch.setenv("COLUMNS", "100")
+    output = run("show").output
+    assert "▀" in output and "\x1b[38;2;" in output
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "▀" not in run("show").output
+
+
+def test_show_what_is_not_there(folder: Path) -> None:
+    assert "ssmlab prepare" in refused("show")
+    line = refused("show", "cifar10")
+    assert "data.name: cifar10" in line and "ssmlab prepare" in line
+    assert "nope" in refused("show", "nope") and "ssmlab data list" in refused("show", "nope")
+    assert "nope.safetensors" in refused("show", "nope.safetensors")
+    (folder / "data").mkdir()
+    (folder / "data" / "bad.safetensors").write_bytes(b"nonsense")
+    assert "bad.safetensors" in refused("show", "bad")
+
+
+@pytest.mark.parametrize("command", [["list"], ["show"], ["--help"]])
+def test_no_torch(with_data: Path, command: list[str]) -> None:
+    code = f"""
+import sys
+sys.argv = ["ssmlab", "data", *{command!r}]
+from ssmlab.cli.app import main
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+assert not {{"torch", "textual", "matplotlib"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)

@@ -1,0 +1,213 @@
+"""Atomic writes under every failure, and the one text of a JSON value."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import canonical_json, read_json, readable_json, sha256_file, sha256_text, write_atomic
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**60), 2**60)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda below: st.lists(below, max_size=4) | st.dictionaries(st.text(max_size=5), below, max_size=4),
+    max_leaves=12,
+)
+
+
+def turned_round(value: object) -> object:
+    """The same JSON value with the keys of every mapping in the opposite order."""
+    if isinstance(value, dict):
+        return {key: turned_round(value[key]) for key in reversed(value)}
+    return [turned_round(each) for each in value] if isinstance(value, list) else value
+
+
+def test_write_creates_the_folder_and_replaces(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "file"
+    write_atomic(path, b"\x00\xff")
+    assert path.read_bytes() == b"\x00\xff"
+    write_atomic(path, "é\n", durable=False)
+    assert path.read_bytes() == "é\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "os.fdopen", "os.replace", "pathlib.Path.chmod", "tempfile.mkstemp"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_failing_call_leaves_the_old_file_and_no_other(
+    call: str, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    failures = []
+
+    def fail(*arguments: object, **_: object) -> None:
+        if call == "os.fdopen":
+            os.close(arguments[0])  # type: ignore[arg-type]
+        failures.append(call)
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(call, fail)
+    with pytest.raises(UserError, match="cannot be written") as caught:
+        write_atomic(path, b"new")
+    monkeypatch.undo()
+    assert failures, f"{call} was never called"
+    assert str(path) in str(caught.value)
+    assert os.strerror(code) in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("call", ["os.fsync", "os.replace"])
+def test_ctrl_c_leaves_the_old_file_and_no_other(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(call, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomic(path, b"new")
+    monkeypatch.undo()
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"in the way")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_atomic(tmp_path / "file" / "below", b"")
+    assert (tmp_path / "file").read_bytes() == b"in the way"
+
+
+def test_the_bytes_are_synced_before_the_rename_and_the_folder_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    calls: list[str] = []
+    fsync, replace = os.fsync, os.replace
+
+    def record_sync(handle: int) -> None:
+        status = os.fstat(handle)
+        calls.append("sync folder" if status.st_ino == tmp_path.stat().st_ino else f"sync {status.st_size} bytes")
+        fsync(handle)
+
+    def record_replace(source: object, target: object) -> None:
+        calls.append("rename")
+        replace(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("os.fsync", record_sync)
+    monkeypatch.setattr("os.replace", record_replace)
+    write_atomic(path, b"12345")
+    assert calls == ["sync 5 bytes", "rename", "sync folder"]
+    calls.clear()
+    write_atomic(path, b"12345", durable=False)
+    assert calls == ["rename"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o000])
+def test_the_mode_follows_the_umask(mask: int, tmp_path: Path) -> None:
+    before = os.umask(mask)
+    try:
+        write_atomic(tmp_path / "ours", b"")
+        (tmp_path / "plain").touch()
+        assert (tmp_path / "ours").stat().st_mode == (tmp_path / "plain").stat().st_mode
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(before)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from ssmlab.core.files import write_atomic
+path = Path(sys.argv[1])
+print("ready", flush=True)
+while True:
+    for letter in b"ab":
+        write_atomic(path, bytes([letter]) * 300_000, durable=False)
+"""
+
+
+def test_readers_and_kill_9_never_see_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    write_atomic(path, b"a" * 300_000)
+    with subprocess.Popen([sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        seen = set()
+        until = time.monotonic() + 1
+        while time.monotonic() < until:
+            content = path.read_bytes()
+            assert len(content) == 300_000
+            seen |= set(content)
+        writer.send_signal(signal.SIGKILL)
+    assert path.read_bytes() in (b"a" * 300_000, b"b" * 300_000)
+    assert seen <= set(b"ab")
+
+
+@settings(deadline=None, max_examples=25)
+@given(json_values)
+def test_json_texts_hold_the_value_and_nothing_else(value: object) -> None:
+    for text in (canonical_json(value), readable_json(value)):
+        assert json.loads(text) == value
+    assert canonical_json(value) == canonical_json(turned_round(value))
+    assert readable_json(value) == readable_json(turned_round(value))
+    assert canonical_json(json.loads(readable_json(value))) == canonical_json(value)
+
+
+def test_canonical_json_by_hand() -> None:
+    assert (
+        canonical_json({"b": [1, 2.5, None], "a": {"é": True, "": "x y"}})
+        == '{"a":{"":"x y","é":true},"b":[1,2.5,null]}'
+    )
+    assert readable_json({"b": 1, "a": []}) == '{\n "a": [],\n "b": 1\n}\n'
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
+def test_no_nan_in_json(number: float) -> None:
+    for write in (canonical_json, readable_json):
+        with pytest.raises(ValueError, match="JSON compliant"):
+            write({"x": [number]})
+
+
+def test_sha256(tmp_path: Path) -> None:
+    """Of 'abc': FIPS 180-2, appendix B.1."""
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    (tmp_path / "abc").write_bytes(b"abc")
+    assert sha256_text("abc") == known
+    assert sha256_file(tmp_path / "abc") == known
+    assert sha256_text("é") == hashlib.sha256(b"\xc3\xa9").hexdigest()
+
+
+def test_read_json(tmp_path: Path) -> None:
+    path = tmp_path / "results.json"
+    write_atomic(path, readable_json({"accuracy": 0.5}))
+    assert read_json(path, "results", "run it") == {"accuracy": 0.5}
+    for content in (b"", b'{"accuracy": 0.', b"\xff\xfe\x00"):
+        path.write_bytes(content)
+        with pytest.raises(
+            UserError, match=r"results\.json.*the results of run ads.*run `ssmlab attack ads`"
+        ) as caught:
+            read_json(path, "the results of run ads", "run `ssmlab attack ads`")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match=r"missing\.json: not found.*the results.*do this"):
+        read_json(tmp_path / "missing.json", "the results", "do this")
+    with pytest.raises(UserError, match="do this"):
+        read_json(tmp_path, "the results", "do this")

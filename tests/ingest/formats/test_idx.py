@@ -1,0 +1,114 @@
+"""MNIST's layout: read as it was written, whatever it lies in, and refused where its files contradict themselves."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssmlab.core.errors import UserError
+from ssmlab.ingest.archives import open_members
+from ssmlab.ingest.formats import idx as idx_format
+from ssmlab.ingest.formats.base import Found
+from tests.ingest.layouts import CONTAINERS, Files, as_folder, idx, idx_files, pixels
+
+
+def found(files: Files, tmp_path: Path, scratch: Path, container: str = "folder") -> Found:
+    result = idx_format.find(open_members(CONTAINERS[container](files, tmp_path / "data"), scratch))
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize("gzipped", [False, True])
+def test_images_and_labels(container: str, gzipped: bool, tmp_path: Path, scratch: Path) -> None:
+    files = {f"MNIST/{name}": content for name, content in idx_files().items()}
+    if gzipped:
+        files = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
+    result = found(files, tmp_path, scratch, container)
+    assert (result.layout, result.image_shape, list(result.parts)) == ("idx", (1, 5, 5), ["train", "test"])
+    for part, count, seed in (("train", 20, 0), ("test", 10, 1)):
+        assert result.parts[part].labels.tolist() == [row % 10 for row in range(count)]
+        rows = np.array([count - 1, 0, 7, 7])
+        images = result.parts[part].images.read(rows)
+        np.testing.assert_array_equal(images, pixels(count, (1, 5, 5), seed)[rows])
+        assert images.dtype == np.uint8
+        assert not result.parts[part].encoded
+
+
+def test_names_with_dots_and_a_test_part_called_test(tmp_path: Path, scratch: Path) -> None:
+    files = {name.replace("-idx", ".idx").replace("t10k", "test"): content for name, content in idx_files().items()}
+    result = found(files, tmp_path, scratch)
+    assert {part: len(images) for part, images in result.parts.items()} == {"train": 20, "test": 10}
+    assert set(result.files) == {
+        f"{part}-{what}-ubyte" for part in ("train", "test") for what in ("images-idx3", "labels-idx1")
+    }
+
+
+def test_training_images_alone(tmp_path: Path, scratch: Path) -> None:
+    files = {name: content for name, content in idx_files().items() if name.startswith("train")}
+    assert list(found(files, tmp_path, scratch).parts) == ["train"]
+
+
+def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
+    assert idx_format.find(open_members(as_folder({"x": b"1"}, tmp_path / "data"), scratch)) is None
+
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+def changed(name: str, content: bytes | None) -> Files:
+    files = idx_files()
+    if content is None:
+        del files[name]
+    else:
+        files[name] = content
+    return files
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        pytest.param(changed(LABELS, None), f"{IMAGES}: comes without its labels", id="no labels"),
+        pytest.param(changed(IMAGES, None), f"{LABELS}: is without images", id="no images"),
+        pytest.param(changed(LABELS, idx(np.zeros(19, np.uint8))), "has 20 images, and .* 19 labels", id="19 labels"),
+        pytest.param(changed(IMAGES, idx(pixels(20, (25,)))), "no IDX file of bytes with 3 axes", id="two axes"),
+        pytest.param(changed(IMAGES, b""), "no IDX file", id="empty"),
+        pytest.param(changed(IMAGES, idx_files()[IMAGES][:13]), "no IDX file", id="half a header"),
+        pytest.param(changed(IMAGES, b"\0\0\x0d\x03" + idx_files()[IMAGES][4:]), "no IDX file", id="floats"),
+        pytest.param(changed(IMAGES, idx_files()[IMAGES][:-1]), "20 x 5 x 5 bytes and has 499", id="short"),
+        pytest.param(changed(IMAGES, idx_files()[IMAGES] + b"1"), "20 x 5 x 5 bytes and has 501", id="long"),
+        pytest.param(changed(IMAGES, b"\0\0\x08\x03" + b"\xff" * 12), "declares 4294967295 x", id="overflow"),
+        pytest.param(changed(IMAGES, b"\0\0\x08\x03" + bytes(12)), "declares 0 x 0 x 0", id="none"),
+        pytest.param(changed("t10k-images-idx3-ubyte", idx(pixels(10, (6, 6)))), "another shape", id="shapes"),
+        pytest.param(idx_files() | {"test-images-idx3-ubyte": b"", "test-labels-idx1-ubyte": b""}, "second", id="two"),
+        pytest.param(
+            idx_files() | {f"other/{n}": b"" for n in range(61)}, "65 files, and IDX files are few", id="many"
+        ),
+        pytest.param(
+            changed(f"{IMAGES}.gz", b"no gzip") | {IMAGES: idx(pixels(20, (5, 5)))}, None, id="plain one wins"
+        ),
+        pytest.param(
+            {name: content for name, content in idx_files().items() if "t10k" in name}, "without train", id="test alone"
+        ),
+    ],
+)
+def test_contradictions(files: Files, message: str | None, tmp_path: Path, scratch: Path) -> None:
+    if message is None:
+        found(files, tmp_path, scratch)
+        return
+    with pytest.raises(UserError, match=message) as caught:
+        found(files, tmp_path, scratch)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "data"))
+
+
+def test_a_damaged_gzip_names_the_file(tmp_path: Path, scratch: Path) -> None:
+    files = idx_files()
+    packed = gzip.compress(files.pop(IMAGES))
+    for content in (packed[:-4], packed[:40], b"no gzip"):
+        folder = as_folder(files | {f"{IMAGES}.gz": content}, tmp_path / "data")
+        with pytest.raises(UserError, match=rf"{IMAGES}.gz: (damaged|is not compressed)"):
+            idx_format.find(open_members(folder, scratch))

@@ -1,0 +1,95 @@
+"""MedMNIST's layout: what NumPy wrote is what is read, and what is not one image with one label is refused."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ssmlab.core.errors import UserError
+from ssmlab.ingest.archives import open_members
+from ssmlab.ingest.formats import npz
+from ssmlab.ingest.formats.base import Found
+from tests.ingest.layouts import Files, as_folder, as_zip, npy, npz_files, pixels
+
+
+def found(path: Path, scratch: Path) -> Found:
+    result = npz.find(open_members(path, scratch))
+    assert result is not None
+    return result
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (4, 7), (4, 7, 3)])
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_what_numpy_saved(shape: tuple[int, ...], save, tmp_path: Path, scratch: Path) -> None:
+    arrays = {f"{part}_images": pixels(9, shape, seed) for seed, part in enumerate(("train", "val", "test"))}
+    arrays |= {f"{part}_labels": np.arange(9, dtype=np.uint8)[:, None] for part in ("train", "val", "test")}
+    save(tmp_path / "set.npz", **arrays)
+    result = found(tmp_path / "set.npz", scratch)
+    assert (result.layout, result.image_shape) == ("npz", (1 if len(shape) == 2 else 3, *shape[:2]))
+    for part, name in (("train", "train"), ("validation", "val"), ("test", "test")):
+        images = result.parts[part].images.read(np.array([3, 0]))
+        expected = arrays[f"{name}_images"][[3, 0]].reshape(2, *shape[:2], -1)
+        np.testing.assert_array_equal(images.transpose(0, 2, 3, 1), expected)
+        assert images.flags.c_contiguous
+        np.testing.assert_array_equal(result.parts[part].labels, np.arange(9))
+        assert result.parts[part].labels.dtype == np.int64
+
+
+def test_a_compressed_file_and_a_folder_of_arrays(tmp_path: Path, scratch: Path) -> None:
+    packed = tmp_path / "set.npz.gz"
+    packed.write_bytes(gzip.compress(as_zip(npz_files(), tmp_path / "set.npz").read_bytes()))
+    assert len(found(packed, scratch).parts) == 3
+    (tmp_path / "more").mkdir()
+    assert len(found(as_folder(npz_files(), tmp_path / "folder"), tmp_path / "more").parts) == 3
+
+
+@pytest.mark.parametrize("kind", ["<i8", ">i2", "u1"])
+def test_labels_of_any_integers_in_one_axis(kind: str, tmp_path: Path, scratch: Path) -> None:
+    files = npz_files() | {"train_labels.npy": npy(np.arange(20).astype(kind))}
+    assert found(as_zip(files, tmp_path / "x.npz"), scratch).parts["train"].labels.tolist() == list(range(20))
+
+
+def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
+    assert npz.find(open_members(as_zip({"x.npy": npy(pixels(2, (2,)))}, tmp_path / "x.npz"), scratch)) is None
+
+
+IMAGES, LABELS = "train_images.npy", "train_labels.npy"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param({LABELS: npy(np.zeros((20, 14), np.uint8))}, "has 14 labels an image", id="multi-label"),
+        pytest.param({IMAGES: npy(pixels(20, (8, 8, 8)))}, "3-D volumes", id="3-D"),
+        pytest.param({IMAGES: npy(pixels(20, (8, 8, 8, 3)))}, "3-D volumes", id="3-D RGB"),
+        pytest.param({IMAGES: npy(np.zeros((20, 5, 5)))}, "is float64 of shape", id="floats"),
+        pytest.param({IMAGES: npy(pixels(20, (25,)))}, "is uint8 of shape", id="flat"),
+        pytest.param({IMAGES: npy(pixels(20, (0, 5)))}, "is uint8 of shape", id="no pixels"),
+        pytest.param({LABELS: npy(np.zeros(20))}, "is float64 of shape", id="float labels"),
+        pytest.param({LABELS: npy(np.zeros(19, np.uint8))}, "not a label for each image", id="19 labels"),
+        pytest.param({LABELS: npy(np.array([None] * 20), True)}, "holds Python objects", id="objects"),
+        pytest.param({IMAGES: npy(np.asfortranarray(pixels(20, (5, 5))))}, "Fortran's order", id="Fortran"),
+        pytest.param({IMAGES: npz_files()[IMAGES][:-1]}, "declares 500 bytes and has 499", id="short"),
+        pytest.param({IMAGES: npz_files()[IMAGES] + b"1"}, "declares 500 bytes and has 501", id="long"),
+        pytest.param({IMAGES: npz_files()[IMAGES][:30]}, "no array as NumPy writes it", id="half a header"),
+        pytest.param({IMAGES: b"no array"}, "no array as NumPy writes it", id="text"),
+        pytest.param({IMAGES: npz_files()[IMAGES].replace(b"(20, 5, 5)", b"id(1)     ")}, "no array", id="code"),
+        pytest.param({IMAGES: npy(pixels(20, (6, 6)))}, "another shape", id="shapes"),
+        pytest.param({f"x{n}": b"" for n in range(64)}, "the arrays of a .npz are few", id="many"),
+    ],
+)
+def test_what_is_not_medmnists(change: Files, message: str, tmp_path: Path, scratch: Path) -> None:
+    path = as_zip(npz_files() | change, tmp_path / "x.npz")
+    with pytest.raises(UserError, match=message) as caught:
+        found(path, scratch)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_half_a_part(tmp_path: Path, scratch: Path) -> None:
+    files = {name: content for name, content in npz_files().items() if name != "val_labels.npy"}
+    with pytest.raises(UserError, match=r"val_labels\.npy: one of them is missing"):
+        found(as_zip(files, tmp_path / "x.npz"), scratch)

@@ -1,0 +1,225 @@
+"""The state of a study as its files tell it, with no process but this one."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmlab.artifacts.heartbeat import Heartbeat
+from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.core.files import canonical_json
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.project.log import LogFollower
+from ssmlab.project.status import RunStatus, StudyWatcher, run_statuses
+from ssmlab.system.processes import pid_start_time
+
+NOW = 1_000_000.0
+RUNNING = Heartbeat(
+    stage="train",
+    study="smoke",
+    run="ads",
+    pid=os.getpid(),
+    pid_start=pid_start_time(os.getpid()),
+    host=socket.gethostname(),
+    device="cpu",
+    task="epoch 3/5",
+    epoch=3,
+    epochs=5,
+    images_per_second=812.5,
+    eta_seconds=9.0,
+    time=NOW - 1,
+)
+
+
+def row(epoch: int, clean: float, robust: float) -> Row:
+    return Row(epoch, 10 * epoch, 1e-3, 2.0, 0.1, clean, robust, 1.5, 700.0 + epoch)
+
+
+def write_history(path: Path, *rows: Row) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
+    writer = HistoryWriter(path)
+    for each in rows:
+        writer.append(each)
+
+
+def beat(paths: Paths, heartbeat: Heartbeat) -> None:
+    folder = paths.live(heartbeat.run)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "progress.json").write_text(canonical_json(asdict(heartbeat)))
+
+
+@pytest.fixture
+def paths(tmp_path: Path, tiny_params: Params) -> Paths:
+    return Paths(tiny_params.study, tmp_path)
+
+
+def ads(params: Params, paths: Paths) -> RunStatus:
+    return next(status for status in run_statuses(params, paths, NOW) if status.name == "ads")
+
+
+def test_nothing_yet(tiny_params: Params, paths: Paths) -> None:
+    statuses = run_statuses(tiny_params, paths, NOW)
+    assert [status.name for status in statuses] == list(tiny_params.runs)
+    for status in statuses:
+        assert (status.state, status.word, status.stage) == ("waiting", "waiting", None)
+        assert (status.epoch, status.epochs) == (0, tiny_params.runs[status.name].train.epochs)
+        assert status.clean is status.robust is status.best_robust is status.eta is status.updated is None
+        assert status.rows == ()
+
+
+def test_training(tiny_params: Params, paths: Paths) -> None:
+    write_history(paths.live("ads") / "history.csv", row(1, 0.5, 0.4), row(2, 0.6, 0.3))
+    beat(paths, RUNNING)
+    status = ads(tiny_params, paths)
+    assert status.word == "training"
+    assert (status.epoch, status.epochs, status.task) == (3, 5, "epoch 3/5")
+    assert (status.clean, status.robust) == (0.6, 0.3)
+    assert (status.best_clean, status.best_robust, status.best_epoch) == (0.5, 0.4, 1)
+    assert (status.images_per_second, status.eta, status.updated) == (812.5, 9.0, NOW - 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({}, "training"),
+        ({"stage": "attack"}, "attacking"),
+        ({"state": "finished"}, "trained"),
+        ({"state": "finished", "stage": "attack"}, "finished"),
+        ({"state": "stopped"}, "stopped"),
+        ({"state": "failed", "message": "the loss is not finite"}, "failed"),
+        ({"pid_start": 1.0}, "killed"),
+        ({"time": NOW - 3600}, "stale"),
+        ({"host": "elsewhere", "pid_start": 1.0}, "training"),
+    ],
+)
+def test_words(tiny_params: Params, paths: Paths, change: dict[str, object], word: str) -> None:
+    beat(paths, replace(RUNNING, **change))
+    status = ads(tiny_params, paths)
+    assert status.word == word
+    assert (status.eta is not None) == (word in ("training", "attacking"))
+    assert status.task == change.get("message", "" if "state" in change else "epoch 3/5")
+
+
+def test_published_results_stand_in_for_a_missing_live_folder(tiny_params: Params, paths: Paths) -> None:
+    write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4), row(2, 0.7, 0.6))
+    status = ads(tiny_params, paths)
+    assert (status.word, status.epoch, status.robust) == ("trained", 2, 0.6)
+    assert status.updated == (paths.model("ads") / "history.csv").stat().st_mtime
+    paths.attack("ads").parent.mkdir(parents=True)
+    paths.attack("ads").write_text("{}")
+    assert ads(tiny_params, paths).word == "finished"
+
+
+def test_attacking_pulled_checkpoints_keeps_their_history(tiny_params: Params, paths: Paths) -> None:
+    write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4))
+    beat(paths, replace(RUNNING, stage="attack", epoch=0, epochs=0))
+    status = ads(tiny_params, paths)
+    assert (status.word, status.clean, status.epoch) == ("attacking", 0.5, 1)
+
+
+def test_a_new_training_does_not_show_the_old_ones_curve(tiny_params: Params, paths: Paths) -> None:
+    write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4), row(2, 0.7, 0.6))
+    beat(paths, replace(RUNNING, epoch=1))
+    status = ads(tiny_params, paths)
+    assert (status.rows, status.clean, status.epoch) == ((), None, 1)
+
+
+def test_torn_and_foreign_files(tiny_params: Params, paths: Paths) -> None:
+    live = paths.live("ads")
+    write_history(live / "history.csv", row(1, 0.5, 0.4))
+    with (live / "history.csv").open("a") as file:
+        file.write("2,20,0.00")
+    (live / "progress.json").write_text('{"stage": "tra')
+    status = ads(tiny_params, paths)
+    assert (status.state, status.epoch, len(status.rows)) == ("stale", 1, 1)
+
+
+def test_watcher_follows_history_and_restarts(tiny_params: Params, project: Path, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text((project / "studies" / "smoke.yaml").read_text())
+    watcher, paths = StudyWatcher(tmp_path), Paths("smoke", tmp_path)
+
+    def robust() -> list[float]:
+        return next([r.val_robust for r in run.rows] for run in watcher.poll(NOW).runs if run.name == "ads")
+
+    beat(paths, RUNNING)
+    history = paths.live("ads") / "history.csv"
+    assert robust() == []
+    write_history(history, row(1, 0.5, 0.4))
+    assert robust() == [0.4]
+    HistoryWriter(history).append(row(2, 0.5, 0.5))
+    assert robust() == [0.4, 0.5]
+    write_history(history, row(1, 0.5, 0.1))
+    assert robust() == [0.1]
+
+
+def test_watcher_survives_a_broken_study(project: Path, tmp_path: Path) -> None:
+    text = (project / "studies" / "smoke.yaml").read_text()
+    path = tmp_path / "params.yaml"
+    watcher = StudyWatcher(tmp_path)
+    missing = watcher.poll(NOW)
+    assert missing.params is None and missing.runs == () and "params.yaml" in str(missing.problem)
+    path.write_text(text)
+    assert watcher.poll(NOW).problem is None
+    path.write_text(text.replace("epochs: 2", "epochs: none"))
+    broken = watcher.poll(NOW)
+    assert "epochs" in str(broken.problem) and len(broken.runs) == 3
+    path.write_text(text.replace("  ads:", "  adz:").replace("run: ads", "run: adz"))
+    assert [run.name for run in watcher.poll(NOW).runs] == ["ssm", "attention", "adz"]
+
+
+@given(text=st.text(alphabet="ab\n\r", max_size=60), cuts=st.lists(st.integers(0, 60), max_size=6))
+@settings(deadline=None, max_examples=25)
+def test_a_followed_log_is_the_log(tmp_path_factory: pytest.TempPathFactory, text: str, cuts: list[int]) -> None:
+    path = tmp_path_factory.mktemp("log") / "log.txt"
+    follower = LogFollower(path)
+    lines: list[str] = []
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    for start, end in pairwise(places):
+        with path.open("a", newline="") as file:
+            file.write(text[start:end])
+        lines += follower.poll()
+    lines += follower.poll(whole=False)
+    whole = text.split("\n")
+    expected = whole if whole[-1] else whole[:-1]
+    assert lines == [line.rstrip("\r").split("\r")[-1] for line in expected]
+
+
+def test_a_log_that_is_cut_or_replaced_is_read_again(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    follower = LogFollower(path)
+    assert follower.poll() == []
+    path.write_text("one\ntwo\nthr")
+    assert follower.poll() == ["one", "two"]
+    path.write_text("new\n")
+    assert follower.poll() == ["new"]
+    other = tmp_path / "other"
+    other.write_text("another, longer file\n")
+    other.replace(path)
+    assert follower.poll() == ["another, longer file"]
+
+
+def test_tail_and_start(tmp_path: Path) -> None:
+    path = tmp_path / "log.txt"
+    path.write_text("".join(f"line {i}\n" for i in range(1000)))
+    follower = LogFollower(path, tail=30)
+    assert follower.poll() == ["line 997", "line 998", "line 999"]
+    with path.open("a") as file:
+        file.write("é\n")
+    assert follower.poll() == ["é"]
+    assert LogFollower(path, start=len("line 0\n") * 10).poll()[0] == "line 10"
+
+
+def test_no_torch() -> None:
+    code = "import sys, ssmlab.project.status, ssmlab.project.launch; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

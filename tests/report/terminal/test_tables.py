@@ -1,0 +1,208 @@
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console, RenderableType
+from rich.measure import Measurement
+
+from ssmlab.analysis.compare.compare import Comparison, compare
+from ssmlab.analysis.summarize import summarize
+from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.project.params_file import load_params
+from ssmlab.project.status import run_statuses
+from ssmlab.report.grid import Column, Grid, to_html, to_markdown
+from ssmlab.report.markup import html_text, markdown_text
+from ssmlab.report.terminal.tables import Format, headline, render, status_table
+from tests.analysis.synthetic import data_summary, default_study, protocol, results, seeded_params, seeded_study
+
+FORMATS: tuple[Format, ...] = ("table", "json", "csv", "md")
+
+
+def drawn(renderable: RenderableType, width: int = 140) -> str:
+    if isinstance(renderable, str):
+        return renderable
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(renderable)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+@pytest.fixture
+def forced(tiny_params: Params, tmp_path: Path) -> Comparison:
+    """Two runs of different protocols, compared anyway."""
+    paths = Paths("smoke", tmp_path)
+    under = protocol(tiny_params, 10, seed=3)
+    for found in (
+        results(
+            tiny_params,
+            "ssm",
+            {"clean": "1111100000", "pgd-2": "1100000000"},
+            {"clean": "1111000000", "pgd-2": "1000000000"},
+        ),
+        results(tiny_params, "ads", {"clean": "1111111100", "pgd-2": "1111100000"}, under=under, parameters=45_000),
+    ):
+        write_atomic(paths.attack(found.run), readable_json(found.plain()))
+    return compare(["ssm", "ads"], paths, force=True)
+
+
+@pytest.fixture
+def equal(tiny_params: Params, tmp_path: Path) -> Comparison:
+    paths = Paths("smoke", tmp_path)
+    for found in (
+        results(
+            tiny_params,
+            "ssm",
+            {"clean": "1111100000", "pgd-2": "1100000000"},
+            {"clean": "1111000000", "pgd-2": "1000000000"},
+        ),
+        results(tiny_params, "ads", {"clean": "1111111111", "pgd-2": "1100000000"}, parameters=45_000),
+    ):
+        write_atomic(paths.attack(found.run), readable_json(found.plain()))
+    return compare(["ssm", "ads"], paths)
+
+
+def test_markdown_is_this(equal: Comparison) -> None:
+    assert render(equal, "md") == (
+        "| parameter | ssm | ads |\n"
+        "| :-- | :-- | :-- |\n"
+        "| model.ads.act | - | relu |\n"
+        "| model.ads.parts | - | both |\n"
+        "| model.enhancement | none | ads |\n"
+        "\n"
+        "| measure | ssm | ads | against ssm |\n"
+        "| :-- | --: | --: | :-- |\n"
+        "| parameters | 30,000 | 45,000 | 1.50 times |\n"
+        "| epoch | best 9, last 10 | best 9 |  |\n"
+        "| clean, best | 50.0% | 100.0% | +50.0 better |\n"
+        "| pgd-2, best | 20.0% | 20.0% | 0.0 same |\n"
+        "| clean, last | 40.0% | - |  |\n"
+        "| pgd-2, last | 10.0% | - |  |\n"
+        "| RO gap pgd-2 | +10.0 | - |  |\n"
+    )
+
+
+def test_json_and_csv_hold_the_same_numbers(equal: Comparison) -> None:
+    value = json.loads(drawn(render(equal, "json")))
+    rows = list(csv.DictReader(io.StringIO(drawn(render(equal, "csv")))))
+    assert [subject["name"] for subject in value["subjects"]] == ["ssm", "ads"]
+    assert value["settings"]["model.enhancement"] == ["none", "ads"]
+    clean = next(line for line in value["measures"] if (line["measure"], line["of"]) == ("clean", "best"))["values"][1]
+    row = next(r for r in rows if (r["kind"], r["name"], r["of"], r["subject"]) == ("accuracy", "clean", "best", "ads"))
+    assert float(row["value"]) == clean["value"] == 1.0
+    assert float(row["delta"]) == clean["delta"] == 0.5
+    assert [float(row["delta_low"]), float(row["delta_high"])] == clean["delta_interval"]
+    assert row["word"] == clean["word"] == "better"
+    assert value["mismatch"] is None
+
+
+@pytest.fixture
+def groups(tiny_params: Params, tmp_path: Path) -> Comparison:
+    """A group of three seeds, a group of two and a single run."""
+    paths, params = Paths("smoke", tmp_path), seeded_params(tiny_params)
+    right = {"ssm-pgd-s0": 500, "ssm-pgd-s1": 520, "ssm-pgd-s2": 540, "ads-pgd-s0": 800, "ads-pgd-s1": 820}
+    for run, n in {**right, "ads-trades-s0": 700}.items():
+        found = results(params, run, {"clean": "1" * n + "0" * (1000 - n)})
+        write_atomic(paths.attack(run), readable_json(found.plain()))
+    return compare(["ssm-pgd", "ads-pgd", "ads-trades-s0"], paths)
+
+
+def test_groups_in_markdown_are_this(groups: Comparison) -> None:
+    assert render(groups, "md").split("\n\n")[1:] == [  # type: ignore[union-attr]
+        "| measure | ssm-pgd | ads-pgd | against ssm-pgd | ads-trades-s0 | against ssm-pgd |\n"
+        "| :-- | --: | --: | :-- | --: | :-- |\n"
+        "| parameters | 30,000 | 30,000 | 1.00 times | 30,000 | 1.00 times |\n"
+        "| seeds | 3 (0, 1, 2) | 2 (0, 1) |  | 1 (0) |  |\n"
+        "| epoch | best 9 | best 9 |  | best 9 |  |\n"
+        "| clean, best | 52.0% ± 2.0 | 81.0% ± 1.4 | +30.0 better | 70.0% | +18.0 too few seeds |",
+        "±: the standard deviation over seeds. Deltas of groups are judged by 95% intervals over seeds and images.",
+        "ssm-pgd and ads-pgd: deltas are over their common seeds 0 and 1 alone.",
+        "ssm-pgd (3 seeds) and ads-trades-s0 (a single training) have fewer than two seeds in common: what other seeds "
+        "would change is not known, and their deltas are not judged.\n",
+    ]
+
+
+def test_groups_in_json_and_csv_have_mean_deviation_and_number(groups: Comparison) -> None:
+    value = json.loads(drawn(render(groups, "json")))
+    rows = list(csv.DictReader(io.StringIO(drawn(render(groups, "csv")))))
+    assert [subject["seeds"] for subject in value["subjects"]] == [[0, 1, 2], [0, 1], [0]]
+    assert [len(subject["members"]) for subject in value["subjects"]] == [3, 2, 0]
+    assert value["notes"] == list(groups.notes)
+    cells = next(line for line in value["measures"] if (line["measure"], line["of"]) == ("clean", "best"))["values"]
+    by_name = {row["subject"]: row for row in rows if (row["kind"], row["name"]) == ("accuracy", "clean")}
+    for subject, cell in zip(value["subjects"], cells, strict=True):
+        row = by_name[subject["name"]]
+        assert float(row["value"]) == cell["value"]
+        assert int(row["n_seeds"]) == cell["n_seeds"] == len(subject["seeds"])
+        assert (row["std"] or None) == (None if cell["std"] is None else str(cell["std"]))
+        assert row["word"] == (cell["word"] or "")
+    assert cells[0]["std"] == pytest.approx(0.02)
+    assert "± 2.0" in drawn(render(groups, "table"))
+
+
+def test_all_parameters_only_if_asked(equal: Comparison) -> None:
+    for format in FORMATS:
+        assert "train.epochs" not in drawn(render(equal, format))
+        assert "train.epochs" in drawn(render(equal, format, all_parameters=True))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_a_mismatch_shows_in_every_rendering(forced: Comparison, format: Format) -> None:
+    text = drawn(render(forced, format))
+    assert "different protocols: seed 0 against 3" in text
+    if format == "csv":
+        assert all(row["mismatch"] for row in csv.DictReader(io.StringIO(text)))
+
+
+def test_the_headline_fits_a_terminal_of_80_columns(project: Path) -> None:
+    """`make repro` ends with it, and may be piped: then Rich draws 80 columns."""
+    params = load_params(project / "studies" / "mnist5k.yaml")
+    table = headline(summarize(params.study, default_study(params), params.analyze, data_summary()))
+    assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
+
+
+def test_the_headline_names_runs_and_numbers(project: Path) -> None:
+    params = load_params(project / "studies" / "mnist5k.yaml")
+    text = drawn(headline(summarize(params.study, default_study(params), params.analyze, data_summary())))
+    for word in ("ssm-standard", "51,146", "81.3", "eps 0.1", "RO gap"):
+        assert word in text
+
+
+def test_the_headline_of_seeds_has_their_means(project: Path) -> None:
+    params = seeded_params(load_params(project / "studies" / "mnist5k.yaml"))
+    table = headline(summarize(params.study, seeded_study(params), params.analyze, data_summary()))
+    assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
+    assert table.row_count == 4
+    assert "means over seeds" in drawn(table)
+    assert " on " not in drawn(table)
+    marked = summarize(params.study, seeded_study(params), params.analyze, data_summary("re-encoded", "x-jpeg"))
+    assert "mnist5k on x-jpeg (re-encoded): accuracy" in drawn(headline(marked))
+
+
+def test_texts_are_made_safe() -> None:
+    grid = Grid((Column("a|b", left=True), Column("n", group="<g>")), (("x|y\nz", "*1*"),), "cap & tion")
+    assert to_markdown(grid, markdown_text).splitlines() == [
+        r"| a\|b | \<g\> n |",
+        "| :-- | --: |",
+        r"| x\|y z | \*1\* |",
+    ]
+    html = to_html(grid)
+    assert "&lt;g&gt;" in html
+    assert "<caption>cap &amp; tion</caption>" in html
+    assert markdown_text("a_b `c_d` e*") == r"a\_b `c_d` e\*"
+    assert html_text("a<b `c<d`") == "a&lt;b <code>c&lt;d</code>"
+
+
+def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Path) -> None:
+    waiting = run_statuses(tiny_params, Paths("smoke", tmp_path), now=0.0)
+    known = dataclasses.replace(waiting[1], epoch=1, epochs=2, clean=0.5, best_robust=0.25)
+    drawn_lines = drawn(status_table([waiting[0], known])).splitlines()
+    lines = {line.split()[0]: line for line in drawn_lines if line.strip()}
+    assert waiting[0].word in lines["ssm"]
+    assert "50.0%" not in lines["ssm"]
+    assert all(text in lines["attention"] for text in ("1/2", "50.0%", "25.0%"))

@@ -1,0 +1,200 @@
+"""The stage `attack` on the smoke study, from prepared data and two checkpoints to its results file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from ssmlab.artifacts.checkpoint import load, save
+from ssmlab.artifacts.heartbeat import read_heartbeat
+from ssmlab.artifacts.metadata import Metadata, count_parameters
+from ssmlab.core.errors import Interrupted, UserError
+from ssmlab.core.events import Event, Note, Progress
+from ssmlab.core.files import sha256_file
+from ssmlab.data.batches import to_unit
+from ssmlab.data.dataset import load_dataset
+from ssmlab.evaluation.results import load_results
+from ssmlab.nets.build import build
+from ssmlab.params import Params, Which
+from ssmlab.params.paths import Paths
+from ssmlab.params.quantity import Quantity
+from ssmlab.stages.attack import attack
+from ssmlab.stages.prepare import prepare
+
+RUN = "ads"
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Params], Path]:
+    """Makes, once, the folder of a study that is prepared and trained: data/ and models/."""
+    made: list[Path] = []
+
+    def make(params: Params) -> Path:
+        if not made:
+            root = tmp_path_factory.mktemp("study")
+            paths = Paths(params.study, root)
+            prepare(params, paths)
+            for epoch, which in ((1, "best"), (2, "last")):
+                checkpoint(params, paths, which, epoch)
+            made.append(root)
+        return made[0]
+
+    return make
+
+
+def checkpoint(params: Params, paths: Paths, which: Which, epoch: int) -> None:
+    """A model whose head is fitted a little, so that it is right on some images and not robust."""
+    run, data = params.run(RUN), load_dataset(paths.prepared)
+    model = build(run.model, data.image_shape, data.classes, run.train.seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    generator = torch.Generator().manual_seed(epoch)
+    for _ in range(25):
+        rows = torch.randint(len(data.train), (64,), generator=generator)
+        loss = torch.nn.functional.cross_entropy(model(to_unit(data.train.images[rows])), data.train.labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    about = Metadata(
+        study=params.study,
+        run=RUN,
+        which=which,
+        epoch=epoch,
+        model=run.model,
+        train=run.train,
+        image_shape=data.image_shape,
+        classes=data.classes,
+        val_clean=0.5,
+        val_robust=0.25,
+        selection_split="validation",
+        data_name=data.name,
+        data_fingerprint=data.fingerprint,
+        params_fingerprint=run.fingerprint(),
+        code_version="0",
+    )
+    save(paths.checkpoint(RUN, which), model, about)
+
+
+@pytest.fixture
+def paths(tmp_path: Path, tiny_params: Params, study: Callable[[Params], Path]) -> Paths:
+    shutil.copytree(study(tiny_params), tmp_path, dirs_exist_ok=True)
+    return Paths(tiny_params.study, tmp_path)
+
+
+def with_attack(params: Params, **changes: Any) -> Params:
+    return params.model_copy(update={"attack": params.attack.model_copy(update=changes)})
+
+
+def test_the_results_file_says_what_was_done_and_found(tiny_params: Params, paths: Paths) -> None:
+    events: list[Event] = []
+    mild = with_attack(tiny_params, eps=Quantity("2/255"))
+    attack(mild, RUN, paths, "cpu", events.append)
+    results = load_results(paths.attack(RUN))
+    data = load_dataset(paths.prepared)
+
+    assert (results.study, results.run) == ("smoke", RUN)
+    assert results.parameters == count_parameters(paths.checkpoint(RUN, "best"))
+    assert results.model == tiny_params.runs[RUN].model.plain()
+    assert results.train == tiny_params.runs[RUN].train.plain()
+    protocol = results.protocol
+    assert protocol.attacks == tiny_params.attack.attacks
+    assert (protocol.batch_size, protocol.seed, protocol.device, protocol.torchattacks) == (25, 0, "cpu", "3.5.1")
+    assert (protocol.eps.text, protocol.eps.value) == ("2/255", 2 / 255)
+    assert (protocol.data.fingerprint, protocol.data.n) == (data.fingerprint, 100)
+    assert protocol.data.indices_hash == data.test.indices_hash(100)
+
+    assert list(results.checkpoints["best"].measures) == ["autoattack", "clean", "fgsm", "pgd-2"]  # the file sorts keys
+    assert list(results.checkpoints["last"].measures) == ["clean", "fgsm", "pgd-2"]
+    for which, checkpoint in results.checkpoints.items():
+        assert checkpoint.sha256 == sha256_file(paths.checkpoint(RUN, which))
+        assert (checkpoint.epoch, checkpoint.val_clean, checkpoint.val_robust) == (1 + (which == "last"), 0.5, 0.25)
+        assert checkpoint.measures["clean"].n == 100
+        assert checkpoint.measures["fgsm"].n == 50
+        model, _ = load(paths.checkpoint(RUN, which))
+        right = model(to_unit(data.test.images)).argmax(dim=1) == data.test.labels
+        assert checkpoint.measures["clean"].flags == "".join(str(int(flag)) for flag in right)
+        assert 0 < checkpoint.measures["fgsm"].correct < right[:50].sum()
+    best = results.checkpoints["best"]
+    assert best.measures["autoattack"].n == best.worst_case.n == 10
+    assert best.measures["autoattack"].standard is False
+    assert best.measures["fgsm"].standard is None
+
+    told = [event.text for event in events if isinstance(event, Note)]
+    clean = best.measures["clean"]
+    assert any(text.startswith(f"best: clean {clean.accuracy:.1%} of 100 images (95%: ") for text in told)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert progress[-1].done == progress[-1].total > 0
+    heartbeat = read_heartbeat(paths.live(RUN) / "progress.json")
+    assert heartbeat is not None
+    assert (heartbeat.stage, heartbeat.study, heartbeat.run, heartbeat.state) == ("attack", "smoke", RUN, "finished")
+    assert (heartbeat.step, heartbeat.steps) == (progress[-1].done, progress[-1].total)
+
+
+def test_equal_results_are_equal_bytes(tiny_params: Params, paths: Paths) -> None:
+    attack(tiny_params, RUN, paths, "cpu")
+    first = paths.attack(RUN).read_bytes()
+    torch.rand(3)
+    attack(tiny_params, RUN, paths, "cpu")
+    assert paths.attack(RUN).read_bytes() == first
+    assert str(paths.root).encode() not in first
+    assert json.loads(first)["format"] == 1
+
+
+def refused(params: Params, run: str, paths: Paths, message: str, device: str = "cpu") -> None:
+    paths.attack(RUN).parent.mkdir(parents=True, exist_ok=True)
+    paths.attack(RUN).write_text("earlier")
+    with pytest.raises(UserError, match=message) as raised:
+        attack(params, run, paths, device)
+    assert "\n" not in str(raised.value)
+    assert paths.attack(RUN).read_text() == "earlier"
+
+
+def test_what_cannot_be_attacked_is_said_in_one_line(tiny_params: Params, paths: Paths) -> None:
+    refused(tiny_params, "adz", paths, r"adz.best.safetensors: no such checkpoint")
+    refused(tiny_params, RUN, paths, r"device 'tpu'", device="tpu")
+    refused(tiny_params, "ssm", paths, r"best.safetensors: no such checkpoint")
+    greedy = {"fgsm": tiny_params.attack.attacks["fgsm"].model_copy(update={"images": 5000})}
+    refused(with_attack(tiny_params, attacks=greedy), RUN, paths, r"attack.attacks.fgsm.images: 5000 .* has 100")
+    paths.checkpoint(RUN, "last").write_bytes(paths.checkpoint(RUN, "last").read_bytes()[:1000])
+    refused(tiny_params, RUN, paths, r"last.safetensors: ")
+    paths.prepared.unlink()
+    refused(tiny_params, RUN, paths, r"smoke.safetensors.*ssmlab prepare")
+
+
+def test_a_checkpoint_of_other_data_is_refused(tiny_params: Params, paths: Paths) -> None:
+    other = tiny_params.model_copy(update={"data": tiny_params.data.model_copy(update={"seed": 1})})
+    prepare(other, paths)
+    refused(tiny_params, RUN, paths, r"run ads, checkpoint best: it was trained on other data .* `ssmlab train ads`")
+
+
+@pytest.mark.parametrize(
+    ("error", "raised", "state"),
+    [(KeyboardInterrupt(), Interrupted, "stopped"), (RuntimeError("no memory\nleft"), RuntimeError, "failed")],
+)
+def test_an_early_end_leaves_earlier_results_and_says_so(
+    error: BaseException, raised: type[BaseException], state: str, tiny_params: Params, paths: Paths
+) -> None:
+    paths.attack(RUN).parent.mkdir(parents=True)
+    paths.attack(RUN).write_text("earlier")
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress) and event.done > 0:
+            raise error
+
+    with pytest.raises(raised) as caught:
+        attack(tiny_params, RUN, paths, "cpu", listen)
+    assert paths.attack(RUN).read_text() == "earlier"
+    heartbeat = read_heartbeat(paths.live(RUN) / "progress.json")
+    assert heartbeat is not None
+    assert heartbeat.state == state
+    assert "\n" not in heartbeat.message
+    if raised is Interrupted:
+        assert caught.value.code == 130
+        assert str(caught.value) == (
+            "attack on run ads stopped; earlier results are untouched, `ssmlab attack ads` starts again"
+        )

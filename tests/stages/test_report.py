@@ -1,0 +1,211 @@
+"""Stages analyze and report on synthetic results: their files, their words, their refusals."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.core.errors import ProtocolMismatch, UserError
+from ssmlab.core.events import Event, Note
+from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.stages.analyze import analyze
+from ssmlab.stages.report import report
+from tests.analysis.synthetic import data_summary, nested_flags, protocol, results, write_data
+
+VOID = {"meta", "img", "link", "br"}
+CLEAN = {"ssm": 0.5, "attention": 0.7, "ads": 0.8}
+
+
+@pytest.fixture
+def paths(tmp_path: Path, tiny_params: Params) -> Paths:
+    """The smoke study, attacked and trained in name only."""
+    paths = Paths("smoke", tmp_path)
+    write_data(paths.prepared, data_summary())
+    for seed, (run, clean) in enumerate(CLEAN.items()):
+        sets = [
+            nested_flags(50, {"clean": clean, "fgsm": clean - 0.2, "pgd-2": clean - 0.3}, seed + shift)
+            for shift in (0, 9)
+        ]
+        sets[0]["autoattack"] = sets[0]["pgd-2"][:10]
+        found = results(tiny_params, run, *sets, parameters=1000 + 500 * seed, under=protocol(tiny_params, 100))
+        write_atomic(paths.attack(run), readable_json(found.plain()))
+        paths.model(run).mkdir(parents=True)
+        writer = HistoryWriter(paths.model(run) / "history.csv")
+        for epoch in (1, 2):
+            writer.append(Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, clean * epoch / 2, clean * epoch / 4, 1.0, 900.0))
+    return paths
+
+
+@pytest.fixture
+def written(paths: Paths, tiny_params: Params) -> Paths:
+    analyze(tiny_params, paths)
+    report(tiny_params, paths)
+    return paths
+
+
+class Page(HTMLParser):
+    """Checks that elements nest, and keeps what the tests ask for."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.tags: set[str] = set()
+        self.words: list[str] = []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        if tag == "img":
+            self.images.append(dict(attrs))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+
+def plain(text: str) -> str:
+    """The letters and digits of a text, without any markup."""
+    return re.sub(r"[^a-zA-Z0-9.%]+", " ", text)
+
+
+def test_markdown_is_this(written: Paths) -> None:
+    text = written.report_md.read_text()
+    start = text.index("## Results")
+    assert text[:start] == (
+        "# Smoke test\n\n"
+        "Study `smoke`: 3 runs on the data set `mnist5k`, attacked on 100 test images inside the L-inf ball of "
+        "radius eps = 0.1. Of 1 claim: 1 supported.\n\n"
+    )
+    assert (
+        "| run | model | training | parameters | clean best | clean last | clean diff | fgsm best | fgsm last | "
+        "fgsm diff | pgd-2 best | pgd-2 last | pgd-2 diff | autoattack best | autoattack last | autoattack diff |\n"
+    ) in text
+    row = next(line for line in text.splitlines() if line.startswith("| ads |"))
+    assert row.startswith(
+        "| ads | S4 + AdS (relu) | PGD-2 AT | 2,000 | 80.0 | 80.0 | 0.0 | 60.0 | 60.0 | 0.0 | 50.0 | 50.0 | 0.0 | "
+    )
+    assert row.endswith(" | - | - |")
+    assert (
+        "- **Adaptive scaling gives higher clean and robust accuracy than the pure SSM.** Supported: clean 80.0% "
+        "against 50.0%, +30.0 points (95% interval "
+    ) in text
+    assert "  - Confound: ads has 2.0 times the parameters of ssm (2,000 against 1,000)." in text
+    assert "autoattack is not the standard AutoAttack" in text
+    assert "```sh\nmake install\n. .venv/bin/activate\nssmlab use smoke\nssmlab repro\n" in text
+    for name in ("curves", "tradeoff", "measures"):
+        assert f"](figures/{name}.png)" in text
+        assert (written.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_html_is_one_valid_page_for_itself(written: Paths) -> None:
+    text = written.report_html.read_text()
+    page = Page(text)
+    assert page.open == []
+    assert {"h1", "h2", "table", "figure", "figcaption"} <= page.tags
+    assert not {"script", "link", "iframe"} & page.tags
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert len(page.images) == 3
+    for image in page.images:
+        assert (image["src"] or "").startswith("data:image/png;base64,")
+        assert len(image["alt"] or "") > 40
+    assert "prefers-color-scheme: dark" in text
+    assert 'name="viewport"' in text
+    assert len(text) < 2_000_000
+
+
+def test_both_forms_say_the_same(written: Paths) -> None:
+    page = plain(" ".join(Page(written.report_html.read_text()).words))
+    markdown = written.report_md.read_text()
+    for line in markdown.splitlines():
+        if line.startswith(("- ", "  - ", "*")) or (line and line[0].isalpha() and not line.startswith("ssmlab")):
+            assert plain(line.replace("*", "").replace("\\", "")).strip() in page, line
+    numbers = re.findall(r"\d+\.\d", "".join(line for line in markdown.splitlines() if line.startswith("|")))
+    assert len(numbers) > 50
+    assert set(numbers) <= set(re.findall(r"\d+\.\d", page))
+
+
+def test_equal_results_give_equal_bytes(written: Paths, tiny_params: Params) -> None:
+    def everything() -> dict[str, bytes]:
+        return {str(path): path.read_bytes() for path in sorted(written.results.rglob("*")) if path.is_file()}
+
+    first = everything()
+    analyze(tiny_params, written)
+    report(tiny_params, written)
+    assert everything() == first
+    assert len(first) == 3 + 1 + 2 + 3
+
+
+def test_selection_on_the_test_split_is_marked(paths: Paths, tiny_params: Params) -> None:
+    run = tiny_params.run("ads")
+    selection = run.train.selection.model_copy(update={"split": "test"})
+    marked = run.model_copy(update={"train": run.train.model_copy(update={"selection": selection})})
+    params = tiny_params.model_copy(update={"runs": {**tiny_params.runs, "ads": marked}})
+    flags = nested_flags(50, {"clean": 0.8, "fgsm": 0.6, "pgd-2": 0.5}, 0)
+    found = results(params, "ads", flags, under=protocol(params, 100))
+    write_atomic(paths.attack("ads"), readable_json(found.plain()))
+    analyze(params, paths)
+    report(params, paths)
+    assert "> **Warning.** The best checkpoint of ads was selected on the test split" in paths.report_md.read_text()
+    assert "selected on the test split" in paths.report_html.read_text()
+
+
+def test_warnings_of_the_evaluation_are_passed_on(paths: Paths, tiny_params: Params) -> None:
+    text = paths.attack("ssm").read_text()
+    paths.attack("ssm").write_text(text.replace('"warnings": []', '"warnings": ["fgsm <beats> pgd"]', 1))
+    analyze(tiny_params, paths)
+    report(tiny_params, paths)
+    assert "ssm, best: fgsm \\<beats\\> pgd" in paths.report_md.read_text()
+    assert "ssm, best: fgsm &lt;beats&gt; pgd" in paths.report_html.read_text()
+
+
+def test_analyze_tells_the_verdicts(paths: Paths, tiny_params: Params) -> None:
+    told: list[Event] = []
+    analyze(tiny_params, paths, told.append)
+    assert any(isinstance(event, Note) and "Supported: clean" in event.text for event in told)
+
+
+def test_what_is_missing_is_one_line_and_touches_nothing(written: Paths, tiny_params: Params) -> None:
+    before = written.report_md.read_bytes(), written.analysis.read_bytes()
+    (written.model("ads") / "history.csv").unlink()
+    refuse(lambda: report(tiny_params, written), "history.csv")
+    written.attack("ads").rename(written.attack("moved"))
+    refuse(lambda: analyze(tiny_params, written), "`ssmlab attack ads`")
+    written.attack("ads").write_text(written.attack("ssm").read_text())
+    refuse(lambda: analyze(tiny_params, written), "results of smoke/ssm")
+    assert (written.report_md.read_bytes(), written.analysis.read_bytes()) == before
+    written.analysis.unlink()
+    refuse(lambda: report(tiny_params, written), "`ssmlab analyze`")
+
+
+def refuse(stage: object, says: str) -> None:
+    with pytest.raises(UserError) as refused:
+        stage()  # type: ignore[operator]
+    assert says in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_an_empty_history_is_refused(paths: Paths, tiny_params: Params) -> None:
+    analyze(tiny_params, paths)
+    file = paths.model("ssm") / "history.csv"
+    file.write_text(file.read_text().splitlines()[0] + "\n")
+    refuse(lambda: report(tiny_params, paths), "no epoch")
+
+
+def test_unequal_protocols_are_refused(paths: Paths, tiny_params: Params) -> None:
+    flags = nested_flags(50, {"clean": 0.8, "fgsm": 0.6, "pgd-2": 0.5}, 0)
+    other = results(tiny_params, "ads", flags, under=protocol(tiny_params, 100, batch_size=3))
+    write_atomic(paths.attack("ads"), readable_json(other.plain()))
+    with pytest.raises(ProtocolMismatch, match="batch_size"):
+        analyze(tiny_params, paths)

@@ -1,0 +1,432 @@
+"""A training that breaks off anywhere goes on from its last whole epoch, to the same bytes."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from ssmlab.artifacts.heartbeat import HeartbeatWriter, read_heartbeat, state_of
+from ssmlab.artifacts.history import Row, read_history
+from ssmlab.artifacts.metadata import read_metadata
+from ssmlab.core.errors import Interrupted, UserError
+from ssmlab.core.events import Event, Note, Progress
+from ssmlab.data.dataset import Dataset, Split, make_dataset, save_dataset
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.stages.code import PACKAGE
+from ssmlab.stages.train.stage import train
+from ssmlab.stages.train.state_file import Identity, code_version
+from ssmlab.stages.train.stop_request import request_of, stop
+from ssmlab.training.regimes import select as regimes
+
+RUN, EPOCHS = "ads", 3
+CHECKPOINTS = ("best.safetensors", "last.safetensors")
+
+
+def split(images: int, seed: int) -> Split:
+    draw = torch.Generator().manual_seed(seed)
+    labels = torch.randint(3, (images,), generator=draw)
+    pixels = torch.randint(80, (images, 1, 14, 14), generator=draw, dtype=torch.uint8)
+    for image, label in zip(pixels, labels.tolist(), strict=True):
+        image[:, 4 * label : 4 * label + 4] += 150
+    return Split(pixels, labels, torch.arange(images))
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return make_dataset("toy", 3, {"train": split(60, 0), "validation": split(20, 1), "test": split(20, 2)})
+
+
+@pytest.fixture
+def params(tiny_params: Params) -> Params:
+    run = tiny_params.run(RUN)
+    settings = run.train.model_copy(update={"epochs": EPOCHS, "batch_size": 20})
+    model = run.model.model_copy(update={"dropout": 0.2, "layers": 1})
+    return tiny_params.model_copy(update={"runs": {RUN: run.model_copy(update={"train": settings, "model": model})}})
+
+
+def changed(params: Params, **changes: Any) -> Params:
+    run = params.run(RUN)
+    settings = run.train.model_copy(update=changes)
+    return params.model_copy(update={"runs": {RUN: run.model_copy(update={"train": settings})}})
+
+
+@pytest.fixture
+def paths(tmp_path: Path, dataset: Dataset, params: Params) -> Paths:
+    return new_paths(tmp_path / "here", dataset, params)
+
+
+def new_paths(root: Path, dataset: Dataset, params: Params) -> Paths:
+    paths = Paths(params.study, root)
+    save_dataset(paths.prepared, dataset)
+    return paths
+
+
+@pytest.fixture
+def whole(tmp_path: Path, dataset: Dataset, params: Params) -> dict[str, Any]:
+    """What a training that is left in peace gives."""
+    paths = new_paths(tmp_path / "in peace", dataset, params)
+    train(params, RUN, paths)
+    assert len({file.read_bytes() for file in paths.model(RUN).glob("*.safetensors")}) == 2
+    return outcome(paths)
+
+
+def outcome(paths: Paths) -> dict[str, Any]:
+    """The published files, histories without their timings; the live folder agrees with them."""
+    model, live = paths.model(RUN), paths.live(RUN)
+    assert {path.name for path in model.iterdir()} == {*CHECKPOINTS, "history.csv"}
+    for name in (*CHECKPOINTS, "history.csv"):
+        assert (model / name).read_bytes() == (live / name).read_bytes(), name
+    rows: list[Row] = [replace(row, seconds=0, images_per_second=0) for row in read_history(model / "history.csv")]
+    return {"rows": rows, **{name: (model / name).read_bytes() for name in CHECKPOINTS}}
+
+
+def at(task: str, act: Callable[[], object]) -> Callable[[Event], None]:
+    """A listener that acts once, when the first step of a task is done."""
+    seen: list[str] = []
+
+    def listen(event: Event) -> None:
+        if isinstance(event, Progress) and event.task == task and task not in seen:
+            seen.append(task)
+            act()
+
+    return listen
+
+
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def notes_of(params: Params, paths: Paths, **rest: Any) -> list[str]:
+    seen: list[str] = []
+    train(params, RUN, paths, listen=lambda event: seen.append(event.text) if isinstance(event, Note) else None, **rest)
+    return seen
+
+
+def break_off(params: Params, paths: Paths, epoch: int = 2) -> None:
+    """Leave the state of the epoch before `epoch`."""
+    with pytest.raises(Interrupted):
+        train(params, RUN, paths, listen=at(f"epoch {epoch}/{EPOCHS}", interrupt))
+
+
+@pytest.mark.parametrize("task", ["epoch 1/3", "epoch 2/3", "epoch 2/3: validation", "epoch 3/3"])
+def test_interrupted_and_resumed_gives_the_same_bytes(
+    params: Params, paths: Paths, whole: dict[str, Any], task: str
+) -> None:
+    done = int(task[6]) - 1
+    says = f"goes on from epoch {done}" if done else "no epoch was done.*starts again"
+    with pytest.raises(Interrupted, match=says):
+        train(params, RUN, paths, listen=at(task, interrupt))
+    notes = notes_of(params, paths)
+    assert (f"going on after epoch {done}/{EPOCHS}" in notes) == (done > 0)
+    assert sum(note.startswith("epoch ") for note in notes) == EPOCHS - done  # no epoch was trained twice
+    assert outcome(paths) == whole
+
+
+def test_a_finished_training_starts_afresh(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+    train(params, RUN, paths)
+    assert not (paths.live(RUN) / "state.safetensors").exists()
+    notes = notes_of(params, paths)
+    assert sum(note.startswith("epoch ") for note in notes) == EPOCHS
+    assert not any("going on" in note or "afresh" in note for note in notes)
+    assert outcome(paths) == whole
+
+
+def test_the_live_files_are_brought_in_line(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+    """A crash after the state was written may leave any of the others old, newer, torn or missing."""
+    break_off(params, paths, epoch=3)
+    live = paths.live(RUN)
+    history = (live / "history.csv").read_text()
+    (live / "history.csv").write_text(history + history.splitlines()[-1] + "\n3,9,0.0")
+    (live / "best.safetensors").unlink()
+    (live / "last.safetensors").write_bytes(b"torn")
+    (live / ".state.safetensors.abc.tmp").write_bytes(b"half a state")
+    paths.model(RUN).mkdir(parents=True)
+    (paths.model(RUN) / ".best.safetensors.abc.tmp").write_bytes(b"half a checkpoint")
+    train(params, RUN, paths)
+    assert outcome(paths) == whole
+    assert list(live.glob(".*")) == []
+
+
+class Disk:
+    """A disk that dies at its `left`-th change from now; until it is mended, every change fails."""
+
+    CHANGES = ("replace", "fsync", "write", "chmod", "unlink")
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+    def spent(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        def dying(call: Callable[..., Any]) -> Callable[..., Any]:
+            def change(*arguments: Any, **named: Any) -> Any:
+                if self.spent():
+                    raise OSError(errno.EIO, "Input/output error")
+                return call(*arguments, **named)
+
+            return change
+
+        with pytest.MonkeyPatch.context() as patch:
+            for name in self.CHANGES:
+                patch.setattr(os, name, dying(getattr(os, name)))
+            yield
+
+
+def test_a_disk_that_dies_at_any_change(
+    tmp_path: Path, dataset: Dataset, params: Params, whole: dict[str, Any]
+) -> None:
+    """Every point between two changes of the file system, from the first to the last, is a crash point."""
+    for point in itertools.count():
+        paths, disk = new_paths(tmp_path / str(point), dataset, params), Disk(point)
+        try:
+            with disk.in_use():
+                train(params, RUN, paths)
+        except (UserError, OSError) as error:
+            assert "\n" not in str(error)
+        if disk.left >= 0:
+            break  # it lived through the whole training
+        train(params, RUN, paths)
+        assert outcome(paths) == whole, f"crash point {point}"
+        assert list(paths.live(RUN).glob(".*")) == [], f"crash point {point}"
+    assert point > 30
+
+
+@pytest.mark.parametrize("epoch", [1, 3])
+def test_an_error_tells_what_is_kept(params: Params, paths: Paths, epoch: int) -> None:
+    disk = Disk(10**9)
+
+    def die() -> None:
+        disk.left = 0
+
+    with disk.in_use(), pytest.raises(UserError, match=r"Input/output error.*earlier results are untouched") as caught:
+        train(params, RUN, paths, listen=at(f"epoch {epoch}/{EPOCHS}", die))
+    assert (f"goes on from epoch {epoch - 1}" if epoch > 1 else "no epoch was done") in str(caught.value)
+
+
+def test_publishing_that_breaks_off_is_said_and_made_good(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+    in_the_way = paths.model(RUN) / "history.csv"
+    in_the_way.mkdir(parents=True)
+    with pytest.raises(UserError, match=rf"history\.csv.*published in part; .*goes on from epoch {EPOCHS}"):
+        train(params, RUN, paths)
+    in_the_way.rmdir()
+    assert not any(note.startswith("epoch ") for note in notes_of(params, paths))  # nothing is left to train
+    assert outcome(paths) == whole
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("run", "another run"),
+        ("parameters", "other parameters"),
+        ("data_set", "another data set"),
+        ("code", "another version of the code"),
+        ("device", "another device"),
+    ],
+)
+def test_identities_differ_in_words(name: str, reason: str) -> None:
+    one = Identity(run="a", parameters="b", data_set="c", code="d", device="cpu")
+    assert one.difference(one) == ""
+    assert one.difference(one.model_copy(update={name: "x"})) == reason
+
+
+def test_other_parameters_start_afresh(params: Params, paths: Paths) -> None:
+    break_off(params, paths)
+    notes = notes_of(changed(params, seed=1), paths)
+    assert notes[0] == f"the state of an earlier training of {RUN} is of other parameters: starting afresh"
+    assert sum(note.startswith("epoch ") for note in notes) == EPOCHS
+    assert len((paths.live(RUN) / "log.txt").read_text().splitlines()) == len(notes)
+
+
+def test_another_data_set_starts_afresh(params: Params, paths: Paths) -> None:
+    break_off(params, paths)
+    other = make_dataset("toy", 3, {"train": split(60, 5), "validation": split(20, 1), "test": split(20, 2)})
+    save_dataset(paths.prepared, other)
+    assert "data set: starting afresh" in notes_of(params, paths)[0]
+
+
+def test_a_state_is_refused_after_the_rule_that_selects_the_best_epoch_has_changed(
+    params: Params, paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    break_off(params, paths)
+    package = tmp_path / "package"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    rule = package / "params" / "train.py"
+    text = rule.read_text()
+    assert "def score(" in text
+    rule.write_text(text.replace("def score(", "def score(  # changed\n", 1))
+    monkeypatch.setattr("ssmlab.stages.train.stage.code_version", lambda: code_version(package))
+    assert "code: starting afresh" in notes_of(params, paths)[0]
+
+
+def test_the_code_version_covers_the_code_of_the_training_and_nothing_else(tmp_path: Path) -> None:
+    package = tmp_path / "ssmlab"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    before = code_version(package)
+    assert torch.__version__ in before
+    for name in ("cli/app.py", "analysis/claims.py", "nets/__pycache__/s4.cpython-311.pyc", "nets/.s4.py.tmp"):
+        (package / name).parent.mkdir(exist_ok=True)
+        (package / name).write_text("# changed")
+        assert code_version(package) == before
+    seen = {before}
+    for name in ("nets/s4.py", "training/adversary.py", "params/train.py", "nets/a_new_file.py"):
+        (package / name).write_text(f"# {name} changed")
+        seen.add(code_version(package))
+    assert len(seen) == 5
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flipped(content: bytes) -> bytes:
+    """One bit of one weight is another: the file is still whole safetensors."""
+    at = len(content) - 1000
+    return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+
+
+@pytest.mark.parametrize("damage", [truncated, flipped, lambda content: b"", lambda content: b"x" * 1000])
+def test_a_damaged_state_starts_afresh(
+    params: Params, paths: Paths, whole: dict[str, Any], damage: Callable[[bytes], bytes]
+) -> None:
+    break_off(params, paths)
+    file = paths.live(RUN) / "state.safetensors"
+    file.write_bytes(damage(file.read_bytes()))
+    assert notes_of(params, paths)[0].endswith(("cannot be read: starting afresh", "is damaged: starting afresh"))
+    assert outcome(paths) == whole
+
+
+def test_a_checkpoint_is_no_state(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+    break_off(params, paths)
+    (paths.live(RUN) / "last.safetensors").rename(paths.live(RUN) / "state.safetensors")
+    assert "cannot be read" in notes_of(params, paths)[0]
+    assert outcome(paths) == whole
+
+
+def test_stopped_as_asked_publishes_and_goes_on(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+    notes: list[str] = []
+    ask = at(f"epoch 3/{EPOCHS}", request_of(paths.live(RUN)).touch)
+
+    def listen(event: Event) -> None:
+        ask(event)
+        if isinstance(event, Note):
+            notes.append(event.text)
+
+    train(params, RUN, paths, listen=listen)  # no exception: the stage has succeeded
+    assert [row["epoch"] for row in map(vars, outcome(paths)["rows"])] == [1, 2]
+    assert outcome(paths)["rows"] == whole["rows"][:2]
+    assert read_metadata(paths.checkpoint(RUN, "last")).epoch == 2
+    beat = read_heartbeat(paths.live(RUN) / "progress.json")
+    assert beat is not None and state_of(beat, beat.time) == "stopped"
+    assert f"stopped as asked, epoch 2/{EPOCHS} is published" in beat.message
+    assert f"ssmlab repro {RUN} --force" in notes[-1]
+
+    assert f"going on after epoch 2/{EPOCHS}" in notes_of(params, paths)  # the old request asks no more
+    assert outcome(paths) == whole
+
+
+def test_stopped_as_asked_before_anything_is_done(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+    with pytest.raises(Interrupted, match=r"stopped at epoch 1; no epoch was done"):
+        train(params, RUN, paths, listen=at(f"epoch 1/{EPOCHS}", request_of(paths.live(RUN)).touch))
+    assert not paths.model(RUN).exists()
+    train(params, RUN, paths)
+    assert outcome(paths) == whole
+
+
+@pytest.mark.parametrize("end", [None, "finished", "attacking"])
+def test_stop_refuses_what_is_not_trained(params: Params, paths: Paths, end: str | None) -> None:
+    if end is not None:
+        stage = "attack" if end == "attacking" else "train"
+        heart = HeartbeatWriter(paths.live(RUN) / "progress.json", stage=stage, study="s", run=RUN, device="cpu")
+        if end == "finished":
+            heart.close("finished")
+    with pytest.raises(UserError, match=f"run {RUN} is not being trained"):
+        stop(paths, RUN, patience=5)
+    assert not request_of(paths.live(RUN)).exists()
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "says"),
+    [
+        ("stopped", "stopped as asked, and so on", "stopped as asked, and so on"),
+        ("finished", "", f"the training of run {RUN} ended before it saw the request: finished"),
+    ],
+)
+def test_stop_waits_for_the_end(paths: Paths, state: Any, message: str, says: str) -> None:
+    heart = HeartbeatWriter(paths.live(RUN) / "progress.json", stage="train", study="s", run=RUN, device="cpu")
+
+    def trainer() -> None:
+        while not request_of(paths.live(RUN)).exists():
+            time.sleep(0.01)
+        heart.close(state, message)
+
+    worker = threading.Thread(target=trainer, daemon=True)
+    worker.start()
+    assert stop(paths, RUN, patience=60) == says
+    worker.join()
+
+
+def test_stop_does_not_wait_for_ever(paths: Paths) -> None:
+    HeartbeatWriter(paths.live(RUN) / "progress.json", stage="train", study="s", run=RUN, device="cpu")
+    assert "is asked to stop" in stop(paths, RUN, patience=0)
+    assert request_of(paths.live(RUN)).exists()
+
+
+def test_diverged_names_images_and_keeps_the_last_good_state(
+    params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = itertools.count(1)
+
+    def breaking(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(logits, y) * (float("nan") if next(calls) > 4 else 1)
+
+    monkeypatch.setattr(regimes, "smoothed_cross_entropy", lambda smoothing: breaking)
+    with pytest.raises(UserError, match=r"epoch 2, step 5\) on images \d+, .* \.\.\.; lower .*goes on from epoch 1"):
+        train(params, RUN, paths)
+    logged = (paths.live(RUN) / "log.txt").read_text().splitlines()[-1].partition("source: ")[2].split(", ")
+    assert len(set(logged)) == 20
+    monkeypatch.undo()
+    assert f"going on after epoch 1/{EPOCHS}" in notes_of(params, paths)
+
+
+def test_out_of_memory_is_one_line(params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Iterator[Event]:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee documentation")
+
+    monkeypatch.setattr("ssmlab.stages.train.stage.fit", full)
+    with pytest.raises(UserError, match=r"is out of memory; lower its train\.batch_size; no epoch was done") as caught:
+        train(params, RUN, paths)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_data_file_that_vanishes_in_the_middle_does_no_harm(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
+    train(params, RUN, paths, listen=at(f"epoch 1/{EPOCHS}", lambda: paths.prepared.unlink(missing_ok=True)))
+    assert outcome(paths) == whole
+    with pytest.raises(UserError, match="ssmlab prepare"):
+        train(params, RUN, paths)
+
+
+def test_a_live_folder_that_vanishes_in_the_middle_does_no_harm(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
+    train(params, RUN, paths, listen=at(f"epoch 2/{EPOCHS}: validation", lambda: shutil.rmtree(paths.root / "runs")))
+    assert [(paths.model(RUN) / name).read_bytes() for name in CHECKPOINTS] == [whole[name] for name in CHECKPOINTS]
+    assert [row.epoch for row in read_history(paths.model(RUN) / "history.csv")] == [1, 2, 3]

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torchattacks
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from ssmlab.params import AdversaryParams, Norm
+from ssmlab.training.adversary import lengths, pgd, project, random_start
+
+SLACK = 1e-6  # x + eps is rounded
+
+
+def adversary(
+    eps: float = 0.1, alpha: float = 0.025, steps: int = 7, random_start: bool = False, norm: Norm = "linf"
+) -> AdversaryParams:
+    values = {"norm": norm, "eps": eps, "alpha": alpha, "steps": steps, "random_start": random_start}
+    return AdversaryParams.model_validate(values)
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+def images(seed: int, batch: int = 6) -> tuple[Tensor, Tensor]:
+    generator = seeded(seed)
+    x = torch.rand(batch, 1, 5, 5, generator=generator)
+    x[0], x[1] = 0.0, 1.0  # at the border of the box
+    return x, torch.randint(3, (batch,), generator=generator)
+
+
+@pytest.fixture
+def network() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        return nn.Sequential(nn.Flatten(), nn.Linear(25, 16), nn.Tanh(), nn.Linear(16, 3)).eval()
+
+
+def inside(x_adv: Tensor, x: Tensor, eps: float, norm: Norm = "linf") -> bool:
+    away = (x_adv - x).abs().max() if norm == "linf" else lengths(x_adv - x).max()
+    return bool(away <= eps + SLACK * max(1, eps) and x_adv.min() >= 0 and x_adv.max() <= 1)
+
+
+def test_a_linear_model_is_attacked_in_closed_form() -> None:
+    """For two classes with logits (w x, -w x), the loss rises along -sign(w) for class 0 and sign(w) for class 1."""
+    x, _ = images(0)
+    w = torch.randn(25, generator=seeded(1))
+    y = torch.tensor([0, 1, 0, 1, 0, 1])
+
+    def model(x: Tensor) -> Tensor:
+        score = x.flatten(1) @ w  # (B,)
+        return torch.stack([score, -score], dim=1)  # (B, 2)
+
+    away = torch.where(y == 0, -1.0, 1.0).view(-1, 1, 1, 1) * w.sign().view(1, 1, 5, 5)
+    for start in (False, True):
+        x_adv = pgd(model, x, y, adversary(eps=0.1, alpha=0.05, steps=4, random_start=start), seeded(2))
+        torch.testing.assert_close(x_adv, (x + 0.1 * away).clamp(0, 1), rtol=0, atol=SLACK)
+    too_few = pgd(model, x, y, adversary(eps=0.1, alpha=0.02, steps=3), None)
+    torch.testing.assert_close(too_few, (x + 0.06 * away).clamp(0, 1), rtol=0, atol=SLACK)
+
+
+def test_a_linear_model_is_attacked_in_closed_form_in_l2() -> None:
+    """Straight along the weights by eps; far from the border nothing is cut."""
+    x = 0.4 + 0.2 * torch.rand(6, 1, 5, 5, generator=seeded(0))
+    w = torch.randn(25, generator=seeded(1))
+    y = torch.tensor([0, 1, 0, 1, 0, 1])
+
+    def model(x: Tensor) -> Tensor:
+        score = x.flatten(1) @ w  # (B,)
+        return torch.stack([score, -score], dim=1)  # (B, 2)
+
+    away = torch.where(y == 0, -1.0, 1.0).view(-1, 1, 1, 1) * (w / w.norm()).view(1, 1, 5, 5)
+    x_adv = pgd(model, x, y, adversary(eps=0.3, alpha=0.1, steps=4, norm="l2"), None)
+    torch.testing.assert_close(x_adv, x + 0.3 * away, rtol=0, atol=SLACK)
+    too_few = pgd(model, x, y, adversary(eps=0.3, alpha=0.05, steps=3, norm="l2"), None)
+    torch.testing.assert_close(too_few, x + 0.15 * away, rtol=0, atol=SLACK)
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_agrees_with_torchattacks_in_l2(network: nn.Module, start: bool) -> None:
+    x, y = images(4)
+    ours = pgd(network, x, y, adversary(eps=0.8, alpha=0.2, steps=10, random_start=start, norm="l2"), seeded(5))
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        theirs = torchattacks.PGDL2(network, eps=0.8, alpha=0.2, steps=10, random_start=start)(x, y)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
+    assert lengths(ours - x).max() > 0.7
+
+
+@pytest.mark.parametrize("start", [False, True])
+def test_agrees_with_torchattacks(network: nn.Module, start: bool) -> None:
+    x, y = images(4)
+    ours = pgd(network, x, y, adversary(eps=0.2, alpha=0.03, steps=10, random_start=start), seeded(5))
+    with torch.random.fork_rng():
+        torch.manual_seed(5)  # torchattacks draws its start from the global generator
+        theirs = torchattacks.PGD(network, eps=0.2, alpha=0.03, steps=10, random_start=start)(x, y)
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=SLACK)
+    assert (ours - x).abs().max() > 0.1
+
+
+def test_raises_the_loss_it_is_given(network: nn.Module) -> None:
+    x, y = images(6)
+    targeted = pgd(network, x, y, adversary(), None, loss=lambda logits, y: -nn.functional.cross_entropy(logits, y))
+    untargeted = pgd(network, x, y, adversary(), None)
+    losses = [nn.functional.cross_entropy(network(each), y).item() for each in (targeted, x, untargeted)]
+    assert losses == sorted(losses)
+    assert losses[0] < losses[1] < losses[2]
+
+
+@settings(deadline=None, max_examples=25)
+@given(
+    seed=st.integers(0, 1000),
+    eps=st.floats(0, 1),
+    alpha=st.floats(0, 2),
+    steps=st.integers(1, 5),
+    start=st.booleans(),
+    norm=st.sampled_from(["linf", "l2"]),
+)
+def test_never_leaves_ball_or_box(seed: int, eps: float, alpha: float, steps: int, start: bool, norm: Norm) -> None:
+    x, y = images(seed)
+    weights = torch.randn(3, 25, generator=seeded(seed))
+    x_adv = pgd(
+        lambda x: torch.sin(3 * x.flatten(1)) @ weights.T,
+        x,
+        y,
+        adversary(eps, alpha, steps, start, norm),
+        seeded(seed),
+    )
+    assert inside(x_adv, x, eps, norm)
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 1000), eps=st.floats(0, 1))
+def test_projection_is_idempotent_and_leaves_the_inside_alone(seed: int, eps: float) -> None:
+    x, _ = images(seed)
+    anywhere = 4 * torch.randn(x.shape, generator=seeded(seed + 1))
+    once = project(anywhere, x, eps)
+    assert inside(once, x, eps)
+    assert torch.equal(project(once, x, eps), once)
+    assert torch.equal(project(x, x, eps), x)
+    higher = project(anywhere + 0.1, x, eps)
+    assert bool((higher >= once).all())
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 1000), eps=st.floats(0, 3))
+def test_l2_projection(seed: int, eps: float) -> None:
+    """It keeps the direction where the box cuts nothing, and moves nothing that is inside already."""
+    x, _ = images(seed)
+    anywhere = 4 * torch.randn(x.shape, generator=seeded(seed + 1))
+    once = project(anywhere, x, eps, "l2")
+    assert inside(once, x, eps, "l2")
+    torch.testing.assert_close(project(once, x, eps, "l2"), once, rtol=0, atol=2e-6)
+    assert torch.equal(project(x, x, eps, "l2"), x)
+    middle = torch.full_like(x, 0.5)
+    delta = project(anywhere, middle, min(eps, 0.5), "l2") - middle
+    expected = (anywhere - middle) / lengths(anywhere - middle) * min(eps, 0.5)
+    torch.testing.assert_close(delta, expected, rtol=0, atol=SLACK)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_eps_zero_is_the_identity(network: nn.Module, norm: Norm) -> None:
+    x, y = images(7)
+    assert torch.equal(pgd(network, x, y, adversary(eps=0.0, random_start=True, norm=norm), seeded(0)), x)
+
+
+def test_where_there_is_no_gradient_nothing_moves() -> None:
+    x, y = images(7)
+    for norm in ("linf", "l2"):
+        x_adv = pgd(lambda x: 0.0 * x.flatten(1)[:, :3], x, y, adversary(norm=norm), None)
+        assert torch.equal(x_adv, x)
+
+
+def test_random_start_in_l2_has_any_length() -> None:
+    x = torch.full((2000, 1, 5, 5), 0.5)
+    away = lengths(random_start(x, 0.3, seeded(0), "l2") - x)
+    assert away.max() <= 0.3 + SLACK
+    assert away.min() < 0.001
+    assert away.mean() == pytest.approx(0.15, abs=0.01)
+    assert away.std() == pytest.approx(0.3 / 12**0.5, abs=0.005)
+
+
+def test_random_start_fills_the_ball() -> None:
+    x = torch.full((2000, 1, 1, 1), 0.5)
+    noise = random_start(x, 0.1, seeded(0)) - x
+    assert noise.abs().max() <= 0.1 + SLACK
+    assert noise.min() < -0.099 and noise.max() > 0.099
+    assert abs(noise.std() - 0.1 / 3**0.5) < 0.002
+
+
+def test_leaves_everything_else_alone(network: nn.Module) -> None:
+    x, y = images(8)
+    before, state = x.clone(), torch.get_rng_state()
+    for training in (True, False):
+        network.train(training)
+        with torch.no_grad():  # works, and has its own gradient, in here too
+            x_adv = pgd(network, x, y, adversary(random_start=True), seeded(1))
+        assert network.training is training
+    assert torch.equal(x, before) and not x.requires_grad
+    assert torch.equal(torch.get_rng_state(), state)
+    assert not x_adv.requires_grad and x_adv.grad_fn is None
+    assert all(parameter.grad is None for parameter in network.parameters())
+
+
+def test_equal_generators_give_equal_examples(network: nn.Module) -> None:
+    x, y = images(9)
+    first, again, other = (pgd(network, x, y, adversary(steps=1, random_start=True), seeded(s)) for s in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_a_random_start_needs_a_generator(network: nn.Module) -> None:
+    x, y = images(10)
+    with pytest.raises(ValueError, match="generator"):
+        pgd(network, x, y, adversary(random_start=True), None)
