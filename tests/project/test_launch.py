@@ -286,3 +286,21 @@ def test_stage_commands_find_this_environment(tiny_params: Params, paths: Paths,
 
 def test_the_real_command() -> None:
     assert launch.dvc_command(("train@ads",), True) == [sys.executable, "-m", "dvc", "repro", "--force", "train@ads"]
+
+
+def test_stages_run_under_the_python_that_launched_them_also_where_it_is_not_called_python(
+    paths: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Debian's /usr/bin has python3 and no python."""
+    only_python3 = tmp_path / "bin" / "python3"
+    only_python3.parent.mkdir()
+    only_python3.symlink_to(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(only_python3))
+    called = subprocess.run(
+        ["python", "-c", "import sys; print(sys.orig_argv[0])"],
+        env=launch.environment(paths.root),
+        text=True,
+        capture_output=True,
+        check=True,
+    )
+    assert called.stdout.strip() == str(only_python3)
