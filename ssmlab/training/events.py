@@ -63,7 +63,7 @@ class StepDone:
             the last validation's, None before the first.
         images: training images so far, in all epochs; one that is replayed counts every time.
         images_per_second: over the epoch so far.
-        eta: seconds until training ends, going by the time it has taken so far.
+        eta: seconds until training ends, going by the time it has taken so far; None while nobody can say.
     """
 
     epoch: int
@@ -75,7 +75,7 @@ class StepDone:
     robust: float | None
     images: int
     images_per_second: float
-    eta: float
+    eta: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class ValidationStep:
     epochs: int
     done: int
     total: int
-    eta: float
+    eta: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -11,6 +10,8 @@ import torch
 from torch import Tensor
 
 from ssmlab.artifacts.history import Row
+from ssmlab.core.progress import ProgressMeter
+from ssmlab.core.seeds import seed_of
 from ssmlab.data.batches import batches, shuffled
 from ssmlab.data.dataset import Dataset, Split
 from ssmlab.nets.classifier import Classifier
@@ -80,10 +81,7 @@ def fit(
     step = first = rows[-1].step if rows else 0
     clean, robust = (rows[-1].val_clean, rows[-1].val_robust) if rows else (None, None)
     adversaries = warmed_up(params.adversary, params.warmup * batches_per_epoch, first)
-    began = time.perf_counter()
-
-    def eta() -> float:
-        return (time.perf_counter() - began) / (step - first) * (steps - step)
+    meter = ProgressMeter(steps, done=first)
 
     for epoch in range(len(rows) + 1, params.passes + 1):
         if out_of_patience(rows, params):
@@ -100,6 +98,7 @@ def fit(
         for own in regime(params, trained, data, optimizer, schedule, adversaries, starts, delta):
             batch = whole(own, share, group)
             step += 1
+            meter.advance()
             if not math.isfinite(batch.loss):
                 drawn = shuffled(len(train), same_order)[(data.count - 1) * params.batch_size :][: params.batch_size]
                 images = train.indices.cpu()[drawn.cpu()].tolist()
@@ -118,7 +117,7 @@ def fit(
                 robust=robust if seen.robust is None else seen.robust_accuracy,
                 images=(epoch - 1) * len(train) * params.replays + seen.images,
                 images_per_second=rate,
-                eta=eta(),
+                eta=meter.eta,
             )
 
         if delta is not None:
@@ -130,7 +129,7 @@ def fit(
         right_clean, right_robust = 0, 0
         for judged, batch_clean, batch_robust in validate(result, held_out, params, device, group):
             right_clean, right_robust = right_clean + batch_clean, right_robust + batch_robust
-            yield ValidationStep(epoch, params.passes, judged, len(held_out), eta())
+            yield ValidationStep(epoch, params.passes, judged, len(held_out), meter.eta)
         clean, robust = right_clean / len(held_out), right_robust / len(held_out)
 
         row = Row(
@@ -228,9 +227,3 @@ def shared_generator(seed: int, purpose: str, device: torch.device, share: Share
     drawn.share = share
     drawn.manual_seed(seed_of(seed, purpose))
     return drawn
-
-
-def seed_of(seed: int, purpose: str) -> int:
-    """A seed of its own for one purpose of one training, in [0, 2^63)."""
-    digest = hashlib.sha256(f"{purpose}: {seed}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1

@@ -1,0 +1,101 @@
+"""How far a piece of work has come, how fast it goes, and how long it will still take."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+from ssmlab.core.events import Listener, Progress
+
+
+class ProgressMeter:
+    """Measures the speed of a piece of work and estimates when it will be done.
+
+    Amounts are in any one unit: steps, images, bytes, forward passes.
+
+    Attributes:
+        total: how much work there is; may be corrected while it goes on.
+        done: how much of it is done, in [0, total].
+
+    Args:
+        done: what was done earlier (epochs before a resume, bytes in the cache). It took no time of ours, so it does
+            not count towards the speed.
+        expected_seconds: how long all of it is thought to take; used until the speed can be measured.
+        from_first_step: measure the speed from the moment when the first work is done. Before that, worker processes
+            may still be starting.
+        clock: seconds from any origin.
+    """
+
+    def __init__(
+        self,
+        total: float,
+        *,
+        done: float = 0.0,
+        expected_seconds: float | None = None,
+        from_first_step: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total, self.done = total, done
+        self.expected_seconds = expected_seconds
+        self.clock = clock
+        self._from_first_step = from_first_step
+        self._began = clock()
+        self._unmeasured = done  # part of `done` that does not count towards the speed
+        self._reported_at, self._reported_done = -math.inf, math.nan
+
+    def advance(self, amount: float = 1.0) -> None:
+        """`amount` more is done."""
+        self.done += amount
+        if self._from_first_step and amount > 0:
+            self._from_first_step = False
+            self._began, self._unmeasured = self.clock(), self.done
+
+    def advance_to(self, done: float) -> None:
+        """`done` is done by now, all in all."""
+        self.advance(done - self.done)
+
+    def skip(self, amount: float) -> None:
+        """`amount` more turns out to have been done earlier: it does not count towards the speed."""
+        self.done += amount
+        self._unmeasured += amount
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds over which the speed is measured."""
+        return self.clock() - self._began
+
+    @property
+    def rate(self) -> float | None:
+        """Amount a second, the mean over all the time so far; None while nothing has been measured."""
+        measured, elapsed = self.done - self._unmeasured, self.elapsed
+        return measured / elapsed if measured > 0 and elapsed > 0 else None
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds until all is done, at least 0, if it goes on as it did so far; None while nobody can say."""
+        if self.done >= self.total:
+            return 0.0
+        if rate := self.rate:
+            return (self.total - self.done) / rate
+        return None if self.expected_seconds is None else max(self.expected_seconds - self.elapsed, 0.0)
+
+    def is_due(self, every: float, *, even_without_change: bool = False) -> bool:
+        """Whether it is time for another report; a True counts as one.
+
+        It is due when `every` seconds have passed since the last report, and in any case at the end, but only if
+        something was done in between, or `even_without_change`.
+        """
+        now = self.clock()
+        waited, finished = now - self._reported_at >= every, self.done >= self.total
+        changed = self.done != self._reported_done
+        due = (waited and (changed or even_without_change)) or (finished and changed)
+        if due:
+            self._reported_at, self._reported_done = now, self.done
+        return due
+
+    def report(self, listener: Listener, task: str, *, every: float = 0.2, images: bool = False) -> None:
+        """Send a `Progress` in whole units if one is due; with `images` the speed too, as images a second."""
+        if self.is_due(every):
+            rate = self.rate if images else None
+            listener(Progress(task, int(self.done), int(self.total), images_per_second=rate, eta=self.eta))
