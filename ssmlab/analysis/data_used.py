@@ -40,21 +40,22 @@ class DataUsed(BaseModel):
 
 def data_used(prepared: DataSummary, attacked: Data, study: str) -> DataUsed:
     """What `prepared` says of itself; raises UserError if it is not the data set that was attacked."""
-    about = prepared.about
-    if about.fingerprint != attacked.fingerprint:
+    description = prepared.description
+    if description.fingerprint != attacked.fingerprint:
         raise UserError(
-            f"study {study}: the prepared data set ({about.name}, fingerprint {about.fingerprint[:12]}) is not the one "
-            f"that was attacked ({attacked.name}, fingerprint {attacked.fingerprint[:12]}); run `ssmlab repro`"
+            f"study {study}: the prepared data set ({description.name}, fingerprint "
+            f"{description.fingerprint[:12]}) is not the one that was attacked ({attacked.name}, "
+            f"fingerprint {attacked.fingerprint[:12]}); run `ssmlab repro`"
         )
     return DataUsed(
-        name=about.name,
-        provenance=about.provenance,
-        description=about.source,
-        classes=about.classes,
+        name=description.name,
+        provenance=description.provenance,
+        description=description.source,
+        classes=description.classes,
         image_shape=prepared.image_shape,
         train=prepared.train,
         validation=prepared.validation,
         test=prepared.test,
-        seed=about.seed,
-        fingerprint=about.fingerprint,
+        seed=description.seed,
+        fingerprint=description.fingerprint,
     )

@@ -113,8 +113,10 @@ def show(
     if console.color_system is not None and not console.no_color:  # None where it is no terminal
         for line in terminal_sheet(sheet, console.width):
             console.print(line, no_wrap=True)
-    about = sheet.summary.about
-    typer.echo(f"{about.name} ({about.provenance}), {about.classes} classes, from {path}; written: {to}")
+    description = sheet.summary.description
+    typer.echo(
+        f"{description.name} ({description.provenance}), {description.classes} classes, from {path}; written: {to}"
+    )
 
 
 def prepared_path(name: str | None) -> Path:

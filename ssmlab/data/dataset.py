@@ -14,7 +14,7 @@ from torch import Tensor
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import canonical_json, write_atomic
 from ssmlab.data.fingerprint import fingerprint
-from ssmlab.data.header import LAYOUT, METADATA_KEY, SPLITS, Description, Provenance, opened, summary_of
+from ssmlab.data.header import METADATA_KEY, SPLITS, TENSOR_KINDS, Description, Provenance, open_prepared, read_summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,11 +54,11 @@ class Dataset:
     """Three disjoint splits of one source.
 
     Attributes:
-        about: what it says of itself; its fingerprint is that of the tensors.
+        description: what it says of itself; its fingerprint is that of the tensors.
         validation: the one split that may be empty.
     """
 
-    about: Description
+    description: Description
     train: Split
     validation: Split
     test: Split
@@ -66,17 +66,17 @@ class Dataset:
     @property
     def name(self) -> str:
         """What numbers on it may be called."""
-        return self.about.name
+        return self.description.name
 
     @property
     def classes(self) -> int:
         """Number of classes."""
-        return self.about.classes
+        return self.description.classes
 
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the tensors, as `fingerprint_of` computes it."""
-        return self.about.fingerprint
+        return self.description.fingerprint
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -101,15 +101,15 @@ def make_dataset(
         class_names: one for each of the `classes`; None calls them by their numbers.
         source, provenance, seed: as in `Description`.
     """
-    about = Description(
+    description = Description(
         name=name,
         source=source,
         provenance=provenance,
         class_names=tuple(map(str, range(classes)) if class_names is None else class_names),
         seed=seed,
-        fingerprint=fingerprint_of(tensors_of(splits)),
+        fingerprint=fingerprint_of(named_tensors(splits)),
     )
-    return Dataset(about, **splits)
+    return Dataset(description, **splits)
 
 
 def save_dataset(path: Path, dataset: Dataset) -> None:
@@ -120,46 +120,50 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
     Raises:
         UserError: the file cannot be written; what was there before is untouched.
     """
-    tensors = tensors_of({split: getattr(dataset, split) for split in SPLITS})
-    about = dataset.about.model_copy(update={"fingerprint": fingerprint_of(tensors)})
+    tensors = named_tensors({split: getattr(dataset, split) for split in SPLITS})
+    description = dataset.description.model_copy(update={"fingerprint": fingerprint_of(tensors)})
     # exactly one metadata entry: safetensors writes several in random order
-    write_atomic(path, safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(about.model_dump(mode="json"))}))
+    write_atomic(
+        path, safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(description.model_dump(mode="json"))})
+    )
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Read and verify a prepared data set; its tensors lie in the memory-mapped file until they are used.
+    """Read and verify a prepared data set; its tensors lie in the memory-map_records file until they are used.
 
     Raises:
         UserError: the file is missing, truncated, of another format, has labels out of range, or its content does not
             have the fingerprint it claims.
     """
-    with opened(path, "pt") as file:
-        about = summary_of(file).about
-        tensors: dict[str, Tensor] = {f"{split}.{part}": file.get_tensor(f"{split}.{part}") for split, part in names()}
-        if fingerprint_of(tensors) != about.fingerprint:
+    with open_prepared(path, "pt") as file:
+        description = read_summary(file).description
+        tensors: dict[str, Tensor] = {
+            f"{split}.{part}": file.get_tensor(f"{split}.{part}") for split, part in tensor_names()
+        }
+        if fingerprint_of(tensors) != description.fingerprint:
             raise ValueError("its content does not match its fingerprint")
         for split in SPLITS:
             labels = tensors[f"{split}.labels"]
             if len(labels) == 0 and split == "validation":
                 continue
-            if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < about.classes:
-                raise ValueError(f"{split}.labels must be in [0, {about.classes}), at least one")
-    train, validation, test = (Split(*(tensors[f"{split}.{part}"] for part in LAYOUT)) for split in SPLITS)
-    return Dataset(about, train, validation, test)
+            if len(labels) == 0 or not 0 <= int(labels.min()) <= int(labels.max()) < description.classes:
+                raise ValueError(f"{split}.labels must be in [0, {description.classes}), at least one")
+    train, validation, test = (Split(*(tensors[f"{split}.{part}"] for part in TENSOR_KINDS)) for split in SPLITS)
+    return Dataset(description, train, validation, test)
 
 
-def names() -> list[tuple[str, str]]:
+def tensor_names() -> list[tuple[str, str]]:
     """Split and part of every tensor in the file, in the order of the fingerprint."""
-    return [(split, part) for split in SPLITS for part in LAYOUT]
+    return [(split, part) for split in SPLITS for part in TENSOR_KINDS]
 
 
-def tensors_of(splits: Mapping[str, Split]) -> dict[str, Tensor]:
+def named_tensors(splits: Mapping[str, Split]) -> dict[str, Tensor]:
     """The splits' tensors under their names in the file, contiguous and on the CPU, in the order of the fingerprint."""
-    return {f"{split}.{part}": getattr(splits[split], part).cpu().contiguous() for split, part in names()}
+    return {f"{split}.{part}": getattr(splits[split], part).cpu().contiguous() for split, part in tensor_names()}
 
 
 def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
-    """The fingerprint of tensors under their names in the file, in the order of `names`."""
+    """The fingerprint of tensors under their names in the file, in the order of `tensor_names`."""
     return fingerprint(
         (name, str(tensor.dtype), tensor.shape, [tensor_bytes(tensor)]) for name, tensor in tensors.items()
     )

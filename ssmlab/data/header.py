@@ -17,7 +17,11 @@ PartName = Literal["train", "validation", "test"]
 Provenance = Literal["official", "partial", "re-encoded", "own"]
 METADATA_KEY = "ssmlab"
 SPLITS: tuple[PartName, ...] = ("train", "validation", "test")
-LAYOUT = {"images": ("U8", 4), "labels": ("I64", 1), "indices": ("I64", 1)}  # dtype and dimensions of a split's tensors
+TENSOR_KINDS = {
+    "images": ("U8", 4),
+    "labels": ("I64", 1),
+    "indices": ("I64", 1),
+}  # dtype and dimensions of a split's tensors
 
 
 class Description(BaseModel):
@@ -48,7 +52,7 @@ class Description(BaseModel):
 class DataSummary:
     """A prepared data set without its pixels: what it is, an image's shape (C, H, W), and the sizes of the splits."""
 
-    about: Description
+    description: Description
     image_shape: tuple[int, int, int]
     train: int
     validation: int
@@ -61,12 +65,12 @@ def read_data_summary(path: Path) -> DataSummary:
     Raises:
         UserError: the file is missing, truncated, or not a prepared data set.
     """
-    with opened(path, "np") as file:
-        return summary_of(file)
+    with open_prepared(path, "np") as file:
+        return read_summary(file)
 
 
 @contextmanager
-def opened(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
+def open_prepared(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
     """A prepared data set as an open safetensors file; whatever is wrong with it, found at any time, is a UserError."""
     try:
         with safe_open(path, framework=framework) as file:
@@ -78,10 +82,10 @@ def opened(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
         raise UserError(f"{path}: not a whole prepared data set ({reason}); run `ssmlab prepare` again") from None
 
 
-def summary_of(file: Any) -> DataSummary:
+def read_summary(file: Any) -> DataSummary:
     """Check the header of an open safetensors file against the format; raises ValueError where it differs."""
-    about = description_of((file.metadata() or {}).get(METADATA_KEY, ""))
-    shapes = {(split, part): checked_shape(file, split, part) for split in SPLITS for part in LAYOUT}
+    description = parse_description((file.metadata() or {}).get(METADATA_KEY, ""))
+    shapes = {(split, part): check_shape(file, split, part) for split in SPLITS for part in TENSOR_KINDS}
     sizes = {split: shapes[split, "images"][0] for split in SPLITS}
     if any(shape[0] != sizes[split] for (split, _), shape in shapes.items()):
         raise ValueError("images, labels and indices differ in number")
@@ -89,10 +93,10 @@ def summary_of(file: Any) -> DataSummary:
     if len(image_shapes) != 1:
         raise ValueError("the splits differ in image shape")
     channels, height, width = image_shapes.pop()
-    return DataSummary(about, (channels, height, width), **sizes)
+    return DataSummary(description, (channels, height, width), **sizes)
 
 
-def description_of(text: str) -> Description:
+def parse_description(text: str) -> Description:
     """The description in a file's metadata entry; raises ValueError if it is none, or of another format."""
     try:
         return Description.model_validate_json(text)
@@ -102,13 +106,13 @@ def description_of(text: str) -> Description:
         raise ValueError("its description is missing or not as it should be") from None
 
 
-def checked_shape(file: Any, split: str, part: str) -> list[int]:
+def check_shape(file: Any, split: str, part: str) -> list[int]:
     """The shape of one tensor of a split; raises ValueError if it is missing or has another dtype or dimension."""
     name = f"{split}.{part}"
     if name not in file.keys():  # noqa: SIM118 - an open safetensors file is no mapping
         raise ValueError(f"{name} is missing")
     tensor = file.get_slice(name)
-    dtype, dimensions = LAYOUT[part]
+    dtype, dimensions = TENSOR_KINDS[part]
     shape: list[int] = tensor.get_shape()
     if tensor.get_dtype() != dtype or len(shape) != dimensions:
         raise ValueError(f"{name} is {tensor.get_dtype()} of shape {shape}")

@@ -1,4 +1,4 @@
-"""What lies in a folder, an archive or a compressed file, as names and places: nothing is written under its names.
+"""What lies in a folder, an archive or a compressed file, as names and files: nothing is written under its names.
 
 Archives are hostile until proven. A member whose name leads out (`..`, absolute, backslashes, drives), a link, a
 device, a name that comes twice, encryption, more than a real data set unpacks to, a wrong checksum or an early end:
@@ -20,10 +20,19 @@ from pathlib import Path
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.ingest.progress import Countdown
-from ssmlab.ingest.unpack import DAMAGED, IN_MEMORY, MIB, Place, Spool, damaged, shown, unpacking
+from ssmlab.ingest.unpack import (
+    DAMAGE_ERRORS,
+    MAX_IN_MEMORY,
+    MIB,
+    ByteRange,
+    Unpacker,
+    damaged_error,
+    open_compressed,
+    printable,
+)
 
-MOST_MEMBERS = 2_000_000  # ImageNet has 1.43 million
-MOST_OF_FEW = 64  # files beside each other in a layout of few, such as MNIST's four
+MAX_MEMBERS = 2_000_000  # ImageNet has 1.43 million
+MAX_FEW_FILES = 64  # files beside each other in a layout of few, such as MNIST's four
 TAR_BLOCK = 512
 TAR_HEADER = MIB  # long names and the like; a longer header is no header
 SUFFIXES = (".gz", ".xz", ".bz2")
@@ -36,46 +45,50 @@ class Members:
 
     Attributes:
         origin: what the person gave.
-        places: where each file lies, as it is: maybe compressed.
-        spool: where it can be unpacked to.
+        files: where each file lies, as it is: maybe compressed.
+        unpacker: where it can be unpacked to.
     """
 
-    def __init__(self, origin: Path, places: dict[str, Place], spool: Spool) -> None:
-        self.origin, self.spool = origin, spool
-        self.places = without_wrapper(places)
-        self.unpacked: dict[str, Place] = {}
+    def __init__(self, origin: Path, files: dict[str, ByteRange], unpacker: Unpacker) -> None:
+        self.origin, self.unpacker = origin, unpacker
+        self.files = strip_wrapper(files)
+        self.unpacked: dict[str, ByteRange] = {}
 
     def names(self) -> list[str]:
         """All names, sorted: an order that no archiver and no file system has a part in."""
-        return sorted(self.places)
+        return sorted(self.files)
 
-    def find(self, name: str) -> Place | None:
+    def find(self, name: str) -> ByteRange | None:
         """The file called `name`, unpacked if it is there as NAME.gz, .xz or .bz2; None if it is not there.
 
         Raises:
             UserError: it is damaged, or unpacks to too much.
         """
-        if name in self.places:
-            return self.places[name]
+        if name in self.files:
+            return self.files[name]
         if name not in self.unpacked:
-            packed = next((name + suffix for suffix in SUFFIXES if name + suffix in self.places), None)
+            packed = next((name + suffix for suffix in SUFFIXES if name + suffix in self.files), None)
             if packed is None:
                 return None
             self.unpacked[name] = self.unpack(packed)
         return self.unpacked[name]
 
-    def unpack(self, name: str) -> Place:
+    def unpack(self, name: str) -> ByteRange:
         """A compressed member, unpacked."""
-        content = self.content(self.places[name])
-        stream = unpacking(BytesIO(content), content[:6])
+        content = self.content(self.files[name])
+        stream = open_compressed(BytesIO(content), content[:6])
         if stream is None:
-            raise UserError(f"{self.origin}: {shown(name)}: is not compressed, as its name says; get the file again")
-        return self.spool.add(name, stream)
+            raise UserError(
+                f"{self.origin}: {printable(name)}: is not compressed, as its name says; get the file again"
+            )
+        return self.unpacker.unpack(name, stream)
 
-    def content(self, place: Place, most: int = IN_MEMORY) -> bytes:
+    def content(self, place: ByteRange, most: int = MAX_IN_MEMORY) -> bytes:
         """The bytes of a member that is read whole; raises UserError if it has more than `most`."""
         if place.length > most:
-            raise UserError(f"{self.origin}: {shown(place.name)}: has {place.length:,} bytes, at most {most:,} belong")
+            raise UserError(
+                f"{self.origin}: {printable(place.name)}: has {place.length:,} bytes, at most {most:,} belong"
+            )
         return place.read()
 
     def text(self, name: str, most: int = 16 * MIB) -> list[str] | None:
@@ -92,21 +105,21 @@ class Members:
         except UnicodeDecodeError:
             raise self.error(name, "is not a text in UTF-8") from None
 
-    def expect_few(self, layout: str) -> None:
+    def require_few_files(self, layout: str) -> None:
         """Refuse thousands of files around a layout that has few; raises UserError."""
-        if len(self.places) > MOST_OF_FEW:
-            raise UserError(f"{self.origin}: holds {len(self.places):,} files, and {layout} are few; remove the others")
+        if len(self.files) > MAX_FEW_FILES:
+            raise UserError(f"{self.origin}: holds {len(self.files):,} files, and {layout} are few; remove the others")
 
     def error(self, name: str, problem: str) -> UserError:
         """An error that names the archive and the member."""
-        return UserError(f"{self.origin}: {shown(name)}: {problem}")
+        return UserError(f"{self.origin}: {printable(name)}: {problem}")
 
 
-def open_members(path: Path, scratch: Path, listen: Listener = silence) -> Members:
+def open_members(path: Path, workdir: Path, listen: Listener = silence) -> Members:
     """The files in the folder, archive or compressed file `path`.
 
     Args:
-        scratch: an empty folder, to be kept as long as the files are read; what has to be unpacked goes into at most
+        workdir: an empty folder, to be kept as long as the files are read; what has to be unpacked goes into at most
             two files there, under names of our own.
 
     Raises:
@@ -114,25 +127,25 @@ def open_members(path: Path, scratch: Path, listen: Listener = silence) -> Membe
     """
     try:
         if path.is_dir():
-            places = dict(folder_places(path))
-            return Members(path, places, Spool(path, scratch, sum(place.length for place in places.values())))
+            files = dict(list_folder(path))
+            return Members(path, files, Unpacker(path, workdir, sum(place.length for place in files.values())))
         if path.is_file():
-            spool = Spool(path, scratch, path.stat().st_size)
-            return Members(path, file_places(path, spool, listen), spool)
+            unpacker = Unpacker(path, workdir, path.stat().st_size)
+            return Members(path, list_file(path, unpacker, listen), unpacker)
     except OSError as error:
         raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
     problem = "is neither a folder nor a file" if path.exists() else "there is no such folder or file"
     raise UserError(f"{path}: {problem}; data.source takes the path of an archive or a folder")
 
 
-def folder_places(folder: Path) -> Iterator[tuple[str, Place]]:
+def list_folder(folder: Path) -> Iterator[tuple[str, ByteRange]]:
     """Every file under `folder`, through links; raises UserError for devices, broken links and links in a circle."""
     seen = set()
     count = 0
-    for top, folders, files in os.walk(folder, onerror=reraise, followlinks=True):
+    for top, folders, files in os.walk(folder, onerror=raise_error, followlinks=True):
         status = Path(top).stat()
         if (status.st_dev, status.st_ino) in seen:
-            raise UserError(f"{shown(top)}: is reached twice through links; remove one of them")
+            raise UserError(f"{printable(top)}: is reached twice through links; remove one of them")
         seen.add((status.st_dev, status.st_ino))
         folders[:] = [name for name in folders if not is_junk(name)]
         for name in files:
@@ -142,47 +155,49 @@ def folder_places(folder: Path) -> Iterator[tuple[str, Place]]:
                 continue
             check_letters(folder, relative)
             if not path.is_file():
-                raise UserError(f"{shown(str(path))}: is a broken link or no file; remove it")
-            count = counted(folder, count)
-            yield relative, Place(relative, path, 0, path.stat().st_size)
+                raise UserError(f"{printable(str(path))}: is a broken link or no file; remove it")
+            count = count_member(folder, count)
+            yield relative, ByteRange(relative, path, 0, path.stat().st_size)
 
 
-def file_places(path: Path, spool: Spool, listen: Listener) -> dict[str, Place]:
+def list_file(path: Path, unpacker: Unpacker, listen: Listener) -> dict[str, ByteRange]:
     """The files in an archive, or the one compressed or plain file at `path`."""
     with path.open("rb") as file:
         magic = file.read(TAR_BLOCK)
         file.seek(0)
-        whole = Place(path.name, path, 0, path.stat().st_size)
-        stream = unpacking(file, magic)
+        whole = ByteRange(path.name, path, 0, path.stat().st_size)
+        stream = open_compressed(file, magic)
         if stream is not None:
             watch = Countdown(f"unpacking {path.name} (MiB)", whole.length // MIB, listen)
-            whole = spool.alone(path.name, stream, lambda: watch.at(file.tell() // MIB))
-            magic = Place(whole.name, whole.path, 0, min(TAR_BLOCK, whole.length)).read()
+            whole = unpacker.unpack_separately(path.name, stream, lambda: watch.at(file.tell() // MIB))
+            magic = ByteRange(whole.name, whole.path, 0, min(TAR_BLOCK, whole.length)).read()
     if magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        members = zip_places(path, whole, spool, listen)
+        members = unpack_zip(path, whole, unpacker, listen)
     elif magic[257:262] == b"ustar":
-        members = tar_places(path, whole)
+        members = list_tar(path, whole)
     else:
         name = path.name if stream is None else path.stem
         return {name: whole}
-    return checked(path, members)
+    return index_members(path, members)
 
 
-def checked(archive: Path, members: Iterable[tuple[str, Place]]) -> dict[str, Place]:
+def index_members(archive: Path, members: Iterable[tuple[str, ByteRange]]) -> dict[str, ByteRange]:
     """The members of an archive by their names; raises UserError if one comes twice."""
-    places: dict[str, Place] = {}
+    files: dict[str, ByteRange] = {}
     count = 0
     for name, place in members:
         if is_junk(name):
             continue
-        if not name or name in places:
-            raise UserError(f"{archive}: {shown(name) or 'its top folder'}: comes twice; refused")
-        count = counted(archive, count)
-        places[name] = place
-    return places
+        if not name or name in files:
+            raise UserError(f"{archive}: {printable(name) or 'its top folder'}: comes twice; refused")
+        count = count_member(archive, count)
+        files[name] = place
+    return files
 
 
-def zip_places(archive: Path, whole: Place, spool: Spool, listen: Listener) -> Iterator[tuple[str, Place]]:
+def unpack_zip(
+    archive: Path, whole: ByteRange, unpacker: Unpacker, listen: Listener
+) -> Iterator[tuple[str, ByteRange]]:
     """Unpack the files of a zip; raises UserError if one is damaged, encrypted or no plain file."""
     try:
         with zipfile.ZipFile(whole.path) as opened:
@@ -191,18 +206,18 @@ def zip_places(archive: Path, whole: Place, spool: Spool, listen: Listener) -> I
                 watch.at(done)
                 name = safe_name(archive, member.orig_filename)
                 if member.flag_bits & 0x2041:  # encrypted, strongly encrypted, with a masked directory
-                    raise UserError(f"{archive}: {shown(name)}: is encrypted; unpack the archive by hand")
+                    raise UserError(f"{archive}: {printable(name)}: is encrypted; unpack the archive by hand")
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise UserError(f"{archive}: {shown(name)}: is a link or a device; refused")
+                    raise UserError(f"{archive}: {printable(name)}: is a link or a device; refused")
                 if not member.is_dir() and not is_junk(name):
                     with opened.open(member) as stream:
-                        yield name, spool.add(name, stream)
-    except (*DAMAGED, ValueError, OverflowError) as error:
-        raise damaged(archive, "the zip archive", error) from None
+                        yield name, unpacker.unpack(name, stream)
+    except (*DAMAGE_ERRORS, ValueError, OverflowError) as error:
+        raise damaged_error(archive, "the zip archive", error) from None
 
 
-def tar_places(archive: Path, whole: Place) -> Iterator[tuple[str, Place]]:
+def list_tar(archive: Path, whole: ByteRange) -> Iterator[tuple[str, ByteRange]]:
     """Find the files of a tar where they lie in it; raises UserError if it is cut short or one is no plain file."""
     try:
         with HeadersOnly(whole.path) as file, tarfile.open(fileobj=file, mode="r:") as opened:
@@ -212,15 +227,15 @@ def tar_places(archive: Path, whole: Place) -> Iterator[tuple[str, Place]]:
                     raise tarfile.ReadError("a member goes past the end")
                 name = safe_name(archive, member.name)
                 if member.isreg() and not member.issparse():
-                    yield name, Place(name, whole.path, member.offset_data, member.size)
+                    yield name, ByteRange(name, whole.path, member.offset_data, member.size)
                 elif not member.isdir():
-                    raise UserError(f"{archive}: {shown(name)}: is a link, a device or sparse; refused")
-            end = Place("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
+                    raise UserError(f"{archive}: {printable(name)}: is a link, a device or sparse; refused")
+            end = ByteRange("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
         # tarfile takes a header it cannot read for the end; the true end is a block of zeros
         if end.read() != bytes(TAR_BLOCK):
             raise tarfile.ReadError("no end mark")
-    except (tarfile.TarError, *DAMAGED, ValueError, OverflowError) as error:
-        raise damaged(archive, "the tar archive", error) from None
+    except (tarfile.TarError, *DAMAGE_ERRORS, ValueError, OverflowError) as error:
+        raise damaged_error(archive, "the tar archive", error) from None
 
 
 class HeadersOnly(FileIO):
@@ -239,7 +254,7 @@ def safe_name(archive: Path, name: str) -> str:
     drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
     if not name or name.startswith("/") or ".." in parts or "\\" in name or drive:
         raise UserError(
-            f"{archive}: {shown(name) or 'a member without a name'}: could lead out of the archive; refused"
+            f"{archive}: {printable(name) or 'a member without a name'}: could lead out of the archive; refused"
         )
     check_letters(archive, name)
     return "/".join(parts)
@@ -248,7 +263,7 @@ def safe_name(archive: Path, name: str) -> str:
 def check_letters(origin: Path, name: str) -> None:
     """Refuse control characters and broken Unicode in a name: it goes into messages and files; raises UserError."""
     if NO_TEXT.search(name):
-        raise UserError(f"{origin}: {shown(name)}: has characters in its name that no text can hold; rename it")
+        raise UserError(f"{origin}: {printable(name)}: has characters in its name that no text can hold; rename it")
 
 
 def is_junk(name: str) -> bool:
@@ -257,21 +272,21 @@ def is_junk(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in JUNK
 
 
-def without_wrapper(places: dict[str, Place]) -> dict[str, Place]:
-    """The places without the one folder that wraps them all, if there is one."""
-    tops = {name.partition("/")[0] for name in places}
-    if len(tops) != 1 or any("/" not in name for name in places):
-        return places
-    return {name.partition("/")[2]: place for name, place in places.items()}
+def strip_wrapper(files: dict[str, ByteRange]) -> dict[str, ByteRange]:
+    """The files without the one folder that wraps them all, if there is one."""
+    tops = {name.partition("/")[0] for name in files}
+    if len(tops) != 1 or any("/" not in name for name in files):
+        return files
+    return {name.partition("/")[2]: place for name, place in files.items()}
 
 
-def counted(origin: Path, count: int) -> int:
+def count_member(origin: Path, count: int) -> int:
     """One more member; raises UserError if no data set has so many."""
-    if count >= MOST_MEMBERS:
-        raise UserError(f"{origin}: holds more than {MOST_MEMBERS:,} files; give a folder of the data set alone")
+    if count >= MAX_MEMBERS:
+        raise UserError(f"{origin}: holds more than {MAX_MEMBERS:,} files; give a folder of the data set alone")
     return count + 1
 
 
-def reraise(error: OSError) -> None:
+def raise_error(error: OSError) -> None:
     """What `os.walk` does with a folder that it cannot read, which it would leave out by itself."""
     raise error

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import PartName
 
-Layout = Literal["mnist5k", "idx", "cifar", "tiny-imagenet", "npz"]
+LayoutName = Literal["mnist5k", "idx", "cifar", "tiny-imagenet", "npz"]
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Download:
 
 
 @dataclass(frozen=True)
-class Known:
+class CatalogEntry:
     """A data set whose content and whereabouts are known.
 
     Attributes:
@@ -47,7 +47,7 @@ class Known:
 
     name: str
     title: str
-    layout: Layout
+    layout: LayoutName
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     counts: Mapping[PartName, int]
@@ -63,16 +63,18 @@ class Known:
         return len(self.class_names) or self.unnamed_classes
 
 
-def read_catalog(text: str) -> dict[str, Known]:
+def read_catalog(text: str) -> dict[str, CatalogEntry]:
     """The catalogue in TOML: a table a data set, under its name."""
     entries = {name: {"name": name, **table} for name, table in tomllib.loads(text).items()}
-    return TypeAdapter(dict[str, Known]).validate_python(entries)
+    return TypeAdapter(dict[str, CatalogEntry]).validate_python(entries)
 
 
-CATALOG: Mapping[str, Known] = read_catalog((resources.files("ssmlab.ingest") / "catalog.toml").read_text("utf-8"))
+CATALOG: Mapping[str, CatalogEntry] = read_catalog(
+    (resources.files("ssmlab.ingest") / "catalog.toml").read_text("utf-8")
+)
 
 
-def look_up(name: str) -> Known:
+def look_up(name: str) -> CatalogEntry:
     """The data set called `name`; raises UserError where there is none."""
     if name not in CATALOG:
         raise UserError(f"{name}: not a data set of the catalogue; it has {', '.join(CATALOG)} (`ssmlab data list`)")

@@ -24,7 +24,7 @@ Numbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
-class Canvas:
+class DecodeJob:
     """All that chunks share.
 
     Attributes:
@@ -54,7 +54,7 @@ class Chunk:
         return len(self.rows)
 
 
-def chunks_of(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, size: int) -> list[Chunk]:
+def plan_chunks(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, size: int) -> list[Chunk]:
     """Cut the work into chunks.
 
     Args:
@@ -75,7 +75,7 @@ def chunks_of(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, si
     return chunks
 
 
-def decode(canvas: Canvas, chunks: Sequence[Chunk], processes: int | None, listen: Listener) -> None:
+def decode_all(job: DecodeJob, chunks: Sequence[Chunk], processes: int | None, listen: Listener) -> None:
     """Put the images of all chunks in their places.
 
     Args:
@@ -98,20 +98,20 @@ def decode(canvas: Canvas, chunks: Sequence[Chunk], processes: int | None, liste
     if processes > 1:
         try:
             remedy = "run `ssmlab prepare` again"
-            run_in_processes(placer, canvas, chunks, processes, done, remedy=remedy, folder=canvas.file.parent)
+            run_in_processes(make_decoder, job, chunks, processes, done, remedy=remedy, folder=job.file.parent)
             return
         except NoPool as error:
             listen(Note(f"no worker processes ({error}); decoding in this one, which takes longer", warning=True))
     for chunk in chunks:
-        done(place(canvas, chunk))
+        done(decode_chunk(job, chunk))
 
 
-def placer(canvas: Canvas) -> Callable[[Chunk], int]:
-    """What a worker process makes of its canvas."""
-    return functools.partial(place, canvas)
+def make_decoder(job: DecodeJob) -> Callable[[Chunk], int]:
+    """What a worker process makes of its job."""
+    return functools.partial(decode_chunk, job)
 
 
-def place(canvas: Canvas, chunk: Chunk) -> int:
+def decode_chunk(job: DecodeJob, chunk: Chunk) -> int:
     """Read the images of a chunk and write each into its place; returns how many they are.
 
     Raises:
@@ -119,10 +119,10 @@ def place(canvas: Canvas, chunk: Chunk) -> int:
         OSError: the file cannot be written.
         ValueError: the source breaks its contract.
     """
-    images = np.ascontiguousarray(canvas.images[chunk.part].read(chunk.rows))  # (n, C, H, W)
-    if images.dtype != np.uint8 or images.shape != (len(chunk), *canvas.image_shape):
-        raise ValueError(f"{len(chunk)} images of {canvas.image_shape} are {images.dtype} {images.shape}")
-    descriptor = os.open(canvas.file, os.O_WRONLY)
+    images = np.ascontiguousarray(job.images[chunk.part].read(chunk.rows))  # (n, C, H, W)
+    if images.dtype != np.uint8 or images.shape != (len(chunk), *job.image_shape):
+        raise ValueError(f"{len(chunk)} images of {job.image_shape} are {images.dtype} {images.shape}")
+    descriptor = os.open(job.file, os.O_WRONLY)
     try:
         for image, offset in zip(images.reshape(len(chunk), -1), chunk.offsets.tolist(), strict=True):
             write_at(descriptor, image.data, offset)

@@ -19,26 +19,26 @@ BUSY = (408, 425, 429)  # the codes below 500 that ask for another try
 # `identity`: a server that marks a .gz file as an encoding would otherwise have it unpacked on the way
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"ssmlab/{__version__}"}
 
-Told = Callable[[int, int | None], None]
+OnBytes = Callable[[int, int | None], None]
 """Called with the bytes that lie in the .part file, and with how many it will have, where that is known."""
 
 
 @dataclass(frozen=True)
-class Patience:
+class RetryPolicy:
     """When to give a download up.
 
     Attributes:
         tries: how many in a row may bring nothing new.
         pause: seconds before the second of them; it doubles each time.
-        quiet: seconds that a server may send nothing.
+        timeout: seconds that a server may send nothing.
     """
 
     tries: int = 4
     pause: float = 1.0
-    quiet: float = 30.0
+    timeout: float = 30.0
 
 
-class Failed(Exception):
+class DownloadError(Exception):
     """A download has failed, for the reason it says; `again`: another try may do better."""
 
     def __init__(self, reason: str, again: bool = False) -> None:
@@ -46,72 +46,72 @@ class Failed(Exception):
         self.again = again
 
 
-def download(url: str, part: Path, patience: Patience, told: Told, listen: Listener = silence) -> None:
+def download(url: str, part: Path, policy: RetryPolicy, on_bytes: OnBytes, listen: Listener = silence) -> None:
     """Bring the content of `url` into `part`, after what is there already; connections that break are tried again.
 
     Raises:
-        Failed: it cannot be had; what has come remains in `part`.
+        DownloadError: it cannot be had; what has come remains in `part`.
         OSError: `part` cannot be written.
     """
-    most, fruitless = size(part), 0
+    most, fruitless = file_size(part), 0
     while True:
         try:
-            return receive(url, part, patience.quiet, told)
-        except Failed as failure:
-            fruitless = 0 if size(part) > most else fruitless + 1
-            most = max(most, size(part))
-            if not failure.again or fruitless >= patience.tries:
+            return request(url, part, policy.timeout, on_bytes)
+        except DownloadError as failure:
+            fruitless = 0 if file_size(part) > most else fruitless + 1
+            most = max(most, file_size(part))
+            if not failure.again or fruitless >= policy.tries:
                 raise
-            pause = patience.pause * 2 ** max(fruitless - 1, 0)
+            pause = policy.pause * 2 ** max(fruitless - 1, 0)
             listen(Note(f"{failure}; trying again in {pause:.0f} s", warning=True))
             time.sleep(pause)
 
 
-def receive(url: str, part: Path, quiet: float, told: Told) -> None:
-    """One request: the rest of the file where the server gives ranges, else all of it; raises Failed, OSError."""
-    have, host = size(part), urlsplit(url).hostname or url
+def request(url: str, part: Path, timeout: float, on_bytes: OnBytes) -> None:
+    """One request: the rest of the file where the server gives ranges, else all; raises DownloadError, OSError."""
+    have, host = file_size(part), urlsplit(url).hostname or url
     try:
         headers = {**HEADERS, "Range": f"bytes={have}-"} if have else HEADERS
-        with requests.get(url, headers=headers, stream=True, timeout=quiet) as response:
+        with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
             if response.status_code == requests.codes.requested_range_not_satisfiable and have:
-                return check_whole(response.headers.get("Content-Range", ""), part)
+                return check_complete(response.headers.get("Content-Range", ""), part)
             if response.status_code >= 400:
                 code = response.status_code
-                raise Failed(f"{host} answers {code} {response.reason}".rstrip(), code >= 500 or code in BUSY)
+                raise DownloadError(f"{host} answers {code} {response.reason}".rstrip(), code >= 500 or code in BUSY)
             goes_on = response.headers.get("Content-Range", "").startswith(f"bytes {have}-")
             if not goes_on:
                 have = 0
             length = response.headers.get("Content-Length", "")
             total = have + int(length) if length.isdecimal() else None
-            told(have, total)
+            on_bytes(have, total)
             with part.open("ab" if goes_on else "wb") as file:
                 for chunk in response.raw.stream(CHUNK, decode_content=False):
                     file.write(chunk)
                     have += len(chunk)
-                    told(have, total)
+                    on_bytes(have, total)
             if total is not None and have < total:  # urllib3 before version 2 does not say so
-                raise Failed(f"{host} broke off", again=True)
+                raise DownloadError(f"{host} broke off", again=True)
     except (requests.Timeout, urllib3.exceptions.TimeoutError):
-        raise Failed(f"{host} sent nothing for {quiet:g} s", again=True) from None
+        raise DownloadError(f"{host} sent nothing for {timeout:g} s", again=True) from None
     except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
-        raise Failed(f"no connection to {host} ({cause(error)})", again=True) from None
+        raise DownloadError(f"no connection to {host} ({root_cause(error)})", again=True) from None
     except requests.RequestException as error:  # a bad address, too many redirects
-        raise Failed(f"{url}: {error}") from None
+        raise DownloadError(f"{url}: {error}") from None
 
 
-def check_whole(content_range: str, part: Path) -> None:
+def check_complete(content_range: str, part: Path) -> None:
     """The server has nothing after `part`: fine if that is the whole file ("bytes */SIZE", RFC 9110, 14.4)."""
-    if content_range != f"bytes */{size(part)}":
+    if content_range != f"bytes */{file_size(part)}":
         part.unlink()
-        raise Failed(f"{part.name} was a piece of another file", again=True)
+        raise DownloadError(f"{part.name} was a piece of another file", again=True)
 
 
-def size(part: Path) -> int:
+def file_size(part: Path) -> int:
     """How many bytes have come."""
     return part.stat().st_size if part.exists() else 0
 
 
-def cause(error: BaseException) -> str:
+def root_cause(error: BaseException) -> str:
     """What lies at the bottom of a chain of errors, in the system's words."""
     while (under := error.__cause__ or error.__context__) is not None:
         error = under

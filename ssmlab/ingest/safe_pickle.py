@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MOST_REMEMBERED = 1 << 22  # a pickle that numbers an object higher wants the memory, not the object
-MOST_TUPLES = 20  # an array takes 6; tuples of tuples as a key take 2 to their number of steps to hash
+MAX_MEMO = 1 << 22  # a pickle that numbers an object higher wants the memory, not the object
+MAX_TUPLES = 20  # an array takes 6; tuples of tuples as a key take 2 to their number of steps to hash
 
 
-class NotPlain(ValueError):
+class UnsafePickle(ValueError):
     """A pickle that holds more than numbers, texts, lists, dicts and arrays of bytes."""
 
 
@@ -27,43 +27,43 @@ def load_plain(content: bytes) -> Any:
     NumPy itself is never called on what the file says.
 
     Raises:
-        NotPlain: it refers to anything else, or is no pickle.
+        UnsafePickle: it refers to anything else, or is no pickle.
     """
     try:
         tuples = 0
         for opcode, argument, _ in pickletools.genops(content):
             tuples += opcode.name.startswith("TUPLE")
-            if tuples > MOST_TUPLES or ("PUT" in opcode.name and int(argument or 0) > MOST_REMEMBERED):
-                raise NotPlain("it is made to fill the memory, or to take forever")
-        return arrays_in(PlainUnpickler(io.BytesIO(content), encoding="latin1").load())
-    except NotPlain:
+            if tuples > MAX_TUPLES or ("PUT" in opcode.name and int(argument or 0) > MAX_MEMO):
+                raise UnsafePickle("it is made to fill the memory, or to take forever")
+        return restore_arrays(PlainUnpickler(io.BytesIO(content), encoding="latin1").load())
+    except UnsafePickle:
         raise
     except Exception as error:  # a made-up pickle can raise anything
-        raise NotPlain(f"{type(error).__name__} while it was read") from None
+        raise UnsafePickle(f"{type(error).__name__} while it was read") from None
 
 
 class PlainUnpickler(pickle.Unpickler):
     """Knows the names that a pickled uint8 array refers to, in NumPy 1 and 2, and no others."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """What `module.name` stands for; raises NotPlain if it is not one of the few."""
+        """What `module.name` stands for; raises UnsafePickle if it is not one of the few."""
         # made anew for every look-up: a pickle can set attributes, and must find nothing that outlives it
         answers: dict[tuple[str, str], Callable[..., Any]] = {
             ("numpy", "ndarray"): lambda: None,
             ("numpy", "dtype"): lambda *arguments: PickledType(arguments),
             ("numpy.core.multiarray", "_reconstruct"): lambda *_: PickledArray(),
             ("numpy._core.multiarray", "_reconstruct"): lambda *_: PickledArray(),
-            ("_codecs", "encode"): lambda *arguments: encoded(*arguments),
+            ("_codecs", "encode"): lambda *arguments: encode_bytes(*arguments),
         }
         if (module, name) not in answers:
-            raise NotPlain(f"it refers to {module}.{name}")
+            raise UnsafePickle(f"it refers to {module}.{name}")
         return answers[module, name]
 
 
-def encoded(text: Any, encoding: Any) -> bytes:
+def encode_bytes(text: Any, encoding: Any) -> bytes:
     """Bytes, as Python 3 writes them in a pickle that Python 2 can read."""
     if type(text) is not str or encoding != "latin1":
-        raise NotPlain("it encodes a text in another way than bytes are")
+        raise UnsafePickle("it encodes a text in another way than bytes are")
     return text.encode("latin1")
 
 
@@ -74,7 +74,7 @@ class PickledType:
 
     def __init__(self, arguments: tuple[Any, ...]) -> None:
         if not arguments or arguments[0] not in ("u1", "|u1"):
-            raise NotPlain("it has an array of something else than unsigned bytes")
+            raise UnsafePickle("it has an array of something else than unsigned bytes")
 
     def __setstate__(self, state: Any) -> None:
         """Byte order, alignment and the like: nothing that an unsigned byte has."""
@@ -92,19 +92,19 @@ class PickledArray:
         whole = type(shape) is tuple and all(type(length) is int and length >= 0 for length in shape)
         known = type(kind) is PickledType and type(content) is bytes
         if not whole or not known or len(content) != math.prod(shape):
-            raise NotPlain("it has an array whose shape and bytes do not fit")
+            raise UnsafePickle("it has an array whose shape and bytes do not fit")
         self.array: npt.NDArray[np.uint8] = np.frombuffer(content, np.uint8).reshape(
             shape, order="F" if fortran else "C"
         )
 
 
-def arrays_in(value: Any) -> Any:
+def restore_arrays(value: Any) -> Any:
     """The value of a pickle, with the arrays at its top or right under it in place of what stood for them."""
     if isinstance(value, dict):
-        return {key: array_of(item) for key, item in value.items()}
-    return array_of(value)
+        return {key: restore_array(item) for key, item in value.items()}
+    return restore_array(value)
 
 
-def array_of(value: Any) -> Any:
+def restore_array(value: Any) -> Any:
     """An array where `value` is a pickled one, else `value`."""
     return value.array if isinstance(value, PickledArray) else value

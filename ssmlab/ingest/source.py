@@ -22,7 +22,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArrayImages:
-    """Images that need no decoding: (N, C, H, W) uint8, in memory or memory-mapped."""
+    """Images that need no decoding: (N, C, H, W) uint8, in memory or memory-map_records."""
 
     array: npt.NDArray[np.uint8]
 

@@ -12,11 +12,11 @@ from ssmlab.core.errors import UserError
 from ssmlab.data.header import SPLITS, PartName
 
 Rows = npt.NDArray[np.int64]
-HowMany = int | Literal["all"]
+SplitSize = int | Literal["all"]
 
 
 def split_rows(
-    labels: Mapping[PartName, Rows], *, train: HowMany, validation: int, test: HowMany, seed: int
+    labels: Mapping[PartName, Rows], *, train: SplitSize, validation: int, test: SplitSize, seed: int
 ) -> dict[PartName, Rows]:
     """Choose the rows of the three splits from a source's parts.
 
@@ -45,10 +45,10 @@ def split_rows(
             before += len(labels[part])
     left, cut = order["train"], []
     chosen: dict[PartName, Rows] = {}
-    asked: dict[PartName, HowMany] = {"test": test, "validation": validation}
+    asked: dict[PartName, SplitSize] = {"test": test, "validation": validation}
     for split, count in asked.items():
         if split in order:
-            chosen[split] = first(order[split], count, split)
+            chosen[split] = take_first(order[split], count, split)
         elif count == "all":
             raise UserError(f"data.{split}: the source has no {split} part of its own; name a number of images")
         else:
@@ -62,10 +62,10 @@ def split_rows(
         )
     if train != "all" and train < classes:
         raise UserError(f"data.train: {train} images; at least {classes}, one a class, are needed")
-    return {"train": first(left, train, "train"), "validation": chosen["validation"], "test": chosen["test"]}
+    return {"train": take_first(left, train, "train"), "validation": chosen["validation"], "test": chosen["test"]}
 
 
-def first(rows: Rows, count: HowMany, split: PartName) -> Rows:
+def take_first(rows: Rows, count: SplitSize, split: PartName) -> Rows:
     """The first `count` of `rows`; raises UserError if there are fewer."""
     if count == "all":
         return rows

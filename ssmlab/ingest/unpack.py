@@ -18,15 +18,17 @@ from ssmlab.core.errors import UserError
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHUNK = MIB
-IN_MEMORY = 512 * MIB  # what is read whole; CIFAR-100's pickle of 150 MiB is the largest such file of a known data set
+MAX_IN_MEMORY = (
+    512 * MIB
+)  # what is read whole; CIFAR-100's pickle of 150 MiB is the largest such file of a known data set
 
 # Real data sets unpack to at most 10 times their archives' size (MNIST: 5), and a bomb to 1,000 and more.
-EXPANSION = 50
+MAX_EXPANSION = 50
 ALWAYS_ALLOWED = 256 * MIB
-NEVER_ALLOWED = 256 * GIB  # ImageNet takes 150
-KEPT_FREE = 256 * MIB
+MAX_UNPACKED = 256 * GIB  # ImageNet takes 150
+MIN_FREE = 256 * MIB
 
-DAMAGED = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+DAMAGE_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
 
 
 class Readable(Protocol):
@@ -38,7 +40,7 @@ class Readable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ByteRange:
     """Where the bytes of one member lie. It can be pickled, so that worker processes read it by themselves.
 
     Attributes:
@@ -74,74 +76,74 @@ class Place:
         except OSError as error:
             raise UserError(f"{self.path}: cannot be read ({error.strerror or error})") from None
         if left:
-            raise changed(self.path)
+            raise changed_error(self.path)
 
 
-class Spool:
-    """A file in `scratch` that members are unpacked into, one behind the other, within a budget.
+class Unpacker:
+    """A file in `workdir` that members are unpacked into, one behind the other, within a budget.
 
     Args:
         origin: the archive or folder that the person gave, for messages.
-        scratch: an empty folder.
-        size: of what is unpacked, in bytes: all its members together may have `EXPANSION` times as many.
+        workdir: an empty folder.
+        size: of what is unpacked, in bytes: all its members together may have `MAX_EXPANSION` times as many.
 
     Raises:
         UserError: by every method, if `origin` is damaged or unpacks to more than it may, or the disk is full.
     """
 
-    def __init__(self, origin: Path, scratch: Path, size: int) -> None:
-        self.origin, self.scratch = origin, scratch
-        self.allowed = min(NEVER_ALLOWED, max(ALWAYS_ALLOWED, EXPANSION * size))
+    def __init__(self, origin: Path, workdir: Path, size: int) -> None:
+        self.origin, self.workdir = origin, workdir
+        self.allowed = min(MAX_UNPACKED, max(ALWAYS_ALLOWED, MAX_EXPANSION * size))
         self.budget = self.allowed
-        self.room = shutil.disk_usage(scratch).free - KEPT_FREE
-        self.path = scratch / "members"
+        self.room = shutil.disk_usage(workdir).free - MIN_FREE
+        self.path = workdir / "members"
         self.path.touch()
 
-    def add(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> Place:
+    def unpack(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> ByteRange:
         """Unpack `stream` behind what is there; `watch` is called after every mebibyte."""
-        return self.copied(name, stream, self.path, "ab", watch)
+        return self.append(name, stream, self.path, "ab", watch)
 
-    def alone(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> Place:
+    def unpack_separately(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> ByteRange:
         """Unpack `stream` into a file of its own, as an archive inside a compressed file needs it."""
-        return self.copied(name, stream, self.scratch / "archive", "xb", watch)
+        return self.append(name, stream, self.workdir / "archive", "xb", watch)
 
-    def copied(
+    def append(
         self, name: str, stream: Readable, path: Path, mode: Literal["ab", "xb"], watch: Callable[[], None] | None
-    ) -> Place:
+    ) -> ByteRange:
         """Copy `stream` to the end of a file, never more than the budget has left."""
         try:
             with path.open(mode) as file:
                 offset = file.tell()
-                while chunk := self.chunk_of(name, stream):
-                    self.spend(name, len(chunk))
+                while chunk := self.read_chunk(name, stream):
+                    self.spend_budget(name, len(chunk))
                     file.write(chunk)
                     if watch is not None:
                         watch()
-                return Place(name, path, offset, file.tell() - offset)
-        except OSError as error:  # of the disk: those of the stream are told apart in chunk_of
+                return ByteRange(name, path, offset, file.tell() - offset)
+        except OSError as error:  # of the disk: those of the stream are told apart in read_chunk
             raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
 
-    def chunk_of(self, name: str, stream: Readable) -> bytes:
+    def read_chunk(self, name: str, stream: Readable) -> bytes:
         """The next piece of `stream`; every way to be damaged is one error."""
         try:
             return stream.read(CHUNK)
-        except DAMAGED as error:
-            raise damaged(self.origin, name, error) from None
+        except DAMAGE_ERRORS as error:
+            raise damaged_error(self.origin, name, error) from None
 
-    def spend(self, name: str, count: int) -> None:
+    def spend_budget(self, name: str, count: int) -> None:
         """Take `count` bytes off the budget and the disk's room."""
         self.budget -= count
         self.room -= count
         if self.budget < 0:
             raise UserError(
-                f"{self.origin}: {shown(name)}: unpacks to more than {self.allowed / MIB:,.0f} MiB, which no data set "
-                "of its size does; refused, unpack it by hand if you trust it"
+                f"{self.origin}: {printable(name)}: unpacks to more than {self.allowed / MIB:,.0f} MiB, which no data "
+                "set of its size does; refused, unpack it by hand if you trust it"
             )
         if self.room < 0:
-            raise UserError(f"{self.scratch}: the disk has too little room to unpack {self.origin}; make some")
+            raise UserError(f"{self.workdir}: the disk has too little room to unpack {self.origin}; make some")
 
 
-def unpacking(file: IO[bytes], magic: bytes) -> Readable | None:
+def open_compressed(file: IO[bytes], magic: bytes) -> Readable | None:
     """A stream of what the compressed `file` holds, by its first bytes; None if it is not compressed."""
     if magic.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=file)
@@ -152,18 +154,18 @@ def unpacking(file: IO[bytes], magic: bytes) -> Readable | None:
     return None
 
 
-def changed(path: Path) -> UserError:
+def changed_error(path: Path) -> UserError:
     """A file that is not as it was when it was opened first."""
     return UserError(f"{path}: has changed while it was read; run the command again when nothing writes it")
 
 
-def damaged(origin: Path, name: str, error: Exception) -> UserError:
+def damaged_error(origin: Path, name: str, error: Exception) -> UserError:
     """An archive, or a member of it, that cannot be read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{origin}: {shown(name)}: damaged or cut short ({shown(reason)}); get the file again")
+    return UserError(f"{origin}: {printable(name)}: damaged or cut short ({printable(reason)}); get the file again")
 
 
-def shown(name: str, most: int = 120) -> str:
+def printable(name: str, most: int = 120) -> str:
     """A name or a message out of a strange file, safe to print: one line, not endless."""
     text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
     return text if len(text) <= most else f"{text[:most]}..."

@@ -12,11 +12,11 @@ from typing import IO
 from ssmlab.core.errors import UserError
 from ssmlab.system.locks import lock
 
-OWNED = ".lock"  # the file in a scratch folder that its owner has locked
+LOCK_FILE = ".lock"  # the file in a workdir that its owner has locked
 
 
 @contextmanager
-def scratch_beside(path: Path) -> Iterator[Path]:
+def workdir_beside(path: Path) -> Iterator[Path]:
     """A folder on the disk of `path`, beside it, empty but for a lock, for as long as the block lasts.
 
     Its owner holds the lock, which the system takes away however the owner dies. What dead processes left is removed
@@ -27,8 +27,8 @@ def scratch_beside(path: Path) -> Iterator[Path]:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path)
-        folder, owned = locked_folder(path)
+        remove_leftovers(path)
+        folder, owned = make_locked_folder(path)
     except OSError as error:
         raise UserError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
     try:
@@ -38,28 +38,28 @@ def scratch_beside(path: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def locked_folder(path: Path) -> tuple[Path, IO[str]]:
+def make_locked_folder(path: Path) -> tuple[Path, IO[str]]:
     """A new folder beside `path`, and its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
-            owned = lock(folder / OWNED)
+            owned = lock(folder / LOCK_FILE)
         except FileNotFoundError:  # another process has swept it before it was locked
             continue
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
             raise
-        if (folder / OWNED).exists():
+        if (folder / LOCK_FILE).exists():
             return folder, owned
         owned.close()
 
 
-def sweep(path: Path) -> None:
+def remove_leftovers(path: Path) -> None:
     """Remove what dead processes left beside `path`."""
     for left in path.parent.glob(f".*{path.suffix}.*.tmp"):
         if left.is_dir():
             with suppress(OSError):  # its owner lives, or it has just gone
-                lock(left / OWNED, wait=False).close()
+                lock(left / LOCK_FILE, wait=False).close()
                 shutil.rmtree(left, ignore_errors=True)
         elif left.name.startswith(f".{path.name}."):  # that of another file may still be written
             left.unlink(missing_ok=True)

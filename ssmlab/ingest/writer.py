@@ -14,14 +14,14 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.core.files import sync_folder
 from ssmlab.data.fingerprint import fingerprint
-from ssmlab.data.header import LAYOUT, SPLITS, Description, PartName
-from ssmlab.ingest.decode import Canvas, chunks_of, decode, write_at
-from ssmlab.ingest.layout import Extent, extents_of, header_of
+from ssmlab.data.header import SPLITS, TENSOR_KINDS, Description, PartName
+from ssmlab.ingest.decode import DecodeJob, decode_all, plan_chunks, write_at
 from ssmlab.ingest.progress import Countdown
+from ssmlab.ingest.safetensors_file import Extent, encode_header, tensor_extents
 from ssmlab.ingest.source import Source
 from ssmlab.ingest.splits import Rows
 
-TORCH_NAMES = {"U8": "torch.uint8", "I64": "torch.int64"}
+TORCH_DTYPES = {"U8": "torch.uint8", "I64": "torch.int64"}
 PIECE = 4 << 20  # bytes that are read at once
 
 
@@ -30,7 +30,7 @@ def write_dataset(
     source: Source,
     rows: Mapping[PartName, Rows],
     seed: int,
-    scratch: Path,
+    workdir: Path,
     *,
     processes: int | None = None,
     listen: Listener = silence,
@@ -40,7 +40,7 @@ def write_dataset(
     Args:
         rows: each split's rows (N,) of the source, counted through its parts train, validation, test.
         seed: what they were drawn with.
-        scratch: a folder on the disk of `path`, where the file is made.
+        workdir: a folder on the disk of `path`, where the file is made.
         processes: how many decode, where images are files; None takes as many as there are processors.
 
     Returns:
@@ -51,21 +51,21 @@ def write_dataset(
     """
     kept = "what was there before is untouched"
     try:
-        file = scratch / "prepared.safetensors"
-        about = fill(file, source, rows, seed, processes, listen)
+        file = workdir / "prepared.safetensors"
+        description = write_file(file, source, rows, seed, processes, listen)
         file.replace(path)
         kept = "the new file is there, but a power cut could still undo it"
         sync_folder(path.parent)
     except OSError as error:
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
-    return about
+    return description
 
 
-def fill(
+def write_file(
     file: Path, source: Source, rows: Mapping[PartName, Rows], seed: int, processes: int | None, listen: Listener
 ) -> Description:
     """Make `file`, whole and synced; its description, and so its fingerprint, comes last."""
-    about = Description(
+    description = Description(
         name=source.name,
         source=source.description,
         provenance=source.provenance,
@@ -73,20 +73,22 @@ def fill(
         seed=seed,
         fingerprint="0" * 64,
     )
-    extents = extents_of(source.image_shape, {split: len(rows[split]) for split in SPLITS})
-    header = len(header_of(about, extents))
+    extents = tensor_extents(source.image_shape, {split: len(rows[split]) for split in SPLITS})
+    header = len(encode_header(description, extents))
     extents = {name: replace(extent, start=header + extent.start) for name, extent in extents.items()}
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         allocate(descriptor, header + sum(extent.size for extent in extents.values()))
         write_rows(descriptor, extents, source, rows)
         decode_images(file, extents, source, rows, processes, listen)
-        about = about.model_copy(update={"fingerprint": fingerprint(tensors_in(descriptor, extents, listen))})
-        write_at(descriptor, header_of(about, extents), 0)
+        description = description.model_copy(
+            update={"fingerprint": fingerprint(read_tensors(descriptor, extents, listen))}
+        )
+        write_at(descriptor, encode_header(description, extents), 0)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    return about
+    return description
 
 
 def allocate(descriptor: int, size: int) -> None:
@@ -116,17 +118,17 @@ def decode_images(
     """Put the images of all splits in their places; those that need no decoding, in this process."""
     parts = {name: source.parts[name] for name in SPLITS if name in source.parts}
     size = math.prod(source.image_shape)
-    chunks = chunks_of(
+    chunks = plan_chunks(
         {name: len(part) for name, part in parts.items()},
         np.concatenate([rows[split] for split in SPLITS]),
         np.concatenate([extents[f"{split}.images"].start + size * np.arange(len(rows[split])) for split in SPLITS]),
         size,
     )
-    canvas = Canvas(file, {name: part.images for name, part in parts.items()}, source.image_shape)
-    decode(canvas, chunks, processes if any(part.encoded for part in parts.values()) else 1, listen)
+    job = DecodeJob(file, {name: part.images for name, part in parts.items()}, source.image_shape)
+    decode_all(job, chunks, processes if any(part.encoded for part in parts.values()) else 1, listen)
 
 
-def tensors_in(
+def read_tensors(
     descriptor: int, extents: Mapping[str, Extent], listen: Listener
 ) -> Iterator[tuple[str, str, tuple[int, ...], Iterable[bytes]]]:
     """The tensors of an open file as `fingerprint` takes them."""
@@ -143,6 +145,6 @@ def tensors_in(
             watch.at(read >> 20)
 
     for split in SPLITS:
-        for part in LAYOUT:
+        for part in TENSOR_KINDS:
             extent = extents[f"{split}.{part}"]
-            yield f"{split}.{part}", TORCH_NAMES[extent.dtype], extent.shape, pieces(extent)
+            yield f"{split}.{part}", TORCH_DTYPES[extent.dtype], extent.shape, pieces(extent)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.ingest.open_source import opened_source
+from ssmlab.ingest.open_source import open_source
 from ssmlab.ingest.splits import split_rows
-from ssmlab.ingest.workdir import scratch_beside
+from ssmlab.ingest.workdir import workdir_beside
 from ssmlab.ingest.writer import write_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -21,7 +21,7 @@ def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
         UserError: the source is missing or damaged, the splits do not fit it, or the file cannot be written.
     """
     wanted = params.data
-    with scratch_beside(paths.prepared) as scratch, opened_source(wanted, scratch, listen) as source:
+    with workdir_beside(paths.prepared) as workdir, open_source(wanted, workdir, listen) as source:
         rows = split_rows(
             {name: part.labels for name, part in source.parts.items()},
             train=wanted.train,
@@ -29,9 +29,11 @@ def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
             test=wanted.test,
             seed=wanted.seed,
         )
-        about = write_dataset(paths.prepared, source, rows, wanted.seed, scratch, listen=listen)
-    if about.name != wanted.name:
-        what = f"these images are {about.provenance}, and numbers on them are called {about.name}"
+        description = write_dataset(paths.prepared, source, rows, wanted.seed, workdir, listen=listen)
+    if description.name != wanted.name:
+        what = f"these images are {description.provenance}, and numbers on them are called {description.name}"
         listen(Note(f"data.name is {wanted.name}; {what}"))
     counts = ", ".join(f"{len(part)} {name}" for name, part in rows.items())
-    listen(Note(f"{paths.prepared}: {about.provenance}, {counts} images, fingerprint {about.fingerprint[:12]}"))
+    listen(
+        Note(f"{paths.prepared}: {description.provenance}, {counts} images, fingerprint {description.fingerprint[:12]}")
+    )

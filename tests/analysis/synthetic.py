@@ -61,7 +61,7 @@ def protocol(params: Params, n: int = 1000, **changes: Any) -> Protocol:
 
 def data_summary(provenance: Provenance = "official", name: str = "mnist5k", **changes: Any) -> DataSummary:
     """A prepared data set that `protocol` was measured on."""
-    about = {
+    description = {
         "name": name,
         "source": "MNIST, 5,000 images",
         "provenance": provenance,
@@ -69,7 +69,9 @@ def data_summary(provenance: Provenance = "official", name: str = "mnist5k", **c
         "seed": 0,
         "fingerprint": "ab" * 32,
     }
-    return DataSummary(Description.model_validate(about | changes), (1, 28, 28), train=3500, validation=500, test=1000)
+    return DataSummary(
+        Description.model_validate(description | changes), (1, 28, 28), train=3500, validation=500, test=1000
+    )
 
 
 def write_data(path: Path, summary: DataSummary) -> None:
@@ -80,7 +82,7 @@ def write_data(path: Path, summary: DataSummary) -> None:
         tensors[f"{split}.images"] = np.zeros((n, *summary.image_shape), np.uint8)
         tensors[f"{split}.labels"] = tensors[f"{split}.indices"] = np.zeros(n, np.int64)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {METADATA_KEY: summary.about.model_dump_json()})
+    save_file(tensors, path, {METADATA_KEY: summary.description.model_dump_json()})
 
 
 def seeded_params(params: Params, claims: Sequence[dict[str, Any]] = (), seeds: Sequence[int] = (0, 1, 2)) -> Params:

@@ -23,7 +23,7 @@ def split_of(n: int, shape: tuple[int, int, int] = (1, 2, 2)) -> Split:
     return Split(images, torch.arange(n), torch.arange(n))
 
 
-def test_to_unit_is_the_nearest_float() -> None:
+def test_pixels_become_the_nearest_floats() -> None:
     """Against exact rationals: k / 255 is nearer to no other float32."""
     units = to_unit(torch.arange(256, dtype=torch.uint8))
     assert units.dtype == torch.float32
@@ -36,14 +36,14 @@ def test_to_unit_is_the_nearest_float() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_to_unit_gives_the_same_bits_on_cuda() -> None:
+def test_pixels_become_the_same_floats_on_cuda() -> None:
     values = torch.arange(256, dtype=torch.uint8)
     assert torch.equal(to_unit(values.cuda()).cpu(), to_unit(values))
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 30), st.integers(1, 12))
-def test_in_order(n: int, batch_size: int) -> None:
+def test_without_shuffling_batches_follow_the_split(n: int, batch_size: int) -> None:
     split = split_of(n)
     got = list(batches(split, batch_size))
     assert [len(y) for _, y in got] == [min(batch_size, n - start) for start in range(0, n, batch_size)]
@@ -62,7 +62,7 @@ def test_shuffled_sees_every_image_once_with_its_own_label(n: int, batch_size: i
     assert torch.equal(torch.cat([x for x, _ in got]), to_unit(split.images[labels]))
 
 
-def test_epochs_differ_and_seeds_repeat() -> None:
+def test_epochs_differ_and_equal_seeds_repeat() -> None:
     split = split_of(40)
     generator = torch.Generator().manual_seed(1)
     first, second = ([y.tolist() for _, y in batches(split, 8, shuffle=generator)] for _ in range(2))
@@ -93,7 +93,7 @@ def test_augmentation_does_not_touch_the_order() -> None:
     assert [y.tolist() for _, y in plain] == [y.tolist() for _, y in changed]
 
 
-def test_augmentation_needs_a_generator() -> None:
+def test_augmentation_without_a_generator_is_refused() -> None:
     with pytest.raises(ValueError, match="generator"):
         next(batches(split_of(3), 2, augment=AugmentParams(crop=1, flip=True)))
 
@@ -112,7 +112,7 @@ def shifted(image: np.ndarray, down: int, right: int) -> np.ndarray:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(0, 3), st.booleans(), st.integers(1, 3), st.integers(1, 5), st.integers(1, 6), st.integers(0, 99))
-def test_augmented_against_a_loop(crop: int, flip: bool, c: int, h: int, w: int, seed: int) -> None:
+def test_augmentation_equals_a_plain_loop(crop: int, flip: bool, c: int, h: int, w: int, seed: int) -> None:
     """The same draws, applied to one image after the other by shifting and mirroring it."""
     images = torch.randint(1, 256, (6, c, h, w), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
     got = augmented(images, AugmentParams(crop=crop, flip=flip), torch.Generator().manual_seed(seed))
@@ -130,7 +130,7 @@ def test_augmented_against_a_loop(crop: int, flip: bool, c: int, h: int, w: int,
         np.testing.assert_array_equal(got[i].numpy(), expected)
 
 
-def test_every_window_and_mirroring_comes_up_equally_often() -> None:
+def test_every_crop_and_flip_is_equally_likely() -> None:
     """One pixel wanders over the 3 x 3 places of a crop by 1, mirrored or not (chi-squared, p = 1e-6)."""
     images = torch.zeros(9000, 1, 3, 3, dtype=torch.uint8)
     images[:, 0, 1, 1] = 1
@@ -142,7 +142,7 @@ def test_every_window_and_mirroring_comes_up_equally_often() -> None:
     assert abs(flipped[:, 0, 0, 1].sum().item() - 4500) < 4.9 * (9000 / 4) ** 0.5
 
 
-def test_nothing_to_augment_draws_nothing() -> None:
+def test_an_augmentation_that_does_nothing_draws_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     images = split_of(4).images
@@ -150,7 +150,7 @@ def test_nothing_to_augment_draws_nothing() -> None:
     assert torch.equal(generator.get_state(), before)
 
 
-def test_draws_are_what_they_always_were() -> None:
+def test_batches_are_what_they_always_were() -> None:
     """Goldens: SHA-256 of an epoch of batches, made by the first version of this code. Published results rest on it."""
     images = (torch.arange(37 * 3 * 6 * 5) * 97 % 256).to(torch.uint8).view(37, 3, 6, 5)
     split = Split(images, torch.arange(37) % 4, torch.arange(37))
@@ -166,7 +166,7 @@ def test_draws_are_what_they_always_were() -> None:
 
 
 @pytest.mark.parametrize("crop", [0, 2])
-def test_what_comes_out_is_no_view_of_the_split(crop: int) -> None:
+def test_writing_into_a_batch_leaves_the_split_unchanged(crop: int) -> None:
     """A training that writes into its batch must not write into the data set."""
     split = split_of(6, (1, 3, 3))
     before = split.images.clone()

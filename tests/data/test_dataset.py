@@ -36,7 +36,7 @@ def example(seed: int = 0, sizes: tuple[int, int, int] = (7, 3, 4)) -> Dataset:
 
 
 def assert_equal(one: Dataset, two: Dataset) -> None:
-    assert one.about == two.about
+    assert one.description == two.description
     for split in SPLITS:
         for part in ("images", "labels", "indices"):
             a, b = getattr(getattr(one, split), part), getattr(getattr(two, split), part)
@@ -46,7 +46,9 @@ def assert_equal(one: Dataset, two: Dataset) -> None:
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(0, 1000), st.tuples(st.integers(1, 9), st.integers(0, 9), st.integers(1, 9)))
-def test_round_trip(tmp_path_factory: pytest.TempPathFactory, seed: int, sizes: tuple[int, int, int]) -> None:
+def test_a_saved_data_set_is_loaded_unchanged(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, sizes: tuple[int, int, int]
+) -> None:
     path = tmp_path_factory.mktemp("data") / "toy.safetensors"
     dataset = example(seed, sizes)
     save_dataset(path, dataset)
@@ -63,7 +65,7 @@ def test_equal_content_gives_equal_bytes(tmp_path: Path) -> None:
     assert first.read_bytes() == second.read_bytes()
 
 
-def test_fingerprint_by_hand() -> None:
+def test_the_fingerprint_is_a_sha256_computed_by_hand() -> None:
     """The same SHA-256 from Python integers alone."""
     dataset = example()
     digest = hashlib.sha256()
@@ -80,7 +82,7 @@ def test_fingerprint_by_hand() -> None:
 
 @pytest.mark.parametrize("split", SPLITS)
 @pytest.mark.parametrize("part", ["images", "labels", "indices"])
-def test_fingerprint_sees_every_element(split: str, part: str) -> None:
+def test_every_element_changes_the_fingerprint(split: str, part: str) -> None:
     dataset = example()
     before = dataset.fingerprint
     tensor: torch.Tensor = getattr(getattr(dataset, split), part)
@@ -88,7 +90,7 @@ def test_fingerprint_sees_every_element(split: str, part: str) -> None:
     assert make_dataset("toy", 3, {name: getattr(dataset, name) for name in SPLITS}).fingerprint != before
 
 
-def test_fingerprint_ignores_memory_layout() -> None:
+def test_the_memory_layout_does_not_change_the_fingerprint() -> None:
     dataset = example()
     images = dataset.train.images.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
     assert not images.is_contiguous()
@@ -97,27 +99,27 @@ def test_fingerprint_ignores_memory_layout() -> None:
     assert make_dataset("toy", 3, splits).fingerprint == dataset.fingerprint
 
 
-def test_summary_needs_no_torch(tmp_path: Path) -> None:
+def test_the_header_is_read_without_torch(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     save_dataset(path, example())
     code = (
         "import sys; from pathlib import Path; from ssmlab.data.header import read_data_summary as read;"
         "s = read(Path(sys.argv[1])); assert 'torch' not in sys.modules;"
-        "print(s.about.name, s.about.classes, s.image_shape, s.train, s.validation, s.test, s.about.fingerprint)"
+        "d = s.description; print(d.name, d.classes, s.image_shape, s.train, s.validation, s.test, d.fingerprint)"
     )
     out = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True).stdout
     assert out == f"toy 3 (2, 3, 4) 7 3 4 {example().fingerprint}\n"
 
 
 @pytest.mark.parametrize("read", [load_dataset, read_data_summary])
-def test_missing_file(read, tmp_path: Path) -> None:
+def test_a_missing_file_is_one_line(read, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.safetensors.*ssmlab prepare"):
         read(tmp_path / "nowhere.safetensors")
 
 
 @pytest.mark.parametrize("read", [load_dataset, read_data_summary])
 @pytest.mark.parametrize("keep", [0, 5, 100, -1])
-def test_truncated_file(read, keep: int, tmp_path: Path) -> None:
+def test_a_truncated_file_is_one_line(read, keep: int, tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     save_dataset(path, example())
     path.write_bytes(path.read_bytes()[:keep])
@@ -126,12 +128,12 @@ def test_truncated_file(read, keep: int, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_is_no_data_set(tmp_path: Path) -> None:
+def test_a_folder_is_not_a_data_set(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ssmlab prepare"):
         load_dataset(tmp_path)
 
 
-def test_a_flipped_bit_is_seen(tmp_path: Path) -> None:
+def test_a_flipped_bit_in_the_tensors_is_found(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     save_dataset(path, example())
     content = bytearray(path.read_bytes())
@@ -141,20 +143,20 @@ def test_a_flipped_bit_is_seen(tmp_path: Path) -> None:
         load_dataset(path)
 
 
-def rewritten(path: Path, changes: dict[str, torch.Tensor | None], about: dict[str, object] | None) -> None:
+def rewritten(path: Path, changes: dict[str, torch.Tensor | None], description: dict[str, object] | None) -> None:
     """Write the example with tensors replaced or (None) removed, and its description changed or (None) left out."""
     save_dataset(path, example())
     with safetensors.safe_open(path, "pt") as file:
         described = json.loads(file.metadata()["ssmlab"])
     tensors = safetensors.torch.load(path.read_bytes())
     tensors = {name: changes.get(name, tensor) for name, tensor in tensors.items()}
-    metadata = None if about is None else {"ssmlab": json.dumps(described | about)}
+    metadata = None if description is None else {"ssmlab": json.dumps(described | description)}
     safetensors.torch.save_file({name: t for name, t in tensors.items() if t is not None}, path, metadata)
 
 
 @pytest.mark.parametrize("read", [load_dataset, read_data_summary])
 @pytest.mark.parametrize(
-    ("changes", "about", "says"),
+    ("changes", "description", "says"),
     [
         ({}, None, "description"),
         ({}, {"format": 1}, "another version of ssmlab made it"),
@@ -170,9 +172,9 @@ def rewritten(path: Path, changes: dict[str, torch.Tensor | None], about: dict[s
         ({"test.images": torch.zeros(4, 1, 3, 4, dtype=torch.uint8)}, {}, "differ in image shape"),
     ],
 )
-def test_another_format_is_refused(read, changes, about, says: str, tmp_path: Path) -> None:
+def test_another_format_is_refused(read, changes, description, says: str, tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
-    rewritten(path, changes, about)
+    rewritten(path, changes, description)
     with pytest.raises(UserError, match=rf"toy\.safetensors.*{says}.*ssmlab prepare"):
         read(path)
 
@@ -217,7 +219,7 @@ def test_a_failed_write_leaves_the_old_data_set(tmp_path: Path, monkeypatch: pyt
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_indices_hash() -> None:
+def test_the_indices_hash_is_a_sha256_of_the_first_rows() -> None:
     split = example().train
     first = split.indices[:5].tolist()
     assert split.indices_hash(5) == hashlib.sha256(struct.pack("<5q", *first)).hexdigest()
@@ -226,7 +228,7 @@ def test_indices_hash() -> None:
         split.indices_hash(8)
 
 
-def test_split_to_shares_and_moves() -> None:
+def test_moving_a_split_copies_only_if_it_must() -> None:
     split = example().train
     same = split.to("cpu")
     assert same.images.data_ptr() == split.images.data_ptr()

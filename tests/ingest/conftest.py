@@ -8,8 +8,8 @@ import pytest
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Path:
+def workdir(tmp_path: Path) -> Path:
     """An empty folder for what is unpacked."""
-    folder = tmp_path / "scratch"
+    folder = tmp_path / "workdir"
     folder.mkdir()
     return folder

@@ -16,7 +16,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.data.header import PartName
 from ssmlab.ingest.source import Part, Source
 from ssmlab.ingest.splits import split_rows
-from ssmlab.ingest.workdir import scratch_beside
+from ssmlab.ingest.workdir import workdir_beside
 from ssmlab.ingest.writer import write_dataset
 
 
@@ -99,5 +99,5 @@ def prepare_jpegs(folder: Path, path: Path, n: int, *, seed: int, processes: int
     part = Part(np.arange(n) % 10, jpegs_in(folder), encoded=True)
     source = Source("jpegs", "made up", "own", tuple("0123456789"), (3, 64, 64), {"train": part})
     rows = split_rows({"train": part.labels}, train="all", validation=500, test=1000, seed=seed)
-    with scratch_beside(path) as scratch:
-        write_dataset(path, source, rows, seed, scratch, processes=processes)
+    with workdir_beside(path) as workdir:
+        write_dataset(path, source, rows, seed, workdir, processes=processes)

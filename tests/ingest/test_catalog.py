@@ -11,20 +11,20 @@ from urllib.parse import urlsplit
 import pytest
 
 from ssmlab.core.errors import UserError
-from ssmlab.ingest.catalog import CATALOG, Known, look_up
+from ssmlab.ingest.catalog import CATALOG, CatalogEntry, look_up
 from ssmlab.params import DataParams
 
 every = pytest.mark.parametrize("known", CATALOG.values(), ids=CATALOG)
 
 
-def test_what_the_project_promises_is_there() -> None:
+def test_the_catalogue_has_every_promised_data_set() -> None:
     assert {"mnist5k", "mnist", "fashion-mnist", "cifar10", "cifar100", "tiny-imagenet"} <= set(CATALOG)
     medmnist = {name for name, known in CATALOG.items() if known.layout == "npz"}
     assert len(medmnist) == 11 and {"pathmnist", "bloodmnist", "organamnist"} < medmnist
 
 
 @every
-def test_entries_are_consistent(known: Known) -> None:
+def test_each_entry_agrees_with_itself(known: CatalogEntry) -> None:
     assert CATALOG[known.name] is known
     DataParams(name=known.name, source="auto", train="all", validation=1, test="all", seed=0)
     assert known.classes >= 2
@@ -38,7 +38,7 @@ def test_entries_are_consistent(known: Known) -> None:
 
 
 @every
-def test_downloads_are_files_of_a_web_server(known: Known) -> None:
+def test_every_download_is_a_web_address(known: CatalogEntry) -> None:
     assert len({each.file for each in known.downloads}) == len(known.downloads)
     for each in known.downloads:
         address = urlsplit(each.url)
@@ -58,7 +58,7 @@ def test_the_readme_of_the_shared_data_says_the_same(shared: Path) -> None:
             assert name == "mnist" or f"{each.size:,} bytes" in readme
 
 
-def test_mnist_is_the_real_one(shared: Path) -> None:
+def test_the_checksums_of_mnist_are_those_of_the_real_files(shared: Path) -> None:
     known = CATALOG["mnist"]
     for each in known.downloads:
         packed = (shared / "data" / "mnist" / each.file).read_bytes()

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note, Progress
 from ssmlab.ingest import fetch as fetching
-from ssmlab.ingest.catalog import CATALOG, Download, Known
-from ssmlab.ingest.download import Patience
+from ssmlab.ingest.catalog import CATALOG, CatalogEntry, Download
+from ssmlab.ingest.download import RetryPolicy
 from ssmlab.ingest.fetch import Meter, cache_folder, fetch, is_fetched
 
-HURRY = Patience(tries=3, pause=0.0, quiet=5.0)
+HURRY = RetryPolicy(tries=3, pause=0.0, timeout=5.0)
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Site:
             self.server.server_close()
             self.server = None
 
-    def known(self, name: str = "toy") -> Known:
+    def known(self, name: str = "toy") -> CatalogEntry:
         """A catalogue entry for all its files, with their true MD5s."""
         downloads = tuple(
             Download(name, f"{self.url}/{name}", hashlib.md5(content).hexdigest(), len(content))
@@ -122,10 +122,10 @@ def site() -> Iterator[Site]:
     site.close()
 
 
-def failure(known: Known, folder: Path, **options: Any) -> str:
+def failure(known: CatalogEntry, folder: Path, **options: Any) -> str:
     """The one line of a fetch that must fail."""
     with pytest.raises(UserError) as caught:
-        fetch(known, folder, **{"patience": HURRY, **options})
+        fetch(known, folder, **{"policy": HURRY, **options})
     line = str(caught.value)
     assert "\n" not in line and "Traceback" not in line
     return line
@@ -156,41 +156,41 @@ def test_what_is_fetched_once_is_not_fetched_again(site: Site, tmp_path: Path, c
 def test_a_cut_connection_goes_on_where_it_was_cut(site: Site, tmp_path: Path) -> None:
     site.cuts = [70_000, 50_000]
     notes: list[Event] = []
-    fetch(site.known(), tmp_path, notes.append, patience=HURRY)
+    fetch(site.known(), tmp_path, notes.append, policy=HURRY)
     assert_whole(site, tmp_path / "toy")
     assert site.asked[:3] == [("images.gz", None), ("images.gz", "bytes=70000-"), ("images.gz", "bytes=120000-")]
     warnings = [each.text for each in notes if isinstance(each, Note)]
     assert len(warnings) == 2 and all("again" in text and "127.0.0.1" in text for text in warnings)
 
 
-def test_tries_count_only_while_nothing_comes(site: Site, tmp_path: Path) -> None:
+def test_only_tries_that_bring_nothing_count(site: Site, tmp_path: Path) -> None:
     site.cuts = [10_000] * 10
-    fetch(site.known(), tmp_path, patience=HURRY)
+    fetch(site.known(), tmp_path, policy=HURRY)
     assert_whole(site, tmp_path / "toy")
     assert HURRY.tries < 10
 
 
-def test_a_server_without_ranges_begins_anew(site: Site, tmp_path: Path) -> None:
+def test_a_server_without_ranges_is_asked_for_the_whole_file(site: Site, tmp_path: Path) -> None:
     site.ranges, site.cuts = False, [70_000]
-    fetch(site.known(), tmp_path, patience=HURRY)
+    fetch(site.known(), tmp_path, policy=HURRY)
     assert_whole(site, tmp_path / "toy")
 
 
 @settings(deadline=None, max_examples=15)
 @given(st.lists(st.integers(1, 5_000), max_size=8), st.booleans(), st.integers(0, 12_000))
-def test_whatever_is_cut_the_content_is_right(
+def test_the_content_is_right_wherever_connections_break(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], ranges: bool, length: int
 ) -> None:
     site = Site({"a": noise(length, 2)}, ranges=ranges, cuts=cuts).open()
     try:
         folder = tmp_path_factory.mktemp("cache")
-        fetch(site.known(), folder, patience=replace(HURRY, tries=10))
+        fetch(site.known(), folder, policy=replace(HURRY, tries=10))
         assert_whole(site, folder / "toy")
     finally:
         site.close()
 
 
-def test_another_content_than_the_published_is_removed(site: Site, tmp_path: Path) -> None:
+def test_a_file_with_a_wrong_checksum_is_removed(site: Site, tmp_path: Path) -> None:
     known = site.known()
     site.files["labels.gz"] = noise(1_000, 9)
     line = failure(known, tmp_path)
@@ -213,7 +213,7 @@ def test_a_file_that_is_not_there_is_asked_for_once(site: Site, tmp_path: Path) 
 @pytest.mark.parametrize("code", [429, 503])
 def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path, code: int) -> None:
     site.codes = [code, code]
-    fetch(site.known(), tmp_path, patience=HURRY)
+    fetch(site.known(), tmp_path, policy=HURRY)
     assert_whole(site, tmp_path / "toy")
     site.codes = [code] * 3
     (tmp_path / "toy" / "images.gz").unlink()
@@ -240,9 +240,9 @@ def test_a_server_that_dies_leaves_a_piece_and_another_goes_on(site: Site, tmp_p
         other.close()
 
 
-def test_a_stalled_server_is_given_up(site: Site, tmp_path: Path) -> None:
+def test_a_stalled_server_times_out(site: Site, tmp_path: Path) -> None:
     site.stalls_after = 1_000
-    line = failure(site.known(), tmp_path, patience=Patience(tries=1, pause=0.0, quiet=0.2))
+    line = failure(site.known(), tmp_path, policy=RetryPolicy(tries=1, pause=0.0, timeout=0.2))
     assert "sent nothing for 0.2 s" in line
 
 
@@ -269,25 +269,25 @@ def test_an_interruption_keeps_what_has_come(site: Site, tmp_path: Path) -> None
 @pytest.mark.parametrize("prefix", ["", "/moved", "/moved/moved"])
 def test_redirections_are_followed_and_keep_the_range(site: Site, tmp_path: Path, prefix: str) -> None:
     site.cuts = [10_000]
-    fetch(site.known(), tmp_path, mirror=site.url + prefix, patience=HURRY)
+    fetch(site.known(), tmp_path, mirror=site.url + prefix, policy=HURRY)
     assert site.asked[1] == ("images.gz", "bytes=10000-")
     assert_whole(site, tmp_path / "toy")
 
 
 @pytest.mark.parametrize("left", ["whole", "longer", "other"])
-def test_what_an_earlier_download_left(site: Site, tmp_path: Path, left: str) -> None:
+def test_a_partial_file_is_continued_or_replaced(site: Site, tmp_path: Path, left: str) -> None:
     content = site.files["images.gz"]
     piece = {"whole": content, "longer": content + b"x", "other": noise(5_000, 7)}[left]
     (tmp_path / "toy").mkdir()
     (tmp_path / "toy" / "images.gz.part").write_bytes(piece)
     (tmp_path / "toy" / "tmp1234abcd").write_bytes(b"")  # a killed process leaves pooch's temporary file too
-    fetch(site.known(), tmp_path, patience=HURRY)
+    fetch(site.known(), tmp_path, policy=HURRY)
     assert_whole(site, tmp_path / "toy")
     assert site.asked[0] == ("images.gz", f"bytes={len(piece)}-")
     assert sum(name == "images.gz" for name, _ in site.asked) == (1 if left == "whole" else 2)
 
 
-def test_files_put_there_by_hand(site: Site, tmp_path: Path) -> None:
+def test_files_put_there_by_hand_are_checked_and_used(site: Site, tmp_path: Path) -> None:
     known, home = site.known(), tmp_path / "toy"
     home.mkdir()
     (home / "images.gz").write_bytes(site.files["images.gz"])
@@ -312,7 +312,7 @@ def test_a_file_that_has_changed_since_is_found_by_its_sha256(site: Site, tmp_pa
 
 
 @pytest.mark.parametrize("records", ["", "[]", '{"images.gz": 3}', None])
-def test_without_records_the_md5s_are_looked_at(site: Site, tmp_path: Path, records: str | None) -> None:
+def test_without_records_the_md5s_are_checked(site: Site, tmp_path: Path, records: str | None) -> None:
     known, file = site.known(), tmp_path / "toy" / "fetched.json"
     fetch(known, tmp_path)
     file.unlink()
@@ -324,7 +324,7 @@ def test_without_records_the_md5s_are_looked_at(site: Site, tmp_path: Path, reco
     assert_whole(site, tmp_path / "toy")
 
 
-def test_a_record_of_another_publication_does_not_count(site: Site, tmp_path: Path) -> None:
+def test_a_record_with_another_md5_is_ignored(site: Site, tmp_path: Path) -> None:
     known = site.known()
     fetch(known, tmp_path)
     site.files["labels.gz"] = noise(1_000, 11)
@@ -333,7 +333,7 @@ def test_a_record_of_another_publication_does_not_count(site: Site, tmp_path: Pa
     assert_whole(site, tmp_path / "toy")
 
 
-def test_the_disk_is_full(site: Site, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line(site: Site, tmp_path: Path) -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
@@ -343,7 +343,7 @@ def test_the_disk_is_full(site: Site, tmp_path: Path) -> None:
     assert "No space left" in line and "SSMLAB_CACHE" in line
 
 
-def test_room_is_looked_for_first(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_room_is_checked_before_downloading(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     total = sum(map(len, site.files.values()))
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(fetching.shutil, "disk_usage", lambda _: usage._replace(free=total - 1))
@@ -352,12 +352,12 @@ def test_room_is_looked_for_first(site: Site, tmp_path: Path, monkeypatch: pytes
     fetch(site.known(), tmp_path)
 
 
-def test_a_folder_that_cannot_be_written(site: Site, tmp_path: Path) -> None:
+def test_a_cache_folder_that_cannot_be_written_is_named(site: Site, tmp_path: Path) -> None:
     (tmp_path / "toy").write_text("a file")
     assert str(tmp_path / "toy") in failure(site.known(), tmp_path)
 
 
-def test_two_at_once_fetch_once(site: Site, tmp_path: Path) -> None:
+def test_two_processes_download_once(site: Site, tmp_path: Path) -> None:
     site.files = {"images.gz": noise(3_000_000)}
     known, notes, begun = site.known(), list[Event](), threading.Event()
 
@@ -381,7 +381,7 @@ def test_two_at_once_fetch_once(site: Site, tmp_path: Path) -> None:
     assert_whole(site, tmp_path / "toy")
 
 
-def test_progress_is_of_the_whole_set_in_megabytes(site: Site, tmp_path: Path) -> None:
+def test_progress_counts_the_megabytes_of_all_files(site: Site, tmp_path: Path) -> None:
     site.files = {"a": noise(3_400_000), "b": noise(1_700_000, 1)}
     events: list[Event] = []
     fetch(site.known(), tmp_path, events.append)
@@ -409,13 +409,13 @@ def test_the_estimate_counts_only_what_comes_over_the_line(monkeypatch: pytest.M
     assert (events[-1].done, events[-1].total, events[-1].eta) == (10, 14, 8.0)
 
 
-def test_packed_files_stay_packed(site: Site, tmp_path: Path) -> None:
+def test_compressed_files_stay_compressed(site: Site, tmp_path: Path) -> None:
     site.encoding = "gzip"
     fetch(site.known(), tmp_path)
     assert_whole(site, tmp_path / "toy")
 
 
-def test_nobody_answers(site: Site, tmp_path: Path) -> None:
+def test_a_server_that_is_down_is_one_line(site: Site, tmp_path: Path) -> None:
     known = site.known()
     site.close()
     line = failure(known, tmp_path)
@@ -423,7 +423,7 @@ def test_nobody_answers(site: Site, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mirror", ["example.org", "file:///tmp", "http://", "http://[bad", "ftp://example.org"])
-def test_a_mirror_is_a_web_address(site: Site, tmp_path: Path, mirror: str) -> None:
+def test_a_mirror_must_be_a_web_address(site: Site, tmp_path: Path, mirror: str) -> None:
     assert "--mirror" in failure(site.known(), tmp_path, mirror=mirror)
 
 
@@ -432,7 +432,7 @@ def test_an_embedded_data_set_is_not_fetched(tmp_path: Path) -> None:
     assert not is_fetched(CATALOG["mnist5k"], tmp_path)
 
 
-def test_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_chooses_the_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSMLAB_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.delenv("SSMLAB_CACHE")

@@ -14,8 +14,8 @@ import pytest
 
 from ssmlab.core.errors import UserError
 from ssmlab.ingest import open_source as sources
-from ssmlab.ingest.catalog import CATALOG, Download, Known
-from ssmlab.ingest.open_source import open_path, opened_source
+from ssmlab.ingest.catalog import CATALOG, CatalogEntry, Download
+from ssmlab.ingest.open_source import open_path, open_source
 from ssmlab.ingest.source import Source
 from ssmlab.params import DataParams
 from tests.ingest.layouts import (
@@ -33,16 +33,16 @@ from tests.ingest.layouts import (
 )
 
 DIGITS = tuple("0123456789")
-TWENTY = Known("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10})
+TWENTY = CatalogEntry("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10})
 
 
-def opened(params: DataParams, scratch: Path) -> Source:
-    with opened_source(params, scratch) as source:
+def opened(params: DataParams, workdir: Path) -> Source:
+    with open_source(params, workdir) as source:
         return source
 
 
-def at(path: Path, known: Known | None, scratch: Path, **others) -> Source:
-    with open_path(path, known, wanted(path, known.name if known else "mine", **others), scratch) as source:
+def at(path: Path, known: CatalogEntry | None, workdir: Path, **others) -> Source:
+    with open_path(path, known, wanted(path, known.name if known else "mine", **others), workdir) as source:
         return source
 
 
@@ -54,8 +54,8 @@ def sha256(content: bytes) -> str:
 
 
 @pytest.mark.parametrize("where", ["auto", "embedded"])
-def test_the_embedded_source(where: str, scratch: Path) -> None:
-    source = opened(wanted(where, "mnist5k"), scratch)
+def test_mnist5k_comes_from_its_package(where: str, workdir: Path) -> None:
+    source = opened(wanted(where, "mnist5k"), workdir)
     assert (source.name, source.provenance, source.image_shape) == ("mnist5k", "official", (1, 28, 28))
     assert source.class_names == DIGITS
     assert len(source.parts["train"]) == 5000
@@ -73,14 +73,14 @@ def test_the_embedded_source(where: str, scratch: Path) -> None:
         (wanted("~/no-such-path", "mnist"), r"^/.*no-such-path: there is no such folder or file"),
     ],
 )
-def test_asked_in_vain(params: DataParams, message: str, scratch: Path) -> None:
+def test_a_source_that_cannot_be_had_is_one_line(params: DataParams, message: str, workdir: Path) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        opened(params, scratch)
+        opened(params, workdir)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("archives", ["one", "several"])
-def test_what_is_fetched_is_opened(archives: str, tmp_path: Path, scratch: Path, monkeypatch) -> None:
+def test_fetched_archives_are_opened(archives: str, tmp_path: Path, workdir: Path, monkeypatch) -> None:
     folder = tmp_path / "cache" / "twenty"
     folder.mkdir(parents=True)
     if archives == "one":
@@ -93,69 +93,69 @@ def test_what_is_fetched_is_opened(archives: str, tmp_path: Path, scratch: Path,
         for path in sorted(folder.iterdir())
         if path.name != "fetched.json"
     )
-    known = Known("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, downloads)
+    known = CatalogEntry("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, downloads)
     monkeypatch.setattr(sources, "CATALOG", {"twenty": known})
     monkeypatch.setattr(sources, "look_up", {"twenty": known}.__getitem__)
     monkeypatch.setattr(sources, "cache_folder", lambda: tmp_path / "cache")
     monkeypatch.setattr(sources, "fetch", lambda known, cache, listen: cache / known.name)
     for where in ("auto", "fetch"):
-        for each in scratch.iterdir():
+        for each in workdir.iterdir():
             each.unlink()
-        source = opened(wanted(where, "twenty"), scratch)
+        source = opened(wanted(where, "twenty"), workdir)
         assert source.provenance == "official"
         assert "official by its publisher's checksum of the archive" in source.description
 
 
-def test_one_other_archive_among_the_publishers(tmp_path: Path, scratch: Path) -> None:
+def test_one_archive_with_another_checksum_is_not_the_publishers(tmp_path: Path, workdir: Path) -> None:
     folder = as_folder(idx_files(), tmp_path / "x")
     right = [Download(name, "http://x", hashlib.md5(content).hexdigest()) for name, content in idx_files().items()]
-    known = Known("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, tuple(right))
-    assert "publisher's checksum" in at(folder, known, scratch).description
+    known = CatalogEntry("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, tuple(right))
+    assert "publisher's checksum" in at(folder, known, workdir).description
     wrong = Download(right[0].file, "http://x", "0" * 32)
-    known = Known("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, (wrong, *right[1:]))
-    assert "no checksum was compared" in at(folder, known, scratch).description
+    known = CatalogEntry("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, (wrong, *right[1:]))
+    assert "no checksum was compared" in at(folder, known, workdir).description
 
 
-def test_unknown_layouts_say_what_was_there_and_what_is_known(tmp_path: Path, scratch: Path) -> None:
+def test_unknown_layouts_say_what_was_there_and_what_is_known(tmp_path: Path, workdir: Path) -> None:
     path = as_zip({"a": b"1", "b": b"", "c": b"", "d": b""}, tmp_path / "x.zip")
     with pytest.raises(UserError, match=r"x.zip: holds a, b, c ...: no layout that is known \(IDX, CIFAR"):
-        at(path, None, scratch)
+        at(path, None, workdir)
     with pytest.raises(UserError, match="holds nothing: no layout"):
-        at(as_zip({}, tmp_path / "empty.zip"), None, scratch)
+        at(as_zip({}, tmp_path / "empty.zip"), None, workdir)
 
 
 # --- what it may be called ---
 
 
-def test_all_images_with_known_checksums_are_official(tmp_path: Path, scratch: Path) -> None:
+def test_all_images_with_known_checksums_are_official(tmp_path: Path, workdir: Path) -> None:
     files = idx_files()
     content = {name: sha256(data) for name, data in files.items()}
-    known = Known("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, content=content)
-    source = at(as_tar(files, tmp_path / "x.tar.gz", "gz"), known, scratch)
+    known = CatalogEntry("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, content=content)
+    source = at(as_tar(files, tmp_path / "x.tar.gz", "gz"), known, workdir)
     assert (source.name, source.provenance, source.class_names) == ("twenty", "official", DIGITS)
     assert source.description == (
         "Twenty: 20 training and 10 test images, from x.tar.gz; official by the checksums of its content"
     )
 
 
-def test_all_images_without_known_checksums_say_so(tmp_path: Path, scratch: Path) -> None:
-    source = at(as_tar(idx_files(), tmp_path / "x.tar"), TWENTY, scratch)
+def test_all_images_without_known_checksums_say_so(tmp_path: Path, workdir: Path) -> None:
+    source = at(as_tar(idx_files(), tmp_path / "x.tar"), TWENTY, workdir)
     assert source.provenance == "official"
     assert source.description.endswith("official by layout and counts; no checksum was compared")
 
 
-def test_one_pixel_changed_is_refused(tmp_path: Path, scratch: Path) -> None:
+def test_one_pixel_changed_is_refused(tmp_path: Path, workdir: Path) -> None:
     files = idx_files()
     content = {name: sha256(data) for name, data in files.items()}
-    known = Known("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, content=content)
+    known = CatalogEntry("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, content=content)
     name = "t10k-images-idx3-ubyte"
     files[name] = files[name][:-1] + bytes([files[name][-1] ^ 1])
     with pytest.raises(UserError, match=rf"x: {name}: is not the one of Twenty, its checksum is another; give data.n"):
-        at(as_folder(files, tmp_path / "x"), known, scratch)
+        at(as_folder(files, tmp_path / "x"), known, workdir)
 
 
-def test_fewer_images_are_a_part(tmp_path: Path, scratch: Path) -> None:
-    source = at(as_folder(idx_files(train=10), tmp_path / "x"), TWENTY, scratch)
+def test_fewer_images_are_partial(tmp_path: Path, workdir: Path) -> None:
+    source = at(as_folder(idx_files(train=10), tmp_path / "x"), TWENTY, workdir)
     assert (source.name, source.provenance) == ("twenty", "partial")
     assert source.description == (
         "a part of Twenty: 10 of 20 training and 10 test images, from x; no checksum is known of a part"
@@ -167,14 +167,14 @@ def test_fewer_images_are_a_part(tmp_path: Path, scratch: Path) -> None:
     assert "20 training and 0 of 10 test images" in source.description
 
 
-def test_fewer_classes_are_a_part(tmp_path: Path, scratch: Path) -> None:
-    source = at(as_folder(tiny_files(), tmp_path / "x"), CATALOG["tiny-imagenet"], scratch)
+def test_fewer_classes_are_partial(tmp_path: Path, workdir: Path) -> None:
+    source = at(as_folder(tiny_files(), tmp_path / "x"), CATALOG["tiny-imagenet"], workdir)
     assert (source.name, source.provenance) == ("tiny-imagenet", "partial")
     assert "6 of 100,000 training and 3 of 10,000 test images, 3 of 200 classes" in source.description
 
 
-def test_known_images_in_another_layout_have_another_name(tmp_path: Path, scratch: Path) -> None:
-    source = at(as_folder(image_files(), tmp_path / "x"), CATALOG["cifar10"], scratch, size=32, channels=3)
+def test_known_images_in_another_layout_have_another_name(tmp_path: Path, workdir: Path) -> None:
+    source = at(as_folder(image_files(), tmp_path / "x"), CATALOG["cifar10"], workdir, size=32, channels=3)
     assert (source.name, source.provenance) == ("cifar10-png", "re-encoded")
     assert source.description.startswith("CIFAR-10 re-encoded (png files), which is not CIFAR-10 itself: 6 of 50,000")
     (tmp_path / "more").mkdir()
@@ -186,19 +186,19 @@ def test_known_images_in_another_layout_have_another_name(tmp_path: Path, scratc
     assert (source.name, source.provenance) == ("twenty-npz", "re-encoded")
 
 
-def test_other_classes_are_no_re_encoding(tmp_path: Path, scratch: Path) -> None:
+def test_images_of_other_classes_are_not_a_re_encoding(tmp_path: Path, workdir: Path) -> None:
     """CIFAR-10 as JPEG under the name `mnist` was once called mnist-jpeg."""
     with pytest.raises(UserError, match="has a class cat, and MNIST has none of that name"):
-        at(as_folder(image_files(), tmp_path / "x"), CATALOG["mnist"], scratch)
+        at(as_folder(image_files(), tmp_path / "x"), CATALOG["mnist"], workdir)
 
 
-TWENTY_WITH_VALIDATION = Known(
+TWENTY_WITH_VALIDATION = CatalogEntry(
     "twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "validation": 10, "test": 10}
 )
 
 
-def test_an_unknown_name_is_the_users_own(tmp_path: Path, scratch: Path) -> None:
-    source = at(as_folder(image_files(("train/", "val/", "test/")), tmp_path / "birds"), None, scratch)
+def test_an_unknown_name_is_called_own(tmp_path: Path, workdir: Path) -> None:
+    source = at(as_folder(image_files(("train/", "val/", "test/")), tmp_path / "birds"), None, workdir)
     assert (source.name, source.provenance) == ("mine", "own")
     assert source.description == "own images from birds: 6 training, 6 validation and 6 test images"
     assert list(source.parts) == ["train", "validation", "test"]
@@ -214,15 +214,17 @@ def test_an_unknown_name_is_the_users_own(tmp_path: Path, scratch: Path) -> None
         (image_files(("train/", "val/")), r"has 6 validation images, and Twenty has 0"),
     ],
 )
-def test_what_cannot_be_the_known_set(files: Files, message: str, tmp_path: Path, scratch: Path) -> None:
+def test_images_that_cannot_be_the_known_data_set_are_refused(
+    files: Files, message: str, tmp_path: Path, workdir: Path
+) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        at(as_folder(files, tmp_path / "x"), TWENTY, scratch)
+        at(as_folder(files, tmp_path / "x"), TWENTY, workdir)
     assert "\n" not in str(caught.value)
 
 
-def test_an_embedded_set_has_no_path(tmp_path: Path, scratch: Path) -> None:
+def test_an_embedded_data_set_takes_no_path(tmp_path: Path, workdir: Path) -> None:
     with pytest.raises(UserError, match="mnist5k comes with a Python package, not from a path"):
-        opened(wanted(as_folder(idx_files(), tmp_path / "x"), "mnist5k"), scratch)
+        opened(wanted(as_folder(idx_files(), tmp_path / "x"), "mnist5k"), workdir)
 
 
 # --- what is cut from it ---
@@ -238,9 +240,9 @@ LAYOUTS: dict[str, Callable[[], Files]] = {
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_the_first_classes(layout: str, tmp_path: Path, scratch: Path) -> None:
+def test_only_the_first_classes_are_kept(layout: str, tmp_path: Path, workdir: Path) -> None:
     path = as_folder(LAYOUTS[layout](), tmp_path / "x")
-    whole = at(path, None, scratch)
+    whole = at(path, None, workdir)
     (tmp_path / "more").mkdir()
     two = at(path, None, tmp_path / "more", classes=2)
     assert two.class_names == whole.class_names[:2]
@@ -252,14 +254,16 @@ def test_the_first_classes(layout: str, tmp_path: Path, scratch: Path) -> None:
         back = np.arange(len(rows))[::-1]
         np.testing.assert_array_equal(images.images.read(back), whole.parts[part].images.read(rows[back]))
     with pytest.raises(UserError, match=r"data.classes: 11 are asked for, and there are \d"):
-        at(path, None, scratch, classes=11)
+        at(path, None, workdir, classes=11)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("others", [{"size": 4}, {"channels": 1}, {"channels": 3}, {"size": 70, "channels": 1}])
-def test_size_and_channels(layout: str, others: dict[str, int], tmp_path: Path, scratch: Path) -> None:
+def test_images_get_the_size_and_channels_asked_for(
+    layout: str, others: dict[str, int], tmp_path: Path, workdir: Path
+) -> None:
     path = as_folder(LAYOUTS[layout](), tmp_path / "x")
-    whole = at(path, None, scratch)
+    whole = at(path, None, workdir)
     (tmp_path / "more").mkdir()
     source = at(path, None, tmp_path / "more", **others)
     size = others.get("size", whole.image_shape[1])
@@ -271,33 +275,33 @@ def test_size_and_channels(layout: str, others: dict[str, int], tmp_path: Path, 
         assert part.encoded or source.image_shape == whole.image_shape
 
 
-def test_the_embedded_source_is_cut_too(scratch: Path) -> None:
-    source = opened(wanted("auto", "mnist5k", classes=3, size=14), scratch)
+def test_mnist5k_can_be_reduced_too(workdir: Path) -> None:
+    source = opened(wanted("auto", "mnist5k", classes=3, size=14), workdir)
     assert (source.image_shape, source.class_names) == ((1, 14, 14), ("0", "1", "2"))
     assert np.bincount(source.parts["train"].labels).tolist() == [500] * 3
     assert source.description.endswith("; the first 3 of 10 classes; cut and scaled to 14 x 14")
-    images = opened(wanted("auto", "mnist5k"), scratch).parts["train"].images.read(np.arange(9))
+    images = opened(wanted("auto", "mnist5k"), workdir).parts["train"].images.read(np.arange(9))
     small = source.parts["train"].images.read(np.arange(9))
     pooled = images.reshape(9, 14, 2, 14, 2).mean(axis=(2, 4))
     assert np.abs(pooled - small[:, 0]).mean() < 8  # another filter, the same digits in the same places
 
 
-def test_every_part_needs_every_class(tmp_path: Path, scratch: Path) -> None:
+def test_every_part_needs_every_class(tmp_path: Path, workdir: Path) -> None:
     with pytest.raises(UserError, match="twenty has no test images of the class 4; every part needs every class"):
-        at(as_folder(idx_files(test=4), tmp_path / "x"), TWENTY, scratch)
+        at(as_folder(idx_files(test=4), tmp_path / "x"), TWENTY, workdir)
 
 
-def test_parts_come_in_the_order_that_rows_are_counted_in(tmp_path: Path, scratch: Path) -> None:
-    source = at(as_folder(image_files(("test/", "val/", "train/")), tmp_path / "x"), None, scratch)
+def test_parts_come_in_the_order_train_validation_test(tmp_path: Path, workdir: Path) -> None:
+    source = at(as_folder(image_files(("test/", "val/", "train/")), tmp_path / "x"), None, workdir)
     assert list(source.parts) == ["train", "validation", "test"]
 
 
-def test_order_is_of_names_and_not_of_the_archive(tmp_path: Path, scratch: Path) -> None:
+def test_the_order_of_images_is_that_of_their_names(tmp_path: Path, workdir: Path) -> None:
     files = image_files(count=12)
     forward, backward = (
         as_tar(dict(order), tmp_path / f"{n}.tar") for n, order in enumerate((files.items(), reversed(files.items())))
     )
-    read = [at(path, None, scratch).parts["train"].images.read(np.arange(36)) for path in (forward, backward)]
+    read = [at(path, None, workdir).parts["train"].images.read(np.arange(36)) for path in (forward, backward)]
     np.testing.assert_array_equal(*read)
 
 

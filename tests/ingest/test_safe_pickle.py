@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmlab.ingest import safe_pickle as unpickle
-from ssmlab.ingest.safe_pickle import NotPlain, load_plain
+from ssmlab.ingest.safe_pickle import UnsafePickle, load_plain
 
 PIXELS = np.arange(60, dtype=np.uint8).reshape(5, 12)
 
@@ -52,18 +52,18 @@ def same(found: Any, value: Any) -> None:
 VALUE = {"data": PIXELS, "labels": [3, 1, 4, 1, 5], "batch_label": "training batch 1 of 5"}
 
 
-def test_the_official_form_is_read() -> None:
+def test_pickles_of_the_official_form_are_read() -> None:
     official = python2(VALUE)
     same(pickle.loads(official, encoding="latin1"), VALUE)  # the form is what pickle takes it for
     same(load_plain(official), VALUE)
     assert load_plain(official)["data"].dtype == np.uint8
 
 
-def test_the_name_that_numpy_2_gives_its_module() -> None:
+def test_numpy_2_module_names_are_known() -> None:
     same(load_plain(python2(VALUE, b"numpy._core.multiarray")), VALUE)
 
 
-def test_arrays_in_fortrans_order() -> None:
+def test_arrays_in_fortran_order_are_read() -> None:
     content = python2({"data": PIXELS}, order=b"\x88")
     np.testing.assert_array_equal(load_plain(content)["data"], pickle.loads(content, encoding="latin1")["data"])
 
@@ -123,13 +123,13 @@ def evil_calls(mark: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 @pytest.mark.parametrize("name", evil_calls(Path("x")))
-def test_what_no_cifar_file_holds_is_refused_and_not_run(name: str, protocol: int, tmp_path: Path) -> None:
+def test_objects_that_no_cifar_file_holds_are_refused_and_not_run(name: str, protocol: int, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     value = evil_calls(mark)[name]
     if name == "a set" and protocol == 4:
         assert load_plain(pickle.dumps(value, 4)) == {1, 2}  # has its own opcode, and is as harmless as a list
         return
-    with pytest.raises(NotPlain, match=r"refers to|something else than unsigned bytes"):
+    with pytest.raises(UnsafePickle, match=r"refers to|something else than unsigned bytes"):
         load_plain(pickle.dumps(value, protocol))
     assert not mark.exists()
 
@@ -167,8 +167,8 @@ BYTE = b"cnumpy\ndtype\n" + text("u1") + b"\x85R"
         pytest.param(b"\x80\x02" + ARRAY + b".", id="an array that never was"),
     ],
 )
-def test_made_up_pickles_are_refused(content: bytes) -> None:
-    with pytest.raises(NotPlain):
+def test_malformed_pickles_are_refused(content: bytes) -> None:
+    with pytest.raises(UnsafePickle):
         load_plain(content)
 
 
@@ -180,14 +180,14 @@ def test_made_up_pickles_are_refused(content: bytes) -> None:
         pytest.param(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", id="a key that takes 2 to the 60 steps to hash"),
     ],
 )
-def test_small_pickles_of_huge_things_are_never_loaded(content: bytes) -> None:
-    with pytest.raises(NotPlain, match="made to fill the memory"):
+def test_small_pickles_of_huge_objects_are_refused_before_loading(content: bytes) -> None:
+    with pytest.raises(UnsafePickle, match="made to fill the memory"):
         load_plain(content)
 
 
-def test_a_pickle_leaves_nothing_behind() -> None:
+def test_a_pickle_cannot_change_the_unpickler() -> None:
     """BUILD can set attributes of whatever a name stands for: of functions too, which then would do something else."""
     setting = b"\x80\x02c_codecs\nencode\n(N}" + text("__defaults__") + b"(" + text("evil") + b"tstb."
     load_plain(setting)
-    assert unpickle.encoded.__defaults__ is None
+    assert unpickle.encode_bytes.__defaults__ is None
     same(load_plain(pickle.dumps(VALUE, 2)), VALUE)

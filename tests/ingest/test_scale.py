@@ -97,7 +97,7 @@ def test_two_workers_give_the_same_and_need_less_memory_than_it_has(jpegs: Path,
         assert dataset.validation.labels[place] == row[0] % 10
 
 
-def test_killed_at_any_time(jpegs: Path, tmp_path: Path) -> None:
+def test_a_kill_at_any_time_leaves_the_old_or_the_new_data_set(jpegs: Path, tmp_path: Path) -> None:
     """The old data set or the new one is there, whole, and the next prepare leaves nothing else."""
     path = tmp_path / "data" / "toy"
     path.parent.mkdir()

@@ -29,7 +29,7 @@ labellings = st.lists(st.integers(0, 6), min_size=20, max_size=200).map(lambda l
 
 @settings(deadline=None, max_examples=25)
 @given(labellings, st.integers(1, 6), st.integers(1, 6), st.integers(0, 2**40))
-def test_partition_with_exact_sizes(labels: np.ndarray, validation: int, test: int, seed: int) -> None:
+def test_splits_partition_the_images_in_exact_sizes(labels: np.ndarray, validation: int, test: int, seed: int) -> None:
     split = cut(labels, validation=validation, test=test, seed=seed)
     assert list(split) == ["train", "validation", "test"]
     assert (len(split["validation"]), len(split["test"])) == (validation, test)
@@ -56,7 +56,7 @@ def test_equal_classes_take_turns(classes: int, each: int, seed: int, random) ->
     assert (np.sort(rounds, axis=1) == np.arange(classes)).all()
 
 
-def test_default_study() -> None:
+def test_the_default_study_has_equal_classes() -> None:
     labels = np.arange(5000) // 500  # mnist5k's
     split = cut(labels, validation=500, test=1000, seed=0)
     assert {name: len(rows) for name, rows in split.items()} == {"train": 3500, "validation": 500, "test": 1000}
@@ -65,13 +65,13 @@ def test_default_study() -> None:
         assert np.bincount(labels[rows[:100]]).tolist() == [10] * 10
 
 
-def test_seed_decides_and_nothing_else() -> None:
+def test_the_order_depends_on_the_seed_alone() -> None:
     labels = np.arange(300) % 3
     np.testing.assert_array_equal(stratified_order(labels, 1), stratified_order(labels.copy(), 1))
     assert (stratified_order(labels, 1) != stratified_order(labels, 2)).any()
 
 
-def test_test_images_stay_when_other_sizes_change() -> None:
+def test_test_images_stay_the_same_when_other_sizes_change() -> None:
     labels = np.arange(300) % 3
     one = cut(labels, validation=30, test=60, seed=3)
     two = cut(labels, validation=90, test=60, seed=3)
@@ -104,11 +104,11 @@ def order_by_loop(labels: list[int], seed: int) -> list[int]:
 
 @settings(deadline=None, max_examples=25)
 @given(labellings, st.integers(0, 2**40))
-def test_order_against_a_loop(labels: np.ndarray, seed: int) -> None:
+def test_the_order_equals_that_of_a_plain_loop(labels: np.ndarray, seed: int) -> None:
     assert stratified_order(labels, seed).tolist() == order_by_loop(labels.tolist(), seed)
 
 
-def test_golden_order() -> None:
+def test_the_order_is_what_it_always_was() -> None:
     """Fixed for ever: the test images of every published result depend on it."""
     assert stratified_order(np.arange(12) % 3, 0).tolist() == GOLDEN_SMALL
     order = stratified_order(np.arange(5000) // 500, 0).astype("<i8")
@@ -116,22 +116,22 @@ def test_golden_order() -> None:
 
 
 @pytest.mark.parametrize(("validation", "test"), [(10, 18), (28, 1), (1, 30), (100, 100)])
-def test_nothing_left_for_training(validation: int, test: int) -> None:
+def test_too_few_images_left_for_training_are_refused(validation: int, test: int) -> None:
     with pytest.raises(UserError, match=r"data\.validation.*data\.test.*of 30 images"):
         cut(np.arange(30) % 3, validation=validation, test=test, seed=0)
 
 
-def test_one_image_a_class_is_enough() -> None:
+def test_one_training_image_per_class_is_enough() -> None:
     split = cut(np.arange(30) % 3, validation=12, test=15, seed=0)
     assert sorted(split["train"] % 3) == [0, 1, 2]
 
 
-def test_negative_seed() -> None:
+def test_a_negative_seed_is_refused() -> None:
     with pytest.raises(UserError, match=r"data\.seed"):
         cut(np.arange(30) % 3, validation=3, test=3, seed=-1)
 
 
-def test_a_training_split_of_n_is_the_beginning_of_all_of_it() -> None:
+def test_a_smaller_training_split_is_a_prefix_of_the_full_one() -> None:
     labels = np.arange(300) % 3
     whole = cut(labels, validation=30, test=60, seed=3)
     few = cut(labels, train=99, validation=30, test=60, seed=3)
@@ -140,7 +140,7 @@ def test_a_training_split_of_n_is_the_beginning_of_all_of_it() -> None:
     assert np.bincount(labels[few["train"]]).tolist() == [33] * 3
 
 
-def test_no_validation_split() -> None:
+def test_the_validation_split_may_be_empty() -> None:
     split = cut(np.arange(30) % 3, validation=0, test=6, seed=0)
     assert {name: len(rows) for name, rows in split.items()} == {"train": 24, "validation": 0, "test": 6}
 
@@ -150,7 +150,7 @@ LABELS = {"train": np.arange(60) % 3, "validation": np.arange(12) % 3, "test": n
 
 @pytest.mark.parametrize("parts", [("train", "test"), ("train", "validation"), ("train", "validation", "test")])
 @pytest.mark.parametrize("test", [9, 30])
-def test_parts_of_the_source_give_the_splits_of_their_names(parts: tuple[str, ...], test: int) -> None:
+def test_each_part_of_the_source_gives_the_split_of_its_name(parts: tuple[str, ...], test: int) -> None:
     """Rows are counted through the parts; the order within each is that of the part by itself."""
     split = split_rows({name: LABELS[name] for name in parts}, train=15, validation=12, test=test, seed=7)
     start, order = 0, {}
@@ -169,7 +169,7 @@ def test_parts_of_the_source_give_the_splits_of_their_names(parts: tuple[str, ..
     assert list(split) == ["train", "validation", "test"]
 
 
-def test_all_test_images_in_stratified_order() -> None:
+def test_all_means_every_image_in_stratified_order() -> None:
     split = split_rows(LABELS, train="all", validation=0, test="all", seed=1)
     assert sorted(split["test"]) == list(range(72, 102))
     assert (np.sort(split["test"].reshape(10, 3) % 3, axis=1) == np.arange(3)).all()
@@ -188,7 +188,7 @@ def test_all_test_images_in_stratified_order() -> None:
         ({"parts": ["train", "test"], "validation": 58}, "data.validation 58 leaves 2 of 60 images for training"),
     ],
 )
-def test_more_than_there_is(changes: dict, says: str) -> None:
+def test_asking_for_more_images_than_there_are_is_refused(changes: dict, says: str) -> None:
     wanted: dict = {"parts": list(LABELS), "train": "all", "validation": 5, "test": "all", "seed": 0} | changes
     labels = {name: LABELS[name] for name in wanted.pop("parts")}
     with pytest.raises(UserError, match=says):

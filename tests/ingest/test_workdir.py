@@ -1,4 +1,4 @@
-"""Scratch folders: gone when their owner is done or dead, and never taken from one that lives."""
+"""Workdirs: gone when their owner is done or dead, and never taken from one that lives."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from typing import IO
 import pytest
 
 from ssmlab.core.errors import UserError
-from ssmlab.ingest import workdir as scratch
-from ssmlab.ingest.workdir import OWNED, scratch_beside
+from ssmlab.ingest import workdir as workdir_module
+from ssmlab.ingest.workdir import LOCK_FILE, workdir_beside
 from ssmlab.system.locks import lock
 
 OWNER = """
 import sys, time
 from pathlib import Path
-from ssmlab.ingest.workdir import scratch_beside
-with scratch_beside(Path(sys.argv[1])) as folder:
+from ssmlab.ingest.workdir import workdir_beside
+with workdir_beside(Path(sys.argv[1])) as folder:
     (folder / "half").write_text("half")
     print(folder, flush=True)
     time.sleep(600)
@@ -32,35 +32,35 @@ def hidden(folder: Path) -> list[Path]:
     return sorted(folder.glob(".*"))
 
 
-def test_it_lies_beside_and_goes(tmp_path: Path) -> None:
+def test_a_workdir_is_made_beside_the_target_and_removed_after(tmp_path: Path) -> None:
     path = tmp_path / "new" / "toy.safetensors"
-    with scratch_beside(path) as folder:
+    with workdir_beside(path) as folder:
         assert folder.parent == path.parent
-        assert [each.name for each in folder.iterdir()] == [OWNED]
+        assert [each.name for each in folder.iterdir()] == [LOCK_FILE]
         (folder / "spool").mkdir()
         (folder / "spool" / "file").write_text("much")
     assert list(path.parent.iterdir()) == []
 
 
-def test_it_goes_when_the_block_fails(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), scratch_beside(tmp_path / "toy"):
+def test_a_workdir_is_removed_when_the_block_fails(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), workdir_beside(tmp_path / "toy"):
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_at_once_leave_each_other_alone(tmp_path: Path) -> None:
-    with scratch_beside(tmp_path / "toy") as one, scratch_beside(tmp_path / "toy") as two:
+def test_two_workdirs_of_one_target_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with workdir_beside(tmp_path / "toy") as one, workdir_beside(tmp_path / "toy") as two:
         assert one != two
         assert hidden(tmp_path) == sorted([one, two])
     assert hidden(tmp_path) == []
 
 
-def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+def test_leftovers_of_dead_processes_are_removed_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     with subprocess.Popen([sys.executable, "-c", OWNER, path], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         left = Path(process.stdout.readline().strip())
-        with scratch_beside(path):
+        with workdir_beside(path):
             assert (left / "half").exists()  # its owner lives
         os.kill(process.pid, signal.SIGKILL)
     assert (left / "half").exists()
@@ -69,12 +69,12 @@ def test_what_the_dead_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
     others = [tmp_path / ".other.safetensors.abc.tmp", tmp_path / "toy.safetensors.bak", path]
     for other in others:
         other.write_text("not to be touched")
-    with scratch_beside(path) as folder:
+    with workdir_beside(path) as folder:
         assert set(tmp_path.iterdir()) == {*others, folder}
 
 
 @pytest.mark.parametrize("when", ["before it is locked", "while it is locked"])
-def test_a_folder_that_is_swept_as_it_is_made_is_made_again(
+def test_a_workdir_removed_while_it_is_made_is_made_again(
     when: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken: list[Path] = []
@@ -90,16 +90,16 @@ def test_a_folder_that_is_swept_as_it_is_made_is_made_again(
             shutil.rmtree(path.parent)
         return owned
 
-    monkeypatch.setattr(scratch, "lock", lock_late)
-    with scratch_beside(tmp_path / "toy") as folder:
+    monkeypatch.setattr(workdir_module, "lock", lock_late)
+    with workdir_beside(tmp_path / "toy") as folder:
         assert len(taken) == 2
-        assert (folder / OWNED).exists()
+        assert (folder / LOCK_FILE).exists()
         with pytest.raises(BlockingIOError):
-            lock(folder / OWNED, wait=False)
+            lock(folder / LOCK_FILE, wait=False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="file: cannot be written"), scratch_beside(tmp_path / "file" / "toy"):
+    with pytest.raises(UserError, match="file: cannot be written"), workdir_beside(tmp_path / "file" / "toy"):
         pass

@@ -19,10 +19,10 @@ from ssmlab.core.events import Event, Note, Progress
 from ssmlab.data.dataset import Split, load_dataset, make_dataset, save_dataset
 from ssmlab.data.header import SPLITS
 from ssmlab.ingest import decode
-from ssmlab.ingest.decode import chunks_of
+from ssmlab.ingest.decode import plan_chunks
 from ssmlab.ingest.source import Part, Source
 from ssmlab.ingest.splits import split_rows
-from ssmlab.ingest.workdir import scratch_beside
+from ssmlab.ingest.workdir import workdir_beside
 from ssmlab.ingest.writer import write_dataset
 from ssmlab.system import workers
 from tests.ingest.fake_source import images_of, made_source
@@ -36,8 +36,8 @@ def rows_of(source: Source, seed: int = 0) -> dict:
 
 
 def write(path: Path, source: Source, rows: dict | None = None, **settings: object) -> None:
-    with scratch_beside(path) as scratch:
-        write_dataset(path, source, rows_of(source) if rows is None else rows, 5, scratch, **settings)
+    with workdir_beside(path) as workdir:
+        write_dataset(path, source, rows_of(source) if rows is None else rows, 5, workdir, **settings)
 
 
 def save(path: Path, source: Source, rows: dict | None = None) -> None:
@@ -62,7 +62,7 @@ def save(path: Path, source: Source, rows: dict | None = None) -> None:
     st.integers(0, 99),
     st.booleans(),
 )
-def test_same_bytes_as_from_memory(
+def test_the_streaming_writer_gives_the_bytes_of_save_dataset(
     tmp_path_factory: pytest.TempPathFactory, train: int, validation: int, test: int, shape, seed: int, encoded: bool
 ) -> None:
     folder = tmp_path_factory.mktemp("data")
@@ -77,7 +77,7 @@ def test_same_bytes_as_from_memory(
     assert sorted(path.name for path in folder.iterdir()) == ["a", "b"]
 
 
-def test_an_empty_validation_split(tmp_path: Path) -> None:
+def test_an_empty_validation_split_is_written(tmp_path: Path) -> None:
     source = made_source({"train": 20})
     rows = split_rows({"train": source.parts["train"].labels}, train="all", validation=0, test=4, seed=0)
     write(tmp_path / "a", source, rows)
@@ -126,7 +126,7 @@ def test_a_damaged_image_is_one_line_and_leaves_the_old_data(processes: int, tmp
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_disk_that_fills_up_under_a_worker(tmp_path: Path) -> None:
+def test_a_disk_that_fills_up_under_a_worker_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "toy"
     write(path, made_source({"train": 50}))
     before = path.read_bytes()
@@ -138,7 +138,7 @@ def test_a_disk_that_fills_up_under_a_worker(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("place", ["os.posix_fallocate", "os.pwrite", "os.pread", "os.fsync", "pathlib.Path.replace"])
-def test_what_fails_leaves_the_old_data(
+def test_a_failure_at_any_step_leaves_the_old_data(
     failure: BaseException, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "toy"
@@ -161,7 +161,7 @@ def test_what_fails_leaves_the_old_data(
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_writes_that_the_system_takes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_writes_are_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pwrite = os.pwrite
     monkeypatch.setattr("os.pwrite", lambda file, content, offset: pwrite(file, content[:7], offset))
     write(tmp_path / "a", made_source({"train": 50}))
@@ -179,7 +179,7 @@ def test_the_mode_follows_the_umask(tmp_path: Path) -> None:
     assert (tmp_path / "toy").stat().st_mode & 0o777 == 0o640
 
 
-def test_images_that_no_worker_can_have_are_decoded_here(tmp_path: Path) -> None:
+def test_images_that_cannot_be_pickled_are_decoded_in_this_process(tmp_path: Path) -> None:
     class Local:
         def read(self, rows: np.ndarray) -> np.ndarray:
             return images_of(rows, (1, 2, 2))
@@ -210,11 +210,11 @@ def test_images_of_another_shape_are_never_written(wrong: tuple[int, ...], tmp_p
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.integers(0, 700), min_size=1, max_size=3), st.sampled_from([1, 3000, 20 << 20]), st.data())
-def test_chunks_hold_every_row_once(counts: list[int], size: int, data: st.DataObject) -> None:
+def test_every_row_is_in_exactly_one_chunk(counts: list[int], size: int, data: st.DataObject) -> None:
     parts = dict(zip(SPLITS, counts, strict=False))
     total = sum(counts)
     wanted = np.array(data.draw(st.permutations(range(total))), dtype=np.int64)[: data.draw(st.integers(0, total))]
-    chunks = chunks_of(parts, wanted, wanted * 10 + 3, size)
+    chunks = plan_chunks(parts, wanted, wanted * 10 + 3, size)
     starts = {part: sum(counts[:i]) for i, part in enumerate(parts)}
     for chunk in chunks:
         assert 1 <= len(chunk) <= decode.CHUNK_IMAGES
@@ -227,10 +227,10 @@ def test_chunks_hold_every_row_once(counts: list[int], size: int, data: st.DataO
     )
 
 
-def test_all_processors_are_used_that_may_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_more_processes_than_chunks_are_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def run(worker: object, canvas: object, chunks: list, processes: int, *rest: object, **more: object) -> None:
+    def run(worker: object, job: object, chunks: list, processes: int, *rest: object, **more: object) -> None:
         asked.append(processes)
         raise workers.NoPool("not here")
 
@@ -251,7 +251,7 @@ import sys, time
 from pathlib import Path
 import numpy as np
 from tests.ingest.fake_source import made_source
-from ssmlab.ingest.workdir import scratch_beside
+from ssmlab.ingest.workdir import workdir_beside
 from ssmlab.ingest.splits import split_rows
 from ssmlab.ingest.writer import write_dataset
 from ssmlab.core.events import Progress
@@ -265,8 +265,8 @@ if __name__ == "__main__":
     source = made_source({"train": 200_000}, (3, 32, 32))
     rows = split_rows({"train": source.parts["train"].labels}, train="all", validation=3, test=4, seed=0)
     try:
-        with scratch_beside(path) as scratch:
-            write_dataset(path, source, rows, 0, scratch, processes=2, listen=listen)
+        with workdir_beside(path) as workdir:
+            write_dataset(path, source, rows, 0, workdir, processes=2, listen=listen)
     except KeyboardInterrupt:
         sys.exit(130)
 """
@@ -274,7 +274,7 @@ if __name__ == "__main__":
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc to see which processes are alive")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_stopped_in_the_middle(number: signal.Signals, code: int, tmp_path: Path) -> None:
+def test_a_signal_in_the_middle_leaves_the_old_data(number: signal.Signals, code: int, tmp_path: Path) -> None:
     path = tmp_path / "data" / "toy"
     write(path, made_source({"train": 50}))
     before = path.read_bytes()

@@ -40,8 +40,8 @@ def test_default_study(project: Path, tmp_path: Path) -> None:
     assert dataset.fingerprint.startswith(FINGERPRINT)
     assert (dataset.name, dataset.classes, dataset.image_shape) == ("mnist5k", 10, (1, 28, 28))
     assert [len(getattr(dataset, split)) for split in SPLITS] == [3500, 500, 1000]
-    about = dataset.about
-    assert (about.provenance, about.class_names, about.seed) == ("official", tuple("0123456789"), 0)
+    description = dataset.description
+    assert (description.provenance, description.class_names, description.seed) == ("official", tuple("0123456789"), 0)
     [note] = [event for event in events if isinstance(event, Note)]
     for part in ("official", "3500 train", "500 validation", "1000 test", FINGERPRINT, str(paths.prepared)):
         assert part in note.text
@@ -58,7 +58,7 @@ def test_default_study(project: Path, tmp_path: Path) -> None:
 
     summary = read_data_summary(paths.prepared)
     assert (summary.train, summary.validation, summary.test) == (3500, 500, 1000)
-    assert summary.about.fingerprint == dataset.fingerprint
+    assert summary.description.fingerprint == dataset.fingerprint
 
 
 def test_again_gives_the_same_bytes_and_another_seed_does_not(tiny_params: Params, tmp_path: Path) -> None:
@@ -112,11 +112,15 @@ def test_what_is_not_what_its_name_says_is_called_otherwise(
     name: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = replace(made_source({"train": 300, "test": 200}, name=name), provenance="re-encoded")
-    monkeypatch.setattr("ssmlab.stages.prepare.opened_source", lambda *_: contextlib.nullcontext(source))
+    monkeypatch.setattr("ssmlab.stages.prepare.open_source", lambda *_: contextlib.nullcontext(source))
     paths, notes = Paths("smoke", tmp_path), []
     prepare(tiny_params, paths, lambda event: notes.append(event.text) if isinstance(event, Note) else None)
-    about = read_data_summary(paths.prepared).about
-    assert (about.name, about.provenance, about.class_names) == (name, "re-encoded", source.class_names)
+    description = read_data_summary(paths.prepared).description
+    assert (description.name, description.provenance, description.class_names) == (
+        name,
+        "re-encoded",
+        source.class_names,
+    )
     assert "re-encoded, 200 train, 100 validation, 100 test images" in notes[-1]
     assert len(notes) == (1 if name == "mnist5k" else 2)
     assert ("called mnist5k-jpeg" in notes[0]) == (name == "mnist5k-jpeg")

@@ -18,8 +18,8 @@ import pytest
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import silence
 from ssmlab.ingest.catalog import look_up
-from ssmlab.ingest.fetch import alone, fetch
-from ssmlab.ingest.workdir import scratch_beside
+from ssmlab.ingest.fetch import fetch, folder_lock
+from ssmlab.ingest.workdir import workdir_beside
 from ssmlab.stages.train.stage import sole_trainer
 from ssmlab.system.locks import lock
 
@@ -32,8 +32,8 @@ print("held", flush=True)
 time.sleep(600)
 """
 USERS: dict[str, Callable[[Path], AbstractContextManager[Any]]] = {
-    "prepare": lambda folder: scratch_beside(folder / "toy.safetensors"),
-    "fetch": lambda folder: alone(folder, silence),
+    "prepare": lambda folder: workdir_beside(folder / "toy.safetensors"),
+    "fetch": lambda folder: folder_lock(folder, silence),
     "train": lambda folder: sole_trainer(folder / "lock", "ads"),
 }
 

@@ -8,17 +8,17 @@ from typing import Literal
 
 from ssmlab.data.header import PartName
 from ssmlab.ingest.source import Part
-from ssmlab.ingest.unpack import Place
+from ssmlab.ingest.unpack import ByteRange
 
-Layout = Literal["mnist5k", "idx", "cifar", "tiny-imagenet", "npz", "image-folder"]
+LayoutName = Literal["mnist5k", "idx", "cifar", "tiny-imagenet", "npz", "image-folder"]
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class Layout:
     """Labelled images in a known layout.
 
     Attributes:
-        layout: which.
+        name: which one.
         kind: what the name of a re-encoded data set ends in: `jpeg`, `png`, `mixed`, or the layout.
         class_names: () where the layout gives none.
         image_shape: (C, H, W); None where every image is a file that may have any, with `EncodedImages` in all parts.
@@ -26,9 +26,9 @@ class Found:
         files: where the files lie that hold the parts, unpacked, by their official names; none where they are many.
     """
 
-    layout: Layout
+    name: LayoutName
     kind: str
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] | None
     parts: Mapping[PartName, Part]
-    files: Mapping[str, Place] = field(default_factory=dict)
+    files: Mapping[str, ByteRange] = field(default_factory=dict)

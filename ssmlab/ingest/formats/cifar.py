@@ -16,18 +16,18 @@ import numpy.typing as npt
 
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members
-from ssmlab.ingest.formats.base import Found
-from ssmlab.ingest.formats.records import RecordImages, mapped
-from ssmlab.ingest.safe_pickle import NotPlain, load_plain
+from ssmlab.ingest.formats.base import Layout
+from ssmlab.ingest.formats.records import RecordImages, map_records
+from ssmlab.ingest.safe_pickle import UnsafePickle, load_plain
 from ssmlab.ingest.source import Part
-from ssmlab.ingest.unpack import Place
+from ssmlab.ingest.unpack import ByteRange
 
 IMAGE_SHAPE = (3, 32, 32)
 PIXELS = 3 * 32 * 32
 
 
 @dataclass(frozen=True)
-class Version:
+class CifarVersion:
     """How one of the two data sets is laid out, in the python version; the binary one adds `.bin` to the names.
 
     Attributes:
@@ -53,7 +53,7 @@ class Version:
 
 
 VERSIONS = (
-    Version(
+    CifarVersion(
         classes=10,
         train=tuple(f"data_batch_{number}" for number in range(1, 6)),
         test="test_batch",
@@ -62,7 +62,7 @@ VERSIONS = (
         names_key="label_names",
         text="batches.meta.txt",
     ),
-    Version(
+    CifarVersion(
         classes=100,
         train=("train",),
         test="test",
@@ -74,7 +74,7 @@ VERSIONS = (
 )
 
 
-def find(members: Members) -> Found | None:
+def detect(members: Members) -> Layout | None:
     """CIFAR-10's or CIFAR-100's layout, python or binary, with whole or shorter batches; None if it is neither.
 
     Raises:
@@ -82,29 +82,29 @@ def find(members: Members) -> Found | None:
     """
     for version in VERSIONS:
         for suffix, read in (("", read_pickled), (".bin", read_binary)):
-            train = found_among(members, [name + suffix for name in version.train])
-            test = found_among(members, [version.test + suffix])
+            train = find_files(members, [name + suffix for name in version.train])
+            test = find_files(members, [version.test + suffix])
             if not train:
                 continue
-            members.expect_few("CIFAR's files")
+            members.require_few_files("CIFAR's files")
             parts: dict[PartName, Part] = {"train": read(members, version, train)}
             if test:
                 parts["test"] = read(members, version, test)
-            return Found("cifar", "cifar", class_names(members, version), IMAGE_SHAPE, parts, train | test)
+            return Layout("cifar", "cifar", class_names(members, version), IMAGE_SHAPE, parts, train | test)
     return None
 
 
-def found_among(members: Members, names: Sequence[str]) -> dict[str, Place]:
+def find_files(members: Members, names: Sequence[str]) -> dict[str, ByteRange]:
     """Those of the files that are there."""
-    return {name: place for name in names if (place := members.find(name)) is not None}
+    return {name: file for name in names if (file := members.find(name)) is not None}
 
 
-def read_pickled(members: Members, version: Version, files: Mapping[str, Place]) -> Part:
-    """One part of the python version; its pixels go into the spool, so that no more than a batch is in memory."""
-    places: list[Place] = []
+def read_pickled(members: Members, version: CifarVersion, files: Mapping[str, ByteRange]) -> Part:
+    """One part of the python version; its pixels go into the unpacker, so that no more than a batch is in memory."""
+    pixels: list[ByteRange] = []
     labels: list[int] = []
     for name, file in files.items():
-        batch = unpickled(members, name, file)
+        batch = load_pickle(members, name, file)
         data, found = (batch.get("data"), batch.get(version.key)) if isinstance(batch, dict) else (None, None)
         if not isinstance(data, np.ndarray) or data.shape[1:] != (PIXELS,) or not len(data):
             raise members.error(name, f"has no `data` of {PIXELS:,} bytes an image")
@@ -112,40 +112,40 @@ def read_pickled(members: Members, version: Version, files: Mapping[str, Place])
             raise members.error(name, f"has no `{version.key}`, as many as images")
         if not all(type(label) is int and 0 <= label < version.classes for label in found):
             raise members.error(name, f"has labels outside 0 to {version.classes - 1}")
-        places.append(members.spool.add(name, io.BytesIO(data.tobytes())))
+        pixels.append(members.unpacker.unpack(name, io.BytesIO(data.tobytes())))
         labels += found
-    return Part(np.array(labels, np.int64), RecordImages(tuple(places), IMAGE_SHAPE))
+    return Part(np.array(labels, np.int64), RecordImages(tuple(pixels), IMAGE_SHAPE))
 
 
-def unpickled(members: Members, name: str, place: Place) -> Any:
+def load_pickle(members: Members, name: str, file: ByteRange) -> Any:
     """What a CIFAR pickle holds; raises UserError if it holds more than such a file does."""
     try:
-        return load_plain(members.content(place))
-    except NotPlain as problem:
+        return load_plain(members.content(file))
+    except UnsafePickle as problem:
         raise members.error(name, f"is no pickle as CIFAR has them ({problem}); it was not run") from None
 
 
-def read_binary(members: Members, version: Version, files: Mapping[str, Place]) -> Part:
+def read_binary(members: Members, version: CifarVersion, files: Mapping[str, ByteRange]) -> Part:
     """One part of the binary version."""
     labels: list[npt.NDArray[np.int64]] = []
     record = version.labels + PIXELS
-    for name, place in files.items():
-        if not place.length or place.length % record:
+    for name, file in files.items():
+        if not file.length or file.length % record:
             raise members.error(
-                name, f"has {place.length:,} bytes, which are no whole records of {record:,}; cut short?"
+                name, f"has {file.length:,} bytes, which are no whole records of {record:,}; cut short?"
             )
-        found = mapped(place, record)[:, version.labels - 1].astype(np.int64)  # (images,)
+        found = map_records(file, record)[:, version.labels - 1].astype(np.int64)  # (images,)
         if found.max() >= version.classes:
             raise members.error(name, f"has labels outside 0 to {version.classes - 1}")
         labels.append(found)
     return Part(np.concatenate(labels), RecordImages(tuple(files.values()), IMAGE_SHAPE, skip=version.labels))
 
 
-def class_names(members: Members, version: Version) -> tuple[str, ...]:
+def class_names(members: Members, version: CifarVersion) -> tuple[str, ...]:
     """The names that come with the images; numbers where none do, or not one a class."""
-    place = members.find(version.names)
-    if place is not None:
-        meta = unpickled(members, version.names, place)
+    file = members.find(version.names)
+    if file is not None:
+        meta = load_pickle(members, version.names, file)
         found = meta.get(version.names_key) if isinstance(meta, dict) else None
     else:
         found = members.text(version.text)

@@ -16,8 +16,8 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener
 from ssmlab.ingest.archives import Members
 from ssmlab.ingest.progress import Countdown
-from ssmlab.ingest.resize import fitted, pixels_of
-from ssmlab.ingest.unpack import MIB, Place, shown
+from ssmlab.ingest.resize import fit_image, image_to_array
+from ssmlab.ingest.unpack import MIB, ByteRange, printable
 
 SUFFIXES = {  # and what the name of a re-encoded data set ends in
     ".png": "png",
@@ -32,7 +32,7 @@ SUFFIXES = {  # and what the name of a re-encoded data set ends in
     ".pgm": "ppm",
 }
 CODECS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's other readers are never tried
-MOST_BYTES = 256 * MIB
+MAX_FILE_BYTES = 256 * MIB
 GREY = ("1", "L", "LA")
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
 
@@ -44,13 +44,13 @@ class EncodedImages:
 
     Attributes:
         origin: the folder or archive they come from.
-        places: one an image.
+        files: one an image.
         image_shape: (C, H, W) of what `read` gives.
         square: cut every image to a square and scale it; otherwise each has to have that size.
     """
 
     origin: Path
-    places: tuple[Place, ...]
+    files: tuple[ByteRange, ...]
     image_shape: tuple[int, int, int] = (3, 0, 0)
     square: bool = False
 
@@ -58,47 +58,47 @@ class EncodedImages:
         """The images at `rows` (n,): (n, C, H, W) uint8; raises UserError that names the file that is damaged."""
         images = np.empty((len(rows), *self.image_shape), np.uint8)
         for target, row in zip(images, rows, strict=True):
-            target[...] = self.decoded(self.places[row])
+            target[...] = self.decode(self.files[row])
         return images
 
-    def decoded(self, place: Place) -> npt.NDArray[np.uint8]:
+    def decode(self, file: ByteRange) -> npt.NDArray[np.uint8]:
         """One image, (C, H, W)."""
-        content = place.read()
+        content = file.read()
         _, height, width = self.image_shape
         try:
             with Image.open(io.BytesIO(content), formats=CODECS) as image:
                 check_mode(image)
                 if not self.square and image.size != (width, height):
-                    raise other_size(self.origin, place, image.size, (width, height))
-                return pixels_of(fitted(image, self.image_shape))
+                    raise size_error(self.origin, file, image.size, (width, height))
+                return image_to_array(fit_image(image, self.image_shape))
         except UserError:
             raise
         except Exception as error:  # Pillow's decoders raise all sorts of things over damaged bytes
-            raise unreadable(self.origin, place, error) from None
+            raise decode_error(self.origin, file, error) from None
 
-    def chosen(self, rows: npt.NDArray[np.int64]) -> EncodedImages:
+    def subset(self, rows: npt.NDArray[np.int64]) -> EncodedImages:
         """The images at `rows` alone."""
-        return EncodedImages(self.origin, tuple(self.places[row] for row in rows), self.image_shape, self.square)
+        return EncodedImages(self.origin, tuple(self.files[row] for row in rows), self.image_shape, self.square)
 
 
-def check_bytes(members: Members, name: str) -> Place:
+def check_file_size(members: Members, name: str) -> ByteRange:
     """Where an image file lies; raises UserError if it is empty, or too large to be one."""
-    place = members.places[name]
-    if not 0 < place.length <= MOST_BYTES:
-        raise members.error(name, f"has {place.length:,} bytes, which no image has; mend or remove it")
-    return place
+    file = members.files[name]
+    if not 0 < file.length <= MAX_FILE_BYTES:
+        raise members.error(name, f"has {file.length:,} bytes, which no image has; mend or remove it")
+    return file
 
 
-def header(origin: Path, place: Place) -> tuple[bool, tuple[int, int]]:
+def read_header(origin: Path, file: ByteRange) -> tuple[bool, tuple[int, int]]:
     """Whether an image is grey, and its (width, height), from its header alone; raises UserError if it has none."""
     try:
-        with place.path.open("rb") as file:
-            window = ContainerIO(file, place.offset, place.length)
+        with file.path.open("rb") as opened:
+            window = ContainerIO(opened, file.offset, file.length)
             with Image.open(window, formats=CODECS) as image:
                 check_mode(image)
                 return image.mode in GREY, image.size
     except Exception as error:  # Pillow's readers raise all sorts of things over damaged bytes
-        raise unreadable(origin, place, error) from None
+        raise decode_error(origin, file, error) from None
 
 
 def common_shape(
@@ -115,15 +115,15 @@ def common_shape(
     """
     if size is not None and channels is not None:
         return channels, size, size
-    watch = Countdown("reading headers (images)", sum(len(images.places) for images in all_images), listen)
+    watch = Countdown("reading headers (images)", sum(len(images.files) for images in all_images), listen)
     first: tuple[int, int] | None = None
     grey, done = True, 0
     for images in all_images:
-        for place in images.places:
-            is_grey, found = header(images.origin, place)
+        for file in images.files:
+            is_grey, found = read_header(images.origin, file)
             first = first or found
             if size is None and found != first:
-                raise other_size(images.origin, place, found, first)
+                raise size_error(images.origin, file, found, first)
             grey, done = grey and is_grey, done + 1
             watch.at(done)
     assert first is not None
@@ -137,17 +137,17 @@ def check_mode(image: Image.Image) -> None:
         raise ValueError(f"it has pixels of the kind {image.mode}, not 8 bits a channel")
 
 
-def other_size(origin: Path, place: Place, found: tuple[int, int], wanted: tuple[int, int]) -> UserError:
+def size_error(origin: Path, file: ByteRange, found: tuple[int, int], wanted: tuple[int, int]) -> UserError:
     """An image that is not as large as the others."""
     return UserError(
-        f"{origin}: {shown(place.name)}: is {found[0]} x {found[1]} pixels, the others are {wanted[0]} x {wanted[1]}; "
-        "set data.size to cut and scale them all"
+        f"{origin}: {printable(file.name)}: is {found[0]} x {found[1]} pixels, the others are {wanted[0]} x {wanted[1]}"
+        "; set data.size to cut and scale them all"
     )
 
 
-def unreadable(origin: Path, place: Place, error: Exception) -> UserError:
+def decode_error(origin: Path, file: ByteRange, error: Exception) -> UserError:
     """An image that Pillow cannot read."""
     reason = " ".join(str(error).split())
     if "cannot identify image file" in reason:
         reason = "no image that can be read"
-    return UserError(f"{origin}: {shown(place.name)}: damaged ({shown(reason)}); mend or remove it")
+    return UserError(f"{origin}: {printable(file.name)}: damaged ({printable(reason)}); mend or remove it")

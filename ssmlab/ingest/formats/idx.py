@@ -10,36 +10,36 @@ import numpy.typing as npt
 
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.formats.records import RecordImages
 from ssmlab.ingest.source import Part
-from ssmlab.ingest.unpack import Place
+from ssmlab.ingest.unpack import ByteRange
 
 PREFIXES: dict[str, PartName] = {"train": "train", "t10k": "test", "test": "test"}
 UNSIGNED_BYTES = 0x08
 
 
-def find(members: Members) -> Found | None:
+def detect(members: Members) -> Layout | None:
     """MNIST's layout: images and labels of `train`, and of `t10k` or `test`; None if there is no such file.
 
     Raises:
         UserError: a file is missing, damaged, or does not fit the others.
     """
     parts: dict[PartName, Part] = {}
-    files: dict[str, Place] = {}
+    files: dict[str, ByteRange] = {}
     for prefix, part in PREFIXES.items():
         names = {what: f"{prefix}-{what}-idx{axes}-ubyte" for what, axes in (("images", 3), ("labels", 1))}
-        places = {what: place for what, name in names.items() if (place := found_as(members, name)) is not None}
-        if not places:
+        found = {what: file for what, name in names.items() if (file := find_idx_file(members, name)) is not None}
+        if not found:
             continue
-        members.expect_few("IDX files")
-        if len(places) == 1:
-            alone = next(iter(places.values()))
-            raise members.error(alone.name, "comes without its labels" if "images" in places else "is without images")
+        members.require_few_files("IDX files")
+        if len(found) == 1:
+            alone = next(iter(found.values()))
+            raise members.error(alone.name, "comes without its labels" if "images" in found else "is without images")
         if part in parts:
             raise members.error(names["images"], "is a second test part beside t10k")
-        parts[part] = read_part(members, places["images"], places["labels"])
-        files |= {names[what]: places[what] for what in places}
+        parts[part] = read_part(members, found["images"], found["labels"])
+        files |= {names[what]: found[what] for what in found}
     if not parts:
         return None
     if "train" not in parts:
@@ -47,15 +47,15 @@ def find(members: Members) -> Found | None:
     shapes = {part.images.image_shape for part in parts.values() if isinstance(part.images, RecordImages)}
     if len(shapes) > 1:
         raise members.error(list(files)[2], "its images have another shape than those of the training part")
-    return Found("idx", "idx", (), shapes.pop(), parts, files)
+    return Layout("idx", "idx", (), shapes.pop(), parts, files)
 
 
-def found_as(members: Members, name: str) -> Place | None:
+def find_idx_file(members: Members, name: str) -> ByteRange | None:
     """A file under its official name, or with a dot before `idx` as some unpackers write it."""
     return members.find(name) or members.find(name.replace("-idx", ".idx"))
 
 
-def read_part(members: Members, images: Place, labels: Place) -> Part:
+def read_part(members: Members, images: ByteRange, labels: ByteRange) -> Part:
     """One part out of its two files; raises UserError if they do not fit each other."""
     (count, height, width), pixels = read_header(members, images, 3)
     (labelled,), numbers = read_header(members, labels, 1)
@@ -65,15 +65,15 @@ def read_part(members: Members, images: Place, labels: Place) -> Part:
     return Part(found, RecordImages((pixels,), (1, height, width)))
 
 
-def read_header(members: Members, place: Place, axes: int) -> tuple[tuple[int, ...], Place]:
+def read_header(members: Members, file: ByteRange, axes: int) -> tuple[tuple[int, ...], ByteRange]:
     """The shape that an IDX file declares and where its bytes lie; raises UserError if it is no whole IDX file."""
     start = 4 + 4 * axes
-    header = replace(place, length=min(start, place.length)).read()
+    header = replace(file, length=min(start, file.length)).read()
     if header[:4] != bytes((0, 0, UNSIGNED_BYTES, axes)) or len(header) < start:
-        raise members.error(place.name, f"is no IDX file of bytes with {axes} axes")
+        raise members.error(file.name, f"is no IDX file of bytes with {axes} axes")
     shape = struct.unpack(f">{axes}I", header[4:])
     size = int(np.prod(shape, dtype=object))
-    if 0 in shape or place.length != start + size:
-        sizes, found = " x ".join(map(str, shape)), place.length - start
-        raise members.error(place.name, f"declares {sizes} bytes and has {found:,}; get it again")
-    return shape, replace(place, offset=place.offset + start, length=size)
+    if 0 in shape or file.length != start + size:
+        sizes, found = " x ".join(map(str, shape)), file.length - start
+        raise members.error(file.name, f"declares {sizes} bytes and has {found:,}; get it again")
+    return shape, replace(file, offset=file.offset + start, length=size)

@@ -14,8 +14,8 @@ import numpy as np
 
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members
-from ssmlab.ingest.formats.base import Found
-from ssmlab.ingest.formats.encoded import SUFFIXES, EncodedImages, check_bytes
+from ssmlab.ingest.formats.base import Layout
+from ssmlab.ingest.formats.encoded import SUFFIXES, EncodedImages, check_file_size
 from ssmlab.ingest.source import Part
 
 PARTS: dict[str, PartName] = {
@@ -25,18 +25,18 @@ PARTS: dict[str, PartName] = {
     "validation": "validation",
     "test": "test",
 }
-PAPERS = ("readme", "license", "licence", "changelog", "citation")
+READMES = ("readme", "license", "licence", "changelog", "citation")
 
 ByClass = dict[str, list[str]]
 
 
-def find(members: Members) -> Found | None:
+def detect(members: Members) -> Layout | None:
     """An image folder; None if there are no images in folders.
 
     Raises:
         UserError: a file is no image or in no class, the classes of the parts differ, or there is only one.
     """
-    names = [name for name in members.names() if not is_paper(name)]
+    names = [name for name in members.names() if not is_readme(name)]
     if not any(suffix_of(name) in SUFFIXES and "/" in name for name in names):
         return None
     parts = by_part(members, names)
@@ -50,8 +50,8 @@ def find(members: Members) -> Found | None:
     if len(classes) < 2:
         raise members.error(classes[0], "is the only class; there must be two at least, as folders side by side")
     kinds = {SUFFIXES[suffix_of(image)] for images in parts.values() for each in images.values() for image in each}
-    made = {part: part_of(members, images) for part, images in parts.items()}
-    return Found("image-folder", kinds.pop() if len(kinds) == 1 else "mixed", tuple(classes), None, made)
+    made = {part: make_part(members, images) for part, images in parts.items()}
+    return Layout("image-folder", kinds.pop() if len(kinds) == 1 else "mixed", tuple(classes), None, made)
 
 
 def by_part(members: Members, names: list[str]) -> Mapping[PartName, ByClass]:
@@ -73,12 +73,12 @@ def by_part(members: Members, names: list[str]) -> Mapping[PartName, ByClass]:
     return parts
 
 
-def part_of(members: Members, images: ByClass) -> Part:
+def make_part(members: Members, images: ByClass) -> Part:
     """A part with the images of each class in turn, sorted by name."""
     classes = sorted(images)
     labels = [label for label, name in enumerate(classes) for _ in images[name]]
-    places = tuple(check_bytes(members, image) for name in classes for image in images[name])
-    return Part(np.array(labels, np.int64), EncodedImages(members.origin, places), encoded=True)
+    files = tuple(check_file_size(members, image) for name in classes for image in images[name])
+    return Part(np.array(labels, np.int64), EncodedImages(members.origin, files), encoded=True)
 
 
 def suffix_of(name: str) -> str:
@@ -86,6 +86,6 @@ def suffix_of(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
 
-def is_paper(name: str) -> bool:
+def is_readme(name: str) -> bool:
     """Whether a file at the top says something about the data set, and is not of it."""
-    return "/" not in name and name.lower().startswith(PAPERS) and suffix_of(name) not in SUFFIXES
+    return "/" not in name and name.lower().startswith(READMES) and suffix_of(name) not in SUFFIXES

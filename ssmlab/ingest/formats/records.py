@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ssmlab.ingest.unpack import Place, changed
+from ssmlab.ingest.unpack import ByteRange, changed_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,19 +15,19 @@ class RecordImages:
     """Images without encoding, read from where they lie through a memory map.
 
     Attributes:
-        places: one behind the other, each with whole records.
+        files: one behind the other, each with whole records.
         image_shape: (C, H, W).
         skip: bytes in front of the pixels of each record.
         channels_last: whether a record's pixels are (H, W, C).
     """
 
-    places: tuple[Place, ...]
+    files: tuple[ByteRange, ...]
     image_shape: tuple[int, int, int]
     skip: int = 0
     channels_last: bool = False
 
     @property
-    def record(self) -> int:
+    def record_size(self) -> int:
         """Bytes of a record."""
         return self.skip + int(np.prod(self.image_shape))
 
@@ -35,24 +35,24 @@ class RecordImages:
         """The images at `rows` (n,): (n, C, H, W) uint8."""
         channels, height, width = self.image_shape
         shape = (len(rows), height, width, channels) if self.channels_last else (len(rows), *self.image_shape)
-        pixels = np.empty((len(rows), self.record - self.skip), np.uint8)
+        pixels = np.empty((len(rows), self.record_size - self.skip), np.uint8)
         first = 0
-        for place in self.places:
-            count = place.length // self.record
+        for file in self.files:
+            count = file.length // self.record_size
             here = np.flatnonzero((first <= rows) & (rows < first + count))
             if len(here):
-                pixels[here] = mapped(place, self.record)[rows[here] - first, self.skip :]
+                pixels[here] = map_records(file, self.record_size)[rows[here] - first, self.skip :]
             first += count
         images = pixels.reshape(shape)
         return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if self.channels_last else images  # (n, C, H, W)
 
     def __len__(self) -> int:
-        return sum(place.length // self.record for place in self.places)
+        return sum(file.length // self.record_size for file in self.files)
 
 
-def mapped(place: Place, record: int) -> npt.NDArray[np.uint8]:
-    """The bytes of a place as (records, record) uint8, memory-mapped; raises UserError if the file is not as it was."""
+def map_records(file: ByteRange, record: int) -> npt.NDArray[np.uint8]:
+    """The bytes of a file as (records, record) uint8, memory-mapped; raises UserError if the file has changed."""
     try:
-        return np.memmap(place.path, np.uint8, "r", place.offset, (place.length // record, record))
+        return np.memmap(file.path, np.uint8, "r", file.offset, (file.length // record, record))
     except (OSError, ValueError):
-        raise changed(place.path) from None
+        raise changed_error(file.path) from None

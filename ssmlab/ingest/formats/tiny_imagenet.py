@@ -14,15 +14,15 @@ import numpy as np
 
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members
-from ssmlab.ingest.formats.base import Found
-from ssmlab.ingest.formats.encoded import EncodedImages, check_bytes
+from ssmlab.ingest.formats.base import Layout
+from ssmlab.ingest.formats.encoded import EncodedImages, check_file_size
 from ssmlab.ingest.source import Part
 
 IMAGE_SHAPE = (3, 64, 64)  # some of its files are grey, and are read as RGB
 ANNOTATIONS = "val/val_annotations.txt"
 
 
-def find(members: Members) -> Found | None:
+def detect(members: Members) -> Layout | None:
     """Tiny-ImageNet's layout, whole or with fewer classes; None if there is no wnids.txt.
 
     Raises:
@@ -36,17 +36,17 @@ def find(members: Members) -> Found | None:
         raise members.error("wnids.txt", "names a class twice")
     names = members.names()
     train = images_by_class(members, names, "train", wnids)
-    test = annotated(members, names, wnids) or images_by_class(members, names, "val", wnids)
+    test = read_annotations(members, names, wnids) or images_by_class(members, names, "val", wnids)
     present = [wnid for wnid in wnids if wnid in train]
     if not present:
         raise members.error("wnids.txt", "none of its classes has images at train/<wnid>/images/")
     for wnid in test:
         if wnid not in train:
             raise members.error(f"val/: {wnid}", "is a class without training images")
-    parts: dict[PartName, Part] = {"train": part_of(members, present, train)}
+    parts: dict[PartName, Part] = {"train": make_part(members, present, train)}
     if test:
-        parts["test"] = part_of(members, present, test)
-    return Found("tiny-imagenet", "jpeg", class_names(members, present), IMAGE_SHAPE, parts)
+        parts["test"] = make_part(members, present, test)
+    return Layout("tiny-imagenet", "jpeg", class_names(members, present), IMAGE_SHAPE, parts)
 
 
 def images_by_class(members: Members, names: Sequence[str], part: str, wnids: Sequence[str]) -> Mapping[str, list[str]]:
@@ -63,7 +63,7 @@ def images_by_class(members: Members, names: Sequence[str], part: str, wnids: Se
     return images
 
 
-def annotated(members: Members, names: Sequence[str], wnids: Sequence[str]) -> Mapping[str, list[str]]:
+def read_annotations(members: Members, names: Sequence[str], wnids: Sequence[str]) -> Mapping[str, list[str]]:
     """The images at val/images/, by the wnid that val_annotations.txt gives; empty if there are none."""
     folder = "val/images/"
     images = [name for name in names if name.startswith(folder) and name.endswith(".JPEG")]
@@ -88,11 +88,11 @@ def annotated(members: Members, names: Sequence[str], wnids: Sequence[str]) -> M
     return by_class
 
 
-def part_of(members: Members, classes: Sequence[str], images: Mapping[str, Sequence[str]]) -> Part:
+def make_part(members: Members, classes: Sequence[str], images: Mapping[str, Sequence[str]]) -> Part:
     """A part with the images of each class in turn, sorted by name."""
     labels = [label for label, name in enumerate(classes) for _ in images.get(name, ())]
-    places = tuple(check_bytes(members, image) for name in classes for image in images.get(name, ()))
-    return Part(np.array(labels, np.int64), EncodedImages(members.origin, places, IMAGE_SHAPE), encoded=True)
+    files = tuple(check_file_size(members, image) for name in classes for image in images.get(name, ()))
+    return Part(np.array(labels, np.int64), EncodedImages(members.origin, files, IMAGE_SHAPE), encoded=True)
 
 
 def class_names(members: Members, wnids: Sequence[str]) -> tuple[str, ...]:

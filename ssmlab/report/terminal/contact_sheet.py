@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from ssmlab.data.header import DataSummary, opened, summary_of
+from ssmlab.data.header import DataSummary, open_prepared, read_summary
 
 PER_CLASS = 10
 MOST_CLASSES = 200  # the picture lies in memory whole
@@ -42,9 +42,9 @@ def read_contact_sheet(path: Path) -> ContactSheet:
     Raises:
         UserError: the file is missing or is not a whole prepared data set.
     """
-    with opened(path, "np") as file:
-        summary = summary_of(file)
-        names, channels = summary.about.class_names, summary.image_shape[0]
+    with open_prepared(path, "np") as file:
+        summary = read_summary(file)
+        names, channels = summary.description.class_names, summary.image_shape[0]
         if channels not in (1, 3):
             raise ValueError(f"images of {channels} channels, and neither grey nor RGB")
         labels, images = file.get_tensor("train.labels"), file.get_slice("train.images")
@@ -70,16 +70,16 @@ def png(sheet: ContactSheet) -> bytes:
     names = [shortened(row.name, LONGEST_NAME) for row in sheet.rows]
     margin = 2 * GAP + int(max(map(font.getlength, names)) + 1)
     step_x, step_y = width * factor + GAP, max(height * factor, FONT_SIZE + GAP) + GAP
-    canvas = Image.new("RGB", (margin + PER_CLASS * step_x, len(names) * step_y + GAP), "white")
-    draw = ImageDraw.Draw(canvas)
+    job = Image.new("RGB", (margin + PER_CLASS * step_x, len(names) * step_y + GAP), "white")
+    draw = ImageDraw.Draw(job)
     for place, (name, row) in enumerate(zip(names, sheet.rows, strict=True)):
         y = GAP + place * step_y
         draw.text((GAP, y), name, fill="black", font=font)
         for column, image in enumerate(row.images):
             enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)  # (H * factor, W * factor, 3)
-            canvas.paste(Image.fromarray(enlarged), (margin + column * step_x, y))
+            job.paste(Image.fromarray(enlarged), (margin + column * step_x, y))
     file = io.BytesIO()
-    canvas.save(file, format="PNG")
+    job.save(file, format="PNG")
     return file.getvalue()
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from rich.table import Table
 
 from ssmlab.data.header import SPLITS, DataSummary
-from ssmlab.ingest.catalog import Known
+from ssmlab.ingest.catalog import CatalogEntry
 from ssmlab.report.grid import ABSENT, Column, Grid, to_rich
 
 MB = 1_000_000  # bytes
 
 
-def known_table(states: Iterable[tuple[Known, str]], titles: bool) -> Table:
+def known_table(states: Iterable[tuple[CatalogEntry, str]], titles: bool) -> Table:
     """Data sets of the catalogue, each with a word for where it is; without titles it fits into 80 columns."""
     names = [Column("name", left=True), Column("title", left=True)]
     columns = (*names[: 1 + titles], *map(Column, ("classes", "image", "images", "MB")), Column("here", left=True))
@@ -24,7 +24,7 @@ def known_table(states: Iterable[tuple[Known, str]], titles: bool) -> Table:
         counts = [known.counts[part] for part in SPLITS if part in known.counts]
         numbers = (f"{known.classes}", shape_text(known.image_shape), counts_text(counts), download_text(known))
         rows.append((*name, *numbers, state))
-    caption = "Known data sets (images: training + validation, if there are any, + test; MB: to download)"
+    caption = "CatalogEntry data sets (images: training + validation, if there are any, + test; MB: to download)"
     return to_rich(Grid(columns, tuple(rows), caption), state_style)
 
 
@@ -37,9 +37,11 @@ def prepared_table(found: Iterable[tuple[Path, DataSummary]]) -> Table:
     )
     rows = []
     for path, summary in found:
-        about, counts = summary.about, counts_text([summary.train, summary.validation, summary.test])
+        description, counts = summary.description, counts_text([summary.train, summary.validation, summary.test])
         megabytes = f"{path.stat().st_size / MB:.1f}"
-        rows.append((path.stem, about.name, about.provenance, counts, megabytes, about.fingerprint[:12]))
+        rows.append(
+            (path.stem, description.name, description.provenance, counts, megabytes, description.fingerprint[:12])
+        )
     return to_rich(Grid(columns, tuple(rows), "Prepared data sets (images: training + validation + test)"))
 
 
@@ -58,7 +60,7 @@ def counts_text(counts: Iterable[int]) -> str:
     return "+".join(f"{count:,}" for count in counts)
 
 
-def download_text(known: Known) -> str:
+def download_text(known: CatalogEntry) -> str:
     """How much there is to download, in MB, as far as its publisher says."""
     if not known.downloads:
         return ABSENT

@@ -29,7 +29,7 @@ def terminal_sheet(sheet: ContactSheet, width: int) -> Iterator[Text]:
     for row in shown:
         yield from class_lines(row, margin, count, cells)
     if len(sheet.rows) > len(shown):
-        yield Text(f"and {sheet.summary.about.classes - len(shown)} more classes")
+        yield Text(f"and {sheet.summary.description.classes - len(shown)} more classes")
 
 
 def class_lines(row: ClassRow, margin: int, count: int, cells: int) -> Iterator[Text]:

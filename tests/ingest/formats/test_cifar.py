@@ -11,7 +11,7 @@ import pytest
 from ssmlab.core.errors import UserError
 from ssmlab.ingest.archives import open_members
 from ssmlab.ingest.formats import cifar
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from tests.ingest.layouts import CONTAINERS, Files, as_folder, cifar_binary, cifar_python, pixels
 from tests.ingest.test_safe_pickle import python2
 
@@ -29,22 +29,24 @@ LAYOUTS: dict[str, Files] = {
 }
 
 
-def found(files: Files, tmp_path: Path, scratch: Path, container: str = "folder") -> Found:
-    result = cifar.find(open_members(CONTAINERS[container](files, tmp_path / "data"), scratch))
+def found(files: Files, tmp_path: Path, workdir: Path, container: str = "folder") -> Layout:
+    result = cifar.detect(open_members(CONTAINERS[container](files, tmp_path / "data"), workdir))
     assert result is not None
     return result
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("container", ["folder", "tar.gz", "zip"])
-def test_images_labels_and_names(layout: str, container: str, tmp_path: Path, scratch: Path) -> None:
+def test_both_versions_give_the_same_images_labels_and_names(
+    layout: str, container: str, tmp_path: Path, workdir: Path
+) -> None:
     files = {f"wrapped/{name}": content for name, content in LAYOUTS[layout].items()}
-    result = found(files, tmp_path, scratch, container)
+    result = found(files, tmp_path, workdir, container)
     ten = layout.startswith("10 ")
     counts = list(BATCHES.values()) if ten else [300, 100]
     images = [pixels(count, (3, 32, 32), seed) for seed, count in enumerate(counts)]
     labels = [np.arange(count) % (10 if ten else 100) for count in counts]
-    assert (result.layout, result.image_shape) == ("cifar", (3, 32, 32))
+    assert (result.name, result.image_shape) == ("cifar", (3, 32, 32))
     assert result.class_names == tuple(NAMES if ten else FINE)
     for part, rows in (("train", slice(0, -1)), ("test", slice(-1, None))):
         expected = np.concatenate(images[rows])
@@ -54,33 +56,33 @@ def test_images_labels_and_names(layout: str, container: str, tmp_path: Path, sc
         np.testing.assert_array_equal(result.parts[part].images.read(some), expected[some])
 
 
-def test_the_pickles_of_python_2(tmp_path: Path, scratch: Path) -> None:
+def test_pickles_of_python_2_are_read(tmp_path: Path, workdir: Path) -> None:
     data = pixels(20, (3072,))
     batch = python2({"data": data, "labels": [row % 10 for row in range(20)]})
-    result = found({"data_batch_1": batch}, tmp_path, scratch)
+    result = found({"data_batch_1": batch}, tmp_path, workdir)
     np.testing.assert_array_equal(result.parts["train"].images.read(np.arange(20)).reshape(20, 3072), data)
 
 
 @pytest.mark.parametrize("layout", ["10 python", "10 binary"])
-def test_fewer_batches_without_names(layout: str, tmp_path: Path, scratch: Path) -> None:
+def test_missing_batches_and_names_are_allowed(layout: str, tmp_path: Path, workdir: Path) -> None:
     files = {name: content for name, content in LAYOUTS[layout].items() if "batch_2" in name or "batch_4" in name}
-    result = found(files, tmp_path, scratch)
+    result = found(files, tmp_path, workdir)
     assert len(result.parts["train"]) == 12 + 14
     assert list(result.parts) == ["train"]
     assert result.class_names == tuple("0123456789")
 
 
-def test_a_file_that_shrinks_between_two_readings(tmp_path: Path, scratch: Path) -> None:
-    images = found(LAYOUTS["10 binary"], tmp_path, scratch).parts["test"].images
+def test_a_file_that_shrinks_between_two_reads_is_an_error(tmp_path: Path, workdir: Path) -> None:
+    images = found(LAYOUTS["10 binary"], tmp_path, workdir).parts["test"].images
     path = tmp_path / "data" / "test_batch.bin"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(UserError, match=r"test_batch\.bin: has changed while it was read"):
         images.read(np.array([0]))
 
 
-def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
-    members = open_members(as_folder({"train/cat/1.png": b"1", "test/cat/1.png": b""}, tmp_path / "data"), scratch)
-    assert cifar.find(members) is None
+def test_other_files_are_not_taken_for_cifar(tmp_path: Path, workdir: Path) -> None:
+    members = open_members(as_folder({"train/cat/1.png": b"1", "test/cat/1.png": b""}, tmp_path / "data"), workdir)
+    assert cifar.detect(members) is None
 
 
 class Evil:
@@ -117,9 +119,9 @@ class Evil:
         pytest.param(LAYOUTS["10 binary"] | {f"x/{n}": b"" for n in range(64)}, "CIFAR's files are few", id="many"),
     ],
 )
-def test_what_is_not_cifars(files: Files, message: str, tmp_path: Path, scratch: Path) -> None:
+def test_files_that_are_not_cifars_are_refused(files: Files, message: str, tmp_path: Path, workdir: Path) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        found(files, tmp_path, scratch)
+        found(files, tmp_path, workdir)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'data'}: ")
     assert not Path("evil").exists()

@@ -11,24 +11,26 @@ import pytest
 from ssmlab.core.errors import UserError
 from ssmlab.ingest.archives import open_members
 from ssmlab.ingest.formats import idx as idx_format
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from tests.ingest.layouts import CONTAINERS, Files, as_folder, idx, idx_files, pixels
 
 
-def found(files: Files, tmp_path: Path, scratch: Path, container: str = "folder") -> Found:
-    result = idx_format.find(open_members(CONTAINERS[container](files, tmp_path / "data"), scratch))
+def found(files: Files, tmp_path: Path, workdir: Path, container: str = "folder") -> Layout:
+    result = idx_format.detect(open_members(CONTAINERS[container](files, tmp_path / "data"), workdir))
     assert result is not None
     return result
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize("gzipped", [False, True])
-def test_images_and_labels(container: str, gzipped: bool, tmp_path: Path, scratch: Path) -> None:
+def test_images_and_labels_are_read_from_any_container(
+    container: str, gzipped: bool, tmp_path: Path, workdir: Path
+) -> None:
     files = {f"MNIST/{name}": content for name, content in idx_files().items()}
     if gzipped:
         files = {f"{name}.gz": gzip.compress(content) for name, content in files.items()}
-    result = found(files, tmp_path, scratch, container)
-    assert (result.layout, result.image_shape, list(result.parts)) == ("idx", (1, 5, 5), ["train", "test"])
+    result = found(files, tmp_path, workdir, container)
+    assert (result.name, result.image_shape, list(result.parts)) == ("idx", (1, 5, 5), ["train", "test"])
     for part, count, seed in (("train", 20, 0), ("test", 10, 1)):
         assert result.parts[part].labels.tolist() == [row % 10 for row in range(count)]
         rows = np.array([count - 1, 0, 7, 7])
@@ -38,22 +40,22 @@ def test_images_and_labels(container: str, gzipped: bool, tmp_path: Path, scratc
         assert not result.parts[part].encoded
 
 
-def test_names_with_dots_and_a_test_part_called_test(tmp_path: Path, scratch: Path) -> None:
+def test_dotted_names_and_a_part_called_test_are_known(tmp_path: Path, workdir: Path) -> None:
     files = {name.replace("-idx", ".idx").replace("t10k", "test"): content for name, content in idx_files().items()}
-    result = found(files, tmp_path, scratch)
+    result = found(files, tmp_path, workdir)
     assert {part: len(images) for part, images in result.parts.items()} == {"train": 20, "test": 10}
     assert set(result.files) == {
         f"{part}-{what}-ubyte" for part in ("train", "test") for what in ("images-idx3", "labels-idx1")
     }
 
 
-def test_training_images_alone(tmp_path: Path, scratch: Path) -> None:
+def test_the_test_part_may_be_missing(tmp_path: Path, workdir: Path) -> None:
     files = {name: content for name, content in idx_files().items() if name.startswith("train")}
-    assert list(found(files, tmp_path, scratch).parts) == ["train"]
+    assert list(found(files, tmp_path, workdir).parts) == ["train"]
 
 
-def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
-    assert idx_format.find(open_members(as_folder({"x": b"1"}, tmp_path / "data"), scratch)) is None
+def test_other_files_are_not_taken_for_idx(tmp_path: Path, workdir: Path) -> None:
+    assert idx_format.detect(open_members(as_folder({"x": b"1"}, tmp_path / "data"), workdir)) is None
 
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
@@ -95,20 +97,22 @@ def changed(name: str, content: bytes | None) -> Files:
         ),
     ],
 )
-def test_contradictions(files: Files, message: str | None, tmp_path: Path, scratch: Path) -> None:
+def test_files_that_contradict_each_other_are_refused(
+    files: Files, message: str | None, tmp_path: Path, workdir: Path
+) -> None:
     if message is None:
-        found(files, tmp_path, scratch)
+        found(files, tmp_path, workdir)
         return
     with pytest.raises(UserError, match=message) as caught:
-        found(files, tmp_path, scratch)
+        found(files, tmp_path, workdir)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(str(tmp_path / "data"))
 
 
-def test_a_damaged_gzip_names_the_file(tmp_path: Path, scratch: Path) -> None:
+def test_a_damaged_gzip_names_the_file(tmp_path: Path, workdir: Path) -> None:
     files = idx_files()
     packed = gzip.compress(files.pop(IMAGES))
     for content in (packed[:-4], packed[:40], b"no gzip"):
         folder = as_folder(files | {f"{IMAGES}.gz": content}, tmp_path / "data")
         with pytest.raises(UserError, match=rf"{IMAGES}.gz: (damaged|is not compressed)"):
-            idx_format.find(open_members(folder, scratch))
+            idx_format.detect(open_members(folder, workdir))

@@ -19,30 +19,30 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import silence
 from ssmlab.ingest.archives import open_members
 from ssmlab.ingest.formats import image_folder
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.formats.encoded import CODECS, SUFFIXES, EncodedImages, common_shape
-from ssmlab.ingest.resize import FittedImages, fitted, pixels_of
+from ssmlab.ingest.resize import Resized, fit_image, image_to_array
 from ssmlab.ingest.source import ArrayImages
-from ssmlab.ingest.unpack import Place
+from ssmlab.ingest.unpack import ByteRange
 from tests.ingest.layouts import CONTAINERS, Files, as_folder, encoded, image_files, pixels
 
 
-def found(files: Files, tmp_path: Path, scratch: Path, container: str = "folder") -> Found:
-    result = image_folder.find(open_members(CONTAINERS[container](files, tmp_path / "data"), scratch))
+def found(files: Files, tmp_path: Path, workdir: Path, container: str = "folder") -> Layout:
+    result = image_folder.detect(open_members(CONTAINERS[container](files, tmp_path / "data"), workdir))
     assert result is not None
     return result
 
 
 def read_all(images: EncodedImages) -> npt.NDArray[np.uint8]:
-    shaped = EncodedImages(images.origin, images.places, common_shape([images], None, None, silence))
-    return shaped.read(np.arange(len(images.places)))
+    shaped = EncodedImages(images.origin, images.files, common_shape([images], None, None, silence))
+    return shaped.read(np.arange(len(images.files)))
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_parts_and_classes(container: str, tmp_path: Path, scratch: Path) -> None:
+def test_folders_give_parts_and_classes(container: str, tmp_path: Path, workdir: Path) -> None:
     files = {f"wrapped/{name}": image for name, image in image_files(("train/", "valid/", "test/")).items()}
-    result = found(files, tmp_path, scratch, container)
-    assert (result.layout, result.kind, result.class_names) == ("image-folder", "png", ("cat", "dog", "frog"))
+    result = found(files, tmp_path, workdir, container)
+    assert (result.name, result.kind, result.class_names) == ("image-folder", "png", ("cat", "dog", "frog"))
     assert set(result.parts) == {"train", "validation", "test"}
     for part, folder in (("train", "train"), ("validation", "valid"), ("test", "test")):
         assert result.parts[part].labels.tolist() == [0, 0, 1, 1, 2, 2]
@@ -53,20 +53,20 @@ def test_parts_and_classes(container: str, tmp_path: Path, scratch: Path) -> Non
 
 
 @pytest.mark.parametrize("wrapper", ["", "wrapped/", "train/", "wrapped/train/"])
-def test_class_folders_alone_are_a_training_part(wrapper: str, tmp_path: Path, scratch: Path) -> None:
-    result = found(image_files((wrapper,)), tmp_path, scratch)
+def test_class_folders_alone_are_a_training_part(wrapper: str, tmp_path: Path, workdir: Path) -> None:
+    result = found(image_files((wrapper,)), tmp_path, workdir)
     assert list(result.parts) == ["train"]
     assert result.class_names == ("cat", "dog", "frog")
 
 
-def test_papers_are_passed_over(tmp_path: Path, scratch: Path) -> None:
+def test_readmes_and_licences_are_ignored(tmp_path: Path, workdir: Path) -> None:
     files = image_files() | {"README.md": b"", "LICENSE": b"", "readme.txt": b"", "train/cat/Thumbs.db": b""}
-    assert len(found(files, tmp_path, scratch).parts["train"]) == 6
+    assert len(found(files, tmp_path, workdir).parts["train"]) == 6
 
 
-def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
-    members = open_members(as_folder({"x.png": b"1", "a/y": b""}, tmp_path / "data"), scratch)
-    assert image_folder.find(members) is None
+def test_files_without_class_folders_are_not_taken(tmp_path: Path, workdir: Path) -> None:
+    members = open_members(as_folder({"x.png": b"1", "a/y": b""}, tmp_path / "data"), workdir)
+    assert image_folder.detect(members) is None
 
 
 @pytest.mark.parametrize(
@@ -90,9 +90,9 @@ def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
         pytest.param(image_files() | {"train/cat/x.png": b""}, "x.png: has 0 bytes", id="empty"),
     ],
 )
-def test_what_is_no_image_folder(files: Files, message: str, tmp_path: Path, scratch: Path) -> None:
+def test_files_that_do_not_fit_are_refused_by_name(files: Files, message: str, tmp_path: Path, workdir: Path) -> None:
     with pytest.raises(UserError, match=message) as caught:
-        found(files, tmp_path, scratch)
+        found(files, tmp_path, workdir)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'data'}: ")
 
@@ -103,16 +103,16 @@ def test_what_is_no_image_folder(files: Files, message: str, tmp_path: Path, scr
 def images_of(contents: list[bytes], tmp_path: Path) -> EncodedImages:
     """Image files one behind the other in one file, as in a spool."""
     (tmp_path / "spool").write_bytes(b"before" + b"".join(contents))
-    places, offset = [], 6
+    files, offset = [], 6
     for number, content in enumerate(contents):
-        places.append(Place(f"{number}.x", tmp_path / "spool", offset, len(content)))
+        files.append(ByteRange(f"{number}.x", tmp_path / "spool", offset, len(content)))
         offset += len(content)
-    return EncodedImages(Path("set.zip"), tuple(places))
+    return EncodedImages(Path("set.zip"), tuple(files))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "GIF", "TIFF", "PPM", "JPEG", "WEBP"])
 @pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3)])
-def test_every_kind_of_file(kind: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+def test_every_file_type_is_decoded(kind: str, shape: tuple[int, ...], tmp_path: Path) -> None:
     options = {"lossless": True} if kind == "WEBP" else {}
     array = pixels(1, shape)[0] // 64 * 64 if kind != "GIF" or len(shape) == 2 else np.zeros(shape, np.uint8)
     content = encoded(array, kind, **options)
@@ -183,9 +183,9 @@ GOOD = encoded(pixels(1, (16, 16, 3))[0], "JPEG", quality=95)
     ],
 )
 @pytest.mark.parametrize("square", [False, True])
-def test_damaged_images_are_named(content: bytes, square: bool, tmp_path: Path) -> None:
+def test_damaged_images_are_refused_by_name(content: bytes, square: bool, tmp_path: Path) -> None:
     images = images_of([GOOD, content], tmp_path)
-    shaped = EncodedImages(images.origin, images.places, (3, 16, 16), square)
+    shaped = EncodedImages(images.origin, images.files, (3, 16, 16), square)
     shaped.read(np.array([0]))
     with pytest.raises(UserError, match=r"^set.zip: 1.x: damaged \(.*\); mend or remove it$") as caught:
         shaped.read(np.array([0, 1]))
@@ -195,25 +195,27 @@ def test_damaged_images_are_named(content: bytes, square: bool, tmp_path: Path) 
 @pytest.mark.filterwarnings("ignore:::PIL")  # Pillow warns of what it then reads or refuses
 @settings(deadline=None, max_examples=25)
 @given(data=st.data(), kind=st.sampled_from(["PNG", "BMP", "GIF", "TIFF", "PPM", "JPEG", "WEBP"]))
-def test_no_damage_is_a_traceback(data: st.DataObject, kind: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_damaged_image_never_gives_a_traceback(
+    data: st.DataObject, kind: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     content = bytearray(encoded(pixels(1, (16, 16, 3))[0], kind))
     for _ in range(data.draw(st.integers(1, 4))):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     images = images_of([bytes(content)], tmp_path_factory.mktemp("damaged"))
     try:
         common_shape([images], 8, None, silence)
-        EncodedImages(images.origin, images.places, (3, 8, 8), True).read(np.array([0]))
+        EncodedImages(images.origin, images.files, (3, 8, 8), True).read(np.array([0]))
     except UserError as error:
         assert "\n" not in str(error)
 
 
-def test_sizes_that_differ_name_the_file_and_the_remedy(tmp_path: Path) -> None:
+def test_images_of_different_sizes_are_refused_with_the_remedy(tmp_path: Path) -> None:
     images = images_of([encoded(pixels(1, (4, 4))[0]), encoded(pixels(1, (4, 5))[0])], tmp_path)
     with pytest.raises(UserError, match=r"^set.zip: 1.x: is 5 x 4 pixels, the others are 4 x 4; set data.size"):
         common_shape([images], None, None, silence)
 
 
-def test_no_header_is_read_where_nothing_is_to_be_learnt(tmp_path: Path) -> None:
+def test_headers_are_not_read_when_size_and_channels_are_given(tmp_path: Path) -> None:
     assert common_shape([images_of([b"no image"], tmp_path)], 12, 3, silence) == (3, 12, 12)
 
 
@@ -222,9 +224,11 @@ def test_no_header_is_read_where_nothing_is_to_be_learnt(tmp_path: Path) -> None
 
 def test_the_centre_is_cut_and_an_exact_square_is_untouched() -> None:
     wide = pixels(1, (4, 10, 3))[0]
-    np.testing.assert_array_equal(pixels_of(fitted(Image.fromarray(wide), (3, 4, 4))), wide[:, 3:7].transpose(2, 0, 1))
+    np.testing.assert_array_equal(
+        image_to_array(fit_image(Image.fromarray(wide), (3, 4, 4))), wide[:, 3:7].transpose(2, 0, 1)
+    )
     tall = pixels(1, (11, 4))[0]
-    np.testing.assert_array_equal(pixels_of(fitted(Image.fromarray(tall), (1, 4, 4))), tall[None, 3:7])
+    np.testing.assert_array_equal(image_to_array(fit_image(Image.fromarray(tall), (1, 4, 4))), tall[None, 3:7])
 
 
 def test_halving_is_bilinear_with_antialiasing() -> None:
@@ -234,7 +238,7 @@ def test_halving_is_bilinear_with_antialiasing() -> None:
     padded = image.astype(float)
     rows = np.stack([weights @ padded[2 * i - 1 : 2 * i + 3] for i in range(1, 7)])
     both = np.stack([rows[:, 2 * j - 1 : 2 * j + 3] @ weights for j in range(1, 7)], axis=1)
-    scaled = pixels_of(fitted(Image.fromarray(image), (1, 8, 8)))[0]
+    scaled = image_to_array(fit_image(Image.fromarray(image), (1, 8, 8)))[0]
     assert np.abs(scaled[1:7, 1:7] - both).max() <= 1
 
 
@@ -246,25 +250,25 @@ def test_halving_is_bilinear_with_antialiasing() -> None:
     value=st.integers(0, 255),
     channels=st.sampled_from([1, 3]),
 )
-def test_an_even_image_stays_even(height: int, width: int, size: int, value: int, channels: int) -> None:
+def test_a_uniform_image_stays_uniform(height: int, width: int, size: int, value: int, channels: int) -> None:
     image = Image.fromarray(np.full((height, width, 3), value, np.uint8))
-    np.testing.assert_array_equal(pixels_of(fitted(image, (channels, size, size))), value)
+    np.testing.assert_array_equal(image_to_array(fit_image(image, (channels, size, size))), value)
 
 
-def test_arrays_are_fitted_as_files_are(tmp_path: Path) -> None:
+def test_arrays_are_resized_as_files_are(tmp_path: Path) -> None:
     arrays = pixels(5, (12, 9, 3))
     files = images_of([encoded(array) for array in arrays], tmp_path)
     rows = np.array([4, 0, 0, 2])
     for shape in ((1, 6, 6), (3, 9, 9), (3, 20, 20), (1, 12, 9)):
-        from_arrays = FittedImages(ArrayImages(arrays.transpose(0, 3, 1, 2)), shape).read(rows)
-        from_files = EncodedImages(files.origin, files.places, shape, True).read(rows)
+        from_arrays = Resized(ArrayImages(arrays.transpose(0, 3, 1, 2)), shape).read(rows)
+        from_files = EncodedImages(files.origin, files.files, shape, True).read(rows)
         np.testing.assert_array_equal(from_arrays, from_files)
         assert from_arrays.shape == (4, *shape)
 
 
-def test_grey_is_the_weighted_mean_and_rgb_of_grey_is_the_same_thrice() -> None:
+def test_grey_is_the_weighted_mean_and_rgb_repeats_grey() -> None:
     colour = pixels(3, (3, 8, 8))
-    grey = FittedImages(ArrayImages(colour), (1, 8, 8)).read(np.arange(3))
+    grey = Resized(ArrayImages(colour), (1, 8, 8)).read(np.arange(3))
     luma = np.tensordot(colour.astype(float), [0.299, 0.587, 0.114], axes=(1, 0))
     assert np.abs(grey[:, 0] - luma).max() <= 1
-    np.testing.assert_array_equal(FittedImages(ArrayImages(grey), (3, 8, 8)).read(np.arange(3)), grey.repeat(3, axis=1))
+    np.testing.assert_array_equal(Resized(ArrayImages(grey), (3, 8, 8)).read(np.arange(3)), grey.repeat(3, axis=1))

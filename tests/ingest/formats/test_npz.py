@@ -11,24 +11,24 @@ import pytest
 from ssmlab.core.errors import UserError
 from ssmlab.ingest.archives import open_members
 from ssmlab.ingest.formats import npz
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from tests.ingest.layouts import Files, as_folder, as_zip, npy, npz_files, pixels
 
 
-def found(path: Path, scratch: Path) -> Found:
-    result = npz.find(open_members(path, scratch))
+def found(path: Path, workdir: Path) -> Layout:
+    result = npz.detect(open_members(path, workdir))
     assert result is not None
     return result
 
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 3), (4, 7), (4, 7, 3)])
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
-def test_what_numpy_saved(shape: tuple[int, ...], save, tmp_path: Path, scratch: Path) -> None:
+def test_arrays_are_read_as_numpy_saved_them(shape: tuple[int, ...], save, tmp_path: Path, workdir: Path) -> None:
     arrays = {f"{part}_images": pixels(9, shape, seed) for seed, part in enumerate(("train", "val", "test"))}
     arrays |= {f"{part}_labels": np.arange(9, dtype=np.uint8)[:, None] for part in ("train", "val", "test")}
     save(tmp_path / "set.npz", **arrays)
-    result = found(tmp_path / "set.npz", scratch)
-    assert (result.layout, result.image_shape) == ("npz", (1 if len(shape) == 2 else 3, *shape[:2]))
+    result = found(tmp_path / "set.npz", workdir)
+    assert (result.name, result.image_shape) == ("npz", (1 if len(shape) == 2 else 3, *shape[:2]))
     for part, name in (("train", "train"), ("validation", "val"), ("test", "test")):
         images = result.parts[part].images.read(np.array([3, 0]))
         expected = arrays[f"{name}_images"][[3, 0]].reshape(2, *shape[:2], -1)
@@ -38,22 +38,22 @@ def test_what_numpy_saved(shape: tuple[int, ...], save, tmp_path: Path, scratch:
         assert result.parts[part].labels.dtype == np.int64
 
 
-def test_a_compressed_file_and_a_folder_of_arrays(tmp_path: Path, scratch: Path) -> None:
+def test_a_compressed_npz_and_a_folder_of_arrays_are_read(tmp_path: Path, workdir: Path) -> None:
     packed = tmp_path / "set.npz.gz"
     packed.write_bytes(gzip.compress(as_zip(npz_files(), tmp_path / "set.npz").read_bytes()))
-    assert len(found(packed, scratch).parts) == 3
+    assert len(found(packed, workdir).parts) == 3
     (tmp_path / "more").mkdir()
     assert len(found(as_folder(npz_files(), tmp_path / "folder"), tmp_path / "more").parts) == 3
 
 
 @pytest.mark.parametrize("kind", ["<i8", ">i2", "u1"])
-def test_labels_of_any_integers_in_one_axis(kind: str, tmp_path: Path, scratch: Path) -> None:
+def test_labels_of_any_integer_type_are_read(kind: str, tmp_path: Path, workdir: Path) -> None:
     files = npz_files() | {"train_labels.npy": npy(np.arange(20).astype(kind))}
-    assert found(as_zip(files, tmp_path / "x.npz"), scratch).parts["train"].labels.tolist() == list(range(20))
+    assert found(as_zip(files, tmp_path / "x.npz"), workdir).parts["train"].labels.tolist() == list(range(20))
 
 
-def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
-    assert npz.find(open_members(as_zip({"x.npy": npy(pixels(2, (2,)))}, tmp_path / "x.npz"), scratch)) is None
+def test_other_arrays_are_not_taken_for_medmnist(tmp_path: Path, workdir: Path) -> None:
+    assert npz.detect(open_members(as_zip({"x.npy": npy(pixels(2, (2,)))}, tmp_path / "x.npz"), workdir)) is None
 
 
 IMAGES, LABELS = "train_images.npy", "train_labels.npy"
@@ -81,15 +81,15 @@ IMAGES, LABELS = "train_images.npy", "train_labels.npy"
         pytest.param({f"x{n}": b"" for n in range(64)}, "the arrays of a .npz are few", id="many"),
     ],
 )
-def test_what_is_not_medmnists(change: Files, message: str, tmp_path: Path, scratch: Path) -> None:
+def test_arrays_that_are_not_medmnists_are_refused(change: Files, message: str, tmp_path: Path, workdir: Path) -> None:
     path = as_zip(npz_files() | change, tmp_path / "x.npz")
     with pytest.raises(UserError, match=message) as caught:
-        found(path, scratch)
+        found(path, workdir)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_half_a_part(tmp_path: Path, scratch: Path) -> None:
+def test_images_without_labels_are_refused(tmp_path: Path, workdir: Path) -> None:
     files = {name: content for name, content in npz_files().items() if name != "val_labels.npy"}
     with pytest.raises(UserError, match=r"val_labels\.npy: one of them is missing"):
-        found(as_zip(files, tmp_path / "x.npz"), scratch)
+        found(as_zip(files, tmp_path / "x.npz"), workdir)

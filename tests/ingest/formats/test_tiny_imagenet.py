@@ -12,30 +12,30 @@ from PIL import Image
 from ssmlab.core.errors import UserError
 from ssmlab.ingest.archives import open_members
 from ssmlab.ingest.formats import tiny_imagenet
-from ssmlab.ingest.formats.base import Found
+from ssmlab.ingest.formats.base import Layout
 from tests.ingest.layouts import CONTAINERS, Files, as_folder, encoded, pixels, tiny_files
 
 
-def found(files: Files, tmp_path: Path, scratch: Path, container: str = "folder") -> Found:
-    result = tiny_imagenet.find(open_members(CONTAINERS[container](files, tmp_path / "data"), scratch))
+def found(files: Files, tmp_path: Path, workdir: Path, container: str = "folder") -> Layout:
+    result = tiny_imagenet.detect(open_members(CONTAINERS[container](files, tmp_path / "data"), workdir))
     assert result is not None
     return result
 
 
 @pytest.mark.parametrize("container", ["folder", "zip", "tar.xz"])
-def test_parts_classes_and_names(container: str, tmp_path: Path, scratch: Path) -> None:
+def test_folders_give_parts_classes_and_names(container: str, tmp_path: Path, workdir: Path) -> None:
     files = {f"tiny-imagenet-200/{name}": content for name, content in tiny_files().items()}
-    result = found(files, tmp_path, scratch, container)
-    assert (result.layout, result.kind, result.image_shape) == ("tiny-imagenet", "jpeg", (3, 64, 64))
+    result = found(files, tmp_path, workdir, container)
+    assert (result.name, result.kind, result.image_shape) == ("tiny-imagenet", "jpeg", (3, 64, 64))
     assert result.class_names == ("crane (n02)", "goldfish", "crane (n03)")
     assert result.parts["train"].labels.tolist() == [0, 0, 1, 1, 2, 2]
     assert result.parts["test"].labels.tolist() == [0, 1, 2]
     assert result.parts["train"].encoded
 
 
-def test_pixels_are_pillows_and_grey_files_are_rgb(tmp_path: Path, scratch: Path) -> None:
+def test_pixels_are_those_of_pillow_and_grey_becomes_rgb(tmp_path: Path, workdir: Path) -> None:
     files = tiny_files()
-    result = found(files, tmp_path, scratch)
+    result = found(files, tmp_path, workdir)
     images = result.parts["train"].images.read(np.arange(6))
     names = [f"train/{wnid}/images/{wnid}_{number}.JPEG" for wnid in ("n02", "n01", "n03") for number in (0, 1)]
     for image, name in zip(images, names, strict=True):
@@ -45,28 +45,28 @@ def test_pixels_are_pillows_and_grey_files_are_rgb(tmp_path: Path, scratch: Path
     assert not (images[1, 0] == images[1, 2]).all()
 
 
-def test_classes_without_images_are_left_out(tmp_path: Path, scratch: Path) -> None:
-    result = found(tiny_files(("n05", "n04", "n03", "n02"), present=2), tmp_path, scratch)
+def test_classes_without_images_are_left_out(tmp_path: Path, workdir: Path) -> None:
+    result = found(tiny_files(("n05", "n04", "n03", "n02"), present=2), tmp_path, workdir)
     assert result.class_names == ("n05", "n04")
     assert result.parts["train"].labels.tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("folder", ["val/{}/images/", "val/{}/"])
-def test_validation_images_sorted_into_classes(folder: str, tmp_path: Path, scratch: Path) -> None:
+def test_validation_images_may_lie_in_class_folders(folder: str, tmp_path: Path, workdir: Path) -> None:
     files = {name: content for name, content in tiny_files().items() if not name.startswith("val")}
     for wnid in ("n01", "n02", "n03"):
         files[f"{folder.format(wnid)}x.JPEG"] = encoded(pixels(1, (64, 64, 3))[0], "JPEG")
-    assert found(files, tmp_path, scratch).parts["test"].labels.tolist() == [0, 1, 2]
+    assert found(files, tmp_path, workdir).parts["test"].labels.tolist() == [0, 1, 2]
 
 
-def test_training_images_alone(tmp_path: Path, scratch: Path) -> None:
+def test_the_validation_part_may_be_missing(tmp_path: Path, workdir: Path) -> None:
     files = {name: content for name, content in tiny_files().items() if not name.startswith("val")}
-    assert list(found(files, tmp_path, scratch).parts) == ["train"]
+    assert list(found(files, tmp_path, workdir).parts) == ["train"]
 
 
-def test_other_files_are_not_its(tmp_path: Path, scratch: Path) -> None:
-    members = open_members(as_folder({"train/cat/1.png": b"1", "x": b""}, tmp_path / "data"), scratch)
-    assert tiny_imagenet.find(members) is None
+def test_other_folders_are_not_taken_for_tiny_imagenet(tmp_path: Path, workdir: Path) -> None:
+    members = open_members(as_folder({"train/cat/1.png": b"1", "x": b""}, tmp_path / "data"), workdir)
+    assert tiny_imagenet.detect(members) is None
 
 
 ANNOTATIONS = "val/val_annotations.txt"
@@ -96,17 +96,19 @@ ANNOTATIONS = "val/val_annotations.txt"
         ),
     ],
 )
-def test_contradictions(change: dict[str, bytes | None], message: str, tmp_path: Path, scratch: Path) -> None:
+def test_files_that_contradict_each_other_are_refused(
+    change: dict[str, bytes | None], message: str, tmp_path: Path, workdir: Path
+) -> None:
     files = {name: content for name, content in (tiny_files() | change).items() if content is not None}
     with pytest.raises(UserError, match=message) as caught:
-        found(files, tmp_path, scratch)
+        found(files, tmp_path, workdir)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'data'}: ")
 
 
 @pytest.mark.parametrize("content", [b"no image", encoded(pixels(1, (64, 63, 3))[0], "JPEG")])
-def test_damaged_images_are_named_when_they_are_read(content: bytes, tmp_path: Path, scratch: Path) -> None:
-    result = found(tiny_files() | {"train/n01/images/n01_0.JPEG": content}, tmp_path, scratch)
+def test_damaged_images_are_named_when_they_are_read(content: bytes, tmp_path: Path, workdir: Path) -> None:
+    result = found(tiny_files() | {"train/n01/images/n01_0.JPEG": content}, tmp_path, workdir)
     result.parts["train"].images.read(np.array([0, 1, 3, 4, 5]))
     with pytest.raises(UserError, match=r"data: train/n01/images/n01_0.JPEG: (damaged|is 63 x 64 pixels)"):
         result.parts["train"].images.read(np.arange(6))

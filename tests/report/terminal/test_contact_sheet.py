@@ -38,11 +38,11 @@ def picture(path: Path) -> npt.NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(png(read_contact_sheet(path)))))
 
 
-def places(canvas: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
+def places(job: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
     """Where an image (H, W, 3) lies in a picture, pixel by pixel."""
     height, width, _ = image.shape
-    corners = np.argwhere((canvas[: 1 - height, : 1 - width] == image[0, 0]).all(axis=2)).tolist()
-    return [(y, x) for y, x in corners if (canvas[y : y + height, x : x + width] == image).all()]
+    corners = np.argwhere((job[: 1 - height, : 1 - width] == image[0, 0]).all(axis=2)).tolist()
+    return [(y, x) for y, x in corners if (job[y : y + height, x : x + width] == image).all()]
 
 
 @settings(deadline=None, max_examples=10)
@@ -55,7 +55,7 @@ def test_pixels_are_exact_copies(
     path = tmp_path_factory.mktemp("data") / "toy.safetensors"
     save_dataset(path, example((n, 1, 1), shape, classes, seed=n))
     train = load_dataset(path).train
-    canvas = picture(path)
+    job = picture(path)
     factor = -(-56 // max(shape[1:]))
     below = -1
     for label in range(classes):
@@ -63,12 +63,12 @@ def test_pixels_are_exact_copies(
         found = []
         for row in rows[:PER_CLASS]:
             image = train.images[row].expand(3, -1, -1).permute(1, 2, 0).numpy()
-            found += places(canvas, np.kron(image, np.ones((factor, factor, 1), dtype=np.uint8)))
+            found += places(job, np.kron(image, np.ones((factor, factor, 1), dtype=np.uint8)))
         assert len(found) == len(rows[:PER_CLASS])
         assert len({y for y, _ in found}) <= 1 and [x for _, x in found] == sorted({x for _, x in found})
         for row in rows[PER_CLASS : PER_CLASS + 1]:
             image = train.images[row].expand(3, -1, -1).permute(1, 2, 0).numpy()
-            assert not places(canvas, np.kron(image, np.ones((factor, factor, 1), dtype=np.uint8)))
+            assert not places(job, np.kron(image, np.ones((factor, factor, 1), dtype=np.uint8)))
         if found:
             assert found[0][0] > below
             below = found[0][0]
@@ -87,7 +87,7 @@ def test_nothing_else_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     path = tmp_path / "toy.safetensors"
     save_dataset(path, example((500, 30, 30), (1, 8, 8), 2))
     asked: list[str] = []
-    real = contact_sheet.opened
+    real = contact_sheet.open_prepared
 
     class Spy:
         def __init__(self, file: object) -> None:
@@ -110,7 +110,7 @@ def test_nothing_else_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         def __exit__(self, *problem: object) -> object:
             return self.manager.__exit__(*problem)
 
-    monkeypatch.setattr(contact_sheet, "opened", Opened)
+    monkeypatch.setattr(contact_sheet, "open_prepared", Opened)
     sheet = read_contact_sheet(path)
     assert asked == ["train.labels"]
     assert [len(row.images) for row in sheet.rows] == [PER_CLASS, PER_CLASS]

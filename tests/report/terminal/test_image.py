@@ -14,11 +14,11 @@ from ssmlab.report.terminal.image import MOST_CLASSES, half_blocks, terminal_she
 
 
 def sheet(names: list[str], shape: tuple[int, int, int], n: int) -> ContactSheet:
-    about = Description(
+    description = Description(
         name="toy", source="made up", provenance="own", class_names=tuple(names), seed=0, fingerprint="0" * 64
     )
     images = np.random.default_rng(0).integers(256, size=(n, *shape[1:], 3), dtype=np.uint8)
-    return ContactSheet(DataSummary(about, shape, n, 1, 1), tuple(ClassRow(name, images) for name in names))
+    return ContactSheet(DataSummary(description, shape, n, 1, 1), tuple(ClassRow(name, images) for name in names))
 
 
 @settings(deadline=None, max_examples=20)

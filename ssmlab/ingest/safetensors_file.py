@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ssmlab.core.files import canonical_json
-from ssmlab.data.header import LAYOUT, METADATA_KEY, SPLITS, Description, PartName
+from ssmlab.data.header import METADATA_KEY, SPLITS, TENSOR_KINDS, Description, PartName
 
 WIDTH = {"U8": 1, "I64": 8}  # bytes an element
 
@@ -33,7 +33,7 @@ class Extent:
         return math.prod(self.shape) * WIDTH[self.dtype]
 
 
-def extents_of(image_shape: tuple[int, int, int], sizes: Mapping[PartName, int]) -> dict[str, Extent]:
+def tensor_extents(image_shape: tuple[int, int, int], sizes: Mapping[PartName, int]) -> dict[str, Extent]:
     """The places of all tensors by name (`train.images`), in the order of the file.
 
     Args:
@@ -41,7 +41,7 @@ def extents_of(image_shape: tuple[int, int, int], sizes: Mapping[PartName, int])
     """
     shapes: dict[str, tuple[str, tuple[int, ...]]] = {}
     for split in SPLITS:
-        for part, (dtype, _) in LAYOUT.items():
+        for part, (dtype, _) in TENSOR_KINDS.items():
             shapes[f"{split}.{part}"] = (dtype, (sizes[split], *(image_shape if part == "images" else ())))
     extents, end = {}, 0
     for name, (dtype, shape) in sorted(shapes.items(), key=lambda item: (-WIDTH[item[1][0]], item[0])):
@@ -50,10 +50,10 @@ def extents_of(image_shape: tuple[int, int, int], sizes: Mapping[PartName, int])
     return extents
 
 
-def header_of(about: Description, extents: Mapping[str, Extent]) -> bytes:
+def encode_header(description: Description, extents: Mapping[str, Extent]) -> bytes:
     """All that comes before the tensors. Its length is the same whatever the fingerprint, so it can be written last."""
     first = min(extent.start for extent in extents.values())
-    header: dict[str, object] = {"__metadata__": {METADATA_KEY: canonical_json(about.model_dump(mode="json"))}}
+    header: dict[str, object] = {"__metadata__": {METADATA_KEY: canonical_json(description.model_dump(mode="json"))}}
     for name, extent in extents.items():
         header[name] = {
             "dtype": extent.dtype,
