@@ -1,0 +1,59 @@
+"""What the documents name exists: files, tests, commands and links."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from ssmlab.cli.app import app
+
+PROJECT = Path(__file__).resolve().parents[1]
+DOCUMENTS = sorted(
+    path for path in [*PROJECT.glob("*.md"), *PROJECT.glob("docs/*.md"), *PROJECT.glob("benchmarks/*.md")]
+)
+FOLDERS = ("ssmlab", "tests", "benchmarks", "docs", "studies")
+
+
+def named(document: Path) -> str:
+    return document.relative_to(PROJECT).as_posix()
+
+
+def without_history(document: Path) -> str:
+    """The text; a changelog speaks of what used to be, so only its newest section counts."""
+    text = document.read_text(encoding="utf-8")
+    return re.split(r"^## \[\d", text, maxsplit=1, flags=re.M)[0] if document.name == "CHANGELOG.md" else text
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_file_that_a_document_names_exists(document: Path) -> None:
+    pattern = rf"(?<![\w./<-])(?:{'|'.join(FOLDERS)})/[\w./-]*+(?![<*{{])"
+    paths = {path.rstrip(".-") for path in re.findall(pattern, without_history(document))}
+    missing = {path for path in paths if not (PROJECT / path).exists() and "results/" not in path}
+    assert not missing
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_link_of_a_document_leads_to_a_file(document: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8"))
+    local = {target for target in targets if not re.match(r"[a-z]+:", target)}
+    assert {target for target in local if not (document.parent / target).exists()} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_test_that_a_document_names_exists(document: Path) -> None:
+    tests = "\n".join(path.read_text(encoding="utf-8") for path in PROJECT.glob("tests/**/*.py"))
+    known = set(re.findall(r"def (test_\w+)", tests)) | {path.stem for path in PROJECT.glob("tests/**/test_*.py")}
+    found = set(re.findall(r"\b(test_\w+)", without_history(document)))
+    assert {name for name in found if not any(each.startswith(name) for each in known)} == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_every_command_that_a_document_names_exists(document: Path) -> None:
+    group = typer.main.get_command(app)
+    known = set(group.commands)  # type: ignore[attr-defined]
+    text = without_history(document)
+    found = set(re.findall(r"(?:^|`|-m )ssmlab ([a-z]+)", text, re.M))
+    assert found - known == set()
