@@ -1,0 +1,65 @@
+"""JSON files that notice damage: they carry a digest of their own content, which every reader checks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import canonical_json, readable_json, sha256_text
+
+KEY = "digest"
+
+
+def seal(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON object with a digest of its content under the key "digest"; a digest that it has already is replaced."""
+    content = {key: value for key, value in document.items() if key != KEY}
+    return {**content, KEY: sha256_text(canonical_json(content))}
+
+
+def check(document: Mapping[str, Any]) -> dict[str, Any]:
+    """The content of a sealed JSON object, without its digest.
+
+    Raises:
+        ValueError: there is no digest, or it is not that of the content. The message is half a line for an error.
+    """
+    if KEY not in document:
+        raise ValueError("it has no digest, so it cannot be told whether it is whole")
+    if seal(document)[KEY] != document[KEY]:
+        raise ValueError("its content does not match its digest: it is damaged or was edited")
+    return {key: value for key, value in document.items() if key != KEY}
+
+
+def sealed_json(document: Mapping[str, Any]) -> str:
+    """The one text of a sealed JSON object, one key a line, for `write_atomic`."""
+    return readable_json(seal(document))
+
+
+def read_sealed_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
+    """The content of a file that `sealed_json` wrote, without its digest.
+
+    The text must be the very text that `sealed_json` writes. The digest alone would miss changes that leave every value
+    as it is, such as `1e-05` to `1E-05`.
+
+    Args:
+        what: what the file should have been, for the error ("attack results").
+        remedy: the command that makes it again ("run `ssmlab attack ads`").
+
+    Raises:
+        UserError: the file is missing, is not a JSON object, has no digest, or has been changed.
+    """
+    try:
+        text = path.read_bytes().decode()
+        document = json.loads(text)
+        if not isinstance(document, dict):
+            raise ValueError("it is not a JSON object")
+        content = check(document)
+        if sealed_json(content) != text:
+            raise ValueError("it is damaged or was edited: its text is not as it was written")
+    except FileNotFoundError:
+        raise UserError(f"{path}: not found ({what}); {remedy}") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(f"{path}: cannot be read as {what} ({error}); {remedy}") from None
+    return content
