@@ -10,11 +10,11 @@ import grimp
 import pytest
 from ruamel.yaml import YAML
 
+from ssmlab.core.stage_code import PACKAGE, STAGE_CODE, StageName, source_files
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.stages.analyze import analyze
 from ssmlab.stages.attack import attack
-from ssmlab.stages.code import PACKAGE, STAGE_CODE, StageName, source_files
 from ssmlab.stages.prepare import prepare
 from ssmlab.stages.report import report
 from ssmlab.stages.train.stage import train
@@ -23,27 +23,14 @@ STAGES = list(STAGE_CODE)
 
 
 # What the folders of a stage contain that it does not import. A change there reruns the stage for nothing, so this list
-# must stay short; a file that no stage imports belongs in another folder.
+# must stay short; a file that no stage imports belongs in another folder. `core` is a dependency as a whole everywhere:
+# it is small, and every room stands on it.
 NOT_IMPORTED = {
-    "prepare": {
-        "core/digest.py",
-        "core/progress.py",
-        "core/seeds.py",
-        "ingest/catalog.toml",  # read as a file
-    },
-    "train": {"core/digest.py"},
-    "attack": {"core/digest.py", "core/progress.py", "core/seeds.py"},
-    "analyze": {"analysis/compare", "core/digest.py", "core/progress.py", "core/seeds.py", "core/version.py"},
-    "report": {
-        "analysis/compare",
-        "analysis/protocol.py",
-        "analysis/summarize.py",
-        "core/digest.py",
-        "core/progress.py",
-        "core/seeds.py",
-        "core/version.py",
-        "report/terminal",
-    },
+    "prepare": {"ingest/catalog.toml"},  # read as a file
+    "train": set(),
+    "attack": set(),
+    "analyze": {"analysis/compare"},
+    "report": {"analysis/compare", "analysis/protocol.py", "analysis/summarize.py", "report/terminal"},
 }
 
 
@@ -88,7 +75,8 @@ def test_everything_a_stage_imports_is_among_its_dependencies(name: StageName, i
 @pytest.mark.parametrize("name", STAGES)
 def test_a_stage_depends_on_little_that_it_does_not_import(name: StageName, imports: grimp.ImportGraph) -> None:
     listed = {path.relative_to(PACKAGE).as_posix() for path in source_files(name)}
-    not_imported = {file for file in listed - imported_files(name, imports) if (PACKAGE / file).read_bytes()}
+    surplus = {file for file in listed - imported_files(name, imports) if not file.startswith("core/")}
+    not_imported = {file for file in surplus if (PACKAGE / file).read_bytes()}
     allowed = {each for each in NOT_IMPORTED[name] for file in not_imported if Path(file).is_relative_to(each)}
     assert {file for file in not_imported if not any(Path(file).is_relative_to(each) for each in allowed)} == set()
     assert allowed == NOT_IMPORTED[name], "the list names what is imported after all"

@@ -77,7 +77,7 @@ def require_code_of_folder(folder: Path, allow_installed: bool) -> None:
 
     Only a pipeline folder (one with a dvc.yaml) is checked, and `allow_installed` turns the check off.
     """
-    from ssmlab.stages.code import PACKAGE
+    from ssmlab.core.stage_code import PACKAGE
 
     own = folder / "ssmlab"
     if allow_installed or not (folder / "dvc.yaml").is_file() or not (own / "__init__.py").is_file():

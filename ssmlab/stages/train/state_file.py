@@ -21,9 +21,9 @@ from torch import Tensor
 
 from ssmlab.artifacts.history import HistoryWriter, Row, format_history
 from ssmlab.core.files import canonical_json, write_atomic
+from ssmlab.core.stage_code import PACKAGE, code_fingerprint
 from ssmlab.core.version import __version__
 from ssmlab.params import Strict
-from ssmlab.stages.code import PACKAGE, code_fingerprint
 from ssmlab.training.state import State
 
 KEY = "ssmlab.state"

@@ -23,10 +23,10 @@ from ssmlab.artifacts.history import Row, read_history
 from ssmlab.artifacts.metadata import read_metadata
 from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Note, Progress
+from ssmlab.core.stage_code import PACKAGE
 from ssmlab.data.dataset import Dataset, Split, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.stages.code import PACKAGE
 from ssmlab.stages.train.stage import train
 from ssmlab.stages.train.state_file import Identity, code_version
 from ssmlab.stages.train.stop_request import request_of, stop

@@ -33,7 +33,6 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
         "artifacts",
         "data",
         "nets",
-        "stages/code.py",
         "stages/train",
         "system/locks.py",
         "system/processes.py",
