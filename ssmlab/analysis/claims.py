@@ -9,10 +9,11 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field
 
-from ssmlab.analysis.format import listed, number, percent, signed, spoken
+from ssmlab.analysis.format import number, signed, spoken
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import BySeed, Flags, compared, value_of
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import listed, percent
 from ssmlab.evaluation.results import AttackResults, Measure
 from ssmlab.params import ClaimParams, Strict, Which
 
@@ -86,7 +87,7 @@ def judge(
     common = sorted(set(run.runs) & set(than.runs))
     evidence = tuple(weigh(measure, claim, run, than, common, confidence) for measure in claim.measures)
     verdict = verdict_of([item.difference for item in evidence])
-    over = f", over the seeds {listed(map(str, common))}" if len(common) > 1 else ""
+    over = f", over the seeds {listed(common)}" if len(common) > 1 else ""
     return Judgement(
         says=claim.says,
         run=claim.run,

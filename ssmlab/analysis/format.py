@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ssmlab.analysis.intervals import Difference
@@ -19,11 +18,6 @@ PROVENANCES: dict[Provenance, str] = {
     "re-encoded": "a published data set in another encoding, so that its pixels are others",
     "own": "not a published data set that ssmlab knows",
 }
-
-
-def percent(fraction: float) -> str:
-    """0.8132 is `81.3%`."""
-    return f"{100 * fraction:.1f}%"
 
 
 def signed(fraction: float) -> str:
@@ -52,12 +46,6 @@ def spoken(difference: Difference, confidence: float) -> str:
     interval = f"{level(confidence)} interval {signed(difference.low)} to {signed(difference.high)}"
     counts = f"{difference.seeds} seeds x {difference.n} images" if difference.seeds else f"{difference.n}"
     return f"{signed(difference.value)} points ({interval}, n = {counts})"
-
-
-def listed(words: Iterable[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    *first, last = words
-    return f"{', '.join(first)} and {last}" if first else last
 
 
 def model_label(model: ModelParams) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ssmlab.analysis.format import listed
 from ssmlab.core.errors import ProtocolMismatch
+from ssmlab.core.text import listed
 from ssmlab.evaluation.results import AttackResults
 from ssmlab.params import AttackSpec
 

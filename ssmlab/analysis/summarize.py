@@ -14,6 +14,7 @@ from ssmlab.analysis.protocol import by_strength, check_one_protocol
 from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import WORST, Accuracy, Checkpoint, Group, Run, Summary
 from ssmlab.core.errors import UserError
+from ssmlab.core.validation import first_problem
 from ssmlab.data.header import DataSummary
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Count, wilson
 from ssmlab.params import AnalyzeParams, RunParams, Which, seed_groups
@@ -67,10 +68,9 @@ def run_params(result: AttackResults) -> RunParams:
     try:
         return RunParams.model_validate({"model": result.model, "train": result.train})
     except ValidationError as error:
-        key = ".".join(map(str, error.errors()[0]["loc"]))
         raise UserError(
-            f"the attack results of run {result.run} are of another version of ssmlab ({key}: "
-            f"{error.errors()[0]['msg']}); run `ssmlab repro {result.run}`"
+            f"the attack results of run {result.run} are of another version of ssmlab ({first_problem(error)}); run "
+            f"`ssmlab repro {result.run}`"
         ) from None
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from ssmlab.analysis.claims import Judgement
 from ssmlab.analysis.data_used import DataUsed
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import Spread
-from ssmlab.core.errors import UserError
-from ssmlab.core.files import read_json
+from ssmlab.core.validation import read_model
 from ssmlab.evaluation.results import Protocol
 from ssmlab.params import ModelParams, Strict, TrainParams, Which
 
@@ -145,12 +144,4 @@ class Summary(Strict):
 
 def load_summary(path: Path) -> Summary:
     """Read a summary; raises UserError if it is missing or was not written by this version's `ssmlab analyze`."""
-    value = read_json(path, "the analysis of the study", "run `ssmlab analyze`")
-    try:
-        return Summary.model_validate(value)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(map(str, problem["loc"]))
-        raise UserError(
-            f"{path}: not an analysis of this version ({key}: {problem['msg']}); run `ssmlab analyze`"
-        ) from None
+    return read_model(path, Summary, "the analysis of a study", "run `ssmlab analyze`")

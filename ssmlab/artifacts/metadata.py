@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import canonical_json
+from ssmlab.core.validation import first_problem
 from ssmlab.params import ModelParams, Strict, TrainParams, Which
 
 FORMAT = 1
@@ -140,8 +141,7 @@ def parse_metadata(header: dict[str, str] | None, path: Path) -> Metadata:
             )
         return Metadata.model_validate_json(text)
     except ValidationError as error:
-        problem = error.errors()[0]
-        reason = ": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]]))
+        reason = first_problem(error)
     except (ValueError, KeyError, TypeError):
         reason = "no format version"
     raise UserError(f"{path}: its metadata cannot be read ({reason}); train the run again with this version")

@@ -12,6 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Column
 
 from ssmlab.core import events
+from ssmlab.core.text import duration
 
 SECONDS_BETWEEN_PLAIN_LINES = 30.0
 
@@ -77,7 +78,7 @@ def text_of(note: events.Note) -> str:
 
 
 def reading(event: events.Progress) -> str:
-    """The figures beside a bar: `clean 91.2%  robust 74.0%  1,234 images/s  ETA 0:42`."""
+    """The figures beside a bar: `clean 91.2%  robust 74.0%  1,234 images/s  ETA 42s`."""
     parts = []
     if event.clean is not None:
         parts.append(f"clean {event.clean:.1%}")
@@ -88,10 +89,3 @@ def reading(event: events.Progress) -> str:
     if event.eta is not None:
         parts.append(f"ETA {duration(event.eta)}")
     return "  ".join(parts)
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them: `0:42`, `12:05`, `3:07:30`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

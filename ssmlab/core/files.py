@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.plain_values import parse_json
 
 
 def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:
@@ -92,10 +93,10 @@ def read_json(path: Path, what: str, remedy: str) -> Any:
         remedy: what to do when it is not there ("run `ssmlab attack ads`").
 
     Raises:
-        UserError: the file is missing, or is not JSON.
+        UserError: the file is missing, or is not JSON that `parse_json` takes.
     """
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path}: not found ({what}); {remedy}") from None
     except (OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.validation import first_problem
 
 PartName = Literal["train", "validation", "test"]
 Provenance = Literal["official", "partial", "re-encoded", "own"]
@@ -103,7 +104,7 @@ def parse_description(text: str) -> Description:
     except ValidationError as error:
         if any(problem["loc"] == ("format",) for problem in error.errors()):
             raise ValueError("another version of ssmlab made it") from None
-        raise ValueError("its description is missing or not as it should be") from None
+        raise ValueError(f"its description is missing or damaged: {first_problem(error)}") from None
 
 
 def check_shape(file: Any, split: str, part: str) -> list[int]:

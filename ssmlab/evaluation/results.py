@@ -8,10 +8,9 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, model_validator
 
-from ssmlab.core.errors import UserError
-from ssmlab.core.files import read_json
+from ssmlab.core.validation import read_model
 from ssmlab.params import AttackSpec, Strict, Which
 from ssmlab.params.quantity import Quantity
 
@@ -153,14 +152,7 @@ def load_results(path: Path) -> AttackResults:
     Raises:
         UserError: the file is missing, is not JSON, or is not what this version writes.
     """
-    remedy = f"run `ssmlab attack {path.stem}`"
-    try:
-        return AttackResults.model_validate(read_json(path, "attack results", remedy))
-    except ValidationError as error:
-        problem = error.errors()[0]
-        key = ".".join(str(part) for part in problem["loc"])
-        reason = problem["msg"].removeprefix("Value error, ")
-        raise UserError(f"{path}: not attack results ({f'{key}: ' if key else ''}{reason}); {remedy}") from None
+    return read_model(path, AttackResults, "attack results", f"run `ssmlab attack {path.stem}`")
 
 
 def radius(eps: Quantity) -> Radius:

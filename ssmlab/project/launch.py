@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ssmlab.analysis.format import listed
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.core.text import listed
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.log import LogFollower

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.validation import at_key, first_problem, problem_text
 from ssmlab.params import GridParams, GridRun, Params
 
 
@@ -39,7 +41,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: cannot be read ({error})") from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: not a study: a mapping of sections (study, prepare, model, ...) is needed")
+        raise UserError(f"{path}: not a study: a mapping of sections (study, data, model, ...) is needed")
     return value
 
 
@@ -60,7 +62,9 @@ def parse_params(raw: Mapping[str, Any], source: str) -> Params:
     try:
         return Params.model_validate(sections)
     except ValidationError as error:
-        raise UserError(f"{source}: {first_problem(error, runs, grid_runs)}") from None
+        raise UserError(
+            f"{source}: {first_problem(error, partial(described_where_written, runs=runs, grid_runs=grid_runs))}"
+        ) from None
 
 
 def expanded(raw: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, GridRun]]:
@@ -75,7 +79,7 @@ def expanded(raw: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[
     try:
         grid = TypeAdapter(dict[str, GridParams]).validate_python({"grid": sections.pop("grid")})["grid"]
     except ValidationError as error:
-        raise UserError(f"{source}: {first_problem(error, {}, {})}") from None
+        raise UserError(f"{source}: {first_problem(error)}") from None
     made = {run.name: run for run in grid.runs()}
     written = sections.get("runs") or {}
     if not isinstance(written, Mapping):
@@ -99,39 +103,21 @@ def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
     return result
 
 
-def first_problem(error: ValidationError, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
-    """One line for the first thing that is wrong, at the key where the user wrote it, and how many others there are."""
-    lines = list(dict.fromkeys(describe(problem, runs, grid_runs) for problem in error.errors()))
-    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
-
-
-def describe(problem: ErrorDetails, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
-    """What pydantic found, as `key: what is needed (what it is)`."""
+def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
+    """What pydantic found, at the key where the user wrote it: a run, a shared section or the grid."""
     path = [str(part) for part in problem["loc"]]
     if path[:2] == ["attack", "attacks"]:
         del path[3:4]  # pydantic's name for the branch of the union, which no user has written
-    kind, context = problem["type"], problem.get("ctx", {})
+    kind = problem["type"]
     place = path[2:-1] if kind == "missing" else path[2:]
     if path[:1] == ["runs"] and len(path) > 2 and not written_in(runs.get(path[1]), place):
-        path = path[2:]  # it was not the run that said it, so the key to mend is in the shared section
+        path = path[2:]  # the run does not say it, so the key to mend is in the shared section
     elif path[:1] == ["runs"] and len(path) > 2 and path[1] in grid_runs:
         path = place_in_grid(grid_runs[path[1]], path[2:])
-    if kind == "extra_forbidden":
-        text = "unknown key; remove it or correct its spelling"
-    elif kind == "missing":
-        text = "this key is missing"
-    elif kind in ("model_type", "dict_type"):
-        text = "a mapping is needed"
-    else:
-        text = problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
-        if kind.startswith("union_tag"):
-            path, text = (
-                [*path, "kind"],
-                "must be one of " + context.get("expected_tags", "'fgsm', 'pgd', 'autoattack'"),
-            )
-        elif isinstance(problem["input"], (str, int, float)):
-            text += f" (it is {problem['input']!r})"
-    return ".".join(path) + ": " + text if path else text
+    if kind.startswith("union_tag"):
+        kinds = problem.get("ctx", {}).get("expected_tags", "'fgsm', 'pgd', 'autoattack'")
+        return at_key([*path, "kind"], f"must be one of {kinds}")
+    return at_key(path, problem_text(problem))
 
 
 def place_in_grid(run: GridRun, path: list[str]) -> list[str]:

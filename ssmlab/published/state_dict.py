@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.validation import first_problem
 from ssmlab.nets.s4 import power_of_two
 from ssmlab.params import AdsParams, MegaParams, ModelParams
 
@@ -177,8 +178,7 @@ def published_params(state: Mapping[str, Tensor], act: Activation | None) -> Mod
             }
         )
     except ValidationError as error:
-        problem = error.errors()[0]
-        raise UserError(f"not a published model ({'.'.join(map(str, problem['loc']))}: {problem['msg']})") from None
+        raise UserError(f"not a published model ({first_problem(error)})") from None
 
 
 def size(state: Mapping[str, Tensor], name: str, axis: int, of: int) -> int:

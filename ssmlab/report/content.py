@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ssmlab.analysis.claims import tally
-from ssmlab.analysis.format import PROVENANCES, level, listed, number, plural
+from ssmlab.analysis.format import PROVENANCES, level, number, plural
 from ssmlab.analysis.summary import Accuracy, Summary
 from ssmlab.artifacts.history import Row
+from ssmlab.core.text import listed
 from ssmlab.params import AutoAttackParams
 from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Report, Verdict, Warning
 from ssmlab.report.pictures import pictures
@@ -68,7 +69,7 @@ def seeds_of(summary: Summary) -> str:
     if not summary.several_seeds:
         return ""
     seeds = {group.seeds for group in summary.groups}
-    each = f", each with the seeds {listed(map(str, seeds.pop()))}," if len(seeds) == 1 else ""
+    each = f", each with the seeds {listed(seeds.pop())}," if len(seeds) == 1 else ""
     return f" in {len(summary.runs)} runs{each}"
 
 
@@ -182,7 +183,7 @@ def seed_limit(summary: Summary) -> str:
     if not summary.several_seeds:
         seeds = sorted({run.train.seed for run in summary.runs})
         return (
-            f"Every run was trained once ({plural('seed', len(seeds))} {listed(map(str, seeds))}). The {sure} "
+            f"Every run was trained once ({plural('seed', len(seeds))} {listed(seeds)}). The {sure} "
             "intervals say what another draw of test images could change, not what another seed could: differences of "
             "a few points may be luck of the training."
         )

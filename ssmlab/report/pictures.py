@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from ssmlab.analysis.format import level, listed, number, percent, plural
+from ssmlab.analysis.format import level, number, plural
 from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
+from ssmlab.core.text import listed, percent
 from ssmlab.report.blocks import Picture
 from ssmlab.report.figures import learning_curves, measure_bars, tradeoff
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ssmlab.analysis.format import PROVENANCES, attack_label, listed, number, plural
+from ssmlab.analysis.format import PROVENANCES, attack_label, number, plural
 from ssmlab.analysis.summary import Group, Run, Summary
+from ssmlab.core.text import listed
 from ssmlab.report.blocks import Block, Heading, Paragraph
 from ssmlab.report.grid import ABSENT, Column, Grid
 

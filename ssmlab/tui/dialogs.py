@@ -100,7 +100,7 @@ def standing(status: RunStatus, now: float) -> Iterator[tuple[str, str]]:
     """How a run stands, as pairs of a word and a value."""
     yield "state", labels.state(status) + (f": {status.task}" if status.task else "")
     if status.updated is not None:
-        yield "last sign of life", f"{labels.duration(max(0.0, now - status.updated))} ago"
+        yield "last sign of life", f"{labels.span(max(0.0, now - status.updated))} ago"
     if status.rows:
         yield "now", f"epoch {status.rows[-1].epoch}: {accuracies(status.clean, status.robust)}"
         yield "best", f"epoch {status.best_epoch}: {accuracies(status.best_clean, status.best_robust)}"
@@ -108,7 +108,7 @@ def standing(status: RunStatus, now: float) -> Iterator[tuple[str, str]]:
 
 def accuracies(clean: float | None, robust: float | None) -> str:
     """`81.2 clean, 64.0 robust`, in percent."""
-    return f"{labels.percent(clean)} clean, {labels.percent(robust)} robust"
+    return f"{labels.accuracy(clean)} clean, {labels.accuracy(robust)} robust"
 
 
 KEYS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssmlab.core.text import duration, percent
 from ssmlab.project.status import RunStatus
 
 NOTHING = "-"
@@ -56,9 +57,9 @@ def state(status: RunStatus) -> str:
     return f"{GLYPHS[status.word]} {status.word}"
 
 
-def percent(accuracy: float | None) -> str:
-    """An accuracy in [0, 1] as `81.2`."""
-    return NOTHING if accuracy is None else f"{100 * accuracy:.1f}"
+def accuracy(fraction: float | None) -> str:
+    """An accuracy in [0, 1] as `81.2`: the column's head says that it is a percentage."""
+    return NOTHING if fraction is None else percent(fraction).removesuffix("%")
 
 
 def epochs(status: RunStatus) -> str:
@@ -73,15 +74,6 @@ def rate(images_per_second: float | None) -> str:
     return f"{images_per_second:.0f}" if images_per_second < 1000 else f"{images_per_second / 1000:.1f}k"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds in at most six characters: `42s`, `12m05s`, `3h07m`, `2d04h`."""
-    if seconds is None:
-        return NOTHING
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    days, h = divmod(hours, 24)
-    if days:
-        return f"{days}d{h:02}h"
-    if hours:
-        return f"{hours}h{m:02}m"
-    return f"{minutes}m{s:02}s" if minutes else f"{s}s"
+def span(seconds: float | None) -> str:
+    """A length of time in at most six characters: `12m05s`."""
+    return NOTHING if seconds is None else duration(seconds)

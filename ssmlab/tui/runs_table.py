@@ -124,11 +124,11 @@ class RunsTable(DataTable[Text]):
             "model": Cell(status.model, "dim"),
             "state": Cell(labels.state(status), state_style),
             "epoch": Cell(labels.epochs(status)),
-            "clean": Cell(labels.percent(status.clean)),
-            "robust": Cell(labels.percent(status.robust)),
-            "best": Cell(labels.percent(status.best_robust), "bold"),
+            "clean": Cell(labels.accuracy(status.clean)),
+            "robust": Cell(labels.accuracy(status.robust)),
+            "best": Cell(labels.accuracy(status.best_robust), "bold"),
             "rate": Cell(labels.rate(status.images_per_second), "dim"),
-            "eta": Cell(labels.duration(status.eta)),
+            "eta": Cell(labels.span(status.eta)),
             "task": Cell(status.task, "dim"),
         }
         return {key: aligned(cell) if key in NUMBERS else cell for key, cell in cells.items()}

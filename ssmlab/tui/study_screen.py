@@ -125,7 +125,7 @@ class StudyScreen(Screen[None]):
         activity = ""
         if self.launched is not None:
             verb = "stopping" if self.launched == self.stopping else "▶"
-            since = labels.duration(max(0.0, time.time() - self.launched.started))
+            since = labels.span(max(0.0, time.time() - self.launched.started))
             activity = f"{verb} {launch.described(self.launched)}  {since}"
         self.query_one("#activity", Static).update(activity)
 

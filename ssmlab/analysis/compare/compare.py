@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ssmlab.analysis.compare.deltas import Cell, cells
 from ssmlab.analysis.compare.entries import Subject, resolve
-from ssmlab.analysis.format import level, listed
+from ssmlab.analysis.format import level
 from ssmlab.analysis.protocol import by_strength, spell_difference
 from ssmlab.core.errors import ProtocolMismatch, UserError
+from ssmlab.core.text import listed
 from ssmlab.params import Which
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ def seed_notes(subjects: Sequence[Subject], confidence: float) -> Iterator[str]:
                 "common: what other seeds would change is not known, and their deltas are not judged."
             )
         elif seeds_of(first) != own:
-            yield f"{first.name} and {other.name}: deltas are over their common seeds {listed(map(str, common))} alone."
+            yield f"{first.name} and {other.name}: deltas are over their common seeds {listed(common)} alone."
 
 
 def seeds_of(subject: Subject) -> set[int]:

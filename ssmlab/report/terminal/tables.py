@@ -13,7 +13,8 @@ from rich.text import Text
 from ssmlab.analysis.compare.compare import Comparison, Line
 from ssmlab.analysis.compare.deltas import Cell
 from ssmlab.analysis.compare.entries import Subject
-from ssmlab.analysis.format import deviation, number, percent, plural, signed
+from ssmlab.analysis.format import deviation, number, plural, signed
+from ssmlab.core.text import percent
 from ssmlab.report.grid import ABSENT, Column, Grid, to_markdown, to_rich
 from ssmlab.report.markup import markdown_text
 from ssmlab.report.terminal.export import comparison_csv, comparison_json

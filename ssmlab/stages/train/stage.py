@@ -218,9 +218,10 @@ def end_written_down(heart: HeartbeatWriter, tell: Listener, run: str, record: R
         message = f"training of run {run} diverged ({error})"
         close(heart, tell, "failed", message)
         if error.images:
+            rows = [str(image) for image in error.images]
             with suppress(UserError, OSError):
-                tell(Note(f"images of that batch, as rows of the source: {listed(error.images)}"))
-            message += f" on images {listed(error.images[:NAMED])}" + (" ..." if len(error.images) > NAMED else "")
+                tell(Note(f"images of that batch, as rows of the source: {', '.join(rows)}"))
+            message += f" on images {', '.join(rows[:NAMED])}" + (" ..." if len(rows) > NAMED else "")
         remedy = "lower its train.optimizer.lr or ssm_lr"
         raise UserError(f"{message}; {remedy}; {what_is_kept(run, record)}") from None
     except torch.OutOfMemoryError:
@@ -242,11 +243,6 @@ def what_is_kept(run: str, record: Record) -> str:
         return f"no epoch was done, earlier results are untouched; `ssmlab train {run}` starts again"
     earlier = "its results may be published in part" if record.publishing else "earlier results are untouched"
     return f"{earlier}; `ssmlab train {run}` goes on from epoch {len(record.rows)}"
-
-
-def listed(images: tuple[int, ...]) -> str:
-    """Image numbers with commas."""
-    return ", ".join(map(str, images))
 
 
 def close(heart: HeartbeatWriter, tell: Listener, state: Stored, message: str) -> None:

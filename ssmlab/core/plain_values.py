@@ -1,0 +1,64 @@
+"""Values that a JSON file can hold: what is read from files of JSON and YAML must be no more than that."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+DEEPEST = 64  # levels; our own files have 8
+MOST_VALUES = 1_000_000  # YAML's anchors let a small file stand for billions
+
+
+def parse_json(content: bytes | str) -> Any:
+    """The value of a JSON text; raises ValueError where it is not JSON, or not plain as `check_plain` says."""
+    try:
+        value = json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    check_plain(value)
+    return value
+
+
+def check_plain(value: Any) -> None:
+    """Raise ValueError, with a few words for the person who wrote it, unless a JSON file could hold `value`.
+
+    Python's JSON reader takes NaN and lone surrogates; YAML has dates, sets, values that contain themselves, and keys
+    of every type. None of them can be written to our own files.
+    """
+    pending: list[tuple[Any, int]] = [(value, 0)]
+    seen = 0
+    while pending:
+        item, depth = pending.pop()
+        seen += 1
+        if depth > DEEPEST:
+            raise ValueError("it is nested too deep, or contains itself")
+        if seen > MOST_VALUES:
+            raise ValueError("it has too many values")
+        if isinstance(item, dict):
+            for key in item:
+                if not isinstance(key, (str, int, float, bool)) and key is not None:
+                    raise ValueError(f"the key {key!r} is no text; put it in quotes")
+            pending.extend((key, depth + 1) for key in item)
+            pending.extend((below, depth + 1) for below in item.values())
+        elif isinstance(item, (list, tuple)):
+            pending.extend((below, depth + 1) for below in item)
+        else:
+            check_scalar(item)
+
+
+def check_scalar(item: Any) -> None:
+    """Raise ValueError unless `item` is text that can be encoded, a finite number, true, false or null."""
+    if isinstance(item, str):
+        try:
+            item.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"{item!r} is not valid Unicode text") from None
+    elif isinstance(item, float):
+        if not math.isfinite(item):
+            raise ValueError(f"{item} is not a finite number")
+    elif isinstance(item, int):
+        if item.bit_length() > 64:
+            raise ValueError("a whole number in it is too large (more than 64 bits)")
+    elif item is not None:
+        raise ValueError(f"{item} is a {type(item).__name__}; put it in quotes to make it text")

@@ -1,0 +1,71 @@
+"""How durations, fractions, lists and names from elsewhere are written wherever a person reads them."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+
+LONGEST_LINE = 600  # characters of an error; longer ones hide what was on the screen before
+MOST_NAMES = 8  # in a message; a grid has hundreds of runs
+
+
+def duration(seconds: float) -> str:
+    """Seconds in at most six characters: `42s`, `12m05s`, `3h07m`, `2d04h`, `999d+`; `?` if they are not finite."""
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days > 999:
+        return "999d+"
+    if days > 99:
+        return f"{days}d"
+    if days:
+        return f"{days}d{h:02}h"
+    if hours:
+        return f"{hours}h{m:02}m"
+    return f"{minutes}m{s:02}s" if minutes else f"{s}s"
+
+
+def percent(fraction: float) -> str:
+    """0.8132 is `81.3%`."""
+    return f"{100 * fraction:.1f}%"
+
+
+def listed(words: Iterable[object]) -> str:
+    """`a`, `a and b`, `a, b and c`; `none` where there is nothing to list."""
+    parts = [str(word) for word in words]
+    if not parts:
+        return "none"
+    *first, last = parts
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def printable(text: str, limit: int = LONGEST_LINE) -> str:
+    """`text` as one line that cannot do anything to a terminal, and no longer than `limit` characters.
+
+    White space becomes single spaces. Control characters, lone surrogates and other characters that are not shown
+    become escapes such as `\\x1b`. The middle of a longer text is left out, because its ends say most.
+    """
+    line = "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode()
+        for letter in " ".join(text.split())
+    )
+    if len(line) <= limit:
+        return line
+    end = (limit - 5) // 3
+    return f"{line[: limit - 5 - end]} ... {line[len(line) - end :]}"
+
+
+def hint(name: str, known: Iterable[str], kind: str = "") -> str:
+    """What to say after "unknown name": the nearest known name if there is one, else the first few known ones.
+
+    `did you mean 'ads'?`, or `runs: ssm, ads and 298 more`, with `kind` "runs".
+    """
+    names = list(dict.fromkeys(known))
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if near:
+        return f"did you mean '{near[0]}'?"
+    shown = names if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} more"]
+    return f"{kind}: {listed(shown)}" if kind else listed(shown)

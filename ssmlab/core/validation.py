@@ -1,0 +1,68 @@
+"""The one wording of what pydantic finds wrong with a value, and the one way to read a JSON file as a model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import read_json
+from ssmlab.core.text import printable
+
+Model = TypeVar("Model", bound=BaseModel)
+LONGEST_VALUE = 60  # characters
+
+
+def read_model(path: Path, model: type[Model], what: str, remedy: str) -> Model:
+    """The JSON file at `path` as a `model`.
+
+    Args:
+        what: what the file should be, for the error ("attack results").
+        remedy: what to do if it is not ("run `ssmlab attack ads`").
+
+    Raises:
+        UserError: the file is missing, is not JSON, or does not fit the model.
+    """
+    value = read_json(path, what, remedy)
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise UserError(f"{path}: not {what} ({first_problem(error)}); {remedy}") from None
+
+
+def first_problem(error: ValidationError, describe: Callable[[ErrorDetails], str] | None = None) -> str:
+    """The first thing that pydantic found wrong, as `key: what is needed (it is ...)`, and how many more there are.
+
+    `describe` words one problem; `described_problem` unless something better is known.
+    """
+    lines = list(dict.fromkeys((describe or described_problem)(problem) for problem in error.errors()))
+    return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
+
+
+def described_problem(problem: ErrorDetails) -> str:
+    """One problem at the key where pydantic found it."""
+    return at_key([str(part) for part in problem["loc"]], problem_text(problem))
+
+
+def at_key(path: list[str], text: str) -> str:
+    """`train.epochs: must be a number`; the text alone where it is about the whole."""
+    return f"{printable('.'.join(path), 4 * LONGEST_VALUE)}: {text}" if path else text
+
+
+def problem_text(problem: ErrorDetails) -> str:
+    """What is wrong, without the key."""
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        return "unknown key; remove it or correct its spelling"
+    if kind == "missing":
+        return "this key is missing"
+    if kind in ("model_type", "dict_type"):
+        return "a mapping is needed"
+    text = printable(problem["msg"].removeprefix("Value error, ").replace("Input should be", "must be"))
+    if isinstance(problem["input"], (str, int, float)) and kind != "json_invalid":
+        text += f" (it is {printable(repr(problem['input']), LONGEST_VALUE)})"
+    return text
