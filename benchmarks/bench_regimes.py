@@ -15,7 +15,6 @@ import platform
 import statistics
 import time
 from collections.abc import Iterator
-from itertools import repeat
 from pathlib import Path
 
 import torch
@@ -24,32 +23,31 @@ from torch import Tensor
 from ssmlab.nets.build import build
 from ssmlab.params import RunParams
 from ssmlab.project.params_file import load_params
-from ssmlab.training.events import Batch
+from ssmlab.training.attack import attack_from
+from ssmlab.training.events import BatchResult
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.regimes.free import CarriedDelta
-from ssmlab.training.regimes.select import regime
+from ssmlab.training.regimes import REGIMES
+from ssmlab.training.regimes.base import Learner
+from ssmlab.training.sharding import BatchShard
 
 SHAPE, CLASSES = (1, 28, 28), 10
 
 
-def steps_of(run: RunParams, x: Tensor, y: Tensor, rounds: int) -> Iterator[Batch]:
+def steps_of(run: RunParams, x: Tensor, y: Tensor, rounds: int) -> Iterator[BatchResult]:
     """The regime of `run` on a model of its own, which sees the same batch again and again."""
-    train = run.train
+    train = run.train.model_copy(update={"batch_size": len(x)})
     model = build(run.model, SHAPE, CLASSES, seed=0)
     optimizer = make_optimizer(model, train.optimizer)
-    return regime(
-        train,
-        model,
-        repeat((x, y)),
-        optimizer,
-        make_schedule(optimizer, train.optimizer, 2 * rounds),
-        repeat(train.adversary),
-        torch.Generator().manual_seed(0),
-        CarriedDelta(len(x), SHAPE) if train.free else None,
-    )
+    schedule = make_schedule(optimizer, train.optimizer, 2 * rounds)
+    generator = torch.Generator().manual_seed(0)
+    regime = REGIMES[train.regime](Learner(model, optimizer, schedule, generator, BatchShard(len(x)), SHAPE), train)
+    attack = attack_from(train.adversary)
+    model.train()
+    while True:
+        yield regime.step(x, y, attack)
 
 
-def milliseconds(steps: Iterator[Batch]) -> float:
+def milliseconds(steps: Iterator[BatchResult]) -> float:
     """Wall-clock time of the next step."""
     began = time.perf_counter()
     next(steps)

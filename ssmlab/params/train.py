@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from ssmlab.params.base import Device, Epsilon, Norm, Positive, Seed, Strict
 
-Regime = Literal["standard", "pgd_at", "trades", "free", "yopo", "mart", "fgsm", "jacobian"]
+RegimeName = Literal["standard", "pgd_at", "trades", "free", "yopo", "mart", "fgsm", "jacobian"]
 
 
 class AdversaryParams(Strict):
@@ -116,7 +116,7 @@ class TrainParams(Strict):
     """
 
     device: Device
-    regime: Regime
+    regime: RegimeName
     trades: TradesParams | None = None
     free: FreeParams | None = None
     yopo: YopoParams | None = None

@@ -1,4 +1,4 @@
-"""Weight averaging: an exponential moving average of the weights beside the training, which does not know of it.
+"""Weight averaging: an exponential moving average of the weights, which the training itself does not use.
 
     w_avg <- d w_avg + (1 - d) w after every step t = 1, 2, ..., with d = min(decay, (1 + t) / (10 + t))
 
@@ -17,28 +17,26 @@ from torch import Tensor
 from ssmlab.nets.classifier import Classifier
 
 
-class Averaged:
+class AveragedModel:
     """The average of a model's weights: `model`, of the same kind, and how many steps are in it."""
 
     def __init__(self, model: Classifier, decay: float):
-        self.model = copy.deepcopy(model)  # what it would train is marked as in the model: a checkpoint counts that
+        self.model = copy.deepcopy(model)  # keeps each parameter's requires_grad: a checkpoint counts those
         self.decay = decay
         self.updates = 0
 
     @torch.no_grad()
     def update(self, model: Classifier) -> None:
-        """Take in the weights of `model` as they are after one more step."""
+        """Take in the weights that `model` has after one more step."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for average, parameter in zip(self.model.parameters(), model.parameters(), strict=True):
             average.lerp_(parameter, 1.0 - decay)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All there is to save."""
         weights = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         return {"updates": torch.tensor(self.updates), **weights}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a saved state."""
         self.model.load_state_dict({name.removeprefix("model."): state[name] for name in state if name != "updates"})
         self.updates = int(state["updates"])

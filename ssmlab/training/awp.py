@@ -2,13 +2,13 @@
 
 Around the forward and backward pass of another regime every weight w stands at
 
-    w + gamma |w| / |g| g,     g the gradient to w of the loss that the regime lowers
+    w + gamma |w| / |g| g,     g the gradient with respect to w of the loss that the regime lowers
 
 (one step; the norms are those of the whole tensor), and is put back before the optimiser's step.
 
 Where we differ: the published code perturbs a copy of the model and adds the difference; we perturb the model and put
-back the very bits. Like it, we leave biases and norms alone; of an SSM we leave dt, A and B alone too, which say how
-stable a system is: their neighbours in relative terms are other systems, not other weights.
+back the very bits. Like it, we leave biases and norms alone; of an SSM we leave dt, A and B alone too, which decide how
+stable a system is: a relative change of those makes another system, not the same one with other weights.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from ssmlab.params import AwpParams
 
 
 @contextmanager
-def perturbed(
+def perturbed_weights(
     model: nn.Module, awp: AwpParams | None, objective: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
 ) -> Iterator[None]:
-    """Within this block the weights stand where the loss is higher; without `awp` where they always do.
+    """Inside, the weights stand where the loss is higher; without `awp` they stand where they always do.
 
-    `objective(*inputs)` is evaluated once, at the entry; its first result is the loss (). Gradients that the parameters
-    hold are untouched then, and those that the block leaves remain.
+    `objective(*inputs)` is evaluated once, on entry; its first result is the loss (). Gradients that the parameters
+    hold are not changed by that, and those made inside remain.
 
-    The gradient g goes by way of the parameters' `.grad`, the only one that DistributedDataParallel joins.
+    The gradient g passes through the parameters' `.grad`, the only one that DistributedDataParallel joins.
     """
     if awp is None:
         yield
         return
-    weights = perturbable(model)
-    kept = [weight.detach().clone() for weight in weights]
-    held = [parameter.grad for parameter in model.parameters()]
+    weights = perturbed_parameters(model)
+    originals = [weight.detach().clone() for weight in weights]
+    gradients = [parameter.grad for parameter in model.parameters()]
     model.zero_grad()
     loss, *_ = objective(*inputs)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -48,17 +48,17 @@ def perturbed(
             gradient = weight.grad
             assert gradient is not None
             weight.add_(awp.gamma * weight.norm() / gradient.norm().clamp(min=1e-20) * gradient)
-    for parameter, gradient in zip(model.parameters(), held, strict=True):
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
         parameter.grad = gradient
     try:
         yield
     finally:
         with torch.no_grad():
-            for weight, value in zip(weights, kept, strict=True):
-                weight.copy_(value)
+            for weight, original in zip(weights, originals, strict=True):
+                weight.copy_(original)
 
 
-def perturbable(model: nn.Module) -> list[nn.Parameter]:
-    """The weights that AWP moves: all of two dimensions and more that are no SSM parameter."""
-    spared = {id(parameter) for parameter in ssm_parameters(model)}
-    return [p for p in model.parameters() if p.dim() > 1 and id(p) not in spared]
+def perturbed_parameters(model: nn.Module) -> list[nn.Parameter]:
+    """The weights that AWP moves: all of two or more dimensions that are not SSM parameters."""
+    ssm = {id(parameter) for parameter in ssm_parameters(model)}
+    return [p for p in model.parameters() if p.dim() > 1 and id(p) not in ssm]

@@ -1,8 +1,7 @@
-"""One training in several processes, as torchrun starts them: who they are, and what they tell each other.
+"""One training in several processes, as torchrun starts them: their ranks, and what they exchange.
 
-Every process holds the whole data set and draws the same order, crops and random starts; of every batch it goes through
-its own share (`ssmlab.training.sharding`). torch's DistributedDataParallel makes the gradients those of the whole
-batch.
+Every rank holds the whole data set and draws the same order, crops and random starts; of every batch it goes through
+its own rows (`ssmlab.training.sharding`). torch's DistributedDataParallel makes the gradients those of the whole batch.
 """
 
 from __future__ import annotations
@@ -21,26 +20,27 @@ from torch.nn.parallel import DistributedDataParallel
 from ssmlab.core.errors import UserError
 from ssmlab.nets.classifier import Classifier
 from ssmlab.nets.device import resolve_device
-from ssmlab.training.sharding import Share
+from ssmlab.training.events import BatchResult
+from ssmlab.training.sharding import BatchShard
 
 T = TypeVar("T")
 
 
-class LostProcess(UserError):
-    """Another process of the training has ended before its time."""
+class LostRank(UserError):
+    """Another process of the training has ended too early."""
 
 
 @contextmanager
 def process_group(wanted: str) -> Iterator[tuple[Group, torch.device]]:
-    """The processes that torchrun has started with this one, and the device meant by `wanted` (`resolve_device`).
+    """The processes that torchrun has started together with this one, and the device that `wanted` means.
 
-    On GPUs every process of a machine takes one of its own and they talk through NCCL, on CPUs through gloo. Without
-    torchrun the process is alone. One that breaks off does not take its leave: its connections close as it ends, and
-    the others see that.
+    On GPUs every process of a machine takes one GPU and they talk through NCCL, on CPUs through gloo. Without torchrun
+    the process is alone. After an error the group is not destroyed, which would wait for the others: the connections
+    close as the process ends, and the others notice that.
 
     Raises:
-        UserError: the device is not there, or is fewer than the processes of this machine.
-        LostProcess: another process has ended.
+        UserError: there is no such device (`resolve_device`), or there are more processes than GPUs on this machine.
+        LostRank: another process has ended.
     """
     size = int(os.environ.get("WORLD_SIZE", "1"))
     device = resolve_device(wanted)
@@ -48,16 +48,16 @@ def process_group(wanted: str) -> Iterator[tuple[Group, torch.device]]:
         yield Group(), device
         return
     if device.type == "cuda":
-        device = own_gpu(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
+        device = gpu_of_rank(int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"]))
         torch.cuda.set_device(device)
-    with seeing_losses():
+    with detecting_lost_ranks():
         dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
         yield Group(int(os.environ["RANK"]), size), device
         dist.destroy_process_group()
 
 
-def own_gpu(local_rank: int, processes: int) -> torch.device:
-    """The GPU of process `local_rank` of so many on this machine; raises UserError if there are more than GPUs."""
+def gpu_of_rank(local_rank: int, processes: int) -> torch.device:
+    """The GPU of process `local_rank` of `processes` on this machine; raises UserError if there are fewer GPUs."""
     gpus = torch.cuda.device_count()
     if processes > gpus:
         raise UserError(f"{processes} processes, but {gpus} GPU(s); start torchrun with --nproc-per-node {gpus}")
@@ -65,76 +65,90 @@ def own_gpu(local_rank: int, processes: int) -> torch.device:
 
 
 @contextmanager
-def seeing_losses() -> Iterator[None]:
-    """Within this block a failed exchange with another process is a LostProcess."""
+def detecting_lost_ranks() -> Iterator[None]:
+    """Inside, a failed exchange with another process is raised as LostRank."""
     try:
         yield
     except RuntimeError as error:
-        # gloo raises what has no type of its own, but its messages begin with the path of its source.
+        # gloo's errors have no type of their own, but their messages begin with the path of its source.
         if isinstance(error, dist.DistError) or "/gloo/" in str(error):
-            raise LostProcess("another process of this training has ended (its last line may say why)") from None
+            raise LostRank("another process of this training has ended (its last line may say why)") from None
         raise
 
 
 @dataclass(frozen=True)
 class Group:
-    """The processes that train one model: this is number `rank` of `size`. Number 0 is the one that writes and tells.
+    """The processes that train one model: this one is rank `rank` of `size`. Rank 0 writes the files and reports.
 
-    `summed`, `any`, `first`, `gathered` and `joined_rows` are meetings: all must call them in the same order, and no
-    call returns before. Alone there is nobody to wait for.
+    The methods below, up to `reduced`, are collective: all ranks must call them in the same order, and no call returns
+    before all have made it. A process that is alone waits for nobody.
     """
 
     rank: int = 0
     size: int = 1
 
-    def share(self, batch_size: int) -> Share:
-        """This process's rows of batches of `batch_size` images."""
-        return Share(batch_size, self.rank, self.size)
-
-    def summed(self, *numbers: float) -> tuple[float, ...]:
-        """Every number's sum over the processes."""
+    def sum(self, *numbers: float) -> tuple[float, ...]:
+        """Every number's sum over the ranks."""
         if self.size == 1:
             return numbers
         sums = torch.tensor(numbers, dtype=torch.float64)
         dist.all_reduce(sums)
         return tuple(sums.tolist())
 
-    def any(self, here: bool) -> bool:
-        """Whether it is so in any process."""
-        return self.summed(float(here))[0] > 0
+    def any(self, flag: bool) -> bool:
+        """Whether `flag` is true on any rank."""
+        return self.sum(float(flag))[0] > 0
 
-    def first(self, value: T) -> T:
-        """The value of process 0."""
+    def broadcast(self, value: T) -> T:
+        """The value of rank 0."""
         values = [value]
         if self.size > 1:
             dist.broadcast_object_list(values)
         return values[0]
 
-    def gathered(self, value: T) -> list[T]:
-        """The values of all processes, in order."""
+    def all_gather(self, value: T) -> list[T]:
+        """The values of all ranks, in order."""
         values: list[Any] = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value)
         return values
 
-    def joined_rows(self, tensor: Tensor, share: Share) -> Tensor:
-        """`tensor` (batch size, ...) with every row as the process has it whose share of a whole batch it is in."""
+    def gather_rows(self, tensor: Tensor, shard: BatchShard) -> Tensor:
+        """`tensor` (batch size, ...) with every row taken from the rank to whose `shard` it belongs."""
         if self.size == 1:
             return tensor
-        own = torch.zeros_like(tensor)
-        own[share.first : share.first + share.size] = tensor[share.first : share.first + share.size]
-        dist.all_reduce(own)
-        return own
+        rows = slice(shard.first, shard.first + shard.size)
+        local = torch.zeros_like(tensor)
+        local[rows] = tensor[rows]
+        dist.all_reduce(local)
+        return local
 
-    def replicated(self, model: Classifier, share: Share) -> Trainable:
-        """`model`, whose backward passes then give the gradients of the whole batch, of which `share` is at hand."""
-        return model if self.size == 1 else Replicated(model, share)
+    def reduced(self, local: BatchResult, shard: BatchShard) -> BatchResult:
+        """The result on the whole batch, from every rank's result on its rows."""
+        if self.size == 1:
+            return local
+        counts = (local.loss * shard.images, local.right_clean or 0, local.right_robust or 0)
+        loss, clean, robust = self.sum(*(counts if shard.images else (0.0, 0, 0)))
+        return BatchResult(
+            loss=loss / shard.batch,
+            images=shard.batch,
+            right_clean=None if local.right_clean is None else round(clean),
+            right_robust=None if local.right_robust is None else round(robust),
+        )
+
+    def shard(self, batch_size: int) -> BatchShard:
+        """This rank's rows of batches of `batch_size` images."""
+        return BatchShard(batch_size, self.rank, self.size)
+
+    def replicated(self, model: Classifier, shard: BatchShard) -> Trainable:
+        """`model`, whose backward passes then give the gradients of the whole batch, of which this rank has `shard`."""
+        return model if self.size == 1 else Replicated(model, shard)
 
 
 class Trunk(nn.Module):
     """The part of a classifier that is called through DistributedDataParallel, which joins all of its gradients.
 
-    Not the whole: YOPO asks for the gradient between stem and trunk.
+    It is not the whole classifier because YOPO asks for the gradient between stem and trunk.
     """
 
     def __init__(self, model: Classifier) -> None:
@@ -147,25 +161,24 @@ class Trunk(nn.Module):
 
 
 class Replicated(DistributedDataParallel):
-    """A classifier of which every process has a copy: what a regime uses of `Classifier`, under the same names.
+    """A classifier of which every rank has a copy: what a regime uses of `Classifier`, under the same names.
 
-    After `backward` a parameter's `.grad` is the mean over the batch's images, not over the processes: each counts with
-    the weight of its share, times its own mean. All parameters must take part in every backward pass.
+    After `backward` a parameter's `.grad` is the mean over the batch's images, not over the ranks: every rank's mean
+    counts with the weight of its shard. All parameters must take part in every backward pass.
     """
 
-    def __init__(self, model: Classifier, share: Share) -> None:
+    def __init__(self, model: Classifier, shard: BatchShard) -> None:
         super().__init__(Trunk(model))
         self.broadcast_buffers = False  # they are constants; and TRADES goes forward twice before it goes back
-        self.register_comm_hook(share, lambda share, bucket: weighted_sum(share, bucket.buffer()))
+        self.register_comm_hook(shard, lambda shard, bucket: weighted_sum(shard, bucket.buffer()))
 
     @property
     def plain(self) -> Classifier:
-        """This process's copy: its gradients are its own."""
+        """This rank's copy: its gradients are not joined with the others'."""
         return self.module.model  # type: ignore[no-any-return]
 
     @property
     def layers(self) -> nn.ModuleList:
-        """Those of the classifier."""
         return self.plain.layers
 
     def stem(self, x: Tensor) -> Tensor:
@@ -181,19 +194,19 @@ class Replicated(DistributedDataParallel):
         return self.trunk(self.stem(x))
 
     def freeze(self) -> nn.Module:
-        """The frozen copy, which is this process's own: an attack needs no other's."""
+        """A frozen form of this rank's copy: an attack on its images needs no other rank."""
         return self.plain.freeze()
 
 
 Trainable = Classifier | Replicated
 
 
-def weighted_sum(share: Share, gradients: Tensor) -> torch.futures.Future[Tensor]:
-    """Of some gradients (n,), which are overwritten, the sum over the processes, each with the weight of its share.
+def weighted_sum(shard: BatchShard, gradients: Tensor) -> torch.futures.Future[Tensor]:
+    """The ranks' sum of gradients (n,), each times the weight of its shard; `gradients` is overwritten.
 
-    Where one backward pass adds to the gradients of another (YOPO) these are the same in all processes, and the weights
-    add up to 1: they stay as they are.
+    Where one backward pass adds to the gradients of another (YOPO) the earlier sum is the same on all ranks, and the
+    weights add up to 1: it stays as it is.
     """
-    sent = dist.all_reduce(gradients.mul_(share.weight), async_op=True)
+    sent = dist.all_reduce(gradients.mul_(shard.weight), async_op=True)
     assert sent is not None
     return sent.get_future().then(lambda done: done.value()[0])  # type: ignore[no-any-return]

@@ -12,42 +12,44 @@ from ssmlab.training.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """What a regime saw of one batch, or of several together.
+class BatchResult:
+    """What the model did on one batch, or on several together.
 
     Attributes:
-        loss: mean over the images, each before the step it led to.
+        loss: mean over the images; in training, before the optimiser step that it led to.
         images: how many.
-        clean, robust: how many of them the model had right, clean or attacked; None if the regime does not look.
+        right_clean, right_robust: how many of them were classified right, clean or attacked; None if nobody looked.
     """
 
     loss: float
     images: int
-    clean: int | None
-    robust: int | None
+    right_clean: int | None
+    right_robust: int | None
 
-    def joined(self, other: Batch) -> Batch:
-        """Both as one: losses averaged by their images, counts added."""
+    def merged_with(self, other: BatchResult) -> BatchResult:
+        """Both as one: losses averaged over their images, counts added."""
         images = self.images + other.images
-        return Batch(
+        clean, robust = (self.right_clean, other.right_clean), (self.right_robust, other.right_robust)
+        return BatchResult(
             loss=(self.loss * self.images + other.loss * other.images) / images,
             images=images,
-            clean=None if self.clean is None or other.clean is None else self.clean + other.clean,
-            robust=None if self.robust is None or other.robust is None else self.robust + other.robust,
+            right_clean=None if clean[0] is None or clean[1] is None else clean[0] + clean[1],
+            right_robust=None if robust[0] is None or robust[1] is None else robust[0] + robust[1],
         )
 
     @property
     def clean_accuracy(self) -> float | None:
-        """In [0, 1]; None if the regime does not look."""
-        return None if self.clean is None else self.clean / self.images
+        return None if self.right_clean is None else self.right_clean / self.images
 
     @property
     def robust_accuracy(self) -> float | None:
-        """In [0, 1]; None if the regime does not look."""
-        return None if self.robust is None else self.robust / self.images
+        return None if self.right_robust is None else self.right_robust / self.images
 
 
-def correct(logits: Tensor, y: Tensor) -> int:
+NO_IMAGES = BatchResult(loss=0.0, images=0, right_clean=0, right_robust=0)  # the start of a sum over batches
+
+
+def count_right(logits: Tensor, y: Tensor) -> int:
     """How many of the logits (B, classes) are highest at their label y (B,)."""
     return int((logits.argmax(dim=1) == y).sum())
 
@@ -59,11 +61,11 @@ class StepDone:
     Attributes:
         epoch, epochs, step, steps: both from 1; steps are those of the whole training.
         loss: mean over the epoch's images so far.
-        clean, robust: accuracies in [0, 1]; the one the regime sees is over the epoch's images so far, the other is
-            the last validation's, None before the first.
+        clean, robust: accuracies in [0, 1]; the one that the regime measures is over the epoch's images so far, the
+            other is the last validation's, None before the first.
         images: training images so far, in all epochs; one that is replayed counts every time.
         images_per_second: over the epoch so far.
-        eta: seconds until training ends, going by the time it has taken so far; None while nobody can say.
+        eta: seconds until training ends, at the mean speed so far; None while that is not known.
     """
 
     epoch: int
@@ -80,7 +82,7 @@ class StepDone:
 
 @dataclass(frozen=True, slots=True)
 class ValidationStep:
-    """`done` of `total` validation images of this epoch have been judged; `eta` as in StepDone."""
+    """`done` of `total` images have been judged after this epoch; `eta` as in StepDone."""
 
     epoch: int
     epochs: int
@@ -97,7 +99,7 @@ class EpochDone:
         row: the epoch's line of the history.
         improved: it is the best epoch so far.
         model: what was validated and is to be kept: the trained model itself, or the average of its weights.
-        state: the training as it now is; `fit` goes on from there.
+        state: the training as it now is; `fit` can continue from there.
     """
 
     row: Row

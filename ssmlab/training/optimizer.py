@@ -1,10 +1,10 @@
-"""AdamW in two groups, and the learning rate's way down."""
+"""AdamW in two groups, and the learning rate's schedule."""
 
 from __future__ import annotations
 
 import math
 
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -16,12 +16,12 @@ def make_optimizer(model: nn.Module, params: OptimizerParams) -> AdamW:
     """AdamW (Loshchilov and Hutter 2019) over all parameters of `model`.
 
     The SSM parameters (dt, A, B) take `ssm_lr` and no weight decay, as in Gu et al. 2022: decay would pull the poles
-    towards zero, which is no simpler a system. Everything else takes `lr` and decays, biases and norms with the
+    towards zero, which is no simpler a system. Everything else takes `lr` and decays, biases and norms like the
     weights, as in the published code.
     """
     ssm = ssm_parameters(model)
-    chosen = {id(parameter) for parameter in ssm}
-    rest = [parameter for parameter in model.parameters() if id(parameter) not in chosen]
+    ssm_ids = {id(parameter) for parameter in ssm}
+    rest = [parameter for parameter in model.parameters() if id(parameter) not in ssm_ids]
     groups = [
         {"params": rest, "lr": params.lr, "weight_decay": params.weight_decay},
         {"params": ssm, "lr": params.ssm_lr, "weight_decay": 0.0},
@@ -30,7 +30,7 @@ def make_optimizer(model: nn.Module, params: OptimizerParams) -> AdamW:
 
 
 def make_schedule(optimizer: AdamW, params: OptimizerParams, steps: int) -> LambdaLR:
-    """Every group's learning rate, stepped once an optimiser step t = 0 .. steps-1:
+    """Every group's learning rate at the optimiser steps t = 0 .. steps-1:
 
     constant: lr. cosine: lr (1 + cos(pi t / steps)) / 2 (Loshchilov and Hutter 2017, eq. 5, no restarts). cyclic: one
     triangle, lr (1 - |2 t / steps - 1|), up from zero and down again (Smith 2017; Wong et al. 2020, who train so in a
@@ -41,21 +41,3 @@ def make_schedule(optimizer: AdamW, params: OptimizerParams, steps: int) -> Lamb
     if params.schedule == "cyclic":
         return LambdaLR(optimizer, lambda step: 1.0 - abs(2.0 * step / steps - 1.0))
     return LambdaLR(optimizer, lambda step: 0.5 * (1.0 + math.cos(math.pi * step / steps)))
-
-
-def descend(optimizer: AdamW, schedule: LambdaLR, loss: Tensor) -> None:
-    """One step down the gradient of `loss` (), which replaces any gradient there was."""
-    backward(optimizer, loss)
-    advance(optimizer, schedule)
-
-
-def backward(optimizer: AdamW, loss: Tensor) -> None:
-    """The first half of `descend`: every parameter's gradient."""
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-
-
-def advance(optimizer: AdamW, schedule: LambdaLR) -> None:
-    """The second half of `descend`: the step with the gradients that are there."""
-    optimizer.step()
-    schedule.step()

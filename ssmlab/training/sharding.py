@@ -1,72 +1,94 @@
-"""Which images of every batch are a process's own where several train one model, and the random numbers for them."""
+"""Which images of a batch each rank takes where several train one model, and the random numbers for them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 
-class Share:
-    """The rows of the batch at hand that process `rank` of `processes` goes through: ceil(batch_size / processes).
+class BatchShard:
+    """The rows of the current batch that rank `rank` of `ranks` takes: up to ceil(batch_size / ranks) images.
 
-    These are the same rows in every batch, so that a short one leaves the last processes fewer, or none. A process
-    without an image of its own goes through the batch's first, and weighs nothing: so all make the same steps.
+    They are the same rows in every batch, so that of a short last batch the last ranks have fewer, or none. A rank
+    without an image goes through the batch's first one with weight 0: all ranks must make the same steps.
 
     Attributes:
-        rows: which of the batch this process goes through.
-        images: how many of them are its own.
-        batch: how many images the batch has.
+        first, size: row range of a whole batch.
+        rows: which rows of the current batch this rank goes through.
+        images: how many of them count.
+        batch: how many images the current batch has.
     """
 
-    def __init__(self, batch_size: int, rank: int = 0, processes: int = 1) -> None:
-        """The share of a whole batch."""
-        self.size = -(-batch_size // processes)
+    def __init__(self, batch_size: int, rank: int = 0, ranks: int = 1) -> None:
+        self.size = -(-batch_size // ranks)
         self.first = rank * self.size
-        self.take(batch_size)
+        self.set_batch(batch_size)
 
-    def take(self, batch: int) -> None:
-        """Turn to a batch of `batch` images."""
+    def set_batch(self, batch: int) -> None:
+        """The current batch has `batch` images."""
         self.batch = batch
         self.images = min(max(batch - self.first, 0), self.size)
         self.rows = slice(self.first, self.first + self.images) if self.images else slice(0, 1)
 
     @property
     def weight(self) -> float:
-        """The part of the batch that is this process's own, in [0, 1]; over all processes they add up to 1."""
+        """This rank's part of the batch, in [0, 1]; the ranks' weights add up to 1."""
         return self.images / self.batch
 
 
-class SharedGenerator(torch.Generator):
-    """A generator that every process holds in the same state: `normal` and `uniform` draw for the whole batch from it.
+class LocalBatches:
+    """This rank's rows of every batch, in turn.
 
-    So the numbers of an image are the same whichever process has it, and however many there are.
+    Attributes:
+        count: how many batches have been drawn.
     """
 
-    share: Share | None = None
+    def __init__(self, batches: Iterable[tuple[Tensor, Tensor]], shard: BatchShard) -> None:
+        self.batches = iter(batches)
+        self.shard = shard
+        self.count = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return self
+
+    def __next__(self) -> tuple[Tensor, Tensor]:
+        x, y = next(self.batches)
+        self.count += 1
+        self.shard.set_batch(len(y))
+        return x[self.shard.rows], y[self.shard.rows]
+
+
+class SharedGenerator(torch.Generator):
+    """A generator that every rank holds in the same state: `normal` and `uniform` draw for the whole batch from it.
+
+    So an image gets the same numbers whichever rank has it, and however many ranks there are.
+    """
+
+    shard: BatchShard | None = None
 
 
 def normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normal numbers of `shape` (B, ...), a row an image, on the generator's device."""
-    return own_rows(empty_batch(shape, generator, dtype).normal_(generator=generator), generator)
+    return local_rows(empty_batch(shape, generator, dtype).normal_(generator=generator), generator)
 
 
 def uniform(
     shape: Sequence[int], low: float, high: float, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Numbers of `shape` (B, ...), a row an image, uniform in [low, high), on the generator's device."""
-    return own_rows(empty_batch(shape, generator, dtype).uniform_(low, high, generator=generator), generator)
+    return local_rows(empty_batch(shape, generator, dtype).uniform_(low, high, generator=generator), generator)
 
 
 def empty_batch(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """Room for the numbers of all images of which `shape` (B, ...) may be a share."""
-    share = generator.share if isinstance(generator, SharedGenerator) else None
-    images = shape[0] if share is None else share.batch
+    """An empty tensor for a whole batch, where `shape` (B, ...) may be that of one rank's rows."""
+    shard = generator.shard if isinstance(generator, SharedGenerator) else None
+    images = shape[0] if shard is None else shard.batch
     return torch.empty((images, *shape[1:]), dtype=dtype, device=generator.device)
 
 
-def own_rows(numbers: Tensor, generator: torch.Generator) -> Tensor:
-    """Of the numbers of all images (images, ...) those of the images at hand (B, ...)."""
-    share = generator.share if isinstance(generator, SharedGenerator) else None
-    return numbers if share is None else numbers[share.rows]
+def local_rows(numbers: Tensor, generator: torch.Generator) -> Tensor:
+    """This rank's rows (B, ...) of the numbers of the whole batch."""
+    shard = generator.shard if isinstance(generator, SharedGenerator) else None
+    return numbers if shard is None else numbers[shard.rows]

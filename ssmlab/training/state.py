@@ -1,4 +1,4 @@
-"""What a training is at the end of an epoch, as rows and named tensors: enough to go on to the same bits."""
+"""The state of a training after an epoch, as rows and named tensors: enough to continue to the same bits."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssmlab.artifacts.history import Row
 
 @dataclass(frozen=True, eq=False)
 class State:
-    """A training after its last whole epoch. With the run's params and data set, all the rest follows from it.
+    """A training after its last complete epoch. With the run's params and data set, everything else follows from it.
 
     Attributes:
-        rows: the history so far: epoch and step, last accuracies and best score are read off it.
-        tensors: what `Parts.tensors` gives: copies on the CPU.
+        rows: the history so far: epoch, step, last accuracies and best score are read from it.
+        tensors: what `Parts.tensors` returned: copies on the CPU.
     """
 
     rows: tuple[Row, ...]
@@ -28,14 +28,14 @@ class State:
 
 
 class Carried(Protocol):
-    """What is kept beside the model from step to step: averaged weights, a perturbation handed from batch to batch."""
+    """What is carried from step to step beside the model: averaged weights, FreeAT's perturbation."""
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All there is to save."""
+        """Everything to save."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Become what was saved."""
+        """Restore what `state_dict` returned."""
         ...
 
 
@@ -44,8 +44,8 @@ class Parts:
     """Everything that changes while a model trains.
 
     Attributes:
-        generators: every source of random numbers that goes on from one epoch to the next, by its purpose.
-        carried: what else goes on, by names without a dot.
+        generators: every source of random numbers that continues from one epoch to the next, by its purpose.
+        carried: what else continues, by names without a dot.
     """
 
     model: nn.Module
@@ -55,7 +55,7 @@ class Parts:
     carried: Mapping[str, Carried] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies on the CPU of the weights, the optimiser's moments, the schedule's place, generators and `carried`."""
+        """Copies on the CPU of weights, optimiser moments, the schedule's position, generators and `carried`."""
         moments = self.optimizer.state_dict()["state"]
         named = {
             "model": self.model.state_dict(),
@@ -74,10 +74,10 @@ class Parts:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Become what `tensors` tells; they are copied. The parts must have been made from the same params.
+        """Take the values of `tensors`, which are copied. The parts must have been made from the same params.
 
         Raises:
-            RuntimeError, ValueError, KeyError: a tensor is missing, is not known, or has another shape.
+            RuntimeError, ValueError, KeyError: a tensor is missing, unknown, or of another shape.
         """
         saved: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
@@ -114,10 +114,3 @@ class Parts:
             moments.setdefault(int(index), {})[kind] = tensor.clone()  # torch would keep ours and write into it
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-
-
-def dropout_generator(device: torch.device) -> torch.Generator:
-    """Torch's global generator of `device`, from which dropout draws."""
-    if device.type == "cuda":
-        return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
-    return torch.default_generator

@@ -1,4 +1,4 @@
-"""Eps warm-up: the training adversary grows from nothing to its full strength.
+"""Eps warm-up: the training attack grows from nothing to its full strength.
 
 At full strength from the first step a small model may never leave chance level: which learning rates and batch sizes
 escape it differs from model to model, so that a comparison without warm-up measures the optimiser's luck. A growing eps
@@ -10,20 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import count
 
-from ssmlab.params import AdversaryParams
-from ssmlab.params.quantity import Quantity
+from ssmlab.training.attack import Attack
 
 
-def warmed_up(adversary: AdversaryParams, steps: int, start: int = 0) -> Iterator[AdversaryParams]:
-    """The adversary of every training step t = start, start + 1, ...: eps and alpha times min(1, t / steps), endlessly.
+def warmed_up(attack: Attack, steps: int, first: int = 0) -> Iterator[Attack]:
+    """The attack of every optimiser step t = first, first + 1, ...: eps and alpha times min(1, t / steps), endlessly.
 
-    With `steps` 0 it is the whole adversary from the start.
+    With `steps` 0 it has its full strength from the beginning.
     """
-    for step in count(start):
-        yield adversary if step >= steps else scaled(adversary, step / steps)
-
-
-def scaled(adversary: AdversaryParams, factor: float) -> AdversaryParams:
-    """The adversary with eps and alpha multiplied by `factor` in [0, 1]; steps and random start stay."""
-    eps, alpha = (Quantity(float(value) * factor) for value in (adversary.eps, adversary.alpha))
-    return adversary.model_copy(update={"eps": eps, "alpha": alpha})
+    for step in count(first):
+        yield attack if step >= steps else attack.scaled(step / steps)

@@ -115,9 +115,9 @@ def main(rank: int, size: int, folder: Path) -> None:
     alone = torch.load(folder / "alone.pt", weights_only=False)
     found["alone, gone on"] = epochs_of(CASES["pgd_at with awp and averaging"], group, alone)[-1].state
 
-    found["sum"] = group.summed(rank + 1.0, 10.0)
+    found["sum"] = group.sum(rank + 1.0, 10.0)
     found["any"] = [group.any(False), group.any(rank == size - 1)]
-    found["first"], found["all"] = group.first(f"of {rank}"), group.gathered(rank)
+    found["first"], found["all"] = group.broadcast(f"of {rank}"), group.all_gather(rank)
     torch.save(found, folder / f"{rank}.pt")
     dist.destroy_process_group()
 

@@ -7,17 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from ssmlab.params import AdversaryParams, Norm
-from ssmlab.training.adversary import lengths, pgd, project, random_start
+from ssmlab.params import Norm
+from ssmlab.training.adversary import l2_norms, pgd, project, random_start
+from ssmlab.training.attack import Attack
 
 SLACK = 1e-6  # x + eps is rounded
 
 
-def adversary(
+def attack(
     eps: float = 0.1, alpha: float = 0.025, steps: int = 7, random_start: bool = False, norm: Norm = "linf"
-) -> AdversaryParams:
-    values = {"norm": norm, "eps": eps, "alpha": alpha, "steps": steps, "random_start": random_start}
-    return AdversaryParams.model_validate(values)
+) -> Attack:
+    return Attack(eps, alpha, steps, norm, random_start)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -39,7 +39,7 @@ def network() -> nn.Module:
 
 
 def inside(x_adv: Tensor, x: Tensor, eps: float, norm: Norm = "linf") -> bool:
-    away = (x_adv - x).abs().max() if norm == "linf" else lengths(x_adv - x).max()
+    away = (x_adv - x).abs().max() if norm == "linf" else l2_norms(x_adv - x).max()
     return bool(away <= eps + SLACK * max(1, eps) and x_adv.min() >= 0 and x_adv.max() <= 1)
 
 
@@ -55,9 +55,9 @@ def test_a_linear_model_is_attacked_in_closed_form() -> None:
 
     away = torch.where(y == 0, -1.0, 1.0).view(-1, 1, 1, 1) * w.sign().view(1, 1, 5, 5)
     for start in (False, True):
-        x_adv = pgd(model, x, y, adversary(eps=0.1, alpha=0.05, steps=4, random_start=start), seeded(2))
+        x_adv = pgd(model, x, y, attack(eps=0.1, alpha=0.05, steps=4, random_start=start), seeded(2))
         torch.testing.assert_close(x_adv, (x + 0.1 * away).clamp(0, 1), rtol=0, atol=SLACK)
-    too_few = pgd(model, x, y, adversary(eps=0.1, alpha=0.02, steps=3), None)
+    too_few = pgd(model, x, y, attack(eps=0.1, alpha=0.02, steps=3), None)
     torch.testing.assert_close(too_few, (x + 0.06 * away).clamp(0, 1), rtol=0, atol=SLACK)
 
 
@@ -72,27 +72,27 @@ def test_a_linear_model_is_attacked_in_closed_form_in_l2() -> None:
         return torch.stack([score, -score], dim=1)  # (B, 2)
 
     away = torch.where(y == 0, -1.0, 1.0).view(-1, 1, 1, 1) * (w / w.norm()).view(1, 1, 5, 5)
-    x_adv = pgd(model, x, y, adversary(eps=0.3, alpha=0.1, steps=4, norm="l2"), None)
+    x_adv = pgd(model, x, y, attack(eps=0.3, alpha=0.1, steps=4, norm="l2"), None)
     torch.testing.assert_close(x_adv, x + 0.3 * away, rtol=0, atol=SLACK)
-    too_few = pgd(model, x, y, adversary(eps=0.3, alpha=0.05, steps=3, norm="l2"), None)
+    too_few = pgd(model, x, y, attack(eps=0.3, alpha=0.05, steps=3, norm="l2"), None)
     torch.testing.assert_close(too_few, x + 0.15 * away, rtol=0, atol=SLACK)
 
 
 @pytest.mark.parametrize("start", [False, True])
 def test_agrees_with_torchattacks_in_l2(network: nn.Module, start: bool) -> None:
     x, y = images(4)
-    ours = pgd(network, x, y, adversary(eps=0.8, alpha=0.2, steps=10, random_start=start, norm="l2"), seeded(5))
+    ours = pgd(network, x, y, attack(eps=0.8, alpha=0.2, steps=10, random_start=start, norm="l2"), seeded(5))
     with torch.random.fork_rng():
         torch.manual_seed(5)
         theirs = torchattacks.PGDL2(network, eps=0.8, alpha=0.2, steps=10, random_start=start)(x, y)
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
-    assert lengths(ours - x).max() > 0.7
+    assert l2_norms(ours - x).max() > 0.7
 
 
 @pytest.mark.parametrize("start", [False, True])
 def test_agrees_with_torchattacks(network: nn.Module, start: bool) -> None:
     x, y = images(4)
-    ours = pgd(network, x, y, adversary(eps=0.2, alpha=0.03, steps=10, random_start=start), seeded(5))
+    ours = pgd(network, x, y, attack(eps=0.2, alpha=0.03, steps=10, random_start=start), seeded(5))
     with torch.random.fork_rng():
         torch.manual_seed(5)  # torchattacks draws its start from the global generator
         theirs = torchattacks.PGD(network, eps=0.2, alpha=0.03, steps=10, random_start=start)(x, y)
@@ -102,8 +102,8 @@ def test_agrees_with_torchattacks(network: nn.Module, start: bool) -> None:
 
 def test_raises_the_loss_it_is_given(network: nn.Module) -> None:
     x, y = images(6)
-    targeted = pgd(network, x, y, adversary(), None, loss=lambda logits, y: -nn.functional.cross_entropy(logits, y))
-    untargeted = pgd(network, x, y, adversary(), None)
+    targeted = pgd(network, x, y, attack(), None, loss=lambda logits, y: -nn.functional.cross_entropy(logits, y))
+    untargeted = pgd(network, x, y, attack(), None)
     losses = [nn.functional.cross_entropy(network(each), y).item() for each in (targeted, x, untargeted)]
     assert losses == sorted(losses)
     assert losses[0] < losses[1] < losses[2]
@@ -125,7 +125,7 @@ def test_never_leaves_ball_or_box(seed: int, eps: float, alpha: float, steps: in
         lambda x: torch.sin(3 * x.flatten(1)) @ weights.T,
         x,
         y,
-        adversary(eps, alpha, steps, start, norm),
+        attack(eps, alpha, steps, start, norm),
         seeded(seed),
     )
     assert inside(x_adv, x, eps, norm)
@@ -156,26 +156,26 @@ def test_l2_projection(seed: int, eps: float) -> None:
     assert torch.equal(project(x, x, eps, "l2"), x)
     middle = torch.full_like(x, 0.5)
     delta = project(anywhere, middle, min(eps, 0.5), "l2") - middle
-    expected = (anywhere - middle) / lengths(anywhere - middle) * min(eps, 0.5)
+    expected = (anywhere - middle) / l2_norms(anywhere - middle) * min(eps, 0.5)
     torch.testing.assert_close(delta, expected, rtol=0, atol=SLACK)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_eps_zero_is_the_identity(network: nn.Module, norm: Norm) -> None:
     x, y = images(7)
-    assert torch.equal(pgd(network, x, y, adversary(eps=0.0, random_start=True, norm=norm), seeded(0)), x)
+    assert torch.equal(pgd(network, x, y, attack(eps=0.0, random_start=True, norm=norm), seeded(0)), x)
 
 
 def test_where_there_is_no_gradient_nothing_moves() -> None:
     x, y = images(7)
     for norm in ("linf", "l2"):
-        x_adv = pgd(lambda x: 0.0 * x.flatten(1)[:, :3], x, y, adversary(norm=norm), None)
+        x_adv = pgd(lambda x: 0.0 * x.flatten(1)[:, :3], x, y, attack(norm=norm), None)
         assert torch.equal(x_adv, x)
 
 
 def test_random_start_in_l2_has_any_length() -> None:
     x = torch.full((2000, 1, 5, 5), 0.5)
-    away = lengths(random_start(x, 0.3, seeded(0), "l2") - x)
+    away = l2_norms(random_start(x, 0.3, seeded(0), "l2") - x)
     assert away.max() <= 0.3 + SLACK
     assert away.min() < 0.001
     assert away.mean() == pytest.approx(0.15, abs=0.01)
@@ -196,7 +196,7 @@ def test_leaves_everything_else_alone(network: nn.Module) -> None:
     for training in (True, False):
         network.train(training)
         with torch.no_grad():  # works, and has its own gradient, in here too
-            x_adv = pgd(network, x, y, adversary(random_start=True), seeded(1))
+            x_adv = pgd(network, x, y, attack(random_start=True), seeded(1))
         assert network.training is training
     assert torch.equal(x, before) and not x.requires_grad
     assert torch.equal(torch.get_rng_state(), state)
@@ -206,12 +206,20 @@ def test_leaves_everything_else_alone(network: nn.Module) -> None:
 
 def test_equal_generators_give_equal_examples(network: nn.Module) -> None:
     x, y = images(9)
-    first, again, other = (pgd(network, x, y, adversary(steps=1, random_start=True), seeded(s)) for s in (1, 1, 2))
+    first, again, other = (pgd(network, x, y, attack(steps=1, random_start=True), seeded(s)) for s in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
-def test_a_random_start_needs_a_generator(network: nn.Module) -> None:
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_without_a_generator_equal_calls_give_equal_examples(network: nn.Module, norm: Norm) -> None:
+    """As in a notebook; and the start is a random one all the same."""
     x, y = images(10)
-    with pytest.raises(ValueError, match="generator"):
-        pgd(network, x, y, adversary(random_start=True), None)
+    state = torch.get_rng_state()
+    strength = Attack(eps=8 / 255, alpha=2 / 255, steps=0, norm=norm)
+    first, again = pgd(network, x, y, strength), pgd(network, x, y, strength)
+    assert torch.equal(first, again)
+    assert not torch.equal(first, x)
+    assert torch.equal(first, pgd(network, x, y, strength, seeded(0)))
+    assert not torch.equal(first, pgd(network, x, y, strength, seeded(1)))
+    assert torch.equal(torch.get_rng_state(), state)

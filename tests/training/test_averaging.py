@@ -9,7 +9,7 @@ import torch
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import Params
-from ssmlab.training.averaging import Averaged
+from ssmlab.training.averaging import AveragedModel
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def flat(model: Classifier) -> np.ndarray:
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
 def test_it_is_the_recursion_in_double_precision(model: Classifier, decay: float) -> None:
-    average, draw = Averaged(model, decay), torch.Generator().manual_seed(0)
+    average, draw = AveragedModel(model, decay), torch.Generator().manual_seed(0)
     expected = flat(model)
     for t in range(1, 31):
         wander(model, draw)
@@ -41,7 +41,7 @@ def test_it_is_the_recursion_in_double_precision(model: Classifier, decay: float
 
 
 def test_it_shares_nothing_with_the_model_and_is_one(model: Classifier) -> None:
-    average = Averaged(model, 0.9)
+    average = AveragedModel(model, 0.9)
     before = flat(model)
     wander(model, torch.Generator().manual_seed(0))
     assert np.array_equal(flat(average.model), before)
@@ -51,11 +51,11 @@ def test_it_shares_nothing_with_the_model_and_is_one(model: Classifier) -> None:
 
 
 def test_a_saved_state_goes_on_as_the_average_itself(model: Classifier) -> None:
-    average, draw = Averaged(model, 0.9), torch.Generator().manual_seed(0)
+    average, draw = AveragedModel(model, 0.9), torch.Generator().manual_seed(0)
     for _ in range(3):
         wander(model, draw)
         average.update(model)
-    other = Averaged(model, 0.9)
+    other = AveragedModel(model, 0.9)
     other.load_state_dict(average.state_dict())
     wander(model, draw)
     for each in (average, other):
@@ -67,6 +67,6 @@ def test_a_saved_state_goes_on_as_the_average_itself(model: Classifier) -> None:
 def test_a_checkpoint_of_it_counts_the_parameters_of_the_model(model: Classifier) -> None:
     """The report once gave a run with averaging 0 parameters: none of the average's were marked as trained."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    average = Averaged(model, 0.9).model
+    average = AveragedModel(model, 0.9).model
     assert [name for name, parameter in average.named_parameters() if parameter.requires_grad] == trained
     assert all(parameter.grad is None for parameter in average.parameters())

@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmlab.core.errors import UserError
-from ssmlab.training.distributed import Group, LostProcess, own_gpu, process_group, seeing_losses
-from ssmlab.training.sharding import Share, SharedGenerator, normal, uniform
+from ssmlab.training.distributed import Group, LostRank, detecting_lost_ranks, gpu_of_rank, process_group
+from ssmlab.training.sharding import BatchShard, SharedGenerator, normal, uniform
 from ssmlab.training.state import State
 from tests.training import processes
 from tests.training.processes import CASES, epochs_of
@@ -94,15 +94,15 @@ def test_what_processes_tell_each_other(two: list[dict[str, Any]]) -> None:
     for each in two:
         assert (each["sum"], each["any"], each["first"], each["all"]) == ((3.0, 20.0), [False, True], "of 0", [0, 1])
     alone = Group()
-    assert (alone.summed(2.0, 1.0), alone.any(True)) == ((2.0, 1.0), True)
-    assert (alone.first("x"), alone.gathered(7)) == ("x", [7])
+    assert (alone.sum(2.0, 1.0), alone.any(True)) == ((2.0, 1.0), True)
+    assert (alone.broadcast("x"), alone.all_gather(7)) == ("x", [7])
 
 
 def test_a_process_has_a_gpu_of_its_own_or_none_begins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert own_gpu(1, 2) == torch.device("cuda", 1)
+    assert gpu_of_rank(1, 2) == torch.device("cuda", 1)
     with pytest.raises(UserError, match="3 processes, but 2 GPU"):
-        own_gpu(0, 3)
+        gpu_of_rank(0, 3)
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "8"}])
@@ -117,39 +117,39 @@ def test_without_others_a_process_is_alone(environment: dict[str, str], monkeypa
 
 
 def test_only_what_the_exchange_raises_is_a_lost_process() -> None:
-    with pytest.raises(LostProcess), seeing_losses():
+    with pytest.raises(LostRank), detecting_lost_ranks():
         raise RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer")
-    with pytest.raises(LostProcess), seeing_losses():
+    with pytest.raises(LostRank), detecting_lost_ranks():
         raise torch.distributed.DistBackendError("NCCL communicator was aborted")
-    with pytest.raises(RuntimeError, match="shapes"), seeing_losses():
+    with pytest.raises(RuntimeError, match="shapes"), detecting_lost_ranks():
         raise RuntimeError("shapes do not match")
 
 
 @settings(deadline=None, max_examples=25)
 @given(batch_size=st.integers(1, 40), processes=st.integers(1, 7), data=st.data())
-def test_shares_are_the_whole_batch(batch_size: int, processes: int, data: st.DataObject) -> None:
+def test_shards_are_the_whole_batch(batch_size: int, processes: int, data: st.DataObject) -> None:
     batch = data.draw(st.integers(1, batch_size))
-    shares = [Share(batch_size, rank, processes) for rank in range(processes)]
-    for share in shares:
-        share.take(batch)
-        assert len(range(batch)[share.rows]) >= 1  # everyone has something to show to the model
-    rows = [row for share in shares if share.images for row in range(batch)[share.rows]]
+    shards = [BatchShard(batch_size, rank, processes) for rank in range(processes)]
+    for shard in shards:
+        shard.set_batch(batch)
+        assert len(range(batch)[shard.rows]) >= 1  # everyone has something to show to the model
+    rows = [row for shard in shards if shard.images for row in range(batch)[shard.rows]]
     assert rows == list(range(batch))
-    assert [share.images for share in shares] == [len(range(batch)[s.rows]) if s.images else 0 for s in shares]
-    assert math.isclose(sum(share.weight for share in shares), 1.0)
+    assert [shard.images for shard in shards] == [len(range(batch)[s.rows]) if s.images else 0 for s in shards]
+    assert math.isclose(sum(shard.weight for shard in shards), 1.0)
 
 
 @settings(deadline=None, max_examples=25)
 @given(batch=st.integers(1, 20), processes=st.integers(1, 5), seed=st.integers(0, 99))
-def test_shares_draw_what_one_process_draws(batch: int, processes: int, seed: int) -> None:
+def test_shards_draw_what_one_process_draws(batch: int, processes: int, seed: int) -> None:
     plain = torch.Generator().manual_seed(seed)
     expected = [normal((batch, 3, 2), plain), uniform((batch, 1), -2.0, 5.0, plain), normal((batch,), plain)]
     for rank in range(processes):
         shared = SharedGenerator()
-        shared.share = Share(20, rank, processes)
-        shared.share.take(batch)
+        shared.shard = BatchShard(20, rank, processes)
+        shared.shard.set_batch(batch)
         shared.manual_seed(seed)
-        rows = shared.share.rows
+        rows = shared.shard.rows
         own = len(range(batch)[rows])
         drawn = [normal((own, 3, 2), shared), uniform((own, 1), -2.0, 5.0, shared), normal((own,), shared)]
         assert all(torch.equal(one, whole[rows]) for one, whole in zip(drawn, expected, strict=True))

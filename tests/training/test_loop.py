@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import math
-from itertools import repeat
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,12 +16,13 @@ from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AveragingParams, Params, TrainParams
 from ssmlab.project.params_file import merged
-from ssmlab.training.averaging import Averaged
-from ssmlab.training.events import Batch, Diverged, EpochDone, StepDone, ValidationStep
-from ssmlab.training.loop import fit, generator
+from ssmlab.training.attack import attack_from
+from ssmlab.training.averaging import AveragedModel
+from ssmlab.training.events import BatchResult, Diverged, EpochDone, StepDone, ValidationStep
+from ssmlab.training.generators import named_generator
+from ssmlab.training.loop import fit
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.regimes.pgd_at import pgd_at
-from ssmlab.training.regimes.standard import standard
+from tests.training.steps import regime_of, run
 
 CPU = torch.device("cpu")
 SHAPE, CLASSES = (1, 14, 14), 3
@@ -158,7 +159,7 @@ def test_averaging_watches_the_training_and_changes_nothing_in_it(
     raw, watched = new_model(), new_model()
     plain = epochs_of(raw, dataset, settings)
     state, rows, x = torch.zeros(0), [], to_unit(dataset.validation.images)
-    reference = Averaged(watched, 0.9)
+    reference = AveragedModel(watched, 0.9)
     for event in fit(watched, dataset, averaged, CPU):
         if isinstance(event, StepDone):
             reference.update(watched)
@@ -209,9 +210,13 @@ def test_free_replays_within_the_epochs_it_is_given(new_model: Any, dataset: Dat
 
 
 def test_generators_of_different_purposes_differ() -> None:
-    draws = {tuple(torch.rand(3, generator=generator(s, p)).tolist()) for s in (0, 1, -1) for p in ("order", "start")}
+    draws = {
+        tuple(torch.rand(3, generator=named_generator(s, p)).tolist()) for s in (0, 1, -1) for p in ("order", "start")
+    }
     assert len(draws) == 6
-    assert torch.equal(torch.rand(3, generator=generator(5, "a")), torch.rand(3, generator=generator(5, "a")))
+    assert torch.equal(
+        torch.rand(3, generator=named_generator(5, "a")), torch.rand(3, generator=named_generator(5, "a"))
+    )
 
 
 def test_it_learns_and_withstands(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
@@ -266,24 +271,24 @@ def test_a_loss_that_is_no_number_ends_it(new_model: Any, dataset: Dataset, sett
 
 def test_standard_is_the_textbook_loop(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
     data = two_batches(dataset)
+    settings = settings.model_copy(update={"regime": "standard"})
     ours, theirs = new_model(), new_model()
-    seen = list(standard(ours, data, *optimizer_of(ours, settings)))
+    seen = run(regime_of(settings, ours), data, attack_from(settings.adversary))
     assert losses(seen) == pytest.approx(textbook(theirs, data, settings))
-    assert [(batch.images, batch.robust) for batch in seen] == [(32, None), (8, None)]
+    assert [(result.images, result.right_robust) for result in seen] == [(32, None), (8, None)]
     close_weights(ours, theirs)
 
 
 def test_pgd_at_is_the_textbook_loop_on_torchattacks_images(
     new_model: Any, dataset: Dataset, settings: TrainParams
 ) -> None:
-    adversary = settings.adversary.model_copy(update={"random_start": False})
     data = two_batches(dataset)
     ours, theirs = new_model(), new_model()
-    seen = list(pgd_at(ours, data, *optimizer_of(ours, settings), repeat(adversary), torch.Generator()))
+    seen = run(regime_of(settings, ours), data, replace(attack_from(settings.adversary), random_start=False))
     attack = torchattacks.PGD(theirs, eps=0.1, alpha=0.025, steps=2, random_start=False)
     assert losses(seen) == pytest.approx(textbook(theirs, data, settings, attack), rel=1e-4)
-    assert losses(seen)[0] > losses(list(standard(new_model(), data[:1], *optimizer_of(ours, settings))))[0]
-    assert [(batch.images, batch.clean) for batch in seen] == [(32, None), (8, None)]
+    assert losses(seen)[0] > textbook(new_model(), data[:1], settings)[0]
+    assert [(result.images, result.right_clean) for result in seen] == [(32, None), (8, None)]
     close_weights(ours, theirs, atol=1e-4)
 
 
@@ -294,10 +299,10 @@ def two_batches(dataset: Dataset) -> list[tuple[Tensor, Tensor]]:
 
 def optimizer_of(model: Classifier, settings: TrainParams) -> tuple[Any, Any]:
     optimizer = make_optimizer(model, settings.optimizer)
-    return optimizer, make_schedule(optimizer, settings.optimizer, 2)
+    return optimizer, make_schedule(optimizer, settings.optimizer, 20)
 
 
-def losses(seen: list[Batch]) -> list[float]:
+def losses(seen: list[BatchResult]) -> list[float]:
     return [batch.loss for batch in seen]
 
 
@@ -322,7 +327,7 @@ def close_weights(one: Classifier, two: Classifier, atol: float = 1e-6) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=atol)
 
 
-def test_batches_join_by_their_images() -> None:
-    both = Batch(1.0, 30, 3, None).joined(Batch(4.0, 10, 5, None))
-    assert both == Batch(1.75, 40, 8, None)
+def test_results_merge_in_proportion_to_their_images() -> None:
+    both = BatchResult(1.0, 30, 3, None).merged_with(BatchResult(4.0, 10, 5, None))
+    assert both == BatchResult(1.75, 40, 8, None)
     assert (both.clean_accuracy, both.robust_accuracy) == (0.2, None)

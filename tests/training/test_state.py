@@ -15,7 +15,7 @@ from ssmlab.data.dataset import Dataset, Split, make_dataset
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import Params, TrainParams
-from ssmlab.training.averaging import Averaged
+from ssmlab.training.averaging import AveragedModel
 from ssmlab.training.events import Diverged, EpochDone, StepDone
 from ssmlab.training.loop import fit
 from ssmlab.training.optimizer import make_optimizer, make_schedule
@@ -142,7 +142,7 @@ def parts(new_model: Any, settings: TrainParams) -> Parts:
 
 
 def test_what_is_carried_comes_back(parts: Parts) -> None:
-    delta, average = CarriedDelta(2, SHAPE), Averaged(parts.model, 0.9)  # type: ignore[arg-type]
+    delta, average = CarriedDelta(2, SHAPE), AveragedModel(parts.model, 0.9)  # type: ignore[arg-type]
     parts = replace(parts, carried={"delta": delta, "average": average})
     delta.value.copy_(torch.rand(2, *SHAPE))
     average.update(parts.model)  # type: ignore[arg-type]

@@ -51,11 +51,11 @@ def beginning(
     state: State | None = None,
 ) -> tuple[Classifier, State | None]:
     """The new model on `where`, and the first process's `state`; raises UserError where the processes differ."""
-    for number, other in enumerate(group.gathered(about), start=1):
+    for number, other in enumerate(group.all_gather(about), start=1):
         if different := about.difference(other):
             raise UserError(f"process {number} of {group.size} has {different}; give all the same params, data, code")
     model = build(settings.model, dataset.image_shape, dataset.classes, settings.train.seed).to(where)
-    return model, group.first(state)
+    return model, group.broadcast(state)
 
 
 @contextmanager

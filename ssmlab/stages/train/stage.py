@@ -24,7 +24,7 @@ from ssmlab.stages.train.follower import assist, beginning, seeded
 from ssmlab.stages.train.state_file import Identity, Record, code_version, sweep
 from ssmlab.stages.train.stop_request import request_of
 from ssmlab.system.locks import lock
-from ssmlab.training.distributed import Group, process_group, seeing_losses
+from ssmlab.training.distributed import Group, detecting_lost_ranks, process_group
 from ssmlab.training.events import Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.loop import fit
 
@@ -86,7 +86,7 @@ def lead(
         heart = HeartbeatWriter(live / "progress.json", stage="train", study=params.study, run=run, device=where.type)
         tell = logged(listen, live / "log.txt")
 
-        with end_written_down(heart, tell, run, record), seeing_losses(), seeded(settings.train.seed, where):
+        with end_written_down(heart, tell, run, record), detecting_lost_ranks(), seeded(settings.train.seed, where):
             if refused:
                 tell(Note(f"the state of an earlier training of {run} {refused}: starting afresh", warning=True))
             model, state = beginning(settings, dataset, about, where, group, record.state)

@@ -9,46 +9,38 @@ papers are about L-inf; in L2 noise and step are those of `ssmlab.training.adver
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-from ssmlab.params import AdversaryParams, FgsmAtParams
-from ssmlab.training.adversary import Loss, Model, direction, input_gradient, project, random_start
-from ssmlab.training.distributed import Trainable
-from ssmlab.training.events import Batch, correct
-from ssmlab.training.optimizer import descend
+from ssmlab.params import FgsmAtParams, TrainParams
+from ssmlab.training.adversary import Model, input_gradient, project, random_start, steepest_direction
+from ssmlab.training.attack import Attack
+from ssmlab.training.events import BatchResult, count_right
+from ssmlab.training.regimes.base import Learner, Regime
 
 
-def fgsm_at(
-    model: Trainable,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: AdamW,
-    schedule: LambdaLR,
-    adversaries: Iterable[AdversaryParams],
-    starts: torch.Generator,
-    settings: FgsmAtParams,
-    loss: Loss = F.cross_entropy,
-) -> Iterator[Batch]:
-    """As `pgd_at`, on images of a single step."""
-    model.train()
-    for (x, y), adversary in zip(batches, adversaries, strict=False):  # adversaries never end
-        x_adv = single_step(model.freeze(), x, y, adversary, settings, starts)
-        logits = model(x_adv)  # (B, classes)
-        total = loss(logits, y)
-        descend(optimizer, schedule, total)
-        yield Batch(loss=total.item(), images=len(y), clean=None, robust=correct(logits, y))
+class FgsmAt(Regime):
+    """As PGD adversarial training, on images of a single step."""
+
+    def __init__(self, learner: Learner, params: TrainParams) -> None:
+        super().__init__(learner, params)
+        assert params.fgsm is not None
+        self.settings = params.fgsm
+
+    def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
+        x_adv = single_step(self.model.freeze(), x, y, attack, self.settings, self.learner.generator)
+        logits = self.model(x_adv)  # (B, classes)
+        loss = self.cross_entropy(logits, y)
+        self.learner.descend(loss)
+        return BatchResult(loss.item(), len(y), right_clean=None, right_robust=count_right(logits, y))
 
 
 def single_step(
-    model: Model, x: Tensor, y: Tensor, adversary: AdversaryParams, settings: FgsmAtParams, starts: torch.Generator
+    model: Model, x: Tensor, y: Tensor, attack: Attack, settings: FgsmAtParams, generator: torch.Generator
 ) -> Tensor:
-    """Noise of `settings.noise` eps, one step of alpha; in the ball of radius eps only if `settings.clip`."""
-    eps, norm = float(adversary.eps), adversary.norm
-    noisy = random_start(x, settings.noise * eps, starts, norm)
-    x_adv = noisy + float(adversary.alpha) * direction(input_gradient(model, noisy, y, F.cross_entropy), norm)
-    return project(x_adv, x, eps, norm) if settings.clip else x_adv.clamp(0.0, 1.0)
+    """Noise of `settings.noise` eps, then one step of alpha; in the ball of radius eps only if `settings.clip`."""
+    noisy = random_start(x, settings.noise * attack.eps, generator, attack.norm)
+    gradient = input_gradient(model, noisy, y, F.cross_entropy)
+    x_adv = noisy + attack.alpha * steepest_direction(gradient, attack.norm)
+    return project(x_adv, x, attack.eps, attack.norm) if settings.clip else x_adv.clamp(0.0, 1.0)

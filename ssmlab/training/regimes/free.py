@@ -3,33 +3,58 @@
 Every batch is replayed m times; delta moves between the replays and is carried over to the next batch's images. So m
 replays cost what m steps of standard training cost, and the epochs are divided by m.
 
-Where we differ: the published code takes the gradient to delta through the cut to [0, 1], so that delta stands still
-where it would leave the box; we take it at the cut image itself. eps and alpha are those of `adversary`; alpha = eps is
-Algorithm 1. The last, smaller batch of a pass uses and moves the first rows of delta.
+Where we differ: the published code takes the gradient with respect to delta through the cut to [0, 1], so that delta
+stands still where it would leave the box; we take it at the cut image itself. alpha = eps is Algorithm 1. The last,
+smaller batch of an epoch uses and moves the first rows of delta.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-from ssmlab.params import AdversaryParams
-from ssmlab.training.adversary import Loss, direction, project, shrink
-from ssmlab.training.distributed import Trainable
-from ssmlab.training.events import Batch, correct
-from ssmlab.training.optimizer import descend
-from ssmlab.training.sharding import Share
+from ssmlab.params import TrainParams
+from ssmlab.training.adversary import project, project_delta, steepest_direction
+from ssmlab.training.attack import Attack
+from ssmlab.training.distributed import Group
+from ssmlab.training.events import BatchResult, count_right
+from ssmlab.training.regimes.base import Learner, Regime
+from ssmlab.training.sharding import BatchShard
+
+
+class Free(Regime):
+    """One replay of a batch a step; the loop makes `params.replays` of them."""
+
+    def __init__(self, learner: Learner, params: TrainParams) -> None:
+        super().__init__(learner, params)
+        device = next(learner.model.parameters()).device
+        self.delta = CarriedDelta(params.batch_size, learner.image_shape, device, learner.shard)
+
+    def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
+        delta = self.delta.of(x)  # (B, C, H, W)
+        x_adv = project(x + delta, x, attack.eps, attack.norm).requires_grad_()
+        logits = self.model(x_adv)  # (B, classes)
+        loss = self.cross_entropy(logits, y)
+        self.learner.descend(loss)
+        assert x_adv.grad is not None
+        moved = delta + attack.alpha * steepest_direction(x_adv.grad, attack.norm)
+        delta.copy_(project_delta(moved, attack.eps, attack.norm))
+        return BatchResult(loss.item(), len(y), right_clean=None, right_robust=count_right(logits, y))
+
+    @property
+    def carried(self) -> Mapping[str, CarriedDelta]:
+        return {"delta": self.delta}
+
+    def end_epoch(self, group: Group) -> None:
+        self.delta.value = group.gather_rows(self.delta.value, self.delta.shard)
 
 
 class CarriedDelta:
     """The perturbation that FreeAT carries from batch to batch: `value` (batch size, C, H, W), zero to begin with.
 
-    It is that of the whole batch, of which a process knows only its own rows, those of `share`.
+    It is that of the whole batch; during an epoch only this rank's rows, those of `shard`, are up to date.
     """
 
     def __init__(
@@ -37,44 +62,17 @@ class CarriedDelta:
         batch_size: int,
         image_shape: tuple[int, int, int],
         device: torch.device | str = "cpu",
-        share: Share | None = None,
+        shard: BatchShard | None = None,
     ):
         self.value = torch.zeros(batch_size, *image_shape, device=device)
-        self.share = share or Share(batch_size)
+        self.shard = shard or BatchShard(batch_size)
 
     def of(self, x: Tensor) -> Tensor:
-        """The rows, to be written to, of the images x (B, C, H, W) at hand."""
-        return self.value[self.share.rows][: len(x)]
+        """The rows of `value` for the images x (B, C, H, W) of this rank; writing to them writes to `value`."""
+        return self.value[self.shard.rows][: len(x)]
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All there is to save."""
         return {"value": self.value}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Go on from a saved state."""
         self.value.copy_(state["value"])
-
-
-def free(
-    model: Trainable,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: AdamW,
-    schedule: LambdaLR,
-    adversaries: Iterable[AdversaryParams],
-    delta: CarriedDelta,
-    replays: int,
-    loss: Loss = F.cross_entropy,
-) -> Iterator[Batch]:
-    """As `pgd_at`, with an event and an adversary for every one of the `replays` of a batch; moves `delta`."""
-    model.train()
-    replayed = (batch for batch in batches for _ in range(replays))
-    for (x, y), adversary in zip(replayed, adversaries, strict=False):  # adversaries never end
-        carried = delta.of(x)
-        x_adv = project(x + carried, x, float(adversary.eps), adversary.norm).requires_grad_()
-        logits = model(x_adv)  # (B, classes)
-        total = loss(logits, y)
-        descend(optimizer, schedule, total)
-        assert x_adv.grad is not None
-        moved = carried + float(adversary.alpha) * direction(x_adv.grad, adversary.norm)
-        carried.copy_(shrink(moved, float(adversary.eps), adversary.norm))
-        yield Batch(loss=total.item(), images=len(y), clean=None, robust=correct(logits, y))

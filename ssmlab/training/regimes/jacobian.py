@@ -7,52 +7,46 @@ The expectation is estimated with `projections` random directions v an image, on
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-from ssmlab.params import JacobianParams
-from ssmlab.training.adversary import Loss
-from ssmlab.training.distributed import Trainable
-from ssmlab.training.events import Batch, correct
-from ssmlab.training.optimizer import descend
+from ssmlab.params import TrainParams
+from ssmlab.training.attack import Attack
+from ssmlab.training.events import BatchResult, count_right
+from ssmlab.training.regimes.base import Learner, Regime
 from ssmlab.training.sharding import normal
 
 
-def jacobian(
-    model: Trainable,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: AdamW,
-    schedule: LambdaLR,
-    directions: torch.Generator,
-    settings: JacobianParams,
-    loss: Loss = F.cross_entropy,
-) -> Iterator[Batch]:
-    """As `standard`, with the penalty; `directions` draws the projections."""
-    model.train()
-    for x, y in batches:
+class Jacobian(Regime):
+    """Standard training with the penalty above; nobody attacks."""
+
+    def __init__(self, learner: Learner, params: TrainParams) -> None:
+        super().__init__(learner, params)
+        assert params.jacobian is not None
+        self.settings = params.jacobian
+
+    def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:  # noqa: ARG002
         x = x.detach().requires_grad_()
-        logits = model(x)  # (B, classes)
-        total = loss(logits, y) + 0.5 * settings.weight * squared_norm(logits, x, directions, settings.projections)
-        descend(optimizer, schedule, total)
-        yield Batch(loss=total.item(), images=len(y), clean=correct(logits, y), robust=None)
+        logits = self.model(x)  # (B, classes)
+        size = squared_norm(logits, x, self.learner.generator, self.settings.projections)
+        loss = self.cross_entropy(logits, y) + 0.5 * self.settings.weight * size
+        self.learner.descend(loss)
+        return BatchResult(loss.item(), len(y), right_clean=count_right(logits, y), right_robust=None)
 
 
-def squared_norm(logits: Tensor, x: Tensor, directions: torch.Generator, projections: int) -> Tensor:
+def squared_norm(logits: Tensor, x: Tensor, generator: torch.Generator, projections: int) -> Tensor:
     """An unbiased estimate of |d logits / d x|^2 (Frobenius), mean over the batch, that can be differentiated again.
 
     Args:
         logits: (B, classes), each row computed from its own row of `x`.
         x: (B, ...), requires a gradient.
+        generator: draws the directions.
     """
     batch, classes = logits.shape
     total = logits.new_zeros(())
     for _ in range(projections):
-        v = normal((batch, classes), directions).to(logits)
+        v = normal((batch, classes), generator).to(logits)
         (product,) = torch.autograd.grad(logits, x, F.normalize(v, dim=1), create_graph=True)  # (B, ...)
         total = total + classes * product.square().sum() / (projections * batch)
     return total

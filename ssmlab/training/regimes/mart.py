@@ -1,46 +1,39 @@
-"""MART (Wang et al. 2020, Algorithm 1): adversarial training that minds the misclassified images.
+"""MART (Wang et al. 2020, Algorithm 1): adversarial training that gives misclassified images more weight.
 
     loss = BCE(f(x_adv), y) + beta KL(p(x) || p(x_adv)) (1 - p_y(x)),
     BCE  = -log p_y(x_adv) - log(1 - max_{k != y} p_k(x_adv))
 
-Where we differ: the attack starts where `adversary` says (the published code: x + 0.001 N(0, 1)); both logarithms are
+Where we differ: the attack starts where the params say (the published code: x + 0.001 N(0, 1)); both logarithms are
 computed from logits, so that neither needs the published code's small constants.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-from ssmlab.params import AdversaryParams
+from ssmlab.params import TrainParams
 from ssmlab.training.adversary import pgd
-from ssmlab.training.distributed import Trainable
-from ssmlab.training.events import Batch, correct
-from ssmlab.training.optimizer import descend
+from ssmlab.training.attack import Attack
+from ssmlab.training.events import BatchResult, count_right
+from ssmlab.training.regimes.base import Learner, Regime
 
 
-def mart(
-    model: Trainable,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: AdamW,
-    schedule: LambdaLR,
-    adversaries: Iterable[AdversaryParams],
-    starts: torch.Generator,
-    beta: float,
-) -> Iterator[Batch]:
-    """As `pgd_at`, with MART's loss on clean and adversarial images."""
-    model.train()
-    for (x, y), adversary in zip(batches, adversaries, strict=False):  # adversaries never end
-        x_adv = pgd(model.freeze(), x, y, adversary, starts)
-        clean, attacked = model(x), model(x_adv)  # (B, classes) each
-        total = mart_loss(clean, attacked, y, beta)
-        descend(optimizer, schedule, total)
-        yield Batch(loss=total.item(), images=len(y), clean=correct(clean, y), robust=correct(attacked, y))
+class Mart(Regime):
+    """The loss above, on clean images and PGD's."""
+
+    def __init__(self, learner: Learner, params: TrainParams) -> None:
+        super().__init__(learner, params)
+        assert params.mart is not None
+        self.beta = params.mart.beta
+
+    def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
+        x_adv = pgd(self.model.freeze(), x, y, attack, self.learner.generator)
+        clean, attacked = self.model(x), self.model(x_adv)  # (B, classes) each
+        loss = mart_loss(clean, attacked, y, self.beta)
+        self.learner.descend(loss)
+        return BatchResult(loss.item(), len(y), count_right(clean, y), count_right(attacked, y))
 
 
 def mart_loss(clean: Tensor, attacked: Tensor, y: Tensor, beta: float) -> Tensor:

@@ -2,47 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
-import torch
-import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-from ssmlab.params import AdversaryParams, AwpParams
-from ssmlab.training.adversary import Loss, pgd
-from ssmlab.training.awp import perturbed
-from ssmlab.training.distributed import Trainable
-from ssmlab.training.events import Batch, correct
-from ssmlab.training.optimizer import advance, backward
+from ssmlab.params import TrainParams
+from ssmlab.training.adversary import pgd
+from ssmlab.training.attack import Attack
+from ssmlab.training.awp import perturbed_weights
+from ssmlab.training.events import BatchResult, count_right
+from ssmlab.training.regimes.base import Learner, Regime
 
 
-def pgd_at(
-    model: Trainable,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: AdamW,
-    schedule: LambdaLR,
-    adversaries: Iterable[AdversaryParams],
-    starts: torch.Generator,
-    loss: Loss = F.cross_entropy,
-    awp: AwpParams | None = None,
-) -> Iterator[Batch]:
-    """As `standard`, on adversarial images: `adversaries` gives each batch its own, `starts` draws their random starts.
+class PgdAt(Regime):
+    """Cross entropy on adversarial images, at perturbed weights if the params have `awp`.
 
-    The attack runs on a frozen copy of the model, made anew for every batch: its parameters have moved since. It raises
-    the plain cross entropy whatever `loss` is. With `awp` the gradient is that at perturbed weights.
+    The attack runs on a frozen copy of the model, made anew for every batch because its parameters have moved since. It
+    raises the plain cross entropy, whatever the label smoothing is.
     """
 
-    def objective(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        logits = model(x)  # (B, classes)
-        return loss(logits, y), logits
+    def __init__(self, learner: Learner, params: TrainParams) -> None:
+        super().__init__(learner, params)
+        self.awp = params.awp
 
-    model.train()
-    for (x, y), adversary in zip(batches, adversaries, strict=False):  # adversaries never end
-        x_adv = pgd(model.freeze(), x, y, adversary, starts)
-        with perturbed(model, awp, objective, x_adv, y):
-            total, logits = objective(x_adv, y)
-            backward(optimizer, total)
-        advance(optimizer, schedule)
-        yield Batch(loss=total.item(), images=len(y), clean=None, robust=correct(logits, y))
+    def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
+        x_adv = pgd(self.model.freeze(), x, y, attack, self.learner.generator)
+        with perturbed_weights(self.model, self.awp, self.objective, x_adv, y):
+            loss, logits = self.objective(x_adv, y)
+            self.learner.backward(loss)
+        self.learner.update()
+        return BatchResult(loss.item(), len(y), right_clean=None, right_robust=count_right(logits, y))
+
+    def objective(self, x_adv: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss () and the logits (B, classes)."""
+        logits = self.model(x_adv)  # (B, classes)
+        return self.cross_entropy(logits, y), logits

@@ -2,30 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-
-import torch.nn.functional as F
 from torch import Tensor
-from torch.optim import AdamW
-from torch.optim.lr_scheduler import LambdaLR
 
-from ssmlab.training.adversary import Loss
-from ssmlab.training.distributed import Trainable
-from ssmlab.training.events import Batch, correct
-from ssmlab.training.optimizer import descend
+from ssmlab.training.attack import Attack
+from ssmlab.training.events import BatchResult, count_right
+from ssmlab.training.regimes.base import Regime
 
 
-def standard(
-    model: Trainable,
-    batches: Iterable[tuple[Tensor, Tensor]],
-    optimizer: AdamW,
-    schedule: LambdaLR,
-    loss: Loss = F.cross_entropy,
-) -> Iterator[Batch]:
-    """Train `model` on batches x (B, C, H, W) in [0, 1], y (B,); what each of them showed comes back as it is done."""
-    model.train()
-    for x, y in batches:
-        logits = model(x)  # (B, classes)
-        total = loss(logits, y)
-        descend(optimizer, schedule, total)
-        yield Batch(loss=total.item(), images=len(y), clean=correct(logits, y), robust=None)
+class Standard(Regime):
+    """Cross entropy on clean images; nobody attacks."""
+
+    def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:  # noqa: ARG002
+        logits = self.model(x)  # (B, classes)
+        loss = self.cross_entropy(logits, y)
+        self.learner.descend(loss)
+        return BatchResult(loss.item(), len(y), right_clean=count_right(logits, y), right_robust=None)

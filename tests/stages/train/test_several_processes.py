@@ -236,7 +236,7 @@ class TwoThat:
     def __init__(self, **different: str) -> None:
         self.different = different
 
-    def gathered(self, about: Identity) -> list[Identity]:
+    def all_gather(self, about: Identity) -> list[Identity]:
         return [about, about.model_copy(update=self.different)]
 
 

@@ -30,7 +30,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.stages.train.stage import train
 from ssmlab.stages.train.state_file import Identity, code_version
 from ssmlab.stages.train.stop_request import request_of, stop
-from ssmlab.training.regimes import select as regimes
+from ssmlab.training.regimes import base
 
 RUN, EPOCHS = "ads", 3
 CHECKPOINTS = ("best.safetensors", "last.safetensors")
@@ -396,7 +396,7 @@ def test_diverged_names_images_and_keeps_the_last_good_state(
     def breaking(logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(logits, y) * (float("nan") if next(calls) > 4 else 1)
 
-    monkeypatch.setattr(regimes, "smoothed_cross_entropy", lambda smoothing: breaking)
+    monkeypatch.setattr(base, "smoothed_cross_entropy", lambda smoothing: breaking)
     with pytest.raises(UserError, match=r"epoch 2, step 5\) on images \d+, .* \.\.\.; lower .*goes on from epoch 1"):
         train(params, RUN, paths)
     logged = (paths.live(RUN) / "log.txt").read_text().splitlines()[-1].partition("source: ")[2].split(", ")

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import math
-from itertools import repeat
-from typing import Any
+from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 import torch
 import torch.nn.functional as F
 import torchattacks
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier, ssm_parameters
-from ssmlab.params import AdversaryParams, AwpParams, FgsmAtParams, JacobianParams, Params, TrainParams
-from ssmlab.training.adversary import lengths, pgd, start
-from ssmlab.training.awp import perturbable, perturbed
-from ssmlab.training.events import Batch
+from ssmlab.params import AwpParams, FgsmAtParams, Params, TrainParams
+from ssmlab.params.train import RegimeName
+from ssmlab.training.adversary import l2_norms, pgd, starting_point
+from ssmlab.training.attack import Attack, attack_from
+from ssmlab.training.awp import perturbed_parameters, perturbed_weights
+from ssmlab.training.events import BatchResult
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.regimes.fgsm_at import fgsm_at, single_step
-from ssmlab.training.regimes.free import CarriedDelta, free
-from ssmlab.training.regimes.jacobian import jacobian, squared_norm
+from ssmlab.training.regimes import REGIMES
+from ssmlab.training.regimes.base import smoothed_cross_entropy
+from ssmlab.training.regimes.fgsm_at import single_step
+from ssmlab.training.regimes.free import CarriedDelta, Free
+from ssmlab.training.regimes.jacobian import squared_norm
 from ssmlab.training.regimes.mart import mart_loss
-from ssmlab.training.regimes.pgd_at import pgd_at
-from ssmlab.training.regimes.select import regime, smoothed_cross_entropy
-from ssmlab.training.regimes.standard import standard
-from ssmlab.training.regimes.trades import divergence, trades, trades_attack
-from ssmlab.training.regimes.yopo import ascend_stem, yopo
+from ssmlab.training.regimes.trades import divergence, trades_attack
+from ssmlab.training.regimes.yopo import ascend_stem
+from tests.training.steps import regime_of, run
 
 SHAPE, CLASSES = (1, 14, 14), 3
 SLACK = 1e-6  # x + eps is rounded
@@ -49,11 +51,8 @@ SECTIONS: dict[str, dict[str, Any]] = {
 }
 
 
-def adversary(
-    eps: float = 0.1, alpha: float = 0.025, steps: int = 3, start: bool = True, norm: str = "linf"
-) -> AdversaryParams:
-    values = {"norm": norm, "eps": eps, "alpha": alpha, "steps": steps, "random_start": start}
-    return AdversaryParams.model_validate(values)
+def attack_of(eps: float = 0.1, alpha: float = 0.025, steps: int = 3, start: bool = True, norm: Any = "linf") -> Attack:
+    return Attack(eps, alpha, steps, norm, start)
 
 
 def seeded(seed: int = 0) -> torch.Generator:
@@ -76,10 +75,11 @@ def shared(tiny_params: Params) -> TrainParams:
     return tiny_params.run("ads").train
 
 
-def settings_of(base: TrainParams, name: str) -> TrainParams:
+def settings_of(base: TrainParams, name: str, **changes: Any) -> TrainParams:
+    """The params of one of SECTIONS; `changes` are put over its own settings."""
     raw = base.plain() | {"regime": name.split()[0]} | {k: v for k, v in SECTIONS[name].items() if k != "adversary"}
     raw["adversary"] = raw["adversary"] | SECTIONS[name].get("adversary", {})
-    return TrainParams.model_validate(raw)
+    return TrainParams.model_validate(raw | changes)
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def new_model(tiny_params: Params) -> Any:
     return lambda: build(tiny_params.run("ads").model, SHAPE, CLASSES, 0)
 
 
-def tools(model: nn.Module, base: TrainParams) -> tuple[Any, Any]:
+def optimizer_of(model: nn.Module, base: TrainParams) -> tuple[Any, Any]:
     optimizer = make_optimizer(model, base.optimizer)
     return optimizer, make_schedule(optimizer, base.optimizer, 20)
 
@@ -101,7 +101,7 @@ def close_weights(one: nn.Module, two: nn.Module, atol: float = 1e-6) -> None:
         torch.testing.assert_close(a, b, rtol=1e-4, atol=atol)
 
 
-def losses(seen: list[Batch]) -> list[float]:
+def losses(seen: list[BatchResult]) -> list[float]:
     return [batch.loss for batch in seen]
 
 
@@ -129,23 +129,25 @@ class TinyNet(nn.Module):
 # --- all regimes ------------------------------------------------------------------------------------------------------
 
 
+def test_every_regime_of_the_params_has_its_class() -> None:
+    assert sorted(REGIMES) == sorted(get_args(RegimeName))
+    assert len(set(REGIMES.values())) == len(REGIMES)
+
+
 @pytest.mark.parametrize("name", SECTIONS)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_touches_neither_modes_nor_global_randomness(
-    name: str, norm: str, new_model: Any, shared: TrainParams, monkeypatch: pytest.MonkeyPatch
+def test_a_regime_changes_neither_modes_nor_global_randomness_and_repeats_to_the_bit(
+    name: str, norm: Any, new_model: Any, shared: TrainParams
 ) -> None:
-    """And with equal generators the same run is made twice, bit for bit."""
     settings = settings_of(shared, name)
-    strength = settings.adversary.model_copy(update={"norm": norm})
+    attack = replace(attack_from(settings.adversary), norm=norm)
 
-    def go() -> tuple[Classifier, list[Batch]]:
-        model = new_model()
-        delta = CarriedDelta(8, SHAPE)
-        loop = regime(settings, model, data(), *tools(model, shared), repeat(strength), seeded(), delta)
-        seen = []
-        for batch in loop:
+    def go() -> tuple[Classifier, list[BatchResult]]:
+        model, seen = new_model(), []
+        regime = regime_of(settings, model)
+        for batch in data():
+            seen += run(regime, [batch], attack, settings.replays)
             assert all(module.training for module in model.modules())
-            seen.append(batch)
         return model, seen
 
     state = torch.get_rng_state()
@@ -154,18 +156,20 @@ def test_touches_neither_modes_nor_global_randomness(
     assert same_weights(first, again)
     assert not same_weights(first, new_model())
     assert seen == seen_again
-    assert [batch.images for batch in seen] == [size for size in (8, 8, 5) for _ in range(settings.replays)]
+    assert [result.images for result in seen] == [size for size in (8, 8, 5) for _ in range(settings.replays)]
     assert all(math.isfinite(loss) for loss in losses(seen))
     assert all(parameter.requires_grad for parameter in first.parameters())
-    looked = {(batch.clean is not None, batch.robust is not None) for batch in seen}
-    assert looked == {(not settings.adversarial or name.split()[0] in ("trades", "mart"), settings.adversarial)}
+    measured = {(result.right_clean is not None, result.right_robust is not None) for result in seen}
+    assert measured == {(not settings.adversarial or name.split()[0] in ("trades", "mart"), settings.adversarial)}
 
 
 @pytest.mark.parametrize("name", [name for name in SECTIONS if name.split()[0] not in ("standard", "jacobian")])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@hypothesis_settings(deadline=None, max_examples=6)
+@hypothesis_settings(deadline=None, max_examples=6, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(eps=st.floats(0.0, 0.6), ratio=st.floats(0.1, 3.0))
-def test_no_query_leaves_the_ball_or_the_box(name: str, norm: str, eps: float, ratio: float) -> None:
+def test_no_query_leaves_the_ball_or_the_box(
+    name: str, norm: Any, eps: float, ratio: float, shared: TrainParams
+) -> None:
     """Whatever image a regime shows its model, frozen or not, lies in [0, 1] and in the ball around its own image."""
     queries: list[Tensor] = []
 
@@ -177,50 +181,28 @@ def test_no_query_leaves_the_ball_or_the_box(name: str, norm: str, eps: float, r
         def freeze(self) -> nn.Module:
             return self
 
-    base = TrainParams.model_validate(
-        {
-            "device": "cpu",
-            "regime": "pgd_at",
-            "epochs": 2,
-            "batch_size": 8,
-            "adversary": {"eps": 0.1, "alpha": 0.1, "steps": 2, "random_start": True},
-            "warmup": 0,
-            "optimizer": {"lr": 0.01, "ssm_lr": 0.01, "weight_decay": 0.0, "schedule": "constant"},
-            "selection": {
-                "split": "validation",
-                "by": "robust",
-                "adversary": {"eps": 0.1, "alpha": 0.1, "steps": 2, "random_start": True},
-            },
-            "augment": {"crop": 0, "flip": False},
-            "seed": 0,
-        }
-    )
-    settings = settings_of(base, name)
-    strength = settings.adversary.model_copy(update={"norm": norm, "eps": eps, "alpha": ratio * eps})
-    model: Any = Watched(linear=False, classes=CLASSES)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.01)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda _: 1.0)
-    delta = CarriedDelta(8, SHAPE)
+    settings = settings_of(shared, name)
+    attack = replace(attack_from(settings.adversary), norm=norm, eps=eps, alpha=ratio * eps)
+    regime = regime_of(settings, Watched(linear=False, classes=CLASSES))
     for x, y in data(2):
         queries.clear()
-        list(regime(settings, model, [(x, y)], optimizer, schedule, repeat(strength), seeded(), delta))
+        run(regime, [(x, y)], attack, replays=2)
         assert len(queries) >= 2
         for query in queries:
             assert query.min() >= 0 and query.max() <= 1
-            away = (query - x).abs().amax() if norm == "linf" else lengths(query - x).amax()
+            away = (query - x).abs().amax() if norm == "linf" else l2_norms(query - x).amax()
             assert away <= eps + 1e-5
 
 
 @pytest.mark.parametrize("name", ["standard", "pgd_at", "trades", "free", "yopo", "fgsm", "jacobian"])
 def test_label_smoothing_reaches_every_regime_that_can_have_it(name: str, new_model: Any, shared: TrainParams) -> None:
-    """The loss before the first step is the same but for the cross entropy."""
+    """The loss before the first step is the same except for the cross entropy."""
     plain = settings_of(shared, name)
     first = []
     for smoothing in (None, 0.0, 0.3):
         settings = plain.model_copy(update={"label_smoothing": smoothing})
-        model, delta = new_model(), CarriedDelta(8, SHAPE)
-        loop = regime(settings, model, data(), *tools(model, shared), repeat(plain.adversary), seeded(), delta)
-        first.append(next(loop).loss)
+        (result,) = run(regime_of(settings, new_model()), data()[:1], attack_from(plain.adversary))
+        first.append(result.loss)
     assert first[0] == first[1] != first[2]
 
 
@@ -236,10 +218,12 @@ def test_smoothed_labels_by_hand() -> None:
 
 def test_trades_without_its_robust_part_is_standard_training(new_model: Any, shared: TrainParams) -> None:
     ours, theirs = new_model(), new_model()
-    seen = trades(ours, data(), *tools(ours, shared), repeat(adversary()), seeded(), beta=0.0)
-    for batch, reference in zip(seen, standard(theirs, data(), *tools(theirs, shared)), strict=True):
-        assert batch.loss == pytest.approx(reference.loss, rel=1e-6)
-        assert (batch.clean, batch.images) == (reference.clean, reference.images)
+    trades = regime_of(settings_of(shared, "trades", trades={"beta": 0.0}), ours)
+    standard = regime_of(settings_of(shared, "standard"), theirs)
+    for batch in data():
+        (result,), (reference,) = run(trades, [batch], attack_of()), run(standard, [batch], attack_of())
+        assert result.loss == pytest.approx(reference.loss, rel=1e-6)
+        assert (result.right_clean, result.images) == (reference.right_clean, reference.images)
         close_weights(ours, theirs)
 
 
@@ -247,7 +231,7 @@ def test_the_trades_attack_is_that_of_torchattacks(new_model: Any) -> None:
     """torchattacks.TPGD is TRADES' attack, computed anew in every step."""
     model = new_model().eval()
     (x, _), *_ = data()
-    ours = trades_attack(model.freeze(), x, adversary(eps=0.2, alpha=0.05, steps=5), seeded(5))
+    ours = trades_attack(model.freeze(), x, attack_of(eps=0.2, alpha=0.05, steps=5), seeded(5))
     with torch.random.fork_rng():
         torch.manual_seed(5)
         theirs = torchattacks.TPGD(model, eps=0.2, alpha=0.05, steps=5)(x, None)
@@ -257,7 +241,7 @@ def test_the_trades_attack_is_that_of_torchattacks(new_model: Any) -> None:
     assert (ours - x).abs().max() > 0.15
     with torch.no_grad():
         p = model(x).softmax(1)
-        near = divergence(model(pgd(model, x, p, adversary(), seeded(), divergence)), p)
+        near = divergence(model(pgd(model, x, p, attack_of(), seeded(), divergence)), p)
         assert divergence(model(ours), p) > near > 0
 
 
@@ -265,13 +249,13 @@ def test_trades_loss_and_gradient_by_hand(new_model: Any, shared: TrainParams) -
     """The gradient goes through the clean distribution too."""
     model, reference, (batch, *_) = new_model(), new_model(), data()
     x, y = batch
-    x_adv = trades_attack(model.freeze(), x, adversary(), seeded())
+    x_adv = trades_attack(model.freeze(), x, attack_of(), seeded())
     p, q = reference(x).softmax(1), reference(x_adv).softmax(1)
     by_hand = -p[range(len(y)), y].log().mean() + 6 * (p * (p / q).log()).sum(1).mean()
     by_hand.backward()
-    (seen,) = trades(model, [batch], *tools(model, shared), repeat(adversary()), seeded(), beta=6.0)
+    (seen,) = run(regime_of(settings_of(shared, "trades"), model), [batch], attack_of())
     assert seen.loss == pytest.approx(by_hand.item(), rel=1e-4)
-    assert (seen.clean, seen.robust) == ((p.argmax(1) == y).sum(), (q.argmax(1) == y).sum())
+    assert (seen.right_clean, seen.right_robust) == ((p.argmax(1) == y).sum(), (q.argmax(1) == y).sum())
     for ours, theirs in zip(model.parameters(), reference.parameters(), strict=True):
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6)
 
@@ -307,7 +291,7 @@ def free_by_hand(
     model: Classifier, batches: list[tuple[Tensor, Tensor]], base: TrainParams, replays: int, eps: float
 ) -> tuple[list[float], Tensor]:
     """Algorithm 1 as written: two separate gradients, delta as a plain tensor, alpha = eps."""
-    optimizer, schedule = tools(model, base)
+    optimizer, schedule = optimizer_of(model, base)
     delta = torch.zeros(8, *SHAPE)
     result = []
     model.train()
@@ -326,38 +310,60 @@ def free_by_hand(
     return result, delta
 
 
+def free_on(model: Classifier, shared: TrainParams) -> Free:
+    regime = regime_of(settings_of(shared, "free"), model)
+    assert isinstance(regime, Free)
+    return regime
+
+
+ALGORITHM_1 = Attack(eps=0.1, alpha=0.1, steps=1, random_start=False)
+
+
 @pytest.mark.parametrize("replays", [1, 3])
 def test_free_is_algorithm_1(replays: int, new_model: Any, shared: TrainParams) -> None:
     """With one replay that is FGSM whose start is where the last batch's FGSM ended."""
-    ours, theirs, delta = new_model(), new_model(), CarriedDelta(8, SHAPE)
-    strength = adversary(eps=0.1, alpha=0.1, steps=1, start=False)
-    seen = list(free(ours, data(), *tools(ours, shared), repeat(strength), delta, replays))
+    ours, theirs = new_model(), new_model()
+    free = free_on(ours, shared)
+    seen = run(free, data(), ALGORITHM_1, replays)
     by_hand, delta_by_hand = free_by_hand(theirs, data(), shared, replays, 0.1)
     assert losses(seen) == pytest.approx(by_hand, rel=1e-4)
     assert len(seen) == 3 * replays
     close_weights(ours, theirs, atol=1e-5)
     # a gradient near zero may have either sign
-    assert ((delta.value - delta_by_hand).abs() < SLACK).float().mean() > 0.99
+    assert ((free.delta.value - delta_by_hand).abs() < SLACK).float().mean() > 0.99
 
 
-def test_the_first_free_step_is_standard_training_and_delta_goes_on(new_model: Any, shared: TrainParams) -> None:
-    ours, theirs, delta = new_model(), new_model(), CarriedDelta(8, SHAPE)
-    strength = adversary(eps=0.1, alpha=0.1, steps=1, start=False)
-    (seen,) = free(ours, data()[:1], *tools(ours, shared), repeat(strength), delta, 1)
-    (reference,) = standard(theirs, data()[:1], *tools(theirs, shared))
+def test_the_first_free_step_is_standard_training(new_model: Any, shared: TrainParams) -> None:
+    ours, theirs = new_model(), new_model()
+    free = free_on(ours, shared)
+    (seen,) = run(free, data()[:1], ALGORITHM_1)
+    (reference,) = run(regime_of(settings_of(shared, "standard"), theirs), data()[:1], ALGORITHM_1)
     assert seen.loss == reference.loss
     assert same_weights(ours, theirs)
-    assert (delta.value.abs() == 0.1).float().mean() > 0.9
+    assert (free.delta.value.abs() == 0.1).float().mean() > 0.9
 
-    restored = CarriedDelta(8, SHAPE)
-    restored.load_state_dict(delta.state_dict())
-    followers = [new_model(), new_model()]
-    for model, carried in zip(followers, (delta, restored), strict=True):
-        list(free(model, data()[1:], *tools(model, shared), repeat(strength), carried, 1))
-    assert same_weights(*followers)
-    fresh = new_model()
-    list(free(fresh, data()[1:], *tools(fresh, shared), repeat(strength), CarriedDelta(8, SHAPE), 1))
-    assert not same_weights(fresh, followers[0])
+
+def test_delta_is_carried_to_the_next_batch_and_through_a_saved_state(new_model: Any, shared: TrainParams) -> None:
+    first = free_on(new_model(), shared)
+    run(first, data()[:1], ALGORITHM_1)
+    saved = {name: tensor.clone() for name, tensor in first.carried["delta"].state_dict().items()}
+
+    def second_batches(delta: dict[str, Tensor] | None) -> Classifier:
+        model = new_model()
+        free = free_on(model, shared)
+        if delta is not None:
+            free.carried["delta"].load_state_dict(delta)
+        run(free, data()[1:], ALGORITHM_1)
+        return model
+
+    assert same_weights(second_batches(saved), second_batches(saved))
+    assert not same_weights(second_batches(saved), second_batches(None))
+
+
+def test_a_smaller_batch_moves_the_first_rows_of_delta_only() -> None:
+    delta = CarriedDelta(8, SHAPE)
+    delta.of(torch.zeros(3, *SHAPE)).fill_(1.0)
+    assert delta.value[:3].eq(1).all() and delta.value[3:].eq(0).all()
 
 
 # --- YOPO -------------------------------------------------------------------------------------------------------------
@@ -369,8 +375,8 @@ def test_yopo_through_a_linear_trunk_is_pgd_through_the_whole(norm: str) -> None
     model = TinyNet(linear=True)
     (x, _), *_ = data()
     y = torch.arange(len(x)) % 2
-    strength = adversary(eps=0.1 if norm == "linf" else 1.0, alpha=0.03, steps=5, norm=norm)
-    x_0 = start(x, strength, seeded(4))
+    strength = attack_of(eps=0.1 if norm == "linf" else 1.0, alpha=0.03, steps=5, norm=norm)
+    x_0 = starting_point(x, strength, seeded(4))
     h = model.stem(x_0).detach().requires_grad_()
     (p,) = torch.autograd.grad(F.cross_entropy(model.trunk(h), y), h)
     torch.testing.assert_close(
@@ -386,13 +392,13 @@ def test_yopo_through_a_linear_trunk_is_pgd_through_the_whole(norm: str) -> None
 def test_yopo_by_hand(new_model: Any, shared: TrainParams) -> None:
     """Two propagations: the weights' gradient is the mean of those at the start and after n steps from there."""
     ours, theirs = new_model(), new_model()
-    batch, strength = data()[0], adversary(steps=2)
+    batch, strength = data()[0], attack_of(steps=2)
     x, y = batch
-    (seen,) = yopo(ours, [batch], *tools(ours, shared), repeat(strength), seeded(4), propagations=2)
+    (seen,) = run(regime_of(settings_of(shared, "yopo"), ours, seeded(4)), [batch], strength)
 
-    optimizer, schedule = tools(theirs, shared)
-    x_0 = start(x, strength, seeded(4))
-    x_1 = pgd(theirs, x, y, strength.model_copy(update={"steps": 1, "alpha": 0.05}), seeded(4))  # a linear stem
+    optimizer, schedule = optimizer_of(theirs, shared)
+    x_0 = starting_point(x, strength, seeded(4))
+    x_1 = pgd(theirs, x, y, replace(strength, steps=1, alpha=0.05), seeded(4))  # a linear stem
     total = (F.cross_entropy(theirs(x_0), y) + F.cross_entropy(theirs(x_1), y)) / 2
     optimizer.zero_grad()
     total.backward()
@@ -406,7 +412,8 @@ def test_yopo_1_n_never_trains_on_its_own_attack(new_model: Any, shared: TrainPa
     """As published: weights learn where the whole was propagated, and with m = 1 that is the random start."""
     models = [new_model(), new_model()]
     for model, steps in zip(models, (1, 5), strict=True):
-        list(yopo(model, data(), *tools(model, shared), repeat(adversary(steps=steps)), seeded(), propagations=1))
+        yopo = regime_of(settings_of(shared, "yopo", yopo={"propagations": 1}), model)
+        run(yopo, data(), attack_of(steps=steps))
     assert same_weights(*models)
 
 
@@ -420,7 +427,7 @@ def test_fgsm_with_random_start_is_that_of_torchattacks(new_model: Any) -> None:
     (x, y), *_ = data()
     generator = seeded(5)
     torch.randn(x.shape, generator=generator)  # torchattacks draws these numbers too, and throws them away
-    ours = single_step(model, x, y, adversary(eps=0.1, alpha=0.125, steps=1), WONG, generator)
+    ours = single_step(model, x, y, attack_of(eps=0.1, alpha=0.125, steps=1), WONG, generator)
     with torch.random.fork_rng():
         torch.manual_seed(5)
         theirs = torchattacks.FFGSM(model, eps=0.1, alpha=0.125)(x, y)
@@ -429,15 +436,15 @@ def test_fgsm_with_random_start_is_that_of_torchattacks(new_model: Any) -> None:
 
 def test_fgsm_at_with_the_balls_noise_is_pgd_at_with_one_step(new_model: Any, shared: TrainParams) -> None:
     ours, theirs = new_model(), new_model()
-    strength = adversary(alpha=0.125, steps=1)
-    seen = list(fgsm_at(ours, data(), *tools(ours, shared), repeat(strength), seeded(), WONG))
-    assert seen == list(pgd_at(theirs, data(), *tools(theirs, shared), repeat(strength), seeded()))
+    strength = attack_of(alpha=0.125, steps=1)
+    seen = run(regime_of(settings_of(shared, "fgsm"), ours), data(), strength)
+    assert seen == run(regime_of(settings_of(shared, "pgd_at"), theirs), data(), strength)
     assert same_weights(ours, theirs)
 
 
 def test_n_fgsm_goes_beyond_the_ball_by_its_noise_and_no_further(new_model: Any) -> None:
     (x, y), *_ = data()
-    x_adv = single_step(new_model().freeze(), x, y, adversary(alpha=0.1, steps=1), N_FGSM, seeded())
+    x_adv = single_step(new_model().freeze(), x, y, attack_of(alpha=0.1, steps=1), N_FGSM, seeded())
     away = (x_adv - x).abs()
     assert away.max() <= 0.3 + SLACK
     assert away.max() > 0.25 and away.mean() > 0.08
@@ -447,12 +454,11 @@ def test_n_fgsm_goes_beyond_the_ball_by_its_noise_and_no_further(new_model: Any)
 # --- AWP --------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loop", ["pgd_at", "trades"])
-def test_awp_of_no_size_is_the_identity(loop: str, new_model: Any, shared: TrainParams) -> None:
-    def go(gamma: float | None) -> tuple[Classifier, list[Batch]]:
-        model, awp = new_model(), None if gamma is None else AwpParams(gamma=gamma)
-        common = (model, data(), *tools(model, shared), repeat(adversary()), seeded())
-        return model, list(pgd_at(*common, awp=awp) if loop == "pgd_at" else trades(*common, 6.0, awp=awp))
+@pytest.mark.parametrize("name", ["pgd_at", "trades"])
+def test_awp_of_no_size_changes_nothing(name: str, new_model: Any, shared: TrainParams) -> None:
+    def go(gamma: float | None) -> tuple[Classifier, list[BatchResult]]:
+        model, awp = new_model(), None if gamma is None else {"gamma": gamma}
+        return model, run(regime_of(settings_of(shared, name, awp=awp), model), data(), attack_of())
 
     (plain, seen), (zero, seen_zero), (some, seen_some) = go(None), go(0.0), go(0.01)
     assert same_weights(plain, zero)
@@ -466,10 +472,10 @@ def test_awp_moves_by_gamma_up_the_gradient_and_back_to_the_bit(new_model: Any) 
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     F.cross_entropy(model(x), y).backward()
     gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-    moved = {id(parameter) for parameter in perturbable(model)}
+    moved = {id(parameter) for parameter in perturbed_parameters(model)}
     spared = {id(parameter) for parameter in ssm_parameters(model)}
     assert moved and not moved & spared
-    with perturbed(model, AwpParams(gamma=0.02), lambda: (F.cross_entropy(model(x), y),)):
+    with perturbed_weights(model, AwpParams(gamma=0.02), lambda: (F.cross_entropy(model(x), y),)):
         for name, parameter in model.named_parameters():
             old = before[name]
             step = parameter.detach() - old
@@ -487,7 +493,7 @@ def test_awp_puts_the_weights_back_when_something_fails(new_model: Any) -> None:
     model, reference, ((x, y), *_) = new_model(), new_model(), data()
     with (
         pytest.raises(RuntimeError, match="out of memory"),
-        perturbed(model, AwpParams(gamma=0.1), lambda: (F.cross_entropy(model(x), y),)),
+        perturbed_weights(model, AwpParams(gamma=0.1), lambda: (F.cross_entropy(model(x), y),)),
     ):
         assert not same_weights(model, reference)
         raise RuntimeError("out of memory")
@@ -520,13 +526,15 @@ def test_the_penalty_agrees_with_torchs_jacobian(new_model: Any) -> None:
 
 
 def test_jacobian_regularisation_of_no_weight_is_standard_training(new_model: Any, shared: TrainParams) -> None:
-    def go(weight: float) -> tuple[Classifier, list[Batch]]:
-        model, settings = new_model(), JacobianParams(weight=weight, projections=1)
-        return model, list(jacobian(model, data(), *tools(model, shared), seeded(), settings))
+    def go(weight: float) -> tuple[Classifier, list[BatchResult]]:
+        model = new_model()
+        settings = settings_of(shared, "jacobian", jacobian={"weight": weight, "projections": 1})
+        return model, run(regime_of(settings, model), data(), attack_of())
 
     (none, seen), (some, seen_some) = go(0.0), go(1.0)
     theirs = new_model()
-    assert losses(seen) == pytest.approx(losses(list(standard(theirs, data(), *tools(theirs, shared)))), rel=1e-5)
+    reference = run(regime_of(settings_of(shared, "standard"), theirs), data(), attack_of())
+    assert losses(seen) == pytest.approx(losses(reference), rel=1e-5)
     close_weights(none, theirs, atol=1e-5)
     assert seen_some[0].loss > seen[0].loss
     assert not same_weights(none, some)

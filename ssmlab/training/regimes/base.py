@@ -1,0 +1,89 @@
+"""What all regimes have in common: a model with its optimiser, and the one method in which they differ."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+
+from ssmlab.params import TrainParams
+from ssmlab.training.adversary import Loss
+from ssmlab.training.attack import Attack
+from ssmlab.training.distributed import Group, Trainable
+from ssmlab.training.events import BatchResult
+from ssmlab.training.sharding import BatchShard
+from ssmlab.training.state import Carried
+
+
+@dataclass(frozen=True, eq=False)
+class Learner:
+    """A model and what its optimiser steps need.
+
+    Attributes:
+        generator: draws all random numbers of the regime: random starts, noise, projections.
+        shard: this rank's rows of a batch.
+        image_shape: (C, H, W).
+    """
+
+    model: Trainable
+    optimizer: AdamW
+    schedule: LambdaLR
+    generator: torch.Generator
+    shard: BatchShard
+    image_shape: tuple[int, int, int]
+
+    def descend(self, loss: Tensor) -> None:
+        """One optimiser step down the gradient of `loss` ()."""
+        self.backward(loss)
+        self.update()
+
+    def backward(self, loss: Tensor) -> None:
+        """The first half of `descend`: every parameter's gradient, which replaces any it had."""
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    def update(self) -> None:
+        """The second half of `descend`: a step with the gradients that are there, and the next learning rate."""
+        self.optimizer.step()
+        self.schedule.step()
+
+
+class Regime(ABC):
+    """One way to train: what is done with a batch. `ssmlab.training.regimes.REGIMES` has all of them.
+
+    Attributes:
+        cross_entropy: (logits, y) to the loss (), with the label smoothing that the params ask for.
+    """
+
+    def __init__(self, learner: Learner, params: TrainParams) -> None:
+        self.learner = learner
+        self.model = learner.model
+        self.cross_entropy = smoothed_cross_entropy(params.label_smoothing or 0.0)
+
+    @abstractmethod
+    def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
+        """Make one optimiser step on x (B, C, H, W) in [0, 1] and y (B,), with the training attack of that step.
+
+        The model is in training mode, before and after. The loop calls this `params.replays` times with every batch,
+        because every optimiser step has an attack of its own while eps warms up.
+        """
+
+    @property
+    def carried(self) -> Mapping[str, Carried]:
+        """What the regime carries from step to step, by name; it is saved with every epoch."""
+        return {}
+
+    def end_epoch(self, group: Group) -> None:  # noqa: B027  # most regimes carry nothing
+        """Called by all ranks after the last step of an epoch: the place to exchange what is carried."""
+
+
+def smoothed_cross_entropy(smoothing: float) -> Loss:
+    """The cross entropy for labels of which `smoothing` is spread over all classes (Szegedy et al. 2016, section 7)."""
+    return partial(F.cross_entropy, label_smoothing=smoothing)
