@@ -8,9 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from jaxtyping import install_import_hook
 
 from ssmlab.params import Params
 from ssmlab.project.params_file import load_params
+
+# In tests every call of these modules is checked against its annotated shapes and types (ssmlab/nets/shapes.py).
+# The hook sees only what is imported after it; the imports above load neither.
+install_import_hook(["ssmlab.nets", "ssmlab.training.adversary"], "beartype.beartype")
 
 
 def pytest_configure() -> None:

@@ -17,6 +17,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ssmlab.nets.shapes import ChannelFirst
+
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
@@ -29,12 +31,12 @@ class AdaptiveScaling(nn.Module):
         self.scale = nn.Linear(width, width) if parts != "bias" else None
         self.bias = nn.Linear(width, width) if parts != "scale" else None
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) scaled and shifted by functions of itself."""
         scaled = y if self.scale is None else self.acted(self.scale, y) * y
         return scaled if self.bias is None else scaled + self.acted(self.bias, y)
 
-    def acted(self, linear: nn.Linear, y: Tensor) -> Tensor:
+    def acted(self, linear: nn.Linear, y: ChannelFirst) -> ChannelFirst:
         """act(W y + b) for y (D, B, L)."""
         mapped = torch.addmm(linear.bias[:, None], linear.weight, y.flatten(1))  # (D, B L)
         return ACTIVATIONS[self.act](mapped).view_as(y)  # (D, B, L)

@@ -16,7 +16,9 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from ssmlab.nets.shapes import ChannelFirst
 
 
 class SelfAttention(nn.Module):
@@ -26,7 +28,7 @@ class SelfAttention(nn.Module):
         super().__init__()
         self.maps = nn.Linear(width, 3 * width)
 
-    def forward(self, y: Tensor) -> Tensor:
+    def forward(self, y: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) with what each token gathers from the others added."""
         maps = torch.addmm(self.maps.bias[:, None], self.maps.weight, y.flatten(1)).view(
             -1, *y.shape[1:]

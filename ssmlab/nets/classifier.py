@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from ssmlab.nets.mixer import Mixer, frozen
+from ssmlab.nets.shapes import BatchFirst, Images, Logits
 from ssmlab.nets.tokens import Tokens
 
 
@@ -27,7 +28,7 @@ class Residual(Mixer):
         """Those of the mixer."""
         return self.mixer.ssm_parameters()
 
-    def forward(self, h: Tensor) -> Tensor:
+    def forward(self, h: BatchFirst) -> BatchFirst:
         """The layer's output for h (B, L, D)."""
         return self.norm(h + self.mixer(h))  # type: ignore[no-any-return]
 
@@ -46,18 +47,18 @@ class Classifier(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.head = head
 
-    def stem(self, x: Tensor) -> Tensor:
+    def stem(self, x: Images) -> BatchFirst:
         """Images x (B, C, H, W) as embedded tokens (B, L, D)."""
         return self.embed(self.tokens(x))  # type: ignore[no-any-return]
 
-    def trunk(self, h: Tensor) -> Tensor:
+    def trunk(self, h: BatchFirst) -> Logits:
         """Logits (B, classes) of embedded tokens h (B, L, D)."""
         h = self.norm(h)
         for layer in self.layers:
             h = layer(h)
         return self.head(h.mean(1))  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Images) -> Logits:
         """Logits (B, classes) of images x (B, C, H, W): `trunk(stem(x))`."""
         return self.trunk(self.stem(x))
 

@@ -20,12 +20,13 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssmlab.nets.exponentials import exponential_sum
 from ssmlab.nets.hippo import nplr
 from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
 from ssmlab.nets.s4 import initial_log_dt
+from ssmlab.nets.shapes import Kernel
 
 EPSILON = 1e-7  # keeps the reciprocal of a row's sum finite where the sum vanishes (DSS, appendix A.2)
 
@@ -44,7 +45,7 @@ class DssKernel(nn.Module):
         """dt and A."""
         return [self.log_dt, self.Lambda]
 
-    def forward(self, length: int) -> Tensor:
+    def forward(self, length: int) -> Kernel:
         """The taps of a sequence of `length` tokens, (D, length) float32 (float64 if the module is).
 
         The softmax runs over the tokens there are, so kernels of different lengths differ in scale.

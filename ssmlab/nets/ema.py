@@ -21,10 +21,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ssmlab.nets.longconv import FixedConvolution, convolve, two_sided
 from ssmlab.nets.mixer import full_precision
+from ssmlab.nets.shapes import ChannelFirst, Taps
 
 
 class DampedEma(nn.Module):
@@ -45,7 +46,7 @@ class DampedEma(nn.Module):
         """alpha and delta, which are A and the step size, and beta, which is B."""
         return [self.alpha, self.delta, self.beta]
 
-    def taps(self, length: int) -> Tensor:
+    def taps(self, length: int) -> Taps:
         """The weights of all lags (D, 2L-1), float32 (float64 if the module is), whatever the autocast state."""
         with torch.autocast(self.alpha.device.type, enabled=False):
             alpha, delta = full_precision(self.alpha).sigmoid(), full_precision(self.delta).sigmoid()
@@ -56,7 +57,7 @@ class DampedEma(nn.Module):
             present = F.pad(full_precision(self.omega)[:, None], (0, length - 1))  # (D, L)
             return two_sided(past + present, future)
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: ChannelFirst) -> ChannelFirst:
         """The averages of u (D, B, L)."""
         return convolve(u, self.taps(u.shape[-1]))
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssmlab.nets.shapes import Modes, OneSide, Positions
 
-def exponential_sum(weight: Tensor, rate: Tensor, position: Tensor) -> Tensor:
+
+def exponential_sum(weight: Modes, rate: Modes, position: Positions) -> OneSide:
     """K[d, l] = Re sum over n of weight[d, n] exp(rate[d, n] position[d, n, l]), real (D, L), float32 or float64.
 
     weight, rate (D, n) complex; position real, broadcastable to (D, n, L). All large arrays are real.

@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssmlab.nets.shapes import BatchFirst, ChannelFirst, OneSide, Spectrum, Taps, ToeplitzColumns
+
 # By measurement on a CPU (benchmarks/mixers.md): with B sequences the Toeplitz product is the faster route for up to so
 # many times B tokens.
 TOKENS_A_SEQUENCE = 4  # its matrix is made, and its gradient taken, on every call
@@ -31,19 +33,19 @@ BLOCK = 256  # columns at once
 TOEPLITZ_LIMIT = 2**25  # entries of the columns (D, L, T): 128 MiB in float32
 
 
-def channel_first(u: Tensor) -> Tensor:
+def channel_first(u: BatchFirst) -> ChannelFirst:
     """(B, L, D) as contiguous (D, B, L)."""
     batch, length, width = u.shape
     return u.reshape(batch * length, width).t().contiguous().view(width, batch, length)  # (D, B, L)
 
 
-def two_sided(past: Tensor, future: Tensor) -> Tensor:
+def two_sided(past: OneSide, future: OneSide) -> Taps:
     """Taps over all lags (D, 2L-1) of a kernel over the past and one over the future, both from the present, (D, L)."""
     reach = past.shape[-1] - 1
     return F.pad(past, (reach, 0)) + F.pad(future.flip(-1), (0, reach))  # (D, 2 L - 1)
 
 
-def toeplitz_columns(taps: Tensor, length: int, block: int) -> Tensor:
+def toeplitz_columns(taps: Taps, length: int, block: int) -> ToeplitzColumns:
     """The last `block` columns of the Toeplitz matrix, (D, R, block): entry s, t weighs u[s] in y[L - block + t].
 
     R = L rows for causal taps; two-sided ones have further rows, for the blocks to the left: 2 L less the leftmost
@@ -75,7 +77,7 @@ class Windows(torch.autograd.Function):
         return slanted.view(width, rows, rows + block - 1).sum(1), None
 
 
-def by_columns(u: Tensor, columns: Tensor) -> Tensor:
+def by_columns(u: ChannelFirst, columns: ToeplitzColumns) -> ChannelFirst:
     """y (D, B, L) as batched products with the `toeplitz_columns` of the taps."""
     length, block = u.shape[-1], columns.shape[-1]
     causal = columns.shape[1] == length
@@ -87,7 +89,7 @@ def by_columns(u: Tensor, columns: Tensor) -> Tensor:
     return parts[0] if len(parts) == 1 else torch.cat(parts[::-1], dim=-1)  # (D, B, L)
 
 
-def by_toeplitz(u: Tensor, taps: Tensor, block: int | None = None) -> Tensor:
+def by_toeplitz(u: ChannelFirst, taps: Taps, block: int | None = None) -> ChannelFirst:
     """y (D, B, L) through blocks of `block` columns of the Toeplitz matrix; None for the whole."""
     length = u.shape[-1]
     return by_columns(u, toeplitz_columns(taps, length, block or length))
@@ -101,7 +103,7 @@ def fft_size(length: int) -> int:
     return size
 
 
-def by_spectrum(u: Tensor, spectrum: Tensor, causal: bool) -> Tensor:
+def by_spectrum(u: ChannelFirst, spectrum: Spectrum, causal: bool) -> ChannelFirst:
     """y (D, B, L) of u and the rfft (D, F) of its taps, in the precision of that."""
     length, size = u.shape[-1], fft_size(u.shape[-1])
     first = 0 if causal else length - 1
@@ -111,7 +113,7 @@ def by_spectrum(u: Tensor, spectrum: Tensor, causal: bool) -> Tensor:
     return y[..., first : first + length].to(u.dtype)  # (D, B, L)
 
 
-def by_fft(u: Tensor, taps: Tensor) -> Tensor:
+def by_fft(u: ChannelFirst, taps: Taps) -> ChannelFirst:
     """y (D, B, L) through the real FFT, in the precision of `taps`."""
     length = u.shape[-1]
     return by_spectrum(u, torch.fft.rfft(taps, n=fft_size(length)), taps.shape[-1] == length)
@@ -123,7 +125,7 @@ def columns_pay(width: int, batch: int, length: int, most: int) -> bool:
     return fits and length <= min(most * batch, LONGEST)
 
 
-def convolve(u: Tensor, taps: Tensor) -> Tensor:
+def convolve(u: ChannelFirst, taps: Taps) -> ChannelFirst:
     """y (D, B, L) by the route that is fastest at this size."""
     width, batch, length = u.shape
     if columns_pay(width, batch, length, TOKENS_A_SEQUENCE):
@@ -137,7 +139,7 @@ class FixedConvolution(nn.Module):
     columns: Tensor | None
     spectrum: Tensor
 
-    def __init__(self, taps: Tensor, length: int):
+    def __init__(self, taps: Taps, length: int):
         super().__init__()
         self.causal = taps.shape[-1] == length
         fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
@@ -145,7 +147,7 @@ class FixedConvolution(nn.Module):
         self.register_buffer("columns", columns, persistent=False)
         self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) for u (D, B, L)."""
         width, batch, length = u.shape
         if self.columns is not None and columns_pay(width, batch, length, FIXED_TOKENS_A_SEQUENCE):

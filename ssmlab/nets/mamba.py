@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ssmlab.nets.mixer import Mixer, frozen, full_precision
 from ssmlab.nets.selective import selective_scan
+from ssmlab.nets.shapes import BatchFirst, TokenFirst, Transition
 
 EXPANSION = 2
 TAPS = 4
@@ -40,7 +41,7 @@ class ShortConvolution(nn.Module):
         self.weight = nn.Parameter(torch.empty(channels, 1, TAPS).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: TokenFirst) -> TokenFirst:
         """y for x (L, B, Di), as shifted products: faster than a depthwise conv1d, and token-first."""
         length, padded = len(x), F.pad(x, (0, 0, 0, 0, TAPS - 1, 0))  # (L + 3, B, Di)
         y = self.bias.expand_as(x)
@@ -83,18 +84,18 @@ class MambaLayer(Mixer):
             twin.A = self.transition()
         return twin
 
-    def transition(self) -> Tensor:
+    def transition(self) -> Transition:
         """A (Di, N), float32 at least."""
         return -full_precision(self.A_log).exp()
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: BatchFirst) -> BatchFirst:
         """The layer's output for u (B, L, D)."""
         x, z = self.in_proj(u.transpose(0, 1)).chunk(2, dim=-1)  # (L, B, Di) each
         x = F.silu(self.conv1d(x))
         y = self.enhancement(self.ssm(x).permute(2, 1, 0)).permute(2, 1, 0)  # (L, B, Di)
         return self.dropout(self.out_proj(y * F.silu(z))).transpose(0, 1)  # type: ignore[no-any-return]
 
-    def ssm(self, x: Tensor) -> Tensor:
+    def ssm(self, x: TokenFirst) -> TokenFirst:
         """The selective state space with its skip, (L, B, Di) -> (L, B, Di); the scan is in float32 at least."""
         state = self.A_log.shape[1]
         ranks, B, C = self.x_proj(x).split([self.dt_proj.in_features, state, state], dim=-1)

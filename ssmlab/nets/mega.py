@@ -21,11 +21,12 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from ssmlab.nets.ema import DampedEma
 from ssmlab.nets.longconv import channel_first, toeplitz_columns
 from ssmlab.nets.mixer import Constant, Mixer
+from ssmlab.nets.shapes import BatchFirst, BiasMatrix
 from ssmlab.params import MegaParams
 
 
@@ -36,7 +37,7 @@ class RelativeBias(nn.Module):
         super().__init__()
         self.table = nn.Parameter(torch.randn(2 * length - 1) * 0.02)
 
-    def forward(self, length: int) -> Tensor:
+    def forward(self, length: int) -> BiasMatrix:
         """The matrix (length, length) of b[j - i]; raises ValueError beyond L."""
         most = (len(self.table) + 1) // 2
         if length > most:
@@ -69,7 +70,7 @@ class GatedAttention(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: BatchFirst) -> BatchFirst:
         """The sublayer's output for x (B, L, D)."""
         batch, length, _ = x.shape
         m = self.enhancement(F.silu(self.ema(channel_first(x)))).flatten(1).t()  # (B L, D)
@@ -94,7 +95,7 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: BatchFirst) -> BatchFirst:
         """The sublayer's output for x (B, L, D)."""
         return self.norm(x + self.dropout(self.back(F.silu(self.into(x)))))  # type: ignore[no-any-return]
 
@@ -111,7 +112,7 @@ class MegaLayer(Mixer):
         """Those of the EMA."""
         return self.attention.ema.ssm_parameters()
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: BatchFirst) -> BatchFirst:
         """The layer's output for x (B, L, D)."""
         return self.feed_forward(self.attention(x))  # type: ignore[no-any-return]
 

@@ -13,6 +13,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
+from ssmlab.nets.shapes import AnyComplex, AnyFloat, Pairs
+
 
 @runtime_checkable
 class Freezable(Protocol):
@@ -70,16 +72,16 @@ class Constant(nn.Module):
         return self.value
 
 
-def full_precision(tensor: Tensor) -> Tensor:
+def full_precision(tensor: AnyFloat) -> AnyFloat:
     """`tensor` in float32, or as it is if it is float64: recurrences are never computed in half precision."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def as_complex(pairs: Tensor) -> Tensor:
+def as_complex(pairs: Pairs) -> AnyComplex:
     """Real pairs (..., 2), the form in which complex parameters are stored, as complex numbers (...)."""
     return torch.view_as_complex(full_precision(pairs).contiguous())
 
 
-def as_pairs(numbers: Tensor) -> Tensor:
+def as_pairs(numbers: AnyComplex) -> Pairs:
     """Complex numbers (...) as float32 pairs (..., 2)."""
     return torch.view_as_real(numbers.to(torch.complex64).contiguous())

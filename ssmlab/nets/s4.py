@@ -31,6 +31,17 @@ from torch import Tensor, nn
 
 from ssmlab.nets.hippo import nplr
 from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
+from ssmlab.nets.shapes import (
+    Angles,
+    FourModes,
+    FourSpectra,
+    Kernel,
+    Modes,
+    NewPerChannel,
+    PerChannel,
+    RealModes,
+    SharedModes,
+)
 
 
 class S4Kernel(nn.Module):
@@ -54,7 +65,7 @@ class S4Kernel(nn.Module):
         """dt, A (its frequencies and low-rank part) and B."""
         return [self.log_dt, self.frequency, self.P, self.B]
 
-    def forward(self, length: int) -> Tensor:
+    def forward(self, length: int) -> Kernel:
         """The first `length` taps, (D, length) float32 (float64 if the module is). Raises ValueError beyond L."""
         if length > self.length:
             raise ValueError(f"this S4 layer was made for at most {self.length} tokens, not {length}")
@@ -71,7 +82,7 @@ class S4Kernel(nn.Module):
         return kernel[:, :length]  # (D, length)
 
 
-def cauchy(v: Tensor, decay: Tensor, frequency: Tensor, half: Tensor) -> Tensor:
+def cauchy(v: FourModes, decay: RealModes, frequency: RealModes, half: Angles) -> FourSpectra:
     """Sums over conjugate pairs of v / (2 i sin h - cos h w), w = decay + i frequency, at each half angle h.
 
     v (D, 4, N/2) complex; decay < 0 and frequency (D, N/2), half (F,) real -> (D, 4, F) complex. A pair adds up to
@@ -95,12 +106,12 @@ def both_halves(stored: Tensor) -> Tensor:
     return torch.cat([stored, stored.conj()], dim=-1)
 
 
-def initial_log_dt(width: int, lowest: float = 1e-3, highest: float = 1e-1) -> Tensor:
+def initial_log_dt(width: int, lowest: float = 1e-3, highest: float = 1e-1) -> NewPerChannel:
     """log dt (D,), uniform between the logarithms of the bounds (S4, appendix D)."""
     return torch.empty(width).uniform_(math.log(lowest), math.log(highest))
 
 
-def length_corrected(C: Tensor, Lambda: Tensor, P: Tensor, dt: Tensor, length: int) -> Tensor:
+def length_corrected(C: Modes, Lambda: SharedModes, P: SharedModes, dt: PerChannel, length: int) -> Modes:
     """C~ = C (I - A_^L), the stored half (D, N/2) complex128 of a true output map C (D, N/2)."""
     diagonal, low_rank = both_halves(Lambda), both_halves(P)
     A = torch.diag(diagonal) - torch.outer(low_rank, low_rank.conj())  # (N, N)

@@ -20,11 +20,12 @@ import math
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssmlab.nets.exponentials import exponential_sum, phi
 from ssmlab.nets.mixer import as_complex, full_precision
 from ssmlab.nets.s4 import initial_log_dt
+from ssmlab.nets.shapes import Kernel
 
 
 class S4dKernel(nn.Module):
@@ -46,7 +47,7 @@ class S4dKernel(nn.Module):
         """dt and A."""
         return [self.log_dt, self.log_decay, self.frequency]
 
-    def forward(self, length: int) -> Tensor:
+    def forward(self, length: int) -> Kernel:
         """The taps of a sequence of `length` tokens, (D, length) float32 (float64 if the module is)."""
         dt = full_precision(self.log_dt).exp()[:, None]  # (D, 1)
         rate = dt * torch.complex(-full_precision(self.log_decay).exp(), full_precision(self.frequency))  # (D, N/2)

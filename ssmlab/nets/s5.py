@@ -34,6 +34,7 @@ from ssmlab.nets.hippo import normal_part
 from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
 from ssmlab.nets.s4 import initial_log_dt
 from ssmlab.nets.scan import scan
+from ssmlab.nets.shapes import ChannelFirst
 
 
 class System(NamedTuple):
@@ -79,7 +80,7 @@ class S5(nn.Module):
             out = torch.view_as_real(as_complex(self.C).conj().resolve_conj()).flatten(1)  # (D, 2 P)
             return System(torch.exp(rate), into, out, full_precision(self.skip))
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: ChannelFirst) -> ChannelFirst:
         """The SSM's output for u (D, B, L)."""
         return apply(u, self.system())
 
@@ -97,12 +98,12 @@ class FixedS5(nn.Module):
         for name, value in system._asdict().items():
             self.register_buffer(name, value, persistent=False)
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: ChannelFirst) -> ChannelFirst:
         """The SSM's output for u (D, B, L)."""
         return apply(u, System(*self.buffers()))
 
 
-def apply(u: Tensor, system: System) -> Tensor:
+def apply(u: ChannelFirst, system: System) -> ChannelFirst:
     """y (D, B, L) for u (D, B, L). The products may be in half precision under autocast, the states never are."""
     tokens = u.permute(2, 1, 0)  # (L, B, D)
     inputs = F.linear(tokens, system.into)  # (L, B, 2 P)

@@ -18,8 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssmlab.nets.shapes import Decays, Steps
 
-def scan(a: Tensor, b: Tensor) -> Tensor:
+
+def scan(a: Decays, b: Steps) -> Steps:
     """All h (L, ...) of b's shape. Its backward pass is the same scan from the last step to the first."""
     if a.shape[0] != b.shape[0]:
         raise ValueError(f"a has {a.shape[0]} steps and b has {b.shape[0]}")
@@ -27,7 +29,7 @@ def scan(a: Tensor, b: Tensor) -> Tensor:
     return h
 
 
-def by_recurrence(a: Tensor, b: Tensor) -> Tensor:
+def by_recurrence(a: Decays, b: Steps) -> Steps:
     """All h (L, ...), one step after the other: the plainest route, for comparison."""
     state, states = torch.zeros_like(b[0]), []
     for decay, new in zip(a, b, strict=True):
@@ -57,7 +59,7 @@ class LinearScan(torch.autograd.Function):
         return da.sum_to_size(a.shape), g
 
 
-def combine_(a: Tensor, b: Tensor, back: bool = False) -> Tensor:
+def combine_(a: Decays, b: Steps, back: bool = False) -> Steps:
     """Overwrite b (L, ...) with h and return it; a (L, ...), which must own its memory, is overwritten with products.
 
     `back` runs from the last step to the first: h[t] = a[t] h[t+1] + b[t], h[L] = 0.

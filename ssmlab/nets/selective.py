@@ -20,23 +20,24 @@ import torch
 from torch import Tensor
 
 from ssmlab.nets.scan import combine_
+from ssmlab.nets.shapes import Chunk, ChunkMaps, ChunkStates, State, TokenFirst, TokenMaps, Transition
 
 CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**28}  # states in a chunk: what a core's cache holds; 1 GiB, and few launches
 LEAST_TOKENS = 8  # fewer would keep most of the states, and step through the sequence
 
 
-def selective_scan(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
+def selective_scan(x: TokenFirst, dt: TokenFirst, A: Transition, B: TokenMaps, C: TokenMaps) -> TokenFirst:
     """y (L, B, Di) of x, dt (L, B, Di), A (Di, N), B, C (L, B, N), all of one real dtype."""
     y: Tensor = SelectiveScan.apply(x, dt, A, B, C)  # type: ignore[no-untyped-call]
     return y
 
 
-def chunk_tokens(x: Tensor, state: int) -> int:
+def chunk_tokens(x: TokenFirst, state: int) -> int:
     """T for x (L, B, Di) and N = `state`."""
     return max(LEAST_TOKENS, CHUNK_ENTRIES[x.device.type] // (x[0].numel() * state))
 
 
-def chunk_states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, before: Tensor) -> tuple[Tensor, Tensor]:
+def chunk_states(x: Chunk, dt: Chunk, A: Transition, B: ChunkMaps, before: State) -> tuple[ChunkStates, ChunkStates]:
     """The decays and the states (T, B, N, Di) of a chunk that begins after the state `before` (B, N, Di)."""
     decay = torch.exp(dt.unsqueeze(2) * A.t())  # (T, B, N, Di)
     h = B.unsqueeze(-1) * (dt * x).unsqueeze(2)  # (T, B, N, Di)
@@ -44,7 +45,7 @@ def chunk_states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, before: Tensor) ->
     return decay, combine_(decay.clone(), h)
 
 
-def outputs(h: Tensor, C: Tensor) -> Tensor:
+def outputs(h: ChunkStates, C: ChunkMaps) -> Chunk:
     """Sums over n of C (T, B, N) and h (T, B, N, Di), (T, B, Di)."""
     return torch.matmul(C.unsqueeze(2), h).squeeze(2)
 

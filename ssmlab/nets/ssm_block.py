@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from ssmlab.nets.longconv import FixedConvolution, channel_first, convolve, two_sided
 from ssmlab.nets.mixer import Mixer, full_precision
+from ssmlab.nets.shapes import BatchFirst, ChannelFirst, Taps
 
 
 class LinearSsm(nn.Module):
@@ -40,14 +41,14 @@ class LinearSsm(nn.Module):
         kernels = [kernel for kernel in (self.kernel, self.backward_kernel) if kernel is not None]
         return [parameter for kernel in kernels for parameter in kernel.ssm_parameters()]  # type: ignore[operator]
 
-    def taps(self, length: int) -> Tensor:
+    def taps(self, length: int) -> Taps:
         """The whole linear map as taps, the skip at lag zero, whatever the autocast state: (D, L), or (D, 2L-1)."""
         with torch.autocast(self.skip.device.type, enabled=False):
             feed = F.pad(full_precision(self.skip)[:, None], (0, length - 1))  # (D, L)
             past: Tensor = self.kernel(length) + feed
             return past if self.backward_kernel is None else two_sided(past, self.backward_kernel(length))
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: ChannelFirst) -> ChannelFirst:
         """The SSM's output for u (D, B, L)."""
         return convolve(u, self.taps(u.shape[-1]))
 
@@ -82,7 +83,7 @@ class SsmBlock(Mixer):
         parameters: list[nn.Parameter] = self.ssm.ssm_parameters()  # type: ignore[operator]
         return parameters
 
-    def forward(self, u: Tensor) -> Tensor:
+    def forward(self, u: BatchFirst) -> BatchFirst:
         """The layer's output for u (B, L, D)."""
         y = self.ssm(channel_first(u))  # (D, B, L)
         if self.pointwise == "gelu":

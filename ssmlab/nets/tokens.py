@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from torch import Tensor, nn
+from torch import nn
+
+from ssmlab.nets.shapes import BatchFirst, Images
 
 
 class Tokens(nn.Module):
@@ -21,7 +23,7 @@ class Tokens(nn.Module):
         self.patch = patch
         self.order = order
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Images) -> BatchFirst:
         """The tokens of images x (B, C, H, W)."""
         batch, channels, height, width = x.shape
         if self.order == "published":
