@@ -17,7 +17,7 @@ from ssmlab.core.text import listed, percent
 from ssmlab.evaluation.results import AttackResults, Measure
 from ssmlab.params import ClaimParams, Strict, Which
 
-GAP = "ro_gap:"
+RO_GAP = "ro_gap:"
 Verdict = Literal["supported", "contradicted", "not settled"]
 
 
@@ -55,7 +55,7 @@ class Side:
 
     def flags(self, measure: str, seeds: Iterable[int], claim: ClaimParams) -> BySeed:
         """A measure of the claim by seed; raises UserError where it was not taken."""
-        name = measure.removeprefix(GAP)
+        name = measure.removeprefix(RO_GAP)
         found: dict[int | None, Flags] = {}
         for seed in seeds:
             best = measured(self.runs[seed], name, "best", claim).flags
@@ -155,8 +155,8 @@ def sentence(item: Evidence, confidence: float) -> str:
         difference = spoken(item.difference, confidence)
     else:
         difference = f"{signed(item.run - item.than)} points (no interval: fewer than two seeds in common)"
-    if item.measure.startswith(GAP):
-        name = item.measure.removeprefix(GAP)
+    if item.measure.startswith(RO_GAP):
+        name = item.measure.removeprefix(RO_GAP)
         return f"RO gap under {name} {signed(item.run)} against {signed(item.than)} points, {difference}"
     return f"{item.measure} {percent(item.run)} against {percent(item.than)}, {difference}"
 

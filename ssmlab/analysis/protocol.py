@@ -11,18 +11,18 @@ from ssmlab.evaluation.results import AttackResults
 from ssmlab.params import AttackSpec
 
 
-def flatten(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def dotted_leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of a nested mapping as dotted keys: {"a": {"b": 1}} gives ("a.b", 1). Lists are leaves."""
     for key, below in value.items():
         if isinstance(below, Mapping):
-            yield from flatten(below, f"{prefix}{key}.")
+            yield from dotted_leaves(below, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", below
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """The dotted keys at which two nested mappings differ, with both values; None where a key is missing."""
-    left, right = dict(flatten(a)), dict(flatten(b))
+    left, right = dict(dotted_leaves(a)), dict(dotted_leaves(b))
     return [(key, left.get(key), right.get(key)) for key in {**left, **right} if left.get(key) != right.get(key)]
 
 

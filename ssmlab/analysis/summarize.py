@@ -12,7 +12,7 @@ from ssmlab.analysis.format import model_label, regime_label
 from ssmlab.analysis.intervals import Difference, paired
 from ssmlab.analysis.protocol import by_strength, check_one_protocol
 from ssmlab.analysis.seeds import Spread
-from ssmlab.analysis.summary import WORST, Accuracy, Checkpoint, Group, Run, Summary
+from ssmlab.analysis.summary import WORST, Accuracy, Checkpoint, Run, SeedGroup, Summary
 from ssmlab.core.errors import UserError
 from ssmlab.core.validation import first_problem
 from ssmlab.data.header import DataSummary
@@ -113,17 +113,17 @@ def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float) -> Ch
     )
 
 
-def grouped(runs: Sequence[Run]) -> tuple[Group, ...]:
+def grouped(runs: Sequence[Run]) -> tuple[SeedGroup, ...]:
     """The groups of a study's runs, in the order of their first runs."""
     by_name = {run.name: run for run in runs}
     settings = {run.name: RunParams(model=run.model, train=run.train).plain() for run in runs}
     return tuple(group(name, [by_name[run] for run in names]) for name, names in seed_groups(settings).items())
 
 
-def group(name: str, runs: Sequence[Run]) -> Group:
+def group(name: str, runs: Sequence[Run]) -> SeedGroup:
     """One group of runs that differ in their seed alone."""
     first = runs[0]
-    return Group(
+    return SeedGroup(
         name=name,
         label=first.label,
         regime=first.regime,

@@ -59,7 +59,7 @@ class Run(Strict):
         return checkpoint.measures.get(name) if checkpoint else None
 
 
-class Group(Strict):
+class SeedGroup(Strict):
     """One model, trained in one way with one seed or several; the numbers of each are in the runs of the summary.
 
     Attributes:
@@ -104,7 +104,7 @@ class Summary(Strict):
     protocol_fingerprint: str
     measures: Annotated[tuple[str, ...], Field(strict=False)]
     runs: Annotated[tuple[Run, ...], Field(strict=False)]
-    groups: Annotated[tuple[Group, ...], Field(strict=False)]
+    groups: Annotated[tuple[SeedGroup, ...], Field(strict=False)]
     claims: Annotated[tuple[Judgement, ...], Field(strict=False)]
 
     @property
@@ -117,7 +117,7 @@ class Summary(Strict):
         """Whether anything was trained with several seeds."""
         return any(group.several for group in self.groups)
 
-    def members(self, group: Group) -> list[Run]:
+    def members(self, group: SeedGroup) -> list[Run]:
         """The runs of a group, in the order of their seeds."""
         by_name = {run.name: run for run in self.runs}
         return [by_name[name] for name in group.runs]

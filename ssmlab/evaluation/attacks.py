@@ -8,12 +8,11 @@ used as it is installed; what it does to its surroundings is undone here:
   handed a `Victim`, which has a parameter and is in eval mode, and never the model itself;
 - its attack objects lie in reference cycles and keep their model until the garbage collector comes by. That is
   harmless here, where all of them share one victim;
-- its answers are taken for nothing but images: `confined` checks them, and our own forward pass judges them.
+- its answers are taken for nothing but images: `check_confined` checks them, and our own forward pass judges them.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,8 +31,8 @@ MOST_TARGETS = 9  # of standard AutoAttack (Croce and Hein 2020)
 AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 
 
-def nothing() -> None:
-    """The tick of callers that do not watch."""
+def no_tick() -> None:
+    """The `tick` of callers that do not follow the progress."""
 
 
 class Victim(nn.Module):
@@ -44,7 +43,7 @@ class Victim(nn.Module):
         tick: called before every forward pass, so that somebody can watch a long attack.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, tick: Callable[[], None] = nothing) -> None:
+    def __init__(self, model: nn.Module, device: torch.device, tick: Callable[[], None] = no_tick) -> None:
         super().__init__()
         self.place = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
         self.model = model
@@ -65,11 +64,11 @@ class Victim(nn.Module):
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is left of a batch after an attack.
+class Survivors:
+    """Which images of a batch an attack has not broken.
 
     Attributes:
-        right: (B,) bool, the images that are still classified rightly.
+        right: (B,) bool, the images that are still classified correctly.
         after: for each part of the attack, in order, how many of them were left after it.
         escaped: how many images came back outside the ball or [0, 1]; they count as not broken.
     """
@@ -79,8 +78,10 @@ class Verdict:
     escaped: int
 
 
-def attack(spec: AttackSpec, victim: Victim, x: Tensor, y: Tensor, eps: float, classes: int, seed: int) -> Verdict:
-    """Attack images that the victim classifies rightly; a part sees only those that the parts before it left over.
+def run_attack(
+    spec: AttackSpec, victim: Victim, x: Tensor, y: Tensor, eps: float, classes: int, seed: int
+) -> Survivors:
+    """Attack images that the victim classifies correctly; a part sees only those that the parts before it left over.
 
     Args:
         x: (B, C, H, W) float32 in [0, 1]; y: (B,) int64; both on the victim's device.
@@ -92,17 +93,17 @@ def attack(spec: AttackSpec, victim: Victim, x: Tensor, y: Tensor, eps: float, c
     escaped = 0
     with forked_generators():
         torch.manual_seed(seed)
-        for name, part in parts(spec, victim, eps, classes, seed).items():
+        for name, part in ensemble_parts(spec, victim, eps, classes, seed).items():
             left = right.nonzero().flatten()
             if len(left):
-                x_adv, inside = confined(x[left], part(x[left], y[left]), eps)
+                x_adv, inside = check_confined(x[left], part(x[left], y[left]), eps)
                 right[left] = victim.is_right(x_adv, y[left]) | ~inside
                 escaped += int((~inside).sum())
             after[name] = int(right.sum())
-    return Verdict(right, after, escaped)
+    return Survivors(right, after, escaped)
 
 
-def parts(spec: AttackSpec, victim: nn.Module, eps: float, classes: int, seed: int) -> dict[str, Any]:
+def ensemble_parts(spec: AttackSpec, victim: nn.Module, eps: float, classes: int, seed: int) -> dict[str, Any]:
     """The torchattacks objects behind a specification, in the order in which they run.
 
     AutoAttack is the standard ensemble of Croce and Hein (2020): APGD on the cross-entropy, targeted APGD and targeted
@@ -139,7 +140,7 @@ def require_classes(name: str, spec: AttackSpec, classes: int) -> None:
         )
 
 
-def confined(x: Tensor, x_adv: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def check_confined(x: Tensor, x_adv: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Check what an attack returned.
 
     Args:
@@ -154,12 +155,6 @@ def confined(x: Tensor, x_adv: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     inside = (outside <= TOLERANCE).flatten(1).all(dim=1)  # (B,); comparisons with NaN are false
     projected = (x + delta.clamp(-eps, eps)).clamp(0.0, 1.0)
     return torch.where(inside.view(-1, 1, 1, 1), projected, x).contiguous(), inside
-
-
-def seed_for(seed: int, attack: str, batch: int) -> int:
-    """A seed of its own for every batch of every attack, whichever process runs it and in whichever order."""
-    digest = hashlib.sha256(f"{seed}/{attack}/{batch}".encode()).digest()
-    return int.from_bytes(digest[:8]) >> 1  # 63 bits
 
 
 def passes(spec: AttackSpec, classes: int) -> float:

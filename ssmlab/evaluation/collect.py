@@ -1,20 +1,20 @@
-"""From outcomes, in whichever order they come, to evaluations; and how far the work has come meanwhile."""
+"""From the outcomes of attacks, in any order, to evaluations; and how far the attacks have come meanwhile."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from ssmlab.core.events import Listener, Progress
+from ssmlab.core.progress import ProgressMeter
 from ssmlab.evaluation.attacks import AUTOATTACK_PARTS
 from ssmlab.evaluation.masking import masking_warnings
 from ssmlab.evaluation.results import Evaluation, Measure, worst_case
-from ssmlab.evaluation.tasks import Clean, Outcome, Task
+from ssmlab.evaluation.tasks import AttackOutcome, AttackTask, Clean
 from ssmlab.params import AttackSpec, AutoAttackParams
 
 
-def evaluation(
-    clean: Clean, attacks: Mapping[str, AttackSpec], outcomes: Mapping[tuple[str, int], Outcome]
+def collect_evaluation(
+    clean: Clean, attacks: Mapping[str, AttackSpec], outcomes: Mapping[tuple[str, int], AttackOutcome]
 ) -> Evaluation:
     """What was found about one model.
 
@@ -31,11 +31,11 @@ def evaluation(
         seen = n if spec.images == "all" else spec.images
         found = [outcome for (attack, _), outcome in outcomes.items() if attack == name]
         flags = flags_of({row for outcome in found for row in outcome.right}, seen)
-        more = {}
+        details = {}
         if isinstance(spec, AutoAttackParams):
             left = {part: sum(outcome.after[part] for outcome in found) for part in AUTOATTACK_PARTS}
-            more = {"standard": spec.standard, "parts": {part: count / seen for part, count in left.items()}}
-        measures[name] = Measure.of(flags, **more)
+            details = {"standard": spec.standard, "parts": {part: count / seen for part, count in left.items()}}
+        measures[name] = Measure.of(flags, **details)
         escaped = sum(outcome.escaped for outcome in found)
         if escaped:
             warnings.append(f"{name}: {escaped} images came back outside the ball or [0, 1]; they count as not broken")
@@ -48,49 +48,33 @@ def flags_of(right: set[int], n: int) -> str:
     return "".join("1" if row in right else "0" for row in range(n))
 
 
-class Watch:
-    """Tells a listener how far the tasks have come, at most once a second while nothing is finished.
+class AttackProgress:
+    """Tells a listener how far the attacks have come: counted in images, timed by forward passes.
 
-    The time that is left is taken from the passes that are left, each task's own guess of its cost.
-
-    Args:
-        clock: seconds, from any origin.
+    Attacks cost very different numbers of forward passes for an image, so the time that is left follows those.
     """
 
-    def __init__(self, listen: Listener, clock: Callable[[], float] = time.monotonic, every: float = 1.0) -> None:
-        self.listen, self.clock, self.every = listen, clock, every
-        self.images = self.done_images = 0
-        self.passes = self.done_passes = 0.0
-        self.guess = 0.0
-        self.began = self.told = clock()
+    def __init__(self, listener: Listener, tasks: Sequence[AttackTask], expected_seconds: float) -> None:
+        self.listener = listener
+        self.images, self.images_done = sum(len(task.images) for task in tasks), 0
+        self.passes = ProgressMeter(sum(task.passes for task in tasks), expected_seconds=expected_seconds)
+        self.report()
 
-    def start(self, tasks: Sequence[Task], guess: float) -> None:
-        """Begin with `tasks`, which are thought to take `guess` seconds together."""
-        self.images, self.passes = sum(len(task.images) for task in tasks), sum(task.passes for task in tasks)
-        self.guess = guess
-        self.began = self.clock()
-        self.tell()
-
-    def done(self, task: Task) -> None:
-        """A task is finished."""
-        self.done_images += len(task.images)
-        self.done_passes += task.passes
-        self.tell()
+    def finished(self, task: AttackTask) -> None:
+        self.images_done += len(task.images)
+        self.passes.advance(task.passes)
+        self.report()
 
     def tick(self) -> None:
-        """Something has happened, or some time has passed."""
-        if self.images and self.clock() - self.told >= self.every:
-            self.tell()
+        """Report if a second has passed since the last report, so that a long attack shows a sign of life."""
+        if self.passes.is_due(1.0, even_without_change=True):
+            self.send()
 
-    def tell(self) -> None:
-        """Send the progress."""
-        self.told = self.clock()
-        elapsed = self.told - self.began
-        if self.done_passes:
-            whole = elapsed * self.passes / self.done_passes
-        else:
-            whole = self.guess
-        speed = self.done_images / elapsed if self.done_images and elapsed > 0 else None
-        self.listen(
-            Progress("attacks", self.done_images, self.images, images_per_second=speed, eta=max(whole - elapsed, 0.0))
-        )
+    def report(self) -> None:
+        self.passes.is_due(0.0, even_without_change=True)  # counts as a report, so that `tick` waits a second
+        self.send()
+
+    def send(self) -> None:
+        elapsed = self.passes.elapsed
+        speed = self.images_done / elapsed if self.images_done and elapsed > 0 else None
+        self.listener(Progress("attacks", self.images_done, self.images, images_per_second=speed, eta=self.passes.eta))

@@ -14,9 +14,17 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.evaluation.attacks import require_classes
-from ssmlab.evaluation.collect import Watch, evaluation
+from ssmlab.evaluation.collect import AttackProgress, collect_evaluation
 from ssmlab.evaluation.results import Evaluation
-from ssmlab.evaluation.tasks import Bench, Clean, Material, Outcome, Task, one_thread, untouched
+from ssmlab.evaluation.tasks import (
+    AttackInputs,
+    AttackOutcome,
+    AttackRunner,
+    AttackTask,
+    Clean,
+    modules_restored,
+    one_thread,
+)
 from ssmlab.evaluation.worker import worker
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.quantity import Quantity
@@ -37,7 +45,7 @@ def evaluate(
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     workers: int | None = 1,
-    listen: Listener = silence,
+    on_event: Listener = silence,
 ) -> Evaluation:
     """Measure a model's accuracy on clean and on attacked images.
 
@@ -55,7 +63,7 @@ def evaluate(
         device: "auto" is where the model is; another device gets a copy of the model.
         workers: processes on the CPU, each with one thread; None takes as many as there are cores, if that pays. More
             than one imports the calling script again, which therefore needs `if __name__ == "__main__":`.
-        listen: told about progress and each attack's accuracy.
+        on_event: gets a `Progress` about once a second, and a `Note` for every warning.
 
     Raises:
         UserError: an argument is not as described; the message says which.
@@ -68,7 +76,7 @@ def evaluate(
     if isinstance(attacks, Mapping):
         chosen = dict(attacks)
     else:
-        chosen = {name: named(name, radius) for name in ([attacks] if isinstance(attacks, str) else attacks)}
+        chosen = {name: parse_attack(name, radius) for name in ([attacks] if isinstance(attacks, str) else attacks)}
     here = next((parameter.device for parameter in model.parameters()), x.device)
     there = here if device == "auto" or device == here.type else torch.device(device)
     subject = model if there == here else copy.deepcopy(model).to(there)
@@ -82,7 +90,7 @@ def evaluate(
         seed=seed,
         device=there,
         workers=workers,
-        listen=listen,
+        on_event=on_event,
     )["model"]
 
 
@@ -97,7 +105,7 @@ def evaluate_models(
     seed: int,
     device: torch.device,
     workers: int | None = None,
-    listen: Listener = silence,
+    on_event: Listener = silence,
 ) -> dict[str, Evaluation]:
     """`evaluate` for several models at once, so that their attacks share one set of workers.
 
@@ -108,38 +116,41 @@ def evaluate_models(
         UserError: as `evaluate`.
     """
     check_settings(plan, len(x), eps, batch_size, workers)
-    material = Material(dict(models), x, y, float(eps), seed, device)
-    outcomes: dict[str, dict[tuple[str, int], Outcome]] = {name: {} for name in models}
-    watch = Watch(listen)
+    inputs = AttackInputs(dict(models), x, y, float(eps), seed, device)
+    outcomes: dict[str, dict[tuple[str, int], AttackOutcome]] = {name: {} for name in models}
+    progress: AttackProgress | None = None
 
-    def done(outcome: Outcome) -> None:
+    def tick() -> None:
+        if progress:
+            progress.tick()
+
+    def collect(outcome: AttackOutcome) -> None:
         outcomes[outcome.task.model][outcome.task.attack, outcome.task.batch] = outcome
-        watch.done(outcome.task)
+        if progress:
+            progress.finished(outcome.task)
 
-    with untouched(models.values()), one_thread(device):
-        bench = Bench(material, watch.tick)
+    with modules_restored(models.values()), one_thread(device):
+        runner = AttackRunner(inputs, tick)
         began = time.monotonic()
-        clean = {name: bench.clean(name, batch_size) for name in models}
-        a_pass = (time.monotonic() - began) / (len(models) * len(x))  # seconds an image
+        clean = {name: runner.clean(name, batch_size) for name in models}
+        seconds_a_pass = (time.monotonic() - began) / (len(models) * len(x))  # of one image
         tasks = plan_tasks(plan, clean, batch_size)
-        seconds = a_pass * sum(task.passes for task in tasks)
+        seconds = seconds_a_pass * sum(task.passes for task in tasks)
         count = min(workers or useful_workers(device, seconds), len(tasks))
-        watch.start(tasks, seconds / max(count, 1))
+        progress = AttackProgress(on_event, tasks, seconds / max(count, 1))
         if count > 1:
             try:
-                run_in_processes(
-                    worker, material, tasks, count, done, remedy="try again with workers=1", tick=watch.tick
-                )
+                run_in_processes(worker, inputs, tasks, count, collect, remedy="try again with workers=1", tick=tick)
                 tasks = []
             except NoPool as error:
-                listen(Note(f"no worker processes ({error}); attacking in this one, which takes longer", warning=True))
-                watch.start(tasks, seconds)
+                on_event(Note(f"no worker processes ({error}); attacking in this one, slower", warning=True))
+                progress = AttackProgress(on_event, tasks, seconds)
         for task in tasks:
-            done(bench.run(task))
-    return {name: evaluation(clean[name], plan[name], outcomes[name]) for name in models}
+            collect(runner.run(task))
+    return {name: collect_evaluation(clean[name], plan[name], outcomes[name]) for name in models}
 
 
-def plan_tasks(plan: Plan, clean: Mapping[str, Clean], batch_size: int) -> list[Task]:
+def plan_tasks(plan: Plan, clean: Mapping[str, Clean], batch_size: int) -> list[AttackTask]:
     """A task for every attack and batch, with the images that are right when clean; those that take longest first.
 
     Raises:
@@ -153,7 +164,7 @@ def plan_tasks(plan: Plan, clean: Mapping[str, Clean], batch_size: int) -> list[
             for batch, start in enumerate(range(0, len(right), batch_size)):
                 rows = tuple((start + right[start : start + batch_size].nonzero().flatten()).tolist())
                 if rows:
-                    tasks.append(Task(model, name, spec, batch, rows, clean[model].classes))
+                    tasks.append(AttackTask(model, name, spec, batch, rows, clean[model].classes))
     return sorted(tasks, key=lambda task: task.passes, reverse=True)
 
 
@@ -164,7 +175,7 @@ def useful_workers(device: torch.device, seconds: float) -> int:
     return cores()
 
 
-def named(name: str, eps: float) -> AttackSpec:
+def parse_attack(name: str, eps: float) -> AttackSpec:
     """The attack behind a name, on all images: "fgsm", "pgd-N" or "autoattack". Raises UserError for any other."""
     everything: dict[str, Any] = {"images": "all", "checkpoints": ("best", "last")}
     if name == "fgsm":

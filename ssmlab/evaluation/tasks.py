@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
-from ssmlab.evaluation.attacks import Victim, attack, nothing, passes, seed_for
+from ssmlab.core.seeds import seed_of
+from ssmlab.evaluation.attacks import Victim, no_tick, passes, run_attack
 from ssmlab.params import AttackSpec
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class AttackInputs:
     """All that tasks share, whichever process they run in.
 
     Attributes:
@@ -33,13 +34,13 @@ class Material:
 
 
 @dataclass(frozen=True)
-class Task:
-    """One attack on one batch of the material.
+class AttackTask:
+    """One attack on one batch of the inputs.
 
     Attributes:
         model, attack, spec: which attack on which model.
         batch: the number of the batch; the attack's seed depends on it.
-        images: rows of the material, all of which the model has right.
+        images: rows of the inputs, all of which the model has right.
         classes: of the model.
     """
 
@@ -57,10 +58,10 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class AttackOutcome:
     """A finished task: the rows that are still right, how many were after each part, and how many escaped the ball."""
 
-    task: Task
+    task: AttackTask
     right: tuple[int, ...]
     after: dict[str, int]
     escaped: int
@@ -75,23 +76,23 @@ class Clean:
     not_finite: int
 
 
-class Bench:
+class AttackRunner:
     """Carries out tasks, one after the other.
 
     Every model is frozen once if it can be (`model.freeze()`). The models themselves are put in eval mode and their
-    parameters no longer ask for gradients; `untouched` undoes that. An attack must not leave gradients behind in them
-    (FAB calls backward), nor pay for gradients that nobody reads.
+    parameters no longer ask for gradients; `modules_restored` undoes that. An attack must not leave gradients behind in
+    them (FAB calls backward), nor pay for gradients that nobody reads.
 
     Args:
         tick: called before every forward pass.
     """
 
-    def __init__(self, material: Material, tick: Callable[[], None] = nothing) -> None:
-        self.x, self.y = material.x.to(material.device), material.y.to(material.device)
-        self.eps, self.seed = material.eps, material.seed
+    def __init__(self, inputs: AttackInputs, tick: Callable[[], None] = no_tick) -> None:
+        self.x, self.y = inputs.x.to(inputs.device), inputs.y.to(inputs.device)
+        self.eps, self.seed = inputs.eps, inputs.seed
         self.victims = {
-            name: Victim(light(model), material.device, tick).requires_grad_(False)
-            for name, model in material.models.items()
+            name: Victim(frozen_if_possible(model), inputs.device, tick).requires_grad_(False)
+            for name, model in inputs.models.items()
         }
 
     @torch.no_grad()
@@ -118,15 +119,15 @@ class Bench:
             raise UserError(f"the model must return logits ({len(x)}, classes) for {len(x)} images; it gave {given}")
         return logits
 
-    def run(self, task: Task) -> Outcome:
+    def run(self, task: AttackTask) -> AttackOutcome:
         """Attack a batch."""
         rows = torch.tensor(task.images, device=self.x.device)
-        victim, seed = self.victims[task.model], seed_for(self.seed, task.attack, task.batch)
-        verdict = attack(task.spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed)
-        return Outcome(task, tuple(rows[verdict.right].tolist()), verdict.after, verdict.escaped)
+        victim, seed = self.victims[task.model], seed_of(self.seed, f"{task.attack} on batch {task.batch}")
+        survivors = run_attack(task.spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed)
+        return AttackOutcome(task, tuple(rows[survivors.right].tolist()), survivors.after, survivors.escaped)
 
 
-def light(model: nn.Module) -> nn.Module:
+def frozen_if_possible(model: nn.Module) -> nn.Module:
     """The model frozen, where it knows how to be; else itself. Foreign methods of that name may return nothing."""
     freeze = getattr(model.eval(), "freeze", None)
     frozen = freeze() if callable(freeze) else None
@@ -134,7 +135,7 @@ def light(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def untouched(models: Iterable[nn.Module]) -> Iterator[None]:
+def modules_restored(models: Iterable[nn.Module]) -> Iterator[None]:
     """Afterwards every module is in the mode it was in, and every parameter asks for gradients if it did."""
     models = list(models)
     modes = [(module, module.training) for model in models for module in model.modules()]

@@ -1,6 +1,6 @@
-"""What a worker process makes of the material it is sent.
+"""What a worker process makes of the inputs it is sent.
 
-It is light to import, as `ssmlab.system.workers` asks for: torch comes with the material.
+It is light to import, as `ssmlab.system.workers` asks for: torch comes with the inputs.
 """
 
 from __future__ import annotations
@@ -9,14 +9,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from ssmlab.evaluation.tasks import Material, Outcome, Task
+    from ssmlab.evaluation.tasks import AttackInputs, AttackOutcome, AttackTask
 
 
-def worker(material: Material) -> Callable[[Task], Outcome]:
-    """A bench with one thread; what it returns carries out tasks."""
+def worker(inputs: AttackInputs) -> Callable[[AttackTask], AttackOutcome]:
+    """A runner with one thread; what it returns carries out tasks."""
     import torch
 
-    from ssmlab.evaluation.tasks import Bench
+    from ssmlab.evaluation.tasks import AttackRunner
 
     torch.set_num_threads(1)
-    return Bench(material).run
+    return AttackRunner(inputs).run

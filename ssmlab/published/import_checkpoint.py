@@ -18,9 +18,9 @@ from ssmlab.core.version import __version__
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import NAME, ModelParams
-from ssmlab.published.read_tensors import read_tensors
+from ssmlab.published.read_tensors import read_state_dict
 from ssmlab.published.state_dict import (
-    Activation,
+    AdsActivation,
     published_image_shape,
     published_params,
     published_to_ours,
@@ -40,7 +40,7 @@ class Imported:
 
 
 def import_checkpoint(
-    file: Path, act: Activation | None = None, image_size: int | None = None, to: Path | None = None
+    file: Path, act: AdsActivation | None = None, image_size: int | None = None, to: Path | None = None
 ) -> Imported:
     """Read a state dict of the published code from `file` and write `to`/best.safetensors, a checkpoint like any other.
 
@@ -57,7 +57,7 @@ def import_checkpoint(
     folder = to or Path("models") / STUDY / name_of(file)
     if not NAME.fullmatch(folder.name) or folder.suffix == ".safetensors":
         raise UserError(f"--to {folder}: name a folder in lower-case letters, digits, '.', '_' and '-'")
-    tensors = read_tensors(file)
+    tensors = read_state_dict(file)
     source = Source(name=file.name, sha256=sha256_file(file))
     target = folder / "best.safetensors"
     check_free(target, source)
@@ -80,7 +80,7 @@ def import_checkpoint(
 
 
 def published_model(
-    tensors: Mapping[str, Tensor], act: Activation | None, image_size: int | None
+    tensors: Mapping[str, Tensor], act: AdsActivation | None, image_size: int | None
 ) -> tuple[Classifier, ModelParams, tuple[int, int, int]]:
     """The model of a published state dict, what it is, and the shape (C, H, W) of its images.
 

@@ -22,10 +22,14 @@ from ssmlab.core.events import Listener, Progress, silence
 from ssmlab.nets.ssm_block import LinearSsm, SsmBlock
 from ssmlab.published.agreement import Agreement
 from ssmlab.published.import_checkpoint import import_checkpoint
-from ssmlab.published.read_tensors import read_tensors
-from ssmlab.published.state_dict import Activation
+from ssmlab.published.read_tensors import read_state_dict
+from ssmlab.published.state_dict import AdsActivation
 
-ACTIVATIONS: dict[str, Activation] = {"relu": "relu", "sgmd": "sigmoid", "tanh": "tanh"}  # as the cases spell them
+CASE_ACTIVATIONS: dict[str, AdsActivation] = {
+    "relu": "relu",
+    "sgmd": "sigmoid",
+    "tanh": "tanh",
+}  # as the cases spell them
 
 
 def parity(folder: Path, listen: Listener = silence) -> list[Agreement]:
@@ -44,11 +48,11 @@ def parity(folder: Path, listen: Listener = silence) -> list[Agreement]:
 
 def agreement(file: Path) -> Agreement:
     """The agreement of one case; raises UserError where the file is none."""
-    case = read_tensors(file)
+    case = read_state_dict(file)
     missing = next((name for name in ("x", "y", "logits", "grad_x") if name not in case), None)
     if missing or case["x"].ndim != 4:
         raise UserError(f"{file}: not a parity case ({missing or 'images'} missing)")
-    act = next((ours for theirs, ours in ACTIVATIONS.items() if f"ads_{theirs}" in file.stem), None)
+    act = next((ours for theirs, ours in CASE_ACTIVATIONS.items() if f"ads_{theirs}" in file.stem), None)
     with tempfile.TemporaryDirectory(prefix="ssmlab-") as temporary:
         imported = import_checkpoint(file, act, case["x"].shape[-1], Path(temporary) / "case")
         model, _ = load(imported.path)

@@ -29,7 +29,7 @@ REFUSED = 3  # the child's exit code when it says why
 CALM = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1"}  # each thread would reserve memory
 
 
-def read_tensors(path: Path, memory: int = MEMORY, seconds: float = SECONDS) -> dict[str, Tensor]:
+def read_state_dict(path: Path, memory: int = MEMORY, seconds: float = SECONDS) -> dict[str, Tensor]:
     """The tensors of a `.safetensors`, `.pt` or `.pth` file by name, on the CPU; nested names are joined by dots.
 
     Args:

@@ -23,7 +23,7 @@ from ssmlab.core.validation import first_problem
 from ssmlab.nets.s4 import power_of_two
 from ssmlab.params import AdsParams, MegaParams, ModelParams
 
-Activation = Literal["relu", "sigmoid", "tanh"]
+AdsActivation = Literal["relu", "sigmoid", "tanh"]
 MOST = 2048  # for every width and state size: the published ones are below 300, and `build` decomposes an N x N matrix
 FIRST = "mapping_layers.0."
 SIGNATURES = {  # the mixer by a parameter that only it has, after `mapping_layers.<i>.`
@@ -143,7 +143,7 @@ def reshaped(name: str, tensor: Tensor) -> Tensor:
     return torch.view_as_real(tensor) if tensor.is_complex() else tensor
 
 
-def published_params(state: Mapping[str, Tensor], act: Activation | None) -> ModelParams:
+def published_params(state: Mapping[str, Tensor], act: AdsActivation | None) -> ModelParams:
     """The model that a published state dict belongs to, from its names and shapes; `act` is that of its AdS, if any.
 
     Raises:

@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ssmlab.analysis.format import number
 from ssmlab.analysis.seeds import Spread
-from ssmlab.analysis.summary import Group, Summary
+from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.params import Which
 from ssmlab.report.drawing import GREY, INK, colour, label_beside, marker, mixed, png, style
@@ -81,7 +81,7 @@ class Bar(NamedTuple):
         return [[max(self.value - self.low, 0.0)], [max(self.high - self.value, 0.0)]]
 
 
-def bar(summary: Summary, group: Group, name: str, which: Which) -> Bar | None:
+def bar(summary: Summary, group: SeedGroup, name: str, which: Which) -> Bar | None:
     """A run's accuracy with its interval over images; a group's mean, plus and minus the deviation over its seeds."""
     found = [measure for run in summary.members(group) if (measure := run.measure(name, which))]
     if not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from ssmlab.analysis.format import PROVENANCES, attack_label, number, plural
-from ssmlab.analysis.summary import Group, Run, Summary
+from ssmlab.analysis.summary import Run, SeedGroup, Summary
 from ssmlab.core.text import listed
 from ssmlab.report.blocks import Block, Heading, Paragraph
 from ssmlab.report.grid import ABSENT, Column, Grid
@@ -60,7 +60,7 @@ def run_grid(summary: Summary) -> Grid:
     return Grid(tuple(Column(name, left=True) for name in columns), rows)
 
 
-def run_row(group: Group, runs: Sequence[Run]) -> tuple[str, ...]:
+def run_row(group: SeedGroup, runs: Sequence[Run]) -> tuple[str, ...]:
     """One row of `run_grid`."""
     train = runs[0].train
     best = [run.checkpoints["best"].epoch for run in runs if "best" in run.checkpoints]

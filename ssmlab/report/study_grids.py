@@ -5,7 +5,7 @@ from __future__ import annotations
 from ssmlab.analysis.format import deviation, number, signed
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import Spread
-from ssmlab.analysis.summary import Accuracy, Group, Run, Summary
+from ssmlab.analysis.summary import Accuracy, Run, SeedGroup, Summary
 from ssmlab.report.grid import ABSENT, Column, Grid
 
 
@@ -36,7 +36,7 @@ def group_grid(summary: Summary) -> Grid:
     return Grid(tuple(columns), tuple(group_row(group, measures) for group in summary.groups))
 
 
-def group_row(group: Group, measures: list[str]) -> tuple[str, ...]:
+def group_row(group: SeedGroup, measures: list[str]) -> tuple[str, ...]:
     """One group of the papers' table."""
     row = [group.name, group.label, group.regime, str(len(group.seeds)), number(group.parameters)]
     for name in measures:

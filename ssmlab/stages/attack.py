@@ -112,7 +112,7 @@ def judged(
         batch_size=settings.batch_size,
         seed=settings.seed,
         device=device,
-        listen=listen,
+        on_event=listen,
     )
     for name, evaluation in evaluations.items():
         for note in notes(name, evaluation):

@@ -14,7 +14,7 @@ from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static
 
-from ssmlab.analysis.protocol import flatten
+from ssmlab.analysis.protocol import dotted_leaves
 from ssmlab.params import Params
 from ssmlab.project.status import RunStatus
 from ssmlab.tui import labels
@@ -89,7 +89,7 @@ def details(status: RunStatus, params: Params, now: float) -> Reading:
     for key, value in standing(status, now):
         table.add_row(Text(key, style="dim"), Text(value))
     table.add_row("", "")
-    runs = {name: dict(flatten(run.plain())) for name, run in params.runs.items()}
+    runs = {name: dict(dotted_leaves(run.plain())) for name, run in params.runs.items()}
     for key, value in runs[status.name].items():
         differs = any(other.get(key) != value for other in runs.values())
         table.add_row(Text(key, style="bold" if differs else "dim"), Text(str(value), style="bold" if differs else ""))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note, Progress
-from ssmlab.evaluation.evaluate import evaluate, evaluate_models, named, useful_workers
+from ssmlab.evaluation.evaluate import evaluate, evaluate_models, parse_attack, useful_workers
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.quantity import Quantity
@@ -151,7 +151,7 @@ def test_parts_and_measures_are_nested() -> None:
     assert worst.correct <= min(measure.flags[:10].count("1") for measure in found.measures.values())
 
 
-def evaluate_two(workers: int | None, names: list[str], listen: Any = lambda event: None) -> dict[str, Evaluation]:
+def evaluate_two(workers: int | None, names: list[str], on_event: Any = lambda event: None) -> dict[str, Evaluation]:
     """Two models under `QUICK`, its attacks in the order of `names`."""
     model, x, y = material()
     attacks = {name: QUICK[name] for name in names}
@@ -165,7 +165,7 @@ def evaluate_two(workers: int | None, names: list[str], listen: Any = lambda eve
         seed=11,
         device=CPU,
         workers=workers,
-        listen=listen,
+        on_event=on_event,
     )
 
 
@@ -251,17 +251,17 @@ def test_a_diverged_model_is_wrong_and_said_to_be() -> None:
 
 
 def test_names_stand_for_attacks_with_sensible_settings() -> None:
-    assert named("fgsm", 0.1) == FgsmParams(kind="fgsm", images="all", checkpoints=("best", "last"))
-    pgd = named("pgd-25", 0.1)
+    assert parse_attack("fgsm", 0.1) == FgsmParams(kind="fgsm", images="all", checkpoints=("best", "last"))
+    pgd = parse_attack("pgd-25", 0.1)
     assert isinstance(pgd, PgdParams)
     assert (pgd.steps, pgd.random_start) == (25, True)
     assert pgd.alpha == pytest.approx(0.01)
-    aa = named("autoattack", 0.1)
+    aa = parse_attack("autoattack", 0.1)
     assert isinstance(aa, AutoAttackParams)
     assert (aa.steps, aa.queries) == (100, 5000)
     for name in ("pgd", "pgd-0", "pgd-x", "FGSM", "cw"):
         with pytest.raises(UserError, match=f"no attack is called '{name}'; there are fgsm, pgd-N"):
-            named(name, 0.1)
+            parse_attack(name, 0.1)
 
 
 def test_bad_arguments_are_refused_in_one_line() -> None:
@@ -320,7 +320,7 @@ def test_a_model_that_cannot_be_pickled_is_attacked_in_this_process() -> None:
 
     model, x, y = material()
     events: list[Event] = []
-    found = evaluate(Local(), x, y, QUICK, 0.02, workers=2, listen=events.append)
+    found = evaluate(Local(), x, y, QUICK, 0.02, workers=2, on_event=events.append)
     assert found == evaluate(model, x, y, QUICK, 0.02)
     warnings = [event.text for event in events if isinstance(event, Note) and event.warning]
     assert len(warnings) == 1
@@ -334,7 +334,7 @@ def test_a_model_that_workers_cannot_import_is_attacked_in_this_process(capfd: p
     sys.modules[module.__name__] = module
     events: list[Event] = []
     try:
-        found = evaluate(model, x, y, ["fgsm", "pgd-2"], 0.02, batch_size=1, workers=2, listen=events.append)
+        found = evaluate(model, x, y, ["fgsm", "pgd-2"], 0.02, batch_size=1, workers=2, on_event=events.append)
     finally:
         del sys.modules[module.__name__]
     assert found.measures["clean"].n == 4
@@ -350,7 +350,7 @@ from ssmlab.core.events import Progress
 from ssmlab.params import PgdParams
 from ssmlab.params.quantity import Quantity
 
-def listen(event):
+def on_event(event):
     if isinstance(event, Progress):
         print(event.done, flush=True)
 
@@ -360,7 +360,7 @@ if __name__ == "__main__":
     spec = {"random_start": True, "images": "all", "checkpoints": ("best",)}
     attacks = {str(steps): PgdParams(kind="pgd", alpha=Quantity(0.1), steps=steps, **spec) for steps in (1, 10**8)}
     try:
-        evaluate(model, x, model(x).argmax(1), attacks, 0.0, batch_size=400, workers=2, listen=listen)
+        evaluate(model, x, model(x).argmax(1), attacks, 0.0, batch_size=400, workers=2, on_event=on_event)
     except KeyboardInterrupt:
         sys.exit(130)
 """

@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import readable_json
-from ssmlab.evaluation.evaluate import named
+from ssmlab.evaluation.evaluate import parse_attack
 from ssmlab.evaluation.masking import masking_warnings
 from ssmlab.evaluation.results import AttackResults, Measure, Protocol, load_results, radius, wilson, worst_case
 from ssmlab.params import Params
@@ -59,7 +59,7 @@ def autoattacked(flags: str, fab: float, square: float) -> Measure:
 
 
 def test_a_weaker_attack_that_does_better_is_flagged() -> None:
-    attacks = {name: named(name, 0.1) for name in ("autoattack", "pgd-10", "fgsm", "pgd-20")}
+    attacks = {name: parse_attack(name, 0.1) for name in ("autoattack", "pgd-10", "fgsm", "pgd-20")}
     measures = {
         "clean": Measure.of("1111"),
         "autoattack": autoattacked("11", 1.0, 1.0),
@@ -75,7 +75,7 @@ def test_a_weaker_attack_that_does_better_is_flagged() -> None:
 
 
 def test_square_that_breaks_more_than_the_gradients_is_flagged() -> None:
-    attacks = {"autoattack": named("autoattack", 0.1)}
+    attacks = {"autoattack": parse_attack("autoattack", 0.1)}
     flagged = masking_warnings({"autoattack": autoattacked("1000", 0.75, 0.25)}, attacks)
     assert flagged == [
         "autoattack: Square, which sees no gradients, broke 2 of 4 images that APGD and FAB could not: "

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 import ssmlab
 from ssmlab.analysis.compare.compare import compare
-from ssmlab.analysis.compare.entries import resolve
+from ssmlab.analysis.compare.entries import resolve_entry
 from ssmlab.artifacts.checkpoint import save
 from ssmlab.artifacts.metadata import Metadata, count_parameters, read_metadata
 from ssmlab.cli.app import app
@@ -303,7 +303,7 @@ def test_an_import_is_attacked_and_compared_like_a_run(tiny_params: Params, grey
     assert not both.notes and any(line.measure == "fgsm" for line in both.lines)
     for form in ("table", "md", "csv", "json"):
         assert render(both, form)
-    assert not [key for key in resolve(str(grey), paths).settings if key.startswith("train.")]
+    assert not [key for key in resolve_entry(str(grey), paths).settings if key.startswith("train.")]
 
 
 def test_the_stage_does_not_take_an_import_for_a_trained_run(tiny_params: Params, grey: Path) -> None:

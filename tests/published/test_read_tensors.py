@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from ssmlab.core.errors import UserError
-from ssmlab.published.read_tensors import LARGEST, read_tensors
+from ssmlab.published.read_tensors import LARGEST, read_state_dict
 
 MIB = 1 << 20
 
@@ -37,7 +37,7 @@ class Shell(Payload):
 
 def refused(path: Path, says: str, **limits: Any) -> None:
     with pytest.raises(UserError, match=says) as caught:
-        read_tensors(path, **limits)
+        read_state_dict(path, **limits)
     assert str(path) in str(caught.value) and "\n" not in str(caught.value)
 
 
@@ -56,7 +56,7 @@ def test_a_pickle_gives_the_tensors_that_were_saved(tmp_path: Path) -> None:
     torch.save({"epoch": 3, "net": {"module": state}}, tmp_path / "nested.pth")
     torch.save(state, tmp_path / "old.pt", _use_new_zipfile_serialization=False)
     for name, prefix in (("state.pt", ""), ("nested.pth", "net.module."), ("old.pt", "")):
-        found = read_tensors(tmp_path / name)
+        found = read_state_dict(tmp_path / name)
         assert found.keys() == {prefix + key for key in state}
         for key, tensor in state.items():
             assert found[prefix + key].dtype == tensor.dtype
@@ -66,7 +66,7 @@ def test_a_pickle_gives_the_tensors_that_were_saved(tmp_path: Path) -> None:
 def test_a_safetensors_file_is_read_as_it_is(tmp_path: Path) -> None:
     state = {"a": torch.randn(2, 3), "b": torch.tensor([1, 2])}
     save_file(state, tmp_path / "state.safetensors")
-    found = read_tensors(tmp_path / "state.safetensors")
+    found = read_state_dict(tmp_path / "state.safetensors")
     assert found.keys() == state.keys() and all(torch.equal(found[key], state[key]) for key in state)
 
 

@@ -1,4 +1,4 @@
-"""One number of a comparison: what a subject's seeds say together, and how that differs from the reference's."""
+"""One number of a comparison: what an entry's seeds say together, and how that differs from the reference's."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Literal
 
-from ssmlab.analysis.compare.entries import Subject
+from ssmlab.analysis.compare.entries import Entry
 from ssmlab.analysis.intervals import Difference, paired
 from ssmlab.analysis.seeds import BySeed, Flags, Spread, compared, value_of
 from ssmlab.evaluation.results import wilson
@@ -16,8 +16,8 @@ Word = Literal["", "same", "within noise", "too few seeds", "better", "worse"]
 
 
 @dataclass(frozen=True)
-class Cell:
-    """A number of one subject beside the reference's.
+class ComparedValue:
+    """A number of one entry beside the reference's.
 
     Attributes:
         value: fraction, of a group the mean over its seeds; None if it was not measured. n: images.
@@ -40,24 +40,24 @@ class Cell:
     word: Word = ""
 
 
-def cells(subjects: Sequence[Subject], found: Sequence[BySeed], confidence: float) -> tuple[Cell, ...]:
-    """A measure of every subject, beside the first one's; `found` has the flags of each by seed."""
+def compared_values(entries: Sequence[Entry], found: Sequence[BySeed], confidence: float) -> tuple[ComparedValue, ...]:
+    """A measure of every entry, beside the first one's; `found` has the flags of each by seed."""
     reference, *others = found
-    pairs = zip(subjects[1:], others, strict=True)
+    pairs = zip(entries[1:], others, strict=True)
     return (
-        alone(reference, confidence),
-        *(beside(subject, flags, subjects[0], reference, confidence) for subject, flags in pairs),
+        single_value(reference, confidence),
+        *(value_with_delta(entry, flags, entries[0], reference, confidence) for entry, flags in pairs),
     )
 
 
-def alone(found: BySeed, confidence: float) -> Cell:
-    """A measure of one subject."""
+def single_value(found: BySeed, confidence: float) -> ComparedValue:
+    """A measure of one entry."""
     if not found:
-        return Cell()
+        return ComparedValue()
     spread = Spread.of([value_of(flags) for flags in found.values()])
     flags = next(iter(found.values()))
     interval = own_interval(flags, confidence) if spread.n == 1 else None
-    return Cell(spread.mean, len(flags[0]), interval, spread.std, spread.n)
+    return ComparedValue(spread.mean, len(flags[0]), interval, spread.std, spread.n)
 
 
 def own_interval(flags: Flags, confidence: float) -> tuple[float, float]:
@@ -68,20 +68,20 @@ def own_interval(flags: Flags, confidence: float) -> tuple[float, float]:
     return gap.low, gap.high
 
 
-def beside(subject: Subject, found: BySeed, first: Subject, reference: BySeed, confidence: float) -> Cell:
-    """A measure of one subject with its delta to the reference's."""
-    cell = alone(found, confidence)
+def value_with_delta(entry: Entry, found: BySeed, first: Entry, reference: BySeed, confidence: float) -> ComparedValue:
+    """A measure of one entry with its delta to the reference's."""
+    value = single_value(found, confidence)
     if not found or not reference:
-        return cell
-    groups, alike = bool(subject.members or first.members), one_protocol(subject, first)
+        return value
+    groups, alike = bool(entry.members or first.members), one_protocol(entry, first)
     difference = compared(found, reference, groups, confidence) if alike else None
     delta = mean_of(found) - mean_of(reference)
     if difference and difference.seeds:
         delta = difference.value
     gap = len(next(iter(found.values()))) > 1
     unjudged = alike and difference is None
-    word: Word = "too few seeds" if unjudged else describe(delta, difference, more_is_better=not gap)
-    return replace(cell, delta=delta, difference=difference, word=word)
+    word: Word = "too few seeds" if unjudged else delta_word(delta, difference, more_is_better=not gap)
+    return replace(value, delta=delta, difference=difference, word=word)
 
 
 def mean_of(found: BySeed) -> float:
@@ -89,12 +89,12 @@ def mean_of(found: BySeed) -> float:
     return fmean(map(value_of, found.values()))
 
 
-def one_protocol(a: Subject, b: Subject) -> bool:
+def one_protocol(a: Entry, b: Entry) -> bool:
     """Whether all was attacked under one protocol, so that the flags are of the same images."""
     return len({results.protocol_fingerprint for results in (*a.attacked, *b.attacked)}) == 1
 
 
-def describe(delta: float, difference: Difference | None, more_is_better: bool) -> Word:
+def delta_word(delta: float, difference: Difference | None, more_is_better: bool) -> Word:
     """What a delta means: `same` is exactly zero, `within noise` is an interval that zero lies in."""
     if abs(delta) < 1e-12:
         return "same"

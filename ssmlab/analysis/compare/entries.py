@@ -1,4 +1,4 @@
-"""What a subject of a comparison means: a run or a group of runs of this study or another, or a checkpoint file.
+"""What an entry of a comparison means: a run or a group of runs of this study or another, or a checkpoint file.
 
 Reads headers and JSON only; torch is not imported, so that `ssmlab compare` answers at once.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ssmlab.analysis.protocol import flatten
+from ssmlab.analysis.protocol import dotted_leaves
 from ssmlab.analysis.seeds import Flags
 from ssmlab.artifacts.metadata import Metadata, count_parameters, read_metadata
 from ssmlab.core.errors import UserError
@@ -26,7 +26,7 @@ CHECKPOINT = ".safetensors"
 
 
 @dataclass(frozen=True)
-class Subject:
+class Entry:
     """Something to compare.
 
     Attributes:
@@ -49,10 +49,10 @@ class Subject:
     results: AttackResults | None
     checkpoints: Mapping[Which, CheckpointResults]
     note: str = ""
-    members: tuple[Subject, ...] = ()
+    members: tuple[Entry, ...] = ()
 
     @property
-    def trainings(self) -> tuple[Subject, ...]:
+    def trainings(self) -> tuple[Entry, ...]:
         """The members of a group; a single run or file by itself."""
         return self.members or (self,)
 
@@ -88,23 +88,23 @@ class Subject:
         return checkpoint.measures.get(name) if checkpoint else None
 
 
-def resolve(subject: str, paths: Paths) -> Subject:
-    """What a subject's name means: a checkpoint file, a run or group of the current study, or `study/NAME` of another.
+def resolve_entry(entry: str, paths: Paths) -> Entry:
+    """What an entry's name means: a checkpoint file, a run or group of the current study, or `study/NAME` of another.
 
     Raises:
         UserError: there is no such file, run or group, or a file of it cannot be read.
     """
-    if subject.endswith(CHECKPOINT):
-        return resolve_file(subject, paths)
-    study, slash, run = subject.rpartition("/")
+    if entry.endswith(CHECKPOINT):
+        return file_entry(entry, paths)
+    study, slash, run = entry.rpartition("/")
     if slash and (not study or not run or "/" in study):
-        raise UserError(f"'{subject}' is no subject: name a run, study/run, or a {CHECKPOINT} file")
-    return resolve_name(subject, run, dataclasses.replace(paths, study=study) if slash else paths)
+        raise UserError(f"'{entry}' is no entry: name a run, study/run, or a {CHECKPOINT} file")
+    return named_entry(entry, run, dataclasses.replace(paths, study=study) if slash else paths)
 
 
-def resolve_name(name: str, run: str, paths: Paths) -> Subject:
+def named_entry(name: str, run: str, paths: Paths) -> Entry:
     """A run, or, where no run has the name, a group of runs that differ in their seed alone."""
-    found = resolve_run(name, run, paths)
+    found = run_entry(name, run, paths)
     if found:
         return found
     known = {other: known_sections(other, paths) for other in known_runs(paths)}
@@ -112,14 +112,14 @@ def resolve_name(name: str, run: str, paths: Paths) -> Subject:
     if run not in groups:
         there = ", ".join(dict.fromkeys([*known, *groups])) or "none yet"
         raise UserError(f"no results of run '{run}' in study {paths.study} (there are: {there}); run `ssmlab repro`")
-    members = (resolve_run(member, member, paths) for member in groups[run])
-    return resolved_group(name, run, [member for member in members if member])
+    members = (run_entry(member, member, paths) for member in groups[run])
+    return group_entry(name, run, [member for member in members if member])
 
 
-def resolved_group(name: str, group: str, members: Sequence[Subject]) -> Subject:
-    """The runs of a group as one subject."""
+def group_entry(name: str, group: str, members: Sequence[Entry]) -> Entry:
+    """The runs of a group as one entry."""
     first = members[0]
-    return Subject(
+    return Entry(
         name=name,
         study=first.study,
         run=group,
@@ -141,17 +141,17 @@ def known_sections(run: str, paths: Paths) -> dict[str, dict[str, Any]]:
     return sections_of(read_metadata(paths.checkpoint(run, "best")))
 
 
-def resolve_run(name: str, run: str, paths: Paths) -> Subject | None:
+def run_entry(name: str, run: str, paths: Paths) -> Entry | None:
     """A run by its name: from its attack results, or while it has none from its best checkpoint; None without both."""
     if paths.attack(run).is_file():
         results = load_results(paths.attack(run))
-        return Subject(
+        return Entry(
             name=name,
             study=paths.study,
             run=run,
             which="best",
             parameters=results.parameters,
-            settings=settings({"model": results.model, "train": results.train}),
+            settings=dotted_settings({"model": results.model, "train": results.train}),
             results=results,
             checkpoints=results.checkpoints,
             note=stale_note(name, run, results, paths),
@@ -160,20 +160,20 @@ def resolve_run(name: str, run: str, paths: Paths) -> Subject | None:
     if not path.is_file():
         return None
     metadata = read_metadata(path)
-    return Subject(
+    return Entry(
         name=name,
         study=paths.study,
         run=run,
         which="best",
         parameters=count_parameters(path),
-        settings=settings(sections_of(metadata)),
+        settings=dotted_settings(sections_of(metadata)),
         results=None,
         checkpoints={},
         note=f"{name}: not attacked yet: {remedy(path, metadata)}",
     )
 
 
-def resolve_file(name: str, paths: Paths) -> Subject:
+def file_entry(name: str, paths: Paths) -> Entry:
     """A checkpoint file; its accuracies are found by its hash among the attack results of its study and run."""
     path = Path(name)
     metadata = read_metadata(path)
@@ -182,22 +182,22 @@ def resolve_file(name: str, paths: Paths) -> Subject:
     found = results.checkpoints.get(metadata.which) if results else None
     if found is None or found.sha256 != sha256_file(path):
         results = found = None
-    return Subject(
+    return Entry(
         name=name,
         study=metadata.study,
         run=metadata.run,
         which=metadata.which,
         parameters=count_parameters(path),
-        settings=settings(sections_of(metadata)),
+        settings=dotted_settings(sections_of(metadata)),
         results=results,
         checkpoints={metadata.which: found} if found else {},
         note="" if found else f"{name}: not attacked yet: {remedy(path, metadata)}",
     )
 
 
-def settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+def dotted_settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """The leaves of the sections `model` and `train` by dotted key."""
-    return dict(flatten(sections))
+    return dict(dotted_leaves(sections))
 
 
 def sections_of(metadata: Metadata) -> dict[str, dict[str, Any]]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ssmlab.analysis.compare.compare import Comparison
-from ssmlab.analysis.compare.deltas import Cell
+from ssmlab.analysis.compare.deltas import ComparedValue
 from ssmlab.report.grid import to_csv
 
 CSV_HEADER = (
@@ -24,17 +24,17 @@ def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
     value = {
         "subjects": [
             {
-                "name": subject.name,
-                "study": subject.study,
-                "run": subject.run,
-                "members": [each.run for each in subject.members],
-                "seeds": [each.seed for each in subject.trainings],
-                "checkpoint": subject.which,
-                "parameters": subject.parameters,
-                "protocol": subject.attacked[0].protocol_fingerprint if subject.attacked else None,
-                "note": subject.note or None,
+                "name": entry.name,
+                "study": entry.study,
+                "run": entry.run,
+                "members": [each.run for each in entry.members],
+                "seeds": [each.seed for each in entry.trainings],
+                "checkpoint": entry.which,
+                "parameters": entry.parameters,
+                "protocol": entry.attacked[0].protocol_fingerprint if entry.attacked else None,
+                "note": entry.note or None,
             }
-            for subject in comparison.subjects
+            for entry in comparison.entries
         ],
         "notes": comparison.notes,
         "confidence": comparison.confidence,
@@ -43,14 +43,14 @@ def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
             setting.key: list(setting.values) for setting in comparison.settings if all_parameters or setting.changed
         },
         "measures": [
-            {"measure": line.measure, "of": line.moment, "values": [cell_json(cell) for cell in line.cells]}
+            {"measure": line.measure, "of": line.moment, "values": [cell_json(cell) for cell in line.values]}
             for line in comparison.lines
         ],
     }
     return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def cell_json(cell: Cell) -> dict[str, Any] | None:
+def cell_json(cell: ComparedValue) -> dict[str, Any] | None:
     """One number of one subject; None where it was not measured."""
     if cell.value is None:
         return None
@@ -74,25 +74,25 @@ def comparison_csv(comparison: Comparison, all_parameters: bool) -> str:
 
 
 def setting_csv(value: Any) -> str | None:
-    """A parameter's value; an empty field where a subject has none."""
+    """A parameter's value; an empty field where an entry has none."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 
 def csv_rows(comparison: Comparison, all_parameters: bool) -> Iterator[tuple[Any, ...]]:
     """The lines of `comparison_csv`: settings, parameter counts, accuracies, gaps."""
-    subjects = comparison.subjects
+    entries = comparison.entries
     empty = (None,) * 9
     for setting in comparison.settings:
         if all_parameters or setting.changed:
-            for subject, value in zip(subjects, setting.values, strict=True):
-                yield "setting", setting.key, None, subject.name, setting_csv(value), *empty
-    for subject in subjects:
-        yield "parameters", None, None, subject.name, subject.parameters, *empty
+            for entry, value in zip(entries, setting.values, strict=True):
+                yield "setting", setting.key, None, entry.name, setting_csv(value), *empty
+    for entry in entries:
+        yield "parameters", None, None, entry.name, entry.parameters, *empty
     for line in comparison.lines:
         kind = "ro_gap" if line.moment == "gap" else "accuracy"
-        for subject, cell in zip(subjects, line.cells, strict=True):
+        for entry, cell in zip(entries, line.values, strict=True):
             low, high = cell.interval or (None, None)
             difference = cell.difference
             delta = (cell.delta, difference and difference.low, difference and difference.high, cell.word)
             value = (cell.value, cell.n, low, high)
-            yield kind, line.measure, line.moment, subject.name, *value, *delta, cell.std, cell.n_seeds
+            yield kind, line.measure, line.moment, entry.name, *value, *delta, cell.std, cell.n_seeds

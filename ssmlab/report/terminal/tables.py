@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ssmlab.analysis.compare.compare import Comparison, Line
-from ssmlab.analysis.compare.deltas import Cell
-from ssmlab.analysis.compare.entries import Subject
+from ssmlab.analysis.compare.deltas import ComparedValue
+from ssmlab.analysis.compare.entries import Entry
 from ssmlab.analysis.format import deviation, number, plural, signed
 from ssmlab.core.text import percent
 from ssmlab.report.grid import ABSENT, Column, Grid, to_markdown, to_rich
@@ -79,7 +79,7 @@ def render(comparison: Comparison, format: Format, all_parameters: bool = False)
     """A comparison as a table for Rich to draw, or as the text of JSON, CSV or Markdown (a str, to be written raw).
 
     Args:
-        all_parameters: show every parameter, not only those in which the subjects differ.
+        all_parameters: show every parameter, not only those in which the entries differ.
     """
     if format == "json":
         return comparison_json(comparison, all_parameters)
@@ -102,8 +102,8 @@ def style_of(text: str) -> str:
 
 
 def settings_grid(comparison: Comparison, all_parameters: bool) -> Grid:
-    """The parameters of the subjects by dotted key: those that differ, or all."""
-    names = (Column(subject.name, left=True) for subject in comparison.subjects)
+    """The parameters of the entries by dotted key: those that differ, or all."""
+    names = (Column(entry.name, left=True) for entry in comparison.entries)
     shown = [setting for setting in comparison.settings if all_parameters or setting.changed]
     rows = tuple((setting.key, *map(setting_text, setting.values)) for setting in shown)
     return Grid((Column("parameter", left=True), *names), rows)
@@ -118,46 +118,46 @@ def setting_text(value: Any) -> str:
 
 def measures_grid(comparison: Comparison) -> Grid:
     """Sizes, checkpoints, accuracies and RO gaps; a column with the delta and its word beside each but the first."""
-    first, *others = comparison.subjects
+    first, *others = comparison.entries
     columns = [Column("measure", left=True), Column(first.name)]
-    for subject in others:
-        columns += [Column(subject.name), Column(f"against {first.name}", left=True)]
-    rows = [spread("parameters", [number(s.parameters) for s in comparison.subjects], ratios(comparison))]
-    if any(subject.members for subject in comparison.subjects):
-        rows.append(spread("seeds", [seeds_text(subject) for subject in comparison.subjects], [""] * len(others)))
-    attacked = [checkpoints_text(subject) for subject in comparison.subjects]
+    for entry in others:
+        columns += [Column(entry.name), Column(f"against {first.name}", left=True)]
+    rows = [spread("parameters", [number(s.parameters) for s in comparison.entries], ratios(comparison))]
+    if any(entry.members for entry in comparison.entries):
+        rows.append(spread("seeds", [seeds_text(entry) for entry in comparison.entries], [""] * len(others)))
+    attacked = [checkpoints_text(entry) for entry in comparison.entries]
     if any(text != ABSENT for text in attacked):
         rows.append(spread("epoch", attacked, [""] * len(others)))
     for line in comparison.lines:
-        pairs = zip(line.cells, comparison.subjects, strict=True)
-        values = [value_text(cell, line, len(subject.trainings)) for cell, subject in pairs]
-        rows.append(spread(line_label(line, comparison), values, [delta_text(cell) for cell in line.cells[1:]]))
+        pairs = zip(line.values, comparison.entries, strict=True)
+        values = [value_text(cell, line, len(entry.trainings)) for cell, entry in pairs]
+        rows.append(spread(line_label(line, comparison), values, [delta_text(cell) for cell in line.values[1:]]))
     return Grid(tuple(columns), tuple(rows))
 
 
 def spread(label: str, values: list[str], deltas: list[str]) -> tuple[str, ...]:
-    """A row: the label, the reference's value, then value and delta of every other subject."""
+    """A row: the label, the reference's value, then value and delta of every other entry."""
     pairs = zip(values[1:], deltas, strict=True)
     return (label, values[0], *(text for pair in pairs for text in pair))
 
 
 def ratios(comparison: Comparison) -> list[str]:
-    """How many times the reference's parameters each other subject has."""
-    first, *others = comparison.subjects
-    return [f"{subject.parameters / first.parameters:.2f} times" for subject in others]
+    """How many times the reference's parameters each other entry has."""
+    first, *others = comparison.entries
+    return [f"{entry.parameters / first.parameters:.2f} times" for entry in others]
 
 
-def seeds_text(subject: Subject) -> str:
+def seeds_text(entry: Entry) -> str:
     """`3 (0, 1, 2)`: how many seeds, and which; `-` where they are unknown."""
-    seeds = [str(each.seed) for each in subject.trainings if each.seed is not None]
+    seeds = [str(each.seed) for each in entry.trainings if each.seed is not None]
     return f"{len(seeds)} ({', '.join(seeds)})" if seeds else ABSENT
 
 
-def checkpoints_text(subject: Subject) -> str:
+def checkpoints_text(entry: Entry) -> str:
     """`best 9, last 10`: the epochs of the attacked checkpoints, as far as they are known; of a group `best 8 to 9`."""
     found = []
     for which in ("best", "last"):
-        checkpoints = (each.checkpoints.get(which) for each in subject.trainings)
+        checkpoints = (each.checkpoints.get(which) for each in entry.trainings)
         epochs = sorted({each.epoch for each in checkpoints if each and each.epoch is not None})
         if epochs:
             found.append(f"{which} {epochs[0]}" + (f" to {epochs[-1]}" if len(epochs) > 1 else ""))
@@ -165,14 +165,14 @@ def checkpoints_text(subject: Subject) -> str:
 
 
 def line_label(line: Line, comparison: Comparison) -> str:
-    """What a line measures; `best` is left unsaid where a subject is a checkpoint file that is not its run's best."""
+    """What a line measures; `best` is left unsaid where an entry is a checkpoint file that is not its run's best."""
     if line.moment == "gap":
         return f"RO gap {line.measure}"
-    unsaid = line.moment == "best" and any(subject.which != "best" for subject in comparison.subjects)
+    unsaid = line.moment == "best" and any(entry.which != "best" for entry in comparison.entries)
     return line.measure if unsaid else f"{line.measure}, {line.moment}"
 
 
-def value_text(cell: Cell, line: Line, seeds: int) -> str:
+def value_text(cell: ComparedValue, line: Line, seeds: int) -> str:
     """An accuracy in percent, or a gap in points; of several seeds `81.3% ± 0.9`, and how many if not all `seeds`."""
     if cell.value is None or cell.n_seeds is None:
         return ABSENT
@@ -181,6 +181,6 @@ def value_text(cell: Cell, line: Line, seeds: int) -> str:
     return value + deviation(cell.std) + fewer
 
 
-def delta_text(cell: Cell) -> str:
+def delta_text(cell: ComparedValue) -> str:
     """`+7.3 better`; empty where there is no delta."""
     return "" if cell.delta is None else f"{signed(cell.delta)} {cell.word}"

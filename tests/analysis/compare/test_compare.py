@@ -83,7 +83,7 @@ def test_two_runs_by_name(attacked: Paths) -> None:
     found = compare(["ssm", "ads"], attacked)
     assert found.mismatch is None
     assert found.notes == ()
-    assert [subject.parameters for subject in found.subjects] == [1000, 1900]
+    assert [entry.parameters for entry in found.entries] == [1000, 1900]
     changed = {setting.key: setting.values for setting in found.settings if setting.changed}
     assert changed == {
         "model.enhancement": ("none", "ads"),
@@ -91,7 +91,7 @@ def test_two_runs_by_name(attacked: Paths) -> None:
         "model.ads.parts": (None, "both"),
     }
     assert "train.epochs" in {setting.key for setting in found.settings}
-    robust = line(found, "pgd-2", "best").cells
+    robust = line(found, "pgd-2", "best").values
     assert robust[0].word == ""
     assert robust[0].delta is None
     assert (robust[1].value, robust[1].n, robust[1].word) == (0.8, 1000, "better")
@@ -102,38 +102,38 @@ def test_two_runs_by_name(attacked: Paths) -> None:
 
 def test_deltas_turn_with_the_reference_and_less_gap_is_better(attacked: Paths) -> None:
     there, back = compare(["ssm", "ads"], attacked), compare(["ads", "ssm"], attacked)
-    assert line(there, "pgd-2", "last").cells[1].word == "better"
-    assert line(back, "pgd-2", "last").cells[1].word == "worse"
-    gap = line(there, "pgd-2", "gap").cells
+    assert line(there, "pgd-2", "last").values[1].word == "better"
+    assert line(back, "pgd-2", "last").values[1].word == "worse"
+    gap = line(there, "pgd-2", "gap").values
     assert (gap[0].value, gap[1].value) == pytest.approx((0.0, 0.1))
     assert gap[1].word == "worse"
-    assert line(back, "pgd-2", "gap").cells[1].word == "better"
+    assert line(back, "pgd-2", "gap").values[1].word == "better"
 
 
 def test_noise_and_sameness_have_words(tiny_params: Params, paths: Paths) -> None:
     # 20 images each only one of them gets right, 25 only the other: five of a thousand apart, in either direction noise
     save(paths, results(tiny_params, "ads", {"clean": "1" * 525 + "0" * 475}))
     save(paths, results(tiny_params, "ssm", {"clean": "0" * 20 + "1" * 500 + "0" * 480}))
-    assert line(compare(["ssm", "ads"], paths), "clean", "best").cells[1].word == "better"
+    assert line(compare(["ssm", "ads"], paths), "clean", "best").values[1].word == "better"
     save(paths, results(tiny_params, "ssm", {"clean": "0" * 25 + "1" * 520 + "0" * 455}))
-    assert line(compare(["ssm", "ads"], paths), "clean", "best").cells[1].word == "within noise"
-    assert line(compare(["ads", "ads"], paths), "clean", "best").cells[1].word == "same"
+    assert line(compare(["ssm", "ads"], paths), "clean", "best").values[1].word == "within noise"
+    assert line(compare(["ads", "ads"], paths), "clean", "best").values[1].word == "same"
 
 
 def test_another_study(attacked: Paths, tiny_params: Params) -> None:
     other = dataclasses.replace(attacked, study="other")
     save(other, results(tiny_params, "ads", {"clean": flags(500), "pgd-2": flags(400)}, parameters=5))
     found = compare(["ads", "other/ads"], attacked)
-    assert found.subjects[1].study == "other"
-    assert line(found, "clean", "best").cells[1].word == "worse"
+    assert found.entries[1].study == "other"
+    assert line(found, "clean", "best").values[1].word == "worse"
 
 
 def test_a_run_that_was_not_attacked(attacked: Paths, tiny_params: Params) -> None:
     write_checkpoint(attacked.checkpoint("attention", "best"), tiny_params, "attention", sizes=(3, 4))
     found = compare(["ads", "attention"], attacked)
-    assert found.subjects[1].parameters == 7
+    assert found.entries[1].parameters == 7
     assert found.notes == ("attention: not attacked yet: run `ssmlab attack attention`",)
-    assert line(found, "clean", "best").cells[1].value is None
+    assert line(found, "clean", "best").values[1].value is None
     assert {"model.mixer"} <= {setting.key for setting in found.settings if setting.changed}
 
 
@@ -149,13 +149,13 @@ def test_a_checkpoint_file_finds_its_numbers_by_its_hash(attacked: Paths, tiny_p
     attacked.attack("ads").write_text(json.dumps(value))
     found = compare([str(best), str(last)], attacked)
     assert found.notes == ()
-    cells = line(found, "pgd-2", "best").cells
+    cells = line(found, "pgd-2", "best").values
     assert [cell.value for cell in cells] == [0.8, 0.7]
     assert cells[1].word == "worse"
     assert not [x for x in found.lines if x.moment == "gap"]
     write_checkpoint(best, tiny_params, "ads", sizes=(5,))
     changed = compare([str(best), "ads"], attacked)
-    assert changed.subjects[0].results is None
+    assert changed.entries[0].results is None
     assert changed.notes[0].endswith("best.safetensors: not attacked yet: run `ssmlab attack ads`")
     assert "trained again since it was attacked" in changed.notes[1]
 
@@ -170,25 +170,25 @@ def test_different_protocols_are_refused_unless_forced(attacked: Paths, tiny_par
     forced = compare(["ssm", "ads"], attacked, force=True)
     assert forced.mismatch is not None
     assert "8/255" in forced.mismatch
-    cell = line(forced, "pgd-2", "best").cells[1]
+    cell = line(forced, "pgd-2", "best").values[1]
     assert cell.delta == pytest.approx(0.3)
     assert cell.difference is None
 
 
 @pytest.mark.parametrize(
-    ("subjects", "says"),
+    ("entries", "says"),
     [
-        (["ads"], "two subjects"),
+        (["ads"], "two entries"),
         (["ads", "adz"], "no results of run 'adz' in study smoke (there are: ads, ssm)"),
         (["ads", "other/ads"], "study other"),
-        (["ads", "a/b/c"], "'a/b/c' is no subject"),
-        (["ads", "/ads"], "'/ads' is no subject"),
+        (["ads", "a/b/c"], "'a/b/c' is no entry"),
+        (["ads", "/ads"], "'/ads' is no entry"),
         (["ads", "nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )
-def test_bad_subjects_are_one_line(attacked: Paths, subjects: list[str], says: str) -> None:
+def test_bad_subjects_are_one_line(attacked: Paths, entries: list[str], says: str) -> None:
     with pytest.raises(UserError) as refused:
-        compare(subjects, attacked)
+        compare(entries, attacked)
     assert says in str(refused.value)
     assert "\n" not in str(refused.value)
     assert refused.value.code == 1
@@ -218,7 +218,7 @@ def clean_of(paths: Paths, run: str) -> float:
 
 def test_groups_are_compared_seed_by_seed(seeded: Paths) -> None:
     found = compare(["ssm-pgd", "ads-pgd"], seeded)
-    first, second = line(found, "clean", "best").cells
+    first, second = line(found, "clean", "best").values
     ssm, ads = ([clean_of(seeded, f"{group}-s{seed}") for seed in range(3)] for group in ("ssm-pgd", "ads-pgd"))
     assert (first.value, first.std) == pytest.approx((statistics.fmean(ssm), statistics.stdev(ssm)))
     assert (second.value, second.std) == pytest.approx((statistics.fmean(ads), statistics.stdev(ads)))
@@ -227,7 +227,7 @@ def test_groups_are_compared_seed_by_seed(seeded: Paths) -> None:
     assert second.difference is not None
     assert second.difference.seeds == 3
     assert second.word == "better"
-    gap = line(found, "pgd-2", "gap").cells[1]
+    gap = line(found, "pgd-2", "gap").values[1]
     assert (gap.n_seeds, gap.difference is not None) == (3, True)
     changed = {setting.key for setting in found.settings if setting.changed}
     assert changed == {"model.enhancement", "model.ads.act", "model.ads.parts"}
@@ -241,13 +241,13 @@ def test_seeds_that_disagree_are_noise(tiny_params: Params, paths: Paths) -> Non
     for seed, right in enumerate((700, 420, 690)):
         save(paths, results(params, f"ads-pgd-s{seed}", {"clean": flags(right)}))
         save(paths, results(params, f"ssm-pgd-s{seed}", {"clean": flags(500)}))
-    assert line(compare(["ssm-pgd", "ads-pgd"], paths), "clean", "best").cells[1].word == "within noise"
-    assert line(compare(["ssm-pgd-s0", "ads-pgd-s0"], paths), "clean", "best").cells[1].word == "better"
+    assert line(compare(["ssm-pgd", "ads-pgd"], paths), "clean", "best").values[1].word == "within noise"
+    assert line(compare(["ssm-pgd-s0", "ads-pgd-s0"], paths), "clean", "best").values[1].word == "better"
 
 
 def test_a_group_beside_a_single_run_is_not_judged_and_says_so(seeded: Paths) -> None:
     found = compare(["ads-pgd", "ssm-pgd-s0", "ssm-trades"], seeded)
-    group, single, other = line(found, "clean", "best").cells
+    group, single, other = line(found, "clean", "best").values
     assert single.delta == pytest.approx(clean_of(seeded, "ssm-pgd-s0") - (group.value or 0))
     assert (single.n_seeds, single.std, single.difference, single.word) == (1, None, None, "too few seeds")
     assert single.interval is not None
@@ -258,7 +258,7 @@ def test_a_group_beside_a_single_run_is_not_judged_and_says_so(seeded: Paths) ->
 def test_only_common_seeds_are_subtracted(seeded: Paths, tiny_params: Params) -> None:
     seeded.attack("ads-pgd-s0").unlink()
     found = compare(["ssm-pgd", "ads-pgd"], seeded)
-    cell = line(found, "clean", "best").cells[1]
+    cell = line(found, "clean", "best").values[1]
     pairs = [clean_of(seeded, f"ads-pgd-s{seed}") - clean_of(seeded, f"ssm-pgd-s{seed}") for seed in (1, 2)]
     assert cell.delta == pytest.approx(statistics.fmean(pairs))
     assert (cell.n_seeds, cell.difference and cell.difference.seeds) == (2, 2)
@@ -266,14 +266,14 @@ def test_only_common_seeds_are_subtracted(seeded: Paths, tiny_params: Params) ->
     write_checkpoint(seeded.checkpoint("ads-pgd-s0", "best"), seeded_params(tiny_params), "ads-pgd-s0")
     waiting = compare(["ssm-pgd", "ads-pgd"], seeded)
     assert "ads-pgd-s0: not attacked yet: run `ssmlab attack ads-pgd-s0`" in waiting.notes
-    assert len(waiting.subjects[1].members) == 3
-    assert line(waiting, "clean", "best").cells[1].n_seeds == 2
+    assert len(waiting.entries[1].members) == 3
+    assert line(waiting, "clean", "best").values[1].n_seeds == 2
 
 
 def test_groups_of_another_study_and_unknown_ones(seeded: Paths) -> None:
     there = dataclasses.replace(seeded, study="other")
     found = compare(["smoke/ssm-pgd-s0", "smoke/ads-pgd"], there)
-    assert (found.subjects[1].name, found.subjects[1].study) == ("smoke/ads-pgd", "smoke")
+    assert (found.entries[1].name, found.entries[1].study) == ("smoke/ads-pgd", "smoke")
     with pytest.raises(UserError, match=r"no results of run 'ads' in study smoke .*ads-pgd-s0.*, ssm-trades;?"):
         compare(["ssm-pgd", "ads"], seeded)
 
@@ -284,7 +284,7 @@ def test_a_group_of_different_protocols_is_refused(seeded: Paths, tiny_params: P
     with pytest.raises(ProtocolMismatch, match=r"ssm-pgd-s0 and ads-pgd-s1 .*seed 0 against 9"):
         compare(["ssm-pgd", "ads-pgd"], seeded)
     forced = compare(["ssm-pgd", "ads-pgd"], seeded, force=True)
-    assert line(forced, "clean", "best").cells[1].difference is None
+    assert line(forced, "clean", "best").values[1].difference is None
 
 
 def test_neither_torch_nor_numpy_is_loaded() -> None:
