@@ -28,7 +28,7 @@ STAGES = list(STAGE_CODE)
 NOT_IMPORTED = {
     "prepare": {"ingest/catalog.toml"},  # read as a file
     "train": set(),
-    "attack": set(),
+    "attack": {"data/batches.py"},
     "analyze": {"analysis/compare"},
     "report": {"analysis/compare", "analysis/protocol.py", "analysis/summarize.py", "report/terminal"},
 }

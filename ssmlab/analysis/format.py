@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
 
 PROVENANCES: dict[Provenance, str] = {
-    "official": "the publisher's content, whole",
-    "partial": "a part of what was published, in the publisher's layout",
+    "official": "the publisher's images, all of the training images",
+    "partial": "a part of the publisher's images",
     "re-encoded": "a published data set in another encoding, so that its pixels are others",
     "own": "not a published data set that ssmlab knows",
 }

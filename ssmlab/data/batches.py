@@ -1,4 +1,4 @@
-"""Batches of a split that lies whole, as uint8, on the device: no worker processes, augmentation in one gather."""
+"""Batches of a split that lies on the device as uint8: no worker processes, augmentation in one gather."""
 
 from __future__ import annotations
 
@@ -9,16 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssmlab.data.dataset import Split
+from ssmlab.data.pixels import to_unit
 from ssmlab.params import AugmentParams
-
-
-def to_unit(images: Tensor) -> Tensor:
-    """uint8 pixels as float32 in [0, 1]: k / 255 rounded correctly, so that every device gives the same bits.
-
-    A GPU may turn a division by a Python number into a product with its reciprocal, which can lose the last bit; a
-    division by a tensor on the device is a division.
-    """
-    return images.to(torch.float32, copy=True).div_(torch.full((1,), 255.0, device=images.device))
 
 
 def batches(
@@ -45,7 +37,7 @@ def batches(
         raise ValueError("augmentation needs its own generator")
     order = None
     if shuffle is not None:
-        order = shuffled(len(split), shuffle).to(split.labels.device)
+        order = epoch_order(len(split), shuffle).to(split.labels.device)
     for start in range(0, len(split), batch_size):
         if order is None:
             images, labels = split.images[start : start + batch_size], split.labels[start : start + batch_size]
@@ -53,16 +45,16 @@ def batches(
             rows = order[start : start + batch_size]
             images, labels = split.images.index_select(0, rows), split.labels.index_select(0, rows)
         if augment is not None and augment_generator is not None:
-            images = augmented(images, augment, augment_generator)
+            images = augment_images(images, augment, augment_generator)
         yield to_unit(images), labels
 
 
-def shuffled(images: int, generator: torch.Generator) -> Tensor:
+def epoch_order(images: int, generator: torch.Generator) -> Tensor:
     """The order of an epoch, (images,) int64, drawn on the generator's device."""
     return torch.randperm(images, generator=generator, device=generator.device)
 
 
-def augmented(images: Tensor, augment: AugmentParams, generator: torch.Generator) -> Tensor:
+def augment_images(images: Tensor, augment: AugmentParams, generator: torch.Generator) -> Tensor:
     """Crop each image at random out of itself padded with `augment.crop` zeros a side, and flip every second or so.
 
     Args:

@@ -12,9 +12,20 @@ import torch
 from torch import Tensor
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json, write_atomic
+from ssmlab.core.files import write_atomic
 from ssmlab.data.fingerprint import fingerprint
-from ssmlab.data.header import METADATA_KEY, SPLITS, TENSOR_KINDS, Description, Provenance, open_prepared, read_summary
+from ssmlab.data.header import (
+    METADATA_KEY,
+    SPLITS,
+    TENSOR_KINDS,
+    Description,
+    Provenance,
+    description_text,
+    open_prepared,
+    read_summary,
+)
+from ssmlab.data.pixels import to_unit
+from ssmlab.params.paths import Paths
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +45,19 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def tensors(self, n: int | None = None) -> tuple[Tensor, Tensor]:
+        """The first `n` images as models take them, or all of them: what `ssmlab.evaluate` needs.
+
+        Returns:
+            x (n, C, H, W) float32 in [0, 1], and y (n,) int64.
+
+        Raises:
+            UserError: the split has fewer than `n` images.
+        """
+        count = len(self) if n is None else n
+        self.check_has(count)
+        return to_unit(self.images[:count]), self.labels[:count].clone()
+
     def to(self, device: torch.device | str) -> Split:
         """The same split on `device`; tensors that are there already are shared."""
         return Split(self.images.to(device), self.labels.to(device), self.indices.to(device))
@@ -44,9 +68,13 @@ class Split:
         Raises:
             UserError: the split has fewer than `n` images.
         """
+        self.check_has(n)
+        return hashlib.sha256(tensor_bytes(self.indices[:n])).hexdigest()
+
+    def check_has(self, n: int) -> None:
+        """Raises UserError if there are fewer than `n` images."""
         if not 0 <= n <= len(self):
             raise UserError(f"{n} images are asked for, and the split has {len(self)}; ask for fewer, or for `all`")
-        return hashlib.sha256(tensor_bytes(self.indices[:n])).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +83,7 @@ class Dataset:
 
     Attributes:
         description: what it says of itself; its fingerprint is that of the tensors.
-        validation: the one split that may be empty.
+        validation: the only split that may be empty.
     """
 
     description: Description
@@ -74,6 +102,11 @@ class Dataset:
         return self.description.classes
 
     @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per class, in the order of the labels."""
+        return self.description.class_names
+
+    @property
     def fingerprint(self) -> str:
         """SHA-256 over the tensors, as `fingerprint_of` computes it."""
         return self.description.fingerprint
@@ -83,6 +116,19 @@ class Dataset:
         """(C, H, W)."""
         _, channels, height, width = self.train.images.shape
         return channels, height, width
+
+
+def load_data(path_or_study: str | Path) -> Dataset:
+    """Load a prepared data set by its path, or by the name of a study of the project in the current folder.
+
+        x, y = ssmlab.load_data("mnist5k").test.tensors(50)
+
+    Raises:
+        UserError: there is no such data set, or it is damaged.
+    """
+    path = Path(path_or_study)
+    is_study = isinstance(path_or_study, str) and path.name == path_or_study and not path.is_file()
+    return load_dataset(Paths(path.name).prepared if is_study and path.suffix != ".safetensors" else path)
 
 
 def make_dataset(
@@ -123,23 +169,20 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
     tensors = named_tensors({split: getattr(dataset, split) for split in SPLITS})
     description = dataset.description.model_copy(update={"fingerprint": fingerprint_of(tensors)})
     # exactly one metadata entry: safetensors writes several in random order
-    write_atomic(
-        path, safetensors.torch.save(tensors, {METADATA_KEY: canonical_json(description.model_dump(mode="json"))})
-    )
+    write_atomic(path, safetensors.torch.save(tensors, {METADATA_KEY: description_text(description)}))
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Read and verify a prepared data set; its tensors lie in the memory-map_records file until they are used.
+    """Read and verify a prepared data set; its tensors lie in the memory-mapped file until they are used.
+
+    Every byte counts: the tensors are compared with the fingerprint, and the description with its own digest.
 
     Raises:
-        UserError: the file is missing, truncated, of another format, has labels out of range, or its content does not
-            have the fingerprint it claims.
+        UserError: the file is missing, truncated, damaged, of another format, or has labels out of range.
     """
     with open_prepared(path, "pt") as file:
         description = read_summary(file).description
-        tensors: dict[str, Tensor] = {
-            f"{split}.{part}": file.get_tensor(f"{split}.{part}") for split, part in tensor_names()
-        }
+        tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in tensor_names()}
         if fingerprint_of(tensors) != description.fingerprint:
             raise ValueError("its content does not match its fingerprint")
         for split in SPLITS:
@@ -152,14 +195,18 @@ def load_dataset(path: Path) -> Dataset:
     return Dataset(description, train, validation, test)
 
 
-def tensor_names() -> list[tuple[str, str]]:
-    """Split and part of every tensor in the file, in the order of the fingerprint."""
-    return [(split, part) for split in SPLITS for part in TENSOR_KINDS]
+def tensor_names() -> list[str]:
+    """The name of every tensor in the file, in the order of the fingerprint."""
+    return [f"{split}.{part}" for split in SPLITS for part in TENSOR_KINDS]
 
 
 def named_tensors(splits: Mapping[str, Split]) -> dict[str, Tensor]:
     """The splits' tensors under their names in the file, contiguous and on the CPU, in the order of the fingerprint."""
-    return {f"{split}.{part}": getattr(splits[split], part).cpu().contiguous() for split, part in tensor_names()}
+    named = {}
+    for name in tensor_names():
+        split, part = name.split(".")
+        named[name] = getattr(splits[split], part).cpu().contiguous()
+    return named
 
 
 def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:

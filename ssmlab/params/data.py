@@ -30,6 +30,9 @@ class DataParams(Strict):
 
     classes: only the first so many classes (the paper's code trains on 50 of Tiny-ImageNet's 200). size: images are
     cut to a square and scaled to `size` x `size`. channels: 1 makes them grey, 3 makes them RGB.
+
+    label_noise: the fraction of the training labels that are made wrong, at random, drawn with `label_noise_seed`;
+    validation and test labels stay as they are.
     """
 
     name: DataName
@@ -41,3 +44,6 @@ class DataParams(Strict):
     validation: Annotated[int, Field(ge=0)]
     test: Images
     seed: Seed
+    # None by default, so that the settings of studies without noise keep their fingerprint
+    label_noise: Annotated[float | None, Field(ge=0, le=1)] = None
+    label_noise_seed: Seed | None = None

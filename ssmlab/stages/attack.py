@@ -17,8 +17,8 @@ from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Listener, Note, Progress, silence
 from ssmlab.core.files import readable_json, sha256_file, write_atomic
 from ssmlab.core.version import __version__
-from ssmlab.data.batches import to_unit
 from ssmlab.data.dataset import Dataset, load_dataset
+from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.evaluate import evaluate_models
 from ssmlab.evaluation.results import (
     AttackResults,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.ingest.open_source import open_source
+from ssmlab.ingest.provenance import describe_use
 from ssmlab.ingest.splits import split_rows
 from ssmlab.ingest.workdir import workdir_beside
 from ssmlab.ingest.writer import write_dataset
@@ -14,8 +15,8 @@ from ssmlab.params.paths import Paths
 def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
     """Split the data set of `params.data` and write it to `paths.prepared`; nothing else in `params` is read.
 
-    Interrupted at any time, it leaves the old file or the new one; what it leaves besides when it is killed, the next
-    one removes.
+    Interrupted at any time, it leaves the old file or the new one. What it leaves besides when it is killed is removed
+    by the next `prepare`.
 
     Raises:
         UserError: the source is missing or damaged, the splits do not fit it, or the file cannot be written.
@@ -29,9 +30,12 @@ def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
             test=wanted.test,
             seed=wanted.seed,
         )
-        description = write_dataset(paths.prepared, source, rows, wanted.seed, workdir, listen=listen)
+        source = describe_use(source, rows)
+        noise = (wanted.label_noise or 0.0, wanted.label_noise_seed or 0)
+        description = write_dataset(paths.prepared, source, rows, wanted.seed, workdir, noise=noise, listen=listen)
     if description.name != wanted.name:
-        what = f"these images are {description.provenance}, and numbers on them are called {description.name}"
+        noisy = " with label noise" if description.label_noise else ""
+        what = f"these images are {description.provenance}{noisy}, and numbers on them are called {description.name}"
         listen(Note(f"data.name is {wanted.name}; {what}"))
     counts = ", ".join(f"{len(part)} {name}" for name, part in rows.items())
     listen(

@@ -11,7 +11,7 @@ import torch
 from ssmlab.artifacts.history import Row
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.core.seeds import seed_of
-from ssmlab.data.batches import batches, shuffled
+from ssmlab.data.batches import batches, epoch_order
 from ssmlab.data.dataset import Dataset
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import TrainParams
@@ -192,7 +192,7 @@ class Training:
 
     def diverged(self, loss: float, order_before: torch.Generator, batch: int) -> Diverged:
         """The error that names the images of the epoch's batch number `batch`, from 1, whose loss is not finite."""
-        order, size = shuffled(len(self.train_split), order_before), self.params.batch_size
+        order, size = epoch_order(len(self.train_split), order_before), self.params.batch_size
         drawn = order[(batch - 1) * size : batch * size]
         images = self.train_split.indices.cpu()[drawn.cpu()].tolist()
         return Diverged(f"the loss is {loss} at epoch {self.epochs_done + 1}, step {self.step}", tuple(images))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from ssmlab.data.header import METADATA_KEY, DataSummary, Description, Provenance
+from ssmlab.data.header import METADATA_KEY, DataSummary, Description, Provenance, description_text
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
 from ssmlab.params import Params, Which
 from ssmlab.params.quantity import Quantity
@@ -82,7 +82,7 @@ def write_data(path: Path, summary: DataSummary) -> None:
         tensors[f"{split}.images"] = np.zeros((n, *summary.image_shape), np.uint8)
         tensors[f"{split}.labels"] = tensors[f"{split}.indices"] = np.zeros(n, np.int64)
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, path, {METADATA_KEY: summary.description.model_dump_json()})
+    save_file(tensors, path, {METADATA_KEY: description_text(summary.description)})
 
 
 def seeded_params(params: Params, claims: Sequence[dict[str, Any]] = (), seeds: Sequence[int] = (0, 1, 2)) -> Params:

@@ -118,7 +118,7 @@ def test_list_shows_what_is_prepared_and_what_is_damaged(with_data: Path) -> Non
     (with_data / "data" / "broken.safetensors").write_bytes(b"nonsense")
     result = run("list")
     words = line_of(result.stdout, "smoke")
-    assert words[1:4] == ["mnist5k", "official", "4,800+100+100"] and len(words[-1]) == 12
+    assert words[1:4] == ["mnist5k", "partial", "4,800+100+100"] and len(words[-1]) == 12
     assert result.stderr.startswith("warning: data/broken.safetensors") and result.stderr.count("\n") == 1
 
 

@@ -11,8 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmlab.data.batches import augmented, batches, to_unit
+from ssmlab.data.batches import augment_images, batches
 from ssmlab.data.dataset import Split
+from ssmlab.data.pixels import to_unit
 from ssmlab.params import AugmentParams
 
 GOLDEN = "d74ba6a6ed667c38 df684b65efcb11ff 9c59fa1e2c5df7a7"
@@ -115,7 +116,7 @@ def shifted(image: np.ndarray, down: int, right: int) -> np.ndarray:
 def test_augmentation_equals_a_plain_loop(crop: int, flip: bool, c: int, h: int, w: int, seed: int) -> None:
     """The same draws, applied to one image after the other by shifting and mirroring it."""
     images = torch.randint(1, 256, (6, c, h, w), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    got = augmented(images, AugmentParams(crop=crop, flip=flip), torch.Generator().manual_seed(seed))
+    got = augment_images(images, AugmentParams(crop=crop, flip=flip), torch.Generator().manual_seed(seed))
     assert got.dtype == torch.uint8
     draws = torch.Generator().manual_seed(seed)
     if not crop and not flip:
@@ -134,11 +135,11 @@ def test_every_crop_and_flip_is_equally_likely() -> None:
     """One pixel wanders over the 3 x 3 places of a crop by 1, mirrored or not (chi-squared, p = 1e-6)."""
     images = torch.zeros(9000, 1, 3, 3, dtype=torch.uint8)
     images[:, 0, 1, 1] = 1
-    moved = augmented(images, AugmentParams(crop=1, flip=False), torch.Generator().manual_seed(0))
+    moved = augment_images(images, AugmentParams(crop=1, flip=False), torch.Generator().manual_seed(0))
     counts = moved.view(9000, 9).sum(0).double()
     assert ((counts - 1000) ** 2 / 1000).sum() < 42.7
     images = torch.tensor([1, 0], dtype=torch.uint8).view(1, 1, 1, 2).repeat(9000, 1, 1, 1)
-    flipped = augmented(images, AugmentParams(crop=0, flip=True), torch.Generator().manual_seed(0))
+    flipped = augment_images(images, AugmentParams(crop=0, flip=True), torch.Generator().manual_seed(0))
     assert abs(flipped[:, 0, 0, 1].sum().item() - 4500) < 4.9 * (9000 / 4) ** 0.5
 
 
@@ -146,7 +147,7 @@ def test_an_augmentation_that_does_nothing_draws_nothing() -> None:
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     images = split_of(4).images
-    assert augmented(images, AugmentParams(crop=0, flip=False), generator) is images
+    assert augment_images(images, AugmentParams(crop=0, flip=False), generator) is images
     assert torch.equal(generator.get_state(), before)
 
 

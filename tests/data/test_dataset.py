@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 import struct
 import subprocess
 import sys
@@ -16,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmlab.core.errors import UserError
-from ssmlab.data.dataset import Dataset, Split, load_dataset, make_dataset, save_dataset
-from ssmlab.data.header import SPLITS, read_data_summary
+from ssmlab.data.dataset import Dataset, Split, load_data, load_dataset, make_dataset, save_dataset
+from ssmlab.data.header import SPLITS, description_text, parse_description, read_data_summary
+from ssmlab.data.pixels import to_unit
 
 
 def random_split(n: int, classes: int, generator: torch.Generator, shape: tuple[int, int, int] = (2, 3, 4)) -> Split:
@@ -143,14 +145,57 @@ def test_a_flipped_bit_in_the_tensors_is_found(tmp_path: Path) -> None:
         load_dataset(path)
 
 
+def test_every_one_of_400_flipped_bits_is_found(tmp_path: Path) -> None:
+    """Anywhere in the file: lengths, header, description, pixels, labels, indices."""
+    path, draws = tmp_path / "toy.safetensors", random.Random(0)
+    save_dataset(path, example())
+    whole = path.read_bytes()
+    for bit in draws.sample(range(8 * len(whole)), 400):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(UserError, match=r"toy\.safetensors: .*`ssmlab prepare` again") as caught:
+            load_dataset(path)
+        assert "\n" not in str(caught.value)
+
+
+def test_every_one_of_400_flipped_bits_in_the_header_is_found_without_reading_tensors(tmp_path: Path) -> None:
+    path, draws = tmp_path / "toy.safetensors", random.Random(1)
+    save_dataset(path, example())
+    whole = path.read_bytes()
+    (length,) = struct.unpack("<Q", whole[:8])
+    for bit in draws.sample(range(8 * (8 + length)), 400):
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(content)
+        with pytest.raises(UserError):
+            read_data_summary(path)
+
+
+@given(st.text(), st.text(), st.lists(st.text(), min_size=1, max_size=3))
+def test_any_description_survives_its_text(name: str, source: str, class_names: list[str]) -> None:
+    description = example().description.model_copy(
+        update={"name": name, "source": source, "class_names": tuple(class_names)}
+    )
+    assert parse_description(description_text(description)) == description
+
+
+@pytest.mark.parametrize("text", ["", "[]", "null", "3", "{", "[" * 100_000, '{"digest":NaN}'])
+def test_a_text_that_is_not_a_description_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="its description is missing"):
+        parse_description(text)
+
+
 def rewritten(path: Path, changes: dict[str, torch.Tensor | None], description: dict[str, object] | None) -> None:
     """Write the example with tensors replaced or (None) removed, and its description changed or (None) left out."""
     save_dataset(path, example())
     with safetensors.safe_open(path, "pt") as file:
-        described = json.loads(file.metadata()["ssmlab"])
+        text = file.metadata()["ssmlab"]
     tensors = safetensors.torch.load(path.read_bytes())
     tensors = {name: changes.get(name, tensor) for name, tensor in tensors.items()}
-    metadata = None if description is None else {"ssmlab": json.dumps(described | description)}
+    if description:
+        text = json.dumps(json.loads(text) | description)
+    metadata = None if description is None else {"ssmlab": text}
     safetensors.torch.save_file({name: t for name, t in tensors.items() if t is not None}, path, metadata)
 
 
@@ -159,11 +204,13 @@ def rewritten(path: Path, changes: dict[str, torch.Tensor | None], description: 
     ("changes", "description", "says"),
     [
         ({}, None, "description"),
-        ({}, {"format": 1}, "another version of ssmlab made it"),
+        ({}, {"format": 2}, "another version of ssmlab made it"),
         ({}, {"unknown": 1}, "description"),
         ({}, {"seed": "5"}, "description"),
         ({}, {"class_names": []}, "description"),
         ({}, {"provenance": "hearsay"}, "description"),
+        ({}, {"name": "another"}, "does not match its digest"),
+        ({}, {"digest": "0" * 64}, "does not match its digest"),
         ({"test.labels": None}, {}, r"test\.labels is missing"),
         ({"test.labels": torch.zeros(4, dtype=torch.int32)}, {}, r"test\.labels is I32"),
         ({"train.images": torch.zeros(7, 2, 3, 4)}, {}, r"train\.images is F32"),
@@ -235,3 +282,27 @@ def test_moving_a_split_copies_only_if_it_must() -> None:
     moved = split.to("meta")
     assert {moved.images.device.type, moved.labels.device.type, moved.indices.device.type} == {"meta"}
     assert len(split) == 7
+
+
+def test_load_data_takes_a_path_or_a_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save_dataset(tmp_path / "data" / "toy.safetensors", example())
+    monkeypatch.chdir(tmp_path)
+    for given_as in ("toy", "data/toy.safetensors", tmp_path / "data" / "toy.safetensors"):
+        assert load_data(given_as).fingerprint == example().fingerprint
+    with pytest.raises(UserError, match=r"data/nope\.safetensors: there is no prepared data set; run `ssmlab prepare`"):
+        load_data("nope")
+    with pytest.raises(UserError, match=r"nope\.safetensors: there is no prepared data set"):
+        load_data(Path("nope.safetensors"))
+
+
+def test_tensors_are_what_models_take() -> None:
+    split = example().test
+    x, y = split.tensors(3)
+    assert (x.dtype, x.shape, y.dtype) == (torch.float32, (3, 2, 3, 4), torch.int64)
+    assert torch.equal(x, to_unit(split.images[:3])) and torch.equal(y, split.labels[:3])
+    x_all, y_all = split.tensors()
+    assert len(x_all) == len(y_all) == len(split)
+    y_all.zero_()
+    assert not torch.equal(y_all, split.labels)  # writing into the answer leaves the split alone
+    with pytest.raises(UserError, match=r"5 images.*has 4"):
+        split.tensors(5)

@@ -21,10 +21,11 @@ from hypothesis import strategies as st
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note, Progress
+from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest import fetch as fetching
 from ssmlab.ingest.catalog import CATALOG, CatalogEntry, Download
 from ssmlab.ingest.download import RetryPolicy
-from ssmlab.ingest.fetch import Meter, cache_folder, fetch, is_fetched
+from ssmlab.ingest.fetch import DownloadProgress, cache_folder, fetch, is_fetched
 
 HURRY = RetryPolicy(tries=3, pause=0.0, timeout=5.0)
 
@@ -393,19 +394,19 @@ def test_progress_counts_the_megabytes_of_all_files(site: Site, tmp_path: Path) 
     assert all(each.eta is not None and each.eta >= 0 for each in told[1:]) and told[-1].eta == 0
 
 
-def test_the_estimate_counts_only_what_comes_over_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_estimate_counts_only_what_comes_over_the_line() -> None:
     now = 0.0
-    monkeypatch.setattr(fetching.time, "monotonic", lambda: now)
     events: list[Any] = []
-    meter = Meter("t", [Download("a", "", "", 10_000_000), Download("b", "", "")], events.append)
-    meter.told("a", 6_000_000, 10_000_000)  # was there before
+    progress = DownloadProgress("t", [Download("a", "", "", 10_000_000), Download("b", "", "")], events.append)
+    progress.meter = ProgressMeter(10_000_000, clock=lambda: now)
+    progress.on_bytes("a", 6_000_000, 10_000_000)  # was there before
     assert (events[-1].done, events[-1].total, events[-1].eta) == (6, 10, None)
     now = 2.0
-    meter.told("a", 8_000_000, 10_000_000)  # 1 MB/s, 2 MB to come
+    progress.on_bytes("a", 8_000_000, 10_000_000)  # 1 MB/s, 2 MB to come
     assert (events[-1].done, events[-1].total, events[-1].eta) == (8, 10, 2.0)
-    meter.told("a", 10_000_000, 10_000_000)
+    progress.on_bytes("a", 10_000_000, 10_000_000)
     now = 8.0
-    meter.told("b", 0, 4_000_000)  # 0.5 MB/s by now, 4 MB to come
+    progress.on_bytes("b", 0, 4_000_000)  # 0.5 MB/s by now, 4 MB to come
     assert (events[-1].done, events[-1].total, events[-1].eta) == (10, 14, 8.0)
 
 

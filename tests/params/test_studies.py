@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import ssmlab
-from ssmlab.data.batches import to_unit
 from ssmlab.data.dataset import load_dataset
+from ssmlab.data.pixels import to_unit
 from ssmlab.ingest.catalog import CATALOG
 from ssmlab.nets import build
 from ssmlab.params import DataParams, ModelParams, Params, RunParams

@@ -17,8 +17,8 @@ from ssmlab.artifacts.metadata import Metadata, count_parameters
 from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Note, Progress
 from ssmlab.core.files import sha256_file
-from ssmlab.data.batches import to_unit
 from ssmlab.data.dataset import load_dataset
+from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.results import load_results
 from ssmlab.nets.build import build
 from ssmlab.params import Params, Which

@@ -41,9 +41,9 @@ def test_default_study(project: Path, tmp_path: Path) -> None:
     assert (dataset.name, dataset.classes, dataset.image_shape) == ("mnist5k", 10, (1, 28, 28))
     assert [len(getattr(dataset, split)) for split in SPLITS] == [3500, 500, 1000]
     description = dataset.description
-    assert (description.provenance, description.class_names, description.seed) == ("official", tuple("0123456789"), 0)
+    assert (description.provenance, description.class_names, description.seed) == ("partial", tuple("0123456789"), 0)
     [note] = [event for event in events if isinstance(event, Note)]
-    for part in ("official", "3500 train", "500 validation", "1000 test", FINGERPRINT, str(paths.prepared)):
+    for part in ("partial", "3500 train", "500 validation", "1000 test", FINGERPRINT, str(paths.prepared)):
         assert part in note.text
 
     pixels, digits = mnist_data()  # the independent route to the same images
@@ -130,3 +130,38 @@ def test_it_loads_no_torch() -> None:
     """Neither the stage nor, therefore, its workers, which are many."""
     code = "import sys, ssmlab.stages.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def prepared_notes(params: Params, paths: Paths) -> list[str]:
+    notes: list[str] = []
+    prepare(params, paths, lambda event: notes.append(event.text) if isinstance(event, Note) else None)
+    return notes
+
+
+def test_label_noise_changes_the_training_labels_and_the_name(tiny_params: Params, tmp_path: Path) -> None:
+    prepare(tiny_params, Paths("clean", tmp_path))
+    notes = prepared_notes(with_data(tiny_params, label_noise=0.5, label_noise_seed=1), Paths("noisy", tmp_path))
+    clean, noisy = (load_dataset(Paths(study, tmp_path).prepared) for study in ("clean", "noisy"))
+    assert (clean.train.labels != noisy.train.labels).sum() == len(clean.train) // 2
+    assert (clean.test.labels == noisy.test.labels).all()
+    assert noisy.name == "mnist5k-noise0.5"
+    assert "with label noise, and numbers on them are called mnist5k-noise0.5" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "provenance", "used"),
+    [
+        ({"train": "all", "validation": 30, "test": "all"}, "official", ""),
+        ({"train": "all", "validation": 30, "test": 50}, "official", "; 350 of its 400 images are used"),
+        ({"train": 100, "validation": 30, "test": "all"}, "partial", "; 230 of its 400 images are used"),
+    ],
+)
+def test_official_is_not_said_of_fewer_training_images(
+    sizes: dict, provenance: str, used: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = replace(made_source({"train": 300, "test": 100}), provenance="official")
+    monkeypatch.setattr("ssmlab.stages.prepare.open_source", lambda *_: contextlib.nullcontext(source))
+    paths = Paths("smoke", tmp_path)
+    prepare(with_data(tiny_params, **sizes), paths)
+    description = read_data_summary(paths.prepared).description
+    assert (description.provenance, description.source) == (provenance, f"made up{used}")

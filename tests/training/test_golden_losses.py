@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import torch
 
-from ssmlab.data.batches import to_unit
 from ssmlab.data.dataset import Split, make_dataset
+from ssmlab.data.pixels import to_unit
 from ssmlab.nets.build import build
 from ssmlab.params import ModelParams, TrainParams
 from ssmlab.project.params_file import merged

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 import torchattacks
 from torch import Tensor
 
-from ssmlab.data.batches import to_unit
 from ssmlab.data.dataset import Dataset, Split, make_dataset
+from ssmlab.data.pixels import to_unit
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import AveragingParams, Params, TrainParams

@@ -14,8 +14,8 @@ from PIL.ContainerIO import ContainerIO
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener
+from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.archives import Members
-from ssmlab.ingest.progress import Countdown
 from ssmlab.ingest.resize import fit_image, image_to_array
 from ssmlab.ingest.unpack import MIB, ByteRange, printable
 
@@ -115,17 +115,18 @@ def common_shape(
     """
     if size is not None and channels is not None:
         return channels, size, size
-    watch = Countdown("reading headers (images)", sum(len(images.files) for images in all_images), listen)
+    meter = ProgressMeter(sum(len(images.files) for images in all_images), from_first_step=True)
     first: tuple[int, int] | None = None
-    grey, done = True, 0
+    grey = True
     for images in all_images:
         for file in images.files:
             is_grey, found = read_header(images.origin, file)
             first = first or found
             if size is None and found != first:
                 raise size_error(images.origin, file, found, first)
-            grey, done = grey and is_grey, done + 1
-            watch.at(done)
+            grey = grey and is_grey
+            meter.advance()
+            meter.report(listen, "reading headers (images)")
     assert first is not None
     width, height = first if size is None else (size, size)
     return channels or (1 if grey else 3), height, width

@@ -15,8 +15,8 @@ from ssmlab.artifacts.history import read_history
 from ssmlab.artifacts.metadata import count_parameters, read_metadata
 from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Note, Progress
-from ssmlab.data.batches import to_unit
 from ssmlab.data.dataset import load_dataset
+from ssmlab.data.pixels import to_unit
 from ssmlab.params import AveragingParams, Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
