@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from ssmlab.core.errors import UserError
 
@@ -18,12 +19,19 @@ class Row:
         epoch: from 1.
         step: optimiser steps taken since training began.
         lr: learning rate of the main parameter group at the epoch's first step.
-        train_loss: mean loss over the epoch's training images.
-        train_robust: accuracy in [0, 1] on the epoch's adversarial training images; None (an empty field) for a
-            regime that trains on clean images.
+        train_loss: mean loss over the epoch's training images, each before the step it led to.
+        train_robust: accuracy in [0, 1] on the epoch's adversarial training images, under the regime's own attack while
+            the weights move; None (an empty field) for a regime that trains on clean images.
         val_clean, val_robust: accuracies in [0, 1] on the selection split.
         seconds: wall-clock time of the epoch, validation included.
         images_per_second: training throughput, validation excluded.
+        val_robust_loss: mean cross entropy on the attacked images behind `val_robust`.
+        train_eval_robust: accuracy in [0, 1] on a fixed sample of the training images, as many as the selection split
+            has, judged as that one is: same model, same attack, no augmentation. `train_eval_robust - val_robust` is
+            the gap between training and validation; `train_robust` cannot be compared with `val_robust`.
+        epochs: how many epochs were asked for.
+
+    The last three are None in histories of versions that did not write them.
     """
 
     epoch: int
@@ -35,10 +43,15 @@ class Row:
     val_robust: float
     seconds: float
     images_per_second: float
+    val_robust_loss: float | None = None
+    train_eval_robust: float | None = None
+    epochs: int | None = None
 
 
 COLUMNS = tuple(field.name for field in fields(Row))
 HEADER = ",".join(COLUMNS)
+OLD_COLUMNS = COLUMNS[:9]  # of versions 0.1.0 and earlier
+OLD_HEADER = ",".join(OLD_COLUMNS)
 
 
 class HistoryWriter:
@@ -108,11 +121,11 @@ def read_history(path: Path) -> list[Row]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError):
         raise UserError(f"{path}: no training history can be read there; train the run with `ssmlab train`") from None
-    if not lines or lines[0] != HEADER:
+    if not lines or lines[0] not in (HEADER, OLD_HEADER):
         raise UserError(f"{path}: not a training history of this version (columns {HEADER}); train the run again")
     rows = []
     for number, line in enumerate(lines[1:], start=2):
-        row = parse_row(line)
+        row = parse_row(line) if line.count(",") == lines[0].count(",") else None
         if row is None:
             raise UserError(f"{path}: line {number} is not a row of a training history; train the run again")
         rows.append(row)
@@ -130,14 +143,29 @@ def format_row(row: Row) -> str:
 
 
 def parse_row(line: str) -> Row | None:
-    """The row in one line of CSV; None if it is something else (the header, half a line)."""
+    """The row in one line of CSV, of this version or an older one; None for anything else (a header, half a line)."""
     cells = line.split(",")
-    if len(cells) != len(COLUMNS):
+    if len(cells) not in (len(COLUMNS), len(OLD_COLUMNS)):
         return None
     try:
-        epoch, step = int(cells[0]), int(cells[1])
-        lr, loss, val_clean, val_robust, seconds, rate = (float(cells[i]) for i in (2, 3, 5, 6, 7, 8))
-        train_robust = float(cells[4]) if cells[4] else None
+        return Row(
+            epoch=int(cells[0]),
+            step=int(cells[1]),
+            lr=float(cells[2]),
+            train_loss=float(cells[3]),
+            train_robust=float(cells[4]) if cells[4] else None,
+            val_clean=float(cells[5]),
+            val_robust=float(cells[6]),
+            seconds=float(cells[7]),
+            images_per_second=float(cells[8]),
+            **newer_values(cells[len(OLD_COLUMNS) :]),
+        )
     except ValueError:
         return None
-    return Row(epoch, step, lr, loss, train_robust, val_clean, val_robust, seconds, rate)
+
+
+def newer_values(cells: Sequence[str]) -> dict[str, Any]:
+    """The values of the columns that old histories lack, for which `cells` is empty; raises ValueError for others."""
+    types = (float, float, int)
+    names = COLUMNS[len(OLD_COLUMNS) :]
+    return {name: kind(cell) for name, kind, cell in zip(names, types, cells, strict=False) if cell}

@@ -26,7 +26,7 @@ from ssmlab.training.regimes.base import Learner
 from ssmlab.training.selection import is_best, out_of_patience
 from ssmlab.training.sharding import LocalBatches
 from ssmlab.training.state import Carried, Parts, State
-from ssmlab.training.validation import judge
+from ssmlab.training.validation import judge, training_sample
 from ssmlab.training.warmup import warmed_up
 
 ALONE = Group()
@@ -83,6 +83,7 @@ class Training:
         self.model, self.params, self.device, self.group = model, params, device, group
         self.train_split = dataset.train.to(device)
         self.held_out = getattr(dataset, params.selection.split).to(device)
+        self.sample = training_sample(self.train_split, len(self.held_out), params.seed)
         batches_per_epoch = math.ceil(len(dataset.train) / params.batch_size)
         self.steps = params.epochs * batches_per_epoch
         self.shard = group.shard(params.batch_size)
@@ -117,7 +118,7 @@ class Training:
         self.regime.end_epoch(self.group)
         self.check_weights()
         model = self.model if self.average is None else self.average.model
-        judged = yield from self.validate(model)
+        judged, judged_sample = yield from self.validate(model)
         assert judged.clean_accuracy is not None and judged.robust_accuracy is not None
         row = Row(
             epoch=self.epochs_done + 1,
@@ -129,6 +130,9 @@ class Training:
             val_robust=judged.robust_accuracy,
             seconds=round(time.perf_counter() - began, 3),
             images_per_second=round(rate, 1),
+            val_robust_loss=judged.loss,
+            train_eval_robust=judged_sample.robust_accuracy,
+            epochs=self.params.passes,
         )
         improved = is_best(row, self.rows, self.params)
         self.rows.append(row)
@@ -202,12 +206,18 @@ class Training:
         if not all(bool(parameter.isfinite().all()) for parameter in self.model.parameters()):
             raise Diverged(f"a weight is no longer finite after epoch {self.epochs_done + 1}, step {self.step}")
 
-    def validate(self, model: Classifier) -> Generator[ValidationStep, None, BatchResult]:
-        """Judge `model` on the split that selection looks at; returns the result."""
-        params, judged = self.params, NO_IMAGES
-        generator = shared_generator(params.seed, "validation attack", self.device, self.shard)
+    def validate(self, model: Classifier) -> Generator[ValidationStep, None, tuple[BatchResult, BatchResult]]:
+        """Judge `model` on the split that selection looks at and on the sample of training images; returns both.
+
+        Every call draws the same random starts, so that epochs are compared under the same noise.
+        """
+        params, frozen = self.params, model.freeze()
         attack = attack_from(params.selection.adversary)
-        for result in judge(model.freeze(), self.held_out, attack, params.batch_size, generator, self.group):
-            judged = judged.merged_with(result)
-            yield ValidationStep(self.epochs_done + 1, params.passes, judged.images, len(self.held_out), self.meter.eta)
-        return judged
+        results, done, total = [], 0, len(self.held_out) + len(self.sample)
+        for split, purpose in ((self.held_out, "validation attack"), (self.sample, "training sample attack")):
+            generator, seen = shared_generator(params.seed, purpose, self.device, self.shard), NO_IMAGES
+            for result in judge(frozen, split, attack, params.batch_size, generator, self.group):
+                seen, done = seen.merged_with(result), done + result.images
+                yield ValidationStep(self.epochs_done + 1, params.passes, done, total, self.meter.eta)
+            results.append(seen)
+        return results[0], results[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from ssmlab.data.batches import batches
@@ -13,6 +14,7 @@ from ssmlab.training.adversary import pgd
 from ssmlab.training.attack import Attack
 from ssmlab.training.distributed import Group
 from ssmlab.training.events import BatchResult, count_right
+from ssmlab.training.generators import named_generator
 from ssmlab.training.sharding import LocalBatches, SharedGenerator
 
 
@@ -26,12 +28,21 @@ def judge(
             same noise. Its shard says which rows this rank takes.
 
     Yields:
-        the result on every batch, all ranks together.
+        the result on every batch, all ranks together; the loss is the cross entropy on the attacked images.
     """
     shard = group.shard(batch_size)
     generator.shard = shard
     for x, y in LocalBatches(batches(split, batch_size), shard):
         x_adv = pgd(frozen, x, y, attack, generator)
         with torch.no_grad():
-            local = BatchResult(0.0, len(y), count_right(frozen(x), y), count_right(frozen(x_adv), y))
+            clean, attacked = frozen(x), frozen(x_adv)  # (B, classes) each
+            loss = F.cross_entropy(attacked, y).item()
+            local = BatchResult(loss, len(y), count_right(clean, y), count_right(attacked, y))
         yield group.reduced(local, shard)
+
+
+def training_sample(train: Split, images: int, seed: int) -> Split:
+    """`images` of the training images, or all if there are fewer; always the same ones for one `seed`."""
+    drawn = torch.randperm(len(train), generator=named_generator(seed, "training sample"))[:images]  # (images,)
+    rows = drawn.sort().values.to(train.labels.device)
+    return Split(train.images[rows], train.labels[rows], train.indices[rows])

@@ -22,7 +22,10 @@ from ssmlab.core.errors import UserError
 
 number = st.floats(allow_nan=False, allow_infinity=False)
 count = st.integers(min_value=0, max_value=10**9)
-rows = st.builds(Row, count, count, number, number, st.none() | number, number, number, number, number)
+maybe = st.none() | number
+rows = st.builds(
+    Row, count, count, number, number, maybe, number, number, number, number, maybe, maybe, st.none() | count
+)
 
 
 def row(epoch: int, train_robust: float | None = 0.5) -> Row:
@@ -30,18 +33,30 @@ def row(epoch: int, train_robust: float | None = 0.5) -> Row:
 
 
 def test_columns_are_the_documented_ones() -> None:
-    documented = "epoch,step,lr,train_loss,train_robust,val_clean,val_robust,seconds,images_per_second"
+    documented = (
+        "epoch,step,lr,train_loss,train_robust,val_clean,val_robust,seconds,images_per_second,"
+        "val_robust_loss,train_eval_robust,epochs"
+    )
     assert documented == HEADER
     assert documented.split(",") == list(COLUMNS)
 
 
 def test_golden_file(tmp_path: Path) -> None:
     writer = HistoryWriter(tmp_path / "history.csv")
-    writer.append(Row(1, 55, 0.002, 2.25, None, 0.5, 0.25, 3.5, 1000.0))
+    writer.append(Row(1, 55, 0.002, 2.25, None, 0.5, 0.25, 3.5, 1000.0, 2.5, 0.375, 10))
     writer.append(Row(2, 110, 0.001, 1.25, 0.375, 0.75, 0.5, 3.25, 1100.0))
     assert (tmp_path / "history.csv").read_text() == (
-        HEADER + "\n1,55,0.002,2.25,,0.5,0.25,3.5,1000.0\n2,110,0.001,1.25,0.375,0.75,0.5,3.25,1100.0\n"
+        HEADER + "\n1,55,0.002,2.25,,0.5,0.25,3.5,1000.0,2.5,0.375,10\n2,110,0.001,1.25,0.375,0.75,0.5,3.25,1100.0,,,\n"
     )
+
+
+def test_a_history_of_version_0_1_0_is_read_and_lacks_the_newer_values(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    old = "epoch,step,lr,train_loss,train_robust,val_clean,val_robust,seconds,images_per_second\n"
+    path.write_text(old + "1,55,0.002,2.25,,0.5,0.25,3.5,1000.0\n")
+    expected = [Row(1, 55, 0.002, 2.25, None, 0.5, 0.25, 3.5, 1000.0)]
+    assert read_history(path) == HistoryReader(path).poll() == expected
+    assert (expected[0].val_robust_loss, expected[0].train_eval_robust, expected[0].epochs) == (None, None, None)
 
 
 @settings(deadline=None, max_examples=25)
@@ -66,6 +81,7 @@ def test_read_history_gives_what_was_appended(tmp_path: Path) -> None:
         ("epoch,loss\n1,2\n", "not a training history"),
         (HEADER + "\n" + format_row(row(1)) + "\n2,110,0.0", "line 3"),
         (HEADER + "\n" + format_row(row(1)).replace("0.91", "high") + "\n", "line 2"),
+        (HEADER + "\n" + format_row(row(1)).removesuffix(",,,") + "\n", "line 2"),
     ],
 )
 def test_read_history_refuses_in_one_line(tmp_path: Path, content: str | None, says: str) -> None:
@@ -143,4 +159,4 @@ def test_values_keep_their_meaning() -> None:
     assert line.split(",")[4] == ""
     back = parse_row(line)
     assert back is not None and back.train_robust is None
-    assert math.isclose(sum(v for v in astuple(back) if v is not None), sum(v for v in astuple(row(4, 0.0))))
+    assert math.isclose(sum(v for v in astuple(back) if v is not None), sum(v or 0 for v in astuple(row(4, 0.0))))

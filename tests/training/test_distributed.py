@@ -52,7 +52,8 @@ def agree(state: State, expected: State) -> None:
             torch.testing.assert_close(state.tensors[name], tensor, **TOLERANCE)
     for row, other in zip(state.rows, expected.rows, strict=True):
         assert row.train_loss == pytest.approx(other.train_loss, rel=1e-9)
-        same = {"train_loss": 0, "seconds": 0, "images_per_second": 0}
+        assert row.val_robust_loss == pytest.approx(other.val_robust_loss, rel=1e-9)
+        same = {"train_loss": 0, "val_robust_loss": 0, "seconds": 0, "images_per_second": 0}
         assert replace(row, **same) == replace(other, **same)
 
 

@@ -22,6 +22,7 @@ from ssmlab.training.events import BatchResult, Diverged, EpochDone, StepDone, V
 from ssmlab.training.generators import named_generator
 from ssmlab.training.loop import fit
 from ssmlab.training.optimizer import make_optimizer, make_schedule
+from ssmlab.training.validation import training_sample
 from tests.training.steps import regime_of, run
 
 CPU = torch.device("cpu")
@@ -69,7 +70,7 @@ def same_weights(one: Classifier, two: Classifier) -> bool:
 def test_events_tell_the_whole_training(new_model: Any, dataset: Dataset, settings: TrainParams, regime: str) -> None:
     settings = settings.model_copy(update={"regime": regime})
     events = list(fit(new_model(), dataset, settings, CPU))
-    a_batch_each = [StepDone] * 4 + [ValidationStep] * 2  # 100 and 40 images in batches of 32
+    a_batch_each = [StepDone] * 4 + [ValidationStep] * 4  # 100, 40 and 40 images in batches of 32
     assert [type(event) for event in events] == [*a_batch_each, EpochDone] * 3
 
     steps = [event for event in events if isinstance(event, StepDone)]
@@ -82,6 +83,9 @@ def test_events_tell_the_whole_training(new_model: Any, dataset: Dataset, settin
     rows = [event.row for event in events if isinstance(event, EpochDone)]
     assert [row.epoch for row in rows] == [1, 2, 3]
     assert [row.step for row in rows] == [4, 8, 12]
+    assert {row.epochs for row in rows} == {3}
+    validations = [(event.done, event.total) for event in events if isinstance(event, ValidationStep)]
+    assert validations == [(32, 80), (40, 80), (72, 80), (80, 80)] * 3
     lr = settings.optimizer.lr
     assert [row.lr for row in rows] == pytest.approx([lr, 0.5 * (1 + math.cos(math.pi / 3)) * lr, 0.25 * lr])
     assert [row.train_loss for row in rows] == [steps[i].loss for i in (3, 7, 11)]
@@ -108,6 +112,32 @@ def test_validation_agrees_with_other_code(new_model: Any, dataset: Dataset, set
             assert event.row.val_robust == pytest.approx((model(attack(x, y)).argmax(1) == y).float().mean().item())
             seen += 1
     assert seen == 3
+
+
+def test_the_training_images_are_judged_as_the_validation_images_are(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
+    """On a training set that is the validation set both accuracies are the same; torchattacks finds the loss."""
+    settings = changed(settings, "selection", adversary=settings.adversary.model_copy(update={"random_start": False}))
+    same = make_dataset("toy", CLASSES, {"train": split(40, 1), "validation": split(40, 1), "test": split(30, 2)})
+    model = new_model()
+    x, y = to_unit(same.validation.images), same.validation.labels
+    for event in fit(model, same, settings, CPU):
+        if isinstance(event, EpochDone):
+            assert event.row.train_eval_robust == event.row.val_robust
+            model.eval()
+            attack = torchattacks.PGD(model, eps=0.1, alpha=0.025, steps=2, random_start=False)
+            assert event.row.val_robust_loss == pytest.approx(F.cross_entropy(model(attack(x, y)), y).item(), rel=1e-4)
+
+
+def test_the_judged_sample_of_the_training_images_is_the_same_every_time(dataset: Dataset) -> None:
+    sample = training_sample(dataset.train, 40, seed=0)
+    assert len(sample.indices.unique()) == len(sample) == 40
+    assert torch.equal(sample.images, dataset.train.images[sample.indices])
+    assert torch.equal(sample.labels, dataset.train.labels[sample.indices])
+    assert torch.equal(sample.indices, training_sample(dataset.train, 40, seed=0).indices)
+    assert not torch.equal(sample.indices, training_sample(dataset.train, 40, seed=1).indices)
+    assert len(training_sample(dataset.train, 1000, seed=0)) == 100
 
 
 def test_selection_on_the_test_split(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:

@@ -119,7 +119,7 @@ def test_a_whole_training(tiny_params: Params, paths: Paths) -> None:
     assert [(e.task, e.done, e.total) for e in progress if "validation" not in e.task] == [
         (f"epoch {epoch}/2", step, steps) for epoch in (1, 2) for step in range(1, steps + 1)
     ]
-    assert progress[-1].done == progress[-1].total == 100
+    assert progress[-1].done == progress[-1].total == 200  # 100 validation images, 100 training images
 
 
 def test_the_checkpoint_does_what_its_metadata_says(tiny_params: Params, paths: Paths) -> None:
