@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ssmlab.system.processes import PROC, is_alive, is_marked, parent_of, pid_start_time
+from ssmlab.system.processes import is_alive, is_dvc_stage, parent_of, pid_start_time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_AND_THE_SAME = 2.0  # seconds
@@ -76,11 +76,10 @@ def launcher_gone() -> Callable[[], bool]:
     """A test of whether the DVC above this process, or a shell or torchrun between the two, has ended since this call.
 
     DVC marks the environment of its stages, and of the shell it runs them in, but not its own: it is the first process
-    upwards without the mark. Without DVC that is the parent: torchrun. Where there is no /proc only the parent can be
-    watched.
+    upwards without the mark. Without DVC that is the parent: torchrun.
     """
     parent = dvc = os.getppid()
-    while is_marked(PROC / str(dvc)) and (above := parent_of(dvc)) is not None:
+    while is_dvc_stage(dvc) and (above := parent_of(dvc)) is not None:
         dvc = above
     start = pid_start_time(dvc)
     return lambda: os.getppid() != parent or not is_alive(dvc, start)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Generic, TypeVar
 
 from ssmlab.analysis.format import model_label
-from ssmlab.artifacts import heartbeat
-from ssmlab.artifacts.heartbeat import Heartbeat, Stage, read_heartbeat, state_of
+from ssmlab.artifacts.heartbeat import Heartbeat, Stage, read_heartbeat
 from ssmlab.artifacts.history import HistoryReader, Row
+from ssmlab.artifacts.metadata import read_metadata
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import listed
+from ssmlab.data.header import read_data_summary
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.launch import active
 from ssmlab.project.params_file import load_params
+from ssmlab.project.run_state import AT_WORK, Decided, Published, RunState, decide_state
 
-State = Literal["waiting"] | heartbeat.State
+Content = TypeVar("Content")
 
 
 @dataclass(frozen=True)
@@ -24,7 +30,8 @@ class RunStatus:
 
     Attributes:
         name, model: the run, and its model in a few words (`S4 + AdS (relu)`).
-        state: "waiting" if there is nothing of it yet, else what `state_of` derives from its heartbeat.
+        state: what `decide_state` says.
+        reasons: of a changed run, what has changed, such as `train.epochs: 40 (trained with 10)`.
         stage: the stage the state is about: "train" or "attack"; None while it waits.
         task: what is (or was, when killed) being done, "epoch 3/10", or in one line how it ended; may be empty.
         epoch, epochs: the epoch under way or the last one, of how many; 0 before the first.
@@ -41,7 +48,8 @@ class RunStatus:
 
     name: str
     model: str
-    state: State
+    state: RunState
+    reasons: tuple[str, ...]
     stage: Stage | None
     task: str
     epoch: int
@@ -58,78 +66,132 @@ class RunStatus:
     rows: tuple[Row, ...]
 
     @property
-    def word(self) -> str:
-        """The state in one word for people; a finished training and a finished attack are told apart."""
-        words = {("running", "train"): "training", ("running", "attack"): "attacking", ("finished", "train"): "trained"}
-        return words.get((self.state, self.stage or ""), self.state)
+    def at_work(self) -> bool:
+        """Whether a stage of the run is running now."""
+        return self.state in AT_WORK
+
+    @property
+    def words(self) -> str:
+        """The state for people, in a few words: `stopped early (epoch 3 of 40)`, `changed (train.epochs)`."""
+        if self.state == "stopped" and self.stage != "attack":
+            return f"stopped early (epoch {self.epoch} of {self.epochs})"
+        if self.state == "changed":
+            return f"changed ({listed(reason.partition(':')[0] for reason in self.reasons[:2])})"
+        return self.state
+
+
+class CachedFile(Generic[Content]):
+    """A file's content, read again only when the file has changed; None while it is missing or cannot be read."""
+
+    def __init__(self, path: Path, read: Callable[[Path], Content]) -> None:
+        self.path = path
+        self._read = read
+        self._seen: tuple[int, int, int] | str = "never"
+        self._content: Content | None = None
+
+    def poll(self) -> Content | None:
+        """The content as it is now."""
+        seen = identity(self.path)
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                self._content = None if seen == "missing" else self._read(self.path)
+            except (UserError, OSError, ValueError, RecursionError):
+                self._content = None
+        return self._content
+
+
+def data_fingerprint(path: Path) -> str:
+    """The fingerprint of a prepared data set, from its header."""
+    return read_data_summary(path).description.fingerprint
+
+
+def raw_json(path: Path) -> Any:
+    """The value of a JSON file, unchecked."""
+    return json.loads(path.read_bytes())
 
 
 class RunWatcher:
-    """Follows the files of one run."""
+    """Follows the files of one run. `prepared` is the study's data set, which its runs share."""
 
-    def __init__(self, name: str, params: Params, paths: Paths) -> None:
+    def __init__(self, name: str, params: Params, paths: Paths, prepared: CachedFile[str] | None = None) -> None:
         self.name = name
-        self.label = model_label(params.run(name).model)
-        self.epochs = params.run(name).train.passes
-        self.selection = params.run(name).train.selection
+        self.params = params.run(name)
+        self.attack_params = params.attack
+        self.label = model_label(self.params.model)
         self.progress = paths.live(name) / "progress.json"
         self.live = HistoryReader(paths.live(name) / "history.csv")
         self.published = HistoryReader(paths.model(name) / "history.csv")
-        self.results = paths.attack(name)
+        self.checkpoint = CachedFile(paths.checkpoint(name, "best"), read_metadata)
+        self.results = CachedFile(paths.attack(name), raw_json)
+        self.prepared = prepared or CachedFile(paths.prepared, data_fingerprint)
         self.log = paths.live(name) / "log.txt"
 
-    def poll(self, now: float) -> RunStatus:
-        """The run's status at `now`, in unix seconds."""
+    def poll(self, now: float, queued: bool = False) -> RunStatus:
+        """The run's status at `now`, in unix seconds; `queued` if a pipeline at work will come to it."""
         beat = read_heartbeat(self.progress)
-        rows = self.history(beat)
+        self.live.poll()
+        self.published.poll()
+        decided = decide_state(
+            beat,
+            self.published_files(),
+            self.params,
+            self.attack_params,
+            now,
+            queued=queued,
+            live_rows=self.live.rows,
+        )
+        rows = self.live.rows if decided.live else self.published.rows or self.live.rows
         last = rows[-1] if rows else None
-        score = self.selection.score
-        best = max(rows, key=lambda row: score(row.val_clean, row.val_robust), default=None)  # of equals the first
-        running = beat is not None and state_of(beat, now) == "running"
-        training = beat if beat is not None and beat.stage == "train" else None
-        rate = beat.images_per_second if beat is not None and running else None
+        score = self.params.train.selection.score
+        best = max(rows, key=lambda row: score(row.val_clean, row.val_robust), default=None)  # the first of equal ones
+        at_work = decided.state in AT_WORK
+        told = beat if beat is not None and (at_work or decided.live or beat.state != "finished") else None
+        training = told if told is not None and told.stage == "train" and decided.live else None
+        rate = told.images_per_second if told is not None and at_work else None
         return RunStatus(
             name=self.name,
             model=self.label,
-            state=self.state(beat, rows, now),
-            stage=self.stage(beat, rows),
-            task=(beat.message or (beat.task if beat.state == "running" else "")) if beat is not None else "",
+            state=decided.state,
+            reasons=decided.reasons,
+            stage=stage_of(decided, beat, bool(rows), self.results.path.exists()),
+            task=(told.message or (told.task if told.state == "running" else "")) if told is not None else "",
             epoch=max(last.epoch if last else 0, training.epoch if training else 0),
-            epochs=(training.epochs if training else 0) or self.epochs,
+            epochs=(training.epochs if training else 0) or self.params.train.passes,
             clean=last.val_clean if last else None,
             robust=last.val_robust if last else None,
             best_clean=best.val_clean if best else None,
             best_robust=best.val_robust if best else None,
             best_epoch=best.epoch if best else None,
             images_per_second=rate if rate is not None else (last.images_per_second if last else None),
-            eta=beat.eta_seconds if beat is not None and running else None,
+            eta=beat.eta_seconds if beat is not None and at_work else None,
             updated=beat.time if beat is not None else modified(self.published.path),
             log=self.log if self.log.exists() else None,
             rows=tuple(rows),
         )
 
-    def history(self, beat: Heartbeat | None) -> list[Row]:
-        """The live history; without one the published one, unless a new training has just begun."""
-        self.live.poll()
-        self.published.poll()
-        begun = beat is not None and beat.stage == "train"
-        return self.live.rows if self.live.rows or begun else self.published.rows
+    def published_files(self) -> Published:
+        """What models/ and results/ hold of the run."""
+        results = self.results.poll()
+        return Published(
+            rows=self.published.rows,
+            checkpoint=self.checkpoint.poll(),
+            attack=results if isinstance(results, dict) else None,
+            trained_at=modified(self.published.path),
+            attacked_at=modified(self.results.path),
+            data_fingerprint=self.prepared.poll(),
+        )
 
-    def state(self, beat: Heartbeat | None, rows: list[Row], now: float) -> State:
-        """What the heartbeat says; without one, finished if results are published, and stale if only traces are."""
-        if beat is not None:
-            return state_of(beat, now)
-        if self.published.rows:
-            return "finished"
-        return "stale" if rows else "waiting"
 
-    def stage(self, beat: Heartbeat | None, rows: list[Row]) -> Stage | None:
-        """The stage the state is about."""
-        if beat is not None:
-            return beat.stage
-        if not rows:
-            return None
-        return "attack" if self.results.exists() else "train"
+def stage_of(decided: Decided, beat: Heartbeat | None, has_rows: bool, attacked: bool) -> Stage | None:
+    """The stage a state is about; None where nothing has been begun."""
+    if decided.state in ("waiting", "queued") and not has_rows:
+        return None
+    if beat is not None and decided.state not in ("trained", "finished", "changed", "queued"):
+        return beat.stage
+    if not has_rows:
+        return None
+    return "attack" if attacked else "train"
 
 
 @dataclass(frozen=True)
@@ -162,7 +224,9 @@ class StudyWatcher:
     def poll(self, now: float) -> Snapshot:
         """The study at `now`, in unix seconds."""
         self._read_params()
-        return Snapshot(self.params, self.paths, self.problem, tuple(watcher.poll(now) for watcher in self.watchers))
+        queued = queued_runs(self.params, self.paths)
+        runs = tuple(watcher.poll(now, watcher.name in queued) for watcher in self.watchers)
+        return Snapshot(self.params, self.paths, self.problem, runs)
 
     def _read_params(self) -> None:
         path = self.root / "params.yaml"
@@ -177,12 +241,24 @@ class StudyWatcher:
             return
         self.params, self.problem = params, None
         self.paths = paths = Paths(params.study, self.root)
-        self.watchers = [RunWatcher(name, params, paths) for name in params.runs]
+        prepared = CachedFile(paths.prepared, data_fingerprint)
+        self.watchers = [RunWatcher(name, params, paths, prepared) for name in params.runs]
 
 
 def run_statuses(params: Params, paths: Paths, now: float) -> list[RunStatus]:
     """Every run of the study once, in the order of params.yaml; `now` in unix seconds."""
-    return [RunWatcher(name, params, paths).poll(now) for name in params.runs]
+    queued, prepared = queued_runs(params, paths), CachedFile(paths.prepared, data_fingerprint)
+    return [RunWatcher(name, params, paths, prepared).poll(now, name in queued) for name in params.runs]
+
+
+def queued_runs(params: Params | None, paths: Paths | None) -> set[str]:
+    """The runs that a pipeline at work was launched for: those of its targets, or all if it has none."""
+    launched = active(paths) if paths is not None else None
+    if params is None or launched is None:
+        return set()
+    names = {target.partition("@")[2] or target for target in launched.targets}
+    runs = set(params.runs)
+    return runs if not names or names - runs else names  # a stage without a run, such as `report`, needs all of them
 
 
 def identity(path: Path) -> tuple[int, int, int] | str:

@@ -1,4 +1,9 @@
-"""Locks on files, which the system takes away from a process however it ends."""
+"""Locks on files, which the system takes away from a process however it ends.
+
+The library filelock was tried and is not used. Where a file system has no locks it falls back to a file that outlives
+a killed process; before version 4 it empties the file, and with it the holder's pid that the loser of a lock should
+name; it hands out no file to write that pid into; and it waits by asking again and again.
+"""
 
 from __future__ import annotations
 

@@ -3,71 +3,63 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+
+import psutil
 
 SAME_START = 2.0  # seconds; the kernel's boot time moves a little when the clock is set
-PROC = Path("/proc")
+ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # a zombie only waits for its parent to collect it
 
 
 def is_alive(pid: int, pid_start: float | None) -> bool:
-    """Whether process `pid` of this machine runs and, where the system tells, is the one that began at `pid_start`."""
-    if PROC.joinpath("stat").exists():
-        start = pid_start_time(pid)
-        return start is not None and (pid_start is None or abs(start - pid_start) < SAME_START)
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    """Whether process `pid` of this machine runs and is the one that began at `pid_start`.
+
+    Without a start time a later process of the same pid cannot be told from it.
+    """
+    start = pid_start_time(pid)
+    return start is not None and (pid_start is None or abs(start - pid_start) < SAME_START)
 
 
 def pid_start_time(pid: int) -> float | None:
-    """When process `pid` began, in unix seconds; None if it is gone (a zombie is), or where there is no /proc."""
+    """When process `pid` began, in unix seconds; None if it has ended."""
     try:
-        after_name = PROC.joinpath(str(pid), "stat").read_text(errors="replace").rpartition(")")[2].split()
-        boot = next(line for line in PROC.joinpath("stat").read_text().splitlines() if line.startswith("btime "))
-    except OSError:
+        process = psutil.Process(pid)
+        return None if process.status() in ENDED else process.create_time()
+    except (psutil.Error, ValueError, OverflowError):  # the latter two: no process can have such a pid
         return None
-    state, start_ticks = after_name[0], int(after_name[19])  # fields 3 and 22 of proc(5); the name may hold spaces
-    if state in "ZX":
-        return None
-    return float(boot.split()[1]) + start_ticks / os.sysconf("SC_CLK_TCK")
 
 
-def is_marked(folder: Path) -> bool:
-    """Whether the process of a folder of /proc was started as a stage of DVC."""
+def command_line(pid: int) -> list[str]:
+    """The command line of a process; empty if it has ended or belongs to somebody else."""
     try:
-        return any(entry.startswith(b"DVC_STAGE=") for entry in (folder / "environ").read_bytes().split(b"\0"))
-    except OSError:
+        return psutil.Process(pid).cmdline()
+    except (psutil.Error, ValueError, OverflowError):
+        return []
+
+
+def is_dvc_stage(pid: int) -> bool:
+    """Whether a process was started as a stage of DVC, which sets DVC_STAGE for it."""
+    try:
+        return "DVC_STAGE" in psutil.Process(pid).environ()
+    except (psutil.Error, ValueError, OSError):
         return False
 
 
 def parent_of(pid: int) -> int | None:
-    """The parent of a process (proc(5): state and ppid follow the name); None if it is gone or there is none."""
+    """The parent of a process; None if it has ended or there is none."""
     try:
-        return int((PROC / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[1]) or None
-    except OSError:
+        return psutil.Process(pid).ppid() or None
+    except psutil.Error:
         return None
 
 
 def group_lives(group: int) -> bool:
-    """Whether a process group has a member that still runs; zombies, which only wait to be collected, do not count."""
-    processes = Path("/proc")
-    if not processes.is_dir():
-        try:
-            os.killpg(group, 0)
-        except ProcessLookupError:
-            return False
-        return True
-    return any(in_group(folder, group) for folder in processes.iterdir() if folder.name.isdigit())
+    """Whether a process group has a member that still runs."""
+    return any(in_group(pid, group) and pid_start_time(pid) is not None for pid in psutil.pids())
 
 
-def in_group(folder: Path, group: int) -> bool:
-    """Whether /proc/<pid> belongs to a running process of the group (proc(5): state, ppid and pgrp follow the name)."""
+def in_group(pid: int, group: int) -> bool:
+    """Whether a process belongs to the process group."""
     try:
-        state, _, pgrp = (folder / "stat").read_text().rpartition(")")[2].split()[:3]
-    except (OSError, ValueError):
+        return os.getpgid(pid) == group
+    except OSError:
         return False  # it ended while we looked
-    return int(pgrp) == group and state not in "ZX"

@@ -98,7 +98,9 @@ def details(status: RunStatus, params: Params, now: float) -> Reading:
 
 def standing(status: RunStatus, now: float) -> Iterator[tuple[str, str]]:
     """How a run stands, as pairs of a word and a value."""
-    yield "state", labels.state(status) + (f": {status.task}" if status.task else "")
+    yield "state", f"{labels.GLYPHS[status.state]} {status.words}" + (f": {status.task}" if status.task else "")
+    for reason in status.reasons:
+        yield "changed", reason
     if status.updated is not None:
         yield "last sign of life", f"{labels.span(max(0.0, now - status.updated))} ago"
     if status.rows:

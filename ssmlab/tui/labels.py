@@ -9,6 +9,7 @@ NOTHING = "-"
 
 GLYPHS = {
     "waiting": "·",
+    "queued": "…",
     "training": "▶",
     "attacking": "◆",
     "trained": "✓",
@@ -17,18 +18,21 @@ GLYPHS = {
     "failed": "✗",
     "killed": "†",
     "stale": "?",
+    "changed": "≠",
 }
 
 MEANINGS = {
     "waiting": "nothing of it yet",
+    "queued": "the pipeline at work will come to it",
     "training": "being trained",
     "attacking": "its checkpoints are being attacked",
     "trained": "trained, not attacked yet",
     "finished": "trained and attacked",
-    "stopped": "ended by Ctrl-C or stop",
+    "stopped": "ended before its last epoch, by Ctrl-C or stop",
     "failed": "ended by an error: see its log",
     "killed": "its process is gone without a word",
     "stale": "no sign of life for a minute",
+    "changed": "made with other params or data than the present ones",
 }
 
 # Names of Textual theme variables, so that every theme, light or dark, has its own shade.
@@ -39,6 +43,7 @@ COLOURS = {
     "finished": "text-success",
     "stopped": "text-warning",
     "stale": "text-warning",
+    "changed": "text-warning",
     "failed": "text-error",
     "killed": "text-error",
 }
@@ -54,7 +59,7 @@ def curve_colour(index: int) -> str:
 
 def state(status: RunStatus) -> str:
     """`▶ training`."""
-    return f"{GLYPHS[status.word]} {status.word}"
+    return f"{GLYPHS[status.state]} {status.state}"
 
 
 def accuracy(fraction: float | None) -> str:

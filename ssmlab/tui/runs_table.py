@@ -116,7 +116,7 @@ class RunsTable(DataTable[Text]):
 
     def _row(self, status: RunStatus) -> dict[str, Cell]:
         marked = status.name in self.marked
-        variable = labels.COLOURS.get(status.word)
+        variable = labels.COLOURS.get(status.state)
         state_style = self.app.theme_variables.get(variable, "") if variable else "dim"
         cells = {
             "mark": Cell("●" if marked else "○", self.colour(status.name)),

@@ -257,7 +257,7 @@ class StudyScreen(Screen[None]):
 
     def nothing_to_stop(self) -> str:
         """Why there is nothing to stop."""
-        running = [run.name for run in self.query_one(RunsTable).statuses if run.state == "running"]
+        running = [run.name for run in self.query_one(RunsTable).statuses if run.at_work]
         if running:
             return f"{' and '.join(running)} was not launched here: stop it with Ctrl-C where it was started"
         return "nothing is running"

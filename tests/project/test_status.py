@@ -68,21 +68,21 @@ def ads(params: Params, paths: Paths) -> RunStatus:
     return next(status for status in run_statuses(params, paths, NOW) if status.name == "ads")
 
 
-def test_nothing_yet(tiny_params: Params, paths: Paths) -> None:
+def test_a_run_of_which_there_is_nothing_waits(tiny_params: Params, paths: Paths) -> None:
     statuses = run_statuses(tiny_params, paths, NOW)
     assert [status.name for status in statuses] == list(tiny_params.runs)
     for status in statuses:
-        assert (status.state, status.word, status.stage) == ("waiting", "waiting", None)
+        assert (status.state, status.words, status.stage) == ("waiting", "waiting", None)
         assert (status.epoch, status.epochs) == (0, tiny_params.runs[status.name].train.epochs)
         assert status.clean is status.robust is status.best_robust is status.eta is status.updated is None
         assert status.rows == ()
 
 
-def test_training(tiny_params: Params, paths: Paths) -> None:
+def test_a_training_shows_its_live_history(tiny_params: Params, paths: Paths) -> None:
     write_history(paths.live("ads") / "history.csv", row(1, 0.5, 0.4), row(2, 0.6, 0.3))
     beat(paths, RUNNING)
     status = ads(tiny_params, paths)
-    assert status.word == "training"
+    assert status.state == "training"
     assert (status.epoch, status.epochs, status.task) == (3, 5, "epoch 3/5")
     assert (status.clean, status.robust) == (0.6, 0.3)
     assert (status.best_clean, status.best_robust, status.best_epoch) == (0.5, 0.4, 1)
@@ -90,12 +90,10 @@ def test_training(tiny_params: Params, paths: Paths) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "word"),
+    ("change", "state"),
     [
         ({}, "training"),
         ({"stage": "attack"}, "attacking"),
-        ({"state": "finished"}, "trained"),
-        ({"state": "finished", "stage": "attack"}, "finished"),
         ({"state": "stopped"}, "stopped"),
         ({"state": "failed", "message": "the loss is not finite"}, "failed"),
         ({"pid_start": 1.0}, "killed"),
@@ -103,29 +101,31 @@ def test_training(tiny_params: Params, paths: Paths) -> None:
         ({"host": "elsewhere", "pid_start": 1.0}, "training"),
     ],
 )
-def test_words(tiny_params: Params, paths: Paths, change: dict[str, object], word: str) -> None:
+def test_without_published_files_the_heartbeat_tells_the_state(
+    tiny_params: Params, paths: Paths, change: dict[str, object], state: str
+) -> None:
     beat(paths, replace(RUNNING, **change))
     status = ads(tiny_params, paths)
-    assert status.word == word
-    assert (status.eta is not None) == (word in ("training", "attacking"))
+    assert status.state == state
+    assert (status.eta is not None) == status.at_work == (state in ("training", "attacking"))
     assert status.task == change.get("message", "" if "state" in change else "epoch 3/5")
 
 
 def test_published_results_stand_in_for_a_missing_live_folder(tiny_params: Params, paths: Paths) -> None:
     write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4), row(2, 0.7, 0.6))
     status = ads(tiny_params, paths)
-    assert (status.word, status.epoch, status.robust) == ("trained", 2, 0.6)
+    assert (status.state, status.epoch, status.robust) == ("trained", 2, 0.6)
     assert status.updated == (paths.model("ads") / "history.csv").stat().st_mtime
     paths.attack("ads").parent.mkdir(parents=True)
     paths.attack("ads").write_text("{}")
-    assert ads(tiny_params, paths).word == "finished"
+    assert ads(tiny_params, paths).state == "finished"
 
 
 def test_attacking_pulled_checkpoints_keeps_their_history(tiny_params: Params, paths: Paths) -> None:
     write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4))
     beat(paths, replace(RUNNING, stage="attack", epoch=0, epochs=0))
     status = ads(tiny_params, paths)
-    assert (status.word, status.clean, status.epoch) == ("attacking", 0.5, 1)
+    assert (status.state, status.clean, status.epoch) == ("attacking", 0.5, 1)
 
 
 def test_a_new_training_does_not_show_the_old_ones_curve(tiny_params: Params, paths: Paths) -> None:
@@ -135,7 +135,7 @@ def test_a_new_training_does_not_show_the_old_ones_curve(tiny_params: Params, pa
     assert (status.rows, status.clean, status.epoch) == ((), None, 1)
 
 
-def test_torn_and_foreign_files(tiny_params: Params, paths: Paths) -> None:
+def test_torn_files_leave_what_can_be_read(tiny_params: Params, paths: Paths) -> None:
     live = paths.live("ads")
     write_history(live / "history.csv", row(1, 0.5, 0.4))
     with (live / "history.csv").open("a") as file:
@@ -209,7 +209,7 @@ def test_a_log_that_is_cut_or_replaced_is_read_again(tmp_path: Path) -> None:
     assert follower.poll() == ["another, longer file"]
 
 
-def test_tail_and_start(tmp_path: Path) -> None:
+def test_a_log_is_read_from_its_start_byte_or_its_tail(tmp_path: Path) -> None:
     path = tmp_path / "log.txt"
     path.write_text("".join(f"line {i}\n" for i in range(1000)))
     follower = LogFollower(path, tail=30)
@@ -220,6 +220,6 @@ def test_tail_and_start(tmp_path: Path) -> None:
     assert LogFollower(path, start=len("line 0\n") * 10).poll()[0] == "line 10"
 
 
-def test_no_torch() -> None:
+def test_status_and_launch_do_not_import_torch() -> None:
     code = "import sys, ssmlab.project.status, ssmlab.project.launch; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

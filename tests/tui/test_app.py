@@ -165,13 +165,15 @@ async def test_table_follows_files(paths: Paths) -> None:
     async with app.run_test(size=(120, 30)) as pilot:
         await until(pilot, lambda: "training" in line(app, "ads"))
         HistoryWriter(paths.live("ads") / "history.csv").append(Row(2, 2, 1e-3, 1.9, 0.2, 0.875, 0.625, 1.0, 900.0))
+        add_rows(paths.model("ads"), (0.75, 0.5), (0.875, 0.625))
         beat(paths, replace(BEAT, state="finished", eta_seconds=None))
         await until(pilot, lambda: "trained" in line(app, "ads"))
-        assert line(app, "ads")[-6:] == ["2/2", "87.5", "62.5", "62.5", "900", "-"]
-        beat(paths, replace(BEAT, state="failed", message="the loss is not finite"))
+        assert line(app, "ads")[-6:] == ["2/2", "87.5", "62.5", "62.5", "800", "-"]
+        later = time.time() + 5  # than what is published
+        beat(paths, replace(BEAT, state="failed", message="the loss is not finite", time=later))
         await until(pilot, lambda: "failed" in line(app, "ads"))
         assert "the loss is not finite" in screen(app)
-        beat(paths, replace(BEAT, pid_start=1.0))
+        beat(paths, replace(BEAT, pid_start=1.0, time=later))
         await until(pilot, lambda: "killed" in line(app, "ads"))
 
 

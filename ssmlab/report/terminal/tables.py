@@ -55,7 +55,7 @@ def status_table(statuses: Sequence[RunStatus]) -> Table:
     for status in statuses:
         now_and_best = (status.clean, status.robust, status.best_robust)
         accuracies = (ABSENT if value is None else percent(value) for value in now_and_best)
-        rows.append((status.name, status.model, status.word, f"{status.epoch}/{status.epochs}", *accuracies))
+        rows.append((status.name, status.model, status.words, f"{status.epoch}/{status.epochs}", *accuracies))
     return to_rich(Grid((*words, *numbers), tuple(rows)))
 
 

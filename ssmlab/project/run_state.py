@@ -1,0 +1,178 @@
+"""What state a run is in: the one function that decides it, for the CLI, the TUI and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from ssmlab.artifacts.heartbeat import Heartbeat, state_of
+from ssmlab.artifacts.history import Row
+from ssmlab.artifacts.metadata import Metadata
+from ssmlab.params import AttackParams, RunParams
+from ssmlab.params.quantity import Quantity
+
+RunState = Literal[
+    "waiting",  # nothing is published, nothing is at work
+    "queued",  # a pipeline at work will come to it
+    "training",
+    "attacking",
+    "trained",  # published, not attacked yet
+    "finished",  # published and attacked
+    "stopped",  # ended before its last epoch because somebody asked for it
+    "failed",  # ended by an error
+    "killed",  # its process is gone and has not said why
+    "stale",  # no sign of life for a minute
+    "changed",  # published, but its params or data are no longer those of the study
+]
+RUN_STATES: tuple[RunState, ...] = get_args(RunState)
+AT_WORK: tuple[RunState, ...] = ("training", "attacking")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What the published files of a run say; all of them may be missing.
+
+    Attributes:
+        rows: of models/STUDY/RUN/history.csv.
+        checkpoint: what the best checkpoint says of itself; None if it is missing or cannot be read.
+        attack: results/STUDY/attack/RUN.json as it is, unchecked; None if it is missing or cannot be read.
+        trained_at, attacked_at: when history and results were last written, in unix seconds; None if they are missing.
+        data_fingerprint: of the prepared data set of the study as it is now; None if there is none.
+    """
+
+    rows: Sequence[Row] = ()
+    checkpoint: Metadata | None = None
+    attack: Mapping[str, Any] | None = None
+    trained_at: float | None = None
+    attacked_at: float | None = None
+    data_fingerprint: str | None = None
+
+    def newer_than(self, beat: Heartbeat) -> bool:
+        """Whether what the heartbeat's stage publishes was written after that heartbeat, by DVC or by hand."""
+        written = self.trained_at if beat.stage == "train" else self.attacked_at
+        return written is not None and written > beat.time
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A run's state.
+
+    Attributes:
+        state: what it is.
+        live: whether the live files (runs/) tell how far it is; otherwise the published ones (models/, results/) do.
+        reasons: of a changed run, what has changed, one entry each, such as `train.epochs: 40 (trained with 10)`.
+    """
+
+    state: RunState
+    live: bool
+    reasons: tuple[str, ...] = ()
+
+
+def decide_state(
+    beat: Heartbeat | None,
+    published: Published,
+    run: RunParams,
+    attack: AttackParams,
+    now: float,
+    *,
+    queued: bool = False,
+    live_rows: Sequence[Row] = (),
+) -> Decided:
+    """The state of a run.
+
+    A stage at work comes first, then how the last one broke off, unless something was published after that; else what
+    is published decides. A stored "finished" counts for nothing without the published files.
+
+    Args:
+        beat: the run's heartbeat (progress.json); None if there is none.
+        published: what its published files say.
+        run, attack: what params.yaml asks for now.
+        now: unix seconds.
+        queued: whether a pipeline at work will come to this run.
+        live_rows: of the live history.
+    """
+    if beat is not None:
+        found = state_of(beat, now)
+        if found == "running":
+            return Decided("training" if beat.stage == "train" else "attacking", live=beat.stage == "train")
+        if found == "stale" or (found != "finished" and not published.newer_than(beat)):
+            return Decided(found, live=beat.stage == "train")
+    elif live_rows and not published.rows:
+        return Decided("stale", live=True)  # of a training there is a trace, but not who made it
+    if not published.rows:
+        return Decided("queued" if queued else "waiting", live=beat is not None and beat.stage == "train")
+    reasons = tuple(changes_since(published, run, attack))
+    if reasons:
+        return Decided("queued" if queued else "changed", live=False, reasons=reasons)
+    if cut_short(published.rows, run):
+        return Decided("stopped", live=False)
+    return Decided("trained" if published.attacked_at is None else "finished", live=False)
+
+
+def cut_short(rows: Sequence[Row], run: RunParams) -> bool:
+    """Whether a training ended before its last epoch, and not because `train.patience` says so."""
+    if len(rows) >= run.train.passes:
+        return False
+    if run.train.patience is None:
+        return True
+    score = run.train.selection.score
+    best = max(rows, key=lambda row: score(row.val_clean, row.val_robust))
+    return rows[-1].epoch - max(best.epoch, run.train.warmup) < run.train.patience
+
+
+def changes_since(published: Published, run: RunParams, attack: AttackParams) -> list[str]:
+    """What is asked for now and was not when the published files were made."""
+    found: list[str] = []
+    trained = published.checkpoint
+    if trained is not None and trained.train is not None:
+        before = {"model": trained.model.plain(), "train": trained.train.plain()}
+        found += differences(before, run.plain(), "trained with")
+    data_then, data_now = trained and trained.data_fingerprint, published.data_fingerprint
+    if data_then is not None and data_now is not None and data_then != data_now:
+        found.append("data: trained on other images than those prepared now")
+    if published.attack is not None:
+        found += attack_changes(published.attack, trained, attack)
+    return found
+
+
+def attack_changes(results: Mapping[str, Any], trained: Metadata | None, attack: AttackParams) -> list[str]:
+    """What the attack results were made with and is no longer so; the results are not checked, so anything may lack."""
+    asked = attack.plain()
+    protocol = results.get("protocol")
+    if not isinstance(protocol, Mapping):
+        return []
+    eps = protocol.get("eps")
+    before = {key: protocol[key] for key in ("seed", "batch_size", "attacks") if key in protocol}
+    now = {key: asked[key] for key in before}
+    found = [f"attack.{line}" for line in differences(before, now, "attacked with")]
+    if isinstance(eps, Mapping) and eps.get("value") != float(attack.eps):
+        found.append(f"attack.eps: {attack.eps} (attacked with {eps.get('text')})")
+    best = results.get("checkpoints", {}).get("best") if isinstance(results.get("checkpoints"), Mapping) else None
+    if trained is not None and isinstance(best, Mapping):
+        attacked = tuple(best.get(key) for key in ("epoch", "val_clean", "val_robust"))
+        if attacked != (trained.epoch, trained.val_clean, trained.val_robust):
+            found.append("the results are of an earlier training")
+    return found
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any], verb: str, prefix: str = "") -> list[str]:
+    """The keys at which two nested mappings differ, as `key: now (VERB before)`."""
+    found: list[str] = []
+    for key in dict.fromkeys([*before, *now]):
+        old, new, name = before.get(key), now.get(key), f"{prefix}{key}"
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            found += differences(old, new, verb, f"{name}.")
+        elif not same_value(old, new):
+            found.append(f"{name}: {'none' if new is None else new} ({verb} {'none' if old is None else old})")
+    return found
+
+
+def same_value(one: Any, other: Any) -> bool:
+    """Whether two plain values are equal; `8/255` is the same as `8 / 255` and as the number it stands for."""
+    if one == other:
+        return True
+    try:
+        return float(Quantity(one)) == float(Quantity(other))
+    except (TypeError, ValueError):
+        return False
