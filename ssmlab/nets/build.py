@@ -36,22 +36,30 @@ def build(params: ModelParams, image_shape: tuple[int, int, int], classes: int, 
         torch.default_generator.manual_seed(seed)
         return Classifier(
             Tokens(params.patch, params.tokens),
+            image_shape,
             length,
             nn.Linear(image_shape[0] * params.patch**2, params.d_model),
-            nn.Identity() if params.mixer == "mega" else nn.LayerNorm(params.d_model),
+            norm(params),
             [layer(params, length) for _ in range(params.layers)],
             nn.Linear(params.d_model, classes),
         )
 
 
 def sequence_length(params: ModelParams, image_shape: tuple[int, int, int]) -> int:
-    """L, the number of tokens of an image (C, H, W); raises UserError where it cannot be cut into tokens."""
+    """L, the number of tokens of an image (C, H, W); raises UserError if it cannot be cut into tokens."""
     _, height, width = image_shape
     if height % params.patch or width % params.patch:
         raise UserError(f"model.patch: {params.patch} does not divide the images' {height} x {width} pixels")
     if params.tokens == "published" and params.patch != 1:
         raise UserError(f"model.tokens: published has no patches, but model.patch is {params.patch}; use 1, or raster")
     return (height // params.patch) * (width // params.patch)
+
+
+def norm(params: ModelParams) -> nn.Module:
+    """What normalises tokens before the first layer and after every layer that has no norm of its own."""
+    if params.mixer == "mega" or params.norm == "none":
+        return nn.Identity()
+    return nn.LayerNorm(params.d_model)
 
 
 def layer(params: ModelParams, length: int) -> Mixer:
@@ -64,9 +72,8 @@ def layer(params: ModelParams, length: int) -> Mixer:
     if params.mega is not None:
         return MegaLayer(width, params.mega, length, enhancement(params, width), params.dropout)
     if params.mixer == "mamba":
-        return Residual(
-            MambaLayer(width, params.d_state, enhancement(params, EXPANSION * width), params.dropout), width
-        )
+        mamba = MambaLayer(width, params.d_state, enhancement(params, EXPANSION * width), params.dropout)
+        return Residual(mamba, norm(params))
     output: Literal["none", "linear", "glu"] = params.output
     if params.mixer == "s5":
         ssm: nn.Module = S5(width, params.d_state)
@@ -74,9 +81,9 @@ def layer(params: ModelParams, length: int) -> Mixer:
         output = "glu" if params.output == "glu" else "none"
     else:
         kernels = [kernel(params, length) for _ in range(2 if params.bidirectional else 1)]
-        put_on = enhancement(params, width)  # drawn before the skip: a seed gives the weights that it always gave
+        put_on = enhancement(params, width)  # drawn before the skip, as ever, so that a seed keeps giving equal weights
         ssm = LinearSsm(kernels[0], width, *kernels[1:])
-    return Residual(SsmBlock(ssm, put_on, width, params.pointwise, output, params.dropout), width)
+    return Residual(SsmBlock(ssm, put_on, width, params.pointwise, output, params.dropout), norm(params))
 
 
 def kernel(params: ModelParams, length: int) -> nn.Module:
@@ -89,7 +96,7 @@ def kernel(params: ModelParams, length: int) -> nn.Module:
 
 
 def enhancement(params: ModelParams, width: int) -> nn.Module:
-    """What is put on the SSM's output of `width` channels, over channel-first sequences (width, B, L)."""
+    """The enhancement of the SSM's output, over channel-first sequences (width, B, L)."""
     if params.ads is not None:
         return AdaptiveScaling(width, params.ads.act, params.ads.parts)
     return SelfAttention(width) if params.enhancement == "attention" else nn.Identity()

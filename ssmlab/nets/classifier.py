@@ -2,7 +2,9 @@
 
     tokens -> linear embedding -> LayerNorm -> layers h = LayerNorm(h + mixer(h)) -> mean over L -> linear head
 
-Mega brings its own residuals and norms, so its layers stand bare and there is no first LayerNorm.
+Mega has residuals and norms of its own, so its layers are used as they are and there is no first LayerNorm.
+`norm: none` leaves out every LayerNorm: h = h + mixer(h). With a linear mixer the whole model is then affine in
+the image.
 """
 
 from __future__ import annotations
@@ -11,35 +13,46 @@ from collections.abc import Sequence
 
 from torch import nn
 
+from ssmlab.core.errors import UserError
 from ssmlab.nets.mixer import Mixer, frozen
 from ssmlab.nets.shapes import BatchFirst, Images, Logits
 from ssmlab.nets.tokens import Tokens
 
 
 class Residual(Mixer):
-    """h <- LayerNorm(h + mixer(h)), (B, L, D) -> (B, L, D)."""
+    """h <- norm(h + mixer(h)), (B, L, D) -> (B, L, D)."""
 
-    def __init__(self, mixer: Mixer, width: int):
+    def __init__(self, mixer: Mixer, norm: nn.Module):
         super().__init__()
         self.mixer = mixer
-        self.norm = nn.LayerNorm(width)
+        self.norm = norm
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """Those of the mixer."""
         return self.mixer.ssm_parameters()
 
     def forward(self, h: BatchFirst) -> BatchFirst:
-        """The layer's output for h (B, L, D)."""
         return self.norm(h + self.mixer(h))  # type: ignore[no-any-return]
 
 
 class Classifier(nn.Module):
-    """[0, 1] images (B, C, H, W) -> logits (B, classes). Made by `ssmlab.nets.build`."""
+    """Images (B, C, H, W) in [0, 1] -> logits (B, classes). Made by `ssmlab.nets.build`.
+
+    It takes images of one shape, `image_shape` (C, H, W), and refuses others with a UserError. Some mixers could read
+    sequences of another length, but DSS's kernels and Mega's biases depend on it: another size would be another model.
+    """
 
     def __init__(
-        self, tokens: Tokens, length: int, embed: nn.Linear, norm: nn.Module, layers: Sequence[Mixer], head: nn.Linear
+        self,
+        tokens: Tokens,
+        image_shape: tuple[int, int, int],
+        length: int,
+        embed: nn.Linear,
+        norm: nn.Module,
+        layers: Sequence[Mixer],
+        head: nn.Linear,
     ):
         super().__init__()
+        self.image_shape = image_shape
         self.length = length
         self.tokens = tokens
         self.embed = embed
@@ -48,7 +61,14 @@ class Classifier(nn.Module):
         self.head = head
 
     def stem(self, x: Images) -> BatchFirst:
-        """Images x (B, C, H, W) as embedded tokens (B, L, D)."""
+        """Images x (B, C, H, W) as embedded tokens (B, L, D).
+
+        Raises:
+            UserError: the images do not have the model's shape; the message names both.
+        """
+        if x.shape[1:] != self.image_shape:
+            taken, given = (" x ".join(map(str, shape)) for shape in (self.image_shape, x.shape[1:]))
+            raise UserError(f"this model takes images of {taken} (channels x height x width), not {given}")
         return self.embed(self.tokens(x))  # type: ignore[no-any-return]
 
     def trunk(self, h: BatchFirst) -> Logits:
@@ -59,18 +79,18 @@ class Classifier(nn.Module):
         return self.head(h.mean(1))  # type: ignore[no-any-return]
 
     def forward(self, x: Images) -> Logits:
-        """Logits (B, classes) of images x (B, C, H, W): `trunk(stem(x))`."""
+        """Logits (B, classes) of images x (B, C, H, W), `trunk(stem(x))`; raises UserError as `stem` does."""
         return self.trunk(self.stem(x))
 
     def freeze(self) -> nn.Module:
-        """The same function of x in evaluation mode, with all that depends on parameters alone computed once.
+        """The same function of x in evaluation mode; what depends on parameters alone is computed once.
 
-        No parameter takes a gradient. Weights share this model's storage, so the frozen form is stale as soon as they
-        change: make a new one then. Dropout is off in it.
+        No parameter takes a gradient, and dropout is off. Weights share this model's memory, but what was computed from
+        them does not follow when they change: make a new frozen form then.
         """
         return frozen(self, self.length)
 
 
 def ssm_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """dt, A, B (with S4's P; Mega's alpha, delta, beta) of every layer: the group with its own learning rate."""
+    """dt, A, B (S4's P too; Mega's alpha, delta, beta) of every layer: the group with a learning rate of its own."""
     return [p for layer in getattr(model, "layers", ()) for p in layer.ssm_parameters()]

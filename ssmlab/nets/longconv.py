@@ -134,13 +134,14 @@ def convolve(u: ChannelFirst, taps: Taps) -> ChannelFirst:
 
 
 class FixedConvolution(nn.Module):
-    """The convolution of `length` tokens with fixed taps, by either route as the batch asks for."""
+    """The convolution of `length` tokens with fixed taps, by the route that is faster for the batch at hand."""
 
     columns: Tensor | None
     spectrum: Tensor
 
     def __init__(self, taps: Taps, length: int):
         super().__init__()
+        self.length = length
         self.causal = taps.shape[-1] == length
         fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
         columns = toeplitz_columns(taps, length, min(length, BLOCK)) if fits else None
@@ -148,8 +149,10 @@ class FixedConvolution(nn.Module):
         self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
 
     def forward(self, u: ChannelFirst) -> ChannelFirst:
-        """y (D, B, L) for u (D, B, L)."""
+        """y (D, B, L) for u (D, B, L); raises ValueError if L is not the length it was made for."""
         width, batch, length = u.shape
+        if length != self.length:
+            raise ValueError(f"this convolution was made for {self.length} tokens, not {length}")
         if self.columns is not None and columns_pay(width, batch, length, FIXED_TOKENS_A_SEQUENCE):
             return by_columns(u, self.columns)
         return by_spectrum(u, self.spectrum, self.causal)

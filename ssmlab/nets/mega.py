@@ -21,11 +21,11 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from ssmlab.nets.ema import DampedEma
 from ssmlab.nets.longconv import channel_first, toeplitz_columns
-from ssmlab.nets.mixer import Constant, Mixer
+from ssmlab.nets.mixer import Mixer
 from ssmlab.nets.shapes import BatchFirst, BiasMatrix
 from ssmlab.params import MegaParams
 
@@ -46,9 +46,25 @@ class RelativeBias(nn.Module):
         return toeplitz_columns(lags, length, length)[0]
 
     def freeze(self, length: int) -> nn.Module:
-        """The matrix itself."""
+        """The same matrix, computed once."""
         with torch.no_grad():
-            return Constant(self(length).contiguous())
+            return FixedBias(self(length).contiguous())
+
+
+class FixedBias(nn.Module):
+    """The position bias (L, L) of fixed parameters, for sequences of L tokens and no others."""
+
+    matrix: Tensor
+
+    def __init__(self, matrix: Tensor):
+        super().__init__()
+        self.register_buffer("matrix", matrix, persistent=False)
+
+    def forward(self, length: int) -> BiasMatrix:
+        """The matrix; raises ValueError if `length` is not L."""
+        if length != len(self.matrix):
+            raise ValueError(f"this Mega layer was frozen for {len(self.matrix)} tokens, not {length}")
+        return self.matrix
 
 
 class GatedAttention(nn.Module):

@@ -11,7 +11,7 @@ import copy
 from typing import Protocol, runtime_checkable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from ssmlab.nets.shapes import AnyComplex, AnyFloat, Pairs
 
@@ -56,20 +56,6 @@ def frozen(module: nn.Module, length: int) -> nn.Module:
     }
     twin.training = False
     return twin
-
-
-class Constant(nn.Module):
-    """A tensor that stands in for the module that used to compute it; its arguments are ignored."""
-
-    value: Tensor
-
-    def __init__(self, value: Tensor):
-        super().__init__()
-        self.register_buffer("value", value, persistent=False)
-
-    def forward(self, *_: object) -> Tensor:
-        """The tensor."""
-        return self.value
 
 
 def full_precision(tensor: AnyFloat) -> AnyFloat:

@@ -16,6 +16,11 @@ def unsaid_if_false(value: Any) -> Any:
     return None if value is False else value
 
 
+def unsaid_if_layer(value: Any) -> Any:
+    """LayerNorm is what a model has when nothing is said, and models from before the setting say nothing."""
+    return None if value == "layer" else value
+
+
 class AdsParams(Strict):
     """Adaptive scaling (Qi et al. 2024, eq. 9): y <- act(W_s y + b_s) * y + act(W_b y + b_b)."""
 
@@ -53,6 +58,7 @@ class ModelParams(Strict):
     is then C neighbouring values of one colour plane). pointwise and output: what follows the SSM; `none` and `linear`
     reproduce the published code. docs/deviations.md has the evidence for each. d_state: the state's size (see
     docs/models.md for what each mixer counts). bidirectional: a second kernel runs from the last token to the first.
+    norm: `layer` (the default) or `none`, which leaves out every LayerNorm.
     """
 
     mixer: Literal["s4", "s4d", "dss", "s5", "mamba", "mega"]
@@ -61,6 +67,7 @@ class ModelParams(Strict):
     s4d: S4dParams | None = None
     mega: MegaParams | None = None
     bidirectional: Annotated[bool | None, BeforeValidator(unsaid_if_false)] = None
+    norm: Annotated[Literal["none"] | None, BeforeValidator(unsaid_if_layer)] = None
     tokens: Literal["raster", "published"]
     patch: Positive
     d_model: Positive
@@ -80,4 +87,6 @@ class ModelParams(Strict):
             raise ValueError("a section `mega` is needed exactly when `mixer` is mega")
         if self.bidirectional and self.mixer not in CONVOLUTIONS:
             raise ValueError(f"`bidirectional` is for the convolutional mixers ({', '.join(CONVOLUTIONS)})")
+        if self.norm == "none" and self.mixer == "mega":
+            raise ValueError("`norm` none is not for mega: its layers have norms of their own")
         return self

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from ssmlab.analysis.format import MIXERS, PROVENANCES, regime_label
+from ssmlab.analysis.format import MIXERS, PROVENANCES, model_label, regime_label
 from ssmlab.data.header import Provenance
 from ssmlab.params import ModelParams
 from ssmlab.project.params_file import load_params
@@ -42,3 +42,12 @@ def test_every_provenance_has_its_words() -> None:
 def test_every_mixer_has_a_name() -> None:
     """A mixer without one would end the report with a KeyError."""
     assert set(MIXERS) == set(get_args(ModelParams.model_fields["mixer"].annotation))
+
+
+def test_a_model_without_layer_norm_is_not_labelled_as_one_with_it() -> None:
+    settings = {
+        "mixer": "s4", "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": 8, "d_state": 4, "layers": 1,
+        "pointwise": "gelu", "output": "linear", "dropout": 0.0,
+    }  # fmt: skip
+    labels = [model_label(ModelParams.model_validate(settings | {"norm": norm})) for norm in ("layer", "none")]
+    assert labels == ["S4 + GELU", "S4 without LayerNorm + GELU"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -47,6 +49,25 @@ def test_kernel_equals_the_softmax_and_the_recurrence(width: int, state: int, le
         patch.setattr(dss, "EPSILON", 0.0)  # it alone separates the published kernel from the softmax
         torch.testing.assert_close(kernel(length), by_softmax(kernel, length))
     torch.testing.assert_close(by_recurrence(kernel, length), by_softmax(kernel, length))
+
+
+def test_the_guard_is_at_x_and_not_at_the_sum_of_the_row() -> None:
+    torch.manual_seed(3)
+    kernel, length = DssKernel(4, 8).double(), 5
+    torch.nn.init.constant_(kernel.log_dt, math.log(2e-4))  # L dt = 1e-3, where the guard is felt
+    Lambda, W = as_complex(kernel.Lambda.detach()), as_complex(kernel.C.detach())
+    rate = kernel.log_dt.detach().exp()[:, None] * Lambda
+    powers = torch.exp(rate[..., None] * torch.arange(length))  # (D, N/2, L)
+
+    def inverse(x: Tensor) -> Tensor:
+        return x.conj() / (x.abs().square() + 1e-7)
+
+    at_x = W * (rate.exp() - 1) * inverse((torch.exp(rate * length) - 1) * Lambda)
+    at_sum = W / Lambda * inverse(powers.sum(-1))
+    guarded, other = ((weight[..., None] * powers).sum(1).real for weight in (at_x, at_sum))
+    torch.testing.assert_close(kernel(length).detach(), guarded)
+    torch.testing.assert_close(other, by_softmax(kernel, length).detach(), rtol=1e-6, atol=1e-6)
+    assert ((guarded - other).norm() / other.norm()).item() > 0.01
 
 
 def test_growing_modes_do_not_overflow() -> None:
