@@ -10,7 +10,9 @@ import typer
 
 from ssmlab.cli import data
 from ssmlab.cli.base import AllowInstalled, OneLineErrors, fail, prepare_study, stage, study
+from ssmlab.cli.progress import text_of
 from ssmlab.core.errors import UserError
+from ssmlab.core.events import Event, Note
 
 if TYPE_CHECKING:
     from ssmlab.params.paths import Paths
@@ -140,6 +142,9 @@ def repro(
     detach: Annotated[
         bool, typer.Option("--detach", help="Leave it running in the background; `ssmlab tui` follows it.")
     ] = False,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for another DVC command here.")
+    ] = 60.0,
 ) -> None:
     """Run what is out of date, through DVC, and follow it live."""
     from ssmlab.cli.interrupts import interruptible
@@ -147,15 +152,21 @@ def repro(
 
     params, paths = study()
     if detach:
-        launched = launch.launch(params, paths, targets or [], force)
+        launched = launch.launch(params, paths, targets or [], force, tell)
         typer.echo(f"running in the background (process {launched.pid}), log: {launched.log}; follow it: ssmlab tui")
         return
     with interruptible():
-        code = launch.foreground(params, paths, targets or [], force)
+        code = launch.foreground(params, paths, targets or [], force, tell, wait)
     if code != 0:
         fail("the pipeline stopped, for the reason above; `ssmlab repro` goes on from there", code)
     if paths.analysis.is_file():
         show_headline(paths)
+
+
+def tell(event: Event) -> None:
+    """A note of a command that is no stage, as a line on stderr."""
+    if isinstance(event, Note):
+        typer.secho(text_of(event), err=True, fg=typer.colors.YELLOW if event.warning else None)
 
 
 def show_headline(paths: Paths) -> None:

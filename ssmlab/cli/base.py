@@ -102,10 +102,13 @@ def stage(allow_installed: bool = True, together: bool = False) -> Iterator[List
     from ssmlab.cli.interrupts import ending_with_launcher, interruptible
     from ssmlab.cli.progress import display
     from ssmlab.core.events import silence
+    from ssmlab.project.dvc_files import keep_lock
 
     if not together and "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("torchrun with several processes is for `train` alone; run this without it")
     require_code_of_folder(Path(), allow_installed)
+    if "DVC_STAGE" in os.environ:
+        keep_lock(Path())  # DVC waits for this stage, so it is not writing the file
     shown = nullcontext(silence) if spoken_for() else display(Console())
     with interruptible(), ending_with_launcher(), shown as listen:
         yield listen

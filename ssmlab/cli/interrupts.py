@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ssmlab.system.processes import is_alive, is_dvc_stage, parent_of, pid_start_time
+from ssmlab.system.processes import environment_of, is_alive, parent_of, pid_start_time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_AND_THE_SAME = 2.0  # seconds
@@ -79,7 +79,7 @@ def launcher_gone() -> Callable[[], bool]:
     upwards without the mark. Without DVC that is the parent: torchrun.
     """
     parent = dvc = os.getppid()
-    while is_dvc_stage(dvc) and (above := parent_of(dvc)) is not None:
+    while "DVC_STAGE" in environment_of(dvc) and (above := parent_of(dvc)) is not None:
         dvc = above
     start = pid_start_time(dvc)
     return lambda: os.getppid() != parent or not is_alive(dvc, start)

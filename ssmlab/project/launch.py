@@ -10,19 +10,37 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import readable_json, write_atomic
 from ssmlab.core.text import listed
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.dvc_files import (
+    check_links,
+    check_room,
+    dvc_at_work,
+    keep_lock,
+    kept_lock,
+    lock_problem,
+    mend_busy_paths,
+    mend_lock,
+    read_lock,
+)
 from ssmlab.project.log import LogFollower
 from ssmlab.project.params_file import read_yaml
-from ssmlab.system.processes import group_lives, is_alive, pid_start_time
+from ssmlab.project.pipeline import resolve
+from ssmlab.system.locks import lock
+from ssmlab.system.processes import environment_of, group_members, is_alive, pid_start_time, stands_still
+
+MARK = "SSMLAB_LAUNCH"  # the environment variable that every process of a launch has
+WRITE_TIME = 10.0  # seconds; DVC writes the dvc.lock of 300 runs in 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +51,8 @@ class Launched:
         pid: the process, which leads a session and a process group of its own; its children are in that group.
         pid_start: when it began, as `pid_start_time` says; with `pid` it names one process for good.
         targets: what the user named: runs and stages; empty means everything.
-        log: where all output goes. Several launches share the file; this one's part begins at byte `log_start`.
+        root, study: the project's folder, and which of its studies.
+        log_start: the byte of the log at which this launch's part begins; several launches share the file.
         started: unix seconds.
         process: the child itself, for whoever launched it; None for those who found it in `repro.json`.
     """
@@ -41,20 +60,30 @@ class Launched:
     pid: int
     pid_start: float | None
     targets: tuple[str, ...]
-    log: Path
+    root: Path
+    study: str
     log_start: int
     started: float
     process: subprocess.Popen[bytes] | None = field(default=None, compare=False, repr=False)
 
     @property
+    def log(self) -> Path:
+        """Where all its output goes."""
+        return log_path(Paths(self.study, self.root))
+
+    @property
     def running(self) -> bool:
-        """Whether any process of it is left: its leader, or children that have outlived it."""
-        if self.process is not None:
-            self.process.poll()  # takes an ended child off the process table
-        if is_alive(self.pid, self.pid_start):
+        """Whether any process of it is left: its leader, or children that have outlived it.
+
+        Processes are known by the mark that `spawn` puts into their environment, never by their number alone: the
+        record that names them is a file, and anything may stand in it.
+        """
+        if self.process is not None and self.process.poll() is None:  # which takes an ended child off the table
             return True
-        reused = pid_start_time(self.pid) is not None
-        return not reused and group_lives(self.pid)
+        if pid_start_time(self.pid) is not None and not is_alive(self.pid, self.pid_start):
+            return False  # the pid belongs to a later process
+        mark = launch_mark(self.root, self.study)
+        return any(environment_of(pid).get(MARK) == mark for pid in group_members(self.pid))
 
     @property
     def problem(self) -> str | None:
@@ -76,7 +105,9 @@ class Launched:
         return f"dvc was ended by signal {-code}" if code < 0 else f"dvc ended with exit code {code}: {last}"
 
 
-def launch(params: Params, paths: Paths, targets: Sequence[str], force: bool = False) -> Launched:
+def launch(
+    params: Params, paths: Paths, targets: Sequence[str], force: bool = False, tell: Listener = silence
+) -> Launched:
     """Start `dvc repro` on the study of params.yaml, detached: it outlives the caller and its terminal.
 
     Args:
@@ -86,11 +117,11 @@ def launch(params: Params, paths: Paths, targets: Sequence[str], force: bool = F
     Raises:
         UserError: an unknown target, no readable dvc.yaml, or a launch of this study that still runs.
     """
-    command = command_for(params, paths, targets, force)
     log = log_path(paths)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with log.open("ab") as output:
+        with launching(paths), log.open("ab") as output:
+            command = prepared_command(params, paths, targets, force, tell)
             start = output.seek(0, os.SEEK_END)
             output.write(f"$ {shlex.join(['ssmlab', 'repro', *targets])}\n".encode())
             output.flush()
@@ -99,35 +130,79 @@ def launch(params: Params, paths: Paths, targets: Sequence[str], force: bool = F
         raise UserError(f"{log}: cannot be written ({error.strerror or error}); dvc was not started") from error
 
 
-def foreground(params: Params, paths: Paths, targets: Sequence[str], force: bool = False) -> int:
+def foreground(
+    params: Params,
+    paths: Paths,
+    targets: Sequence[str],
+    force: bool = False,
+    tell: Listener = silence,
+    wait: float = 0.0,
+) -> int:
     """Run `dvc repro` on this terminal, where its stages draw their own progress, and wait; returns the exit code.
 
     It is a launch like any other, so that `active` finds it and `stop` ends it. Ctrl-C, or any other exception that
-    reaches the wait, stops it with all its children before it is passed on. Raises UserError as `launch` does.
+    reaches the wait, stops it with all its children before it is passed on. Another DVC command that is at work here is
+    waited for, up to `wait` seconds. Raises UserError as `launch` does.
     """
-    command = command_for(params, paths, targets, force)
-    log = log_path(paths)
-    launched = spawn(command, targets, paths, None, log.stat().st_size if log.exists() else 0)
+    wait_for_dvc(paths, wait, tell)
+    with launching(paths):
+        command = prepared_command(params, paths, targets, force, tell)
+        log = log_path(paths)
+        launched = spawn(command, targets, paths, None, log.stat().st_size if log.exists() else 0)
     try:
         code = launched.process.wait() if launched.process is not None else 0
     except BaseException:
         stop(launched)
         raise
+    if code == 0:
+        keep_lock(paths.root)
     return code if code >= 0 else 128 - code
 
 
-def command_for(params: Params, paths: Paths, targets: Sequence[str], force: bool) -> list[str]:
-    """The command line; raises UserError if a target is unknown, or if a launch of the study still runs."""
+@contextmanager
+def launching(paths: Paths) -> Iterator[None]:
+    """Only one process at a time launches: the next one sees what this one has started."""
+    file = paths.root / "runs" / ".launch.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with lock(file):
+        yield
+
+
+def wait_for_dvc(paths: Paths, limit: float, tell: Listener) -> None:
+    """Wait until no other DVC command works on the project; raises UserError after `limit` seconds."""
+    began, told = time.monotonic(), False
+    while active(paths) is None and (busy := dvc_at_work(paths.root)) is not None:
+        if time.monotonic() - began >= limit:
+            waited = f" after {limit:.0f} s of waiting" if limit else ""
+            raise UserError(f"{busy} is still at work in this project{waited}; let it finish, or stop it")
+        if not told:
+            tell(Note(f"{busy} is at work in this project; waiting for it, up to {limit:.0f} s"))
+            told = True
+        time.sleep(0.2)
+
+
+def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force: bool, tell: Listener) -> list[str]:
+    """The command line, once everything that would let DVC fail later has been looked at and mended where it can be.
+
+    Raises UserError if a target is unknown, DVC is at work already, or something is wrong that cannot be mended.
+    """
     names = resolve(targets, params, paths.root)
     before = active(paths)
     if before is not None:
         raise UserError(f"{described(before)} is already running (process {before.pid}); stop it or let it finish")
+    wait_for_dvc(paths, 0.0, tell)
     file = paths.root / "params.yaml"
     if file.is_file() and "grid" in read_yaml(file):
         raise UserError(
             "params.yaml: grid: DVC needs the runs written out; save the study as studies/NAME.yaml and say "
             "`ssmlab use NAME`"
         )
+    check_room(paths.root)
+    check_links(paths.root, paths.study)
+    for mended in (mend_busy_paths(paths.root), mend_lock(paths.root, paths.study)):
+        if mended is not None:
+            tell(Note(mended, warning=True))
+    keep_lock(paths.root)
     allow_no_git(paths.root)
     return dvc_command(names, force)
 
@@ -152,14 +227,14 @@ def spawn(
     process = subprocess.Popen(
         command,
         cwd=paths.root,
-        env=environment(paths.root),
+        env={**environment(paths.root), MARK: launch_mark(paths.root, paths.study)},
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=subprocess.STDOUT if output is not None else None,
         start_new_session=True,
     )
     start = pid_start_time(process.pid)
-    launched = Launched(process.pid, start, tuple(targets), log_path(paths), log_start, time.time(), process)
+    launched = Launched(process.pid, start, tuple(targets), paths.root, paths.study, log_start, time.time(), process)
     record = {
         "pid": launched.pid,
         "pid_start": launched.pid_start,
@@ -181,13 +256,14 @@ def active(paths: Paths) -> Launched | None:
         known = json.loads(record_path(paths).read_bytes())
         launched = Launched(
             pid=int(known["pid"]),
-            pid_start=known["pid_start"],
-            targets=tuple(known["targets"]),
-            log=log_path(paths),
+            pid_start=float(known["pid_start"]),  # without one, any process of that pid could be meant
+            targets=tuple(map(str, known["targets"])),
+            root=paths.root,
+            study=paths.study,
             log_start=int(known["log_start"]),
             started=float(known["started"]),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None  # nothing was launched, or the record is not ours to read: then nothing can be said to run
     return launched if launched.running else None
 
@@ -196,13 +272,13 @@ def stop(launched: Launched, patience: float = 5.0) -> None:
     """End a launch with all its children; returns when none is left. One that has ended already is no error.
 
     SIGINT first, as Ctrl-C would: stages write their last words. After `patience` seconds SIGTERM, after as many again
-    SIGKILL. Call it where waiting does no harm: it takes up to two `patience` and a little.
+    SIGKILL. Call it where waiting does no harm: it takes up to two `patience`, and up to `WRITE_TIME` before each.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if not launched.running:
             return
         try:
-            os.killpg(launched.pid, number)
+            signal_between_writes(launched, number)
         except ProcessLookupError:
             return
         deadline = time.monotonic() + patience
@@ -210,45 +286,39 @@ def stop(launched: Launched, patience: float = 5.0) -> None:
             time.sleep(0.02)
 
 
-def stages_of(params: Params, root: Path) -> list[str]:
-    """The stages of `root`/dvc.yaml in the file's order, a `foreach` over the study's runs written out: `train@ads`.
+def signal_between_writes(launched: Launched, number: signal.Signals) -> None:
+    """Send a signal to a launch while DVC is not writing dvc.lock, which the signal would leave cut.
 
-    Raises UserError if dvc.yaml is missing or cannot be read.
+    DVC is halted to look: a halted process begins no write, and the signal is the first thing it meets when it goes on.
+    A lock file that does not become whole within `WRITE_TIME` was damaged before, and keeps nobody from stopping.
     """
-    runs = list(params.runs)
-    return [name for stage, spec in stage_specs(root).items() for name in instances(stage, spec, runs)]
+    deadline = time.monotonic() + WRITE_TIME
+    leader = launched.pid if is_alive(launched.pid, launched.pid_start) else None
+    while True:
+        if leader is not None:
+            halt(leader)
+        try:
+            content = read_lock(launched.root / "dvc.lock")
+            before = read_lock(kept_lock(launched.study, launched.root))
+            whole = content is None or lock_problem(content, before) is None
+        except UserError:
+            whole = True  # it cannot be read, so there is nothing to wait for
+        if whole or leader is None or time.monotonic() > deadline:
+            os.killpg(launched.pid, number)
+        if leader is not None:
+            with suppress(ProcessLookupError):
+                os.kill(leader, signal.SIGCONT)
+        if whole or leader is None or time.monotonic() > deadline:
+            return
+        time.sleep(0.05)
 
 
-def resolve(targets: Sequence[str], params: Params, root: Path) -> tuple[str, ...]:
-    """DVC's names for `targets`; a run stands for its training and its attack. Raises UserError for unknown ones."""
-    specs = stage_specs(root)
-    known = stages_of(params, root)
-    names: list[str] = []
-    for target in targets:
-        if target in params.runs:
-            names += [name for name in (f"train@{target}", f"attack@{target}") if name in known]
-        elif target in known or target in specs:
-            names.append(target)
-        else:
-            raise UserError(f"no run or stage '{target}' (runs: {', '.join(params.runs)}; stages: {', '.join(specs)})")
-    return tuple(dict.fromkeys(names))
-
-
-def stage_specs(root: Path) -> dict[str, Any]:
-    """The `stages` section of dvc.yaml; raises UserError where there is none."""
-    path = root / "dvc.yaml"
-    stages = read_yaml(path).get("stages")
-    if not isinstance(stages, dict):
-        raise UserError(f"{path}: stages: the pipeline has no stages")
-    return stages
-
-
-def instances(stage: str, spec: Any, runs: list[str]) -> list[str]:
-    """The names one entry of dvc.yaml gives; an interpolated `foreach` (`${runs}`) is over the study's runs."""
-    if not isinstance(spec, dict) or "foreach" not in spec:
-        return [stage]
-    over = spec["foreach"]
-    return [f"{stage}@{item}" for item in (runs if isinstance(over, str) else over)]
+def halt(pid: int) -> None:
+    """Halt a process, and wait until it stands still; raises ProcessLookupError if it has ended."""
+    os.kill(pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 1.0
+    while not stands_still(pid) and time.monotonic() < deadline:
+        time.sleep(0.001)
 
 
 def dvc_command(names: Sequence[str], force: bool) -> list[str]:
@@ -282,6 +352,11 @@ def python_folder(root: Path) -> str:
 def described(launched: Launched) -> str:
     """A launch in words: `repro of ssm, attention and ads`."""
     return f"repro of {listed(launched.targets)}" if launched.targets else "repro of everything"
+
+
+def launch_mark(root: Path, study: str) -> str:
+    """What tells the processes of a launch of this project and study from all others."""
+    return f"{root.resolve()}:{study}"
 
 
 def log_path(paths: Paths) -> Path:

@@ -7,18 +7,21 @@ params.yaml has the runs that the grid stands for, and the grid stays in studies
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
+from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
+from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
+from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, mend_lock, read_lock
 from ssmlab.project.expand import materialised
 from ssmlab.project.launch import active
 from ssmlab.project.params_file import expanded, load_params, read_yaml
@@ -93,7 +96,12 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     """
     known = {each.name: each.path for each in studies(root)}
     if study not in known:
-        raise UserError(f"no study '{study}' in {root / 'studies'} (studies: {', '.join(known) or 'none'})")
+        if not known:
+            folder = (root / "studies").resolve()
+            raise UserError(
+                f"{folder}: no studies here; change to a project's folder (it has params.yaml and studies/)"
+            )
+        raise UserError(f"no study '{printable(study, 80)}' in {root / 'studies'} ({hint(study, known, 'studies')})")
     target = known[study]
     named = load_params(target).study
     if named != study:
@@ -102,6 +110,9 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     content = materialised(target, settings)
     params = root / "params.yaml"
     refuse_while_running(params)
+    current = in_use(params)
+    if current is not None:
+        mend_lock(root, current)
     backup = None
     if params.exists() and params.read_bytes() != content and not saved(params, known.values()):
         if not force:
@@ -134,50 +145,52 @@ def in_use(params: Path) -> str | None:
 
 
 def refuse_while_running(params: Path) -> None:
-    """Raises UserError if the pipeline of the study in `params` runs: DVC would write its lock file over the next."""
-    study = in_use(params)
-    running = None if study is None else active(Paths(study, params.parent))
+    """Raise UserError while anything works on the study in `params`: it would find other params, or DVC another lock.
+
+    That is a pipeline that ssmlab has launched, any other DVC command that writes, or a stage that was started alone.
+    """
+    root, study = params.parent, in_use(params)
+    running = None if study is None else active(Paths(study, root))
     if running is not None:
         raise UserError(
             f"the pipeline of study {study} is running (process {running.pid}); wait for it, or stop it in `ssmlab tui`"
         )
+    busy = dvc_at_work(root)
+    if busy is not None:
+        raise UserError(f"{busy} is at work in this project; wait for it, or stop it")
+    if study is None:
+        return
+    now = time.time()
+    for file in sorted((root / "runs" / study).glob("*/progress.json")):
+        beat = read_heartbeat(file)
+        if beat is not None and state_of(beat, now) == "running":
+            doing = "trained" if beat.stage == "train" else "attacked"
+            raise UserError(
+                f"run {printable(beat.run, 80)} of study {study} is being {doing} (process {beat.pid} of "
+                f"{printable(beat.host, 80)}); wait for it, or stop it"
+            )
 
 
 def swap_lock(study: str, root: Path) -> None:
-    """Keep dvc.lock for the study it belongs to, and put back the one kept for `study`, if it is another."""
+    """Keep dvc.lock for the study it belongs to, and put back the one kept for `study`, if it is another.
+
+    A lock file that belongs to no study we know is kept beside, with its bytes as they are.
+    """
     lock = root / "dvc.lock"
-    owner = lock_owner(lock)
-    if owner == study:
+    content = read_lock(lock)
+    owner = lock_owner(content)
+    if content is None or owner is None:
+        if content is not None:
+            kept_beside(lock)
+    elif owner == study:
         return
-    if owner is not None:
-        write_atomic(kept_lock(owner, root), lock.read_bytes())
-    kept = kept_lock(study, root)
-    if kept.exists():
-        write_atomic(lock, kept.read_bytes())
+    else:
+        write_atomic(kept_lock(owner, root), content)
+    kept = read_lock(kept_lock(study, root))
+    if kept is not None:
+        write_atomic(lock, kept)
     else:
         lock.unlink(missing_ok=True)
-
-
-def lock_owner(lock: Path) -> str | None:
-    """The study whose data set the lock file's stage `prepare` made last; None without a lock file that says so."""
-    try:
-        prepared = Path(read_yaml(lock)["stages"]["prepare"]["outs"][0]["path"])
-    except (UserError, LookupError, TypeError):
-        return None
-    return prepared.name.removesuffix(".safetensors")
-
-
-def kept_lock(study: str, root: Path) -> Path:
-    """Where a study's lock file waits while another study is in use."""
-    return root / "runs" / study / "dvc.lock"
-
-
-def kept_beside(path: Path) -> Path:
-    """Copy a file to the first free one of `<name>.bak`, `<name>.bak2`, ...; no earlier backup is overwritten."""
-    backups = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
-    backup = next(each for each in backups if not each.exists())
-    write_atomic(backup, path.read_bytes())
-    return backup
 
 
 def study_in(path: Path) -> Study:

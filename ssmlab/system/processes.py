@@ -36,12 +36,20 @@ def command_line(pid: int) -> list[str]:
         return []
 
 
-def is_dvc_stage(pid: int) -> bool:
-    """Whether a process was started as a stage of DVC, which sets DVC_STAGE for it."""
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment a process was started with; empty if it has ended or belongs to somebody else."""
     try:
-        return "DVC_STAGE" in psutil.Process(pid).environ()
-    except (psutil.Error, ValueError, OSError):
-        return False
+        return psutil.Process(pid).environ()
+    except (psutil.Error, ValueError, OverflowError, OSError):
+        return {}
+
+
+def stands_still(pid: int) -> bool:
+    """Whether a process is halted (SIGSTOP) or has ended."""
+    try:
+        return psutil.Process(pid).status() in (psutil.STATUS_STOPPED, *ENDED)
+    except psutil.Error:
+        return True
 
 
 def parent_of(pid: int) -> int | None:
@@ -52,9 +60,9 @@ def parent_of(pid: int) -> int | None:
         return None
 
 
-def group_lives(group: int) -> bool:
-    """Whether a process group has a member that still runs."""
-    return any(in_group(pid, group) and pid_start_time(pid) is not None for pid in psutil.pids())
+def group_members(group: int) -> list[int]:
+    """The processes of a process group that still run."""
+    return [pid for pid in psutil.pids() if in_group(pid, group) and pid_start_time(pid) is not None]
 
 
 def in_group(pid: int, group: int) -> bool:

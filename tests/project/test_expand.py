@@ -9,8 +9,8 @@ from ruamel.yaml import YAML
 
 from ssmlab.core.errors import UserError
 from ssmlab.project.expand import materialised
-from ssmlab.project.launch import stages_of
 from ssmlab.project.params_file import load_params, read_yaml
+from ssmlab.project.pipeline import stages_of
 
 
 def all_studies(project: Path) -> list[Path]:

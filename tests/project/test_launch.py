@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,11 +17,13 @@ from pathlib import Path
 import pytest
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.events import Event, Note
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.project import launch
+from ssmlab.project import dvc_files, launch, pipeline
 from ssmlab.project.launch import Launched
 from ssmlab.project.log import LogFollower
+from ssmlab.system.processes import pid_start_time
 
 # A leader that ignores SIGINT while its child works, as DVC does, and a child that takes SIGINT as an order to end.
 FAMILY = """
@@ -91,7 +95,7 @@ def group_members(group: int) -> list[str]:
     return [pid for pgid, stat, pid in rows if int(pgid) == group and "Z" not in stat]
 
 
-def test_a_good_end(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_a_launch_that_ends_well_has_no_problem(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake("import sys; print('targets', sys.argv[1:])")
     launched = launch.launch(tiny_params, paths, ["ads", "report"])
     until(lambda: not launched.running)
@@ -103,7 +107,7 @@ def test_a_good_end(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     assert launch.active(paths) is None
 
 
-def test_it_is_detached_and_found_again(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_a_launch_is_detached_and_found_again(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake(FAMILY)
     launched = launch.launch(tiny_params, paths, ["ads"])
     until(lambda: says(launched, "at work"))
@@ -116,11 +120,11 @@ def test_it_is_detached_and_found_again(tiny_params: Params, paths: Paths, fake:
     assert not launched.running
 
 
-def test_it_outlives_whoever_launched_it(paths: Paths, project: Path) -> None:
+def test_a_launch_outlives_whoever_launched_it(paths: Paths, project: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from ssmlab.project import launch
+from ssmlab.project import dvc_files, launch, pipeline
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
 launch.dvc_command = lambda targets, force: [sys.executable, "-c", {DEAF!r}]
@@ -168,7 +172,7 @@ def test_a_child_that_outlives_its_leader_still_counts(tiny_params: Params, path
     assert group_members(launched.pid) == []
 
 
-def test_stopping_what_is_gone(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_stopping_a_launch_that_has_ended_is_no_error(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake("")
     launched = launch.launch(tiny_params, paths, [])
     until(lambda: not launched.running)
@@ -187,7 +191,7 @@ def test_a_reused_pid_is_not_ours(tiny_params: Params, paths: Paths, fake: Fake)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', "null"])
-def test_a_record_that_is_none(paths: Paths, content: str) -> None:
+def test_a_record_that_cannot_be_read_names_no_launch(paths: Paths, content: str) -> None:
     launch.record_path(paths).parent.mkdir(parents=True)
     launch.record_path(paths).write_text(content)
     assert launch.active(paths) is None
@@ -207,14 +211,16 @@ def test_dvcs_own_error_is_the_problem(tiny_params: Params, paths: Paths, fake: 
     assert replace(first, process=None).problem == line
 
 
-def test_a_problem_without_dvcs_words(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_without_an_error_line_the_exit_code_is_the_problem(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake("import sys; print('No module named dvc'); sys.exit(1)")
     launched = launch.launch(tiny_params, paths, [])
     until(lambda: not launched.running)
     assert launched.problem == "dvc ended with exit code 1: No module named dvc"
 
 
-def test_foreground(tiny_params: Params, paths: Paths, fake: Fake, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_foreground_launch_writes_to_this_terminal_and_returns_the_exit_code(
+    tiny_params: Params, paths: Paths, fake: Fake, capfd: pytest.CaptureFixture[str]
+) -> None:
     fake("import sys; print('on this terminal', flush=True); sys.exit(7)")
     assert launch.foreground(tiny_params, paths, ["report"]) == 7
     assert capfd.readouterr().out == "on this terminal\n"
@@ -236,9 +242,9 @@ def test_an_interrupted_foreground_leaves_nothing(
     assert group_members(seen[0]) == []
 
 
-def test_stages(tiny_params: Params, paths: Paths) -> None:
+def test_every_run_has_its_stages_in_the_order_of_dvc_yaml(tiny_params: Params, paths: Paths) -> None:
     runs = ["ssm", "attention", "ads"]
-    assert launch.stages_of(tiny_params, paths.root) == [
+    assert pipeline.stages_of(tiny_params, paths.root) == [
         "prepare",
         *(f"train@{run}" for run in runs),
         *(f"attack@{run}" for run in runs),
@@ -247,27 +253,27 @@ def test_stages(tiny_params: Params, paths: Paths) -> None:
     ]
 
 
-def test_foreach_over_a_list_or_a_mapping() -> None:
-    assert launch.instances("s", {"foreach": ["a", "b"], "do": {}}, ["x"]) == ["s@a", "s@b"]
-    assert launch.instances("s", {"foreach": {"a": 1}, "do": {}}, ["x"]) == ["s@a"]
+def test_a_foreach_over_a_list_or_a_mapping_gives_its_items() -> None:
+    assert pipeline.instances("s", {"foreach": ["a", "b"], "do": {}}, ["x"]) == ["s@a", "s@b"]
+    assert pipeline.instances("s", {"foreach": {"a": 1}, "do": {}}, ["x"]) == ["s@a"]
 
 
-def test_targets(tiny_params: Params, paths: Paths) -> None:
+def test_a_run_stands_for_its_training_and_its_attack(tiny_params: Params, paths: Paths) -> None:
     def resolve(*targets: str) -> tuple[str, ...]:
-        return launch.resolve(targets, tiny_params, paths.root)
+        return pipeline.resolve(targets, tiny_params, paths.root)
 
     assert resolve() == ()
     assert resolve("ads", "train@ads", "train", "report") == ("train@ads", "attack@ads", "train", "report")
-    with pytest.raises(UserError, match=r"no run or stage 'adz' \(runs: ssm, attention, ads; stages: prepare, train"):
+    with pytest.raises(UserError, match=r"no run or stage 'adz' \(did you mean 'ads'\?\)"):
         resolve("adz")
 
 
-def test_without_a_pipeline(tiny_params: Params, tmp_path: Path) -> None:
+def test_without_stages_in_dvc_yaml_nothing_is_launched(tiny_params: Params, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"dvc\.yaml"):
         launch.launch(tiny_params, Paths("smoke", tmp_path), [])
     (tmp_path / "dvc.yaml").write_text("stages: 3\n")
     with pytest.raises(UserError, match="has no stages"):
-        launch.stages_of(tiny_params, tmp_path)
+        pipeline.stages_of(tiny_params, tmp_path)
 
 
 def test_a_grid_in_params_yaml_is_refused(tiny_params: Params, paths: Paths, fake: Fake) -> None:
@@ -284,7 +290,7 @@ def test_stage_commands_find_this_environment(tiny_params: Params, paths: Paths,
     assert LogFollower(launched.log).poll()[1:] == [str(Path(sys.executable).parent), str(paths.root.resolve())]
 
 
-def test_the_real_command() -> None:
+def test_dvc_is_run_by_the_python_that_runs_now() -> None:
     assert launch.dvc_command(("train@ads",), True) == [sys.executable, "-m", "dvc", "repro", "--force", "train@ads"]
 
 
@@ -304,3 +310,101 @@ def test_stages_run_under_the_python_that_launched_them_also_where_it_is_not_cal
         check=True,
     )
     assert called.stdout.strip() == str(only_python3)
+
+
+def test_of_three_launches_at_once_one_starts(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+    fake(DEAF)
+    started: list[Launched] = []
+    refused: list[UserError] = []
+
+    def launch_one() -> None:
+        try:
+            started.append(launch.launch(tiny_params, paths, []))
+        except UserError as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=launch_one) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(started) == 1
+    assert len(refused) == 2 and all("already running" in str(error) for error in refused)
+    launch.stop(started[0], patience=0.1)
+
+
+@pytest.mark.parametrize("start", ["null", "right"])
+def test_a_record_that_names_a_stranger_stops_nobody(paths: Paths, start: str) -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as stranger:
+        try:
+            record = {"pid": stranger.pid, "pid_start": None, "targets": [], "log_start": 0, "started": 0.0}
+            if start == "right":
+                record["pid_start"] = pid_start_time(stranger.pid)
+            launch.record_path(paths).parent.mkdir(parents=True)
+            launch.record_path(paths).write_text(json.dumps(record))
+            assert launch.active(paths) is None
+            launch.stop(Launched(stranger.pid, pid_start_time(stranger.pid), (), paths.root, paths.study, 0, 0.0))
+            assert stranger.poll() is None
+        finally:
+            stranger.kill()
+
+
+# Writes a lock file as DVC does: emptied first, then line by line, for about a second; then again.
+WRITER = """
+import time
+lines = ["schema: '2.0'", "stages:", "  prepare:", "    outs:", "    - path: data/smoke.safetensors"]
+lines += [line for n in range(40) for line in (f"  train@{n}:", "    cmd: x")]
+while True:
+    with open("dvc.lock", "w", buffering=1) as file:
+        for line in lines:
+            file.write(line[:3])
+            file.flush()
+            time.sleep(0.002)
+            file.write(line[3:] + chr(10))
+    print("written", flush=True)
+    time.sleep(0.1)
+"""
+
+
+def test_a_stop_waits_until_dvc_has_written_its_lock_file(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+    """Of stops at any moment every one left half a file before."""
+    fake(WRITER)
+    for moment in (0.03, 0.11, 0.17):
+        launched = launch.launch(tiny_params, paths, [])
+        until(lambda launched=launched: "written" in launched.log.read_text()[launched.log_start :])
+        dvc_files.keep_lock(paths.root)
+        time.sleep(0.1 + moment)
+        launch.stop(launched)
+        assert not launched.running
+        content = (paths.root / "dvc.lock").read_bytes()
+        assert dvc_files.lock_problem(content) is None
+        assert content.count(b"train@") == 40
+
+
+def test_a_damaged_lock_file_is_mended_before_dvc_starts(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+    whole = "schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n    outs:\n    - path: data/smoke.safetensors\n"
+    lock = paths.root / "dvc.lock"
+    lock.write_text(whole)
+    fake("print(open('dvc.lock').read())")
+    assert launch.foreground(tiny_params, paths, []) == 0
+    lock.write_text("")
+    (paths.root / ".dvc" / "tmp").mkdir(parents=True)
+    (paths.root / ".dvc" / "tmp" / "rwlock").write_text("")
+    notes: list[Event] = []
+    assert launch.foreground(tiny_params, paths, [], tell=notes.append) == 0
+    assert lock.read_text() == whole
+    assert [isinstance(note, Note) and note.warning for note in notes] == [True, True]
+
+
+def test_another_dvc_command_is_waited_for_with_a_message_and_a_limit(
+    tiny_params: Params, paths: Paths, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake("")
+    busy = ["`dvc commit` (process 4711)"] * 2
+    monkeypatch.setattr(launch, "dvc_at_work", lambda root: busy.pop() if busy else None)
+    notes: list[Event] = []
+    assert launch.foreground(tiny_params, paths, [], tell=notes.append, wait=60.0) == 0
+    assert len(notes) == 1 and "4711" in str(notes[0]) and "60 s" in str(notes[0])
+    monkeypatch.setattr(launch, "dvc_at_work", lambda root: "`dvc commit` (process 4711)")
+    with pytest.raises(UserError, match=r"4711.*after 0 s|4711.*still at work"):
+        launch.foreground(tiny_params, paths, [], wait=0.3)

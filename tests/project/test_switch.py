@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.core.errors import UserError
 from ssmlab.project import switch as module
 from ssmlab.project.params_file import load_params
@@ -103,7 +104,7 @@ def test_use_without_params_yaml(root: Path) -> None:
 @pytest.mark.parametrize("name", ["nope", "../params", "smoke.yaml", ""])
 def test_unknown_study(name: str, root: Path) -> None:
     before = everything(root)
-    with pytest.raises(UserError, match=r"mnist5k, smoke"):
+    with pytest.raises(UserError, match=r"mnist5k and smoke|did you mean 'smoke'"):
         use(name, root)
     assert everything(root) == before
 
@@ -286,3 +287,45 @@ def test_dvc_runs_nothing_again_after_switching_there_and_back(root: Path) -> No
         use(study, root)
         dvc("repro")
         assert len(ran.read_text().splitlines()) == 10
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"stages: [", b"<<<<<<< HEAD\nstages:\n=======\n>>>>>>> b\n"])
+def test_a_lock_file_that_cannot_be_read_is_never_thrown_away(root: Path, content: bytes) -> None:
+    lock = root / "dvc.lock"
+    lock.write_bytes(content)
+    try:
+        use("smoke", root)
+    except UserError as error:
+        assert "merge markers" in str(error)
+        assert lock.read_bytes() == content
+    else:
+        assert not content or (root / "dvc.lock.bak").read_bytes() == content
+
+
+def test_the_studys_own_lock_file_comes_back_after_damage(root: Path) -> None:
+    for study in ("mnist5k", "smoke", "mnist5k"):
+        use(study, root)
+        if not (root / "dvc.lock").exists():
+            (root / "dvc.lock").write_text(lock_of(study))
+    (root / "dvc.lock").write_text(lock_of("mnist5k")[:30])
+    for study in ("smoke", "mnist5k"):
+        use(study, root)
+    assert (root / "dvc.lock").read_text() == lock_of("mnist5k")
+
+
+def test_not_under_a_dvc_command_or_a_stage_that_works_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"`dvc repro`.*is at work"):
+        patch.setattr(module, "dvc_at_work", lambda folder: "`dvc repro` (process 4711)")
+        use("smoke", root)
+    heart = HeartbeatWriter(
+        root / "runs" / "mnist5k" / "ads" / "progress.json", stage="train", study="mnist5k", run="ads", device="cpu"
+    )
+    with pytest.raises(UserError, match="run ads of study mnist5k is being trained"):
+        use("smoke", root)
+    heart.close("finished")
+    use("smoke", root)
+
+
+def test_a_folder_without_studies_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no studies here; change to a project's folder"):
+        use("smoke", tmp_path)

@@ -12,7 +12,15 @@ from pathlib import Path
 
 import pytest
 
-from ssmlab.system.processes import command_line, group_lives, is_alive, is_dvc_stage, parent_of, pid_start_time
+from ssmlab.system.processes import (
+    command_line,
+    environment_of,
+    group_members,
+    is_alive,
+    parent_of,
+    pid_start_time,
+    stands_still,
+)
 
 ENDED = 2**22 + 1  # larger than any pid that Linux gives
 
@@ -46,8 +54,9 @@ def test_the_start_time_tells_a_process_from_a_later_one_of_the_same_pid(child: 
 def test_a_process_that_has_ended_is_not_alive() -> None:
     assert not is_alive(ENDED, None)
     assert (pid_start_time(ENDED), parent_of(ENDED), command_line(ENDED)) == (None, None, [])
-    assert not group_lives(ENDED)
-    assert not is_dvc_stage(ENDED)
+    assert group_members(ENDED) == []
+    assert environment_of(ENDED) == {}
+    assert stands_still(ENDED)
 
 
 @pytest.mark.parametrize("pid", [-1, 2**31, 2**70])
@@ -57,11 +66,11 @@ def test_a_number_that_no_process_can_have_is_not_alive(pid: int) -> None:
 
 
 def test_a_zombie_has_ended_and_so_has_its_group(child: subprocess.Popen[bytes]) -> None:
-    assert group_lives(child.pid)
+    assert group_members(child.pid) == [child.pid]
     child.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # ended, and not yet taken off the process table
     assert not is_alive(child.pid, None)
-    assert not group_lives(child.pid)
+    assert group_members(child.pid) == []
 
 
 def test_a_process_of_another_user_is_alive() -> None:
@@ -79,14 +88,30 @@ def test_a_process_name_may_hold_spaces_and_brackets(tmp_path: Path) -> None:
             process.kill()
 
 
-def test_parent_command_line_and_the_mark_of_dvc_are_read_from_the_system(child: subprocess.Popen[bytes]) -> None:
+def test_parent_command_line_and_environment_are_read_from_the_system(child: subprocess.Popen[bytes]) -> None:
     assert parent_of(child.pid) == os.getpid()
     assert command_line(child.pid)[1] == "-c"
-    assert not is_dvc_stage(child.pid)
+    assert "DVC_STAGE" not in environment_of(child.pid)
     environment = {**os.environ, "DVC_STAGE": "train@ads"}
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, env=environment) as stage:
         deadline = time.monotonic() + 10
-        while not is_dvc_stage(stage.pid) and time.monotonic() < deadline:  # until it has become that program
+        while (
+            "DVC_STAGE" not in environment_of(stage.pid) and time.monotonic() < deadline
+        ):  # until it has become that program
             time.sleep(0.01)
-        assert is_dvc_stage(stage.pid)
+        assert environment_of(stage.pid)["DVC_STAGE"] == "train@ads"
         stage.communicate(b"\n")
+
+
+def test_a_halted_process_stands_still_until_it_goes_on(child: subprocess.Popen[bytes]) -> None:
+    assert not stands_still(child.pid)
+    os.kill(child.pid, signal.SIGSTOP)
+    deadline = time.monotonic() + 10
+    while not stands_still(child.pid) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert stands_still(child.pid)
+    os.kill(child.pid, signal.SIGCONT)
+    deadline = time.monotonic() + 10
+    while stands_still(child.pid) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert not stands_still(child.pid)

@@ -1,0 +1,198 @@
+"""DVC's own files: dvc.lock with a copy that is known to be good, the list of busy paths, and who is at work here.
+
+DVC empties dvc.lock and then writes it anew, for about a second after every stage. A signal or a full disk in that
+second leaves a part of it, after which every DVC command fails. So a copy is kept while DVC does not write: before each
+launch and at the start of each stage. dvc.lock is written by a machine in one fixed form, so its lines are enough to
+tell a whole one; parsing it takes seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from itertools import count
+from pathlib import Path
+
+import psutil
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import write_atomic
+from ssmlab.core.plain_values import parse_json
+from ssmlab.core.text import printable
+from ssmlab.system.processes import command_line
+
+PREPARED = re.compile(rb"^  prepare:\n(?:    .*\n)*?    outs:\n    - path: data/(\S+)\.safetensors$", re.MULTILINE)
+STAGE = re.compile(rb"^  (\S.*):$", re.MULTILINE)
+MERGE_MARKERS = re.compile(rb"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
+WRITING = ("repro", "exp", "experiments", "commit", "checkout", "pull", "add", "remove", "move", "run", "import", "gc")
+LEAST_ROOM = 100_000_000  # bytes; a study writes a few of them, and DVC breaks its own files on a full disk
+
+
+def kept_lock(study: str, root: Path) -> Path:
+    """Where the last good dvc.lock of a study is kept; it waits there too while another study is in use."""
+    return root / "runs" / study / "dvc.lock"
+
+
+def read_lock(path: Path) -> bytes | None:
+    """The bytes of a lock file, None if there is none; raises UserError if they cannot be read."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); nothing was changed") from None
+
+
+def lock_owner(content: bytes | None) -> str | None:
+    """The study whose data set the stage `prepare` of a lock file made last; None if it does not say."""
+    found = PREPARED.search(content or b"")
+    return found.group(1).decode(errors="replace") if found else None
+
+
+def lock_problem(content: bytes, before: bytes | None = None) -> str | None:
+    """Why a dvc.lock is not whole, in a few words; None if nothing is wrong with it.
+
+    Args:
+        before: an earlier one of the same study. DVC takes no stage away, so a lock file that has only the first stages
+            of the earlier one was cut.
+    """
+    if not content.strip():
+        return "it is empty"
+    if MERGE_MARKERS.search(content):
+        return "it has git's merge markers"
+    if not content.startswith(b"schema:") or b"\nstages:" not in content:
+        return "it does not begin as DVC begins it"
+    if not content.endswith(b"\n"):
+        return "it ends in the middle of a line"
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "it is not UTF-8 text"
+    names = STAGE.findall(content)
+    earlier = STAGE.findall(before or b"")
+    if len(names) < len(earlier) and names == earlier[: len(names)]:
+        return f"it ends after {len(names)} of {len(earlier)} stages"
+    return None
+
+
+def keep_lock(root: Path) -> None:
+    """Keep a copy of dvc.lock, if it is whole, for the study that it belongs to."""
+    content = read_lock(root / "dvc.lock")
+    owner = lock_owner(content)
+    if content is None or owner is None:
+        return
+    copy = kept_lock(owner, root)
+    before = read_lock(copy)
+    if content != before and lock_problem(content, before) is None:
+        write_atomic(copy, content)
+
+
+def mend_lock(root: Path, study: str) -> str | None:
+    """Put the kept copy back if dvc.lock is not whole; what was there is kept beside it.
+
+    Returns:
+        what was done, in one line; None if nothing had to be.
+
+    Raises:
+        UserError: dvc.lock cannot be read, or has git's merge markers, which only its owner can settle.
+    """
+    lock = root / "dvc.lock"
+    content, copy = read_lock(lock), read_lock(kept_lock(study, root))
+    if content is None:
+        return None
+    problem = lock_problem(content, copy if lock_owner(content) in (None, study) else None)
+    if problem is None:
+        return None
+    if MERGE_MARKERS.search(content):
+        raise UserError(f"{lock}: {problem}; settle the merge first, for example with `git checkout --ours dvc.lock`")
+    kept = f"; the damaged one is kept as {kept_beside(lock)}" if content.strip() else ""
+    if copy is None or lock_problem(copy) is not None:
+        lock.unlink()
+        return f"{lock} was damaged ({problem}) and is removed{kept}; DVC will run the stages again"
+    write_atomic(lock, copy)
+    return f"{lock} was damaged ({problem}) and is again as it was after the last stage{kept}"
+
+
+def kept_beside(path: Path) -> Path:
+    """Copy a file to the first free one of `<name>.bak`, `<name>.bak2`, ...; no earlier backup is overwritten."""
+    backups = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
+    backup = next(each for each in backups if not each.exists())
+    write_atomic(backup, path.read_bytes())
+    return backup
+
+
+def mend_busy_paths(root: Path) -> str | None:
+    """Remove .dvc/tmp/rwlock if it is damaged, as a full disk leaves it: every DVC command would fail.
+
+    DVC makes it again. Returns what was done, in one line; raises UserError if DVC is at work, whose file it then is.
+    """
+    path = root / ".dvc" / "tmp" / "rwlock"
+    try:
+        value = parse_json(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError:
+        value = None
+    if isinstance(value, dict) and all(isinstance(value.get(mode, {}), dict) for mode in ("read", "write")):
+        return None
+    busy = dvc_at_work(root)
+    if busy is not None:
+        raise UserError(f"{path}: damaged, and {busy} is at work; wait for it, then try again")
+    path.unlink()
+    return f"{path} was damaged and is removed; DVC makes it again"
+
+
+def dvc_at_work(root: Path) -> str | None:
+    """Which DVC command works on the project now, as `dvc repro (process 4711)`; None if there is none."""
+    here = root.resolve()
+    for process in psutil.process_iter():
+        try:
+            command = process.cmdline()
+            name = next((at for at, part in enumerate(command[:3]) if Path(part).name == "dvc"), None)
+            if name is None or not any(part in WRITING for part in command[name + 1 :]):
+                continue
+            folder = Path(process.cwd())
+            if process.status() != psutil.STATUS_ZOMBIE and (folder == here or here in folder.parents):
+                return f"`{printable(' '.join(['dvc', *command[name + 1 :]]), 80)}` (process {process.pid})"
+        except (psutil.Error, OSError):
+            continue  # it ended while we looked, or belongs to somebody else
+    for pid, words in busy_processes(root):  # of other users only the command line can be seen
+        if any("dvc" in part for part in command_line(pid)):
+            return f"`{printable(words, 80)}` (process {pid})"
+    return None
+
+
+def busy_processes(root: Path) -> list[tuple[int, str]]:
+    """Process and command of every entry of .dvc/tmp/rwlock, ended ones included; none if it cannot be read."""
+    try:
+        value = json.loads((root / ".dvc" / "tmp" / "rwlock").read_bytes())
+        readers = [info for infos in value.get("read", {}).values() for info in infos]
+        return [(int(info["pid"]), str(info["cmd"])) for info in [*value.get("write", {}).values(), *readers]]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def check_room(root: Path) -> None:
+    """Raise UserError where the disk is nearly full."""
+    free = shutil.disk_usage(root).free
+    if free < LEAST_ROOM:
+        raise UserError(
+            f"{root.resolve()}: only {free / 1e6:.0f} MB are free on its disk; make room for {LEAST_ROOM / 1e6:.0f} MB"
+        )
+
+
+def check_links(root: Path, study: str) -> None:
+    """Raise UserError where an output's folder is a link in a git checkout: DVC refuses it, but after the training."""
+    here = root.resolve()
+    if not any((folder / ".git").exists() for folder in (here, *here.parents)):
+        return
+    for folder in ("data", "models", "results"):
+        for path in (root / folder, root / folder / study):
+            if path.is_symlink():
+                raise UserError(
+                    f"{path}: it is a link, and DVC takes no output behind a link; mount the other disk there (mount "
+                    "--bind), or move the whole project to it"
+                )

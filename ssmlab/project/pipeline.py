@@ -1,0 +1,53 @@
+"""The stages that dvc.yaml has for the runs of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.text import hint, printable
+from ssmlab.params import Params
+from ssmlab.project.params_file import read_yaml
+
+
+def stages_of(params: Params, root: Path) -> list[str]:
+    """The stages of `root`/dvc.yaml in the file's order, a `foreach` over the study's runs written out: `train@ads`.
+
+    Raises UserError if dvc.yaml is missing or cannot be read.
+    """
+    runs = list(params.runs)
+    return [name for stage, spec in stage_specs(root).items() for name in instances(stage, spec, runs)]
+
+
+def resolve(targets: Sequence[str], params: Params, root: Path) -> tuple[str, ...]:
+    """DVC's names for `targets`; a run stands for its training and its attack. Raises UserError for unknown ones."""
+    specs = stage_specs(root)
+    known = stages_of(params, root)
+    names: list[str] = []
+    for target in targets:
+        if target in params.runs:
+            names += [name for name in (f"train@{target}", f"attack@{target}") if name in known]
+        elif target in known or target in specs:
+            names.append(target)
+        else:
+            raise UserError(f"no run or stage '{printable(target, 80)}' ({hint(target, [*params.runs, *specs])})")
+    return tuple(dict.fromkeys(names))
+
+
+def stage_specs(root: Path) -> dict[str, Any]:
+    """The `stages` section of dvc.yaml; raises UserError where there is none."""
+    path = root / "dvc.yaml"
+    stages = read_yaml(path).get("stages")
+    if not isinstance(stages, dict):
+        raise UserError(f"{path}: stages: the pipeline has no stages")
+    return stages
+
+
+def instances(stage: str, spec: Any, runs: list[str]) -> list[str]:
+    """The names one entry of dvc.yaml gives; an interpolated `foreach` (`${runs}`) is over the study's runs."""
+    if not isinstance(spec, dict) or "foreach" not in spec:
+        return [stage]
+    over = spec["foreach"]
+    return [f"{stage}@{item}" for item in (runs if isinstance(over, str) else over)]

@@ -1,0 +1,185 @@
+"""DVC's own files: what a signal or a full disk leaves of them is noticed and mended, and nothing is lost by it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmlab.core.errors import UserError
+from ssmlab.project import dvc_files
+from ssmlab.project.dvc_files import (
+    check_links,
+    check_room,
+    dvc_at_work,
+    keep_lock,
+    kept_lock,
+    lock_owner,
+    lock_problem,
+    mend_busy_paths,
+    mend_lock,
+)
+
+STAGES = ("prepare", "train@ssm", "train@ads", "attack@ssm", "attack@ads", "analyze", "report")
+
+
+def lock_text(stages: tuple[str, ...] = STAGES, md5: str = "0") -> str:
+    """A lock file as DVC writes it."""
+    parts = ["schema: '2.0'\nstages:\n"]
+    for stage in stages:
+        out = "data/smoke.safetensors" if stage == "prepare" else f"out/{stage}"
+        parts.append(
+            f"  {stage}:\n    cmd: python -m ssmlab {stage}\n    params:\n      params.yaml:\n        study: smoke\n"
+            f"    outs:\n    - path: {out}\n      hash: md5\n      md5: '{md5}'\n      size: 12\n"
+        )
+    return "".join(parts)
+
+
+WHOLE = lock_text().encode()
+
+
+def test_a_whole_lock_file_has_no_problem_and_names_its_study() -> None:
+    assert lock_problem(WHOLE) is None
+    assert lock_problem(WHOLE, WHOLE) is None
+    assert lock_problem(WHOLE, lock_text(STAGES[:3]).encode()) is None
+    assert lock_problem(lock_text(("prepare", "other")).encode(), WHOLE) is None  # another pipeline, not a cut one
+    assert lock_owner(WHOLE) == "smoke"
+    assert lock_owner(b"") is lock_owner(None) is lock_owner(lock_text(("analyze",)).encode()) is None
+
+
+@given(st.integers(min_value=0, max_value=len(WHOLE) - 1))
+def test_a_lock_file_cut_before_its_last_stage_is_noticed_wherever_it_is_cut(size: int) -> None:
+    """The last stage alone may be cut at the end of a line; DVC then runs that stage again, and nothing is lost."""
+    cut = WHOLE[:size]
+    assert lock_problem(cut, WHOLE) is not None or b"\n  report:\n" in cut
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"\0" * 4096, WHOLE + b"\xff\n", WHOLE.replace(b"    cmd", b"<<<<<<< HEAD\n    cmd", 1)]
+)
+def test_what_is_no_lock_file_is_a_problem(content: bytes) -> None:
+    assert lock_problem(content) is not None
+
+
+def test_a_damaged_lock_file_is_put_back_and_its_bytes_are_kept(tmp_path: Path) -> None:
+    lock = tmp_path / "dvc.lock"
+    lock.write_bytes(WHOLE)
+    keep_lock(tmp_path)
+    assert kept_lock("smoke", tmp_path).read_bytes() == WHOLE
+    assert mend_lock(tmp_path, "smoke") is None
+    for size in (0, 500, 300):
+        lock.write_bytes(WHOLE[:size])
+        keep_lock(tmp_path)  # what is damaged does not replace the copy
+        assert "as it was after the last stage" in str(mend_lock(tmp_path, "smoke"))
+        assert lock.read_bytes() == WHOLE
+    assert (tmp_path / "dvc.lock.bak").read_bytes() == WHOLE[:500]
+    assert (tmp_path / "dvc.lock.bak2").read_bytes() == WHOLE[:300]
+
+
+def test_a_damaged_lock_file_without_a_copy_is_moved_away(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_bytes(WHOLE[:100])
+    assert "run the stages again" in str(mend_lock(tmp_path, "smoke"))
+    assert not (tmp_path / "dvc.lock").exists()
+    assert (tmp_path / "dvc.lock.bak").read_bytes() == WHOLE[:100]
+
+
+def test_a_lock_file_in_the_middle_of_a_merge_is_left_to_its_owner(tmp_path: Path) -> None:
+    merged = WHOLE.replace(b"    cmd", b"<<<<<<< HEAD\n    cmd", 1)
+    (tmp_path / "dvc.lock").write_bytes(merged)
+    with pytest.raises(UserError, match="merge markers; settle the merge"):
+        mend_lock(tmp_path, "smoke")
+    assert (tmp_path / "dvc.lock").read_bytes() == merged
+
+
+def test_a_lock_file_that_was_removed_stays_removed(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").write_bytes(WHOLE)
+    keep_lock(tmp_path)
+    (tmp_path / "dvc.lock").unlink()
+    assert mend_lock(tmp_path, "smoke") is None
+    keep_lock(tmp_path)
+    assert not (tmp_path / "dvc.lock").exists()
+
+
+def test_a_lock_file_that_cannot_be_read_is_an_error_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "dvc.lock").mkdir()
+    with pytest.raises(UserError, match=r"dvc\.lock: cannot be read"):
+        mend_lock(tmp_path, "smoke")
+
+
+@pytest.fixture
+def busy_file(tmp_path: Path) -> Path:
+    file = tmp_path / ".dvc" / "tmp" / "rwlock"
+    file.parent.mkdir(parents=True)
+    return file
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"read": {"/a": [{"pid": 1, "cm', "[]", '{"read": 3}', "[" * 3000])
+def test_a_damaged_list_of_busy_paths_is_removed(tmp_path: Path, busy_file: Path, content: str) -> None:
+    busy_file.write_text(content)
+    assert "damaged and is removed" in str(mend_busy_paths(tmp_path))
+    assert not busy_file.exists()
+    assert mend_busy_paths(tmp_path) is None
+
+
+def test_a_damaged_list_of_busy_paths_is_left_while_dvc_works(
+    tmp_path: Path, busy_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy_file.write_text("{")
+    monkeypatch.setattr(dvc_files, "dvc_at_work", lambda root: "`dvc repro` (process 4711)")
+    with pytest.raises(UserError, match="4711"):
+        mend_busy_paths(tmp_path)
+    assert busy_file.exists()
+
+
+def test_a_good_list_of_busy_paths_is_left_alone(tmp_path: Path, busy_file: Path) -> None:
+    busy_file.write_text(json.dumps({"read": {}, "write": {"/a": {"pid": 1, "cmd": "dvc repro"}}}))
+    assert mend_busy_paths(tmp_path) is None
+    assert busy_file.exists()
+    assert dvc_at_work(tmp_path) is None  # process 1 is not DVC
+
+
+def test_a_plain_dvc_command_in_the_project_is_seen_and_one_elsewhere_is_not(tmp_path: Path) -> None:
+    script = tmp_path / "bin" / "dvc"
+    script.parent.mkdir()
+    script.write_text("input()")
+    here = tmp_path / "project"
+    here.mkdir()
+    command = [sys.executable, script, "repro", "ads"]
+    with subprocess.Popen(command, cwd=here, stdin=subprocess.PIPE) as process:
+        try:
+            assert dvc_at_work(here) == f"`dvc repro ads` (process {process.pid})"
+            assert dvc_at_work(tmp_path / "bin") is None
+            listed = {"write": {"/x": {"pid": process.pid, "cmd": "dvc repro\x1b[2J"}}, "read": {}}
+            other = tmp_path / "other" / ".dvc" / "tmp"
+            other.mkdir(parents=True)
+            (other / "rwlock").write_text(json.dumps(listed))
+            assert dvc_at_work(tmp_path / "other") == f"`dvc repro\\x1b[2J` (process {process.pid})"
+        finally:
+            process.kill()
+
+
+def test_a_nearly_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        free = 3_000_000
+
+    check_room(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: Full)
+    with pytest.raises(UserError, match="only 3 MB are free"):
+        check_room(tmp_path)
+
+
+@pytest.mark.parametrize("link", ["models", "results", "data", "models/smoke"])
+def test_an_output_behind_a_link_is_refused_in_a_git_checkout(tmp_path: Path, link: str) -> None:
+    (tmp_path / "scratch").mkdir()
+    root = tmp_path / "project"
+    (root / link).parent.mkdir(parents=True)
+    (root / link).symlink_to(tmp_path / "scratch")
+    check_links(root, "smoke")  # without git DVC takes it
+    (root / ".git").mkdir()
+    with pytest.raises(UserError, match=f"{link}: it is a link"):
+        check_links(root, "smoke")
