@@ -30,7 +30,13 @@ NOT_IMPORTED = {
     "train": set(),
     "attack": {"data/batches.py"},
     "analyze": {"analysis/compare"},
-    "report": {"analysis/compare", "analysis/protocol.py", "analysis/summarize.py", "report/terminal"},
+    "report": {
+        "analysis/compare",
+        "analysis/protocol.py",
+        "analysis/summarize.py",
+        "report/page.html.j2",
+        "report/terminal",
+    },
 }
 
 

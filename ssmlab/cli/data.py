@@ -100,7 +100,7 @@ def show(
     from rich.console import Console
 
     from ssmlab.core.files import write_atomic
-    from ssmlab.report.terminal.contact_sheet import png, read_contact_sheet
+    from ssmlab.report.terminal.contact_sheet import contact_sheet_png, read_contact_sheet
     from ssmlab.report.terminal.image import terminal_sheet
 
     path = prepared_path(name)
@@ -108,7 +108,7 @@ def show(
     if to.suffix.lower() != ".png":
         raise UserError(f"--to {to}: the picture is a PNG; name it .png")
     sheet = read_contact_sheet(path)
-    write_atomic(to, png(sheet))
+    write_atomic(to, contact_sheet_png(sheet))
     console = Console()
     if console.color_system is not None and not console.no_color:  # None where it is no terminal
         for line in terminal_sheet(sheet, console.width):

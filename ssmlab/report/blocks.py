@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ssmlab.report.grid import Grid
+from ssmlab.report.table import TextTable
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Paragraph:
 
 
 @dataclass(frozen=True)
-class Warning:
+class Caution:
     """Something that a reader must not miss."""
 
     text: str
@@ -53,7 +53,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ClaimVerdict:
     """A claim and what the numbers say to it."""
 
     says: str
@@ -67,10 +67,10 @@ class Folded:
     """What only some readers want: closed behind its title where the form can do that."""
 
     title: str
-    grid: Grid
+    table: TextTable
 
 
-Block = Heading | Paragraph | Warning | Bullets | Commands | Picture | Verdict | Folded | Grid
+Block = Heading | Paragraph | Caution | Bullets | Commands | Picture | ClaimVerdict | Folded | TextTable
 
 
 @dataclass(frozen=True)

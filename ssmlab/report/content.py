@@ -10,10 +10,10 @@ from ssmlab.analysis.summary import Accuracy, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed
 from ssmlab.params import AutoAttackParams
-from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Report, Verdict, Warning
+from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Commands, Folded, Heading, Paragraph, Report
 from ssmlab.report.pictures import pictures
-from ssmlab.report.settings import what_was_run
-from ssmlab.report.study_grids import group_grid, interval_grid, paper_grid
+from ssmlab.report.settings_tables import settings_tables
+from ssmlab.report.study_tables import group_table, interval_table, paper_table
 
 
 def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Report:
@@ -23,27 +23,27 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
         histories: the rows of history.csv by run name, at least one row a run.
     """
     blocks = (
-        *opening(summary),
-        *results(summary),
+        *opening_section(summary),
+        *results_section(summary),
         Heading("Figures"),
         *pictures(summary, histories),
-        *claims(summary),
-        *intervals(summary),
-        *what_was_run(summary),
-        *warnings(summary),
-        *limits(summary),
-        *again(summary),
+        *claims_section(summary),
+        *intervals_section(summary),
+        *settings_tables(summary),
+        *warnings_section(summary),
+        *limits_section(summary),
+        *reproduction_section(summary),
     )
     return Report(title, blocks)
 
 
-def opening(summary: Summary) -> Iterator[Block]:
+def opening_section(summary: Summary) -> Iterator[Block]:
     """What the report is about, in two sentences, and whether its data or its protocol are marked."""
     count, data = len(summary.groups), summary.data
     what = "setting" if summary.several_seeds else "run"
     kind = "" if data.provenance == "official" else f" ({data.provenance})"
     text = (
-        f"Study `{summary.study}`: {count} {plural(what, count)}{seeds_of(summary)} on the data set `{data.name}`"
+        f"Study `{summary.study}`: {count} {plural(what, count)}{seeds_phrase(summary)} on the data set `{data.name}`"
         f"{kind}, attacked on {number(summary.protocol.data.n)} test images inside the L-inf ball of radius eps = "
         f"{summary.protocol.eps.text}."
     )
@@ -51,20 +51,20 @@ def opening(summary: Summary) -> Iterator[Block]:
         text += f" Of {len(summary.claims)} {plural('claim', len(summary.claims))}: {tally(summary.claims)}."
     yield Paragraph(text)
     if data.provenance in ("partial", "re-encoded"):
-        yield Warning(
+        yield Caution(
             f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. Whatever the title says, its numbers must "
             "not be put beside numbers on what was published."
         )
     first_runs = ((group.name, summary.members(group)[0]) for group in summary.groups)
     on_test = [name for name, run in first_runs if run.train.selection.split == "test"]
     if on_test:
-        yield Warning(
+        yield Caution(
             f"The best checkpoint of {listed(on_test)} was selected on the test split, as the paper does (`selection: "
             "test`). Its accuracies were maximised on the images that they are reported on, and are too high."
         )
 
 
-def seeds_of(summary: Summary) -> str:
+def seeds_phrase(summary: Summary) -> str:
     """` in 12 runs, each with the seeds 0, 1 and 2,`; nothing where every setting has one run."""
     if not summary.several_seeds:
         return ""
@@ -73,7 +73,7 @@ def seeds_of(summary: Summary) -> str:
     return f" in {len(summary.runs)} runs{each}"
 
 
-def results(summary: Summary) -> Iterator[Block]:
+def results_section(summary: Summary) -> Iterator[Block]:
     """The numbers as the papers' table."""
     yield Heading("Results")
     yield Paragraph(
@@ -83,15 +83,15 @@ def results(summary: Summary) -> Iterator[Block]:
         f"Images: {listed(counted_images(summary))}."
     )
     if not summary.several_seeds:
-        yield paper_grid(summary)
+        yield paper_table(summary)
         return
     yield Paragraph(
         "Runs that differ in their seed alone are one row: the mean over the seeds ± their sample standard deviation "
         f"(n = {seed_counts(summary)} seeds). It says how much one training differs from the next. How much other test "
         "images could change is said by the intervals of the single runs, below."
     )
-    yield group_grid(summary)
-    yield Folded("Every run by itself", paper_grid(summary))
+    yield group_table(summary)
+    yield Folded("Every run by itself", paper_table(summary))
 
 
 def seed_counts(summary: Summary) -> str:
@@ -99,7 +99,7 @@ def seed_counts(summary: Summary) -> str:
     return " or ".join(map(str, sorted({len(group.seeds) for group in summary.groups if group.several})))
 
 
-def intervals(summary: Summary) -> Iterator[Block]:
+def intervals_section(summary: Summary) -> Iterator[Block]:
     """The numbers again, with how sure they are."""
     yield Heading("Intervals")
     sure = level(summary.confidence)
@@ -108,8 +108,8 @@ def intervals(summary: Summary) -> Iterator[Block]:
         f"The results with {sure} intervals{over}: Wilson's for accuracies, Newcombe's paired interval (1998, method "
         "10) for best - last. The worst case counts the images that are right under every measure."
     )
-    grid = interval_grid(summary)
-    yield Folded("The intervals of every run", grid) if summary.several_seeds else grid
+    table = interval_table(summary)
+    yield Folded("The intervals of every run", table) if summary.several_seeds else table
 
 
 def counted_images(summary: Summary) -> Iterator[str]:
@@ -120,7 +120,7 @@ def counted_images(summary: Summary) -> Iterator[str]:
             yield f"{name} n = {' or '.join(map(str, sizes))}"
 
 
-def claims(summary: Summary) -> Iterator[Block]:
+def claims_section(summary: Summary) -> Iterator[Block]:
     """Every claim with its verdict."""
     if not summary.claims:
         return
@@ -137,10 +137,10 @@ def claims(summary: Summary) -> Iterator[Block]:
             "alone."
         )
     for item in summary.claims:
-        yield Verdict(item.says.rstrip("."), item.verdict, item.sentence, item.confounds)
+        yield ClaimVerdict(item.says.rstrip("."), item.verdict, item.sentence, item.confounds)
 
 
-def warnings(summary: Summary) -> Iterator[Block]:
+def warnings_section(summary: Summary) -> Iterator[Block]:
     """What the evaluation itself warns of; nothing where it does not."""
     found = [
         f"{run.name}, {which}: {warning}"
@@ -153,7 +153,7 @@ def warnings(summary: Summary) -> Iterator[Block]:
         yield Bullets(tuple(found))
 
 
-def limits(summary: Summary) -> Iterator[Block]:
+def limits_section(summary: Summary) -> Iterator[Block]:
     """What must not be read into the numbers."""
     smallest = min((name for name in summary.attacks if summary.every(name)), key=lambda name: summary.images(name))
     widest = max(summary.every(smallest), key=half_width)
@@ -201,7 +201,7 @@ def half_width(measure: Accuracy) -> float:
     return (high - low) / 2
 
 
-def again(summary: Summary) -> Iterator[Block]:
+def reproduction_section(summary: Summary) -> Iterator[Block]:
     """The commands that make these numbers again."""
     names = [group.name for group in summary.groups]
     lines = ["make install", ". .venv/bin/activate", f"ssmlab use {summary.study}", "ssmlab repro"]

@@ -16,7 +16,7 @@ from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.params import Which
-from ssmlab.report.drawing import GREY, INK, colour, label_beside, marker, mixed, png, style
+from ssmlab.report.figure_style import GREY, INK, colour, figure_png, label_beside, marker, mix_colours, style
 
 WIDTH = 8.0  # inches; 768 pixels on a page
 BAR = 0.36  # a bar's height, where runs are 1 apart
@@ -38,7 +38,7 @@ def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]]) ->
             draw_curves(axes, summary, {run: [getattr(row, column) for row in rows] for run, rows in histories.items()})
         left.set(title="Clean images, after every epoch", ylabel="accuracy on the selection split")
         right.set(title="Attacked images, after every epoch")
-        return png(figure)
+        return figure_png(figure)
 
 
 def draw_curves(axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]]) -> None:
@@ -53,7 +53,7 @@ def draw_curves(axes: Axes, summary: Summary, curves: Mapping[str, Sequence[floa
         mean = [fmean(values) for values in zip(*lines, strict=False)]
         if group.several:
             for line in lines:
-                axes.plot(range(1, len(line) + 1), line, color=mixed(colour(index), "white", 0.45), linewidth=0.7)
+                axes.plot(range(1, len(line) + 1), line, color=mix_colours(colour(index), "white", 0.45), linewidth=0.7)
         axes.plot(range(1, len(mean) + 1), mean, color=colour(index), linewidth=1.8)
         for run, line in zip(summary.members(group), lines, strict=True):
             best = run.checkpoints.get("best")
@@ -118,7 +118,7 @@ def tradeoff(summary: Summary) -> bytes:
             area = 40 + 160 * group.parameters / largest
             axes.scatter(clean.value, robust.value, area, color=colour(index), marker=marker(index), zorder=3)
             if group.several:
-                pale = mixed(colour(index), "white", 0.45)
+                pale = mix_colours(colour(index), "white", 0.45)
                 axes.scatter(clean.seeds, robust.seeds, 14, color=pale, marker=marker(index), zorder=2)
         axes.margins(0.08)
         labels = [
@@ -130,7 +130,7 @@ def tradeoff(summary: Summary) -> bytes:
             axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
         axes.set_title("Clean against robust accuracy of the best checkpoints")
-        return png(figure)
+        return figure_png(figure)
 
 
 def measure_bars(summary: Summary) -> bytes:
@@ -150,7 +150,7 @@ def measure_bars(summary: Summary) -> bytes:
         keys = [Patch(color=bar_colour(GREY, which), label=f"{which} checkpoint") for which in BARS]
         figure.suptitle("Accuracy under every measure", x=0.01, horizontalalignment="left", fontsize=10)
         figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False)
-        return png(figure)
+        return figure_png(figure)
 
 
 def draw_bars(axes: Axes, summary: Summary, name: str) -> None:
@@ -178,4 +178,4 @@ def draw_bars(axes: Axes, summary: Summary, name: str) -> None:
 
 def bar_colour(ink: str, which: Which) -> tuple[float, float, float]:
     """The colour of a bar, paler for its last checkpoint."""
-    return mixed(ink, "white", 0.0 if which == "best" else 0.55)
+    return mix_colours(ink, "white", 0.0 if which == "best" else 0.55)

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from ssmlab.report.blocks import Block, Bullets, Commands, Folded, Heading, Paragraph, Picture, Report, Verdict, Warning
-from ssmlab.report.grid import to_markdown
-from ssmlab.report.markup import markdown_text
+from ssmlab.report.blocks import (
+    Block,
+    Bullets,
+    Caution,
+    ClaimVerdict,
+    Commands,
+    Folded,
+    Heading,
+    Paragraph,
+    Picture,
+    Report,
+)
+from ssmlab.report.markup import markdown_line, markdown_text
+from ssmlab.report.table import to_markdown
 
 
 def write_markdown(report: Report) -> str:
@@ -18,20 +29,20 @@ def block_text(block: Block) -> str:
         case Heading(text):
             return f"## {markdown_text(text)}"
         case Paragraph(text):
-            return markdown_text(text)
-        case Warning(text):
+            return markdown_line(text)
+        case Caution(text):
             return f"> **Warning.** {markdown_text(text)}"
         case Bullets(items):
-            return "\n".join(f"- {markdown_text(item)}" for item in items)
+            return "\n".join(f"- {markdown_line(item)}" for item in items)
         case Commands(text):
             return f"```sh\n{text}\n```"
         case Picture(name, _, alt, caption):
             return f"![{markdown_text(alt)}](figures/{name})\n\n*{markdown_text(caption)}*"
-        case Verdict(says, _, sentence, confounds):
+        case ClaimVerdict(says, _, sentence, confounds):
             lines = [f"- **{markdown_text(says)}.** {markdown_text(sentence)}"]
             lines += [f"  - Confound: {markdown_text(confound)}." for confound in confounds]
             return "\n".join(lines)
-        case Folded(title, grid):
-            return f"**{markdown_text(title)}**\n\n{to_markdown(grid, markdown_text)}"
+        case Folded(title, table):
+            return f"**{markdown_text(title)}**\n\n{to_markdown(table, markdown_text)}"
         case _:
             return to_markdown(block, markdown_text)

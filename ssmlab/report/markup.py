@@ -1,25 +1,42 @@
-"""Running text with `code` in it, made safe for Markdown and for HTML."""
+"""Running text in which backticks mark code, made safe for Markdown and for HTML."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from html import escape
 
-SPECIAL = re.compile(r"([\\*_\[\]<>#])")
+from markdown_it import MarkdownIt
+from markupsafe import Markup
+
+SPECIAL = re.compile(r"[\\*_\[\]<>#&~!]")  # what Markdown or HTML could act on inside a line
+LINE_START = re.compile(r"^([-+=]|\d+(?=[.)]))")  # what would begin a list or underline a heading
+
+# The preset "zero" knows no markup at all, so that only code is left to be recognised, and all HTML is escaped.
+INLINE = MarkdownIt("zero").enable("backticks")
 
 
 def markdown_text(text: str) -> str:
-    """`text` for Markdown: what stands in backticks stays as it is, all else is only text."""
-    return marked(text, lambda plain: SPECIAL.sub(r"\\\1", plain), lambda code: f"`{code}`")
+    """`text` for Markdown inside a line: code stays as it is, everything else is shown letter by letter."""
+    parts = (f"`{part}`" if is_code else SPECIAL.sub(r"\\\g<0>", part) for part, is_code in split_code(text))
+    return "".join(parts)
 
 
-def html_text(text: str) -> str:
-    """`text` for HTML: what stands in backticks becomes a code element, all else is only text."""
-    return marked(text, escape, lambda code: f"<code>{escape(code)}</code>")
+def markdown_line(text: str) -> str:
+    """`text` for Markdown at the start of a line, on one line."""
+    line = markdown_text(" ".join(text.split()))
+    return LINE_START.sub(escape_first, line)
 
 
-def marked(text: str, plain: Callable[[str], str], code: Callable[[str], str]) -> str:
-    """Apply `plain` and `code` to the parts of a text outside and inside backticks; an odd backtick is only text."""
+def escape_first(found: re.Match[str]) -> str:
+    """What would begin a list, made text: `-` as `\\-`; after a number its dot: `1` as `1\\`, before `.`."""
+    return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
+
+
+def html_text(text: str) -> Markup:
+    """`text` for HTML: code becomes a `code` element, everything else is escaped."""
+    return Markup(INLINE.renderInline(text))
+
+
+def split_code(text: str) -> list[tuple[str, bool]]:
+    """The parts of a text with whether each stands between backticks; an odd backtick is only text."""
     parts = re.split(r"`([^`\n]+)`", text)
-    return "".join(code(part) if i % 2 else plain(part) for i, part in enumerate(parts))
+    return [(part, place % 2 == 1) for place, part in enumerate(parts)]

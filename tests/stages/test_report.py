@@ -80,7 +80,7 @@ def plain(text: str) -> str:
     return re.sub(r"[^a-zA-Z0-9.%]+", " ", text)
 
 
-def test_markdown_is_this(written: Paths) -> None:
+def test_the_markdown_report_has_these_lines(written: Paths) -> None:
     text = written.report_md.read_text()
     start = text.index("## Results")
     assert text[:start] == (
@@ -109,7 +109,7 @@ def test_markdown_is_this(written: Paths) -> None:
         assert (written.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_html_is_one_valid_page_for_itself(written: Paths) -> None:
+def test_the_page_is_valid_and_needs_no_other_file(written: Paths) -> None:
     text = written.report_html.read_text()
     page = Page(text)
     assert page.open == []
@@ -125,7 +125,7 @@ def test_html_is_one_valid_page_for_itself(written: Paths) -> None:
     assert len(text) < 2_000_000
 
 
-def test_both_forms_say_the_same(written: Paths) -> None:
+def test_the_page_and_the_markdown_say_the_same(written: Paths) -> None:
     page = plain(" ".join(Page(written.report_html.read_text()).words))
     markdown = written.report_md.read_text()
     for line in markdown.splitlines():
@@ -176,7 +176,7 @@ def test_analyze_tells_the_verdicts(paths: Paths, tiny_params: Params) -> None:
     assert any(isinstance(event, Note) and "Supported: clean" in event.text for event in told)
 
 
-def test_what_is_missing_is_one_line_and_touches_nothing(written: Paths, tiny_params: Params) -> None:
+def test_a_missing_file_is_an_error_of_one_line_and_nothing_is_overwritten(written: Paths, tiny_params: Params) -> None:
     before = written.report_md.read_bytes(), written.analysis.read_bytes()
     (written.model("ads") / "history.csv").unlink()
     refuse(lambda: report(tiny_params, written), "history.csv")

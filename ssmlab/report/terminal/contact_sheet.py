@@ -62,7 +62,7 @@ def rgb(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.broadcast_to(images.transpose(0, 2, 3, 1), (n, height, width, 3))
 
 
-def png(sheet: ContactSheet) -> bytes:
+def contact_sheet_png(sheet: ContactSheet) -> bytes:
     """The sheet as a picture: a class a row, its name on the left; images are enlarged by a whole factor, unblurred."""
     _, height, width = sheet.summary.image_shape
     factor = -(-SIDE // max(height, width))

@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from rich.table import Table
-
 from ssmlab.data.header import SPLITS, DataSummary
 from ssmlab.ingest.catalog import CatalogEntry
-from ssmlab.report.grid import ABSENT, Column, Grid, to_rich
+from ssmlab.report.table import ABSENT, Column, TextTable
+from ssmlab.report.terminal.fitted_table import FittedTable, to_rich
 
 MB = 1_000_000  # bytes
 
 
-def known_table(states: Iterable[tuple[CatalogEntry, str]], titles: bool) -> Table:
+def known_table(states: Iterable[tuple[CatalogEntry, str]], titles: bool) -> FittedTable:
     """Data sets of the catalogue, each with a word for where it is; without titles it fits into 80 columns."""
     names = [Column("name", left=True), Column("title", left=True)]
     columns = (*names[: 1 + titles], *map(Column, ("classes", "image", "images", "MB")), Column("here", left=True))
@@ -25,10 +24,10 @@ def known_table(states: Iterable[tuple[CatalogEntry, str]], titles: bool) -> Tab
         numbers = (f"{known.classes}", shape_text(known.image_shape), counts_text(counts), download_text(known))
         rows.append((*name, *numbers, state))
     caption = "CatalogEntry data sets (images: training + validation, if there are any, + test; MB: to download)"
-    return to_rich(Grid(columns, tuple(rows), caption), state_style)
+    return to_rich(TextTable(columns, tuple(rows), caption), state_style)
 
 
-def prepared_table(found: Iterable[tuple[Path, DataSummary]]) -> Table:
+def prepared_table(found: Iterable[tuple[Path, DataSummary]]) -> FittedTable:
     """Prepared data sets: what each is made of, the sizes of its splits, and the beginning of its fingerprint."""
     columns = (
         *(Column(name, left=True) for name in ("name", "data set", "provenance")),
@@ -42,7 +41,7 @@ def prepared_table(found: Iterable[tuple[Path, DataSummary]]) -> Table:
         rows.append(
             (path.stem, description.name, description.provenance, counts, megabytes, description.fingerprint[:12])
         )
-    return to_rich(Grid(columns, tuple(rows), "Prepared data sets (images: training + validation + test)"))
+    return to_rich(TextTable(columns, tuple(rows), "Prepared data sets (images: training + validation + test)"))
 
 
 def state_style(text: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ssmlab.analysis.compare.compare import Comparison
 from ssmlab.analysis.compare.deltas import ComparedValue
-from ssmlab.report.grid import to_csv
+from ssmlab.report.table import to_csv
 
 CSV_HEADER = (
     *("kind", "name", "of", "subject", "value", "n", "low", "high", "delta", "delta_low", "delta_high", "word"),

@@ -37,7 +37,7 @@ def class_lines(row: ClassRow, margin: int, count: int, cells: int) -> Iterator[
     _, height, width, _ = row.images.shape
     size = (cells, max(1, round(height * cells / width)))
     pictures = [
-        list(half_blocks(np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))))
+        list(terminal_image(np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX))))
         for image in row.images[:count]
     ]
     for place in range(-(-size[1] // 2)):
@@ -45,7 +45,7 @@ def class_lines(row: ClassRow, margin: int, count: int, cells: int) -> Iterator[
         yield Text(" ").join([Text(set_cell_size(name, margin - 1)), *(lines[place] for lines in pictures)])
 
 
-def half_blocks(image: npt.NDArray[np.uint8]) -> Iterator[Text]:
+def terminal_image(image: npt.NDArray[np.uint8]) -> Iterator[Text]:
     """The lines of an image (H, W, 3), two rows of pixels a line."""
     for top in range(0, len(image), 2):
         line = Text()

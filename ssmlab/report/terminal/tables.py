@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from ssmlab.analysis.compare.compare import Comparison, Line
@@ -15,9 +14,10 @@ from ssmlab.analysis.compare.deltas import ComparedValue
 from ssmlab.analysis.compare.entries import Entry
 from ssmlab.analysis.format import deviation, number, plural, signed
 from ssmlab.core.text import percent
-from ssmlab.report.grid import ABSENT, Column, Grid, to_markdown, to_rich
 from ssmlab.report.markup import markdown_text
+from ssmlab.report.table import ABSENT, Column, TextTable, to_markdown
 from ssmlab.report.terminal.export import comparison_csv, comparison_json
+from ssmlab.report.terminal.fitted_table import FittedTable, to_rich
 
 if TYPE_CHECKING:
     from ssmlab.analysis.summary import Summary
@@ -28,7 +28,7 @@ Format = Literal["table", "json", "csv", "md"]
 STYLES = {"better": "green", "worse": "red", "noise": "dim", "same": "dim", "seeds": "dim"}
 
 
-def headline(summary: Summary) -> Table:
+def headline(summary: Summary) -> FittedTable:
     """The study in one short table: accuracies of the best checkpoints and RO gaps; of several seeds the means."""
     main = summary.main_attack()
     measures = [name for name in ("clean", *summary.attacks) if any(run.measure(name, "best") for run in summary.runs)]
@@ -44,10 +44,10 @@ def headline(summary: Summary) -> Table:
         f"{summary.study}{kind}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
         f"RO gap: best - last under {main}{'; means over seeds' if summary.several_seeds else ''}"
     )
-    return to_rich(Grid(columns, tuple(rows), caption))
+    return to_rich(TextTable(columns, tuple(rows), caption))
 
 
-def status_table(statuses: Sequence[RunStatus]) -> Table:
+def status_table(statuses: Sequence[RunStatus]) -> FittedTable:
     """The runs of a study: how far each is, and its validation accuracies in percent now and of its best epoch."""
     words = (Column(name, left=True) for name in ("run", "model", "state"))
     numbers = map(Column, ("epoch", "clean", "robust", "best"))
@@ -56,10 +56,10 @@ def status_table(statuses: Sequence[RunStatus]) -> Table:
         now_and_best = (status.clean, status.robust, status.best_robust)
         accuracies = (ABSENT if value is None else percent(value) for value in now_and_best)
         rows.append((status.name, status.model, status.words, f"{status.epoch}/{status.epochs}", *accuracies))
-    return to_rich(Grid((*words, *numbers), tuple(rows)))
+    return to_rich(TextTable((*words, *numbers), tuple(rows)))
 
 
-def parity_table(found: Sequence[Agreement]) -> Table:
+def parity_table(found: Sequence[Agreement]) -> FittedTable:
     """How far every case is from the published code: relative L2 errors, and whether they are small enough."""
     columns = (Column("case", left=True), *map(Column, ("parameters", "logits", "kernel", "gradient")))
     rows = []
@@ -67,7 +67,7 @@ def parity_table(found: Sequence[Agreement]) -> Table:
         errors = (ABSENT if error is None else f"{error:.0e}" for error in (each.logits, each.kernel, each.gradient))
         rows.append((each.case, number(each.parameters), *errors, "ok" if each.ok else "not ok"))
     caption = "relative errors against the published code"
-    return to_rich(Grid((*columns, Column("agrees", left=True)), tuple(rows), caption), agreement_style)
+    return to_rich(TextTable((*columns, Column("agrees", left=True)), tuple(rows), caption), agreement_style)
 
 
 def agreement_style(text: str) -> str:
@@ -85,15 +85,15 @@ def render(comparison: Comparison, format: Format, all_parameters: bool = False)
         return comparison_json(comparison, all_parameters)
     if format == "csv":
         return comparison_csv(comparison, all_parameters)
-    grids = [settings_grid(comparison, all_parameters), measures_grid(comparison)]
-    grids = [grid for grid in grids if grid.rows]
+    tables = [comparison_settings(comparison, all_parameters), comparison_measures(comparison)]
+    tables = [table for table in tables if table.rows]
     if format == "md":
         marker = [f"**{markdown_text(comparison.mismatch)}**"] if comparison.mismatch else []
         notes = [markdown_text(note) for note in comparison.notes]
-        return "\n\n".join([*marker, *(to_markdown(grid, markdown_text) for grid in grids), *notes]) + "\n"
+        return "\n\n".join([*marker, *(to_markdown(table, markdown_text) for table in tables), *notes]) + "\n"
     marker_text = [Text(comparison.mismatch, style="bold red")] if comparison.mismatch else []
-    tables = [to_rich(grid, style_of) for grid in grids]
-    return Group(*marker_text, *tables, *(Text(note, style="yellow") for note in comparison.notes))
+    drawn = (to_rich(table, style_of) for table in tables)
+    return Group(*marker_text, *drawn, *(Text(note, style="yellow") for note in comparison.notes))
 
 
 def style_of(text: str) -> str:
@@ -101,12 +101,12 @@ def style_of(text: str) -> str:
     return STYLES.get(text.rpartition(" ")[2], "")
 
 
-def settings_grid(comparison: Comparison, all_parameters: bool) -> Grid:
+def comparison_settings(comparison: Comparison, all_parameters: bool) -> TextTable:
     """The parameters of the entries by dotted key: those that differ, or all."""
     names = (Column(entry.name, left=True) for entry in comparison.entries)
     shown = [setting for setting in comparison.settings if all_parameters or setting.changed]
     rows = tuple((setting.key, *map(setting_text, setting.values)) for setting in shown)
-    return Grid((Column("parameter", left=True), *names), rows)
+    return TextTable((Column("parameter", left=True), *names), rows)
 
 
 def setting_text(value: Any) -> str:
@@ -116,26 +116,26 @@ def setting_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def measures_grid(comparison: Comparison) -> Grid:
+def comparison_measures(comparison: Comparison) -> TextTable:
     """Sizes, checkpoints, accuracies and RO gaps; a column with the delta and its word beside each but the first."""
     first, *others = comparison.entries
     columns = [Column("measure", left=True), Column(first.name)]
     for entry in others:
-        columns += [Column(entry.name), Column(f"against {first.name}", left=True)]
-    rows = [spread("parameters", [number(s.parameters) for s in comparison.entries], ratios(comparison))]
+        columns += [Column(entry.name), Column(f"against {first.name}", left=True, beside=True)]
+    rows = [entry_row("parameters", [number(s.parameters) for s in comparison.entries], ratios(comparison))]
     if any(entry.members for entry in comparison.entries):
-        rows.append(spread("seeds", [seeds_text(entry) for entry in comparison.entries], [""] * len(others)))
+        rows.append(entry_row("seeds", [seeds_text(entry) for entry in comparison.entries], [""] * len(others)))
     attacked = [checkpoints_text(entry) for entry in comparison.entries]
     if any(text != ABSENT for text in attacked):
-        rows.append(spread("epoch", attacked, [""] * len(others)))
+        rows.append(entry_row("epoch", attacked, [""] * len(others)))
     for line in comparison.lines:
         pairs = zip(line.values, comparison.entries, strict=True)
         values = [value_text(cell, line, len(entry.trainings)) for cell, entry in pairs]
-        rows.append(spread(line_label(line, comparison), values, [delta_text(cell) for cell in line.values[1:]]))
-    return Grid(tuple(columns), tuple(rows))
+        rows.append(entry_row(line_label(line, comparison), values, [delta_text(cell) for cell in line.values[1:]]))
+    return TextTable(tuple(columns), tuple(rows))
 
 
-def spread(label: str, values: list[str], deltas: list[str]) -> tuple[str, ...]:
+def entry_row(label: str, values: list[str], deltas: list[str]) -> tuple[str, ...]:
     """A row: the label, the reference's value, then value and delta of every other entry."""
     pairs = zip(values[1:], deltas, strict=True)
     return (label, values[0], *(text for pair in pairs for text in pair))

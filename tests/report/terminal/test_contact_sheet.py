@@ -16,7 +16,7 @@ from PIL import Image
 from ssmlab.core.errors import UserError
 from ssmlab.data.dataset import Dataset, Split, load_dataset, make_dataset, save_dataset
 from ssmlab.report.terminal import contact_sheet
-from ssmlab.report.terminal.contact_sheet import PER_CLASS, png, read_contact_sheet
+from ssmlab.report.terminal.contact_sheet import PER_CLASS, contact_sheet_png, read_contact_sheet
 
 
 def example(sizes: tuple[int, int, int], shape: tuple[int, int, int], classes: int, seed: int = 0) -> Dataset:
@@ -35,7 +35,7 @@ def example(sizes: tuple[int, int, int], shape: tuple[int, int, int], classes: i
 
 
 def picture(path: Path) -> npt.NDArray[np.uint8]:
-    return np.asarray(Image.open(io.BytesIO(png(read_contact_sheet(path)))))
+    return np.asarray(Image.open(io.BytesIO(contact_sheet_png(read_contact_sheet(path)))))
 
 
 def places(job: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> list[tuple[int, int]]:
@@ -49,7 +49,7 @@ def places(job: npt.NDArray[np.uint8], image: npt.NDArray[np.uint8]) -> list[tup
 @given(
     st.sampled_from([(1, 8, 8), (3, 8, 8), (3, 28, 28), (1, 9, 7), (3, 60, 60)]), st.integers(2, 4), st.integers(1, 60)
 )
-def test_pixels_are_exact_copies(
+def test_the_pixels_of_a_contact_sheet_are_those_of_the_data_set(
     tmp_path_factory: pytest.TempPathFactory, shape: tuple[int, int, int], classes: int, n: int
 ) -> None:
     path = tmp_path_factory.mktemp("data") / "toy.safetensors"
@@ -74,7 +74,7 @@ def test_pixels_are_exact_copies(
             below = found[0][0]
 
 
-def test_every_class_has_its_name(tmp_path: Path) -> None:
+def test_every_class_of_a_contact_sheet_has_its_name(tmp_path: Path) -> None:
     path = tmp_path / "toy.safetensors"
     save_dataset(path, example((40, 1, 1), (1, 8, 8), 3))
     sheet = read_contact_sheet(path)
@@ -82,7 +82,7 @@ def test_every_class_has_its_name(tmp_path: Path) -> None:
     assert (picture(path) == 0).any()  # black letters, though
 
 
-def test_nothing_else_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_images_that_are_shown_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The slices that are asked for are the images that are shown, one by one."""
     path = tmp_path / "toy.safetensors"
     save_dataset(path, example((500, 30, 30), (1, 8, 8), 2))
@@ -116,7 +116,7 @@ def test_nothing_else_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert [len(row.images) for row in sheet.rows] == [PER_CLASS, PER_CLASS]
 
 
-def test_what_is_no_prepared_data_set(tmp_path: Path) -> None:
+def test_a_file_that_is_no_prepared_data_set_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ssmlab prepare"):
         read_contact_sheet(tmp_path / "none.safetensors")
     (tmp_path / "bad.safetensors").write_bytes(b"nonsense")

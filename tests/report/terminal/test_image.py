@@ -10,7 +10,7 @@ from rich.style import Style
 
 from ssmlab.data.header import DataSummary, Description
 from ssmlab.report.terminal.contact_sheet import ClassRow, ContactSheet
-from ssmlab.report.terminal.image import MOST_CLASSES, half_blocks, terminal_sheet
+from ssmlab.report.terminal.image import MOST_CLASSES, terminal_image, terminal_sheet
 
 
 def sheet(names: list[str], shape: tuple[int, int, int], n: int) -> ContactSheet:
@@ -23,10 +23,10 @@ def sheet(names: list[str], shape: tuple[int, int, int], n: int) -> ContactSheet
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 100))
-def test_colours_are_the_pixels(height: int, width: int, seed: int) -> None:
+def test_the_colours_of_a_terminal_image_are_its_pixels(height: int, width: int, seed: int) -> None:
     image = np.random.default_rng(seed).integers(256, size=(height, width, 3), dtype=np.uint8)
     back: npt.NDArray[np.uint8] = np.zeros_like(image)
-    for line, text in enumerate(half_blocks(image)):
+    for line, text in enumerate(terminal_image(image)):
         assert text.plain == "▀" * width
         for span in text.spans:
             assert isinstance(span.style, Style) and span.end == span.start + 1
@@ -46,21 +46,23 @@ def test_colours_are_the_pixels(height: int, width: int, seed: int) -> None:
     st.integers(0, 10),
     st.integers(8, 300),
 )
-def test_lines_fit(names: list[str], shape: tuple[int, int, int], n: int, width: int) -> None:
+def test_no_line_of_images_is_wider_than_the_terminal(
+    names: list[str], shape: tuple[int, int, int], n: int, width: int
+) -> None:
     lines = list(terminal_sheet(sheet(names, shape, n), width))
     assert lines and all(line.cell_len <= width for line in lines)
 
 
-def test_where_there_is_room_images_are_as_they_are() -> None:
+def test_images_are_not_scaled_where_there_is_room() -> None:
     example = sheet(["a"], (3, 8, 8), 3)
     lines = list(terminal_sheet(example, 200))
     assert len(lines) == 4
-    first = next(half_blocks(example.rows[0].images[0]))
+    first = next(terminal_image(example.rows[0].images[0]))
     assert lines[0][2:10].spans == first.spans
     assert lines[0].plain == "a " + " ".join(["▀" * 8] * 3)
 
 
-def test_many_classes_are_not_all_drawn() -> None:
+def test_of_many_classes_the_first_are_drawn_and_the_rest_counted() -> None:
     names = [f"class {number}" for number in range(MOST_CLASSES + 5)]
     lines = [line.plain for line in terminal_sheet(sheet(names, (1, 4, 4), 1), 80)]
     assert lines[-1] == "and 5 more classes"

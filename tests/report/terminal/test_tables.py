@@ -17,8 +17,6 @@ from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
 from ssmlab.project.status import run_statuses
-from ssmlab.report.grid import Column, Grid, to_html, to_markdown
-from ssmlab.report.markup import html_text, markdown_text
 from ssmlab.report.terminal.tables import Format, headline, render, status_table
 from tests.analysis.synthetic import data_summary, default_study, protocol, results, seeded_params, seeded_study
 
@@ -67,7 +65,7 @@ def equal(tiny_params: Params, tmp_path: Path) -> Comparison:
     return compare(["ssm", "ads"], paths)
 
 
-def test_markdown_is_this(equal: Comparison) -> None:
+def test_a_comparison_in_markdown_has_these_two_tables(equal: Comparison) -> None:
     assert render(equal, "md") == (
         "| parameter | ssm | ads |\n"
         "| :-- | :-- | :-- |\n"
@@ -112,7 +110,7 @@ def groups(tiny_params: Params, tmp_path: Path) -> Comparison:
     return compare(["ssm-pgd", "ads-pgd", "ads-trades-s0"], paths)
 
 
-def test_groups_in_markdown_are_this(groups: Comparison) -> None:
+def test_a_comparison_of_groups_in_markdown_has_means_deviations_and_notes(groups: Comparison) -> None:
     assert render(groups, "md").split("\n\n")[1:] == [  # type: ignore[union-attr]
         "| measure | ssm-pgd | ads-pgd | against ssm-pgd | ads-trades-s0 | against ssm-pgd |\n"
         "| :-- | --: | --: | :-- | --: | :-- |\n"
@@ -177,25 +175,11 @@ def test_the_headline_of_seeds_has_their_means(project: Path) -> None:
     params = seeded_params(load_params(project / "studies" / "mnist5k.yaml"))
     table = headline(summarize(params.study, seeded_study(params), params.analyze, data_summary()))
     assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
-    assert table.row_count == 4
+    assert len(table.table.rows) == 4
     assert "means over seeds" in drawn(table)
     assert " on " not in drawn(table)
     marked = summarize(params.study, seeded_study(params), params.analyze, data_summary("re-encoded", "x-jpeg"))
     assert "mnist5k on x-jpeg (re-encoded): accuracy" in drawn(headline(marked))
-
-
-def test_texts_are_made_safe() -> None:
-    grid = Grid((Column("a|b", left=True), Column("n", group="<g>")), (("x|y\nz", "*1*"),), "cap & tion")
-    assert to_markdown(grid, markdown_text).splitlines() == [
-        r"| a\|b | \<g\> n |",
-        "| :-- | --: |",
-        r"| x\|y z | \*1\* |",
-    ]
-    html = to_html(grid)
-    assert "&lt;g&gt;" in html
-    assert "<caption>cap &amp; tion</caption>" in html
-    assert markdown_text("a_b `c_d` e*") == r"a\_b `c_d` e\*"
-    assert html_text("a<b `c<d`") == "a&lt;b <code>c&lt;d</code>"
 
 
 def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from ssmlab.analysis.summary import Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.project.params_file import load_params
 from ssmlab.report import figures
-from ssmlab.report.drawing import spread
+from ssmlab.report.figure_style import spaced_positions
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
 
 
@@ -127,7 +127,7 @@ def test_seeds_that_ended_early_are_drawn(seeded: Summary) -> None:
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
 def test_spread_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
-    places = spread(wanted, 0.1, 0.0, 1.0)
+    places = spaced_positions(wanted, 0.1, 0.0, 1.0)
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     ranked = [places[i] for i in order]
     assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(ranked))
@@ -136,5 +136,5 @@ def test_spread_labels_keep_their_order_and_distance(wanted: list[float]) -> Non
 
 
 def test_spread_moves_no_label_without_need() -> None:
-    assert spread([0.9, 0.1, 0.5], 0.1, 0.0, 1.0) == [0.9, 0.1, 0.5]
-    assert spread([0.5, 0.5], 0.1, 0.0, 1.0) == pytest.approx([0.45, 0.55])
+    assert spaced_positions([0.9, 0.1, 0.5], 0.1, 0.0, 1.0) == [0.9, 0.1, 0.5]
+    assert spaced_positions([0.5, 0.5], 0.1, 0.0, 1.0) == pytest.approx([0.45, 0.55])

@@ -8,10 +8,10 @@ from ssmlab.analysis.format import PROVENANCES, attack_label, number, plural
 from ssmlab.analysis.summary import Run, SeedGroup, Summary
 from ssmlab.core.text import listed
 from ssmlab.report.blocks import Block, Heading, Paragraph
-from ssmlab.report.grid import ABSENT, Column, Grid
+from ssmlab.report.table import ABSENT, Column, TextTable
 
 
-def what_was_run(summary: Summary) -> Iterator[Block]:
+def settings_tables(summary: Summary) -> Iterator[Block]:
     """Everything that was set, in two tables: of the study, and of its runs."""
     protocol, data = summary.protocol, summary.data
     channels, height, width = data.image_shape
@@ -33,8 +33,8 @@ def what_was_run(summary: Summary) -> Iterator[Block]:
         ("protocol", summary.protocol_fingerprint[:12]),
         ("code", f"ssmlab {listed(sorted({run.code_version for run in summary.runs}))}"),
     ]
-    yield Grid((Column("what", left=True), Column("value", left=True)), tuple(rows))
-    yield run_grid(summary)
+    yield TextTable((Column("what", left=True), Column("value", left=True)), tuple(rows))
+    yield run_table(summary)
     if any(run.train.free for run in summary.runs):
         yield Paragraph(
             "Free-m trains on every batch m times. Its epochs count these replays, as a budget that compares with the "
@@ -42,7 +42,7 @@ def what_was_run(summary: Summary) -> Iterator[Block]:
         )
 
 
-def run_grid(summary: Summary) -> Grid:
+def run_table(summary: Summary) -> TextTable:
     """The training settings of every run; of runs that differ in their seed alone in one row."""
     columns = (
         "run",
@@ -57,11 +57,11 @@ def run_grid(summary: Summary) -> Grid:
         "seed",
     )
     rows = tuple(run_row(group, summary.members(group)) for group in summary.groups)
-    return Grid(tuple(Column(name, left=True) for name in columns), rows)
+    return TextTable(tuple(Column(name, left=True) for name in columns), rows)
 
 
 def run_row(group: SeedGroup, runs: Sequence[Run]) -> tuple[str, ...]:
-    """One row of `run_grid`."""
+    """One row of `run_table`."""
     train = runs[0].train
     best = [run.checkpoints["best"].epoch for run in runs if "best" in run.checkpoints]
     return (

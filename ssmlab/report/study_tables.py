@@ -1,4 +1,4 @@
-"""The numbers of a study as grids: the papers' table of runs and of groups, and the same with intervals."""
+"""The numbers of a study as tables: the papers' table of runs and of groups, and the same with intervals."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from ssmlab.analysis.format import deviation, number, signed
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import Accuracy, Run, SeedGroup, Summary
-from ssmlab.report.grid import ABSENT, Column, Grid
+from ssmlab.report.table import ABSENT, Column, TextTable
 
 
-def paper_grid(summary: Summary) -> Grid:
+def paper_table(summary: Summary) -> TextTable:
     """The papers' table: every run with clean and robust accuracy of best and last checkpoint and their difference."""
     measures = [name for name in ("clean", *summary.attacks) if summary.every(name)]
     columns = [
@@ -19,10 +19,10 @@ def paper_grid(summary: Summary) -> Grid:
         Column("parameters"),
     ]
     columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
-    return Grid(tuple(columns), tuple(paper_row(run, measures) for run in summary.runs))
+    return TextTable(tuple(columns), tuple(paper_row(run, measures) for run in summary.runs))
 
 
-def group_grid(summary: Summary) -> Grid:
+def group_table(summary: Summary) -> TextTable:
     """The papers' table of groups: means and standard deviations over seeds, and how many seeds."""
     measures = [name for name in ("clean", *summary.attacks) if summary.every(name)]
     columns = [
@@ -33,7 +33,7 @@ def group_grid(summary: Summary) -> Grid:
         Column("parameters"),
     ]
     columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
-    return Grid(tuple(columns), tuple(group_row(group, measures) for group in summary.groups))
+    return TextTable(tuple(columns), tuple(group_row(group, measures) for group in summary.groups))
 
 
 def group_row(group: SeedGroup, measures: list[str]) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def paper_row(run: Run, measures: list[str]) -> tuple[str, ...]:
     return tuple(row)
 
 
-def interval_grid(summary: Summary) -> Grid:
+def interval_table(summary: Summary) -> TextTable:
     """The same numbers with their intervals, and the worst case over all attacks."""
     measures = [name for name in summary.measures if summary.every(name)]
     columns = [Column("run", left=True), Column("checkpoint", left=True), *map(Column, measures)]
@@ -67,7 +67,7 @@ def interval_grid(summary: Summary) -> Grid:
             rows.append((run.name, f"{which} (epoch {checkpoint.epoch})", *cells))
         if run.gaps:
             rows.append((run.name, "best - last", *(gap_text(run.gaps.get(name)) for name in measures)))
-    return Grid(tuple(columns), tuple(rows))
+    return TextTable(tuple(columns), tuple(rows))
 
 
 def accuracy_text(measure: Accuracy | None) -> str:

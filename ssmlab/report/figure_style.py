@@ -44,7 +44,7 @@ def colour(index: int) -> str:
     return PALETTE[index % len(PALETTE)]
 
 
-def mixed(ink: str, other: str, share: float) -> tuple[float, float, float]:
+def mix_colours(ink: str, other: str, share: float) -> tuple[float, float, float]:
     """`ink` with a share of another colour in it: white makes it paler, black makes text of it easier to read."""
     r, g, b = ((1 - share) * a + share * c for a, c in zip(to_rgb(ink), to_rgb(other), strict=True))
     return r, g, b
@@ -64,7 +64,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def png(figure: Figure) -> bytes:
+def figure_png(figure: Figure) -> bytes:
     """The figure as PNG; equal figures give equal bytes, since neither date nor software is written into them."""
     file = io.BytesIO()
     FigureCanvasAgg(figure)
@@ -72,7 +72,7 @@ def png(figure: Figure) -> bytes:
     return file.getvalue()
 
 
-def spread(wanted: Sequence[float], distance: float, lowest: float, highest: float) -> list[float]:
+def spaced_positions(wanted: Sequence[float], distance: float, lowest: float, highest: float) -> list[float]:
     """Places near the `wanted` ones, in the same order, at least `distance` apart and in [lowest, highest] if they fit.
 
     Neighbours that are too close become a block around the mean of what its members want, as in isotonic regression.
@@ -81,12 +81,15 @@ def spread(wanted: Sequence[float], distance: float, lowest: float, highest: flo
     blocks: list[list[int]] = []
     for i in order:
         blocks.append([i])
-        while len(blocks) > 1 and start(blocks[-1], wanted, distance) < end(blocks[-2], wanted, distance) + distance:
+        while (
+            len(blocks) > 1
+            and block_start(blocks[-1], wanted, distance) < block_end(blocks[-2], wanted, distance) + distance
+        ):
             blocks[-2:] = [blocks[-2] + blocks[-1]]
     places = [0.0] * len(wanted)
     for block in blocks:
         for rank, i in enumerate(block):
-            places[i] = start(block, wanted, distance) + rank * distance
+            places[i] = block_start(block, wanted, distance) + rank * distance
     for rank, i in enumerate(order):
         places[i] = max(places[i], lowest + rank * distance)
     for rank, i in enumerate(reversed(order)):
@@ -94,14 +97,19 @@ def spread(wanted: Sequence[float], distance: float, lowest: float, highest: flo
     return places
 
 
-def start(block: list[int], wanted: Sequence[float], distance: float) -> float:
+def overlap(above: list[int], below: list[int], wanted: Sequence[float], distance: float) -> bool:
+    """Whether two neighbouring blocks are less than `distance` apart."""
+    return block_start(below, wanted, distance) < block_end(above, wanted, distance) + distance
+
+
+def block_start(block: list[int], wanted: Sequence[float], distance: float) -> float:
     """Where a block's first member goes, so that the members are on average where they want to be."""
     return sum(wanted[i] for i in block) / len(block) - (len(block) - 1) * distance / 2
 
 
-def end(block: list[int], wanted: Sequence[float], distance: float) -> float:
+def block_end(block: list[int], wanted: Sequence[float], distance: float) -> float:
     """Where a block's last member goes."""
-    return start(block, wanted, distance) + (len(block) - 1) * distance
+    return block_start(block, wanted, distance) + (len(block) - 1) * distance
 
 
 def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, gap: float) -> None:
@@ -112,14 +120,14 @@ def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], di
         gap: points of space between a line and the point it leads to.
     """
     low, high = axes.get_ylim()
-    places = spread([y for _, _, y, _ in points], distance * (high - low), low, high)
+    places = spaced_positions([y for _, _, y, _ in points], distance * (high - low), low, high)
     for (text, x, y, ink), place in zip(points, places, strict=True):
         axes.annotate(
             text,
             xy=(x, y),
             xytext=(1.05, place),
             textcoords=axes.get_yaxis_transform(),
-            color=mixed(ink, "black", 0.25),
+            color=mix_colours(ink, "black", 0.25),
             va="center",
             annotation_clip=False,
             zorder=1,

@@ -1,0 +1,118 @@
+"""A table of texts, and how it is written for other programs: as Markdown, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+ABSENT = "-"  # what stands where there is no number
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's heading.
+
+    Attributes:
+        name: the heading.
+        group: neighbours with the same group share it as a heading above theirs, and stay together in narrow places.
+        left: whether it holds words, which stand on the left; numbers stand on the right.
+        beside: whether it says nothing without the column before it, and so stays beside that one in narrow places.
+    """
+
+    name: str
+    group: str = ""
+    left: bool = False
+    beside: bool = False
+
+    @property
+    def title(self) -> str:
+        """The heading in one line, with its group."""
+        return f"{self.group} {self.name}".strip()
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """Rows of texts under columns; every row has one text a column."""
+
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str = ""
+
+    def column_groups(self) -> list[tuple[str, list[Column]]]:
+        """Neighbours with the same group together, as (group, columns); `""` is the group of those without one."""
+        return [(group, list(columns)) for group, columns in groupby(self.columns, key=lambda column: column.group)]
+
+
+def to_markdown(table: TextTable, escaped: Callable[[str], str]) -> str:
+    """The table in Markdown; `escaped` makes a text safe for Markdown, pipes are escaped here."""
+
+    def line(cells: Iterable[str]) -> str:
+        return "| " + " | ".join(cells) + " |"
+
+    def cell(text: str) -> str:
+        return " ".join(escaped(text).split()).replace("|", r"\|")
+
+    rule = line(":--" if column.left else "--:" for column in table.columns)
+    head = line(cell(column.title) for column in table.columns)
+    return "\n".join([head, rule, *(line(map(cell, row)) for row in table.rows)])
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV with `\\n` line ends; None is an empty field."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return file.getvalue()
+
+
+LATEX_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "±": r"$\pm$",
+    **{letter: f"\\{letter}" for letter in "&%$#_{}"},
+}
+
+
+def latex_text(text: str) -> str:
+    """`text` for LaTeX, without any command in it."""
+    return "".join(LATEX_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def to_latex(table: TextTable) -> str:
+    """The table as a `tabular` with the rules of the package booktabs; minus signs are those of mathematics."""
+
+    def cell(text: str) -> str:
+        is_negative = text.startswith("-") and text[1:2].isdigit()
+        return f"$-${latex_text(text[1:])}" if is_negative else latex_text(text)
+
+    def line(cells: Iterable[str]) -> str:
+        return " & ".join(cells) + r" \\"
+
+    head = [line(latex_text(column.name) for column in table.columns)]
+    groups = table.column_groups()
+    if any(group for group, _ in groups):
+        head = [line(latex_group(group, len(columns)) for group, columns in groups), latex_rules(groups), *head]
+    sides = "".join("l" if column.left else "r" for column in table.columns)
+    rows = [line(map(cell, row)) for row in table.rows]
+    parts = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", *head, r"\midrule", *rows, r"\bottomrule", r"\end{tabular}"]
+    return "\n".join(["% needs \\usepackage{booktabs}", *parts]) + "\n"
+
+
+def latex_group(group: str, count: int) -> str:
+    """The heading above `count` columns; empty above columns without a group."""
+    return rf"\multicolumn{{{count}}}{{c}}{{{latex_text(group)}}}" if group else " & ".join([""] * count)
+
+
+def latex_rules(groups: Sequence[tuple[str, Sequence[Column]]]) -> str:
+    """A short rule below every heading of a group."""
+    rules, first = [], 1
+    for group, columns in groups:
+        if group:
+            rules.append(rf"\cmidrule(lr){{{first}-{first + len(columns) - 1}}}")
+        first += len(columns)
+    return " ".join(rules)
