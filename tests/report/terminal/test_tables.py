@@ -187,6 +187,6 @@ def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Pat
     known = dataclasses.replace(waiting[1], epoch=1, epochs=2, clean=0.5, best_robust=0.25)
     drawn_lines = drawn(status_table([waiting[0], known])).splitlines()
     lines = {line.split()[0]: line for line in drawn_lines if line.strip()}
-    assert waiting[0].word in lines["ssm"]
+    assert waiting[0].words in lines["ssm"]
     assert "50.0%" not in lines["ssm"]
     assert all(text in lines["attention"] for text in ("1/2", "50.0%", "25.0%"))
