@@ -10,6 +10,7 @@ import typer
 
 from ssmlab.cli import data
 from ssmlab.cli.base import AllowInstalled, OneLineErrors, fail, prepare_study, stage, study
+from ssmlab.cli.grid import grid
 from ssmlab.cli.progress import text_of
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note
@@ -29,6 +30,10 @@ app = typer.Typer(
     "`ssmlab compare ads attention` puts runs side by side.",
 )
 app.add_typer(data.app, name="data")
+app.command(
+    epilog="Examples: `ssmlab grid` (every run that is out of date), `ssmlab grid ads ssm --jobs 2`, "
+    "`ssmlab grid --cluster slurm --jobs 8 --gpus-per-run 1`, `ssmlab grid --dry-run`"
+)(grid)
 SHOWN = 40  # changed keys of runs that `use` prints; a grid has hundreds
 STAGES = "Stages (what `dvc repro` calls)"
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.")]

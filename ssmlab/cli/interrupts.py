@@ -15,7 +15,7 @@ from ssmlab.system.processes import environment_of, is_alive, parent_of, pid_sta
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 ONE_AND_THE_SAME = 2.0  # seconds
 LOOK_EVERY = 0.5  # seconds
-LAUNCHED = ("DVC_STAGE", "TORCHELASTIC_RUN_ID")  # what DVC and torchrun set for the processes they start
+LAUNCHED = ("DVC_STAGE", "TORCHELASTIC_RUN_ID", "SSMLAB_GRID")  # set by DVC, torchrun and a grid for their processes
 
 
 @contextmanager

@@ -1,0 +1,187 @@
+"""Runs side by side, registered with DVC afterwards: only what is really of the present params, data and code."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from ssmlab.core.events import Event, Note
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.project.grid import Plan, Resources, plan_grid, run_grid, selected_runs, slots
+from ssmlab.project.params_file import load_params
+
+PROJECT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.xdist_group("grid")  # one worker: the tests share a project
+
+TINY = [
+    ("train: all", "train: 200"),
+    ("epochs: 2", "epochs: 1"),
+    ("images: 50", "images: 20"),
+    ("warmup: 1 ", "warmup: 0 "),
+]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory, copy_project: Callable[[Path], None]) -> Path:
+    """A project with the smoke study made tiny; nothing has run."""
+    folder = tmp_path_factory.mktemp("grid")
+    copy_project(folder)
+    text = (PROJECT / "studies" / "smoke.yaml").read_text()
+    for old, new in TINY:
+        assert old in text
+        text = text.replace(old, new)
+    (folder / "params.yaml").write_text(text)
+    subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)
+    return folder
+
+
+@pytest.fixture
+def params(root: Path) -> Params:
+    return load_params(root / "params.yaml")
+
+
+@pytest.fixture
+def paths(root: Path) -> Paths:
+    return Paths("smoke", root)
+
+
+def dvc(root: Path, *arguments: str) -> str:
+    command = [sys.executable, "-m", "dvc", *arguments]
+    return subprocess.run(command, cwd=root, text=True, capture_output=True, check=True).stdout
+
+
+def test_a_group_means_its_runs_and_no_name_means_all_runs(params: Params) -> None:
+    assert selected_runs(params, []) == list(params.runs)
+    assert selected_runs(params, ["ads", "ssm"]) == ["ssm", "ads"]
+
+
+@pytest.mark.parametrize("jobs", [1, 2, 3, 5])
+def test_slots_share_every_processor_once_where_there_are_enough(jobs: int) -> None:
+    shared = [processor for slot in slots(Resources(jobs)) for processor in slot.processors]
+    assert len(shared) == len(set(shared))
+    assert len(slots(Resources(jobs))) == jobs
+    gpus = [gpu for slot in slots(Resources(jobs, gpus_per_run=2)) for gpu in slot.gpus]
+    assert gpus == list(range(2 * jobs))
+
+
+@pytest.mark.slow
+def test_runs_that_a_grid_did_are_up_to_date_for_dvc_and_are_not_run_again(
+    root: Path, params: Params, paths: Paths
+) -> None:
+    plan = plan_grid(paths, ["ssm", "ads"])
+    assert plan == Plan(prepare=True, stages={"ssm": ("train", "attack"), "ads": ("train", "attack")})
+    said: list[Event] = []
+    done, failed = run_grid(params, paths, plan, Resources(jobs=2), said.append)
+    assert (done, failed) == (["ssm", "ads"], {})
+    assert [event.text for event in said if isinstance(event, Note)][:3] == [
+        "preparing the data",
+        "ssm: started",
+        "ads: started",
+    ]
+    assert plan_grid(paths, ["ssm", "ads"]).stages == {}
+    assert "Running stage" not in dvc(root, "repro", "train@ssm", "attack@ssm", "train@ads", "attack@ads")
+    assert plan_grid(paths, list(params.runs)).stages == {"attention": ("train", "attack")}
+
+
+@pytest.mark.slow
+def test_a_grid_makes_the_bytes_that_dvc_makes(root: Path, paths: Paths) -> None:
+    of_grid = {path.name: path.read_bytes() for path in paths.model("ssm").glob("*.safetensors")}
+    attacked = paths.attack("ssm").read_bytes()
+    dvc(root, "repro", "--force", "train@ssm", "attack@ssm")
+    assert {path.name: path.read_bytes() for path in paths.model("ssm").glob("*.safetensors")} == of_grid
+    assert paths.attack("ssm").read_bytes() == attacked
+
+
+@pytest.mark.slow
+def test_a_run_whose_job_fails_is_reported_and_not_registered(params: Params, paths: Paths) -> None:
+    backup = paths.prepared.with_suffix(".kept")
+    shutil.move(paths.prepared, backup)
+    try:
+        done, failed = run_grid(params, paths, Plan(False, {"attention": ("train", "attack")}), Resources(jobs=1))
+    finally:
+        shutil.move(backup, paths.prepared)
+    assert done == []
+    assert "there is no prepared data set" in failed["attention"]
+    assert "attention" in plan_grid(paths, ["attention"]).stages
+
+
+@pytest.mark.slow
+def test_nothing_is_registered_when_params_change_while_a_grid_runs(root: Path, params: Params, paths: Paths) -> None:
+    file = root / "params.yaml"
+    before = file.read_text()
+
+    def edit(event: Event) -> None:
+        if isinstance(event, Note) and event.text == "attention: started":
+            file.write_text(before.replace("lr: 5.0e-3", "lr: 4.0e-3"))
+
+    try:
+        done, failed = run_grid(params, paths, Plan(False, {"attention": ("train",)}), Resources(jobs=1), edit)
+    finally:
+        file.write_text(before)
+    assert done == []
+    assert "changed while it ran" in failed["attention"]
+    assert "attention" in plan_grid(paths, ["attention"]).stages
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_other_params_is_not_registered(root: Path, params: Params, paths: Paths) -> None:
+    """As when a run was trained by hand before params.yaml was changed: only its attack is in the plan."""
+    file = root / "params.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("lr: 5.0e-3", "lr: 4.0e-3"))
+    try:
+        changed = load_params(file)
+        done, failed = run_grid(changed, paths, Plan(False, {"ads": ("attack",)}), Resources(jobs=1))
+    finally:
+        file.write_text(before)
+    assert done == []
+    assert "other params" in failed["ads"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_grid_leaves_no_process_and_keeps_the_state_of_its_trainings(
+    root: Path, paths: Paths, number: signal.Signals
+) -> None:
+    file = root / "params.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("epochs: 1", "epochs: 5000"))
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "ssmlab", "grid", "ssm", "ads", "--jobs", "2"],
+            cwd=root,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+        states = [paths.live(run) / "state.safetensors" for run in ("ssm", "ads")]
+        wait_until(lambda: all(state.is_file() for state in states))
+        children = psutil.Process(process.pid).children(recursive=True)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130, errors.decode()
+        assert errors.decode().count("\n") == 1
+        _, alive = psutil.wait_procs(children, timeout=30)
+        assert alive == []
+        assert all(state.is_file() for state in states)
+    finally:
+        file.write_text(before)
+        for run in ("ssm", "ads"):
+            shutil.rmtree(paths.live(run), ignore_errors=True)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for something that another process does; two minutes are a failure, not a measurement."""
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
