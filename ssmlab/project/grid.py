@@ -9,7 +9,9 @@ the params and the data of now, and neither params.yaml nor the code changed in 
 from __future__ import annotations
 
 import json
+import logging
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -159,6 +161,10 @@ def run_jobs(paths: Paths, plan: Plan, resources: Resources, on_event: Listener)
     except BaseException:
         jobs.cancel()
         raise
+    if failed:
+        on_event(Note(f"what the failed jobs wrote is in {jobs.folder}"))
+    else:
+        shutil.rmtree(jobs.folder, ignore_errors=True)  # every run has a log of its own in runs/
     return failed
 
 
@@ -173,6 +179,7 @@ class Jobs:
         self.running: dict[str, Job[str]] = {}
         self.free = slots(resources)
         self.held: dict[str, Slot] = {}
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # its warnings would fall into the progress bar
         self.executor = AutoExecutor(self.folder, cluster=resources.cluster)
         minutes = resources.minutes if resources.cluster == "slurm" else YEAR
         self.executor.update_parameters(timeout_min=minutes, cpus_per_task=1, gpus_per_node=resources.gpus_per_run)
