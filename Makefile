@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-slow check format lock clean
+.PHONY: help install repro test test-slow test-slurm check format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -27,8 +27,12 @@ repro: $(STAMP)  ## run the pipeline of params.yaml, then show the results
 test: $(STAMP)  ## every test but the slow ones
 	@OMP_NUM_THREADS=1 python -m pytest -m "not slow" -n 2 --dist loadgroup
 
+test-slurm: $(STAMP)  ## `ssmlab grid` on a real SLURM of one node (root, Debian)
+	@command -v slurmctld >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slurm-wlm munge; }
+	@OMP_NUM_THREADS=1 python -m pytest -m slow tests/slurm
+
 test-slow: $(STAMP)  ## the slow tests
-	@OMP_NUM_THREADS=1 python -m pytest -m slow -n 2
+	@OMP_NUM_THREADS=1 python -m pytest -m slow -n 2 --dist loadgroup --ignore tests/slurm
 
 check: $(STAMP)  ## ruff, formatting, types, import layers
 	@ruff check .
