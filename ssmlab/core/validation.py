@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -27,7 +27,11 @@ def read_model(path: Path, model: type[Model], what: str, remedy: str) -> Model:
     Raises:
         UserError: the file is missing, is not JSON, or does not fit the model.
     """
-    value = read_json(path, what, remedy)
+    return as_model(read_json(path, what, remedy), path, model, what, remedy)
+
+
+def as_model(value: Any, path: Path, model: type[Model], what: str, remedy: str) -> Model:
+    """A value that was read from `path` as a `model`; raises UserError where it does not fit, worded as above."""
     try:
         return model.model_validate(value)
     except ValidationError as error:

@@ -22,11 +22,9 @@ import torch
 import torchattacks
 from torch import Tensor, nn
 
-from ssmlab.core.errors import UserError
-from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
+from ssmlab.params import AttackSpec, FgsmParams, PgdParams
 
 TOLERANCE = 1e-6  # float32 rounding of x + delta; anything further out of the ball or of [0, 1] is a violation
-DLR_CLASSES = 4  # the targeted DLR loss divides by a difference that has the fourth largest logit in it
 MOST_TARGETS = 9  # of standard AutoAttack (Croce and Hein 2020)
 AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 
@@ -38,22 +36,36 @@ def no_tick() -> None:
 class Victim(nn.Module):
     """A model as torchattacks sees it: in eval mode, with a parameter that says where it is.
 
+    It also keeps the model's habits away from the attack: the model gets a copy of the images, because some models
+    normalise in place; images in the dtype that it computes in; and its logits become float32. Logits without a
+    gradient get one that is zero, which the checks for masked gradients then report.
+
     Args:
-        model: from images (B, C, H, W) float32 in [0, 1] to logits (B, classes), on `device`; it is put in eval mode.
-        tick: called before every forward pass, so that somebody can watch a long attack.
+        model: from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`; it is put in eval mode.
+        tick: called before every forward pass, so that somebody can follow a long attack.
+        dtype: of the images that the model gets.
     """
 
-    def __init__(self, model: nn.Module, device: torch.device, tick: Callable[[], None] = no_tick) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        device: torch.device,
+        tick: Callable[[], None] = no_tick,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__()
         self.place = nn.Parameter(torch.zeros((), device=device), requires_grad=False)
         self.model = model
         self.tick = tick
+        self.dtype = dtype
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes) of images (B, C, H, W)."""
+        """Logits (B, classes), float32, of images (B, C, H, W)."""
         self.tick()
-        logits: Tensor = self.model(x)
+        logits: Tensor = self.model(x.to(self.dtype, copy=True)).float()
+        if x.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
+            logits = logits + 0.0 * x.flatten(1).sum(dim=1, keepdim=True)  # (B, classes)
         return logits
 
     @torch.no_grad()
@@ -91,7 +103,7 @@ def run_attack(
     right = torch.ones_like(y, dtype=torch.bool)
     after: dict[str, int] = {}
     escaped = 0
-    with forked_generators():
+    with forked_generators(), attack_defaults():
         torch.manual_seed(seed)
         for name, part in ensemble_parts(spec, victim, eps, classes, seed).items():
             left = right.nonzero().flatten()
@@ -110,7 +122,7 @@ def ensemble_parts(spec: AttackSpec, victim: nn.Module, eps: float, classes: int
     FAB with 9 targets (all wrong classes if there are fewer), and Square without its rescaled schedule.
     `torchattacks.AutoAttack` has the parts but not these settings: 10 steps, and Square rescaled.
 
-    AutoAttack needs at least 4 classes: see `require_classes`.
+    AutoAttack needs at least 4 classes: see `ssmlab.evaluation.plan`.
     """
     if isinstance(spec, FgsmParams):
         return {"fgsm": torchattacks.FGSM(victim, eps=eps)}
@@ -129,15 +141,6 @@ def ensemble_parts(spec: AttackSpec, victim: nn.Module, eps: float, classes: int
         torchattacks.Square(victim, **square),
     )
     return dict(zip(AUTOATTACK_PARTS, ensemble, strict=True))
-
-
-def require_classes(name: str, spec: AttackSpec, classes: int) -> None:
-    """Raises UserError for an attack, called `name`, that is not defined for a model with so few classes."""
-    if isinstance(spec, AutoAttackParams) and classes < DLR_CLASSES:
-        raise UserError(
-            f"{name}: AutoAttack needs a model with at least {DLR_CLASSES} classes, since its loss uses the fourth "
-            f"largest logit, and this one has {classes}; attack it with PGD"
-        )
 
 
 def check_confined(x: Tensor, x_adv: Tensor, eps: float) -> tuple[Tensor, Tensor]:
@@ -176,3 +179,15 @@ def forked_generators() -> Iterator[None]:
     in_use = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if in_use else ()):
         yield
+
+
+@contextmanager
+def attack_defaults() -> Iterator[None]:
+    """Gradients are on and new tensors are float32, as torchattacks takes for granted; afterwards all is as before."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        with torch.inference_mode(False), torch.enable_grad():
+            yield
+    finally:
+        torch.set_default_dtype(before)

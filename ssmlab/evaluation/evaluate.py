@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.evaluation.attacks import require_classes
 from ssmlab.evaluation.collect import AttackProgress, collect_evaluation
+from ssmlab.evaluation.inputs import prepared_images, prepared_labels, prepared_model
+from ssmlab.evaluation.plan import check_attacks, check_eps, check_images_asked
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.evaluation.tasks import (
     AttackInputs,
@@ -26,7 +27,7 @@ from ssmlab.evaluation.tasks import (
     one_thread,
 )
 from ssmlab.evaluation.worker import worker
-from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
+from ssmlab.params import AttackBase, AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.quantity import Quantity
 from ssmlab.system.workers import NoPool, cores, run_in_processes
 
@@ -34,6 +35,7 @@ POOL_PAYS = 10.0  # seconds of attacking that are expected before worker process
 Plan = Mapping[str, Mapping[str, AttackSpec]]
 
 
+@torch.inference_mode(False)  # tensors made in inference mode cannot be attacked
 def evaluate(
     model: nn.Module,
     x: Tensor,
@@ -54,12 +56,13 @@ def evaluate(
     and not on the number of workers.
 
     Args:
-        model: any module from images in [0, 1] to logits (N, classes); it is left in the state it is in. A model with
-            a method `freeze()`, as ssmlab's have, is attacked through that.
-        x: images (N, C, H, W) float32 in [0, 1]; y: labels (N,) int64.
+        model: any module or function from images in [0, 1] to logits (N, classes); it is left in the state it is in.
+            A model with a method `freeze()`, as ssmlab's have, is attacked through that.
+        x: images (N, C, H, W) in [0, 1], a tensor or array of floats, attacked in float32; y: labels (N,), integers.
+            Both are copied first, so that no model can change them.
         attacks: names ("fgsm", "pgd-N" with N steps of 2.5 eps / N from a random start, as in Madry et al. 2018,
             "autoattack": the standard ensemble), or specifications by name, whose `checkpoints` play no part here.
-        eps: radius of the L-inf ball in pixel units.
+        eps: radius of the L-inf ball in [0, 1] pixel units. More than 1 is refused, more than 0.5 gets a warning.
         device: "auto" is where the model is; another device gets a copy of the model.
         workers: processes on the CPU, each with one thread; None takes as many as there are cores, if that pays. More
             than one imports the calling script again, which therefore needs `if __name__ == "__main__":`.
@@ -68,23 +71,21 @@ def evaluate(
     Raises:
         UserError: an argument is not as described; the message says which.
     """
-    check_images(x, y)
+    model = prepared_model(model)
+    x = prepared_images(x)
+    y = prepared_labels(y, len(x))
     try:
         radius = eps if isinstance(eps, Quantity) else Quantity(eps)
     except ValueError as error:
         raise UserError(f"eps: {error}") from None
-    if isinstance(attacks, Mapping):
-        chosen = dict(attacks)
-    else:
-        chosen = {name: parse_attack(name, radius) for name in ([attacks] if isinstance(attacks, str) else attacks)}
-    here = next((parameter.device for parameter in model.parameters()), x.device)
-    there = here if device == "auto" or device == here.type else torch.device(device)
-    subject = model if there == here else copy.deepcopy(model).to(there)
+    check_eps(radius)
+    here = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
+    there = chosen_device(device, here)
     return evaluate_models(
-        {"model": subject},
+        {"model": model if there == here else copy.deepcopy(model).to(there)},
         x,
         y,
-        {"model": chosen},
+        {"model": chosen_attacks(attacks, radius)},
         radius,
         batch_size=batch_size,
         seed=seed,
@@ -158,8 +159,8 @@ def plan_tasks(plan: Plan, clean: Mapping[str, Clean], batch_size: int) -> list[
     """
     tasks = []
     for model, attacks in plan.items():
+        check_attacks(attacks, len(clean[model].right), clean[model].classes, "attacks: ")
         for name, spec in attacks.items():
-            require_classes(name, spec, clean[model].classes)
             right = clean[model].right[: None if spec.images == "all" else spec.images]
             for batch, start in enumerate(range(0, len(right), batch_size)):
                 rows = tuple((start + right[start : start + batch_size].nonzero().flatten()).tolist())
@@ -182,37 +183,40 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
         return FgsmParams(kind="fgsm", **everything)
     if name == "autoattack":
         return AutoAttackParams(kind="autoattack", steps=100, queries=5000, **everything)
-    match = re.fullmatch(r"pgd-([1-9][0-9]*)", name)
+    match = re.fullmatch(r"pgd-([1-9][0-9]*)", name) if isinstance(name, str) else None
     if match is None:
         raise UserError(f"attacks: no attack is called '{name}'; there are fgsm, pgd-N (such as pgd-10) and autoattack")
     steps = int(match[1])
     return PgdParams(kind="pgd", alpha=Quantity(2.5 * eps / steps), steps=steps, random_start=True, **everything)
 
 
-def check_images(x: Tensor, y: Tensor) -> None:
-    """Raises UserError unless x is (N, C, H, W) float32 in [0, 1] and y (N,) int64, at least 0; N at least 1."""
-    for name, value, dtype, axes in (("x", x, torch.float32, 4), ("y", y, torch.int64, 1)):
-        if not isinstance(value, Tensor) or value.dtype != dtype or value.ndim != axes or len(value) == 0:
-            given = f"{value.dtype} {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-            shape = "images (N, C, H, W)" if name == "x" else "labels (N,)"
-            raise UserError(f"{name} must be a tensor of {shape}, {dtype}, with N at least 1; it is {given}")
-    if len(x) != len(y):
-        raise UserError(f"x and y must be as many; there are {len(x)} images and {len(y)} labels")
-    low, high = x.aminmax()
-    if not (low >= 0.0 and high <= 1.0):
-        raise UserError(f"x must be in [0, 1]; it goes from {low:.3g} to {high:.3g}: divide 8-bit images by 255")
-    if y.min() < 0:
-        raise UserError(f"y must hold class numbers from 0 on; it holds {int(y.min())}")
+def chosen_attacks(attacks: Iterable[str] | Mapping[str, AttackSpec], eps: float) -> dict[str, AttackSpec]:
+    """The attacks by name; raises UserError for what is not an attack."""
+    if isinstance(attacks, Mapping):
+        if wrong := [name for name, spec in attacks.items() if not isinstance(spec, AttackBase)]:
+            raise UserError(f"attacks: {wrong[0]} is not a specification such as ssmlab.params.PgdParams")
+        return dict(attacks)
+    names = [attacks] if isinstance(attacks, str) else attacks
+    if not isinstance(names, Iterable):
+        raise UserError(f"attacks must be names or specifications by name; it is {type(attacks).__name__}")
+    return {name: parse_attack(name, eps) for name in names}
+
+
+def chosen_device(device: str, here: torch.device) -> torch.device:
+    """The device to attack on; raises UserError where it is not there."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"device must be auto, cpu or cuda; it is {device!r}")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device: there is no CUDA device; use cpu or auto")
+    return here if device in ("auto", here.type) else torch.device(device)
 
 
 def check_settings(plan: Plan, n: int, eps: float, batch_size: int, workers: int | None) -> None:
     """Raises UserError for settings that make no sense for `n` images."""
-    if not eps >= 0.0:
-        raise UserError(f"eps must be at least 0; it is {eps}")
+    check_eps(eps)
     if batch_size < 1 or (workers is not None and workers < 1):
         raise UserError(f"batch_size and workers must be at least 1; they are {batch_size} and {workers}")
     for name, spec in ((name, spec) for attacks in plan.values() for name, spec in attacks.items()):
         if name == "clean":
             raise UserError("attacks: no attack can be named 'clean': that is the accuracy without one")
-        if spec.images != "all" and spec.images > n:
-            raise UserError(f"attacks: {name} asks for {spec.images} images, and there are {n}; ask for fewer or `all`")
+        check_images_asked(name, spec, n, "attacks: ")

@@ -8,10 +8,12 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import AfterValidator, BaseModel, Field, model_validator
 
-from ssmlab.core.validation import read_model
-from ssmlab.params import AttackSpec, Strict, Which
+from ssmlab.core.digest import read_sealed_json, sealed_json
+from ssmlab.core.files import write_atomic
+from ssmlab.core.validation import as_model
+from ssmlab.params import AttackSpec, PgdParams, Strict, Which
 from ssmlab.params.quantity import Quantity
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
@@ -38,6 +40,8 @@ class Count(Strict):
         """The numbers are those of the flags."""
         if len(self.flags) != self.n or self.flags.count("1") != self.correct:
             raise ValueError("n and correct do not agree with the flags")
+        if (self.accuracy, self.interval) != (self.correct / self.n, wilson(self.correct, self.n)):
+            raise ValueError("accuracy and interval do not agree with the flags")
         return self
 
     @classmethod
@@ -65,15 +69,47 @@ class WorstCase(Count):
     over: Words
 
 
+class Check(Strict):
+    """One check of whether the numbers can be taken at face value; docs/evaluation.md explains every one.
+
+    Attributes:
+        name: what was checked ("random", "saturated").
+        value: what was measured, in the unit of `threshold`.
+        threshold: where it begins to speak against the numbers.
+        raised: whether it does.
+        sentence: what was found, in words; where nothing was, empty.
+    """
+
+    name: str
+    value: float
+    threshold: float
+    raised: bool
+    sentence: str = ""
+
+
+Checks = Annotated[tuple[Check, ...], Field(strict=False)]
+
+
 class Evaluation(Strict):
     """All measures of one model: `measures["clean"]`, then one for each attack.
 
-    warnings: what speaks against taking the numbers at face value, a sentence each.
+    Attributes:
+        checks: what was checked on the model and on its numbers, raised or not.
+        warnings: what speaks against taking the numbers at face value, a sentence each; those of raised checks too.
     """
 
     measures: dict[str, Measure]
     worst_case: WorstCase
+    checks: Checks = ()
     warnings: Words
+
+    @model_validator(mode="after")
+    def worst_case_agrees(self) -> Self:
+        """The worst case is that of the measures."""
+        found, expected = self.worst_case, worst_case(self.measures)
+        if found.flags != expected.flags or set(found.over) != set(expected.over):  # JSON does not keep their order
+            raise ValueError("worst_case is not that of the measures")
+        return self
 
 
 class CheckpointResults(Evaluation):
@@ -84,6 +120,29 @@ class CheckpointResults(Evaluation):
     val_clean: float | None = None
     val_robust: float | None = None
     selection_split: Literal["validation", "test"] | None = None
+
+
+def canonical_text(value: float) -> str:
+    """The one way in which results write a radius or a step: `0.1`, `8/255`; equal numbers have equal texts.
+
+    Four digits or fewer stay a decimal; what is a whole number of 255ths becomes a fraction; anything else is written
+    with all its digits.
+    """
+    text = repr(float(value))
+    numerator = round(value * 255)
+    if len(text) > 6 and numerator / 255 == value:
+        return f"{numerator}/255"
+    return text
+
+
+def canonical_attacks(attacks: dict[str, AttackSpec]) -> dict[str, AttackSpec]:
+    """The attacks with their step sizes written in the one way, so that equal protocols have equal fingerprints."""
+    return {
+        name: spec.model_copy(update={"alpha": Quantity(canonical_text(spec.alpha))})
+        if isinstance(spec, PgdParams)
+        else spec
+        for name, spec in attacks.items()
+    }
 
 
 class Data(BaseModel):
@@ -105,7 +164,7 @@ class Data(BaseModel):
 
 
 class Radius(Strict):
-    """eps as it was written and as a number, in [0, 1] pixel units."""
+    """eps as text and as a number, in [0, 1] pixel units; equal numbers have equal texts (`canonical_text`)."""
 
     text: str
     value: float
@@ -119,7 +178,7 @@ class Protocol(Strict):
     eps: Radius
     batch_size: int
     seed: int
-    attacks: dict[str, AttackSpec]
+    attacks: Annotated[dict[str, AttackSpec], AfterValidator(canonical_attacks)]
     torchattacks: str
     device: Literal["cpu", "cuda"]
 
@@ -127,7 +186,7 @@ class Protocol(Strict):
 class AttackResults(Strict):
     """results/<study>/attack/<run>.json. Equal results are equal bytes: it holds no times, hosts or dates."""
 
-    format: Literal[1]
+    format: Literal[2]
     study: str
     run: str
     parameters: int
@@ -150,14 +209,21 @@ def load_results(path: Path) -> AttackResults:
     """Read the attack results of a run.
 
     Raises:
-        UserError: the file is missing, is not JSON, or is not what this version writes.
+        UserError: the file is missing, damaged (its digest or its numbers do not agree with its content), or is not
+            what this version writes; results of earlier versions have no digest. The message has the remedy.
     """
-    return read_model(path, AttackResults, "attack results", f"run `ssmlab attack {path.stem}`")
+    what, remedy = "attack results", f"run `ssmlab attack {path.stem}`"
+    return as_model(read_sealed_json(path, what, remedy), path, AttackResults, what, remedy)
 
 
-def radius(eps: Quantity) -> Radius:
+def save_results(path: Path, results: AttackResults) -> None:
+    """Write the attack results of a run with a digest of their content; raises UserError if the disk is full."""
+    write_atomic(path, sealed_json(results.plain()))
+
+
+def radius(eps: float) -> Radius:
     """eps for a protocol."""
-    return Radius(text=eps.text, value=float(eps))
+    return Radius(text=canonical_text(eps), value=float(eps))
 
 
 def worst_case(measures: Mapping[str, Measure]) -> WorstCase:

@@ -14,6 +14,9 @@ from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import Victim, no_tick, passes, run_attack
 from ssmlab.params import AttackSpec
 
+# What a model raises for images or dtypes that it is not made for. Anything else is an error of ours or of the user's.
+MODEL_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
+
 
 @dataclass(frozen=True, eq=False)
 class AttackInputs:
@@ -91,8 +94,7 @@ class AttackRunner:
         self.x, self.y = inputs.x.to(inputs.device), inputs.y.to(inputs.device)
         self.eps, self.seed = inputs.eps, inputs.seed
         self.victims = {
-            name: Victim(frozen_if_possible(model), inputs.device, tick).requires_grad_(False)
-            for name, model in inputs.models.items()
+            name: victim_of(frozen_if_possible(model), self.x[:1], tick) for name, model in inputs.models.items()
         }
 
     @torch.no_grad()
@@ -113,10 +115,11 @@ class AttackRunner:
 
     def logits(self, model: str, x: Tensor) -> Tensor:
         """Logits (B, classes), checked to be that."""
-        logits: Tensor = self.victims[model](x)
-        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-            given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise UserError(f"the model must return logits ({len(x)}, classes) for {len(x)} images; it gave {given}")
+        try:
+            logits: Tensor = self.victims[model](x)
+        except MODEL_ERRORS as error:
+            raise UserError(cannot_run(x, error)) from error
+        check_logits(logits, len(x))
         return logits
 
     def run(self, task: AttackTask) -> AttackOutcome:
@@ -125,6 +128,51 @@ class AttackRunner:
         victim, seed = self.victims[task.model], seed_of(self.seed, f"{task.attack} on batch {task.batch}")
         survivors = run_attack(task.spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed)
         return AttackOutcome(task, tuple(rows[survivors.right].tolist()), survivors.after, survivors.escaped)
+
+
+def victim_of(model: nn.Module, image: Tensor, tick: Callable[[], None]) -> Victim:
+    """The model as the attacks see it, in the dtype that it takes: float32, or else that of its parameters.
+
+    Args:
+        image: one image (1, C, H, W), to try it on.
+
+    Raises:
+        UserError: it takes no such images, or does not return logits.
+    """
+    tensors = (*model.parameters(), *model.buffers())
+    own = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+    failure: Exception | None = None
+    for dtype in dict.fromkeys((torch.float32, own)):
+        try:
+            with torch.no_grad():
+                logits = model(image.to(dtype, copy=True))
+        except MODEL_ERRORS as error:
+            failure = failure or error
+        else:
+            check_logits(logits, 1)
+            return Victim(model, image.device, tick, dtype).requires_grad_(False)
+    assert failure is not None
+    raise UserError(cannot_run(image, failure)) from failure
+
+
+def check_logits(logits: object, images: int) -> None:
+    """Raises UserError unless they are logits (images, classes) of two classes or more."""
+    if isinstance(logits, Tensor) and logits.is_floating_point() and logits.ndim == 2:
+        if logits.shape[0] == images and logits.shape[1] > 1:
+            return
+        given = str(tuple(logits.shape))
+    elif isinstance(logits, Tensor):
+        given = f"{logits.dtype} {tuple(logits.shape)}"
+    elif isinstance(logits, (tuple, list)):
+        given = f"a {type(logits).__name__} of {len(logits)}; take the logits out of it in a function of your own"
+    else:
+        given = type(logits).__name__
+    raise UserError(f"the model must return logits ({images}, classes) for {images} images; it gave {given}")
+
+
+def cannot_run(x: Tensor, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"the model cannot be run on images {tuple(x.shape[1:])}: {reason}"
 
 
 def frozen_if_possible(model: nn.Module) -> nn.Module:

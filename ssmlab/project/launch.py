@@ -20,6 +20,8 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import readable_json, write_atomic
 from ssmlab.core.text import listed
+from ssmlab.data.header import read_data_summary
+from ssmlab.evaluation.plan import check_plan
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import (
@@ -184,7 +186,8 @@ def wait_for_dvc(paths: Paths, limit: float, tell: Listener) -> None:
 def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force: bool, tell: Listener) -> list[str]:
     """The command line, once everything that would let DVC fail later has been looked at and mended where it can be.
 
-    Raises UserError if a target is unknown, DVC is at work already, or something is wrong that cannot be mended.
+    Raises UserError if a target is unknown, DVC is at work already, something is wrong that cannot be mended,
+    or the attacks cannot be carried out on the prepared data.
     """
     names = resolve(targets, params, paths.root)
     before = active(paths)
@@ -203,6 +206,12 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
         if mended is not None:
             tell(Note(mended, warning=True))
     keep_lock(paths.root)
+    try:
+        prepared = read_data_summary(paths.prepared)
+    except UserError:  # not there yet or damaged: the stage prepare, which runs first, deals with it
+        prepared = None
+    if prepared is not None:
+        check_plan(params, prepared)
     allow_no_git(paths.root)
     return dvc_command(names, force)
 

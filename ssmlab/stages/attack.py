@@ -15,11 +15,12 @@ from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.artifacts.metadata import Metadata, count_parameters, read_metadata
 from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Listener, Note, Progress, silence
-from ssmlab.core.files import readable_json, sha256_file, write_atomic
+from ssmlab.core.files import sha256_file
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.evaluate import evaluate_models
+from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.results import (
     AttackResults,
     CheckpointResults,
@@ -27,6 +28,7 @@ from ssmlab.evaluation.results import (
     Evaluation,
     Protocol,
     radius,
+    save_results,
 )
 from ssmlab.nets.classifier import Classifier
 from ssmlab.nets.device import resolve_device
@@ -51,7 +53,7 @@ def attack(params: Params, run: str, paths: Paths, device: str | None = None, li
     settings = params.attack
     where = resolve_device(device or settings.device)
     dataset = load_dataset(paths.prepared)
-    check_sizes(settings, len(dataset.test))
+    check_attacks(settings.attacks, len(dataset.test), dataset.classes, "params.yaml: attack.attacks.")
     loaded = {which: load(paths.checkpoint(run, which), where) for which in CHECKPOINTS}
     for which, (_, about) in loaded.items():
         check_data(about, dataset, run, which)
@@ -63,7 +65,7 @@ def attack(params: Params, run: str, paths: Paths, device: str | None = None, li
         evaluations = judged(models, settings, dataset, where, heard(heart, listen))
         abouts = {which: (paths.checkpoint(run, which), about) for which, (_, about) in loaded.items()}
         results = assemble(settings, run, paths.study, dataset, where.type, abouts, evaluations)
-        write_atomic(paths.attack(run), readable_json(results.plain()))
+        save_results(paths.attack(run), results)
 
 
 def attack_file(
@@ -85,14 +87,14 @@ def attack_file(
             f"{path}: run {about.run} of study {about.study} is attacked by its name, with both checkpoints"
         )
     dataset = load_dataset(paths.prepared)
-    check_sizes(settings, len(dataset.test))
-    check_images(about, dataset, path)
+    check_attacks(settings.attacks, len(dataset.test), dataset.classes, "params.yaml: attack.attacks.")
+    check_image_shape(about, dataset, path)
     model, _ = load(path, where)
     listen(Note(f"{path}: what it was trained on is unknown; it may have seen the test images", warning=True))
     evaluations = judged({about.which: model}, settings, dataset, where, listen)
     results = assemble(settings, about.run, about.study, dataset, where.type, {about.which: (path, about)}, evaluations)
     target = dataclasses.replace(paths, study=about.study).attack(about.run)
-    write_atomic(target, readable_json(results.plain()))
+    save_results(target, results)
     return target
 
 
@@ -162,7 +164,7 @@ def assemble(
     }
     path, best = abouts["best"]
     return AttackResults(
-        format=1,
+        format=2,
         study=study,
         run=run,
         parameters=count_parameters(path),
@@ -173,16 +175,6 @@ def assemble(
         protocol_fingerprint=protocol.fingerprint(),
         checkpoints=checkpoints,
     )
-
-
-def check_sizes(settings: AttackParams, n: int) -> None:
-    """Raises UserError for an attack on more images than the `n` of the test split."""
-    for name, spec in settings.attacks.items():
-        if spec.images != "all" and spec.images > n:
-            raise UserError(
-                f"params.yaml: attack.attacks.{name}.images: {spec.images} images are asked for, and the test split "
-                f"has {n}; ask for fewer, or for `all`"
-            )
 
 
 def check_data(about: Metadata, dataset: Dataset, run: str, which: Which) -> None:
@@ -200,7 +192,7 @@ def check_data(about: Metadata, dataset: Dataset, run: str, which: Which) -> Non
         )
 
 
-def check_images(about: Metadata, dataset: Dataset, path: Path) -> None:
+def check_image_shape(about: Metadata, dataset: Dataset, path: Path) -> None:
     """Raises UserError for a checkpoint whose images or classes are of another size than the prepared ones."""
     takes, there = (about.image_shape, about.classes), (dataset.image_shape, dataset.classes)
     if takes != there:

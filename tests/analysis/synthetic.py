@@ -149,7 +149,7 @@ def results(
     if last is not None:
         checkpoints["last"] = checkpoint(last, 10, "last")
     return AttackResults(
-        format=1,
+        format=2,
         study=params.study,
         run=run,
         parameters=parameters,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 from pathlib import Path
@@ -14,11 +15,20 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest
 
+from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import readable_json
 from ssmlab.evaluation.evaluate import parse_attack
 from ssmlab.evaluation.masking import masking_warnings
-from ssmlab.evaluation.results import AttackResults, Measure, Protocol, load_results, radius, wilson, worst_case
+from ssmlab.evaluation.results import (
+    AttackResults,
+    CheckpointResults,
+    Measure,
+    Protocol,
+    load_results,
+    radius,
+    wilson,
+    worst_case,
+)
 from ssmlab.params import Params
 from ssmlab.params.quantity import Quantity
 
@@ -48,7 +58,7 @@ def test_worst_case_is_over_the_images_that_all_saw() -> None:
 
 def test_numbers_that_do_not_fit_the_flags_are_refused() -> None:
     good = Measure.of("110").plain()
-    for change in ({"n": 4}, {"correct": 1}, {"flags": "1x0"}):
+    for change in ({"n": 4}, {"correct": 1}, {"flags": "1x0"}, {"accuracy": 0.97}, {"interval": [0.2, 0.9]}):
         with pytest.raises(ValidationError):
             Measure.model_validate(good | change)
     assert Measure.model_validate(good) == Measure.of("110")
@@ -110,6 +120,7 @@ def results(params: Params) -> dict[str, Any]:
     checkpoint = {
         "measures": {name: measure.plain() for name, measure in measures.items()},
         "worst_case": worst_case(measures).plain(),
+        "checks": [],
         "warnings": ["one"],
         "sha256": "ab",
         "epoch": 2,
@@ -119,7 +130,7 @@ def results(params: Params) -> dict[str, Any]:
     }
     run = params.runs["ads"]
     return {
-        "format": 1,
+        "format": 2,
         "study": "smoke",
         "run": "ads",
         "parameters": 12,
@@ -133,11 +144,11 @@ def results(params: Params) -> dict[str, Any]:
 
 
 def test_a_file_is_read_as_it_was_written(tmp_path: Path, tiny_params: Params) -> None:
-    text = readable_json(results(tiny_params))
+    text = sealed_json(results(tiny_params))
     file = tmp_path / "ads.json"
     file.write_text(text)
     loaded = load_results(file)
-    assert readable_json(loaded.plain()) == text
+    assert sealed_json(loaded.plain()) == text
     assert AttackResults.model_validate(loaded.plain()) == loaded
     assert loaded.protocol.eps.text == "8/255"
     assert loaded.protocol.eps.value == 8 / 255
@@ -147,6 +158,65 @@ def test_a_file_is_read_as_it_was_written(tmp_path: Path, tiny_params: Params) -
         "fab-t": 0.5,
         "square": 0.5,
     }
+
+
+def test_every_flipped_bit_of_attack_results_is_found(tmp_path: Path, tiny_params: Params) -> None:
+    file = tmp_path / "ads.json"
+    good = sealed_json(results(tiny_params)).encode()
+    rng = random.Random(0)
+    for position in rng.sample(range(8 * len(good)), 300):
+        damaged = bytearray(good)
+        damaged[position // 8] ^= 1 << position % 8
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"ads.json: .*run `ssmlab attack ads`"):
+            load_results(file)
+
+
+def test_results_without_a_digest_are_refused_with_the_command_that_makes_them_again(
+    tmp_path: Path, tiny_params: Params
+) -> None:
+    file = tmp_path / "ads.json"
+    file.write_text(json.dumps(results(tiny_params)))
+    with pytest.raises(UserError, match=r"no digest.*run `ssmlab attack ads`"):
+        load_results(file)
+
+
+def test_a_worst_case_of_other_measures_is_refused(tiny_params: Params) -> None:
+    best = results(tiny_params)["checkpoints"]["best"]
+    better = {**best, "worst_case": worst_case({"clean": Measure.of("110")}).plain()}
+    with pytest.raises(ValidationError, match="worst_case is not that of the measures"):
+        CheckpointResults.model_validate(better)
+
+
+@pytest.mark.parametrize(
+    ("spellings", "text"),
+    [
+        (("8/255", "8 / 255", "0.03137254901960784", "16/510"), "8/255"),
+        (("0.1", "1/10", ".1", "1e-1", "25.5/255"), "0.1"),
+        (("0.5", "1/2", "127.5/255"), "0.5"),
+        (("1/3", "0.3333333333333333", "85/255"), "85/255"),
+        (("0.123456789",), "0.123456789"),
+    ],
+)
+def test_equal_protocols_have_equal_fingerprints_however_eps_and_alpha_are_written(
+    spellings: tuple[str, ...], text: str, tiny_params: Params
+) -> None:
+    plain = results(tiny_params)["protocol"]
+    found = set()
+    for spelling in spellings:
+        pgd = {**plain["attacks"]["pgd-2"], "alpha": spelling}
+        attacks = {**plain["attacks"], "pgd-2": pgd}
+        protocol = Protocol.model_validate({**plain, "eps": radius(Quantity(spelling)).plain(), "attacks": attacks})
+        assert protocol.eps.text == text
+        assert float(Quantity(text)) == protocol.eps.value
+        assert Protocol.model_validate(protocol.plain()) == protocol
+        found.add(protocol.fingerprint())
+    assert len(found) == 1
+
+
+@given(st.floats(0.0, 1.0))
+def test_the_written_form_of_a_radius_is_read_back_as_the_same_number(value: float) -> None:
+    assert float(Quantity(radius(value).text)) == value
 
 
 def test_protocols_that_differ_have_different_fingerprints(tiny_params: Params) -> None:
@@ -166,12 +236,12 @@ def test_files_that_are_not_results_are_refused_in_one_line(tmp_path: Path, tiny
     good = results(tiny_params)
     damaged = {
         "checkpoints.best.epoch": good | {"checkpoints": {"best": good["checkpoints"]["best"] | {"epoch": "2"}}},
-        "format": good | {"format": 2},
+        "format": good | {"format": 3},
         "surprise": good | {"surprise": 1},
         "protocol_fingerprint is not": good | {"protocol_fingerprint": "0"},
     }
     for key, value in damaged.items():
-        file.write_text(json.dumps(value))
+        file.write_text(sealed_json(value))
         with pytest.raises(UserError, match=rf"not attack results \({key}.*run `ssmlab attack ads`") as raised:
             load_results(file)
         assert "\n" not in str(raised.value)

@@ -24,6 +24,7 @@ from ssmlab.project import dvc_files, launch, pipeline
 from ssmlab.project.launch import Launched
 from ssmlab.project.log import LogFollower
 from ssmlab.system.processes import pid_start_time
+from tests.analysis.synthetic import data_summary, write_data
 
 # A leader that ignores SIGINT while its child works, as DVC does, and a child that takes SIGINT as an order to end.
 FAMILY = """
@@ -281,6 +282,19 @@ def test_a_grid_in_params_yaml_is_refused(tiny_params: Params, paths: Paths, fak
     (paths.root / "params.yaml").write_text("grid: {seeds: [0]}")
     with pytest.raises(UserError, match=r"params\.yaml: grid.*ssmlab use NAME"):
         launch.launch(tiny_params, paths, [])
+
+
+def test_attacks_that_the_data_do_not_allow_are_refused_before_any_training(
+    tiny_params: Params, paths: Paths, fake: Fake
+) -> None:
+    fake("")
+    raw = tiny_params.plain()
+    raw["attack"]["attacks"]["fgsm"]["images"] = 5000
+    write_data(paths.prepared, data_summary())
+    with pytest.raises(UserError, match=r"attack.attacks.fgsm: 5000 images are asked for, and there are 100"):
+        launch.foreground(Params.model_validate(raw), paths, [])
+    paths.prepared.write_bytes(b"damaged")
+    assert launch.foreground(tiny_params, paths, []) == 0
 
 
 def test_stage_commands_find_this_environment(tiny_params: Params, paths: Paths, fake: Fake) -> None:

@@ -142,7 +142,7 @@ def test_equal_results_are_equal_bytes(tiny_params: Params, paths: Paths) -> Non
     attack(tiny_params, RUN, paths, "cpu")
     assert paths.attack(RUN).read_bytes() == first
     assert str(paths.root).encode() not in first
-    assert json.loads(first)["format"] == 1
+    assert json.loads(first)["format"] == 2
 
 
 def refused(params: Params, run: str, paths: Paths, message: str, device: str = "cpu") -> None:
@@ -159,7 +159,7 @@ def test_what_cannot_be_attacked_is_said_in_one_line(tiny_params: Params, paths:
     refused(tiny_params, RUN, paths, r"device 'tpu'", device="tpu")
     refused(tiny_params, "ssm", paths, r"best.safetensors: no such checkpoint")
     greedy = {"fgsm": tiny_params.attack.attacks["fgsm"].model_copy(update={"images": 5000})}
-    refused(with_attack(tiny_params, attacks=greedy), RUN, paths, r"attack.attacks.fgsm.images: 5000 .* has 100")
+    refused(with_attack(tiny_params, attacks=greedy), RUN, paths, r"attack.attacks.fgsm: 5000 images .* there are 100")
     paths.checkpoint(RUN, "last").write_bytes(paths.checkpoint(RUN, "last").read_bytes()[:1000])
     refused(tiny_params, RUN, paths, r"last.safetensors: ")
     paths.prepared.unlink()

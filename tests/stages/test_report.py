@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import ProtocolMismatch, UserError
 from ssmlab.core.events import Event, Note
-from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.stages.analyze import analyze
@@ -34,7 +36,7 @@ def paths(tmp_path: Path, tiny_params: Params) -> Paths:
         ]
         sets[0]["autoattack"] = sets[0]["pgd-2"][:10]
         found = results(tiny_params, run, *sets, parameters=1000 + 500 * seed, under=protocol(tiny_params, 100))
-        write_atomic(paths.attack(run), readable_json(found.plain()))
+        save_results(paths.attack(run), found)
         paths.model(run).mkdir(parents=True)
         writer = HistoryWriter(paths.model(run) / "history.csv")
         for epoch in (1, 2):
@@ -154,7 +156,7 @@ def test_selection_on_the_test_split_is_marked(paths: Paths, tiny_params: Params
     params = tiny_params.model_copy(update={"runs": {**tiny_params.runs, "ads": marked}})
     flags = nested_flags(50, {"clean": 0.8, "fgsm": 0.6, "pgd-2": 0.5}, 0)
     found = results(params, "ads", flags, under=protocol(params, 100))
-    write_atomic(paths.attack("ads"), readable_json(found.plain()))
+    save_results(paths.attack("ads"), found)
     analyze(params, paths)
     report(params, paths)
     assert "> **Warning.** The best checkpoint of ads was selected on the test split" in paths.report_md.read_text()
@@ -162,8 +164,9 @@ def test_selection_on_the_test_split_is_marked(paths: Paths, tiny_params: Params
 
 
 def test_warnings_of_the_evaluation_are_passed_on(paths: Paths, tiny_params: Params) -> None:
-    text = paths.attack("ssm").read_text()
-    paths.attack("ssm").write_text(text.replace('"warnings": []', '"warnings": ["fgsm <beats> pgd"]', 1))
+    value = json.loads(paths.attack("ssm").read_text())
+    value["checkpoints"]["best"]["warnings"] = ["fgsm <beats> pgd"]
+    paths.attack("ssm").write_text(sealed_json(value))
     analyze(tiny_params, paths)
     report(tiny_params, paths)
     assert "ssm, best: fgsm \\<beats\\> pgd" in paths.report_md.read_text()
@@ -206,6 +209,6 @@ def test_an_empty_history_is_refused(paths: Paths, tiny_params: Params) -> None:
 def test_unequal_protocols_are_refused(paths: Paths, tiny_params: Params) -> None:
     flags = nested_flags(50, {"clean": 0.8, "fgsm": 0.6, "pgd-2": 0.5}, 0)
     other = results(tiny_params, "ads", flags, under=protocol(tiny_params, 100, batch_size=3))
-    write_atomic(paths.attack("ads"), readable_json(other.plain()))
+    save_results(paths.attack("ads"), other)
     with pytest.raises(ProtocolMismatch, match="batch_size"):
         analyze(tiny_params, paths)

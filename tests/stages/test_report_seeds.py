@@ -12,8 +12,8 @@ import pytest
 
 from ssmlab.artifacts.history import HistoryWriter, Row
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import readable_json, write_atomic
 from ssmlab.data.header import Provenance
+from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
@@ -48,7 +48,7 @@ def made_up(params: Params, folder: Path) -> Paths:
 
 
 def write_run(paths: Paths, found: Any) -> None:
-    write_atomic(paths.attack(found.run), readable_json(found.plain()))
+    save_results(paths.attack(found.run), found)
     paths.model(found.run).mkdir(parents=True, exist_ok=True)
     file = paths.model(found.run) / "history.csv"
     file.unlink(missing_ok=True)

@@ -19,7 +19,7 @@ from textual.widgets import Static
 from ssmlab.artifacts.heartbeat import Heartbeat
 from ssmlab.artifacts.history import HistoryWriter, Row
 from ssmlab.core.files import canonical_json
-from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, worst_case
+from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, save_results, worst_case
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project import launch
@@ -110,7 +110,7 @@ def attack_results(params: Params, run: str, seed: int) -> AttackResults:
         selection_split="validation",
     )
     return AttackResults(
-        format=1,
+        format=2,
         study=params.study,
         run=run,
         parameters=1000,
@@ -254,7 +254,7 @@ async def test_a_second_click_opens_details(paths: Paths) -> None:
 
 async def test_compare(paths: Paths, tiny_params: Params) -> None:
     for run in ("ssm", "ads"):
-        paths.attack(run).write_text(canonical_json(attack_results(tiny_params, run, seed=0).plain()))
+        save_results(paths.attack(run), attack_results(tiny_params, run, seed=0))
     app = StudyApp(paths.root)
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: line(app, "ads"))
@@ -269,7 +269,7 @@ async def test_compare(paths: Paths, tiny_params: Params) -> None:
 
 async def test_compare_refuses_unequal_protocols_until_forced(paths: Paths, tiny_params: Params) -> None:
     for seed, run in enumerate(("ssm", "ads")):
-        paths.attack(run).write_text(canonical_json(attack_results(tiny_params, run, seed).plain()))
+        save_results(paths.attack(run), attack_results(tiny_params, run, seed))
     app = StudyApp(paths.root)
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: line(app, "ads"))

@@ -12,8 +12,10 @@ import pytest
 
 from ssmlab.analysis.compare.compare import Comparison, Line, compare
 from ssmlab.artifacts.metadata import Metadata
+from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import ProtocolMismatch, UserError
-from ssmlab.core.files import canonical_json, readable_json, sha256_file, write_atomic
+from ssmlab.core.files import canonical_json, sha256_file, write_atomic
+from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params, Which
 from ssmlab.params.paths import Paths
 from tests.analysis.synthetic import protocol, results, seeded_params, seeded_study
@@ -39,7 +41,7 @@ def attacked(tiny_params: Params, paths: Paths) -> Paths:
 
 
 def save(paths: Paths, found: object) -> None:
-    write_atomic(paths.attack(found.run), readable_json(found.plain()))  # type: ignore[attr-defined]
+    save_results(paths.attack(found.run), found)  # type: ignore[attr-defined]
 
 
 def write_checkpoint(
@@ -146,7 +148,7 @@ def test_a_checkpoint_file_finds_its_numbers_by_its_hash(attacked: Paths, tiny_p
     value = json.loads(attacked.attack("ads").read_text())
     for which, sha in hashes.items():
         value["checkpoints"][which]["sha256"] = sha
-    attacked.attack("ads").write_text(json.dumps(value))
+    attacked.attack("ads").write_text(sealed_json(value))
     found = compare([str(best), str(last)], attacked)
     assert found.notes == ()
     cells = line(found, "pgd-2", "best").values

@@ -12,7 +12,7 @@ from rich.measure import Measurement
 
 from ssmlab.analysis.compare.compare import Comparison, compare
 from ssmlab.analysis.summarize import summarize
-from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
@@ -45,7 +45,7 @@ def forced(tiny_params: Params, tmp_path: Path) -> Comparison:
         ),
         results(tiny_params, "ads", {"clean": "1111111100", "pgd-2": "1111100000"}, under=under, parameters=45_000),
     ):
-        write_atomic(paths.attack(found.run), readable_json(found.plain()))
+        save_results(paths.attack(found.run), found)
     return compare(["ssm", "ads"], paths, force=True)
 
 
@@ -61,7 +61,7 @@ def equal(tiny_params: Params, tmp_path: Path) -> Comparison:
         ),
         results(tiny_params, "ads", {"clean": "1111111111", "pgd-2": "1100000000"}, parameters=45_000),
     ):
-        write_atomic(paths.attack(found.run), readable_json(found.plain()))
+        save_results(paths.attack(found.run), found)
     return compare(["ssm", "ads"], paths)
 
 
@@ -106,7 +106,7 @@ def groups(tiny_params: Params, tmp_path: Path) -> Comparison:
     right = {"ssm-pgd-s0": 500, "ssm-pgd-s1": 520, "ssm-pgd-s2": 540, "ads-pgd-s0": 800, "ads-pgd-s1": 820}
     for run, n in {**right, "ads-trades-s0": 700}.items():
         found = results(params, run, {"clean": "1" * n + "0" * (1000 - n)})
-        write_atomic(paths.attack(run), readable_json(found.plain()))
+        save_results(paths.attack(run), found)
     return compare(["ssm-pgd", "ads-pgd", "ads-trades-s0"], paths)
 
 
