@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssmlab.nets.shapes import PerImage, Pixels
 from ssmlab.params import Norm
 from ssmlab.training.attack import Attack
 from ssmlab.training.sharding import normal, uniform
@@ -25,12 +26,12 @@ DEFAULT_SEED = 0  # of the random start of `pgd` without a generator
 
 def pgd(
     model: Model,
-    x: Tensor,
+    x: Pixels,
     y: Tensor,
     attack: Attack,
     generator: torch.Generator | None = None,
     loss: Loss = F.cross_entropy,
-) -> Tensor:
+) -> Pixels:
     """Adversarial examples by projected gradient descent (Madry et al. 2018, section 2.1).
 
     x_0 is `x` or a random start; x_{t+1} = project(x_t + alpha direction(grad loss(model(x_t), y))).
@@ -52,20 +53,20 @@ def pgd(
     return ascend(model, x, y, starting_point(x, attack, generator), attack, loss)
 
 
-def ascend(model: Model, x: Tensor, y: Tensor, x_adv: Tensor, attack: Attack, loss: Loss) -> Tensor:
+def ascend(model: Model, x: Pixels, y: Tensor, x_adv: Pixels, attack: Attack, loss: Loss) -> Pixels:
     """The steps of `pgd`, from a given point `x_adv` of the ball around `x`."""
     for _ in range(attack.steps):
         x_adv = ascent_step(x_adv, x, input_gradient(model, x_adv, y, loss), attack)
     return x_adv.detach()
 
 
-def ascent_step(x_adv: Tensor, x: Tensor, gradient: Tensor, attack: Attack) -> Tensor:
+def ascent_step(x_adv: Pixels, x: Pixels, gradient: Pixels, attack: Attack) -> Pixels:
     """One step of length alpha up the gradient, and back into the ball around x and [0, 1]."""
     moved = x_adv.detach() + attack.alpha * steepest_direction(gradient, attack.norm)
     return project(moved, x, attack.eps, attack.norm)
 
 
-def input_gradient(model: Model, x: Tensor, y: Tensor, loss: Loss) -> Tensor:
+def input_gradient(model: Model, x: Pixels, y: Tensor, loss: Loss) -> Pixels:
     """The gradient of loss(model(x), y) with respect to x, and to nothing else; works under no_grad too."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
@@ -73,14 +74,14 @@ def input_gradient(model: Model, x: Tensor, y: Tensor, loss: Loss) -> Tensor:
     return gradient
 
 
-def steepest_direction(gradient: Tensor, norm: Norm) -> Tensor:
+def steepest_direction(gradient: Pixels, norm: Norm) -> Pixels:
     """The steepest ascent of length 1 in the norm: the gradient's sign, or the gradient divided by its length."""
     if norm == "linf":
         return gradient.sign()
     return gradient / l2_norms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
 
 
-def starting_point(x: Tensor, attack: Attack, generator: torch.Generator | None) -> Tensor:
+def starting_point(x: Pixels, attack: Attack, generator: torch.Generator | None) -> Pixels:
     """Where the attack begins: `x` itself or a random point of its ball; `generator` as in `pgd`."""
     if not attack.random_start:
         return x.detach()
@@ -89,7 +90,7 @@ def starting_point(x: Tensor, attack: Attack, generator: torch.Generator | None)
     return random_start(x.detach(), attack.eps, generator, attack.norm)
 
 
-def random_start(x: Tensor, eps: float, generator: torch.Generator, norm: Norm = "linf") -> Tensor:
+def random_start(x: Pixels, eps: float, generator: torch.Generator, norm: Norm = "linf") -> Pixels:
     """`x` plus noise of the ball of radius `eps`, cut to [0, 1]; drawn on the generator's device.
 
     L-inf: uniform in the ball. L2: a direction uniform on the sphere times a length uniform in [0, eps], as in
@@ -104,7 +105,7 @@ def random_start(x: Tensor, eps: float, generator: torch.Generator, norm: Norm =
     return project(x + noise.to(x.device), x, eps, norm)
 
 
-def project(x_adv: Tensor, x: Tensor, eps: float, norm: Norm = "linf") -> Tensor:
+def project(x_adv: Pixels, x: Pixels, eps: float, norm: Norm = "linf") -> Pixels:
     """A point of the ball of radius `eps` around `x` and of [0, 1]: `x_adv` itself if it is in both, up to rounding.
 
     For L-inf it is the nearest such point. For L2, `x_adv` goes to the nearest point of the ball, then to the nearest
@@ -115,14 +116,14 @@ def project(x_adv: Tensor, x: Tensor, eps: float, norm: Norm = "linf") -> Tensor
     return torch.clamp(x_adv, min=x - eps, max=x + eps).clamp(0.0, 1.0)
 
 
-def project_delta(delta: Tensor, eps: float, norm: Norm) -> Tensor:
+def project_delta(delta: Pixels, eps: float, norm: Norm) -> Pixels:
     """The point of the ball of radius `eps` around zero that is nearest to delta (B, ...)."""
     if norm == "l2":
         return delta * (eps / l2_norms(delta).clamp(min=max(eps, 1e-12)))
     return delta.clamp(-eps, eps)
 
 
-def l2_norms(delta: Tensor) -> Tensor:
+def l2_norms(delta: Pixels) -> PerImage:
     """The Euclidean length of every delta (B, ...), as (B, 1, ...)."""
     length: Tensor = torch.linalg.vector_norm(delta.flatten(1), dim=1)  # (B,)
     return length.view(-1, *[1] * (delta.dim() - 1))  # (B, 1, ...)
