@@ -12,6 +12,9 @@ from jaxtyping import install_import_hook
 
 from ssmlab.params import Params
 from ssmlab.project.params_file import load_params
+from ssmlab.system.waiting import wait_passively
+
+wait_passively()  # before any test imports torch
 
 # In tests every call of these modules is checked against its annotated shapes and types (ssmlab/nets/shapes.py).
 # The hook sees only what is imported after it; the imports above load neither.

@@ -50,6 +50,7 @@ class Metadata(Strict):
         selection_split: the split they were measured on.
         data_name, data_fingerprint: the prepared data set.
         params_fingerprint: of the run's parameters.
+        threads: how many CPU threads trained it (per process), which decides the last bits; None if that is unknown.
         source: the file it was imported from; None of a checkpoint that was trained here. How an imported one was
             trained is unknown: everything in `TRAINING` is then None.
         code_version: of ssmlab.
@@ -71,6 +72,7 @@ class Metadata(Strict):
     data_name: str | None = None
     data_fingerprint: str | None = None
     params_fingerprint: str | None = None
+    threads: int | None = None
     source: Source | None = None
     code_version: str
     constants: tuple[str, ...] = ()

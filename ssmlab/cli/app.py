@@ -14,6 +14,7 @@ from ssmlab.cli.grid import grid
 from ssmlab.cli.progress import text_of
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note
+from ssmlab.system.waiting import wait_passively
 
 if TYPE_CHECKING:
     from ssmlab.params.paths import Paths
@@ -371,6 +372,7 @@ def options(
 
 def main() -> None:
     """The console script."""
+    wait_passively()  # before a command imports torch
     app()
 
 

@@ -11,6 +11,9 @@ from ssmlab.params.base import Device, Epsilon, Norm, Positive, Seed, Strict
 RegimeName = Literal["standard", "pgd_at", "trades", "free", "yopo", "mart", "fgsm", "jacobian"]
 
 
+Threads = Literal["auto"] | Positive
+
+
 class AdversaryParams(Strict):
     """A PGD adversary: `steps` steps of size `alpha` in the ball of radius `eps` of `norm`, in [0, 1] pixel units."""
 
@@ -112,7 +115,8 @@ class TrainParams(Strict):
 
     epochs: how often the training images are gone through, replays included. warmup: epochs over which the training
     adversary's eps and alpha grow from 0 to their full value; 0 for none. patience: training ends when so many epochs
-    after the warm-up have brought nothing better in selection.
+    after the warm-up have brought nothing better in selection. threads: of the CPU, for one run; `auto` depends
+    on the model's size (`ssmlab.training.threads`).
     """
 
     device: Device
@@ -135,6 +139,7 @@ class TrainParams(Strict):
     selection: SelectionParams
     augment: AugmentParams
     seed: Seed
+    threads: Threads = "auto"
 
     @property
     def replays(self) -> int:

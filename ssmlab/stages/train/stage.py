@@ -18,15 +18,17 @@ from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Listener, Note, Progress, silence
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset, load_dataset
+from ssmlab.nets.build import sequence_length
 from ssmlab.params import Params, Which
 from ssmlab.params.paths import Paths
 from ssmlab.stages.train.follower import assist, beginning, seeded
-from ssmlab.stages.train.state_file import Identity, Record, code_version, sweep
+from ssmlab.stages.train.state_file import STATE, Identity, Record, code_version, sweep, with_saved_threads
 from ssmlab.stages.train.stop_request import request_of
 from ssmlab.system.locks import lock
 from ssmlab.training.distributed import Group, detecting_lost_ranks, process_group
 from ssmlab.training.events import Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.loop import fit
+from ssmlab.training.threads import thread_count, using_threads
 
 LIVE = ("state.safetensors", "best.safetensors", "last.safetensors", "history.csv", "progress.json", "log.txt")
 NAMED = 8  # image numbers in an error; the log has all of them
@@ -53,11 +55,15 @@ def train(params: Params, run: str, paths: Paths, device: str | None = None, lis
     settings = params.run(run)
     dataset = load_dataset(paths.prepared)
     with process_group(device or settings.train.device) as (group, where):
-        about = identity(params, run, dataset, where)
-        if group.rank > 0:
-            assist(settings, dataset, about, where, group)
-        else:
-            lead(params, run, paths, dataset, about, where, group, listen)
+        about = identity(params, run, dataset, where, group)
+        if group.rank == 0 and settings.train.threads == "auto":
+            about = with_saved_threads(paths.live(run) / STATE, about)
+        about = about.model_copy(update={"threads": group.broadcast(about.threads)})
+        with using_threads(about.threads):
+            if group.rank > 0:
+                assist(settings, dataset, about, where, group)
+            else:
+                lead(params, run, paths, dataset, about, where, group, listen)
 
 
 def lead(
@@ -91,14 +97,18 @@ def lead(
                 tell(Note(f"the state of an earlier training of {run} {refused}: starting afresh", warning=True))
             model, state = beginning(settings, dataset, about, where, group, record.state)
             together = f", {group.size} processes" if group.size > 1 else ""
-            tell(Note(f"training {run}: {epochs} epochs of {len(dataset.train)} images on {where.type}{together}"))
+            threads = f", {about.threads} thread" + ("" if about.threads == 1 else "s")
+            images = f"{epochs} epochs of {len(dataset.train)} images"
+            tell(Note(f"training {run}: {images} on {where.type}{together}{threads}"))
             if record.rows:
                 tell(Note(f"going on after epoch {len(record.rows)}/{epochs}"))
             stopped = False
             for event in fit(model, dataset, settings.train, where, state, group):
                 if isinstance(event, EpochDone):
-                    said = {which: metadata(params, run, dataset, event.row, which) for which in kept(event)}
-                    files = {f"{which}.safetensors": content(event.model, each) for which, each in said.items()}
+                    files = {}
+                    for which in kept(event):
+                        about_file = metadata(params, run, dataset, event.row, which, about.threads)
+                        files[f"{which}.safetensors"] = content(event.model, about_file)
                     record.add(event.state, files)
                     heart.beat(clean=event.row.val_clean, robust=event.row.val_robust)
                     tell(Note(epoch_line(event, epochs)))
@@ -128,10 +138,19 @@ def asked_line(run: str, epoch: int, epochs: int) -> str:
     )
 
 
-def identity(params: Params, run: str, dataset: Dataset, device: torch.device) -> Identity:
-    """What a state must agree with to be gone on from, and the processes of a training with each other."""
-    parameters, data_set = params.run(run).fingerprint(), dataset.fingerprint
-    return Identity(run=run, parameters=parameters, data_set=data_set, code=code_version(), device=device.type)
+def identity(params: Params, run: str, dataset: Dataset, device: torch.device, group: Group) -> Identity:
+    """What a state must agree with to be continued from, and the ranks of a training with each other."""
+    settings = params.run(run)
+    images = group.shard(settings.train.batch_size).size
+    activations = images * sequence_length(settings.model, dataset.image_shape) * settings.model.d_model
+    return Identity(
+        run=run,
+        parameters=settings.fingerprint(),
+        data_set=dataset.fingerprint,
+        code=code_version(),
+        device=device.type,
+        threads=thread_count(settings.train.threads, activations, device, torch.get_num_threads()),
+    )
 
 
 def kept(event: EpochDone) -> tuple[Which, ...]:
@@ -139,7 +158,7 @@ def kept(event: EpochDone) -> tuple[Which, ...]:
     return ("best", "last") if event.improved else ("last",)
 
 
-def metadata(params: Params, run: str, dataset: Dataset, row: Row, which: Which) -> Metadata:
+def metadata(params: Params, run: str, dataset: Dataset, row: Row, which: Which, threads: int) -> Metadata:
     """What a checkpoint of `run` says of itself after the epoch of `row`."""
     settings = params.run(run)
     return Metadata(
@@ -157,6 +176,7 @@ def metadata(params: Params, run: str, dataset: Dataset, row: Row, which: Which)
         data_name=dataset.name,
         data_fingerprint=dataset.fingerprint,
         params_fingerprint=settings.fingerprint(),
+        threads=threads,
         code_version=__version__,
     )
 

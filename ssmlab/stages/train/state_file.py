@@ -36,17 +36,21 @@ DIFFERENCES = {
     "data_set": "another data set",
     "code": "another version of the code",
     "device": "another device",
+    "threads": "another number of threads",
 }
 
 
 class Identity(Strict):
-    """What must be equal for a state to be gone on from: fingerprints, and the device that drew its numbers."""
+    """What must be equal for a state to be continued from: fingerprints, the device that drew its numbers, and the
+    number of CPU threads, which decides the last bits of sums.
+    """
 
     run: str
     parameters: str
     data_set: str
     code: str
     device: str
+    threads: int
 
     def difference(self, other: Identity) -> str:
         """The first thing in which `other` differs, in words; empty if none."""
@@ -106,6 +110,20 @@ def load_state(path: Path, identity: Identity) -> Saved | None:
     files = {name: tensor for name, tensor in tensors.items() if name.startswith(FILE)}
     state = State(about.rows, {name: tensor for name, tensor in tensors.items() if name not in files})
     return Saved(state, {name.removeprefix(FILE): tensor.numpy().tobytes() for name, tensor in files.items()})
+
+
+def with_saved_threads(path: Path, identity: Identity) -> Identity:
+    """`identity` with the threads of the state at `path`, if there is one that differs in nothing else.
+
+    So a training with `threads: auto` continues although another number would be chosen now (OMP_NUM_THREADS).
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            saved = About.model_validate_json((file.metadata() or {}).get(KEY, "")).identity
+    except (OSError, SafetensorError, ValidationError):
+        return identity
+    same = identity.model_copy(update={"threads": saved.threads})
+    return identity if same.difference(saved) else same
 
 
 def digest_of(tensors: Mapping[str, Tensor]) -> str:

@@ -242,7 +242,7 @@ class TwoThat:
 
 @pytest.mark.parametrize(("key", "words"), [("parameters", "other parameters"), ("data_set", "another data set")])
 def test_processes_that_differ_do_not_begin(tiny_params: Params, dataset: Dataset, key: str, words: str) -> None:
-    about = Identity(run="ads", parameters="a", data_set="b", code="c", device="cpu")
+    about = Identity(run="ads", parameters="a", data_set="b", code="c", device="cpu", threads=1)
     group: Any = TwoThat(**{key: "x"})
     with pytest.raises(UserError, match=f"process 2 of 2 has {words}"):
         beginning(tiny_params.run("ads"), dataset, about, torch.device("cpu"), group)

@@ -28,9 +28,10 @@ from ssmlab.data.dataset import Dataset, Split, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.stages.train.stage import train
-from ssmlab.stages.train.state_file import Identity, code_version
+from ssmlab.stages.train.state_file import Identity, Saved, code_version, save_state, with_saved_threads
 from ssmlab.stages.train.stop_request import request_of, stop
 from ssmlab.training.regimes import base
+from ssmlab.training.state import State
 
 RUN, EPOCHS = "ads", 3
 CHECKPOINTS = ("best.safetensors", "last.safetensors")
@@ -238,12 +239,13 @@ def test_publishing_that_breaks_off_is_said_and_made_good(params: Params, paths:
         ("data_set", "another data set"),
         ("code", "another version of the code"),
         ("device", "another device"),
+        ("threads", "another number of threads"),
     ],
 )
 def test_identities_differ_in_words(name: str, reason: str) -> None:
-    one = Identity(run="a", parameters="b", data_set="c", code="d", device="cpu")
+    one = Identity(run="a", parameters="b", data_set="c", code="d", device="cpu", threads=1)
     assert one.difference(one) == ""
-    assert one.difference(one.model_copy(update={name: "x"})) == reason
+    assert one.difference(one.model_copy(update={name: 2 if name == "threads" else "x"})) == reason
 
 
 def test_other_parameters_start_afresh(params: Params, paths: Paths) -> None:
@@ -252,6 +254,42 @@ def test_other_parameters_start_afresh(params: Params, paths: Paths) -> None:
     assert notes[0] == f"the state of an earlier training of {RUN} is of other parameters: starting afresh"
     assert sum(note.startswith("epoch ") for note in notes) == EPOCHS
     assert len((paths.live(RUN) / "log.txt").read_text().splitlines()) == len(notes)
+
+
+def test_another_number_of_threads_starts_afresh(params: Params, paths: Paths) -> None:
+    break_off(changed(params, threads=1), paths)
+    assert "other parameters: starting afresh" in notes_of(changed(params, threads=2), paths)[0]
+
+
+def test_with_auto_a_training_resumes_with_the_threads_it_began_with(
+    params: Params, paths: Paths, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Although more are at hand now, and another number would be chosen."""
+    break_off(params, paths)
+    monkeypatch.setattr("ssmlab.stages.train.stage.thread_count", lambda *_: 2)
+    threads: list[int] = []
+    train(params, RUN, paths, listen=lambda event: threads.append(torch.get_num_threads()))
+    assert set(threads) == {1}
+    assert outcome(paths) == whole
+
+
+def test_the_threads_of_a_state_are_taken_over_only_if_nothing_else_differs(tmp_path: Path) -> None:
+    file = tmp_path / "state.safetensors"
+    began = Identity(run="a", parameters="b", data_set="c", code="d", device="cpu", threads=3)
+    now, other = began.model_copy(update={"threads": 1}), began.model_copy(update={"threads": 1, "code": "x"})
+    assert with_saved_threads(file, now) == now
+    save_state(file, began, Saved(State((), {"model.w": torch.zeros(2)}), {}))
+    assert with_saved_threads(file, now) == began
+    assert with_saved_threads(file, other) == other
+    file.write_bytes(b"damaged")
+    assert with_saved_threads(file, now) == now
+
+
+def test_a_checkpoint_says_how_many_threads_trained_it(params: Params, paths: Paths) -> None:
+    before = torch.get_num_threads()
+    train(changed(params, threads=2, epochs=1), RUN, paths)
+    assert read_metadata(paths.checkpoint(RUN, "last")).threads == 2
+    assert torch.get_num_threads() == before
 
 
 def test_another_data_set_starts_afresh(params: Params, paths: Paths) -> None:
