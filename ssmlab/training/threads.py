@@ -2,7 +2,7 @@
 
 Several threads share out every operation and meet at its end. That pays only where the operations are long. What two
 threads cost in CPU seconds, against one, for the attack step of S4 with B L D activations (benchmarks/neighbours.md):
-24% more at 0.2 million (the default study), 10% at 1.6 million, 1% at 3.2 million (MNIST, pixel by pixel).
+24% more at 0.2 million (the default study), 11% at 1.6 million, 1% at 3.2 million (MNIST, pixel by pixel).
 
 The number of threads decides how sums are split, and so the last bits of every weight.
 """

@@ -1,8 +1,8 @@
-"""What the tests of several processes train, alone or together; run as a program it is one of the processes.
+"""The trainings of the tests with several processes; run as a program, this file is one of the processes.
 
     python processes.py RANK SIZE FOLDER
 
-joins the others through a file of FOLDER, trains everything, and leaves what has come of it in FOLDER/RANK.pt.
+joins the others through a file in FOLDER, makes all trainings, and writes their results to FOLDER/RANK.pt.
 """
 
 from __future__ import annotations
@@ -84,16 +84,16 @@ def split(images: int, seed: int) -> Split:
 
 
 def dataset() -> Dataset:
-    """Batches of 16, 16 and 3 images: of the last one a second process has none. Of 24 held out it has 8."""
+    """Batches of 16, 16 and 3 images: a second process has none of the last one, and 8 of the 24 held out."""
     return make_dataset("toy", CLASSES, {"train": split(35, 0), "validation": split(24, 1), "test": split(8, 2)})
 
 
 def epochs_of(
     case: tuple[dict[str, Any], dict[str, Any]], group: Group | None = None, state: State | None = None
 ) -> list[EpochDone]:
-    """The epochs of one case, in float64: a sign or a small gradient must not hang on the last bit of a sum.
+    """The epochs of one case, in float64, so that no sign depends on the last bit of a sum.
 
-    Dropout draws from a global generator that begins at 0.
+    Dropout draws from the global generator, seeded with 0.
     """
     model, section = case
     settings = TrainParams.model_validate(merged(TRAIN, section, "a test"))
@@ -105,7 +105,7 @@ def epochs_of(
 
 
 def main(rank: int, size: int, folder: Path) -> None:
-    """One of the processes."""
+    """Be one of the processes."""
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size)
     group = Group(rank, size)
     found: dict[str, Any] = {name: epochs_of(case, group)[-1].state for name, case in CASES.items()}

@@ -43,7 +43,7 @@ def inside(x_adv: Tensor, x: Tensor, eps: float, norm: Norm = "linf") -> bool:
     return bool(away <= eps + SLACK * max(1, eps) and x_adv.min() >= 0 and x_adv.max() <= 1)
 
 
-def test_a_linear_model_is_attacked_in_closed_form() -> None:
+def test_pgd_on_a_linear_model_is_the_closed_form() -> None:
     """For two classes with logits (w x, -w x), the loss rises along -sign(w) for class 0 and sign(w) for class 1."""
     x, _ = images(0)
     w = torch.randn(25, generator=seeded(1))
@@ -61,7 +61,7 @@ def test_a_linear_model_is_attacked_in_closed_form() -> None:
     torch.testing.assert_close(too_few, (x + 0.06 * away).clamp(0, 1), rtol=0, atol=SLACK)
 
 
-def test_a_linear_model_is_attacked_in_closed_form_in_l2() -> None:
+def test_pgd_on_a_linear_model_is_the_closed_form_in_l2() -> None:
     """Straight along the weights by eps; far from the border nothing is cut."""
     x = 0.4 + 0.2 * torch.rand(6, 1, 5, 5, generator=seeded(0))
     w = torch.randn(25, generator=seeded(1))
@@ -79,7 +79,7 @@ def test_a_linear_model_is_attacked_in_closed_form_in_l2() -> None:
 
 
 @pytest.mark.parametrize("start", [False, True])
-def test_agrees_with_torchattacks_in_l2(network: nn.Module, start: bool) -> None:
+def test_pgd_agrees_with_torchattacks_in_l2(network: nn.Module, start: bool) -> None:
     x, y = images(4)
     ours = pgd(network, x, y, attack(eps=0.8, alpha=0.2, steps=10, random_start=start, norm="l2"), seeded(5))
     with torch.random.fork_rng():
@@ -90,7 +90,7 @@ def test_agrees_with_torchattacks_in_l2(network: nn.Module, start: bool) -> None
 
 
 @pytest.mark.parametrize("start", [False, True])
-def test_agrees_with_torchattacks(network: nn.Module, start: bool) -> None:
+def test_pgd_agrees_with_torchattacks(network: nn.Module, start: bool) -> None:
     x, y = images(4)
     ours = pgd(network, x, y, attack(eps=0.2, alpha=0.03, steps=10, random_start=start), seeded(5))
     with torch.random.fork_rng():
@@ -100,7 +100,7 @@ def test_agrees_with_torchattacks(network: nn.Module, start: bool) -> None:
     assert (ours - x).abs().max() > 0.1
 
 
-def test_raises_the_loss_it_is_given(network: nn.Module) -> None:
+def test_pgd_raises_the_loss_it_is_given(network: nn.Module) -> None:
     x, y = images(6)
     targeted = pgd(network, x, y, attack(), None, loss=lambda logits, y: -nn.functional.cross_entropy(logits, y))
     untargeted = pgd(network, x, y, attack(), None)
@@ -118,7 +118,9 @@ def test_raises_the_loss_it_is_given(network: nn.Module) -> None:
     start=st.booleans(),
     norm=st.sampled_from(["linf", "l2"]),
 )
-def test_never_leaves_ball_or_box(seed: int, eps: float, alpha: float, steps: int, start: bool, norm: Norm) -> None:
+def test_pgd_never_leaves_the_ball_or_the_box(
+    seed: int, eps: float, alpha: float, steps: int, start: bool, norm: Norm
+) -> None:
     x, y = images(seed)
     weights = torch.randn(3, 25, generator=seeded(seed))
     x_adv = pgd(
@@ -133,7 +135,7 @@ def test_never_leaves_ball_or_box(seed: int, eps: float, alpha: float, steps: in
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000), eps=st.floats(0, 1))
-def test_projection_is_idempotent_and_leaves_the_inside_alone(seed: int, eps: float) -> None:
+def test_projection_is_idempotent_and_does_not_move_points_inside(seed: int, eps: float) -> None:
     x, _ = images(seed)
     anywhere = 4 * torch.randn(x.shape, generator=seeded(seed + 1))
     once = project(anywhere, x, eps)
@@ -146,7 +148,7 @@ def test_projection_is_idempotent_and_leaves_the_inside_alone(seed: int, eps: fl
 
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000), eps=st.floats(0, 3))
-def test_l2_projection(seed: int, eps: float) -> None:
+def test_l2_projection_keeps_the_direction_and_does_not_move_points_inside(seed: int, eps: float) -> None:
     """It keeps the direction where the box cuts nothing, and moves nothing that is inside already."""
     x, _ = images(seed)
     anywhere = 4 * torch.randn(x.shape, generator=seeded(seed + 1))
@@ -161,19 +163,19 @@ def test_l2_projection(seed: int, eps: float) -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_eps_zero_is_the_identity(network: nn.Module, norm: Norm) -> None:
+def test_an_attack_with_eps_zero_changes_nothing(network: nn.Module, norm: Norm) -> None:
     x, y = images(7)
     assert torch.equal(pgd(network, x, y, attack(eps=0.0, random_start=True, norm=norm), seeded(0)), x)
 
 
-def test_where_there_is_no_gradient_nothing_moves() -> None:
+def test_without_a_gradient_nothing_moves() -> None:
     x, y = images(7)
     for norm in ("linf", "l2"):
         x_adv = pgd(lambda x: 0.0 * x.flatten(1)[:, :3], x, y, attack(norm=norm), None)
         assert torch.equal(x_adv, x)
 
 
-def test_random_start_in_l2_has_any_length() -> None:
+def test_a_random_start_in_l2_has_a_length_uniform_up_to_eps() -> None:
     x = torch.full((2000, 1, 5, 5), 0.5)
     away = l2_norms(random_start(x, 0.3, seeded(0), "l2") - x)
     assert away.max() <= 0.3 + SLACK
@@ -182,7 +184,7 @@ def test_random_start_in_l2_has_any_length() -> None:
     assert away.std() == pytest.approx(0.3 / 12**0.5, abs=0.005)
 
 
-def test_random_start_fills_the_ball() -> None:
+def test_a_random_start_in_l_inf_is_uniform_in_the_ball() -> None:
     x = torch.full((2000, 1, 1, 1), 0.5)
     noise = random_start(x, 0.1, seeded(0)) - x
     assert noise.abs().max() <= 0.1 + SLACK
@@ -190,7 +192,7 @@ def test_random_start_fills_the_ball() -> None:
     assert abs(noise.std() - 0.1 / 3**0.5) < 0.002
 
 
-def test_leaves_everything_else_alone(network: nn.Module) -> None:
+def test_pgd_changes_neither_its_inputs_nor_the_model_nor_global_randomness(network: nn.Module) -> None:
     x, y = images(8)
     before, state = x.clone(), torch.get_rng_state()
     for training in (True, False):

@@ -28,7 +28,7 @@ def flat(model: Classifier) -> np.ndarray:
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
-def test_it_is_the_recursion_in_double_precision(model: Classifier, decay: float) -> None:
+def test_the_average_follows_the_recursion_computed_in_double_precision(model: Classifier, decay: float) -> None:
     average, draw = AveragedModel(model, decay), torch.Generator().manual_seed(0)
     expected = flat(model)
     for t in range(1, 31):
@@ -40,7 +40,7 @@ def test_it_is_the_recursion_in_double_precision(model: Classifier, decay: float
     assert np.array_equal(flat(average.model), flat(model)) is (decay == 0.0)
 
 
-def test_it_shares_nothing_with_the_model_and_is_one(model: Classifier) -> None:
+def test_the_average_is_a_model_that_shares_no_memory_with_the_trained_one(model: Classifier) -> None:
     average = AveragedModel(model, 0.9)
     before = flat(model)
     wander(model, torch.Generator().manual_seed(0))
@@ -50,7 +50,7 @@ def test_it_shares_nothing_with_the_model_and_is_one(model: Classifier) -> None:
     torch.testing.assert_close(average.model.freeze()(x), average.model.eval()(x))
 
 
-def test_a_saved_state_goes_on_as_the_average_itself(model: Classifier) -> None:
+def test_an_average_restored_from_its_state_continues_like_the_original(model: Classifier) -> None:
     average, draw = AveragedModel(model, 0.9), torch.Generator().manual_seed(0)
     for _ in range(3):
         wander(model, draw)
@@ -64,7 +64,7 @@ def test_a_saved_state_goes_on_as_the_average_itself(model: Classifier) -> None:
     assert average.updates == other.updates == 4
 
 
-def test_a_checkpoint_of_it_counts_the_parameters_of_the_model(model: Classifier) -> None:
+def test_the_average_marks_the_same_parameters_as_trained(model: Classifier) -> None:
     """The report once gave a run with averaging 0 parameters: none of the average's were marked as trained."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     average = AveragedModel(model, 0.9).model

@@ -1,4 +1,4 @@
-"""Several processes make the steps of one: every regime, a short last batch, dropout, going on."""
+"""Several processes train as one does: every regime, a short last batch, dropout, resuming."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ from ssmlab.training.state import State
 from tests.training import processes
 from tests.training.processes import CASES, epochs_of
 
-TOLERANCE = {"rtol": 1e-8, "atol": 1e-9}  # sums in another order; every one of these trainings moves weights by 1e-2
+# Sums are taken in another order; every one of these trainings moves weights by 1e-2.
+TOLERANCE = {"rtol": 1e-8, "atol": 1e-9}
 pytestmark = pytest.mark.xdist_group("distributed")
 
 
 def together(folder: Path, size: int) -> list[dict[str, Any]]:
-    """What each of `size` processes found."""
+    """The results of each of `size` processes."""
     torch.save(epochs_of(CASES["pgd_at with awp and averaging"])[0].state, folder / "alone.pt")
     command = [sys.executable, processes.__file__]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
@@ -79,7 +80,7 @@ def test_every_process_holds_the_same_weights(two: list[dict[str, Any]], name: s
             assert torch.equal(one[key], other[key]), key
 
 
-def test_dropout_is_drawn_by_every_process_and_the_state_still_tells_all(two: list[dict[str, Any]]) -> None:
+def test_every_process_draws_its_own_dropout_and_still_resumes_to_the_same_bits(two: list[dict[str, Any]]) -> None:
     one, other = (each["dropout"].tensors["generator.dropout"] for each in two)
     assert not torch.equal(one, other)
     for each in two:
@@ -87,11 +88,11 @@ def test_dropout_is_drawn_by_every_process_and_the_state_still_tells_all(two: li
         assert all(torch.equal(whole[key], gone_on[key]) for key in whole)
 
 
-def test_two_processes_go_on_where_one_has_stopped(two: list[dict[str, Any]]) -> None:
+def test_two_processes_continue_from_the_state_of_one(two: list[dict[str, Any]]) -> None:
     agree(two[0]["alone, gone on"], epochs_of(CASES["pgd_at with awp and averaging"])[-1].state)
 
 
-def test_what_processes_tell_each_other(two: list[dict[str, Any]]) -> None:
+def test_collective_calls_return_the_same_on_every_rank(two: list[dict[str, Any]]) -> None:
     for each in two:
         assert (each["sum"], each["any"], each["first"], each["all"]) == ((3.0, 20.0), [False, True], "of 0", [0, 1])
     alone = Group()
@@ -99,7 +100,7 @@ def test_what_processes_tell_each_other(two: list[dict[str, Any]]) -> None:
     assert (alone.broadcast("x"), alone.all_gather(7)) == ("x", [7])
 
 
-def test_a_process_has_a_gpu_of_its_own_or_none_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_process_gets_its_own_gpu_or_an_error_names_the_shortage(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert gpu_of_rank(1, 2) == torch.device("cuda", 1)
     with pytest.raises(UserError, match="3 processes, but 2 GPU"):
@@ -107,7 +108,7 @@ def test_a_process_has_a_gpu_of_its_own_or_none_begins(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("environment", [{}, {"WORLD_SIZE": "1", "RANK": "0"}, {"WORLD_SIZE": "8"}])
-def test_without_others_a_process_is_alone(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_torchrun_a_process_is_alone(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("WORLD_SIZE", "RANK"):
         monkeypatch.delenv(name, raising=False)
     for name, value in environment.items():
@@ -117,7 +118,7 @@ def test_without_others_a_process_is_alone(environment: dict[str, str], monkeypa
         assert not torch.distributed.is_initialized()
 
 
-def test_only_what_the_exchange_raises_is_a_lost_process() -> None:
+def test_only_errors_of_the_exchange_mean_a_lost_rank() -> None:
     with pytest.raises(LostRank), detecting_lost_ranks():
         raise RuntimeError("[/pytorch/third_party/gloo/gloo/transport/tcp/pair.cc:537] Connection closed by peer")
     with pytest.raises(LostRank), detecting_lost_ranks():
@@ -128,7 +129,7 @@ def test_only_what_the_exchange_raises_is_a_lost_process() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(batch_size=st.integers(1, 40), processes=st.integers(1, 7), data=st.data())
-def test_shards_are_the_whole_batch(batch_size: int, processes: int, data: st.DataObject) -> None:
+def test_the_shards_of_all_ranks_make_up_the_batch(batch_size: int, processes: int, data: st.DataObject) -> None:
     batch = data.draw(st.integers(1, batch_size))
     shards = [BatchShard(batch_size, rank, processes) for rank in range(processes)]
     for shard in shards:
@@ -142,7 +143,9 @@ def test_shards_are_the_whole_batch(batch_size: int, processes: int, data: st.Da
 
 @settings(deadline=None, max_examples=25)
 @given(batch=st.integers(1, 20), processes=st.integers(1, 5), seed=st.integers(0, 99))
-def test_shards_draw_what_one_process_draws(batch: int, processes: int, seed: int) -> None:
+def test_every_rank_draws_the_numbers_that_one_process_would_draw_for_its_images(
+    batch: int, processes: int, seed: int
+) -> None:
     plain = torch.Generator().manual_seed(seed)
     expected = [normal((batch, 3, 2), plain), uniform((batch, 1), -2.0, 5.0, plain), normal((batch,), plain)]
     for rank in range(processes):

@@ -1,11 +1,10 @@
-"""Ten steps of every regime with every mixer, as they were when they were found right.
+"""The losses of ten steps of every regime with every mixer, as they were when they had been checked.
 
-They hold refactors still: a change that means to alter no training alters no loss here beyond rounding. One that means
-to is followed by
+A refactor must not change any of them beyond rounding. A change that is meant to alter trainings is followed by
 
     OMP_NUM_THREADS=1 python tests/training/test_golden_losses.py
 
-which writes golden_losses.json anew; its diff shows which regimes and mixers have moved.
+which rewrites golden_losses.json; its diff shows which regimes and mixers have moved.
 """
 
 from __future__ import annotations
@@ -102,13 +101,13 @@ def losses(regime: str, mixer: str) -> list[float]:
 
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("regime", REGIMES)
-def test_ten_steps(regime: str, mixer: str) -> None:
+def test_ten_steps_have_the_losses_they_had(regime: str, mixer: str) -> None:
     """Other machines round otherwise, and a rounded gradient near zero may turn its sign: hence the tolerance."""
     assert losses(regime, mixer) == pytest.approx(golden()[regime][mixer], rel=1e-4)
 
 
-def test_no_two_regimes_are_one() -> None:
-    """A regime that is never reached would repeat another's losses."""
+def test_no_two_regimes_have_the_same_losses() -> None:
+    """A regime that is never used would repeat the losses of another."""
     for mixer in MIXERS:
         assert len({tuple(golden()[regime][mixer]) for regime in REGIMES}) == len(REGIMES)
     assert golden().keys() == REGIMES.keys()

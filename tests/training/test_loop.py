@@ -67,7 +67,9 @@ def same_weights(one: Classifier, two: Classifier) -> bool:
 
 
 @pytest.mark.parametrize("regime", ["standard", "pgd_at"])
-def test_events_tell_the_whole_training(new_model: Any, dataset: Dataset, settings: TrainParams, regime: str) -> None:
+def test_the_events_describe_every_step_validation_and_epoch(
+    new_model: Any, dataset: Dataset, settings: TrainParams, regime: str
+) -> None:
     settings = settings.model_copy(update={"regime": regime})
     events = list(fit(new_model(), dataset, settings, CPU))
     a_batch_each = [StepDone] * 4 + [ValidationStep] * 4  # 100, 40 and 40 images in batches of 32
@@ -98,7 +100,9 @@ def test_events_tell_the_whole_training(new_model: Any, dataset: Dataset, settin
         assert [each.clean for each in steps] == [None] * 4 + [rows[0].val_clean] * 4 + [rows[1].val_clean] * 4
 
 
-def test_validation_agrees_with_other_code(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_validation_agrees_with_torchattacks_and_a_plain_count(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
     """After an epoch the model is in the state that was judged: torchattacks and a plain count find the same."""
     settings = changed(settings, "selection", adversary=settings.adversary.model_copy(update={"random_start": False}))
     model = new_model()
@@ -140,7 +144,7 @@ def test_the_judged_sample_of_the_training_images_is_the_same_every_time(dataset
     assert len(training_sample(dataset.train, 1000, seed=0)) == 100
 
 
-def test_selection_on_the_test_split(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_selection_on_test_judges_the_test_split(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
     model = new_model()
     last = epochs_of(model, dataset, changed(settings, "selection", split="test"))[-1]
     right = (model.eval()(to_unit(dataset.test.images)).argmax(1) == dataset.test.labels).sum().item()
@@ -148,7 +152,7 @@ def test_selection_on_the_test_split(new_model: Any, dataset: Dataset, settings:
 
 
 @pytest.mark.parametrize("by", ["robust", "clean"])
-def test_improved_means_strictly_better_than_all_before(
+def test_an_epoch_is_improved_if_it_is_strictly_better_than_all_before(
     new_model: Any, dataset: Dataset, settings: TrainParams, by: str
 ) -> None:
     settings = changed(settings, "selection", by=by).model_copy(update={"epochs": 8})
@@ -181,7 +185,7 @@ def test_equal_seeds_give_equal_bits(new_model: Any, dataset: Dataset, settings:
     assert timeless[0] == timeless[1]
 
 
-def test_averaging_watches_the_training_and_changes_nothing_in_it(
+def test_averaging_does_not_change_the_weights_that_are_trained(
     new_model: Any, dataset: Dataset, settings: TrainParams
 ) -> None:
     """The averaged run validates and hands out its average; the weights that are trained are the same bit for bit."""
@@ -205,7 +209,9 @@ def test_averaging_watches_the_training_and_changes_nothing_in_it(
     assert all(event.model is raw for event in plain)
 
 
-def test_patience_ends_a_training_that_gets_no_better(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_patience_ends_a_training_that_does_not_get_better(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
     """Nothing is learned here, so that the first epoch stays the best."""
     settings = changed(settings, "optimizer", lr=1e-30, ssm_lr=1e-30).model_copy(update={"epochs": 6})
     assert len(epochs_of(new_model(), dataset, settings)) == 6
@@ -225,7 +231,7 @@ def test_patience_counts_from_the_best_epoch(new_model: Any, dataset: Dataset, s
     assert 2 < len(patient) < 12
 
 
-def test_free_replays_within_the_epochs_it_is_given(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_free_divides_its_epochs_by_its_replays(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
     """6 epochs of 3 replays are 2 passes over the images, 3 steps a batch, as many steps as 6 epochs of any other."""
     strength = {"eps": 0.1, "alpha": 0.1, "steps": 1, "random_start": False}
     raw = settings.plain() | {"regime": "free", "free": {"replays": 3}, "epochs": 6, "adversary": strength}
@@ -249,7 +255,9 @@ def test_generators_of_different_purposes_differ() -> None:
     )
 
 
-def test_it_learns_and_withstands(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_adversarial_training_learns_and_becomes_robust(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
     settings = changed(settings.model_copy(update={"epochs": 30}), "optimizer", lr=5e-3)
     last = epochs_of(new_model(), dataset, settings)[-1].row
     assert last.val_clean > 0.9
@@ -272,7 +280,9 @@ LEARNING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.slow
-def test_every_regime_learns_and_withstands(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_every_regime_learns_and_becomes_more_robust_than_standard_training(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
     """In L-inf, whatever norm it was trained in, and far above standard training of the same length."""
     shared = settings.plain() | {"epochs": 20}
     shared["adversary"] = shared["adversary"] | {"alpha": 0.05, "steps": 3}
@@ -287,7 +297,7 @@ def test_every_regime_learns_and_withstands(new_model: Any, dataset: Dataset, se
     assert min(robust.values()) > 0.7, robust
 
 
-def test_a_loss_that_is_no_number_ends_it(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_a_loss_that_is_not_finite_ends_the_training(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
     model = new_model()
     for event in (events := fit(model, dataset, settings, CPU)):
         if isinstance(event, EpochDone):

@@ -17,13 +17,13 @@ def model(request: pytest.FixtureRequest, tiny_params: Params) -> Classifier:
     return build(tiny_params.run(request.param).model, (1, 28, 28), 10, 0)
 
 
-def test_every_parameter_is_in_one_group(model: Classifier) -> None:
+def test_every_parameter_is_in_exactly_one_group(model: Classifier) -> None:
     optimizer = make_optimizer(model, SETTINGS)
     grouped = [id(parameter) for group in optimizer.param_groups for parameter in group["params"]]
     assert sorted(grouped) == sorted(id(parameter) for parameter in model.parameters())
 
 
-def test_a_step_without_gradient_is_pure_decay(model: Classifier) -> None:
+def test_a_step_without_a_gradient_decays_everything_but_the_ssm_parameters(model: Classifier) -> None:
     """With zero gradients AdamW only multiplies by 1 - lr * weight_decay: so the groups show in what is left."""
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
@@ -35,7 +35,7 @@ def test_a_step_without_gradient_is_pure_decay(model: Classifier) -> None:
         torch.testing.assert_close(parameter.detach(), left * before[name], msg=name)
 
 
-def test_a_first_step_is_as_long_as_the_groups_rate(model: Classifier) -> None:
+def test_the_first_step_of_every_group_has_the_length_of_its_rate(model: Classifier) -> None:
     """Adam's first step is lr * sign(gradient), whatever the gradient's size."""
     settings = SETTINGS.model_copy(update={"weight_decay": 0.0})
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
@@ -48,7 +48,7 @@ def test_a_first_step_is_as_long_as_the_groups_rate(model: Classifier) -> None:
         torch.testing.assert_close(parameter.detach(), expected, rtol=0, atol=1e-5, msg=name)
 
 
-def test_cosine_agrees_with_torchs(model: Classifier) -> None:
+def test_the_cosine_schedule_agrees_with_torch(model: Classifier) -> None:
     ours, theirs = make_optimizer(model, SETTINGS), make_optimizer(model, SETTINGS)
     schedule, reference = make_schedule(ours, SETTINGS, 20), CosineAnnealingLR(theirs, T_max=20)
     for step in range(20):
@@ -60,7 +60,7 @@ def test_cosine_agrees_with_torchs(model: Classifier) -> None:
     assert schedule.get_last_lr() == pytest.approx([0.0] * len(ours.param_groups), abs=1e-12)
 
 
-def test_cyclic_agrees_with_torchs(model: Classifier) -> None:
+def test_the_cyclic_schedule_agrees_with_torch(model: Classifier) -> None:
     """Up from zero to the group's rate in half of the steps, and down to zero."""
     settings = SETTINGS.model_copy(update={"schedule": "cyclic"})
     ours, theirs = make_optimizer(model, settings), make_optimizer(model, settings)
@@ -78,7 +78,7 @@ def test_cyclic_agrees_with_torchs(model: Classifier) -> None:
     assert schedule.get_last_lr()[0] == 0.0
 
 
-def test_constant(model: Classifier) -> None:
+def test_the_constant_schedule_never_changes_the_rate(model: Classifier) -> None:
     settings = SETTINGS.model_copy(update={"schedule": "constant"})
     optimizer = make_optimizer(model, settings)
     schedule = make_schedule(optimizer, settings, 20)

@@ -1,4 +1,4 @@
-"""Going on from a saved state gives the bits of a training that never stopped."""
+"""A training resumed from a saved state gives the bits of one that never stopped."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def same(one: dict[str, Tensor] | Any, two: dict[str, Tensor] | Any) -> bool:
 
 
 @pytest.mark.parametrize("name", SECTIONS)
-def test_going_on_from_any_epoch_is_never_having_stopped(
+def test_a_training_resumed_after_any_epoch_ends_with_the_bits_of_one_that_never_stopped(
     new_model: Any, dataset: Dataset, settings: TrainParams, name: str
 ) -> None:
     raw = settings.plain() | SECTIONS[name]
@@ -112,7 +112,9 @@ def test_going_on_from_any_epoch_is_never_having_stopped(
 
 
 @pytest.mark.parametrize("part", ["optimizer.", "generator.order", "generator.dropout", "generator.starts"])
-def test_every_part_of_the_state_matters(new_model: Any, dataset: Dataset, settings: TrainParams, part: str) -> None:
+def test_resuming_with_one_part_of_another_epochs_state_changes_the_bits(
+    new_model: Any, dataset: Dataset, settings: TrainParams, part: str
+) -> None:
     """With one part of another epoch the bits differ: so the test above would notice its loss."""
     first, second, *_, last = trained(new_model(), dataset, settings, None, rng=0)
     mixed = {n: (first if n.startswith(part) else second).state.tensors[n] for n in second.state.tensors}
@@ -120,7 +122,7 @@ def test_every_part_of_the_state_matters(new_model: Any, dataset: Dataset, setti
     assert not same(rest[-1].state.tensors, last.state.tensors)
 
 
-def test_steps_and_time_left_count_on(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_steps_and_time_left_continue_after_a_resume(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
     state = trained(new_model(), dataset, settings, None, rng=0)[1].state
     steps = [event for event in fit(new_model(), dataset, settings, CPU, state) if isinstance(event, StepDone)]
     assert [event.step for event in steps] == list(range(9, 17))
@@ -141,7 +143,7 @@ def parts(new_model: Any, settings: TrainParams) -> Parts:
     return parts
 
 
-def test_what_is_carried_comes_back(parts: Parts) -> None:
+def test_the_carried_parts_are_restored(parts: Parts) -> None:
     delta, average = CarriedDelta(2, SHAPE), AveragedModel(parts.model, 0.9)  # type: ignore[arg-type]
     parts = replace(parts, carried={"delta": delta, "average": average})
     delta.value.copy_(torch.rand(2, *SHAPE))
@@ -176,7 +178,7 @@ def test_a_tensor_of_another_shape_is_refused(parts: Parts, name: str) -> None:
 
 
 @pytest.mark.parametrize("state_after", [0, 2])
-def test_a_loss_that_is_no_number_names_its_images(
+def test_a_loss_that_is_not_finite_is_reported_with_the_images_of_its_batch(
     new_model: Any, dataset: Dataset, settings: TrainParams, state_after: int
 ) -> None:
     """The one image that breaks the model is in the batch that is named, and the batch has the right size."""
@@ -197,7 +199,9 @@ def test_a_loss_that_is_no_number_names_its_images(
     assert torch.equal(expected, seen[-1])
 
 
-def test_weights_that_are_no_numbers_are_no_state(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+def test_weights_that_are_not_finite_end_the_training_before_they_are_saved(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
     model = new_model()
     with pytest.raises(Diverged, match="weight is no longer finite after epoch 1, step 4"):
         for event in fit(model, dataset, settings, CPU):

@@ -206,7 +206,7 @@ def test_label_smoothing_reaches_every_regime_that_can_have_it(name: str, new_mo
     assert first[0] == first[1] != first[2]
 
 
-def test_smoothed_labels_by_hand() -> None:
+def test_the_smoothed_cross_entropy_is_the_formula() -> None:
     logits, y = torch.randn(5, 4, generator=seeded()), torch.tensor([0, 1, 2, 3, 0])
     target = 0.7 * F.one_hot(y, 4) + 0.3 / 4
     by_hand = -(target * logits.log_softmax(1)).sum(1).mean()
@@ -245,7 +245,7 @@ def test_the_trades_attack_is_that_of_torchattacks(new_model: Any) -> None:
         assert divergence(model(ours), p) > near > 0
 
 
-def test_trades_loss_and_gradient_by_hand(new_model: Any, shared: TrainParams) -> None:
+def test_trades_has_the_loss_and_the_gradient_of_its_formula(new_model: Any, shared: TrainParams) -> None:
     """The gradient goes through the clean distribution too."""
     model, reference, (batch, *_) = new_model(), new_model(), data()
     x, y = batch
@@ -263,7 +263,7 @@ def test_trades_loss_and_gradient_by_hand(new_model: Any, shared: TrainParams) -
 # --- MART -------------------------------------------------------------------------------------------------------------
 
 
-def test_mart_loss_by_hand() -> None:
+def test_the_mart_loss_is_its_formula() -> None:
     clean, attacked = torch.randn(2, 6, CLASSES, generator=seeded(), dtype=torch.float64)
     y = torch.tensor([0, 1, 2, 0, 1, 2])
     total = 0.0
@@ -389,7 +389,7 @@ def test_yopo_through_a_linear_trunk_is_pgd_through_the_whole(norm: str) -> None
     assert (ascend_stem(bent.stem, p, x, x_0, strength) - whole).abs().max() > 1e-3
 
 
-def test_yopo_by_hand(new_model: Any, shared: TrainParams) -> None:
+def test_yopo_takes_the_mean_gradient_of_its_propagations(new_model: Any, shared: TrainParams) -> None:
     """Two propagations: the weights' gradient is the mean of those at the start and after n steps from there."""
     ours, theirs = new_model(), new_model()
     batch, strength = data()[0], attack_of(steps=2)
@@ -408,7 +408,7 @@ def test_yopo_by_hand(new_model: Any, shared: TrainParams) -> None:
     close_weights(ours, theirs, atol=1e-4)
 
 
-def test_yopo_1_n_never_trains_on_its_own_attack(new_model: Any, shared: TrainParams) -> None:
+def test_yopo_1_n_trains_on_the_random_start_whatever_n_is(new_model: Any, shared: TrainParams) -> None:
     """As published: weights learn where the whole was propagated, and with m = 1 that is the random start."""
     models = [new_model(), new_model()]
     for model, steps in zip(models, (1, 5), strict=True):
@@ -434,7 +434,7 @@ def test_fgsm_with_random_start_is_that_of_torchattacks(new_model: Any) -> None:
     torch.testing.assert_close(ours, theirs, rtol=0, atol=SLACK)
 
 
-def test_fgsm_at_with_the_balls_noise_is_pgd_at_with_one_step(new_model: Any, shared: TrainParams) -> None:
+def test_fgsm_with_noise_of_the_ball_is_pgd_at_with_one_step(new_model: Any, shared: TrainParams) -> None:
     ours, theirs = new_model(), new_model()
     strength = attack_of(alpha=0.125, steps=1)
     seen = run(regime_of(settings_of(shared, "fgsm"), ours), data(), strength)
@@ -503,7 +503,7 @@ def test_awp_puts_the_weights_back_when_something_fails(new_model: Any) -> None:
 # --- Jacobian regularisation ------------------------------------------------------------------------------------------
 
 
-def test_the_jacobian_of_a_linear_model_is_its_matrix() -> None:
+def test_the_penalty_on_a_linear_model_is_the_norm_of_its_matrix() -> None:
     W = torch.randn(CLASSES, 10, generator=seeded())
     x = torch.rand(4000, 10, generator=seeded(1), requires_grad=True)
     exact = W.square().sum().item()
