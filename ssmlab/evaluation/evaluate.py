@@ -28,7 +28,7 @@ from ssmlab.evaluation.tasks import (
 )
 from ssmlab.evaluation.worker import worker
 from ssmlab.params import AttackBase, AttackSpec, AutoAttackParams, FgsmParams, PgdParams
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 from ssmlab.system.workers import NoPool, cores, run_in_processes
 
 POOL_PAYS = 10.0  # seconds of attacking that are expected before worker processes, which take some four to start, pay
@@ -75,7 +75,7 @@ def evaluate(
     x = prepared_images(x)
     y = prepared_labels(y, len(x))
     try:
-        radius = eps if isinstance(eps, Quantity) else Quantity(eps)
+        radius = eps if isinstance(eps, WrittenFloat) else WrittenFloat(eps)
     except ValueError as error:
         raise UserError(f"eps: {error}") from None
     check_eps(radius)
@@ -100,7 +100,7 @@ def evaluate_models(
     x: Tensor,
     y: Tensor,
     plan: Plan,
-    eps: Quantity,
+    eps: WrittenFloat,
     *,
     batch_size: int,
     seed: int,
@@ -187,7 +187,7 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
     if match is None:
         raise UserError(f"attacks: no attack is called '{name}'; there are fgsm, pgd-N (such as pgd-10) and autoattack")
     steps = int(match[1])
-    return PgdParams(kind="pgd", alpha=Quantity(2.5 * eps / steps), steps=steps, random_start=True, **everything)
+    return PgdParams(kind="pgd", alpha=WrittenFloat(2.5 * eps / steps), steps=steps, random_start=True, **everything)
 
 
 def chosen_attacks(attacks: Iterable[str] | Mapping[str, AttackSpec], eps: float) -> dict[str, AttackSpec]:

@@ -14,7 +14,7 @@ from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.files import write_atomic
 from ssmlab.core.validation import as_model
 from ssmlab.params import AttackSpec, PgdParams, Strict, Which
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
@@ -138,7 +138,7 @@ def canonical_text(value: float) -> str:
 def canonical_attacks(attacks: dict[str, AttackSpec]) -> dict[str, AttackSpec]:
     """The attacks with their step sizes written in the one way, so that equal protocols have equal fingerprints."""
     return {
-        name: spec.model_copy(update={"alpha": Quantity(canonical_text(spec.alpha))})
+        name: spec.model_copy(update={"alpha": WrittenFloat(canonical_text(spec.alpha))})
         if isinstance(spec, PgdParams)
         else spec
         for name, spec in attacks.items()

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ssmlab.params.base import Device, Epsilon, Images, Positive, Seed, Strict, Which
+from ssmlab.params.base import Device, Images, PixelEpsilon, Positive, Seed, Strict, Which
 
 
 class AttackBase(Strict):
@@ -26,7 +26,7 @@ class PgdParams(AttackBase):
     """PGD (Madry et al. 2018)."""
 
     kind: Literal["pgd"]
-    alpha: Epsilon
+    alpha: PixelEpsilon
     steps: Positive
     random_start: bool
 
@@ -51,7 +51,7 @@ class AttackParams(Strict):
     """The judging attacks. Results are the same for any number of workers: `batch_size` alone cuts the images."""
 
     device: Device
-    eps: Epsilon
+    eps: PixelEpsilon
     batch_size: Positive
     seed: Seed
     attacks: Annotated[dict[str, AttackSpec], Field(min_length=1)]

@@ -8,15 +8,25 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ssmlab.core.files import canonical_json, sha256_text
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # no dot: DVC's `train@RUN` and `${runs.RUN}` split names there
+NOT_TEXT = re.compile(r"true|false|null|[0-9][0-9_]*(e[+-]?[0-9]+)?|0[xo][0-9a-f]+")  # values of other types to YAML
 
 
-def not_negative(value: Quantity) -> Quantity:
+def not_negative(value: WrittenFloat) -> WrittenFloat:
     """The pydantic check of a radius or a step size."""
     if value < 0:
         raise ValueError("must not be negative")
+    return value
+
+
+def at_most_one(value: WrittenFloat) -> WrittenFloat:
+    """The pydantic check of an L-inf radius or step: pixels are in [0, 1], so that more is meant in 0..255."""
+    if value > 1:
+        meant = "" if "/" in value.text else f"; {value} of 255 is written {value}/255"
+        raise ValueError(f"must be at most 1, because pixels are in [0, 1]{meant}")
     return value
 
 
@@ -28,8 +38,9 @@ def some_or_all(value: Any) -> Any:
 
 
 Images = Annotated[int | Literal["all"], BeforeValidator(some_or_all)]
-Epsilon = Annotated[Quantity, AfterValidator(not_negative)]
-Positive = Annotated[int, Field(ge=1)]
+Epsilon = Annotated[WrittenFloat, AfterValidator(not_negative)]
+PixelEpsilon = Annotated[Epsilon, AfterValidator(at_most_one)]  # of the L-inf norm
+Positive = Annotated[int, Field(ge=1, le=10**9)]  # no size is larger; beyond it other code would fail in its own way
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
 Which = Literal["best", "last"]

@@ -7,8 +7,9 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import hint, printable
 from ssmlab.params.attack import AttackParams
-from ssmlab.params.base import NAME, Strict
+from ssmlab.params.base import NAME, NOT_TEXT, RUN_NAME, Strict
 from ssmlab.params.data import DataParams
 from ssmlab.params.model import ModelParams
 from ssmlab.params.seeds import seed_groups
@@ -68,20 +69,26 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        for name in (self.study, *self.runs, *self.attack.attacks):
+        for name in (self.study, *self.attack.attacks):
             if not NAME.fullmatch(name):
                 raise ValueError(f"'{name}' cannot be a name: use lower-case letters, digits, '.', '_' and '-'")
+        for name in self.runs:
+            if not RUN_NAME.fullmatch(name):
+                raise ValueError(f"runs: '{name}' cannot be a run's name: use lower-case letters, digits, '_' and '-'")
+            if NOT_TEXT.fullmatch(name):
+                raise ValueError(
+                    f"runs: '{name}' cannot be a run's name: YAML takes it for a value; name it run-{name}"
+                )
         if "clean" in self.attack.attacks:
             raise ValueError("no attack can be named 'clean': that is the accuracy without one")
         for claim in self.analyze.claims:
             for run in (claim.run, claim.than):
                 if run not in (*self.runs, *self.groups):
-                    several = [name for name in self.groups if name not in self.runs]
-                    known = f"runs: {', '.join(self.runs)}" + (f"; groups: {', '.join(several)}" if several else "")
+                    known = hint(run, [*self.runs, *self.groups], "runs and groups")
                     raise ValueError(f"analyze.claims: '{run}' is not a run or a group of runs ({known})")
             for measure in claim.measures:
                 if measure.removeprefix("ro_gap:") not in (*self.attack.attacks, "clean"):
-                    known = ", ".join(["clean", *self.attack.attacks, "ro_gap:<attack>"])
+                    known = hint(measure, ["clean", *self.attack.attacks, "ro_gap:<attack>"])
                     raise ValueError(f"analyze.claims: '{measure}' is not a measure ({known})")
         return self
 
@@ -91,7 +98,7 @@ class Params(Strict):
         return seed_groups({name: run.plain() for name, run in self.runs.items()})
 
     def run(self, name: str) -> RunParams:
-        """The run called `name`; raises UserError that lists the runs there are."""
+        """The run called `name`; raises UserError that suggests one there is."""
         if name not in self.runs:
-            raise UserError(f"no run '{name}' in study {self.study} (runs: {', '.join(self.runs)})")
+            raise UserError(f"no run '{printable(name, 80)}' in study {self.study} ({hint(name, self.runs, 'runs')})")
         return self.runs[name]

@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from ssmlab.params.base import Device, Epsilon, Norm, Positive, Seed, Strict
+from ssmlab.params.base import Device, Epsilon, Norm, Positive, Seed, Strict, at_most_one
 
 RegimeName = Literal["standard", "pgd_at", "trades", "free", "yopo", "mart", "fgsm", "jacobian"]
 
@@ -22,6 +22,13 @@ class AdversaryParams(Strict):
     alpha: Epsilon
     steps: Positive
     random_start: bool
+
+    @model_validator(mode="after")
+    def _fits_the_pixel_range(self) -> Self:
+        if self.norm == "linf":
+            for value in (self.eps, self.alpha):
+                at_most_one(value)
+        return self
 
 
 class OptimizerParams(Strict):
@@ -131,7 +138,7 @@ class TrainParams(Strict):
     averaging: AveragingParams | None = None
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     patience: Positive | None = None
-    epochs: Positive
+    epochs: Annotated[int, Field(ge=1, le=1_000_000)]
     batch_size: Positive
     adversary: AdversaryParams
     warmup: Annotated[int, Field(ge=0)]

@@ -12,12 +12,12 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
-from ssmlab.project.params_file import expanded, parse_params, read_yaml
+from ssmlab.project.params_file import expanded, parse_params, plain_yaml, read_yaml
 
 UNBROKEN = 4096  # columns: no value is folded
 
 
-def materialised(study: Path, settings: Mapping[str, str] | None = None) -> bytes:
+def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None) -> bytes:
     """The bytes of params.yaml for the study in a file of studies/: the file's own, unless something must be put in.
 
     Args:
@@ -53,8 +53,8 @@ def put(document: CommentedMap, key: str, value: str) -> None:
     if not isinstance(place, CommentedMap) or not sections:
         raise UserError(f"--set {key}: there is no such section; name a key as in data.source or train.epochs")
     try:
-        place[last] = YAML(typ="safe", pure=True).load(value)
-    except YAMLError:
+        place[last] = plain_yaml(value)
+    except (YAMLError, ValueError):
         raise UserError(f"--set {key}: '{value}' is not a YAML value; put it in quotes") from None
 
 

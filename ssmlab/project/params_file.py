@@ -13,6 +13,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.plain_values import check_plain
+from ssmlab.core.text import printable
 from ssmlab.core.validation import at_key, first_problem, problem_text
 from ssmlab.params import GridParams, GridRun, Params
 
@@ -31,17 +33,34 @@ def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML 1.2 file, unchecked; raises UserError where there is none."""
     try:
         with path.open(encoding="utf-8") as file:
-            value = YAML(typ="safe", pure=True).load(file)
+            value = plain_yaml(file.read())
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run ssmlab in the project's folder, or see `ssmlab use`") from None
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except ValueError as error:  # also UnicodeDecodeError
+        raise UserError(f"{path}: cannot be read: {printable(str(error), 200)}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path}: not a study: a mapping of sections (study, data, model, ...) is needed")
+    return value
+
+
+def plain_yaml(text: str) -> Any:
+    """The value of a YAML 1.2 text, if a JSON file could hold it too.
+
+    Raises YAMLError where it is not YAML, ValueError where it holds something else, such as a date or itself.
+    """
+    try:
+        value = YAML(typ="safe", pure=True).load(text)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except (TypeError, AttributeError, IndexError, KeyError, OverflowError) as error:
+        raise ValueError(f"it has a value that YAML does not allow ({error})") from None  # ruamel.yaml's own failures
+    check_plain(value)
     return value
 
 
@@ -54,6 +73,10 @@ def parse_params(raw: Mapping[str, Any], source: str) -> Params:
     model, train, runs = sections.pop("model"), sections.pop("train"), sections.get("runs")
     if not isinstance(runs, Mapping) or not runs:
         raise UserError(f"{source}: runs: the study has no runs; add at least one, for example `runs: {{ssm: {{}}}}`")
+    for name in runs:
+        if not isinstance(name, str):
+            problem = "cannot be a run's name: YAML takes it for a value"
+            raise UserError(f"{source}: runs: '{name}' {problem}; name it run-{name}")
     base = {"model": model, "train": train}
     sections["runs"] = {
         str(name): merged(base, {} if changes is None else changes, f"{source}: runs.{name}")

@@ -10,7 +10,7 @@ from ssmlab.artifacts.heartbeat import Heartbeat, state_of
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.params import AttackParams, RunParams
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 
 RunState = Literal[
     "waiting",  # nothing is published, nothing is at work
@@ -173,6 +173,6 @@ def same_value(one: Any, other: Any) -> bool:
     if one == other:
         return True
     try:
-        return float(Quantity(one)) == float(Quantity(other))
+        return float(WrittenFloat(one)) == float(WrittenFloat(other))
     except (TypeError, ValueError):
         return False

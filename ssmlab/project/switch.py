@@ -22,7 +22,7 @@ from ssmlab.core.files import write_atomic
 from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, mend_lock, read_lock
-from ssmlab.project.expand import materialised
+from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.launch import active
 from ssmlab.project.params_file import expanded, load_params, read_yaml
 
@@ -67,7 +67,7 @@ def changes(current: Path | None, target: Path, settings: Mapping[str, str] | No
     Raises:
         UserError: the target is missing or not YAML, or a setting does not fit.
     """
-    new = flat(YAML(typ="safe", pure=True).load(materialised(target, settings)))
+    new = flat(YAML(typ="safe", pure=True).load(expanded_params_yaml(target, settings)))
     try:
         old = flat(read_yaml(current)) if current is not None else {}
     except UserError:
@@ -84,7 +84,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     put back with its study: switching there and back runs nothing again. Interrupted, it can simply be repeated.
 
     Args:
-        settings: values to put in, by dotted key; see `materialised`.
+        settings: values to put in, by dotted key; see `expanded_params_yaml`.
         force: replace a params.yaml that was edited and is saved under no name in studies/; a backup is kept beside it.
 
     Returns:
@@ -107,7 +107,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     if named != study:
         raise UserError(f"{target}: study: it is '{named}', and the file's name says '{study}'; make them equal")
 
-    content = materialised(target, settings)
+    content = expanded_params_yaml(target, settings)
     params = root / "params.yaml"
     refuse_while_running(params)
     current = in_use(params)
@@ -131,7 +131,7 @@ def saved(params: Path, files: Iterable[Path]) -> bool:
     content = params.read_bytes()
     for file in files:
         with suppress(UserError):  # a study that is not valid makes none
-            if materialised(file) == content:
+            if expanded_params_yaml(file) == content:
                 return True
     return False
 

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 from ssmlab.data.header import METADATA_KEY, DataSummary, Description, Provenance, description_text
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
 from ssmlab.params import Params, Which
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 
 
 def flags(n: int, accuracy: float, seed: int) -> str:
@@ -49,7 +49,7 @@ def protocol(params: Params, n: int = 1000, **changes: Any) -> Protocol:
             "validation": 500,
         },
         "norm": "linf",
-        "eps": radius(Quantity(params.attack.eps)).plain(),
+        "eps": radius(WrittenFloat(params.attack.eps)).plain(),
         "batch_size": params.attack.batch_size,
         "seed": params.attack.seed,
         "attacks": {name: spec.plain() for name, spec in params.attack.attacks.items()},

@@ -23,7 +23,7 @@ from ssmlab.evaluation.attacks import (
 )
 from ssmlab.evaluation.evaluate import parse_attack
 from ssmlab.params import AutoAttackParams, FgsmParams, PgdParams
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 
 CPU = torch.device("cpu")
 EVERYTHING = {"images": "all", "checkpoints": ("best",)}
@@ -83,7 +83,7 @@ def test_other_settings_are_not_called_standard() -> None:
 def test_fgsm_and_pgd_take_their_parameters() -> None:
     victim = Victim(linear(3), CPU)
     assert ensemble_parts(parse_attack("fgsm", 0.1), victim, 0.1, 3, seed=0)["fgsm"].eps == 0.1
-    spec = PgdParams(kind="pgd", alpha=Quantity("2/255"), steps=7, random_start=False, **EVERYTHING)
+    spec = PgdParams(kind="pgd", alpha=WrittenFloat("2/255"), steps=7, random_start=False, **EVERYTHING)
     pgd = ensemble_parts(spec, victim, 0.1, 3, seed=0)["pgd"]
     assert (pgd.eps, pgd.alpha, pgd.steps, pgd.random_start) == (0.1, 2 / 255, 7, False)
 

@@ -24,7 +24,7 @@ from ssmlab.core.events import Event, Note, Progress
 from ssmlab.evaluation.evaluate import evaluate, evaluate_models, parse_attack, useful_workers
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 from ssmlab.system import workers
 
 EVERYTHING: dict[str, Any] = {"images": "all", "checkpoints": ("best",)}
@@ -74,7 +74,7 @@ def two_of_four(generator: torch.Generator) -> nn.Sequential:
     "spec",
     [
         FgsmParams(kind="fgsm", **EVERYTHING),
-        PgdParams(kind="pgd", alpha=Quantity(0.02), steps=10, random_start=True, **EVERYTHING),
+        PgdParams(kind="pgd", alpha=WrittenFloat(0.02), steps=10, random_start=True, **EVERYTHING),
         AutoAttackParams(kind="autoattack", steps=10, queries=20, **EVERYTHING),
     ],
     ids=lambda spec: spec.kind,
@@ -119,7 +119,9 @@ def small_net(seed: int = 0) -> nn.Sequential:
 
 QUICK: Mapping[str, AttackSpec] = {
     "fgsm": FgsmParams(kind="fgsm", **EVERYTHING),
-    "pgd": PgdParams(kind="pgd", alpha=Quantity(0.01), steps=5, random_start=True, images=14, checkpoints=("best",)),
+    "pgd": PgdParams(
+        kind="pgd", alpha=WrittenFloat(0.01), steps=5, random_start=True, images=14, checkpoints=("best",)
+    ),
     "aa": AutoAttackParams(kind="autoattack", steps=5, queries=30, images=10, checkpoints=("best",)),
 }
 
@@ -161,7 +163,7 @@ def evaluate_two(workers: int | None, names: list[str], on_event: Any = lambda e
         x,
         y,
         {"a": attacks, "b": {"fgsm": QUICK["fgsm"]}},
-        Quantity(0.02),
+        WrittenFloat(0.02),
         batch_size=3,
         seed=11,
         device=CPU,
@@ -181,7 +183,7 @@ def test_results_do_not_depend_on_workers_or_order() -> None:
 
 def test_results_depend_on_the_seed() -> None:
     model, x, y = material()
-    start_only = PgdParams(kind="pgd", alpha=Quantity(0.0), steps=1, random_start=True, **EVERYTHING)
+    start_only = PgdParams(kind="pgd", alpha=WrittenFloat(0.0), steps=1, random_start=True, **EVERYTHING)
     flags = {evaluate(model, x, y, {"noise": start_only}, 0.2, seed=seed).measures["noise"].flags for seed in range(12)}
     assert len(flags) > 1
 
@@ -453,7 +455,7 @@ from torch import nn
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.core.events import Progress
 from ssmlab.params import PgdParams
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 
 def on_event(event):
     if isinstance(event, Progress):
@@ -463,7 +465,7 @@ if __name__ == "__main__":
     model = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
     x = torch.rand(400, 1, 4, 4)
     spec = {"random_start": True, "images": "all", "checkpoints": ("best",)}
-    attacks = {str(steps): PgdParams(kind="pgd", alpha=Quantity(0.1), steps=steps, **spec) for steps in (1, 10**8)}
+    attacks = {str(steps): PgdParams(kind="pgd", alpha=WrittenFloat(0.1), steps=steps, **spec) for steps in (1, 10**8)}
     try:
         evaluate(model, x, model(x).argmax(1), attacks, 0.0, batch_size=400, workers=2, on_event=on_event)
     except KeyboardInterrupt:

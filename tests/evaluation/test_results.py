@@ -30,7 +30,7 @@ from ssmlab.evaluation.results import (
     worst_case,
 )
 from ssmlab.params import Params
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 
 
 @given(st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))), st.floats(0.6, 0.999))
@@ -108,7 +108,7 @@ def results(params: Params) -> dict[str, Any]:
                 "validation": 2,
             },
             "norm": "linf",
-            "eps": radius(Quantity("8/255")).plain(),
+            "eps": radius(WrittenFloat("8/255")).plain(),
             "batch_size": 2,
             "seed": 0,
             "attacks": {name: spec.plain() for name, spec in params.attack.attacks.items()},
@@ -206,9 +206,9 @@ def test_equal_protocols_have_equal_fingerprints_however_eps_and_alpha_are_writt
     for spelling in spellings:
         pgd = {**plain["attacks"]["pgd-2"], "alpha": spelling}
         attacks = {**plain["attacks"], "pgd-2": pgd}
-        protocol = Protocol.model_validate({**plain, "eps": radius(Quantity(spelling)).plain(), "attacks": attacks})
+        protocol = Protocol.model_validate({**plain, "eps": radius(WrittenFloat(spelling)).plain(), "attacks": attacks})
         assert protocol.eps.text == text
-        assert float(Quantity(text)) == protocol.eps.value
+        assert float(WrittenFloat(text)) == protocol.eps.value
         assert Protocol.model_validate(protocol.plain()) == protocol
         found.add(protocol.fingerprint())
     assert len(found) == 1
@@ -216,12 +216,12 @@ def test_equal_protocols_have_equal_fingerprints_however_eps_and_alpha_are_writt
 
 @given(st.floats(0.0, 1.0))
 def test_the_written_form_of_a_radius_is_read_back_as_the_same_number(value: float) -> None:
-    assert float(Quantity(radius(value).text)) == value
+    assert float(WrittenFloat(radius(value).text)) == value
 
 
 def test_protocols_that_differ_have_different_fingerprints(tiny_params: Params) -> None:
     protocol = Protocol.model_validate(results(tiny_params)["protocol"])
-    fields: dict[str, Any] = {"seed": 1, "batch_size": 3, "device": "cuda", "eps": radius(Quantity("9/255"))}
+    fields: dict[str, Any] = {"seed": 1, "batch_size": 3, "device": "cuda", "eps": radius(WrittenFloat("9/255"))}
     changed = [protocol.model_copy(update={key: value}).fingerprint() for key, value in fields.items()]
     assert len({protocol.fingerprint(), *changed}) == 5
 

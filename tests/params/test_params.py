@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 
 from ssmlab.core.errors import UserError
 from ssmlab.params import ModelParams, Params
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 from ssmlab.project.params_file import load_params, merged, parse_params, read_yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,7 @@ def test_the_default_study_is_that_of_the_documentation() -> None:
         ("data.klasses", 10, "data.klasses"),
     ],
 )
-def test_unknown_key(key: str, value: Any, named: str) -> None:
+def test_an_unknown_key_is_named(key: str, value: Any, named: str) -> None:
     text = problem((key, value))
     assert f" {named}: " in text
     assert "unknown" in text
@@ -105,14 +105,14 @@ def test_unknown_key(key: str, value: Any, named: str) -> None:
         "runs.attention.model.mega.z",
     ],
 )
-def test_missing_key(key: str) -> None:
+def test_a_missing_key_is_named(key: str) -> None:
     text = problem((key, REMOVED))
     assert f" {key}: " in text
     assert "missing" in text
 
 
 @pytest.mark.parametrize("section", ["model", "train", "runs"])
-def test_missing_shared_section(section: str) -> None:
+def test_a_missing_shared_section_is_named(section: str) -> None:
     assert f" {section}: " in problem((section, REMOVED))
     assert f" {section}: " in problem((section, 3))
 
@@ -138,7 +138,7 @@ def test_missing_shared_section(section: str) -> None:
         ("report.title", ["a"]),
     ],
 )
-def test_wrong_type(key: str, value: Any) -> None:
+def test_a_value_of_the_wrong_type_is_named(key: str, value: Any) -> None:
     assert f" {key}: " in problem((key, value))
 
 
@@ -190,29 +190,29 @@ def test_an_attack_of_no_known_kind(kind: Any) -> None:
 def test_what_is_no_number(text: str) -> None:
     assert " attack.eps: " in problem(("attack.eps", text))
     with pytest.raises(ValueError, match="number"):
-        Quantity(text)
+        WrittenFloat(text)
 
 
 @pytest.mark.parametrize("value", [True, None, [0.1], {}])
-def test_what_is_no_quantity(value: Any) -> None:
+def test_what_is_neither_number_nor_fraction_is_refused(value: Any) -> None:
     assert " attack.eps: " in problem(("attack.eps", value))
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 1000), st.integers(1, 1000))
-def test_fractions(a: int, b: int) -> None:
-    quantity = Quantity(f" {a}/{b} ")
-    assert quantity == float(Fraction(a, b))
-    assert str(quantity) == quantity.text == f"{a}/{b}"
-    for twin in (pickle.loads(pickle.dumps(quantity)), copy.deepcopy(quantity)):
-        assert (twin, twin.text) == (quantity, quantity.text)
+def test_a_fraction_is_its_quotient_and_keeps_its_text(a: int, b: int) -> None:
+    written = WrittenFloat(f" {a}/{b} ")
+    assert written == float(Fraction(a, b))
+    assert str(written) == written.text == f"{a}/{b}"
+    for twin in (pickle.loads(pickle.dumps(written)), copy.deepcopy(written)):
+        assert (twin, twin.text) == (written, written.text)
 
 
 @settings(deadline=None, max_examples=25)
 @given(st.floats(0, 1e6))
-def test_plain_numbers(value: float) -> None:
-    assert Quantity(value) == value
-    assert math.sqrt(Quantity(value)) == math.sqrt(value)
+def test_a_number_is_itself(value: float) -> None:
+    assert WrittenFloat(value) == value
+    assert math.sqrt(WrittenFloat(value)) == math.sqrt(value)
 
 
 def test_a_fraction_is_written_back_as_it_was() -> None:
@@ -229,7 +229,7 @@ def test_no_run_and_unknown_run() -> None:
     assert " runs: " in problem(("runs", {}))
     assert " runs: " in problem(("runs", None))
     assert "runs.ssm" in problem(("runs.ssm", 3))
-    with pytest.raises(UserError, match=r"'nope'.*ssm, attention, ads"):
+    with pytest.raises(UserError, match=r"'nope'.*ssm, attention and ads"):
         parse_params(SMOKE, "x").run("nope")
 
 
@@ -256,10 +256,50 @@ def test_a_run_without_changes_may_be_left_blank() -> None:
 
 
 @pytest.mark.parametrize("name", ["Ads", "a b", "../x", "-x", ".x", "a/b", "é", ""])
-def test_names(name: str) -> None:
+def test_a_name_has_lower_case_letters_digits_and_few_signs(name: str) -> None:
     assert f"'{name}'" in problem(("study", name))
     runs = {**SMOKE["runs"], name: {}}
     assert f"'{name}'" in problem(("runs", runs))
+
+
+@pytest.mark.parametrize("name", ["lr0.01", "1", "1e3", "0x1f", "007", "null", "true"])
+def test_a_name_that_dvc_cannot_run_is_refused_by_name(name: str) -> None:
+    text = problem(("runs", {**SMOKE["runs"], name: {}}))
+    assert f"runs: '{name}' cannot be a run's name" in text
+
+
+@pytest.mark.parametrize("key", [1, 0.5, True, None])
+def test_a_name_that_yaml_takes_for_a_value_is_refused_by_name(key: Any) -> None:
+    assert f"runs: '{key}' cannot be a run's name" in problem(("runs", {**SMOKE["runs"], key: {}}))
+
+
+@pytest.mark.parametrize("name", ["1a", "s0", "lr-1e3", "a_b", "nulls", "0x"])
+def test_a_name_that_dvc_can_run_is_taken(name: str) -> None:
+    assert name in parse_params(changed(("runs", {**SMOKE["runs"], name: {}})), "x").runs
+
+
+@pytest.mark.parametrize("key", ["attack.eps", "attack.attacks.pgd-2.alpha", "train.adversary.eps"])
+def test_an_eps_of_255_is_refused_with_the_way_to_write_it(key: str) -> None:
+    text = problem((key, 8))
+    assert "at most 1" in text
+    assert "8/255" in text
+    parse_params(changed((key, 1)), "x")
+
+
+def test_an_l2_eps_may_be_larger_than_one() -> None:
+    """An image of n pixels in [0, 1] has an L2 norm of up to the root of n."""
+    parse_params(changed(("train.adversary.norm", "l2"), ("train.adversary.eps", 1.5)), "x")
+
+
+def test_spaces_do_not_make_another_eps() -> None:
+    one, other = (parse_params(changed(("attack.eps", text)), "x") for text in ("8/255", " 8 / 255"))
+    assert one == other
+    assert one.fingerprint() == other.fingerprint()
+
+
+@pytest.mark.parametrize("key", ["train.epochs", "train.batch_size", "model.d_model"])
+def test_a_size_that_nothing_could_hold_is_refused(key: str) -> None:
+    assert f" {key}: " in problem((key, 10**11))
 
 
 def test_no_attack_is_called_clean() -> None:
@@ -271,8 +311,8 @@ def test_no_attack_is_called_clean() -> None:
 @pytest.mark.parametrize(
     ("part", "value", "known"),
     [
-        ("run", "nope", "ssm, attention, ads"),
-        ("than", "nope", "ssm, attention, ads"),
+        ("run", "nope", "ssm, attention and ads"),
+        ("than", "nope", "ssm, attention and ads"),
         ("measures", ["clean", "nope"], "clean, fgsm, pgd-2, autoattack"),
         ("measures", ["ro_gap:nope"], "clean, fgsm, pgd-2, autoattack"),
     ],
@@ -378,7 +418,7 @@ def test_merging_alters_neither() -> None:
         merged(base, {"a": 3}, "x")
 
 
-def test_fingerprints() -> None:
+def test_equal_settings_have_equal_fingerprints() -> None:
     params = parse_params(SMOKE, "x")
     backwards = {key: SMOKE[key] for key in reversed(SMOKE)}
     assert parse_params(backwards, "x").fingerprint() == params.fingerprint()
@@ -452,6 +492,25 @@ def test_infinite_settings_are_refused() -> None:
         pytest.param(b"# nothing\n", id="a comment"),
         pytest.param(b"- a\n- b\n", id="a list"),
         pytest.param(b"just text", id="text"),
+        pytest.param(b"study: 2024-01-01", id="a date"),
+        pytest.param(b"study: 2024-13-45", id="no date"),
+        pytest.param(b"study: .inf", id="infinite"),
+        pytest.param(b"study: .nan", id="no number"),
+        pytest.param(b'study: "\\ud800"', id="surrogate"),
+        pytest.param(b"study: &a [*a]", id="contains itself"),
+        pytest.param(b"study: &a {b: *a}", id="a mapping that contains itself"),
+        pytest.param(b"study: " + b"[" * 1200 + b"]" * 1200, id="1,200 brackets"),
+        pytest.param(b"study: " + b"{a: " * 1200 + b"}" * 1200, id="1,200 braces"),
+        pytest.param(b"? [a, b]\n: c", id="a list as key"),
+        pytest.param(b"study: !!set {a, b}", id="a set"),
+        pytest.param(b"study: !!binary aGk=", id="binary"),
+        pytest.param(b"study: 1" + b"0" * 5000, id="5,000 digits"),
+        pytest.param(b"study: !!timestamp x", id="a tag that does not fit"),
+        pytest.param(b"study: !!int x", id="no number by tag"),
+        pytest.param(
+            b"a: &a [1, 1]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (n, n, n - 1, n - 1) for n in range(98, 123)),
+            id="nested anchors",
+        ),
     ],
 )
 def test_a_file_that_is_no_study(content: bytes, tmp_path: Path) -> None:
@@ -460,7 +519,8 @@ def test_a_file_that_is_no_study(content: bytes, tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load_params(path)
     assert str(path) in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500 + len(str(path))
 
 
 def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:

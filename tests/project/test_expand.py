@@ -8,7 +8,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ssmlab.core.errors import UserError
-from ssmlab.project.expand import materialised
+from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.params_file import load_params, read_yaml
 from ssmlab.project.pipeline import stages_of
 
@@ -20,7 +20,7 @@ def all_studies(project: Path) -> list[Path]:
 def test_every_study_means_the_same_written_out(project: Path, tmp_path: Path) -> None:
     for study in all_studies(project):
         written = tmp_path / "params.yaml"
-        written.write_bytes(materialised(study))
+        written.write_bytes(expanded_params_yaml(study))
         assert load_params(written) == load_params(study), study.name
         raw = read_yaml(written)
         assert "grid" not in raw
@@ -31,7 +31,7 @@ def test_every_study_means_the_same_written_out(project: Path, tmp_path: Path) -
 
 def test_a_grid_loses_nothing_but_itself(project: Path) -> None:
     study = project / "studies" / "regimes.yaml"
-    before, after = (text.splitlines() for text in (study.read_text(), materialised(study).decode()))
+    before, after = (text.splitlines() for text in (study.read_text(), expanded_params_yaml(study).decode()))
     kept = [line for line in before if line not in after]
     grid = before[before.index(next(line for line in before if line.startswith("grid:"))) :]
     assert kept == [line for line in grid[: grid.index("")] if line not in after]
@@ -41,7 +41,8 @@ def test_a_grid_loses_nothing_but_itself(project: Path) -> None:
 def test_settings_are_put_in_and_nothing_else_changes(project: Path) -> None:
     study = project / "studies" / "smoke.yaml"
     before, after = (
-        text.splitlines() for text in (study.read_text(), materialised(study, {"data.source": "../a b"}).decode())
+        text.splitlines()
+        for text in (study.read_text(), expanded_params_yaml(study, {"data.source": "../a b"}).decode())
     )
     assert len(before) == len(after)
     [(old, new)] = [(one, other) for one, other in zip(before, after, strict=True) if one != other]
@@ -52,7 +53,7 @@ def test_settings_are_put_in_and_nothing_else_changes(project: Path) -> None:
 def test_a_setting_is_read_as_yaml(project: Path, tmp_path: Path) -> None:
     written = tmp_path / "params.yaml"
     settings = {"train.epochs": "3", "train.adversary.eps": "8/255", "model.dropout": "0.5"}
-    written.write_bytes(materialised(project / "studies" / "smoke.yaml", settings))
+    written.write_bytes(expanded_params_yaml(project / "studies" / "smoke.yaml", settings))
     run = load_params(written).runs["ssm"]
     assert (run.train.epochs, run.train.adversary.eps.text, run.model.dropout) == (3, "8/255", 0.5)
 
@@ -70,7 +71,7 @@ def test_a_setting_is_read_as_yaml(project: Path, tmp_path: Path) -> None:
 )
 def test_a_setting_that_does_not_fit(key: str, value: str, says: str, project: Path) -> None:
     with pytest.raises(UserError, match=says) as caught:
-        materialised(project / "studies" / "smoke.yaml", {key: value})
+        expanded_params_yaml(project / "studies" / "smoke.yaml", {key: value})
     assert "\n" not in str(caught.value)
 
 
@@ -78,12 +79,12 @@ def test_a_grid_that_is_none_is_not_written_out(project: Path, tmp_path: Path) -
     broken = tmp_path / "broken.yaml"
     broken.write_text((project / "studies" / "regimes.yaml").read_text().replace("seeds: [0,", "seeds: [-1,"))
     with pytest.raises(UserError, match=r"broken\.yaml: grid\.seeds\.0"):
-        materialised(broken)
+        expanded_params_yaml(broken)
 
 
 def test_dvc_makes_a_stage_of_every_run_of_a_grid(project: Path, tmp_path: Path) -> None:
     (tmp_path / "dvc.yaml").write_bytes((project / "dvc.yaml").read_bytes())
-    (tmp_path / "params.yaml").write_bytes(materialised(project / "studies" / "regimes.yaml"))
+    (tmp_path / "params.yaml").write_bytes(expanded_params_yaml(project / "studies" / "regimes.yaml"))
     stages = stages_of(load_params(tmp_path / "params.yaml"), tmp_path)
     assert "train@ads-trades-s2" in stages
     assert len(stages) == 3 + 2 * 144

@@ -23,7 +23,7 @@ from ssmlab.evaluation.results import load_results
 from ssmlab.nets.build import build
 from ssmlab.params import Params, Which
 from ssmlab.params.paths import Paths
-from ssmlab.params.quantity import Quantity
+from ssmlab.params.written_float import WrittenFloat
 from ssmlab.stages.attack import attack
 from ssmlab.stages.prepare import prepare
 
@@ -92,7 +92,7 @@ def with_attack(params: Params, **changes: Any) -> Params:
 
 def test_the_results_file_says_what_was_done_and_found(tiny_params: Params, paths: Paths) -> None:
     events: list[Event] = []
-    mild = with_attack(tiny_params, eps=Quantity("2/255"))
+    mild = with_attack(tiny_params, eps=WrittenFloat("2/255"))
     attack(mild, RUN, paths, "cpu", events.append)
     results = load_results(paths.attack(RUN))
     data = load_dataset(paths.prepared)

@@ -1,4 +1,4 @@
-"""Numbers that remember how they were written."""
+"""Numbers that remember how they were written: eps and alpha."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from pydantic import GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 
-class Quantity(float):
+class WrittenFloat(float):
     """A number that remembers how it was written, so that `8/255` stays `8/255` in every file and table.
 
-    It is a float in every computation; `text` is what the user typed. Two quantities of one value but different text
-    (`0.5`, `1/2`) are equal as numbers and differ in fingerprints.
+    It is a float in every computation; `text` is what the user typed, without spaces. Two of one value but different
+    text (`0.5`, `1/2`) are equal as numbers and differ in fingerprints.
     """
 
     text: str
 
     def __new__(cls, value: str | float) -> Self:
         """Parse a number or a fraction `a/b`; raises ValueError on anything else, infinities and NaN included."""
-        text = str(value).strip()
+        text = "".join(str(value).split())
         numerator, slash, denominator = text.partition("/")
         try:
             number = float(numerator) / float(denominator) if slash else float(text)
@@ -36,19 +36,19 @@ class Quantity(float):
         return (self.text,)
 
     def __repr__(self) -> str:
-        return f"Quantity({self.text!r})"
+        return f"WrittenFloat({self.text!r})"
 
     def __str__(self) -> str:
         return self.text
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        def parse(value: Any) -> Quantity:
+        def parse(value: Any) -> WrittenFloat:
             if isinstance(value, bool) or not isinstance(value, (str, int, float)):
                 raise ValueError("a number or a fraction such as 8/255 is needed")
-            return value if isinstance(value, Quantity) else cls(value)
+            return value if isinstance(value, WrittenFloat) else cls(value)
 
-        def dump(value: Quantity) -> str | float | int:
+        def dump(value: WrittenFloat) -> str | float | int:
             return value.text if "/" in value.text else float(value)
 
         return core_schema.no_info_plain_validator_function(
