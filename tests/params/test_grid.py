@@ -97,7 +97,7 @@ def test_as_many_runs_as_combinations(models: int, regimes: int, seeds: list[int
         ("grid", 3, "grid: a mapping is needed"),
         ("runs", {"ads-pgd-s0": {}}, "runs.ads-pgd-s0: the grid makes a run of this name too"),
         ("runs", 3, "runs: a mapping"),
-        ("grid.models.Ads", {}, "'Ads-pgd-s0' cannot be a run's name"),
+        ("grid.models.Ads", {}, "runs: 'Ads-pgd-s0' cannot be a run's name"),
     ],
 )
 def test_what_is_wrong_is_said_where_it_was_written(place: str, value: Any, says: str) -> None:
