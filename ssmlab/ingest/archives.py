@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 import re
 import stat
+import struct
 import tarfile
 import zipfile
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from io import BytesIO, FileIO
 from pathlib import Path
 
@@ -28,11 +30,16 @@ from ssmlab.ingest.unpack import (
     Unpacker,
     damaged_error,
     open_compressed,
-    printable,
+    printable_name,
+    read_error,
 )
 
 MAX_MEMBERS = 2_000_000  # ImageNet has 1.43 million
 MAX_FEW_FILES = 64  # files beside each other in a layout of few, such as MNIST's four
+MAX_FOLDERS = 50_000  # in a tar; each costs 512 bytes, which compress to nothing
+MAX_DIRECTORY = 4 << 20  # bytes of a zip's directory: some 50,000 files
+ZIP_TAIL = 1 << 17  # bytes at the end of a zip in which the place of its directory is told
+ZIP64 = 0xFFFFFFFF  # stands in a field of 4 bytes for a number that needs 8
 TAR_BLOCK = 512
 TAR_HEADER = MIB  # long names and the like; a longer header is no header
 SUFFIXES = (".gz", ".xz", ".bz2")
@@ -79,7 +86,7 @@ class Members:
         stream = open_compressed(BytesIO(content), content[:6])
         if stream is None:
             raise UserError(
-                f"{self.origin}: {printable(name)}: is not compressed, as its name says; get the file again"
+                f"{self.origin}: {printable_name(name)}: is not compressed, as its name says; get the file again"
             )
         return self.unpacker.unpack(name, stream)
 
@@ -87,7 +94,7 @@ class Members:
         """The bytes of a member that is read whole; raises UserError if it has more than `most`."""
         if place.length > most:
             raise UserError(
-                f"{self.origin}: {printable(place.name)}: has {place.length:,} bytes, at most {most:,} belong"
+                f"{self.origin}: {printable_name(place.name)}: has {place.length:,} bytes, at most {most:,} belong"
             )
         return place.read()
 
@@ -112,7 +119,7 @@ class Members:
 
     def error(self, name: str, problem: str) -> UserError:
         """An error that names the archive and the member."""
-        return UserError(f"{self.origin}: {printable(name)}: {problem}")
+        return UserError(f"{self.origin}: {printable_name(name)}: {problem}")
 
 
 def open_members(path: Path, workdir: Path, listen: Listener = silence) -> Members:
@@ -133,7 +140,7 @@ def open_members(path: Path, workdir: Path, listen: Listener = silence) -> Membe
             unpacker = Unpacker(path, workdir, path.stat().st_size)
             return Members(path, list_file(path, unpacker, listen), unpacker)
     except OSError as error:
-        raise UserError(f"{error.filename or path}: cannot be read ({error.strerror or error})") from None
+        raise read_error(Path(error.filename or path), error) from None
     problem = "is neither a folder nor a file" if path.exists() else "there is no such folder or file"
     raise UserError(f"{path}: {problem}; data.source takes the path of an archive or a folder")
 
@@ -145,7 +152,7 @@ def list_folder(folder: Path) -> Iterator[tuple[str, ByteRange]]:
     for top, folders, files in os.walk(folder, onerror=raise_error, followlinks=True):
         status = Path(top).stat()
         if (status.st_dev, status.st_ino) in seen:
-            raise UserError(f"{printable(top)}: is reached twice through links; remove one of them")
+            raise UserError(f"{printable_name(top)}: is reached twice through links; remove one of them")
         seen.add((status.st_dev, status.st_ino))
         folders[:] = [name for name in folders if not is_junk(name)]
         for name in files:
@@ -155,7 +162,7 @@ def list_folder(folder: Path) -> Iterator[tuple[str, ByteRange]]:
                 continue
             check_letters(folder, relative)
             if not path.is_file():
-                raise UserError(f"{printable(str(path))}: is a broken link or no file; remove it")
+                raise UserError(f"{printable_name(str(path))}: is a broken link or no file; remove it")
             count = count_member(folder, count)
             yield relative, ByteRange(relative, path, 0, path.stat().st_size)
 
@@ -194,7 +201,7 @@ def index_members(archive: Path, members: Iterable[tuple[str, ByteRange]]) -> di
         if is_junk(name):
             continue
         if not name or name in files:
-            raise UserError(f"{archive}: {printable(name) or 'its top folder'}: comes twice; refused")
+            raise UserError(f"{archive}: {printable_name(name) or 'its top folder'}: comes twice; refused")
         count = count_member(archive, count)
         files[name] = place
     return files
@@ -205,6 +212,7 @@ def unpack_zip(
 ) -> Iterator[tuple[str, ByteRange]]:
     """Unpack the files of a zip; raises UserError if one is damaged, encrypted or no plain file."""
     try:
+        check_directory(archive, whole)
         with zipfile.ZipFile(whole.path) as opened:
             meter = ProgressMeter(len(opened.infolist()), from_first_step=True)
             for member in opened.infolist():
@@ -212,10 +220,10 @@ def unpack_zip(
                 meter.report(listen, f"unpacking {archive.name} (files)")
                 name = safe_name(archive, member.orig_filename)
                 if member.flag_bits & 0x2041:  # encrypted, strongly encrypted, with a masked directory
-                    raise UserError(f"{archive}: {printable(name)}: is encrypted; unpack the archive by hand")
+                    raise UserError(f"{archive}: {printable_name(name)}: is encrypted; unpack the archive by hand")
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise UserError(f"{archive}: {printable(name)}: is a link or a device; refused")
+                    raise UserError(f"{archive}: {printable_name(name)}: is a link or a device; refused")
                 if not member.is_dir() and not is_junk(name):
                     with opened.open(member) as stream:
                         yield name, unpacker.unpack(name, stream)
@@ -223,10 +231,30 @@ def unpack_zip(
         raise damaged_error(archive, "the zip archive", error) from None
 
 
+def check_directory(archive: Path, whole: ByteRange) -> None:
+    """Refuse a zip that is mostly a list of empty files or folders, before `zipfile` makes an object of each.
+
+    Raises:
+        UserError: its directory is larger than MAX_DIRECTORY, and than what is in its files.
+    """
+    tail = replace(whole, offset=max(0, whole.length - ZIP_TAIL), length=min(whole.length, ZIP_TAIL)).read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) < at + 16:
+        return  # `zipfile` says what is wrong
+    (size,) = struct.unpack("<I", tail[at + 12 : at + 16])
+    if size == ZIP64:
+        at = tail.rfind(b"PK\x06\x06", 0, at)  # the longer form of the same record, right before it
+        size = struct.unpack("<Q", tail[at + 40 : at + 48])[0] if at >= 0 and len(tail) >= at + 48 else whole.length
+    # a directory takes at least as much for each file as the file's own header does, so it is half of an empty zip
+    if size > MAX_DIRECTORY and size > 0.4 * whole.length:
+        raise UserError(f"{archive}: is mostly a list of empty files or folders; give an archive of the images alone")
+
+
 def list_tar(archive: Path, whole: ByteRange) -> Iterator[tuple[str, ByteRange]]:
     """Find the files of a tar where they lie in it; raises UserError if it is cut short or one is no plain file."""
     try:
         with HeadersOnly(whole.path) as file, tarfile.open(fileobj=file, mode="r:") as opened:
+            folders = 0
             while (member := opened.next()) is not None:
                 opened.members = []  # type: ignore[attr-defined]  # or it keeps them all
                 if member.size < 0 or member.offset_data + member.size > whole.length:
@@ -235,7 +263,10 @@ def list_tar(archive: Path, whole: ByteRange) -> Iterator[tuple[str, ByteRange]]
                 if member.isreg() and not member.issparse():
                     yield name, ByteRange(name, whole.path, member.offset_data, member.size)
                 elif not member.isdir():
-                    raise UserError(f"{archive}: {printable(name)}: is a link, a device or sparse; refused")
+                    raise UserError(f"{archive}: {printable_name(name)}: is a link, a device or sparse; refused")
+                folders += member.size == 0
+                if folders > MAX_FOLDERS:
+                    raise UserError(f"{archive}: holds more than {MAX_FOLDERS:,} empty files or folders; refused")
             end = ByteRange("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
         # tarfile takes a header it cannot read for the end; the true end is a block of zeros
         if end.read() != bytes(TAR_BLOCK):
@@ -260,7 +291,7 @@ def safe_name(archive: Path, name: str) -> str:
     drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
     if not name or name.startswith("/") or ".." in parts or "\\" in name or drive:
         raise UserError(
-            f"{archive}: {printable(name) or 'a member without a name'}: could lead out of the archive; refused"
+            f"{archive}: {printable_name(name) or 'a member without a name'}: could lead out of the archive; refused"
         )
     check_letters(archive, name)
     return "/".join(parts)
@@ -269,7 +300,9 @@ def safe_name(archive: Path, name: str) -> str:
 def check_letters(origin: Path, name: str) -> None:
     """Refuse control characters and broken Unicode in a name: it goes into messages and files; raises UserError."""
     if NO_TEXT.search(name):
-        raise UserError(f"{origin}: {printable(name)}: has characters in its name that no text can hold; rename it")
+        raise UserError(
+            f"{origin}: {printable_name(name)}: has characters in its name that no text can hold; rename it"
+        )
 
 
 def is_junk(name: str) -> bool:

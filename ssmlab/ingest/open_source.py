@@ -22,7 +22,7 @@ from ssmlab.ingest.formats.mnist5k import read_mnist5k
 from ssmlab.ingest.provenance import PART_WORDS, SourceIdentity, identify
 from ssmlab.ingest.resize import Resized, Subset
 from ssmlab.ingest.source import Part, Source
-from ssmlab.ingest.unpack import printable
+from ssmlab.ingest.unpack import printable_name
 from ssmlab.params import DataParams
 
 MNIST5K = SourceIdentity(
@@ -87,7 +87,7 @@ def detect_layout(members: Members) -> Layout:
     for detect in FORMATS:
         if (layout := detect(members)) is not None:
             return layout
-    names = ", ".join(map(printable, members.names()[:3])) or "nothing"
+    names = ", ".join(map(printable_name, members.names()[:3])) or "nothing"
     raise UserError(
         f"{members.origin}: holds {names}{' ...' if len(members.files) > 3 else ''}: no layout that is known (IDX, "
         "CIFAR python or binary, Tiny-ImageNet, MedMNIST .npz, or an image folder train/<class>/*)"
@@ -102,7 +102,13 @@ def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> L
     if known is not None and known.layout == layout.name and known.class_names:
         names = known.class_names
     highest = max(int(part.labels.max()) for part in layout.parts.values())
+    images = max(map(len, layout.parts.values()))
+    if highest >= images:  # checked before it is used as a size; every class needs an image in every part
+        raise UserError(
+            f"{path}: has the label {highest} and {images:,} images; number the classes from 0, without gaps"
+        )
     names = names or tuple(map(str, range(highest + 1)))
+    names = tuple(map(printable_name, names))
     if highest >= len(names):
         raise UserError(f"{path}: has the label {highest}, and there are {len(names)} classes, from 0")
     return replace(layout, class_names=names)

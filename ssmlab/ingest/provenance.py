@@ -14,7 +14,7 @@ from ssmlab.data.header import PartName, Provenance
 from ssmlab.ingest.catalog import CatalogEntry, Download
 from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.source import Part, Source
-from ssmlab.ingest.unpack import ByteRange, printable
+from ssmlab.ingest.unpack import ByteRange, printable_name
 
 PART_WORDS: dict[PartName, str] = {"train": "training", "validation": "validation", "test": "test"}
 RENAME_HINT = "give data.name a name of your own"
@@ -35,7 +35,7 @@ def identify(name: str, known: CatalogEntry | None, layout: Layout, path: Path) 
     Raises:
         UserError: it claims to be a data set that it cannot be: it has more images, another shape or other content.
     """
-    where = printable(path.absolute().name)
+    where = printable_name(path.absolute().name)
     if known is None:
         return SourceIdentity(name, f"own images from {where}: {images_text(layout.parts)}", "own")
     if known.embedded:
@@ -78,7 +78,7 @@ def check_class_names(known: CatalogEntry, layout: Layout, path: Path) -> None:
     """Refuse another layout whose classes are not the known ones, by their names; raises UserError."""
     if known.class_names and (strange := [name for name in layout.class_names if name not in known.class_names]):
         raise UserError(
-            f"{path}: has a class {printable(strange[0])}, and {known.title} has none of that name; {RENAME_HINT}"
+            f"{path}: has a class {printable_name(strange[0])}, and {known.title} has none of that name; {RENAME_HINT}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Fewer images, of another size or with other channels: chosen, cut to a square, scaled, made grey or RGB."""
+"""Some of the images, or images of another size or with other channels."""
 
 from __future__ import annotations
 
@@ -13,17 +13,18 @@ from ssmlab.ingest.source import Images
 
 @dataclass(frozen=True, eq=False)
 class Subset:
-    """Some of the images, in an order of their own.
+    """Some of the images, in any order.
 
     Attributes:
-        images: of which `rows` (N,) int64 are the ones.
+        images: all of them.
+        rows: (N,) int64, those that are taken.
     """
 
     images: Images
     rows: npt.NDArray[np.int64]
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """The images at `rows` (n,) of the chosen ones: (n, C, H, W) uint8."""
+        """The images at `rows` (n,) of the subset: (n, C, H, W) uint8."""
         return self.images.read(self.rows[rows])
 
 
@@ -49,12 +50,12 @@ class Resized:
 
 
 def fit_image(image: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image:
-    """An image as (C, H, W): grey by the weights of ITU-R 601-2, or RGB; then, if its size is another, its centre cut
-    to a square and scaled by bilinear interpolation with antialiasing.
+    """A grey or RGB image (mode L or RGB) as (C, H, W).
+
+    Grey is made of RGB by the weights of ITU-R 601-2. If the size is another, the centre is cut to a square and scaled
+    by bilinear interpolation with antialiasing.
     """
     channels, height, width = image_shape
-    if isinstance(image.info.get("transparency"), bytes):
-        image = image.convert("RGBA")  # a palette with alpha, of which Pillow warns otherwise
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size == (width, height):
         return image

@@ -1,4 +1,4 @@
-"""CIFAR's pickles, read without running what they say: the only objects they can make are listed here."""
+"""CIFAR's pickles, read without running their code: the only objects they can make are listed here."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ import numpy.typing as npt
 
 MAX_MEMO = 1 << 22  # a pickle that numbers an object higher wants the memory, not the object
 MAX_TUPLES = 20  # an array takes 6; tuples of tuples as a key take 2 to their number of steps to hash
+MAX_OPCODES = 1_000_000  # CIFAR-100's training file has 350,000; each takes a microsecond
+MAX_ITEMS = 1_000  # opcodes that may fill one dict
+MAX_AXES = 4  # of an array
+CLOSING = ("APPENDS", "SETITEMS", "ADDITEMS", "TUPLE", "LIST", "DICT", "FROZENSET", "POP_MARK", "OBJ", "INST")
+HASHING = ("SETITEMS", "ADDITEMS", "DICT", "FROZENSET")
+MADE_TO_HARM = "it is made to fill the memory, or to take forever"
 
 
 class UnsafePickle(ValueError):
@@ -30,16 +36,33 @@ def load_plain(content: bytes) -> Any:
         UnsafePickle: it refers to anything else, or is no pickle.
     """
     try:
-        tuples = 0
-        for opcode, argument, _ in pickletools.genops(content):
-            tuples += opcode.name.startswith("TUPLE")
-            if tuples > MAX_TUPLES or ("PUT" in opcode.name and int(argument or 0) > MAX_MEMO):
-                raise UnsafePickle("it is made to fill the memory, or to take forever")
+        check_opcodes(content)
         return restore_arrays(PlainUnpickler(io.BytesIO(content), encoding="latin1").load())
     except UnsafePickle:
         raise
     except Exception as error:  # a made-up pickle can raise anything
         raise UnsafePickle(f"{type(error).__name__} while it was read") from None
+
+
+def check_opcodes(content: bytes) -> None:
+    """Raises UnsafePickle for a pickle that would take the memory or a long time, by its opcodes alone."""
+    tuples = single_items = 0
+    depths = [0]  # opcodes since each MARK that is not closed yet
+    for opcodes, (opcode, argument, _) in enumerate(pickletools.genops(content), 1):
+        name = opcode.name
+        depths[-1] += 1
+        tuples += name.startswith("TUPLE")
+        single_items += name == "SETITEM"
+        if name == "MARK":
+            depths.append(0)
+        elif name in CLOSING and len(depths) > 1:
+            items = depths.pop()
+            # keys that all have the same hash take quadratic time; a CIFAR dict has six keys, a set has none
+            if name in HASHING and items > MAX_ITEMS:
+                raise UnsafePickle(MADE_TO_HARM)
+        too_many = tuples > MAX_TUPLES or opcodes > MAX_OPCODES or single_items > MAX_ITEMS
+        if too_many or ("PUT" in name and int(argument or 0) > MAX_MEMO):
+            raise UnsafePickle(MADE_TO_HARM)
 
 
 class PlainUnpickler(pickle.Unpickler):
@@ -90,6 +113,7 @@ class PickledArray:
         if type(content) is str:  # Python 2's
             content = content.encode("latin1")
         whole = type(shape) is tuple and all(type(length) is int and length >= 0 for length in shape)
+        whole = whole and len(shape) <= MAX_AXES and all(length <= len(content) for length in shape)
         known = type(kind) is PickledType and type(content) is bytes
         if not whole or not known or len(content) != math.prod(shape):
             raise UnsafePickle("it has an array whose shape and bytes do not fit")

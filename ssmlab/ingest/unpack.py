@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import lzma
 import shutil
+import struct
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -15,20 +16,26 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import printable
+
+LONGEST_NAME = 120  # characters of a name in a message
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHUNK = MIB
-MAX_IN_MEMORY = (
-    512 * MIB
-)  # what is read whole; CIFAR-100's pickle of 150 MiB is the largest such file of a known data set
+# what is read whole; CIFAR-100's pickle of 150 MiB is the largest such file of a known data set
+MAX_IN_MEMORY = 256 * MIB
 
 # Real data sets unpack to at most 10 times their archives' size (MNIST: 5), and a bomb to 1,000 and more.
 MAX_EXPANSION = 50
 ALWAYS_ALLOWED = 256 * MIB
 MAX_UNPACKED = 256 * GIB  # ImageNet takes 150
 MIN_FREE = 256 * MIB
+MAX_XZ_MEMORY = 128 * MIB  # `xz -9` needs 65
 
-DAMAGE_ERRORS = (OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError)
+DAMAGE_ERRORS = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError),
+    *(MemoryError, struct.error),  # of headers that ask for too much, or are cut short
+)
 
 
 class Readable(Protocol):
@@ -74,7 +81,7 @@ class ByteRange:
                     left -= len(chunk)
                     yield chunk
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be read ({error.strerror or error})") from None
+            raise read_error(self.path, error) from None
         if left:
             raise changed_error(self.path)
 
@@ -136,8 +143,8 @@ class Unpacker:
         self.room -= count
         if self.budget < 0:
             raise UserError(
-                f"{self.origin}: {printable(name)}: unpacks to more than {self.allowed / MIB:,.0f} MiB, which no data "
-                "set of its size does; refused, unpack it by hand if you trust it"
+                f"{self.origin}: {printable_name(name)}: unpacks to more than {self.allowed / MIB:,.0f} MiB, which no "
+                "data set of its size does; refused, unpack it by hand if you trust it"
             )
         if self.room < 0:
             raise UserError(f"{self.workdir}: the disk has too little room to unpack {self.origin}; make some")
@@ -150,8 +157,13 @@ def open_compressed(file: IO[bytes], magic: bytes) -> Readable | None:
     if magic.startswith(b"BZh"):
         return bz2.BZ2File(file)
     if magic.startswith(b"\xfd7zXZ\x00"):
-        return lzma.LZMAFile(file)
+        return XzReader(file)
     return None
+
+
+def read_error(path: Path, error: OSError) -> UserError:
+    """A file that the system cannot read, such as one on a disk with a fault."""
+    return UserError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def changed_error(path: Path) -> UserError:
@@ -162,10 +174,39 @@ def changed_error(path: Path) -> UserError:
 def damaged_error(origin: Path, name: str, error: Exception) -> UserError:
     """An archive, or a member of it, that cannot be read."""
     reason = " ".join(str(error).split()) or type(error).__name__
-    return UserError(f"{origin}: {printable(name)}: damaged or cut short ({printable(reason)}); get the file again")
+    return UserError(
+        f"{origin}: {printable_name(name)}: damaged or cut short ({printable_name(reason)}); get the file again"
+    )
 
 
-def printable(name: str, most: int = 120) -> str:
-    """A name or a message out of a strange file, safe to print: one line, not endless."""
-    text = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in name)
-    return text if len(text) <= most else f"{text[:most]}..."
+def printable_name(name: str) -> str:
+    """A name or a reason out of an untrusted file, as a short line that is safe to print."""
+    return printable(name, LONGEST_NAME)
+
+
+class XzReader:
+    """What an xz file holds, unpacked with a limit on the memory that its header may ask for."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.decompressor = self.new_decompressor()
+
+    def new_decompressor(self) -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=MAX_XZ_MEMORY)
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most `size` bytes, none at the end; raises lzma.LZMAError or EOFError if the file is damaged."""
+        packed = b""
+        while True:
+            if self.decompressor.eof:  # an xz file may be several, one behind the other, with zeros between
+                packed = (self.decompressor.unused_data or self.file.read(KIB)).lstrip(b"\0")
+                if not packed:
+                    return b""
+                self.decompressor = self.new_decompressor()
+            elif self.decompressor.needs_input:
+                packed = self.file.read(CHUNK)
+                if not packed:
+                    raise EOFError("the file ends before its content does")
+            if unpacked := self.decompressor.decompress(packed, size):
+                return unpacked
+            packed = b""

@@ -9,7 +9,9 @@ import os
 import pickle
 import struct
 import tarfile
+import time
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -428,3 +430,54 @@ def test_text_is_read_as_utf8_or_refused(tmp_path: Path, workdir: Path) -> None:
         members.text("bad")
     with pytest.raises(UserError, match="good: has 6 bytes, at most 5"):
         members.text("good", most=5)
+
+
+def empty_zip(path: Path, count: int) -> Path:
+    """A zip of empty folders, written by hand, because `zipfile` would take its time."""
+    local, central = bytearray(), bytearray()
+    for number in range(count):
+        name = b"%d/" % number
+        entry = struct.pack("<5H3L2H", 20, 0, 0, 0, 0, 0, 0, 0, len(name), 0)
+        central += b"PK\x01\x02\x14\0" + entry + struct.pack("<3H2L", 0, 0, 0, 0, len(local)) + name
+        local += b"PK\x03\x04" + entry + name
+    end = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count & 0xFFFF, count & 0xFFFF, len(central), len(local), 0)
+    path.write_bytes(bytes(local + central + end))
+    return path
+
+
+def test_a_zip_of_very_many_empty_folders_is_refused_at_once(tmp_path: Path, workdir: Path) -> None:
+    path = empty_zip(tmp_path / "data.zip", 150_000)
+    began = time.process_time()
+    refused(path, workdir, "is mostly a list of empty files or folders")
+    assert time.process_time() - began < 0.5
+    assert contents(open_members(empty_zip(tmp_path / "few.zip", 500), empty_workdir(workdir))) == {}
+
+
+def test_a_tar_of_very_many_empty_folders_is_refused(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archives, "MAX_FOLDERS", 20)
+    with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as archive:
+        for number in range(21):
+            member = tarfile.TarInfo(str(number))
+            member.type = tarfile.DIRTYPE
+            archive.addfile(member)
+    refused(tmp_path / "data.tar.gz", workdir, "more than 20 empty files or folders")
+
+
+def test_an_xz_file_of_several_streams_is_read(tmp_path: Path, workdir: Path) -> None:
+    tar = as_tar(FILES, tmp_path / "data.tar").read_bytes()
+    path = tmp_path / "data.tar.xz"
+    path.write_bytes(lzma.compress(tar[:700]) + bytes(8) + lzma.compress(tar[700:]) + bytes(4))
+    assert contents(open_members(path, workdir)) == FILES
+
+
+def test_an_xz_file_that_asks_for_a_gibibyte_is_refused(tmp_path: Path, workdir: Path) -> None:
+    tar = as_tar(FILES, tmp_path / "data.tar").read_bytes()
+    packed = bytearray(lzma.compress(tar, preset=0))
+    packed[packed.index(b"\x21\x01", 12) + 2] = 36  # the size of the dictionary, in the format's code for 1 GiB
+    length = 4 * packed[12]  # of the block header, its checksum left out
+    packed[12 + length : 16 + length] = struct.pack("<I", zlib.crc32(packed[12 : 12 + length]))
+    path = tmp_path / "data.tar.xz"
+    path.write_bytes(packed)
+    refused(path, workdir, "damaged or cut short .*[Mm]emory")

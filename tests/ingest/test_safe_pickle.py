@@ -138,6 +138,7 @@ def text(value: str) -> bytes:
     return b"X" + struct.pack("<I", len(value)) + value.encode()
 
 
+KEYS = [pickle.dumps(number * (2**61 - 1), 2)[2:-1] for number in range(2_000)]  # their hashes are all 0
 ARRAY = b"cnumpy.core.multiarray\n_reconstruct\n(tR"
 BYTE = b"cnumpy\ndtype\n" + text("u1") + b"\x85R"
 
@@ -165,6 +166,11 @@ BYTE = b"cnumpy\ndtype\n" + text("u1") + b"\x85R"
         pytest.param(b"\x80\x02" + ARRAY + b"(K\x01K\x04\x85N\x89U\x04abcdtb.", id="no dtype"),
         pytest.param(b"\x80\x02" + ARRAY + b"(K\x01K\x01\x85" + BYTE + b"\x89](K\x01etb.", id="a list for bytes"),
         pytest.param(b"\x80\x02" + ARRAY + b".", id="an array that never was"),
+        pytest.param(b"\x80\x02" + ARRAY + b"(K\x01(" + b"K\x01" * 70 + b"t" + BYTE + b"\x89U\x01atb.", id="70 axes"),
+        pytest.param(
+            b"\x80\x02" + ARRAY + b"(K\x01(" + pickle.dumps(1 << 900, 2)[2:-1] + b"K\x00t" + BYTE + b"\x89U\x00tb.",
+            id="an axis beyond all",
+        ),
     ],
 )
 def test_malformed_pickles_are_refused(content: bytes) -> None:
@@ -177,6 +183,9 @@ def test_malformed_pickles_are_refused(content: bytes) -> None:
     [
         pytest.param(b"\x80\x02Nr\xff\xff\xff\x7f.", id="a place in a table of 32 GiB"),
         pytest.param(b"Np2147483647\n.", id="the same in text"),
+        pytest.param(b"\x80\x02}(" + b"".join(key + b"N" for key in KEYS) + b"u.", id="keys with one hash"),
+        pytest.param(b"\x80\x02}" + b"".join(key + b"Ns" for key in KEYS) + b".", id="the same, one by one"),
+        pytest.param(b"\x80\x02" + b"N0" * 600_000 + b"N.", id="a million opcodes"),
         pytest.param(b"\x80\x02})" + b"2\x86" * 60 + b"K\x01s.", id="a key that takes 2 to the 60 steps to hash"),
     ],
 )

@@ -112,7 +112,7 @@ def read_pickled(members: Members, version: CifarVersion, files: Mapping[str, By
             raise members.error(name, f"has no `{version.key}`, as many as images")
         if not all(type(label) is int and 0 <= label < version.classes for label in found):
             raise members.error(name, f"has labels outside 0 to {version.classes - 1}")
-        pixels.append(members.unpacker.unpack(name, io.BytesIO(data.tobytes())))
+        pixels.append(members.unpacker.unpack(name, io.BytesIO(np.ascontiguousarray(data).data)))
         labels += found
     return Part(np.array(labels, np.int64), RecordImages(tuple(pixels), IMAGE_SHAPE))
 

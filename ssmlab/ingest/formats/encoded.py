@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +19,9 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.archives import Members
+from ssmlab.ingest.picture import UnshownPicture, as_shown, check_header, is_grey, upright_size
 from ssmlab.ingest.resize import fit_image, image_to_array
-from ssmlab.ingest.unpack import MIB, ByteRange, printable
+from ssmlab.ingest.unpack import MIB, ByteRange, printable_name, read_error
 
 SUFFIXES = {  # and what the name of a re-encoded data set ends in
     ".png": "png",
@@ -32,19 +36,16 @@ SUFFIXES = {  # and what the name of a re-encoded data set ends in
     ".pgm": "ppm",
 }
 CODECS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's other readers are never tried
-MAX_FILE_BYTES = 256 * MIB
-GREY = ("1", "L", "LA")
-COLOUR = ("P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
+MAX_FILE_BYTES = 64 * MIB
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedImages:
-    """Image files, decoded when they are read; of a GIF or TIFF the first frame. Transparency is dropped,
-    and a rotation that a camera only noted (EXIF) is not done.
+    """Image files, decoded when they are read, each as a viewer shows it (`ssmlab.ingest.picture`).
 
     Attributes:
         origin: the folder or archive they come from.
-        files: one an image.
+        files: one per image.
         image_shape: (C, H, W) of what `read` gives.
         square: cut every image to a square and scale it; otherwise each has to have that size.
     """
@@ -55,7 +56,7 @@ class EncodedImages:
     square: bool = False
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """The images at `rows` (n,): (n, C, H, W) uint8; raises UserError that names the file that is damaged."""
+        """The images at `rows` (n,): (n, C, H, W) uint8; raises UserError that names the file that is at fault."""
         images = np.empty((len(rows), *self.image_shape), np.uint8)
         for target, row in zip(images, rows, strict=True):
             target[...] = self.decode(self.files[row])
@@ -63,22 +64,34 @@ class EncodedImages:
 
     def decode(self, file: ByteRange) -> npt.NDArray[np.uint8]:
         """One image, (C, H, W)."""
-        content = file.read()
         _, height, width = self.image_shape
-        try:
-            with Image.open(io.BytesIO(content), formats=CODECS) as image:
-                check_mode(image)
-                if not self.square and image.size != (width, height):
-                    raise size_error(self.origin, file, image.size, (width, height))
-                return image_to_array(fit_image(image, self.image_shape))
-        except UserError:
-            raise
-        except Exception as error:  # Pillow's decoders raise all sorts of things over damaged bytes
-            raise decode_error(self.origin, file, error) from None
+        with open_image(self.origin, file, io.BytesIO(file.read())) as image:
+            shown = as_shown(image)
+            if not self.square and shown.size != (width, height):
+                raise size_error(self.origin, file, shown.size, (width, height))
+            return image_to_array(fit_image(shown, self.image_shape))
 
     def subset(self, rows: npt.NDArray[np.int64]) -> EncodedImages:
         """The images at `rows` alone."""
         return EncodedImages(self.origin, tuple(self.files[row] for row in rows), self.image_shape, self.square)
+
+
+@contextmanager
+def open_image(origin: Path, file: ByteRange, content: IO[bytes]) -> Iterator[Image.Image]:
+    """An image file opened with Pillow, its header checked; any error inside the block names the file.
+
+    Pillow's warnings are silenced: what it warns of is either refused here or shown as it should be.
+    """
+    try:
+        with warnings.catch_warnings(action="ignore"), Image.open(content, formats=CODECS) as image:
+            check_header(image)
+            yield image
+    except UserError:
+        raise
+    except UnshownPicture as problem:
+        raise UserError(f"{origin}: {printable_name(file.name)}: {problem}") from None
+    except Exception as error:  # Pillow's decoders raise all sorts of things over damaged bytes
+        raise decode_error(origin, file, error) from None
 
 
 def check_file_size(members: Members, name: str) -> ByteRange:
@@ -92,13 +105,13 @@ def check_file_size(members: Members, name: str) -> ByteRange:
 def read_header(origin: Path, file: ByteRange) -> tuple[bool, tuple[int, int]]:
     """Whether an image is grey, and its (width, height), from its header alone; raises UserError if it has none."""
     try:
-        with file.path.open("rb") as opened:
-            window = ContainerIO(opened, file.offset, file.length)
-            with Image.open(window, formats=CODECS) as image:
-                check_mode(image)
-                return image.mode in GREY, image.size
-    except Exception as error:  # Pillow's readers raise all sorts of things over damaged bytes
-        raise decode_error(origin, file, error) from None
+        with (
+            file.path.open("rb") as opened,
+            open_image(origin, file, ContainerIO(opened, file.offset, file.length)) as image,
+        ):
+            return is_grey(image), upright_size(image)
+    except OSError as error:
+        raise read_error(file.path, error) from None
 
 
 def common_shape(
@@ -120,11 +133,11 @@ def common_shape(
     grey = True
     for images in all_images:
         for file in images.files:
-            is_grey, found = read_header(images.origin, file)
+            grey_too, found = read_header(images.origin, file)
             first = first or found
             if size is None and found != first:
                 raise size_error(images.origin, file, found, first)
-            grey = grey and is_grey
+            grey = grey and grey_too
             meter.advance()
             meter.report(listen, "reading headers (images)")
     assert first is not None
@@ -132,23 +145,15 @@ def common_shape(
     return channels or (1 if grey else 3), height, width
 
 
-def check_mode(image: Image.Image) -> None:
-    """Refuse what does not fit into 8 bits a channel, and would be clipped; raises ValueError."""
-    if image.mode not in GREY + COLOUR:
-        raise ValueError(f"it has pixels of the kind {image.mode}, not 8 bits a channel")
-
-
 def size_error(origin: Path, file: ByteRange, found: tuple[int, int], wanted: tuple[int, int]) -> UserError:
     """An image that is not as large as the others."""
-    return UserError(
-        f"{origin}: {printable(file.name)}: is {found[0]} x {found[1]} pixels, the others are {wanted[0]} x {wanted[1]}"
-        "; set data.size to cut and scale them all"
-    )
+    sizes = f"is {found[0]} x {found[1]} pixels, the others are {wanted[0]} x {wanted[1]}"
+    return UserError(f"{origin}: {printable_name(file.name)}: {sizes}; set data.size to cut and scale them all")
 
 
 def decode_error(origin: Path, file: ByteRange, error: Exception) -> UserError:
     """An image that Pillow cannot read."""
-    reason = " ".join(str(error).split())
+    reason = printable_name(str(error)) or type(error).__name__
     if "cannot identify image file" in reason:
         reason = "no image that can be read"
-    return UserError(f"{origin}: {printable(file.name)}: damaged ({printable(reason)}); mend or remove it")
+    return UserError(f"{origin}: {printable_name(file.name)}: damaged ({reason}); mend or remove it")

@@ -63,7 +63,9 @@ def by_part(members: Members, names: list[str]) -> Mapping[PartName, ByClass]:
     for name in names:
         steps = name.split("/")
         if suffix_of(name) not in SUFFIXES:
-            raise members.error(name, "is no image; remove it")
+            raise members.error(
+                name, f"is not of a type that is read ({', '.join(sorted(SUFFIXES))}); convert or remove it"
+            )
         part = PARTS.get(steps[0]) if has_parts else "train"
         if part is None or len(steps) != depth:
             raise members.error(name, f"does not lie at {'train/<class>/' if has_parts else '<class>/'}")

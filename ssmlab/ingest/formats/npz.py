@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import io
+import warnings
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members
 from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.formats.records import RecordImages
 from ssmlab.ingest.source import Part
-from ssmlab.ingest.unpack import ByteRange
+from ssmlab.ingest.unpack import ByteRange, printable_name
 
 PARTS: dict[str, PartName] = {"train": "train", "val": "validation", "test": "test"}
-HEADER = 1 << 16
+HEADER = 1 << 16  # bytes in which a header must end
+MAX_AXES = 5
+MAX_LENGTH = 1 << 40  # along an axis
 
 
 @dataclass(frozen=True)
@@ -56,20 +58,25 @@ def read_part(members: Members, prefix: str) -> Part:
     """One part out of its two arrays; raises UserError if they do not fit each other."""
     images, labels = (f"{prefix}_{what}.npy" for what in ("images", "labels"))
     pixels, numbers = read_header(members, images), read_header(members, labels)
-    if len(pixels.shape) == 5 or (len(pixels.shape) == 4 and pixels.shape[3] != 3):
+    if len(pixels.shape) == 4 and pixels.shape[1] in (1, 3) and pixels.shape[3] not in (1, 3):
+        raise members.error(images, f"has the shape {pixels.shape}: its channels come first; put them last")
+    if len(pixels.shape) == 5 or (len(pixels.shape) == 4 and pixels.shape[3] not in (1, 3)):
         raise members.error(images, f"has the shape {pixels.shape}: 3-D volumes, where images are classified here")
     if pixels.dtype != np.uint8 or len(pixels.shape) not in (3, 4) or 0 in pixels.shape:
         raise members.error(
-            images, f"is {pixels.dtype} of shape {pixels.shape}, not bytes of (N, H, W) or (N, H, W, 3)"
+            images, f"is {pixels.dtype} of shape {pixels.shape}, not bytes of (N, H, W), (N, H, W, 1) or (N, H, W, 3)"
         )
     if len(numbers.shape) == 2 and numbers.shape[1] > 1:
         raise members.error(labels, f"has {numbers.shape[1]} labels an image, where one class an image is learnt here")
     if numbers.dtype.kind not in "ui" or numbers.shape not in ((pixels.shape[0],), (pixels.shape[0], 1)):
         raise members.error(labels, f"is {numbers.dtype} of shape {numbers.shape}, not a label for each image")
     height, width = pixels.shape[1:3]
-    shape = (1, height, width) if len(pixels.shape) == 3 else (3, height, width)
-    found: npt.NDArray[np.int64] = np.frombuffer(members.content(numbers.file), numbers.dtype).astype(np.int64)
-    return Part(found, RecordImages((pixels.file,), shape, channels_last=len(pixels.shape) == 4))
+    shape = (1 if len(pixels.shape) == 3 else pixels.shape[3], height, width)
+    found = np.frombuffer(members.content(numbers.file), numbers.dtype)
+    low, high = int(found.min()), int(found.max())
+    if low < 0 or high >= MAX_LENGTH:
+        raise members.error(labels, f"has labels from {low} to {high}; classes are numbered from 0, without gaps")
+    return Part(found.astype(np.int64), RecordImages((pixels.file,), shape, channels_last=len(pixels.shape) == 4))
 
 
 def read_header(members: Members, name: str) -> NpyArray:
@@ -78,11 +85,15 @@ def read_header(members: Members, name: str) -> NpyArray:
     assert file is not None
     start = io.BytesIO(replace(file, length=min(file.length, HEADER)).read())
     try:
-        version = np.lib.format.read_magic(start)
-        readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran, dtype = readers[version](start)
-    except (ValueError, KeyError, EOFError, OSError) as error:
-        raise members.error(name, f"is no array as NumPy writes it ({' '.join(str(error).split())[:80]})") from None
+        with warnings.catch_warnings(action="ignore"):  # NumPy warns of headers that Python 2 wrote, and reads them
+            version = np.lib.format.read_magic(start)
+            readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+            shape, fortran, dtype = readers[version](start)
+    except Exception as error:  # NumPy parses the header as Python, which can raise anything over made-up ones
+        reason = printable_name(str(error) or type(error).__name__)
+        raise members.error(name, f"is no array as NumPy writes it ({reason})") from None
+    if not all(type(length) is int and 0 <= length <= MAX_LENGTH for length in shape) or len(shape) > MAX_AXES:
+        raise members.error(name, "has no shape that an array of images or labels has; save it again")
     if dtype.hasobject or (fortran and len(shape) > 1):
         raise members.error(name, "holds Python objects or is in Fortran's order; save it again as plain bytes")
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize

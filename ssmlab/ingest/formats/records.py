@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from ssmlab.ingest.unpack import ByteRange, changed_error
+from ssmlab.ingest.unpack import ByteRange, changed_error, read_error
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,5 +54,7 @@ def map_records(file: ByteRange, record: int) -> npt.NDArray[np.uint8]:
     """The bytes of a file as (records, record) uint8, memory-mapped; raises UserError if the file has changed."""
     try:
         return np.memmap(file.path, np.uint8, "r", file.offset, (file.length // record, record))
-    except (OSError, ValueError):
+    except OSError as error:
+        raise read_error(file.path, error) from None
+    except ValueError:  # it has become shorter
         raise changed_error(file.path) from None

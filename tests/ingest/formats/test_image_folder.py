@@ -72,9 +72,13 @@ def test_files_without_class_folders_are_not_taken(tmp_path: Path, workdir: Path
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        pytest.param(image_files() | {"train/cat/notes.txt": b"1"}, "train/cat/notes.txt: is no image", id="text"),
-        pytest.param(image_files() | {"train/cat/x.svg": b"1"}, "x.svg: is no image", id="svg"),
-        pytest.param(image_files() | {"labels.csv": b"1"}, "labels.csv: is no image", id="labels"),
+        pytest.param(
+            image_files() | {"train/cat/notes.txt": b"1"},
+            "cat/notes.txt: is not of a type",
+            id="text",
+        ),
+        pytest.param(image_files() | {"train/cat/x.svg": b"1"}, "x.svg: is not of a type", id="svg"),
+        pytest.param(image_files() | {"labels.csv": b"1"}, "labels.csv: is not of a type", id="labels"),
         pytest.param(image_files() | {"train/1.png": b"1"}, "train/1.png: does not lie at train/<class>/", id="bare"),
         pytest.param(image_files() | {"train/cat/a/1.png": b"1"}, "a/1.png: does not lie at", id="deep"),
         pytest.param(image_files() | {"extra/cat/1.png": b"1"}, "extra/cat/1.png: does not lie at", id="fourth part"),
@@ -136,25 +140,11 @@ def test_one_channel_only_where_all_are_grey(tmp_path: Path) -> None:
     assert common_shape([images_of([grey], tmp_path), images_of([colour], tmp_path)], 8, None, silence) == (3, 8, 8)
 
 
-@pytest.mark.filterwarnings("error")
-@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK"])
-def test_every_mode_is_grey_or_rgb(mode: str, tmp_path: Path) -> None:
-    image = Image.fromarray(pixels(1, (6, 6, 3))[0]).convert(mode)
-    buffer = io.BytesIO()
-    options = {"transparency": bytes(range(200))} if mode == "P" else {}
-    image.save(buffer, "TIFF" if mode in ("CMYK", "PA") else "PNG", **options)
-    read = read_all(images_of([buffer.getvalue()], tmp_path))[0]
-    grey = mode in ("1", "L", "LA")
-    assert read.shape == (1 if grey else 3, 6, 6)
-    expected = np.asarray(image.convert("L" if grey else "RGB"))
-    np.testing.assert_array_equal(read, expected[None] if grey else expected.transpose(2, 0, 1))
-
-
 @pytest.mark.parametrize("mode", ["I;16", "F", "I"])
 def test_more_than_8_bits_are_not_clipped_but_refused(mode: str, tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.new(mode, (4, 4)).save(buffer, "TIFF")
-    with pytest.raises(UserError, match=r"set.zip: 0.x: damaged \(it has pixels of the kind"):
+    with pytest.raises(UserError, match=r"set.zip: 0.x: has pixels of the kind"):
         read_all(images_of([buffer.getvalue()], tmp_path))
 
 
@@ -178,7 +168,6 @@ GOOD = encoded(pixels(1, (16, 16, 3))[0], "JPEG", quality=95)
         pytest.param(GOOD[: len(GOOD) // 2], id="cut short"),
         pytest.param(encoded(pixels(1, (16, 16))[0])[:-30], id="PNG cut short"),
         pytest.param(png_of(16, 16), id="too few pixels"),
-        pytest.param(png_of(60_000, 60_000), id="a decompression bomb"),
         pytest.param(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n", id="PostScript"),
     ],
 )
@@ -192,7 +181,7 @@ def test_damaged_images_are_refused_by_name(content: bytes, square: bool, tmp_pa
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.filterwarnings("ignore:::PIL")  # Pillow warns of what it then reads or refuses
+@pytest.mark.filterwarnings("error")
 @settings(deadline=None, max_examples=25)
 @given(data=st.data(), kind=st.sampled_from(["PNG", "BMP", "GIF", "TIFF", "PPM", "JPEG", "WEBP"]))
 def test_a_damaged_image_never_gives_a_traceback(

@@ -78,6 +78,14 @@ IMAGES, LABELS = "train_images.npy", "train_labels.npy"
         pytest.param({IMAGES: b"no array"}, "no array as NumPy writes it", id="text"),
         pytest.param({IMAGES: npz_files()[IMAGES].replace(b"(20, 5, 5)", b"id(1)     ")}, "no array", id="code"),
         pytest.param({IMAGES: npy(pixels(20, (6, 6)))}, "another shape", id="shapes"),
+        pytest.param({IMAGES: npy(pixels(20, (3, 8, 8)))}, "channels come first; put them last", id="first"),
+        pytest.param({IMAGES: npy(pixels(20, (8, 8, 4)))}, "3-D volumes", id="four channels"),
+        pytest.param({IMAGES: npy(np.zeros((20, 5, 5), bool))}, "is bool of shape", id="bits"),
+        pytest.param({IMAGES: npy(np.zeros((20, 5, 5), np.uint16))}, "is uint16 of shape", id="16 bits"),
+        pytest.param({LABELS: npy(np.arange(20) - 1)}, "has labels from -1 to 18", id="negative label"),
+        pytest.param({LABELS: npy(np.arange(20) + 2**62)}, "has labels from 4611", id="label as a size"),
+        pytest.param({LABELS: npy(np.full(20, 2**64 - 1, np.uint64))}, "has labels from 1844", id="label beyond int64"),
+        pytest.param({LABELS: npy(np.zeros(20, bool))}, "is bool of shape", id="labels yes or no"),
         pytest.param({f"x{n}": b"" for n in range(64)}, "the arrays of a .npz are few", id="many"),
     ],
 )
@@ -93,3 +101,42 @@ def test_images_without_labels_are_refused(tmp_path: Path, workdir: Path) -> Non
     files = {name: content for name, content in npz_files().items() if name != "val_labels.npy"}
     with pytest.raises(UserError, match=r"val_labels\.npy: one of them is missing"):
         found(as_zip(files, tmp_path / "x.npz"), workdir)
+
+
+HEADERS = {
+    "a negative length": "{'descr': '|u1', 'fortran_order': False, 'shape': (-20, -5, 5)}",
+    "true and false": "{'descr': '|u1', 'fortran_order': False, 'shape': (True, 5, 5)}",
+    "a length beyond all": f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({10**400}, 5, 5)}}",
+    "brackets without end": "(" * 900,
+    "nested lists": "[" * 150 + "]" * 150,
+    "an unknown type": "{'descr': 'zz', 'fortran_order': False, 'shape': (20, 5, 5)}",
+    "a type of nothing": "{'descr': '|V0', 'fortran_order': False, 'shape': (20, 5, 5)}",
+    "a type that is a list": "{'descr': [('a', [('b', 3)])], 'fortran_order': False, 'shape': (20, 5, 5)}",
+    "a key that is a set": "{{1}: 2}",
+    "bytes": "b'\\xff'",
+    "a huge type": "{'descr': '|S999999999999', 'fortran_order': False, 'shape': (20, 5, 5)}",
+    "nothing": "",
+    "no dict": "3",
+    "an unfinished text": "{'descr': '",
+    "a complex length": "{'descr': '|u1', 'fortran_order': False, 'shape': (20, 5, 5 + 2j)}",
+}
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("version", [b"\x01\x00", b"\x02\x00", b"\x03\x00"])
+@pytest.mark.parametrize("header", HEADERS)
+def test_made_up_headers_are_refused_in_one_line(header: str, version: bytes, tmp_path: Path, workdir: Path) -> None:
+    text = HEADERS[header].encode() + b"\n"
+    length = len(text).to_bytes(2 if version[0] == 1 else 4, "little")
+    content = b"\x93NUMPY" + version + length + text + bytes(500)
+    with pytest.raises(UserError, match=r"train_images\.npy: ") as caught:
+        found(as_zip(npz_files() | {IMAGES: content}, tmp_path / "x.npz"), workdir)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_last_axis_of_channels_is_read(channels: int, tmp_path: Path, workdir: Path) -> None:
+    array = pixels(20, (4, 7, channels))
+    files = npz_files(shape=(4, 7, channels)) | {IMAGES: npy(array)}
+    part = found(as_zip(files, tmp_path / "x.npz"), workdir).parts["train"]
+    np.testing.assert_array_equal(part.images.read(np.arange(20)), array.transpose(0, 3, 1, 2))

@@ -1,0 +1,105 @@
+"""An image file's picture as a viewer shows it, in grey or RGB; what would come out as another picture is refused.
+
+docs/data.md has the table of all cases, and tests/ingest/test_picture.py a test for each.
+"""
+
+from __future__ import annotations
+
+from PIL import Image
+
+GREY = ("1", "L", "LA", "La")
+COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+MAX_PIXELS = 25_000_000  # 5,000 x 5,000: decoding, turning and flattening then take at most 300 MB
+WHITE = (255, 255, 255)
+
+ORIENTATION = 0x0112  # the EXIF and TIFF tag: how a camera was held
+SAMPLE_FORMAT = 339  # the TIFF tag: 1 is unsigned
+TRANSPOSITIONS = {  # of the tag's values; 1 is upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+SIDEWAYS = (5, 6, 7, 8)  # width and height change places
+
+
+class UnshownPicture(ValueError):
+    """A sound image file of which no picture can be made that is surely the one a person sees; says why."""
+
+
+def check_header(image: Image.Image) -> None:
+    """Refuse an image by what its header says, before any pixel is decoded.
+
+    Raises:
+        UnshownPicture: it has more than 8 bits a channel, several frames or pages, signed pixels, or too many pixels.
+    """
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise UnshownPicture(f"has {width:,} x {height:,} pixels, at most {MAX_PIXELS:,} are decoded; scale it down")
+    if image.mode not in GREY + COLOUR:
+        raise UnshownPicture(f"has pixels of the kind {image.mode}, not 8 bits a channel; save it as 8-bit grey or RGB")
+    if image.format == "TIFF" and any(kind != 1 for kind in image.tag_v2.get(SAMPLE_FORMAT, (1,))):  # type: ignore[attr-defined]
+        raise UnshownPicture("has signed pixels; save it as 8-bit grey or RGB")
+    # an MPO is a photo with a preview or a second view behind it; viewers show the photo
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise UnshownPicture("has several frames or pages; keep one of them, as a file of its own")
+
+
+def is_grey(image: Image.Image) -> bool:
+    """Whether the picture has one channel."""
+    return image.mode in GREY
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """The (width, height) that the picture is shown with, from the header alone."""
+    # Pillow turns TIFFs by itself, and would decode all pixels of a PNG to look for an EXIF chunk behind them
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return image.size
+    width, height = image.size
+    return (height, width) if orientation_of(image) in SIDEWAYS else (width, height)
+
+
+def as_shown(image: Image.Image) -> Image.Image:
+    """The picture upright, on white where it is transparent, in mode L or RGB.
+
+    Raises:
+        UnshownPicture: its pixels are transparent in such a way that nothing can be seen on white.
+        Exception: whatever Pillow raises over damaged bytes.
+    """
+    image.load()
+    orientation = orientation_of(image)
+    mode = "L" if is_grey(image) else "RGB"
+    shown = flatten(image, mode) if image.has_transparency_data else image.convert(mode)
+    return shown.transpose(TRANSPOSITIONS[orientation]) if orientation in TRANSPOSITIONS else shown
+
+
+def orientation_of(image: Image.Image) -> int:
+    """The orientation tag; 1, which is upright, where there is none or it cannot be read, as viewers take it."""
+    try:
+        return int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # Pillow's EXIF parser raises all sorts of things over damaged bytes; the pixels may be sound
+        return 1
+
+
+def flatten(image: Image.Image, mode: str) -> Image.Image:
+    """A transparent image on a white background, in `mode`; raises UnshownPicture if nothing is left to see."""
+    if image.mode in ("La", "RGBa"):  # premultiplied: Pillow converts it to the plain form only
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
+    layered = image.convert("LA" if mode == "L" else "RGBA")
+    alpha = layered.getchannel("A")
+    plain = layered.convert(mode)
+    if alpha.getextrema()[0] == 255:
+        return plain
+    flat = Image.new(mode, image.size, 255 if mode == "L" else WHITE)
+    flat.paste(plain, mask=alpha)
+    if all(low == high == 255 for low, high in band_ranges(flat)):
+        raise UnshownPicture("is transparent or white all over, so nothing of it can be seen on white; flatten it")
+    return flat
+
+
+def band_ranges(image: Image.Image) -> list[tuple[int, int]]:
+    """The smallest and the largest value of each channel of an L or RGB image."""
+    return [band.getextrema() for band in image.split()]  # type: ignore[misc]
