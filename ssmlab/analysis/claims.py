@@ -1,9 +1,9 @@
-"""Whether the study's numbers support its claims: each is judged by paired intervals, and says its numbers."""
+"""Whether a study's numbers support its claims: each verdict says its numbers, and what keeps it from being one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import Annotated, Literal, get_args
 
@@ -12,13 +12,15 @@ from pydantic import Field
 from ssmlab.analysis.format import number, signed, spoken
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import BySeed, Flags, compared, value_of
+from ssmlab.analysis.training_record import TrainingRecord
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import listed, percent
 from ssmlab.evaluation.results import AttackResults, Measure
 from ssmlab.params import ClaimParams, Strict, Which
 
 RO_GAP = "ro_gap:"
-Verdict = Literal["supported", "contradicted", "not settled"]
+SEEDS_FOR_OVERFITTING = 3
+Verdict = Literal["supported", "contradicted", "not settled", "not testable"]
 
 
 class Evidence(Strict):
@@ -35,13 +37,25 @@ class Evidence(Strict):
 
 
 class Judgement(Strict):
-    """A claim with its verdict, the sentence that gives the numbers, and what else differs between its two sides."""
+    """A claim with its verdict.
+
+    Attributes:
+        verdict: `supported`, `contradicted`, `not settled`, or `not testable` with these runs at all.
+        sentence: the verdict with its numbers.
+        reasons: why the runs allow no verdict, half a sentence each; empty where they do.
+        p: the p-value behind the verdict, corrected for the number of the claim's measures; None without one.
+        adjusted_p: the same corrected for the number of the study's claims (Holm 1979).
+        confounds: what else differs between the two sides.
+    """
 
     says: str
     run: str
     than: str
     verdict: Verdict
     sentence: str
+    reasons: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    p: float | None = None
+    adjusted_p: float | None = None
     confounds: Annotated[tuple[str, ...], Field(strict=False)]
     evidence: Annotated[tuple[Evidence, ...], Field(strict=False)]
 
@@ -63,40 +77,124 @@ class Side:
         return found
 
 
-def judge(
-    claim: ClaimParams, results: Mapping[str, AttackResults], groups: Mapping[str, Sequence[str]], confidence: float
-) -> Judgement:
-    """The verdict on one claim.
+@dataclass(frozen=True)
+class Study:
+    """All that claims are judged by.
 
-    Supported: in every measure the whole interval of the difference lies above zero. Contradicted: in some measure it
-    lies below zero. Not settled: anything else. To ask every measure at once needs no correction for their number (an
-    intersection-union test, Berger 1982); several claims of one study are not corrected for each other.
-
-    Two single runs are compared image by image. Where one side is a group of several seeds, both are compared seed by
-    seed, over the seeds that they have in common, and the interval allows for other seeds and other images
-    (`ssmlab.analysis.seeds.over_seeds`); with fewer than two common seeds nothing is settled.
-
-    Args:
+    Attributes:
         results: the attack results by run name, all of one protocol.
         groups: names of runs by group name.
+        records: what the trainings' histories say, by run name; of runs without a history nothing is known.
+        classes: of the data set.
+        confidence: of every interval; all verdicts of the study together are wrong with at most 1 - confidence.
+    """
+
+    results: Mapping[str, AttackResults]
+    groups: Mapping[str, Sequence[str]]
+    records: Mapping[str, TrainingRecord]
+    classes: int
+    confidence: float
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A claim with its numbers, before the study's other claims are looked at."""
+
+    claim: ClaimParams
+    sides: tuple[Side, Side]
+    common: tuple[int, ...]
+    evidence: tuple[Evidence, ...]
+    untestable: tuple[str, ...]
+    unsettled: tuple[str, ...]
+
+    @property
+    def direction(self) -> tuple[Verdict, float]:
+        """Where the numbers point, and the p-value of that.
+
+        Supported needs every measure, so that its p-value is the largest (an intersection-union test, Berger 1982).
+        Contradicted needs one of them only, so that its p-value is the smallest times their number (Bonferroni).
+        """
+        differences = [item.difference for item in self.evidence]
+        if self.untestable or self.unsettled or None in differences:
+            return "not settled", 1.0
+        known = [each for each in differences if each]
+        above = max(each.p if each.value > each.margin else 1.0 for each in known)
+        below = min(1.0, len(known) * min(each.p if each.value < each.margin else 1.0 for each in known))
+        return ("supported", above) if above <= below else ("contradicted", below)
+
+
+def judge_claims(claims: Sequence[ClaimParams], study: Study) -> tuple[Judgement, ...]:
+    """The verdicts on a study's claims, corrected for their number.
+
+    Two single runs are compared image by image, which says something of these two trainings only. Where one side is a
+    group of several seeds, both are compared seed by seed, over the seeds that they have in common, and the interval
+    allows for other seeds and other images (`ssmlab.analysis.seeds.over_seeds`).
+
+    Supported or contradicted is a claim whose p-value, corrected by Holm (1979) over all claims that can be tested, is
+    below 1 - confidence. Not settled is any other, and every claim on a run that was cut short or was still rising. Not
+    testable is a claim on a model at chance, on one and the same checkpoint, or about robust overfitting on runs that
+    could not have overfitted.
 
     Raises:
-        UserError: a run or a measure of the claim was not attacked; the message names it.
+        UserError: a run or a measure of a claim was not attacked; the message names it.
     """
-    run, than = (side(name, results, groups, claim) for name in (claim.run, claim.than))
-    common = sorted(set(run.runs) & set(than.runs))
-    evidence = tuple(weigh(measure, claim, run, than, common, confidence) for measure in claim.measures)
-    verdict = verdict_of([item.difference for item in evidence])
-    over = f", over the seeds {listed(common)}" if len(common) > 1 else ""
+    weighed = [weigh(claim, study) for claim in claims]
+    adjusted = holm([None if each.untestable else each.direction[1] for each in weighed])
+    return tuple(judgement(each, p, study.confidence) for each, p in zip(weighed, adjusted, strict=True))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p-values corrected for their number after Holm (1979); None stays None and does not count."""
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        adjusted[place] = largest
+    return adjusted
+
+
+def judgement(weighed: Weighed, adjusted_p: float | None, confidence: float) -> Judgement:
+    """The verdict on a claim, once its corrected p-value is known."""
+    claim, (run, than) = weighed.claim, weighed.sides
+    direction, p = weighed.direction
+    reasons = weighed.untestable or weighed.unsettled
+    if weighed.untestable:
+        verdict: Verdict = "not testable"
+    elif adjusted_p is not None and adjusted_p <= 1.0 - confidence:
+        verdict = direction
+    else:
+        verdict = "not settled"
+    tested = not reasons and all(item.difference for item in weighed.evidence)
+    single = max(len(run.runs), len(than.runs)) == 1
+    opening = verdict.capitalize()
+    if len(weighed.common) > 1:
+        opening += f", over the seeds {listed(weighed.common)}"
+    elif single and not reasons:
+        opening += ", for these two trainings"
+    if claim.by is not None:
+        opening += f", for a margin of {claim.by:g} points"
+    numbers = "; ".join(sentence(item, confidence) for item in weighed.evidence)
+    why = f" because {listed(reasons)}" if reasons else ""
+    if tested and verdict == "not settled" and p <= 1.0 - confidence:
+        why = f", after the correction for several claims (p {p_text(p)} alone, {p_text(adjusted_p or 1.0)} corrected)"
     return Judgement(
         says=claim.says,
         run=claim.run,
         than=claim.than,
         verdict=verdict,
-        sentence=f"{verdict.capitalize()}{over}: {'; '.join(sentence(item, confidence) for item in evidence)}.",
+        sentence=f"{opening}{why}: {numbers}.",
+        reasons=reasons,
+        p=p if tested else None,
+        adjusted_p=adjusted_p if tested else None,
         confounds=size_confound(run, than),
-        evidence=evidence,
+        evidence=weighed.evidence,
     )
+
+
+def p_text(p: float) -> str:
+    """`0.031`, or `< 0.001`."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def side(
@@ -113,28 +211,73 @@ def side(
     return Side(name, {results[run].train["seed"]: results[run] for run in names})
 
 
-def verdict_of(differences: Sequence[Difference | None]) -> Verdict:
-    """The verdict that a claim's differences give together; None is one whose interval is not known."""
-    if any(difference and difference.high < 0.0 for difference in differences):
-        return "contradicted"
-    if all(difference and difference.low > 0.0 for difference in differences):
-        return "supported"
-    return "not settled"
-
-
-def weigh(
-    measure: str, claim: ClaimParams, run: Side, than: Side, common: Sequence[int], confidence: float
-) -> Evidence:
-    """One measure of a claim: over the `common` seeds, of two single runs over images, else without an interval.
+def weigh(claim: ClaimParams, study: Study) -> Weighed:
+    """A claim with its numbers: over the common seeds, of two single runs over images, else without an interval.
 
     Raises:
-        UserError: a number is missing.
+        UserError: a run or a number is missing.
     """
-    seeds = common if len(common) > 1 else None
+    run, than = (side(name, study.results, study.groups, claim) for name in (claim.run, claim.than))
+    common = tuple(sorted(set(run.runs) & set(than.runs)))
+    evidence = tuple(evidence_of(measure, claim, run, than, common, study.confidence) for measure in claim.measures)
+    if len(common) > 1:  # what the other seeds gave plays no part
+        run, than = (replace(each, runs={seed: each.runs[seed] for seed in common}) for each in (run, than))
+    return Weighed(
+        claim=claim,
+        sides=(run, than),
+        common=common if len(common) > 1 else (),
+        evidence=evidence,
+        untestable=untestable(claim, run, than, study),
+        unsettled=unsettled(run, than, study),
+    )
+
+
+def evidence_of(
+    measure: str, claim: ClaimParams, run: Side, than: Side, common: Sequence[int], confidence: float
+) -> Evidence:
+    """One measure of a claim."""
+    groups = len(run.runs) > 1 or len(than.runs) > 1
+    seeds = common if groups and len(common) > 1 else None
     a, b = (each.flags(measure, seeds or sorted(each.runs), claim) for each in (run, than))
     values = [fmean(map(value_of, flags.values())) for flags in (a, b)]
-    difference = compared(a, b, groups=len(a) > 1 or len(b) > 1, confidence=confidence)
+    difference = compared(a, b, groups=groups, confidence=confidence, margin=(claim.by or 0.0) / 100)
     return Evidence(measure=measure, run=values[0], than=values[1], difference=difference)
+
+
+def untestable(claim: ClaimParams, run: Side, than: Side, study: Study) -> tuple[str, ...]:
+    """Why these runs cannot test the claim, whatever their numbers are."""
+    runs = [result for each in (run, than) for result in each.runs.values()]
+    hashes = [{result.checkpoints["best"].sha256 for result in each.runs.values()} for each in (run, than)]
+    found = ["both sides are the same checkpoint"] if hashes[0] & hashes[1] else []
+    found += [f"{result.run} is not better than chance" for result in runs if at_chance(result, study.classes)]
+    if any(measure.startswith(RO_GAP) for measure in claim.measures):
+        found += overfitting_reasons(run, than, study)
+    return tuple(found)
+
+
+def at_chance(result: AttackResults, classes: int) -> bool:
+    """Whether the clean accuracy of the best checkpoint may be that of guessing."""
+    clean = result.checkpoints["best"].measures["clean"]
+    return clean.interval[0] <= 1.0 / classes
+
+
+def overfitting_reasons(run: Side, than: Side, study: Study) -> Iterator[str]:
+    """Why these runs cannot show robust overfitting: too few seeds, or trainings that could not have overfitted."""
+    seeds = len(set(run.runs) & set(than.runs))
+    if seeds < SEEDS_FOR_OVERFITTING:
+        yield f"robust overfitting needs {SEEDS_FOR_OVERFITTING} seeds on both sides, and there are {seeds}"
+    for result in (*run.runs.values(), *than.runs.values()):
+        record, epoch = study.records.get(result.run), result.checkpoints["best"].epoch
+        if record is None or epoch is None:
+            yield f"{result.run} has no training history"
+        elif reason := record.cannot_show_overfitting(epoch):
+            yield f"{result.run} {reason}"
+
+
+def unsettled(run: Side, than: Side, study: Study) -> tuple[str, ...]:
+    """Why nothing should be concluded from these runs yet: trainings that were cut short or were still rising."""
+    records = {name: study.records.get(name) for each in (run, than) for name in (r.run for r in each.runs.values())}
+    return tuple(f"{name} {reason}" for name, record in records.items() if record and (reason := record.unfinished()))
 
 
 def measured(run: AttackResults, measure: str, which: Which, claim: ClaimParams) -> Measure:

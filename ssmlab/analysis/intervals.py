@@ -1,26 +1,32 @@
-"""Confidence intervals for differences of accuracies that were measured on the same images."""
+"""Confidence intervals and p-values for differences of accuracies that were measured on the same images."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from statistics import NormalDist, fmean
+from collections.abc import Callable, Sequence
 
 from ssmlab.evaluation.results import wilson
 from ssmlab.params import Strict
+
+SMALLEST_P = 1e-12  # smaller ones are all the same to a reader
 
 
 class Difference(Strict):
     """A difference of accuracies with its confidence interval, as fractions (0.1 is ten points), over `n` images.
 
-    seeds: how many seeds it is the mean of, where the interval allows for other seeds too; None of single trainings.
+    Attributes:
+        p: the two-sided p-value of "the difference is `margin`".
+        margin: what the difference was tested against; 0 unless a claim names one.
+        seeds: of how many seeds it is the mean, if the interval allows for other seeds; None of single trainings.
     """
 
     value: float
     low: float
     high: float
     n: int
+    p: float
+    margin: float = 0.0
     seeds: int | None = None
 
     @property
@@ -29,13 +35,17 @@ class Difference(Strict):
         return self.low > 0.0 or self.high < 0.0
 
 
-def paired(a: str, b: str, confidence: float) -> Difference:
+Bounds = Callable[[float], tuple[float, float]]  # the interval's ends by the confidence
+
+
+def paired(a: str, b: str, confidence: float, margin: float = 0.0) -> Difference:
     """How much more often `a` is right than `b`, on the same images.
 
-    The square-and-add score interval with continuity-corrected phi: method 10 of Newcombe (1998), "Improved confidence
-    intervals for the difference between binomial proportions based on paired data", Statistics in Medicine 17,
-    2635-2650. It joins the Wilson intervals of the two proportions through their correlation, keeps inside [-1, 1] and,
-    unlike the Wald interval, has a width above zero also where no image tells the two apart.
+    The interval is the square-and-add score interval with continuity-corrected phi: method 10 of Newcombe (1998),
+    "Improved confidence intervals for the difference between binomial proportions based on paired data", Statistics in
+    Medicine 17, 2635-2650. It joins the Wilson intervals of the two proportions through their correlation, keeps inside
+    [-1, 1] and, unlike the Wald interval, has a width above zero also where no image tells the two apart. It excludes
+    zero only if the exact test does (`sign_flip_p`, here McNemar's).
 
     Args:
         a, b: one character an image, in the same order: "1" right, "0" wrong.
@@ -43,17 +53,94 @@ def paired(a: str, b: str, confidence: float) -> Difference:
     Raises:
         ValueError: the flags are empty or differ in length, so that they cannot be of the same images.
     """
+    return finished(differences_of(a, b), newcombe(a, b), confidence, margin)
+
+
+def paired_gaps(
+    best: str, last: str, other_best: str, other_last: str, confidence: float, margin: float = 0.0
+) -> Difference:
+    """How much larger one run's fall from its best to its last checkpoint is than another's, on the same images.
+
+    The Newcombe intervals of both falls, put together as those put together the Wilson intervals of two proportions
+    (the MOVER of Zou and Donner 2008), with the correlation of the falls over images. It excludes zero only if the
+    exact test does (`sign_flip_p`), so that a handful of images never looks surer than it is.
+
+    Raises:
+        ValueError: the flags are empty or differ in length.
+    """
+    check_same_images(best, other_best)
+    one, other = differences_of(best, last), differences_of(other_best, other_last)
+    of_one, of_other = newcombe(best, last), newcombe(other_best, other_last)
+    rho, falls = pearson(one, other), (mean(one), mean(other))
+
+    def bounds(confidence: float) -> tuple[float, float]:
+        (low, high), (other_low, other_high) = of_one(confidence), of_other(confidence)
+        value = falls[0] - falls[1]
+        below = square_and_add(falls[0] - low, other_high - falls[1], rho)
+        above = square_and_add(high - falls[0], falls[1] - other_low, rho)
+        return value - below, value + above
+
+    return finished([x - y for x, y in zip(one, other, strict=True)], bounds, confidence, margin)
+
+
+def finished(numbers: Sequence[int], bounds: Bounds, confidence: float, margin: float) -> Difference:
+    """The difference whose images give these numbers, with an interval that the exact test agrees with."""
+    value, exact = mean(numbers), sign_flip_p(numbers)
+    low, high = bounds(confidence)
+    if exact > 1.0 - confidence:
+        low, high = min(low, 0.0), max(high, 0.0)
+    p = p_value(bounds, value, margin)
+    if margin == 0.0:
+        p = max(p, exact)
+    return Difference(value=value, low=low, high=high, n=len(numbers), p=p, margin=margin)
+
+
+def p_value(bounds: Bounds, value: float, margin: float) -> float:
+    """The two-sided p-value of "the difference is `margin`": 1 - the confidence whose interval just reaches it."""
+    inside, outside = 1.0, SMALLEST_P  # as 1 - confidence: the interval of `inside` excludes the margin
+    if value == margin:
+        return 1.0
+    for _ in range(60):
+        middle = math.sqrt(inside * outside)
+        low, high = bounds(1.0 - middle)
+        inside, outside = (middle, outside) if margin < low or margin > high else (inside, middle)
+    return inside
+
+
+def sign_flip_p(numbers: Sequence[int]) -> float:
+    """The exact two-sided p-value of "every number is as likely as its opposite", for whole numbers from -2 to 2.
+
+    The sum is compared with that of all ways to flip signs: 2 (2 X - m2) + (2 Y - m1), where m2 numbers are +-2 and m1
+    are +-1, and X and Y are binomial with probability 1/2. Without +-2 it is McNemar's exact test.
+    """
+    counts = Counter(map(abs, numbers))
+    ones, twos, total = counts[1], counts[2], abs(sum(numbers))
+    if total == 0:
+        return 1.0
+    at_least = [0] * (ones + 2)  # at_least[y]: in how many ways Y >= y
+    for y in range(ones, -1, -1):
+        at_least[y] = at_least[y + 1] + math.comb(ones, y)
+    ways = 0
+    for x in range(twos + 1):
+        needed = -((2 * (2 * x - twos) - total - ones) // 2)  # the least Y with 2 (2 X - m2) + (2 Y - m1) >= total
+        ways += math.comb(twos, x) * at_least[min(max(needed, 0), ones + 1)]
+    return float(min(1.0, 2 * ways / 2 ** (ones + twos)))
+
+
+def newcombe(a: str, b: str) -> Bounds:
+    """The interval of `paired` as a function of the confidence."""
     check_same_images(a, b)
     n, counts = len(a), Counter(zip(a, b, strict=True))
     both, only_a, only_b, neither = counts["1", "1"], counts["1", "0"], counts["0", "1"], counts["0", "0"]
     p, q = (both + only_a) / n, (both + only_b) / n
-    p_low, p_high = wilson(both + only_a, n, confidence)
-    q_low, q_high = wilson(both + only_b, n, confidence)
-    phi = correlation(both, only_a, only_b, neither)
-    below = square_and_add(p - p_low, q_high - q, phi)
-    above = square_and_add(p_high - p, q - q_low, phi)
-    value = (only_a - only_b) / n
-    return Difference(value=value, low=value - below, high=value + above, n=n)
+    phi, value = correlation(both, only_a, only_b, neither), (only_a - only_b) / n
+
+    def bounds(confidence: float) -> tuple[float, float]:
+        p_low, p_high = wilson(both + only_a, n, confidence)
+        q_low, q_high = wilson(both + only_b, n, confidence)
+        return value - square_and_add(p - p_low, q_high - q, phi), value + square_and_add(p_high - p, q - q_low, phi)
+
+    return bounds
 
 
 def correlation(both: int, only_a: int, only_b: int, neither: int) -> float:
@@ -66,43 +153,27 @@ def correlation(both: int, only_a: int, only_b: int, neither: int) -> float:
     return shrunk / math.sqrt(margins)
 
 
+def pearson(a: Sequence[int], b: Sequence[int]) -> float:
+    """The correlation of two series of whole numbers; 0 where one of them does not vary."""
+    n = len(a)
+    numerator = n * sum(x * y for x, y in zip(a, b, strict=True)) - sum(a) * sum(b)
+    variances = [n * sum(x * x for x in each) - sum(each) ** 2 for each in (a, b)]
+    return numerator / math.sqrt(variances[0] * variances[1]) if all(variances) else 0.0
+
+
 def square_and_add(a: float, b: float, phi: float) -> float:
     """Length of the difference of two errors `a` and `b` whose correlation is `phi`."""
     return math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0))
 
 
-def paired_gaps(best: str, last: str, other_best: str, other_last: str, confidence: float) -> Difference:
-    """How much larger one run's fall from its best to its last checkpoint is than another's, on the same images.
-
-    Every image gives one number, (best - last) - (other_best - other_last) in {-2, ..., 2}; the interval is the
-    normal one of the mean of these numbers, mean +- z s / sqrt(n) with the sample's standard deviation s. It has no
-    width where all images agree, so that a handful of images can look surer than it is; a gap of zero stays unsettled.
-
-    Raises:
-        ValueError: the flags are empty or differ in length.
-    """
-    for flags in (last, other_best, other_last):
-        check_same_images(best, flags)
-    numbers = [
-        (a == "1") - (b == "1") - (c == "1") + (d == "1")
-        for a, b, c, d in zip(best, last, other_best, other_last, strict=True)
-    ]
-    return mean_interval(numbers, confidence)
+def differences_of(a: str, b: str) -> list[int]:
+    """1, 0 or -1 for every image: right in `a` minus right in `b`; ValueError where they are not of the same images."""
+    check_same_images(a, b)
+    return [int(x) - int(y) for x, y in zip(a, b, strict=True)]
 
 
-def mean_interval(numbers: Sequence[float], confidence: float) -> Difference:
-    """The mean of numbers in [-2, 2] with its normal interval; of one number the spread is unknown: all of it."""
-    n, mean = len(numbers), fmean(numbers)
-    if n == 1:
-        return Difference(value=mean, low=-2.0, high=2.0, n=n)
-    spread = math.sqrt(sum((number - mean) ** 2 for number in numbers) / (n - 1))
-    half = quantile(confidence) * spread / math.sqrt(n)
-    return Difference(value=mean, low=mean - half, high=mean + half, n=n)
-
-
-def quantile(confidence: float) -> float:
-    """The standard normal's two-sided quantile: 1.96 for a confidence of 0.95."""
-    return NormalDist().inv_cdf(0.5 + confidence / 2)
+def mean(numbers: Sequence[int]) -> float:
+    return sum(numbers) / len(numbers)
 
 
 def check_same_images(a: Sequence[object], b: Sequence[object]) -> None:

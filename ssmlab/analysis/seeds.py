@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean, stdev, variance
 
-from ssmlab.analysis.intervals import Difference, check_same_images, mean_interval, paired, paired_gaps
+from ssmlab.analysis.intervals import Difference, differences_of, paired, paired_gaps
 from ssmlab.params import Strict
 
 Flags = tuple[str, ...]  # of one checkpoint, or of best and last where the fall between them is meant
@@ -35,11 +35,12 @@ def value_of(flags: Flags) -> float:
     return first - second[0] if second else first
 
 
-def compared(a: BySeed, b: BySeed, groups: bool, confidence: float) -> Difference | None:
+def compared(a: BySeed, b: BySeed, groups: bool, confidence: float, margin: float = 0.0) -> Difference | None:
     """How much larger one side's measure is than another's: of single trainings over images, of groups over seeds too.
 
     Args:
         groups: whether a side is a group of trainings. It is then compared over the seeds that both sides have.
+        margin: the difference that the p-value is about.
 
     Returns:
         None where groups have fewer than two seeds in common.
@@ -48,31 +49,33 @@ def compared(a: BySeed, b: BySeed, groups: bool, confidence: float) -> Differenc
         ValueError: the flags are not of the same images.
     """
     if not groups:
-        return over_images(next(iter(a.values())), next(iter(b.values())), confidence)
+        return over_images(next(iter(a.values())), next(iter(b.values())), confidence, margin)
     common = [seed for seed in a if seed in b]
     if len(common) < 2:
         return None
-    return over_seeds([a[seed] for seed in common], [b[seed] for seed in common], confidence)
+    return over_seeds([a[seed] for seed in common], [b[seed] for seed in common], confidence, margin)
 
 
-def over_images(a: Flags, b: Flags, confidence: float) -> Difference:
+def over_images(a: Flags, b: Flags, confidence: float, margin: float = 0.0) -> Difference:
     """How much larger one training's measure is than another's, on the same images; ValueError if they are not."""
     if len(a) == 1:
-        return paired(a[0], b[0], confidence)
-    return paired_gaps(a[0], a[1], b[0], b[1], confidence)
+        return paired(a[0], b[0], confidence, margin)
+    return paired_gaps(a[0], a[1], b[0], b[1], confidence, margin)
 
 
-def over_seeds(a: Sequence[Flags], b: Sequence[Flags], confidence: float) -> Difference:
-    """How much larger one group's measure is than another's, seed by seed on the same images.
+def over_seeds(a: Sequence[Flags], b: Sequence[Flags], confidence: float, margin: float = 0.0) -> Difference:
+    """How much larger one group's measure is than another's, over seeds and on the same images.
 
-    Trainings with other seeds, judged on other images, would have given another difference. The interval allows for
-    both: seed s and image i have a difference d(s, i), and half its width is the root of
+    Trainings with other seeds, judged on other images, would have given another difference. The variance of the mean
+    difference is estimated by three terms,
 
-        (t_{S-1} sd_s(mean_i d) / sqrt(S))^2 + (z sd_i(mean_s d) / sqrt(N))^2.
+        V = sd_s(mean_i a)^2 / S + sd_s(mean_i b)^2 / S + sd_i(mean_s (a - b))^2 / N
 
-    Where seeds and images are two crossed random effects, the first term without its quantile estimates the seeds'
-    share of the mean's variance and the second one the images'; what they share is counted in both, so that the sum is
-    too large rather than too small.
+    for a(s, i) and b(s, i), which say whether each side is right for seed s and image i. They have S - 1, S - 1 and
+    N - 1 degrees of freedom; the interval is mean +- t sqrt(V) with the degrees of freedom of the sum after Welch
+    (1947) and Satterthwaite (1946). The sides' seeds are not paired, for equal seeds make different models no more
+    alike; the images are, for the same images are hard for all. What seeds and images share is counted twice, so
+    that V is too large rather than too small. docs/seeds.md has size and power.
 
     Args:
         a, b: the flags of two seeds or more, in the same order of seeds.
@@ -80,49 +83,30 @@ def over_seeds(a: Sequence[Flags], b: Sequence[Flags], confidence: float) -> Dif
     Raises:
         ValueError: fewer than two seeds, not as many on both sides, or flags that are not of the same images.
     """
+    from scipy.special import stdtr, stdtrit  # here, so that `ssmlab compare` of single runs answers at once
+
     if len(a) < 2:
         raise ValueError("one seed alone has no spread")
-    rows = [minus(scores(one), scores(other)) for one, other in zip(a, b, strict=True)]
-    of_seeds = Spread.of([fmean(row) for row in rows])
-    of_images = mean_interval([fmean(column) for column in zip(*rows, strict=True)], confidence)
-    assert of_seeds.std is not None
-    seeds_half = student(confidence, of_seeds.n - 1) * of_seeds.std / math.sqrt(of_seeds.n)
-    half = math.hypot(seeds_half, of_images.high - of_images.value)
-    mean = of_seeds.mean
-    return Difference(value=mean, low=mean - half, high=mean + half, n=of_images.n, seeds=of_seeds.n)
+    rows = [image_differences(one, other) for one, other in zip(a, b, strict=True)]
+    columns = [fmean(column) for column in zip(*rows, strict=True)]
+    seeds, images = len(rows), len(columns)
+    value = fmean(columns)
+    if images == 1:  # the spread of one image is unknown
+        return Difference(value=value, low=-2.0, high=2.0, n=1, p=1.0, margin=margin, seeds=seeds)
+    terms = [(variance(map(value_of, side)) / seeds, seeds - 1) for side in (a, b)]
+    terms.append((variance(columns) / images, images - 1))
+    total = sum(term for term, _ in terms)
+    if total == 0.0:  # every seed and every image gave the same difference
+        p = 1.0 if value == margin else 0.0
+        return Difference(value=value, low=value, high=value, n=images, p=p, margin=margin, seeds=seeds)
+    freedom = total**2 / sum(term**2 / own_freedom for term, own_freedom in terms)
+    error = math.sqrt(total)
+    half = float(stdtrit(freedom, 0.5 + confidence / 2)) * error
+    p = 2.0 * float(stdtr(freedom, -abs(value - margin) / error))
+    return Difference(value=value, low=value - half, high=value + half, n=images, p=p, margin=margin, seeds=seeds)
 
 
-def scores(flags: Flags) -> list[int]:
-    """A number an image: 1 right and 0 wrong; where the fall from best to last is meant, their difference."""
-    first, *second = ([int(flag) for flag in each] for each in flags)
-    return minus(first, second[0]) if second else first
-
-
-def minus(a: Sequence[int], b: Sequence[int]) -> list[int]:
-    """a - b, image by image; raises ValueError where they are not of the same images."""
-    check_same_images(a, b)
-    return [x - y for x, y in zip(a, b, strict=True)]
-
-
-def student(confidence: float, freedom: int) -> float:
-    """The two-sided quantile of Student's t: 4.303 for a confidence of 0.95 and 2 degrees of freedom.
-
-    By bisection of the angle atan(t / sqrt(freedom)), whose probability is a finite sum (Abramowitz and Stegun 1964,
-    26.7.3 and 26.7.4).
-    """
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if within(middle, freedom) < confidence else (low, middle)
-    return math.sqrt(freedom) * math.tan(low)
-
-
-def within(angle: float, freedom: int) -> float:
-    """The probability that |t| is below sqrt(freedom) tan(angle)."""
-    sine, cosine = math.sin(angle), math.cos(angle)
-    odd = freedom % 2
-    term, total = (cosine if odd else 1.0), 0.0
-    for j in range(1, freedom // 2 + 1):
-        total += term
-        term *= cosine * cosine * (2 * j - 1 + odd) / (2 * j + odd)
-    return 2 / math.pi * (angle + sine * total) if odd else sine * total
+def image_differences(a: Flags, b: Flags) -> list[int]:
+    """How much more right `a` is than `b` on every image; where falls are meant, how much more it falls."""
+    one, *last = (differences_of(x, y) for x, y in zip(a, b, strict=True))
+    return [x - y for x, y in zip(one, last[0], strict=True)] if last else one

@@ -6,13 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
-from ssmlab.analysis.claims import judge
+from ssmlab.analysis.claims import Study, judge_claims
 from ssmlab.analysis.data_used import data_used
 from ssmlab.analysis.format import model_label, regime_label
 from ssmlab.analysis.intervals import Difference, paired
 from ssmlab.analysis.protocol import by_strength, check_one_protocol
 from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import WORST, Accuracy, Checkpoint, Run, SeedGroup, Summary
+from ssmlab.analysis.training_record import TrainingRecord
+from ssmlab.artifacts.history import Row
 from ssmlab.core.errors import UserError
 from ssmlab.core.validation import first_problem
 from ssmlab.data.header import DataSummary
@@ -20,8 +22,17 @@ from ssmlab.evaluation.results import AttackResults, CheckpointResults, Count, w
 from ssmlab.params import AnalyzeParams, RunParams, Which, seed_groups
 
 
-def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzeParams, prepared: DataSummary) -> Summary:
+def summarize(
+    study: str,
+    results: Sequence[AttackResults],
+    analyze: AnalyzeParams,
+    prepared: DataSummary,
+    histories: Mapping[str, Sequence[Row]] | None = None,
+) -> Summary:
     """The summary of a study's attack results, which come in the order in which its runs are shown.
+
+    Args:
+        histories: the rows of history.csv by run name; a run without one is judged as if it had been trained well.
 
     Raises:
         ProtocolMismatch: the runs were attacked under different protocols.
@@ -31,7 +42,6 @@ def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzePara
     by_name = {result.run: result for result in results}
     runs = tuple(summarize_run(result, analyze.confidence) for result in results)
     groups = grouped(runs)
-    members = {group.name: group.runs for group in groups}
     return Summary(
         study=study,
         confidence=analyze.confidence,
@@ -41,7 +51,20 @@ def summarize(study: str, results: Sequence[AttackResults], analyze: AnalyzePara
         measures=("clean", *by_strength(results[0].protocol.attacks), WORST),
         runs=runs,
         groups=groups,
-        claims=tuple(judge(claim, by_name, members, analyze.confidence) for claim in analyze.claims),
+        claims=judge_claims(
+            analyze.claims,
+            Study(
+                results=by_name,
+                groups={group.name: group.runs for group in groups},
+                records={
+                    run.name: TrainingRecord.of(rows, run.train.passes)
+                    for run in runs
+                    if (rows := (histories or {}).get(run.name))
+                },
+                classes=prepared.description.classes,
+                confidence=analyze.confidence,
+            ),
+        ),
     )
 
 

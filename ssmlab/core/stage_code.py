@@ -50,7 +50,7 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
         "system/processes.py",
         "system/workers.py",
     ),
-    "analyze": (*ANALYSIS, "stages/analyze.py"),
+    "analyze": (*ANALYSIS, "artifacts/history.py", "stages/analyze.py"),
     "report": (*ANALYSIS, "artifacts/history.py", "report", "stages/report.py"),
 }
 

@@ -29,12 +29,14 @@ class ClaimParams(Strict):
     run and than: runs, or groups of runs that differ in their seed alone, which are judged over their common seeds.
     measures: `clean` or the name of an attack, each of the best checkpoint, or `ro_gap:NAME` (best minus last robust
     accuracy under attack NAME).
+    by: how many points (of 100) higher it must be, 0 if it is left out.
     """
 
     says: str
     run: str
     than: str
     measures: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    by: Annotated[float, Field(gt=0.0, lt=100.0)] | None = None
 
 
 class AnalyzeParams(Strict):

@@ -125,16 +125,20 @@ def claims_section(summary: Summary) -> Iterator[Block]:
     if not summary.claims:
         return
     yield Heading("Claims")
+    sure = level(summary.confidence)
     yield Paragraph(
-        "A claim is supported if every one of its differences, taken on the same images, has a "
-        f"{level(summary.confidence)} interval above zero; contradicted if one lies below zero; else not settled."
+        "A claim is supported if every one of its differences, taken on the same images, lies above zero (or above its "
+        f"margin), and contradicted if one lies below, at a level of {sure} for all claims together (Holm 1979). It is "
+        "not settled if neither can be said, if a run was cut short, or if its robust validation accuracy still "
+        "rose. It is not testable on a model at chance, on one and the same checkpoint, or, about robust overfitting, "
+        "on trainings that could not have overfitted (docs/seeds.md)."
     )
     if summary.several_seeds:
         yield Paragraph(
-            "Claims on runs with several seeds are judged over the seeds that both sides have: the difference of each "
-            "seed, and the mean of these. Its interval allows for other seeds (Student's t) and for other test images; "
-            "with fewer than two common seeds a claim is not settled. A claim on two single runs is judged over images "
-            "alone."
+            "Claims on runs with several seeds are judged over the seeds that both sides have: the interval allows for "
+            "other seeds and for other test images (Welch and Satterthwaite). With fewer than two common seeds a claim "
+            "is not settled. A claim on two single runs is judged over images alone and says something of these two "
+            "trainings only."
         )
     for item in summary.claims:
         yield ClaimVerdict(item.says.rstrip("."), item.verdict, item.sentence, item.confounds)
@@ -172,7 +176,10 @@ def limits_section(summary: Summary) -> Iterator[Block]:
         if isinstance(spec, AutoAttackParams) and not spec.standard:
             items.append(f"{name} is not the standard AutoAttack: its steps or queries differ from the published ones.")
     if len(summary.claims) > 1:
-        items.append(f"The {len(summary.claims)} claims were judged one by one, without a correction for their number.")
+        items.append(
+            "Only the verdicts on the claims are corrected for their number; `ssmlab compare` and every other "
+            "comparison of these numbers is exploratory."
+        )
     yield Heading("What these numbers do not show")
     yield Bullets(tuple(items))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ssmlab.analysis.summarize import summarize
+from ssmlab.artifacts.history import Row, read_history
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import readable_json, write_atomic
@@ -13,8 +14,8 @@ from ssmlab.params.paths import Paths
 
 
 def analyze(params: Params, paths: Paths, listen: Listener = silence) -> None:
-    """Write the summary of a study; reads its `study` and `analyze` sections, the names of its runs, and what its
-    prepared data set says of itself.
+    """Write the summary of a study; reads its `study` and `analyze` sections, the names of its runs, their
+    training histories, and what its prepared data set says of itself.
 
     Raises:
         UserError: a run has no attack results, a claim asks for a measure that was not taken, or the prepared data set
@@ -22,11 +23,19 @@ def analyze(params: Params, paths: Paths, listen: Listener = silence) -> None:
         ProtocolMismatch: the runs were attacked under different protocols.
     """
     results = [read_results(run, paths) for run in params.runs]
-    summary = summarize(params.study, results, params.analyze, read_data_summary(paths.prepared))
+    summary = summarize(
+        params.study, results, params.analyze, read_data_summary(paths.prepared), read_histories(params, paths)
+    )
     write_atomic(paths.analysis, readable_json(summary.plain()))
     for claim in summary.claims:
         listen(Note(f"{claim.says}: {claim.sentence}"))
     listen(Note(f"wrote {paths.analysis}"))
+
+
+def read_histories(params: Params, paths: Paths) -> dict[str, list[Row]]:
+    """The training histories of the runs that have one; raises UserError where one cannot be read."""
+    files = {run: paths.model(run) / "history.csv" for run in params.runs}
+    return {run: read_history(file) for run, file in files.items() if file.is_file()}
 
 
 def read_results(run: str, paths: Paths) -> AttackResults:

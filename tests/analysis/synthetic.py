@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from ssmlab.core.files import sha256_text
 from ssmlab.data.header import METADATA_KEY, DataSummary, Description, Provenance, description_text
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
 from ssmlab.params import Params, Which
@@ -120,14 +121,16 @@ def attacks(params: Params) -> list[str]:
     return ["clean", *params.attack.attacks]
 
 
-def checkpoint(measures: dict[str, str], epoch: int, which: Which, split: str = "validation") -> CheckpointResults:
-    """A checkpoint whose measures have these flags."""
+def checkpoint(
+    measures: dict[str, str], epoch: int, which: Which, split: str = "validation", run: str = ""
+) -> CheckpointResults:
+    """A checkpoint of `run` whose measures have these flags."""
     counted = {name: Measure.of(text) for name, text in measures.items()}
     return CheckpointResults(
         measures=counted,
         worst_case=worst_case(counted),
         warnings=(),
-        sha256=("1" if which == "best" else "2") * 64,
+        sha256=sha256_text(f"{run} {which}"),
         epoch=epoch,
         val_clean=0.75,
         val_robust=0.5,
@@ -145,9 +148,9 @@ def results(
 ) -> AttackResults:
     """The attack results of one run of a study, from flags by measure."""
     under = under or protocol(params, len(best["clean"]))
-    checkpoints = {"best": checkpoint(best, 9, "best")}
+    checkpoints = {"best": checkpoint(best, 9, "best", run=run)}
     if last is not None:
-        checkpoints["last"] = checkpoint(last, 10, "last")
+        checkpoints["last"] = checkpoint(last, 10, "last", run=run)
     return AttackResults(
         format=2,
         study=params.study,

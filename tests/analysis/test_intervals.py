@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 
@@ -11,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ssmlab.analysis.intervals import mean_interval, paired, paired_gaps, quantile
+from ssmlab.analysis.intervals import newcombe, paired, paired_gaps, sign_flip_p
 
 flags = st.text(alphabet="01", min_size=1, max_size=60)
 pairs = st.integers(1, 60).flatmap(lambda n: st.tuples(*[st.text(alphabet="01", min_size=n, max_size=n)] * 2))
@@ -36,16 +37,14 @@ def test_newcombe_from_scipys_wilson_and_numpys_correlation(counts: tuple[int, i
     below = np.array([x.mean() - p.low, q.high - y.mean()])
     above = np.array([p.high - x.mean(), y.mean() - q.low])
     form = np.array([[1, -phi], [-phi, 1]])
-    found, d = paired(a, b, 0.95), x.mean() - y.mean()
-    assert (found.low, found.high) == pytest.approx(
-        (d - (below @ form @ below) ** 0.5, d + (above @ form @ above) ** 0.5)
-    )
+    found, d = newcombe(a, b)(0.95), x.mean() - y.mean()
+    assert found == pytest.approx((d - (below @ form @ below) ** 0.5, d + (above @ form @ above) ** 0.5))
 
 
 def test_these_numbers_stay() -> None:
     # Golden values of this code (they agree with what its author remembers of the literature, which was not at hand).
-    found = [paired(*table(*counts), 0.95) for counts in TABLES[:2]]
-    assert [(round(d.low, 4), round(d.high, 4)) for d in found] == [(0.0569, 0.3404), (-0.5069, -0.0256)]
+    found = [newcombe(*table(*counts))(0.95) for counts in TABLES[:2]]
+    assert [(round(low, 4), round(high, 4)) for low, high in found] == [(0.0569, 0.3404), (-0.5069, -0.0256)]
 
 
 def tango(only_a: int, only_b: int, n: int, confidence: float) -> tuple[float, float]:
@@ -118,26 +117,55 @@ def test_equal_flags_leave_a_width() -> None:
     assert not found.settled
 
 
-def test_gaps_are_the_normal_interval_of_the_images_numbers() -> None:
+def test_an_interval_of_gaps_agrees_with_a_bootstrap() -> None:
     rng = random.Random(3)
     best, last, other_best, other_last = ("".join(rng.choice("01") for _ in range(400)) for _ in range(4))
     numbers = [
         (int(a) - int(b)) - (int(c) - int(d)) for a, b, c, d in zip(best, last, other_best, other_last, strict=True)
     ]
     found = paired_gaps(best, last, other_best, other_last, 0.9)
-    low, high = stats.norm.interval(0.9, loc=np.mean(numbers), scale=stats.sem(numbers))
-    assert (found.value, found.low, found.high) == pytest.approx((np.mean(numbers), low, high))
     resampled = np.random.default_rng(0).choice(numbers, size=(4000, 400)).mean(axis=1)
+    assert found.value == pytest.approx(np.mean(numbers))
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(resampled, [0.05, 0.95])), abs=0.02)
 
 
-def test_one_image_says_nothing_of_a_gap() -> None:
-    found = mean_interval([1], 0.95)
-    assert (found.low, found.high) == (-2.0, 2.0)
+@pytest.mark.parametrize(("fallen", "settled"), [(4, False), (5, False), (10, True)])
+def test_a_handful_of_images_settles_nothing_about_gaps_unless_the_exact_test_does(fallen: int, settled: bool) -> None:
+    # All images that fall do so on one side: the exact p is 2 / 2^fallen: 0.125 for 4 images, 0.031 for 6.
+    best, last = "1" * 1000, "1" * (1000 - fallen) + "0" * fallen
+    found = paired_gaps(best, last, best, best, 0.95)
+    assert found.value == pytest.approx(fallen / 1000)
+    assert found.settled == settled
+    assert found.p >= 2 / 2**fallen
 
 
-def test_the_quantile_is_the_normal_ones() -> None:
-    assert quantile(0.95) == pytest.approx(1.959964, abs=1e-6)
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.integers(-2, 2), min_size=1, max_size=9))
+def test_the_exact_test_counts_all_ways_to_flip_signs(numbers: list[int]) -> None:
+    sums = [
+        abs(sum(sign * number for sign, number in zip(signs, numbers, strict=True)))
+        for signs in itertools.product((1, -1), repeat=len(numbers))
+    ]
+    assert sign_flip_p(numbers) == pytest.approx(np.mean([each >= abs(sum(numbers)) for each in sums]))
+
+
+@settings(deadline=None, max_examples=25)
+@given(pairs)
+def test_without_twos_the_exact_test_is_mcnemars(both: tuple[str, str]) -> None:
+    numbers = [int(a) - int(b) for a, b in zip(*both, strict=True)]
+    only_a, only_b = numbers.count(1), numbers.count(-1)
+    expected = stats.binomtest(only_a, only_a + only_b).pvalue if only_a + only_b else 1.0
+    assert sign_flip_p(numbers) == pytest.approx(expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(pairs, st.floats(-0.5, 0.5))
+def test_the_p_value_of_a_margin_agrees_with_the_interval(both: tuple[str, str], margin: float) -> None:
+    found = paired(*both, 0.9, margin)
+    low, high = newcombe(*both)(0.9)
+    if abs(margin - low) > 1e-9 and abs(margin - high) > 1e-9 and margin != 0.0:
+        assert (found.p < 0.1) == (not low <= margin <= high)
+    assert 0.0 <= found.p <= 1.0
 
 
 @pytest.mark.parametrize(("a", "b"), [("", ""), ("1", "10")])

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from benchmarks.simulate_verdicts import by_seeds, settled_rate
 from ssmlab.analysis.intervals import paired, paired_gaps
-from ssmlab.analysis.seeds import Flags, Spread, over_images, over_seeds, student, value_of
+from ssmlab.analysis.seeds import Flags, Spread, over_images, over_seeds, value_of
 
 values = st.lists(st.floats(0, 1), min_size=2, max_size=9)
 
@@ -37,18 +38,6 @@ def test_spread_in_closed_form() -> None:
     assert (one.mean, one.std, one.n) == (0.7, None, 1)
 
 
-@pytest.mark.parametrize("freedom", [1, 2, 3, 4, 7, 10, 31, 200])
-@pytest.mark.parametrize("confidence", [0.6, 0.9, 0.95, 0.999])
-def test_students_quantile_is_scipys(freedom: int, confidence: float) -> None:
-    assert student(confidence, freedom) == pytest.approx(stats.t.ppf(0.5 + confidence / 2, freedom), rel=1e-9)
-
-
-def test_students_quantile_in_closed_form() -> None:
-    assert student(0.95, 1) == pytest.approx(math.tan(math.pi * 0.475))
-    p = 0.975
-    assert student(0.95, 2) == pytest.approx((2 * p - 1) / math.sqrt(2 * p * (1 - p)))
-
-
 def drawn(rng: np.random.Generator, seeds: int, images: int, gap: bool = False) -> list[Flags]:
     return [tuple("".join(map(str, rng.integers(0, 2, images))) for _ in range(2 if gap else 1)) for _ in range(seeds)]
 
@@ -60,12 +49,18 @@ def test_the_interval_from_scipys_two_parts(gap: bool) -> None:
     numbers = np.array([[[int(flag) for flag in flags] for flags in training] for side in (a, b) for training in side])
     numbers = numbers[:, 0] - numbers[:, 1] if gap else numbers[:, 0]
     d = numbers[:3] - numbers[3:]  # (seeds, images)
-    low_s, high_s = stats.t.interval(0.9, 2, loc=d.mean(), scale=stats.sem(d.mean(axis=1)))
-    low_i, high_i = stats.norm.interval(0.9, loc=d.mean(), scale=stats.sem(d.mean(axis=0)))
+    one, other = (stats.sem(numbers[side].mean(axis=1)) ** 2 for side in (slice(3), slice(3, 6)))
+    images = stats.sem(d.mean(axis=0)) ** 2
+    total = one + other + images
+    freedom = total**2 / (one**2 / 2 + other**2 / 2 + images**2 / 79)
+    low, high = stats.t.interval(0.9, freedom, loc=d.mean(), scale=math.sqrt(total))
     found = over_seeds(a, b, 0.9)
     assert (found.n, found.seeds) == (80, 3)
     assert found.value == pytest.approx(d.mean())
-    assert (found.high - found.low) / 2 == pytest.approx(math.hypot((high_s - low_s) / 2, (high_i - low_i) / 2))
+    assert (found.low, found.high) == pytest.approx((low, high))
+    margin = float(d.mean()) - 0.03
+    expected = 2 * stats.t.sf(0.03 / math.sqrt(total), freedom)
+    assert over_seeds(a, b, 0.9, margin).p == pytest.approx(expected)
     assert found.value - found.low == pytest.approx(found.high - found.value)
     back = over_seeds(b, a, 0.9)
     assert (back.value, back.low, back.high) == pytest.approx((-found.value, -found.high, -found.low))
@@ -73,8 +68,30 @@ def test_the_interval_from_scipys_two_parts(gap: bool) -> None:
 
 def test_seeds_that_agree_leave_the_images_interval() -> None:
     a, b = ("1101" * 30,), ("1001" * 30,)
-    found, one = over_seeds([a, a, a], [b, b, b], 0.95), paired_gaps(a[0], "0" * 120, b[0], "0" * 120, 0.95)
-    assert (found.low, found.high) == pytest.approx((one.low, one.high))
+    found = over_seeds([a, a, a], [b, b, b], 0.95)  # no seed differs from another
+    d = [int(x) - int(y) for x, y in zip(a[0], b[0], strict=True)]
+    assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 119, np.mean(d), stats.sem(d)))
+
+
+def test_seeds_and_images_that_all_agree_leave_no_doubt_and_one_image_leaves_all() -> None:
+    one = over_seeds([("11",), ("11",)], [("00",), ("00",)], 0.95)
+    assert (one.value, one.low, one.high, one.p) == (1.0, 1.0, 1.0, 0.0)
+    same = over_seeds([("10",), ("10",)], [("10",), ("10",)], 0.95)
+    assert (same.value, same.p, same.settled) == (0.0, 1.0, False)
+    assert not over_seeds([("1",), ("1",)], [("0",), ("0",)], 0.95).settled
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed_sd", [0.0, 0.01, 0.03])
+@pytest.mark.parametrize(("seeds", "images"), [(3, 100), (3, 1000), (5, 100), (5, 1000)])
+def test_equal_models_are_judged_different_in_at_most_5_of_100_cases(seeds: int, images: int, seed_sd: float) -> None:
+    rate = settled_rate(by_seeds, seeds, images, seed_sd, gain=0.0, repeats=400)
+    assert rate <= 0.05 + 2.5 * math.sqrt(0.05 * 0.95 / 400)
+
+
+@pytest.mark.slow
+def test_five_points_are_found_with_three_seeds_of_a_thousand_images() -> None:
+    assert settled_rate(by_seeds, 3, 1000, 0.01, gain=0.05, repeats=300) > 0.78
 
 
 def test_seeds_that_disagree_are_not_outvoted_by_many_images() -> None:

@@ -40,7 +40,7 @@ def paths(tmp_path: Path, tiny_params: Params) -> Paths:
         paths.model(run).mkdir(parents=True)
         writer = HistoryWriter(paths.model(run) / "history.csv")
         for epoch in (1, 2):
-            writer.append(Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, clean * epoch / 2, clean * epoch / 4, 1.0, 900.0))
+            writer.append(Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, clean * epoch / 2, clean / 2, 1.0, 900.0))
     return paths
 
 
@@ -100,7 +100,8 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
     )
     assert row.endswith(" | - | - |")
     assert (
-        "- **Adaptive scaling gives higher clean and robust accuracy than the pure SSM.** Supported: clean 80.0% "
+        "- **Adaptive scaling gives higher clean and robust accuracy than the pure SSM.** Supported, for "
+        "these two trainings: clean 80.0% "
         "against 50.0%, +30.0 points (95% interval "
     ) in text
     assert "  - Confound: ads has 2.0 times the parameters of ssm (2,000 against 1,000)." in text
@@ -176,7 +177,7 @@ def test_warnings_of_the_evaluation_are_passed_on(paths: Paths, tiny_params: Par
 def test_analyze_tells_the_verdicts(paths: Paths, tiny_params: Params) -> None:
     told: list[Event] = []
     analyze(tiny_params, paths, told.append)
-    assert any(isinstance(event, Note) and "Supported: clean" in event.text for event in told)
+    assert any(isinstance(event, Note) and "Supported, for these two trainings: clean" in event.text for event in told)
 
 
 def test_a_missing_file_is_an_error_of_one_line_and_nothing_is_overwritten(written: Paths, tiny_params: Params) -> None:

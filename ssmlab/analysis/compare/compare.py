@@ -63,6 +63,7 @@ class Comparison:
         """What a reader must know of single entries, and of what their seeds allow to say."""
         return (
             *(entry.note for entry in self.entries if entry.note),
+            *same_checkpoint_notes(self.entries),
             *seed_notes(self.entries, self.confidence),
         )
 
@@ -107,6 +108,15 @@ def find_mismatch(entries: Sequence[Entry]) -> str | None:
         if results.protocol_fingerprint != reference.protocol_fingerprint:
             return f"{first} and {name} were attacked under different protocols: {spell_difference(reference, results)}"
     return None
+
+
+def same_checkpoint_notes(entries: Sequence[Entry]) -> Iterator[str]:
+    """Which entries are the first one under another name, byte for byte, so that nothing can differ."""
+    first, *others = entries
+    hashes = first.hashes
+    for other in others:
+        if hashes and other.hashes == hashes:
+            yield f"{first.name} and {other.name} are the same checkpoint."
 
 
 def seed_notes(entries: Sequence[Entry], confidence: float) -> Iterator[str]:

@@ -66,6 +66,11 @@ class Entry:
         """The attack results of its trainings that have some."""
         return [each.results for each in self.trainings if each.results]
 
+    @property
+    def hashes(self) -> list[str]:
+        """The SHA-256 of the checkpoint meant, of every training that was attacked."""
+        return [each.checkpoints[each.which].sha256 for each in self.trainings if each.which in each.checkpoints]
+
     def accuracy(self, name: str, moment: Which) -> dict[int | None, Flags]:
         """The flags of a measure by seed; where best is asked of a checkpoint file, those of that file."""
         return {

@@ -119,7 +119,9 @@ def test_noise_and_sameness_have_words(tiny_params: Params, paths: Paths) -> Non
     assert line(compare(["ssm", "ads"], paths), "clean", "best").values[1].word == "better"
     save(paths, results(tiny_params, "ssm", {"clean": "0" * 25 + "1" * 520 + "0" * 455}))
     assert line(compare(["ssm", "ads"], paths), "clean", "best").values[1].word == "within noise"
-    assert line(compare(["ads", "ads"], paths), "clean", "best").values[1].word == "same"
+    twice = compare(["ads", "ads"], paths)
+    assert line(twice, "clean", "best").values[1].word == "same"
+    assert twice.notes == ("ads and ads are the same checkpoint.",)
 
 
 def test_another_study(attacked: Paths, tiny_params: Params) -> None:

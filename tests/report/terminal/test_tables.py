@@ -77,7 +77,7 @@ def test_a_comparison_in_markdown_has_these_two_tables(equal: Comparison) -> Non
         "| :-- | --: | --: | :-- |\n"
         "| parameters | 30,000 | 45,000 | 1.50 times |\n"
         "| epoch | best 9, last 10 | best 9 |  |\n"
-        "| clean, best | 50.0% | 100.0% | +50.0 better |\n"
+        "| clean, best | 50.0% | 100.0% | +50.0 within noise |\n"
         "| pgd-2, best | 20.0% | 20.0% | 0.0 same |\n"
         "| clean, last | 40.0% | - |  |\n"
         "| pgd-2, last | 10.0% | - |  |\n"
@@ -95,7 +95,7 @@ def test_json_and_csv_hold_the_same_numbers(equal: Comparison) -> None:
     assert float(row["value"]) == clean["value"] == 1.0
     assert float(row["delta"]) == clean["delta"] == 0.5
     assert [float(row["delta_low"]), float(row["delta_high"])] == clean["delta_interval"]
-    assert row["word"] == clean["word"] == "better"
+    assert row["word"] == clean["word"] == "within noise"
     assert value["mismatch"] is None
 
 
