@@ -17,15 +17,15 @@ from torch import Tensor
 from ssmlab.nets.shapes import PerImage, Pixels
 from ssmlab.params import Norm
 from ssmlab.training.attack import Attack
-from ssmlab.training.sharding import normal, uniform
+from ssmlab.training.sharding import draw_normal, draw_uniform
 
-Model = Callable[[Tensor], Tensor]
+ModelLike = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
 DEFAULT_SEED = 0  # of the random start of `pgd` without a generator
 
 
 def pgd(
-    model: Model,
+    model: ModelLike,
     x: Pixels,
     y: Tensor,
     attack: Attack,
@@ -53,7 +53,7 @@ def pgd(
     return ascend(model, x, y, starting_point(x, attack, generator), attack, loss)
 
 
-def ascend(model: Model, x: Pixels, y: Tensor, x_adv: Pixels, attack: Attack, loss: Loss) -> Pixels:
+def ascend(model: ModelLike, x: Pixels, y: Tensor, x_adv: Pixels, attack: Attack, loss: Loss) -> Pixels:
     """The steps of `pgd`, from a given point `x_adv` of the ball around `x`."""
     for _ in range(attack.steps):
         x_adv = ascent_step(x_adv, x, input_gradient(model, x_adv, y, loss), attack)
@@ -66,7 +66,7 @@ def ascent_step(x_adv: Pixels, x: Pixels, gradient: Pixels, attack: Attack) -> P
     return project(moved, x, attack.eps, attack.norm)
 
 
-def input_gradient(model: Model, x: Pixels, y: Tensor, loss: Loss) -> Pixels:
+def input_gradient(model: ModelLike, x: Pixels, y: Tensor, loss: Loss) -> Pixels:
     """The gradient of loss(model(x), y) with respect to x, and to nothing else; works under no_grad too."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
@@ -97,11 +97,11 @@ def random_start(x: Pixels, eps: float, generator: torch.Generator, norm: Norm =
     torchattacks; in many dimensions nearly all of the uniform distribution in the ball lies at its surface.
     """
     if norm == "l2":
-        noise = normal(x.shape, generator, x.dtype)
-        length = uniform(l2_norms(noise).shape, 0.0, 1.0, generator, x.dtype)
+        noise = draw_normal(x.shape, generator, x.dtype)
+        length = draw_uniform(l2_norms(noise).shape, 0.0, 1.0, generator, x.dtype)
         noise *= length / l2_norms(noise) * eps
     else:
-        noise = uniform(x.shape, -eps, eps, generator, x.dtype)
+        noise = draw_uniform(x.shape, -eps, eps, generator, x.dtype)
     return project(x + noise.to(x.device), x, eps, norm)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ssmlab.artifacts.history import Row
 from ssmlab.nets.classifier import Classifier
-from ssmlab.training.state import State
+from ssmlab.training.state import TrainingState
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ class EpochDone:
     row: Row
     improved: bool
     model: Classifier
-    state: State
+    state: TrainingState
 
 
 class Diverged(ArithmeticError):

@@ -25,8 +25,8 @@ from ssmlab.training.regimes import REGIMES
 from ssmlab.training.regimes.base import Learner
 from ssmlab.training.selection import is_best, out_of_patience
 from ssmlab.training.sharding import LocalBatches
-from ssmlab.training.state import Carried, Parts, State
-from ssmlab.training.validation import judge, training_sample
+from ssmlab.training.state import Carried, Parts, TrainingState
+from ssmlab.training.validation import judge_split, training_sample
 from ssmlab.training.warmup import warmed_up
 
 ALONE = Group()
@@ -37,7 +37,7 @@ def fit(
     dataset: Dataset,
     params: TrainParams,
     device: torch.device,
-    state: State | None = None,
+    state: TrainingState | None = None,
     group: Group = ALONE,
 ) -> Iterator[StepDone | ValidationStep | EpochDone]:
     """Train `model`, which is on `device`, on `dataset.train`; choose the best epoch on `params.selection.split`.
@@ -77,7 +77,7 @@ class Training:
         dataset: Dataset,
         params: TrainParams,
         device: torch.device,
-        state: State | None,
+        state: TrainingState | None,
         group: Group,
     ) -> None:
         self.model, self.params, self.device, self.group = model, params, device, group
@@ -136,7 +136,7 @@ class Training:
         )
         improved = is_best(row, self.rows, self.params)
         self.rows.append(row)
-        yield EpochDone(row, improved, model, State(tuple(self.rows), self.parts.tensors()))
+        yield EpochDone(row, improved, model, TrainingState(tuple(self.rows), self.parts.tensors()))
 
     def train(self, began: float) -> Generator[StepDone, None, tuple[BatchResult, float]]:
         """The epoch's optimiser steps; returns the result over its images, and the images a second since `began`."""
@@ -216,7 +216,7 @@ class Training:
         results, done, total = [], 0, len(self.held_out) + len(self.sample)
         for split, purpose in ((self.held_out, "validation attack"), (self.sample, "training sample attack")):
             generator, seen = shared_generator(params.seed, purpose, self.device, self.shard), NO_IMAGES
-            for result in judge(frozen, split, attack, params.batch_size, generator, self.group):
+            for result in judge_split(frozen, split, attack, params.batch_size, generator, self.group):
                 seen, done = seen.merged_with(result), done + result.images
                 yield ValidationStep(self.epochs_done + 1, params.passes, done, total, self.meter.eta)
             results.append(seen)

@@ -61,7 +61,7 @@ class LocalBatches:
 
 
 class SharedGenerator(torch.Generator):
-    """A generator that every rank holds in the same state: `normal` and `uniform` draw for the whole batch from it.
+    """A generator in the same state on every rank: `draw_normal` and `draw_uniform` draw for the whole batch from it.
 
     So an image gets the same numbers whichever rank has it, and however many ranks there are.
     """
@@ -69,12 +69,12 @@ class SharedGenerator(torch.Generator):
     shard: BatchShard | None = None
 
 
-def normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
+def draw_normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
     """Standard normal numbers of `shape` (B, ...), a row an image, on the generator's device."""
     return local_rows(empty_batch(shape, generator, dtype).normal_(generator=generator), generator)
 
 
-def uniform(
+def draw_uniform(
     shape: Sequence[int], low: float, high: float, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Tensor:
     """Numbers of `shape` (B, ...), a row an image, uniform in [low, high), on the generator's device."""

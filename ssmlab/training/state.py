@@ -15,7 +15,7 @@ from ssmlab.artifacts.history import Row
 
 
 @dataclass(frozen=True, eq=False)
-class State:
+class TrainingState:
     """A training after its last complete epoch. With the run's params and data set, everything else follows from it.
 
     Attributes:

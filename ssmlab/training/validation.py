@@ -18,7 +18,7 @@ from ssmlab.training.generators import named_generator
 from ssmlab.training.sharding import LocalBatches, SharedGenerator
 
 
-def judge(
+def judge_split(
     frozen: nn.Module, split: Split, attack: Attack, batch_size: int, generator: SharedGenerator, group: Group
 ) -> Iterator[BatchResult]:
     """Show the frozen model every image of `split`, clean and attacked.

@@ -22,7 +22,7 @@ from ssmlab.project.params_file import merged
 from ssmlab.training.distributed import Group
 from ssmlab.training.events import EpochDone
 from ssmlab.training.loop import fit
-from ssmlab.training.state import State
+from ssmlab.training.state import TrainingState
 
 SHAPE, CLASSES = (1, 14, 14), 3
 ADVERSARY = {"norm": "linf", "eps": 0.1, "alpha": 0.03, "steps": 2, "random_start": True}
@@ -89,7 +89,7 @@ def dataset() -> Dataset:
 
 
 def epochs_of(
-    case: tuple[dict[str, Any], dict[str, Any]], group: Group | None = None, state: State | None = None
+    case: tuple[dict[str, Any], dict[str, Any]], group: Group | None = None, state: TrainingState | None = None
 ) -> list[EpochDone]:
     """The epochs of one case, in float64, so that no sign depends on the last bit of a sum.
 

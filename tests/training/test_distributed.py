@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from ssmlab.core.errors import UserError
 from ssmlab.training.distributed import Group, LostRank, detecting_lost_ranks, gpu_of_rank, process_group
-from ssmlab.training.sharding import BatchShard, SharedGenerator, normal, uniform
-from ssmlab.training.state import State
+from ssmlab.training.sharding import BatchShard, SharedGenerator, draw_normal, draw_uniform
+from ssmlab.training.state import TrainingState
 from tests.training import processes
 from tests.training.processes import CASES, epochs_of
 
@@ -42,7 +42,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return together(tmp_path_factory.mktemp("two"), 2)
 
 
-def agree(state: State, expected: State) -> None:
+def agree(state: TrainingState, expected: TrainingState) -> None:
     assert state.tensors.keys() == expected.tensors.keys()
     for name, tensor in expected.tensors.items():
         if name == "generator.dropout":
@@ -147,7 +147,11 @@ def test_every_rank_draws_the_numbers_that_one_process_would_draw_for_its_images
     batch: int, processes: int, seed: int
 ) -> None:
     plain = torch.Generator().manual_seed(seed)
-    expected = [normal((batch, 3, 2), plain), uniform((batch, 1), -2.0, 5.0, plain), normal((batch,), plain)]
+    expected = [
+        draw_normal((batch, 3, 2), plain),
+        draw_uniform((batch, 1), -2.0, 5.0, plain),
+        draw_normal((batch,), plain),
+    ]
     for rank in range(processes):
         shared = SharedGenerator()
         shared.shard = BatchShard(20, rank, processes)
@@ -155,6 +159,10 @@ def test_every_rank_draws_the_numbers_that_one_process_would_draw_for_its_images
         shared.manual_seed(seed)
         rows = shared.shard.rows
         own = len(range(batch)[rows])
-        drawn = [normal((own, 3, 2), shared), uniform((own, 1), -2.0, 5.0, shared), normal((own,), shared)]
+        drawn = [
+            draw_normal((own, 3, 2), shared),
+            draw_uniform((own, 1), -2.0, 5.0, shared),
+            draw_normal((own,), shared),
+        ]
         assert all(torch.equal(one, whole[rows]) for one, whole in zip(drawn, expected, strict=True))
         assert torch.equal(shared.get_state(), plain.get_state())

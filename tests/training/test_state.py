@@ -20,7 +20,7 @@ from ssmlab.training.events import Diverged, EpochDone, StepDone
 from ssmlab.training.loop import fit
 from ssmlab.training.optimizer import make_optimizer, make_schedule
 from ssmlab.training.regimes.free import CarriedDelta
-from ssmlab.training.state import Parts, State
+from ssmlab.training.state import Parts, TrainingState
 
 CPU = torch.device("cpu")
 SHAPE, CLASSES = (1, 14, 14), 3
@@ -68,7 +68,7 @@ def new_model(tiny_params: Params) -> Any:
 
 
 def trained(
-    model: Classifier, dataset: Dataset, settings: TrainParams, state: State | None, rng: int
+    model: Classifier, dataset: Dataset, settings: TrainParams, state: TrainingState | None, rng: int
 ) -> list[EpochDone]:
     """The epochs of a training with dropout drawing from a global generator that was left at `rng`."""
     with torch.random.fork_rng():
@@ -118,7 +118,7 @@ def test_resuming_with_one_part_of_another_epochs_state_changes_the_bits(
     """With one part of another epoch the bits differ: so the test above would notice its loss."""
     first, second, *_, last = trained(new_model(), dataset, settings, None, rng=0)
     mixed = {n: (first if n.startswith(part) else second).state.tensors[n] for n in second.state.tensors}
-    rest = trained(new_model(), dataset, settings, State(second.state.rows, mixed), rng=0)
+    rest = trained(new_model(), dataset, settings, TrainingState(second.state.rows, mixed), rng=0)
     assert not same(rest[-1].state.tensors, last.state.tensors)
 
 

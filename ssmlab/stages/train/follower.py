@@ -16,7 +16,7 @@ from ssmlab.stages.train.state_file import Identity
 from ssmlab.training.distributed import Group
 from ssmlab.training.events import Diverged, EpochDone
 from ssmlab.training.loop import fit
-from ssmlab.training.state import State
+from ssmlab.training.state import TrainingState
 
 
 def assist(settings: RunParams, dataset: Dataset, about: Identity, where: torch.device, group: Group) -> None:
@@ -48,8 +48,8 @@ def beginning(
     about: Identity,
     where: torch.device,
     group: Group,
-    state: State | None = None,
-) -> tuple[Classifier, State | None]:
+    state: TrainingState | None = None,
+) -> tuple[Classifier, TrainingState | None]:
     """The new model on `where`, and the first process's `state`; raises UserError where the processes differ."""
     for number, other in enumerate(group.all_gather(about), start=1):
         if different := about.difference(other):

@@ -24,7 +24,7 @@ from ssmlab.core.files import canonical_json, write_atomic
 from ssmlab.core.stage_code import PACKAGE, code_fingerprint
 from ssmlab.core.version import __version__
 from ssmlab.params import Strict
-from ssmlab.training.state import State
+from ssmlab.training.state import TrainingState
 
 KEY = "ssmlab.state"
 STATE, HISTORY = "state.safetensors", "history.csv"
@@ -74,7 +74,7 @@ class Unusable(Exception):
 class Saved:
     """What a state file holds: the training's state, and the other files of that epoch by name."""
 
-    state: State
+    state: TrainingState
     files: dict[str, bytes]
 
 
@@ -108,7 +108,7 @@ def load_state(path: Path, identity: Identity) -> Saved | None:
     if digest_of(tensors) != about.digest:
         raise Unusable("is damaged")
     files = {name: tensor for name, tensor in tensors.items() if name.startswith(FILE)}
-    state = State(about.rows, {name: tensor for name, tensor in tensors.items() if name not in files})
+    state = TrainingState(about.rows, {name: tensor for name, tensor in tensors.items() if name not in files})
     return Saved(state, {name.removeprefix(FILE): tensor.numpy().tobytes() for name, tensor in files.items()})
 
 
@@ -148,7 +148,7 @@ class Record:
     def __init__(self, live: Path, identity: Identity) -> None:
         self.live = live
         self.identity = identity
-        self.state: State | None = None
+        self.state: TrainingState | None = None
         self.rows: tuple[Row, ...] = ()
         self.files: dict[str, bytes] = {}
         self.publishing = False
@@ -169,7 +169,7 @@ class Record:
             write_atomic(self.live / HISTORY, format_history(self.rows), durable=False)
         return ""
 
-    def add(self, state: State, files: Mapping[str, bytes]) -> None:
+    def add(self, state: TrainingState, files: Mapping[str, bytes]) -> None:
         """An epoch is done: `files` are the checkpoints it replaces. Raises UserError; the epoch before then stands."""
         merged = {**self.files, **files}
         save_state(self.live / STATE, self.identity, Saved(state, merged))

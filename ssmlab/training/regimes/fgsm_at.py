@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssmlab.params import FgsmAtParams, TrainParams
-from ssmlab.training.adversary import Model, input_gradient, project, random_start, steepest_direction
+from ssmlab.training.adversary import ModelLike, input_gradient, project, random_start, steepest_direction
 from ssmlab.training.attack import Attack
 from ssmlab.training.events import BatchResult, count_right
 from ssmlab.training.regimes.base import Learner, Regime
@@ -37,7 +37,7 @@ class FgsmAt(Regime):
 
 
 def single_step(
-    model: Model, x: Tensor, y: Tensor, attack: Attack, settings: FgsmAtParams, generator: torch.Generator
+    model: ModelLike, x: Tensor, y: Tensor, attack: Attack, settings: FgsmAtParams, generator: torch.Generator
 ) -> Tensor:
     """Noise of `settings.noise` eps, then one step of alpha; in the ball of radius eps only if `settings.clip`."""
     noisy = random_start(x, settings.noise * attack.eps, generator, attack.norm)

@@ -15,7 +15,7 @@ from ssmlab.params import TrainParams
 from ssmlab.training.attack import Attack
 from ssmlab.training.events import BatchResult, count_right
 from ssmlab.training.regimes.base import Learner, Regime
-from ssmlab.training.sharding import normal
+from ssmlab.training.sharding import draw_normal
 
 
 class Jacobian(Regime):
@@ -46,7 +46,7 @@ def squared_norm(logits: Tensor, x: Tensor, generator: torch.Generator, projecti
     batch, classes = logits.shape
     total = logits.new_zeros(())
     for _ in range(projections):
-        v = normal((batch, classes), generator).to(logits)
+        v = draw_normal((batch, classes), generator).to(logits)
         (product,) = torch.autograd.grad(logits, x, F.normalize(v, dim=1), create_graph=True)  # (B, ...)
         total = total + classes * product.square().sum() / (projections * batch)
     return total

@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssmlab.params import TrainParams
-from ssmlab.training.adversary import Model, ascend, project
+from ssmlab.training.adversary import ModelLike, ascend, project
 from ssmlab.training.attack import Attack
 from ssmlab.training.awp import perturbed_weights
 from ssmlab.training.events import BatchResult, count_right
 from ssmlab.training.regimes.base import Learner, Regime
-from ssmlab.training.sharding import normal
+from ssmlab.training.sharding import draw_normal
 
 NOISE = 0.001  # of the published code: away from x, where the KL has its minimum and so no gradient
 
@@ -46,11 +46,11 @@ class Trades(Regime):
         return loss, clean, attacked
 
 
-def trades_attack(model: Model, x: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
+def trades_attack(model: ModelLike, x: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
     """Images in the attack's ball whose distribution over classes is far from that of x (B, ...)."""
     with torch.no_grad():
         p = model(x).softmax(1)  # (B, classes)
-    noise = normal(x.shape, generator, x.dtype).to(x.device)
+    noise = draw_normal(x.shape, generator, x.dtype).to(x.device)
     near = project(x + NOISE * noise, x, attack.eps, attack.norm)
     return ascend(model, x, p, near, attack, divergence)
 

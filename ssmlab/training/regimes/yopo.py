@@ -17,7 +17,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ssmlab.params import TrainParams
-from ssmlab.training.adversary import Model, ascend, starting_point
+from ssmlab.training.adversary import ModelLike, ascend, starting_point
 from ssmlab.training.attack import Attack
 from ssmlab.training.events import BatchResult, count_right
 from ssmlab.training.regimes.base import Learner, Regime
@@ -46,6 +46,6 @@ class Yopo(Regime):
         return BatchResult(loss.item(), len(y), right_clean=None, right_robust=count_right(logits, y))
 
 
-def ascend_stem(stem: Model, p: Tensor, x: Tensor, x_adv: Tensor, attack: Attack) -> Tensor:
+def ascend_stem(stem: ModelLike, p: Tensor, x: Tensor, x_adv: Tensor, attack: Attack) -> Tensor:
     """The attack's steps from `x_adv`, raising <p, stem(x_adv)> with p (B, L, D) held fixed."""
     return ascend(stem, x, p, x_adv, attack, lambda h, p: (h * p).sum())

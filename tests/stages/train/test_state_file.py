@@ -31,7 +31,7 @@ from ssmlab.stages.train.stage import train
 from ssmlab.stages.train.state_file import Identity, Saved, code_version, save_state, with_saved_threads
 from ssmlab.stages.train.stop_request import request_of, stop
 from ssmlab.training.regimes import base
-from ssmlab.training.state import State
+from ssmlab.training.state import TrainingState
 
 RUN, EPOCHS = "ads", 3
 CHECKPOINTS = ("best.safetensors", "last.safetensors")
@@ -278,7 +278,7 @@ def test_the_threads_of_a_state_are_taken_over_only_if_nothing_else_differs(tmp_
     began = Identity(run="a", parameters="b", data_set="c", code="d", device="cpu", threads=3)
     now, other = began.model_copy(update={"threads": 1}), began.model_copy(update={"threads": 1, "code": "x"})
     assert with_saved_threads(file, now) == now
-    save_state(file, began, Saved(State((), {"model.w": torch.zeros(2)}), {}))
+    save_state(file, began, Saved(TrainingState((), {"model.w": torch.zeros(2)}), {}))
     assert with_saved_threads(file, now) == began
     assert with_saved_threads(file, other) == other
     file.write_bytes(b"damaged")
