@@ -34,6 +34,9 @@ test-slurm: $(STAMP)  ## `ssmlab grid` on a real SLURM of one node (root, Debian
 test-slow: $(STAMP)  ## the slow tests
 	@OMP_NUM_THREADS=1 python -m pytest -m slow -n 2 --dist loadgroup --ignore tests/slurm
 
+torture: $(STAMP)  ## damaged files for every reader, for ten minutes (SECONDS=... for another time, SEED=... for other files)
+	@OMP_NUM_THREADS=1 SSMLAB_TORTURE=$(or $(SECONDS),600) SSMLAB_TORTURE_SEED=$(or $(SEED),1) python -m pytest -q --timeout 0 tests/torture
+
 check: $(STAMP)  ## ruff, formatting, types, import layers
 	@ruff check .
 	@ruff format --check .

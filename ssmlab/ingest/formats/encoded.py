@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -66,7 +67,9 @@ class EncodedImages:
         """One image, (C, H, W)."""
         _, height, width = self.image_shape
         with open_image(self.origin, file, io.BytesIO(file.read())) as image:
-            shown = as_shown(image)
+            # libtiff prints what it finds damaged, from C; the errors that are raised say it as well
+            with silenced_stderr() if image.format == "TIFF" else nullcontext():
+                shown = as_shown(image)
             if not self.square and shown.size != (width, height):
                 raise size_error(self.origin, file, shown.size, (width, height))
             return image_to_array(fit_image(shown, self.image_shape))
@@ -92,6 +95,19 @@ def open_image(origin: Path, file: ByteRange, content: IO[bytes]) -> Iterator[Im
         raise UserError(f"{origin}: {printable_name(file.name)}: {problem}") from None
     except Exception as error:  # Pillow's decoders raise all sorts of things over damaged bytes
         raise decode_error(origin, file, error) from None
+
+
+@contextmanager
+def silenced_stderr() -> Iterator[None]:
+    """Whatever is written to file descriptor 2 inside the block is lost, also what a C library writes."""
+    stderr = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
 
 
 def check_file_size(members: Members, name: str) -> ByteRange:
