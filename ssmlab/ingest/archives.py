@@ -1,4 +1,4 @@
-"""What lies in a folder, an archive or a compressed file, as names and files: nothing is written under its names.
+"""The files in a folder, an archive or a compressed file. Nothing is ever written under a name from an archive.
 
 Archives are hostile until proven. A member whose name leads out (`..`, absolute, backslashes, drives), a link, a
 device, a name that comes twice, encryption, more than a real data set unpacks to, a wrong checksum or an early end:
@@ -35,20 +35,20 @@ from ssmlab.ingest.unpack import (
 )
 
 MAX_MEMBERS = 2_000_000  # ImageNet has 1.43 million
-MAX_FEW_FILES = 64  # files beside each other in a layout of few, such as MNIST's four
+MAX_FEW_FILES = 64  # in a layout that has few files, such as MNIST with its four
 MAX_FOLDERS = 50_000  # in a tar; each costs 512 bytes, which compress to nothing
-MAX_DIRECTORY = 4 << 20  # bytes of a zip's directory: some 50,000 files
-ZIP_TAIL = 1 << 17  # bytes at the end of a zip in which the place of its directory is told
+MAX_DIRECTORY = 4 << 20  # bytes of a zip's directory; about 50,000 files
+ZIP_TAIL = 1 << 17  # bytes at the end of a zip, where the size of its directory is written
 ZIP64 = 0xFFFFFFFF  # stands in a field of 4 bytes for a number that needs 8
 TAR_BLOCK = 512
-TAR_HEADER = MIB  # long names and the like; a longer header is no header
+TAR_HEADER = MIB  # bytes; long names are in headers, but nothing longer than this
 SUFFIXES = (".gz", ".xz", ".bz2")
 JUNK = ("thumbs.db", "desktop.ini")
-NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that were no UTF-8
+NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that were not UTF-8
 
 
 class Members:
-    """The files of a folder or archive, by name; names have `/` between folders, whatever wraps them all left out.
+    """The files of a folder or archive, by name, with `/` between folders; a folder that wraps them all is left out.
 
     Attributes:
         origin: what the person gave.
@@ -62,7 +62,7 @@ class Members:
         self.unpacked: dict[str, ByteRange] = {}
 
     def names(self) -> list[str]:
-        """All names, sorted: an order that no archiver and no file system has a part in."""
+        """All names, sorted, so that the order does not depend on the archiver or the file system."""
         return sorted(self.files)
 
     def find(self, name: str) -> ByteRange | None:
@@ -91,7 +91,7 @@ class Members:
         return self.unpacker.unpack(name, stream)
 
     def content(self, place: ByteRange, most: int = MAX_IN_MEMORY) -> bytes:
-        """The bytes of a member that is read whole; raises UserError if it has more than `most`."""
+        """All bytes of a member; raises UserError if there are more than `most`."""
         if place.length > most:
             raise UserError(
                 f"{self.origin}: {printable_name(place.name)}: has {place.length:,} bytes, at most {most:,} belong"
@@ -99,7 +99,7 @@ class Members:
         return place.read()
 
     def text(self, name: str, most: int = 16 * MIB) -> list[str] | None:
-        """The lines of a text, without empty ones; None if it is not there.
+        """The lines of a text file, without empty ones; None if there is no such file.
 
         Raises:
             UserError: it is not UTF-8, or longer than `most` bytes.
@@ -113,7 +113,7 @@ class Members:
             raise self.error(name, "is not a text in UTF-8") from None
 
     def require_few_files(self, layout: str) -> None:
-        """Refuse thousands of files around a layout that has few; raises UserError."""
+        """Raises UserError if there are many files, where the layout has few."""
         if len(self.files) > MAX_FEW_FILES:
             raise UserError(f"{self.origin}: holds {len(self.files):,} files, and {layout} are few; remove the others")
 
@@ -146,7 +146,7 @@ def open_members(path: Path, workdir: Path, listen: Listener = silence) -> Membe
 
 
 def list_folder(folder: Path) -> Iterator[tuple[str, ByteRange]]:
-    """Every file under `folder`, through links; raises UserError for devices, broken links and links in a circle."""
+    """Every file under `folder`, through links; raises UserError for devices, broken links and circular links."""
     seen = set()
     count = 0
     for top, folders, files in os.walk(folder, onerror=raise_error, followlinks=True):
@@ -162,7 +162,7 @@ def list_folder(folder: Path) -> Iterator[tuple[str, ByteRange]]:
                 continue
             check_letters(folder, relative)
             if not path.is_file():
-                raise UserError(f"{printable_name(str(path))}: is a broken link or no file; remove it")
+                raise UserError(f"{printable_name(str(path))}: is a broken link or not a file; remove it")
             count = count_member(folder, count)
             yield relative, ByteRange(relative, path, 0, path.stat().st_size)
 
@@ -194,7 +194,7 @@ def list_file(path: Path, unpacker: Unpacker, listen: Listener) -> dict[str, Byt
 
 
 def index_members(archive: Path, members: Iterable[tuple[str, ByteRange]]) -> dict[str, ByteRange]:
-    """The members of an archive by their names; raises UserError if one comes twice."""
+    """The members of an archive by their names; raises UserError if a name comes twice."""
     files: dict[str, ByteRange] = {}
     count = 0
     for name, place in members:
@@ -210,7 +210,7 @@ def index_members(archive: Path, members: Iterable[tuple[str, ByteRange]]) -> di
 def unpack_zip(
     archive: Path, whole: ByteRange, unpacker: Unpacker, listen: Listener
 ) -> Iterator[tuple[str, ByteRange]]:
-    """Unpack the files of a zip; raises UserError if one is damaged, encrypted or no plain file."""
+    """Unpack the files of a zip; raises UserError if one is damaged, encrypted or not a plain file."""
     try:
         check_directory(archive, whole)
         with zipfile.ZipFile(whole.path) as opened:
@@ -251,12 +251,12 @@ def check_directory(archive: Path, whole: ByteRange) -> None:
 
 
 def list_tar(archive: Path, whole: ByteRange) -> Iterator[tuple[str, ByteRange]]:
-    """Find the files of a tar where they lie in it; raises UserError if it is cut short or one is no plain file."""
+    """Find where the files of a tar lie in it; raises UserError if it is cut short or one is not a plain file."""
     try:
         with HeadersOnly(whole.path) as file, tarfile.open(fileobj=file, mode="r:") as opened:
             folders = 0
             while (member := opened.next()) is not None:
-                opened.members = []  # type: ignore[attr-defined]  # or it keeps them all
+                opened.members = []  # type: ignore[attr-defined]  # it would keep every header in memory
                 if member.size < 0 or member.offset_data + member.size > whole.length:
                     raise tarfile.ReadError("a member goes past the end")
                 name = safe_name(archive, member.name)
@@ -268,7 +268,7 @@ def list_tar(archive: Path, whole: ByteRange) -> Iterator[tuple[str, ByteRange]]
                 if folders > MAX_FOLDERS:
                     raise UserError(f"{archive}: holds more than {MAX_FOLDERS:,} empty files or folders; refused")
             end = ByteRange("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
-        # tarfile takes a header it cannot read for the end; the true end is a block of zeros
+        # tarfile takes a header that it cannot read for the end, but the true end is a block of zeros
         if end.read() != bytes(TAR_BLOCK):
             raise tarfile.ReadError("no end mark")
     except (tarfile.TarError, *DAMAGE_ERRORS, ValueError, OverflowError) as error:
@@ -276,10 +276,10 @@ def list_tar(archive: Path, whole: ByteRange) -> Iterator[tuple[str, ByteRange]]
 
 
 class HeadersOnly(FileIO):
-    """A file of which no piece longer than a tar header is read, so that no header claims the memory."""
+    """A file that refuses to read a piece longer than a tar header, because a header may ask for any length."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """At most `size` bytes, which may not be many."""
+        """At most `size` bytes; raises tarfile.ReadError for more than TAR_HEADER."""
         if size is None or not 0 <= size <= TAR_HEADER:
             raise tarfile.ReadError("a header is too long")
         return super().read(size) or b""
@@ -306,7 +306,7 @@ def check_letters(origin: Path, name: str) -> None:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a desktop or an editor left it: hidden files, macOS's resource forks, Windows' thumbnails."""
+    """Whether a file is left by a desktop or an editor: hidden files, macOS's resource forks, Windows' thumbnails."""
     parts = name.split("/")
     return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in JUNK
 
@@ -320,12 +320,12 @@ def strip_wrapper(files: dict[str, ByteRange]) -> dict[str, ByteRange]:
 
 
 def count_member(origin: Path, count: int) -> int:
-    """One more member; raises UserError if no data set has so many."""
+    """`count` plus one; raises UserError if that is more than any data set has."""
     if count >= MAX_MEMBERS:
         raise UserError(f"{origin}: holds more than {MAX_MEMBERS:,} files; give a folder of the data set alone")
     return count + 1
 
 
 def raise_error(error: OSError) -> None:
-    """What `os.walk` does with a folder that it cannot read, which it would leave out by itself."""
+    """Makes `os.walk` fail on a folder that it cannot read; it would leave the folder out."""
     raise error

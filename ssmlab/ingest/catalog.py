@@ -28,7 +28,7 @@ class Download:
 
 @dataclass(frozen=True)
 class CatalogEntry:
-    """A data set whose content and whereabouts are known.
+    """A data set that is known by name.
 
     Attributes:
         name: what `data.name` calls it.
@@ -64,7 +64,7 @@ class CatalogEntry:
 
 
 def read_catalog(text: str) -> dict[str, CatalogEntry]:
-    """The catalogue in TOML: a table a data set, under its name."""
+    """Parse the catalogue: a TOML table for each data set, under its name."""
     entries = {name: {"name": name, **table} for name, table in tomllib.loads(text).items()}
     return TypeAdapter(dict[str, CatalogEntry]).validate_python(entries)
 

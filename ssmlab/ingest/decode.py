@@ -1,4 +1,4 @@
-"""Images decoded straight into their places in a file, in this process or in several. Nothing here loads torch."""
+"""Decode images and write each to its place in a file, in this process or in several. Nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Numbers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class DecodeJob:
-    """All that chunks share.
+    """What all chunks have in common.
 
     Attributes:
         file: has its full length already.
@@ -62,21 +62,21 @@ def plan_chunks(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, 
         rows: (n,) wanted rows of the source, in any order; offsets: (n,) where each goes.
         size: bytes an image.
     """
-    each = min(CHUNK_IMAGES, max(1, CHUNK_BYTES // size))
+    images_per_chunk = min(CHUNK_IMAGES, max(1, CHUNK_BYTES // size))
     order = np.argsort(rows)
     rows, offsets = rows[order], offsets[order]
     chunks, before = [], 0
     for part, count in parts.items():
         first, last = np.searchsorted(rows, [before, before + count])
-        for start in range(first, last, each):
-            chunk = slice(start, min(start + each, last))
+        for start in range(first, last, images_per_chunk):
+            chunk = slice(start, min(start + images_per_chunk, last))
             chunks.append(Chunk(part, rows[chunk] - before, offsets[chunk]))
         before += count
     return chunks
 
 
 def decode_all(job: DecodeJob, chunks: Sequence[Chunk], processes: int | None, listen: Listener) -> None:
-    """Put the images of all chunks in their places.
+    """Decode the images of all chunks and write them to their places.
 
     Args:
         processes: how many share the work; None takes as many as there are processors.
@@ -107,7 +107,7 @@ def decode_all(job: DecodeJob, chunks: Sequence[Chunk], processes: int | None, l
 
 
 def make_decoder(job: DecodeJob) -> Callable[[Chunk], int]:
-    """What a worker process makes of its job."""
+    """The function that a worker process applies to chunks."""
     return functools.partial(decode_chunk, job)
 
 

@@ -1,4 +1,4 @@
-"""One file over HTTP, whatever interrupts it: what has come lies in a .part file, and the next try goes on there."""
+"""Download one file over HTTP. What has come is kept in a .part file, and the next try goes on from there."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OnBytes = Callable[[int, int | None], None]
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """When to give a download up.
+    """How often and how long a download is tried.
 
     Attributes:
         tries: how many in a row may bring nothing new.
@@ -39,7 +39,7 @@ class RetryPolicy:
 
 
 class DownloadError(Exception):
-    """A download has failed, for the reason it says; `again`: another try may do better."""
+    """A download has failed; `again` says whether another try may succeed."""
 
     def __init__(self, reason: str, again: bool = False) -> None:
         super().__init__(reason)
@@ -100,19 +100,19 @@ def request(url: str, part: Path, timeout: float, on_bytes: OnBytes) -> None:
 
 
 def check_complete(content_range: str, part: Path) -> None:
-    """The server has nothing after `part`: fine if that is the whole file ("bytes */SIZE", RFC 9110, 14.4)."""
+    """Raises DownloadError unless `part` is the whole file, as "bytes */SIZE" tells (RFC 9110, 14.4)."""
     if content_range != f"bytes */{file_size(part)}":
         part.unlink()
         raise DownloadError(f"{part.name} was a piece of another file", again=True)
 
 
 def file_size(part: Path) -> int:
-    """How many bytes have come."""
+    """Bytes of a file; 0 if it is not there."""
     return part.stat().st_size if part.exists() else 0
 
 
 def root_cause(error: BaseException) -> str:
-    """What lies at the bottom of a chain of errors, in the system's words."""
+    """The message of the first error in a chain, in the system's words."""
     while (under := error.__cause__ or error.__context__) is not None:
         error = under
     return str(getattr(error, "strerror", None) or error)

@@ -1,4 +1,4 @@
-"""Data sets from their publishers: downloaded once into a cache folder, and never opened before their checksum fits."""
+"""Download data sets once into a cache folder. No file is opened before its checksum has been compared."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFAULT_RETRY_POLICY = RetryPolicy()
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """What is known of a file that had its publisher's MD5 when it came; the SHA-256 is ours, none is published."""
+    """A file that had its publisher's MD5 when it was downloaded. The SHA-256 is computed here; none is published."""
 
     md5: str
     sha256: str
@@ -103,7 +103,7 @@ def fetch(
 
 
 def is_web_address(text: str) -> bool:
-    """Whether it can be asked over HTTP."""
+    """Whether `text` is an http or https address with a host."""
     try:
         parts = urlsplit(text)
         return parts.scheme in ("http", "https") and bool(parts.hostname)
@@ -113,7 +113,7 @@ def is_web_address(text: str) -> bool:
 
 @contextmanager
 def folder_lock(home: Path, listen: Listener) -> Iterator[None]:
-    """Hold the lock of a data set's folder, which dies with this process; wait while another has it."""
+    """Hold the lock of a data set's folder; wait while another process has it. It never outlives its process."""
     try:
         file = lock(home / ".lock", wait=False)
     except BlockingIOError:
@@ -124,7 +124,7 @@ def folder_lock(home: Path, listen: Listener) -> Iterator[None]:
 
 
 def is_valid_file(home: Path, wanted: Download, listen: Listener) -> bool:
-    """Whether a file is there and has the content it should have; one that has another is removed."""
+    """Whether a file is there with the right content; one with other content is removed."""
     path, record = home / wanted.file, read_records(home).get(wanted.file)
     if not path.is_file():
         return False
@@ -169,7 +169,7 @@ def fetch_file(
         part.replace(to)
 
     goes_on = file_size(part) > 0
-    pooch.get_logger().setLevel("ERROR")  # it would write to stderr; what there is to tell, `listen` is told
+    pooch.get_logger().setLevel("ERROR")  # it would write to stderr; `listen` is told instead
     try:
         pooch.retrieve(url, f"md5:{wanted.md5}", wanted.file, home, downloader=bring)
     except DownloadError as failure:
@@ -187,12 +187,12 @@ def fetch_file(
 
 
 def partial_file(home: Path, wanted: Download) -> Path:
-    """Where a file lies while it comes."""
+    """Where a file lies while it is downloaded."""
     return home / f"{wanted.file}.part"
 
 
 def read_records(home: Path) -> dict[str, FetchedFile]:
-    """The records by file; none where there is no file of records or it is damaged: then the MD5s are looked at."""
+    """The records by file name; empty if there are none or they are damaged. Then the MD5s are compared instead."""
     try:
         return RecordsType.validate_json((home / RECORDS).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -200,7 +200,7 @@ def read_records(home: Path) -> dict[str, FetchedFile]:
 
 
 def write_record(home: Path, wanted: Download) -> None:
-    """Write down what a file is that has just been found to have its publisher's MD5."""
+    """Record a file that has just been found to have its publisher's MD5."""
     path = home / wanted.file
     records = {**read_records(home), wanted.file: FetchedFile(wanted.md5, sha256_file(path), file_size(path))}
     write_atomic(home / RECORDS, readable_json(RecordsType.dump_python(records)))

@@ -1,4 +1,4 @@
-"""Where images come from: layout, checked whole, and cut to what `data` asks for, before a pixel is decoded."""
+"""Find the images that the section `data` asks for and check them, before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def fetch_source(known: CatalogEntry, listen: Listener) -> Path:
 
 
 def detect_layout(members: Members) -> Layout:
-    """What the first format that recognises its files finds; raises UserError if none does."""
+    """The layout of the first format that recognises the files; raises UserError if none does."""
     for detect in FORMATS:
         if (layout := detect(members)) is not None:
             return layout
@@ -95,8 +95,10 @@ def detect_layout(members: Members) -> Layout:
 
 
 def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> Layout:
-    """The same with a name a class: the publisher's, the layout's own, or numbers; raises UserError for a label
-    without a class.
+    """The layout with a name for each class: the publisher's, the layout's own, or numbers.
+
+    Raises:
+        UserError: a label has no class.
     """
     names = layout.class_names
     if known is not None and known.layout == layout.name and known.class_names:
@@ -115,7 +117,7 @@ def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> L
 
 
 def adapt_source(identity: SourceIdentity, layout: Layout, wanted: DataParams, listen: Listener) -> Source:
-    """What was found as a source, with the classes, the size and the channels that `wanted` asks for.
+    """The layout as a source, with the classes, the size and the channels that `wanted` asks for.
 
     Raises:
         UserError: there are fewer classes, a class has no images in a part, or images differ in size.
@@ -162,7 +164,7 @@ def select_classes(
 def unify_file_shapes(
     parts: Mapping[PartName, Part], wanted: DataParams, listen: Listener
 ) -> tuple[tuple[int, int, int], dict[PartName, Part]]:
-    """Image files of any shapes, to be decoded into one; raises UserError if they differ and none is asked for."""
+    """Image files of any shape, to be decoded into one; raises UserError if they differ and `size` is not given."""
     images = {name: part.images for name, part in parts.items() if isinstance(part.images, EncodedImages)}
     shape = common_shape(list(images.values()), wanted.size, wanted.channels, listen)
     square = wanted.size is not None

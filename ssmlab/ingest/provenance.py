@@ -1,4 +1,4 @@
-"""What images may be called: whether they are the data set of that name, a part of it, or something near it."""
+"""What images may be called: the data set of that name, a part of it, or a re-encoding of it."""
 
 from __future__ import annotations
 
@@ -35,30 +35,30 @@ def identify(name: str, known: CatalogEntry | None, layout: Layout, path: Path) 
     Raises:
         UserError: it claims to be a data set that it cannot be: it has more images, another shape or other content.
     """
-    where = printable_name(path.absolute().name)
+    origin = printable_name(path.absolute().name)
     if known is None:
-        return SourceIdentity(name, f"own images from {where}: {images_text(layout.parts)}", "own")
+        return SourceIdentity(name, f"own images from {origin}: {images_text(layout.parts)}", "own")
     if known.embedded:
         raise UserError(f"{path}: {name} comes with a Python package, not from a path; set data.source to auto")
     check_fits(known, layout, path)
     if layout.name != known.layout:
         check_class_names(known, layout, path)
         near = f"{known.title} re-encoded ({layout.kind} files), which is not {known.title} itself"
-        description = f"{near}: {images_text(layout.parts, known.counts)}, from {where}"
+        description = f"{near}: {images_text(layout.parts, known.counts)}, from {origin}"
         return SourceIdentity(f"{known.name}-{layout.kind}", description, "re-encoded")
     if not is_complete(known, layout):
         classes = len(layout.class_names)
         some = f", {classes} of {known.classes} classes" if 0 < classes < known.classes else ""
-        description = f"a part of {known.title}: {images_text(layout.parts, known.counts)}{some}, from {where}"
+        description = f"a part of {known.title}: {images_text(layout.parts, known.counts)}{some}, from {origin}"
         return SourceIdentity(name, f"{description}; no checksum is known of a part", "partial")
     check = describe_check(known, layout, path)
     return SourceIdentity(
-        name, f"{known.title}: {images_text(layout.parts)}, from {where}; official by {check}", "official"
+        name, f"{known.title}: {images_text(layout.parts)}, from {origin}; official by {check}", "official"
     )
 
 
 def check_fits(known: CatalogEntry, layout: Layout, path: Path) -> None:
-    """Refuse what cannot be the known data set in any encoding; raises UserError."""
+    """Raises UserError if the images cannot be the known data set in any encoding."""
     if layout.image_shape is not None and layout.image_shape != known.image_shape:
         has, should = (" x ".join(map(str, shape)) for shape in (layout.image_shape, known.image_shape))
         raise UserError(f"{path}: its images are {has}, and those of {known.title} {should}; {RENAME_HINT}")
@@ -75,7 +75,7 @@ def check_fits(known: CatalogEntry, layout: Layout, path: Path) -> None:
 
 
 def check_class_names(known: CatalogEntry, layout: Layout, path: Path) -> None:
-    """Refuse another layout whose classes are not the known ones, by their names; raises UserError."""
+    """Raises UserError if a class name is not one of the known data set's."""
     if known.class_names and (strange := [name for name in layout.class_names if name not in known.class_names]):
         raise UserError(
             f"{path}: has a class {printable_name(strange[0])}, and {known.title} has none of that name; {RENAME_HINT}"
@@ -88,7 +88,7 @@ def is_complete(known: CatalogEntry, layout: Layout) -> bool:
 
 
 def describe_check(known: CatalogEntry, layout: Layout, path: Path) -> str:
-    """What shows that all images are the published ones, in words; raises UserError if their checksum is another."""
+    """In words, how it was checked that the images are the published ones; raises UserError if a checksum differs."""
     if has_checksums_of(known, path):
         return "its publisher's checksum of the archive"
     if not layout.files or any(file not in known.content for file in layout.files):

@@ -23,7 +23,7 @@ MADE_TO_HARM = "it is made to fill the memory, or to take forever"
 
 
 class UnsafePickle(ValueError):
-    """A pickle that holds more than numbers, texts, lists, dicts and arrays of bytes."""
+    """A pickle with anything but numbers, texts, lists, dicts and arrays of bytes."""
 
 
 def load_plain(content: bytes) -> Any:
@@ -66,7 +66,7 @@ def check_opcodes(content: bytes) -> None:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Knows the names that a pickled uint8 array refers to, in NumPy 1 and 2, and no others."""
+    """Knows only the names that a pickled uint8 array refers to, in NumPy 1 and 2."""
 
     def find_class(self, module: str, name: str, /) -> Any:
         """What `module.name` stands for; raises UnsafePickle if it is not one of the few."""
@@ -84,7 +84,7 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def encode_bytes(text: Any, encoding: Any) -> bytes:
-    """Bytes, as Python 3 writes them in a pickle that Python 2 can read."""
+    """The bytes that Python 3 pickled as text, for Python 2 to read."""
     if type(text) is not str or encoding != "latin1":
         raise UnsafePickle("it encodes a text in another way than bytes are")
     return text.encode("latin1")

@@ -22,7 +22,7 @@ class Images(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ArrayImages:
-    """Images that need no decoding: (N, C, H, W) uint8, in memory or memory-map_records."""
+    """Images that need no decoding: (N, C, H, W) uint8, in memory or memory-mapped."""
 
     array: npt.NDArray[np.uint8]
 
@@ -39,7 +39,7 @@ class Part:
     Attributes:
         labels: (N,) int64, in [0, classes).
         images: as many.
-        encoded: whether `images` decodes files, so that it pays to spread it over processes.
+        encoded: whether reading images means decoding files, which is worth several processes.
     """
 
     labels: npt.NDArray[np.int64]
@@ -60,7 +60,7 @@ class Source:
         description: where the images come from and what was checked, in words, for the report.
         provenance: `official` (the publisher's content, whole), `partial` (the publisher's layout with fewer images),
             `re-encoded` (a known data set in another encoding), `own` (anything else).
-        class_names: one a class, in the order of the labels.
+        class_names: one per class, in the order of the labels.
         image_shape: (C, H, W).
         parts: `train` at least. Rows of a source are counted through train, then validation, then test.
     """

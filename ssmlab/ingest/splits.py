@@ -1,4 +1,4 @@
-"""Stratified, seeded, disjoint splits that come out the same on every machine."""
+"""Stratified, seeded, disjoint splits, the same on every machine."""
 
 from __future__ import annotations
 

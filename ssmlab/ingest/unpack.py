@@ -1,4 +1,4 @@
-"""Where the bytes of a member lie, and the one file that unpacked members go into: no archive ever names a path."""
+"""Unpacking members into files under names of our own, and where the bytes of each member lie then."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ LONGEST_NAME = 120  # characters of a name in a message
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHUNK = MIB
-# what is read whole; CIFAR-100's pickle of 150 MiB is the largest such file of a known data set
+# for a member that is read at once; the largest of a known data set is CIFAR-100's pickle of 150 MiB
 MAX_IN_MEMORY = 256 * MIB
 
-# Real data sets unpack to at most 10 times their archives' size (MNIST: 5), and a bomb to 1,000 and more.
+# Real data sets unpack to at most 10 times the size of their archive (MNIST: 5), decompression bombs to over 1,000.
 MAX_EXPANSION = 50
 ALWAYS_ALLOWED = 256 * MIB
 MAX_UNPACKED = 256 * GIB  # ImageNet takes 150
@@ -39,7 +39,7 @@ DAMAGE_ERRORS = (
 
 
 class Readable(Protocol):
-    """What bytes come out of."""
+    """Anything that bytes can be read from."""
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes; none at the end."""
@@ -87,7 +87,7 @@ class ByteRange:
 
 
 class Unpacker:
-    """A file in `workdir` that members are unpacked into, one behind the other, within a budget.
+    """Unpacks members one behind the other into a file in `workdir`, within a budget.
 
     Args:
         origin: the archive or folder that the person gave, for messages.
@@ -107,11 +107,11 @@ class Unpacker:
         self.path.touch()
 
     def unpack(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> ByteRange:
-        """Unpack `stream` behind what is there; `watch` is called after every mebibyte."""
+        """Append what `stream` gives to the file; `watch` is called after every mebibyte."""
         return self.append(name, stream, self.path, "ab", watch)
 
     def unpack_separately(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> ByteRange:
-        """Unpack `stream` into a file of its own, as an archive inside a compressed file needs it."""
+        """Unpack `stream` into a file of its own: an archive inside a compressed file."""
         return self.append(name, stream, self.workdir / "archive", "xb", watch)
 
     def append(
@@ -127,18 +127,18 @@ class Unpacker:
                     if watch is not None:
                         watch()
                 return ByteRange(name, path, offset, file.tell() - offset)
-        except OSError as error:  # of the disk: those of the stream are told apart in read_chunk
+        except OSError as error:  # of the disk; errors of the stream are raised by read_chunk
             raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
 
     def read_chunk(self, name: str, stream: Readable) -> bytes:
-        """The next piece of `stream`; every way to be damaged is one error."""
+        """The next piece of `stream`; whatever is wrong with it is a UserError."""
         try:
             return stream.read(CHUNK)
         except DAMAGE_ERRORS as error:
             raise damaged_error(self.origin, name, error) from None
 
     def spend_budget(self, name: str, count: int) -> None:
-        """Take `count` bytes off the budget and the disk's room."""
+        """Subtract `count` bytes from the budget and the room on the disk; raises UserError if either is used up."""
         self.budget -= count
         self.room -= count
         if self.budget < 0:
@@ -151,7 +151,7 @@ class Unpacker:
 
 
 def open_compressed(file: IO[bytes], magic: bytes) -> Readable | None:
-    """A stream of what the compressed `file` holds, by its first bytes; None if it is not compressed."""
+    """A stream of the unpacked content of `file`, chosen by its first bytes; None if it is not compressed."""
     if magic.startswith(b"\x1f\x8b"):
         return gzip.GzipFile(fileobj=file)
     if magic.startswith(b"BZh"):
@@ -162,17 +162,17 @@ def open_compressed(file: IO[bytes], magic: bytes) -> Readable | None:
 
 
 def read_error(path: Path, error: OSError) -> UserError:
-    """A file that the system cannot read, such as one on a disk with a fault."""
+    """The error for a file that the system cannot read, such as one on a failing disk."""
     return UserError(f"{path}: cannot be read ({error.strerror or error})")
 
 
 def changed_error(path: Path) -> UserError:
-    """A file that is not as it was when it was opened first."""
+    """The error for a file that has changed since it was first opened."""
     return UserError(f"{path}: has changed while it was read; run the command again when nothing writes it")
 
 
 def damaged_error(origin: Path, name: str, error: Exception) -> UserError:
-    """An archive, or a member of it, that cannot be read."""
+    """The error for a damaged archive, or a damaged member of it."""
     reason = " ".join(str(error).split()) or type(error).__name__
     return UserError(
         f"{origin}: {printable_name(name)}: damaged or cut short ({printable_name(reason)}); get the file again"
@@ -198,7 +198,7 @@ class XzReader:
         """At most `size` bytes, none at the end; raises lzma.LZMAError or EOFError if the file is damaged."""
         packed = b""
         while True:
-            if self.decompressor.eof:  # an xz file may be several, one behind the other, with zeros between
+            if self.decompressor.eof:  # an xz file may have several streams, with zeros between them
                 packed = (self.decompressor.unused_data or self.file.read(KIB)).lstrip(b"\0")
                 if not packed:
                     return b""

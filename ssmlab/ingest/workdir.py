@@ -1,4 +1,4 @@
-"""A folder for work in progress beside the file that it will become, and no traces of work that was killed."""
+"""A temporary folder beside the file that is being made; what killed processes left behind is removed."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ LOCK_FILE = ".lock"  # the file in a workdir that its owner has locked
 
 @contextmanager
 def workdir_beside(path: Path) -> Iterator[Path]:
-    """A folder on the disk of `path`, beside it, empty but for a lock, for as long as the block lasts.
+    """A new folder beside `path`, so on the same disk, with nothing in it but a lock; removed after the block.
 
-    Its owner holds the lock, which the system takes away however the owner dies. What dead processes left is removed
+    The owner holds the lock, which the system releases however the owner dies. What dead processes left is removed
     first: folders such as this one for any file of that suffix, and what `write_atomic` left for `path`.
 
     Raises:
@@ -44,7 +44,7 @@ def make_locked_folder(path: Path) -> tuple[Path, IO[str]]:
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
             owned = lock(folder / LOCK_FILE)
-        except FileNotFoundError:  # another process has swept it before it was locked
+        except FileNotFoundError:  # another process has removed it before it was locked
             continue
         except OSError:
             shutil.rmtree(folder, ignore_errors=True)
@@ -58,8 +58,8 @@ def remove_leftovers(path: Path) -> None:
     """Remove what dead processes left beside `path`."""
     for left in path.parent.glob(f".*{path.suffix}.*.tmp"):
         if left.is_dir():
-            with suppress(OSError):  # its owner lives, or it has just gone
+            with suppress(OSError):  # its owner is alive, or has just removed it
                 lock(left / LOCK_FILE, wait=False).close()
                 shutil.rmtree(left, ignore_errors=True)
-        elif left.name.startswith(f".{path.name}."):  # that of another file may still be written
+        elif left.name.startswith(f".{path.name}."):  # a temporary file for another path may still be in use
             left.unlink(missing_ok=True)

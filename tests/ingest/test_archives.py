@@ -126,7 +126,7 @@ def test_a_pipe_is_refused_without_waiting(tmp_path: Path, workdir: Path) -> Non
     refused(tmp_path / "pipe", workdir, "neither a folder nor a file")
     as_folder({"set/x": b""}, tmp_path)
     os.mkfifo(tmp_path / "set" / "pipe")
-    refused(tmp_path / "set", workdir, "no file")
+    refused(tmp_path / "set", workdir, "not a file")
 
 
 def test_links_in_a_folder_are_followed(tmp_path: Path, workdir: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a format finds in a folder or an archive, before anything is left out or scaled."""
+"""What a format finds in a folder or an archive, before anything is selected or scaled."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """CIFAR-10 and CIFAR-100 in their two official versions (https://www.cs.toronto.edu/~kriz/cifar.html).
 
-The python version is a pickled dict a file, the binary one a record an image: the label (CIFAR-100: the coarse label,
-then the fine one) and 3,072 bytes of pixels. CIFAR-100 is read with its fine labels.
+In the python version each file is a pickled dict. In the binary one each image is a record: the label (CIFAR-100: the
+coarse label, then the fine one) and 3,072 bytes of pixels. CIFAR-100 is read with its fine labels.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def detect(members: Members) -> Layout | None:
 
 
 def find_files(members: Members, names: Sequence[str]) -> dict[str, ByteRange]:
-    """Those of the files that are there."""
+    """Those of the files that exist."""
     return {name: file for name in names if (file := members.find(name)) is not None}
 
 
@@ -122,7 +122,7 @@ def load_pickle(members: Members, name: str, file: ByteRange) -> Any:
     try:
         return load_plain(members.content(file))
     except UnsafePickle as problem:
-        raise members.error(name, f"is no pickle as CIFAR has them ({problem}); it was not run") from None
+        raise members.error(name, f"is not a pickle as CIFAR has them ({problem}); it was not run") from None
 
 
 def read_binary(members: Members, version: CifarVersion, files: Mapping[str, ByteRange]) -> Part:
@@ -132,7 +132,7 @@ def read_binary(members: Members, version: CifarVersion, files: Mapping[str, Byt
     for name, file in files.items():
         if not file.length or file.length % record:
             raise members.error(
-                name, f"has {file.length:,} bytes, which are no whole records of {record:,}; cut short?"
+                name, f"has {file.length:,} bytes, which are not whole records of {record:,}; cut short?"
             )
         found = map_records(file, record)[:, version.labels - 1].astype(np.int64)  # (images,)
         if found.max() >= version.classes:

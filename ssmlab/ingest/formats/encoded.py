@@ -162,14 +162,14 @@ def common_shape(
 
 
 def size_error(origin: Path, file: ByteRange, found: tuple[int, int], wanted: tuple[int, int]) -> UserError:
-    """An image that is not as large as the others."""
+    """The error for an image of another size than the others."""
     sizes = f"is {found[0]} x {found[1]} pixels, the others are {wanted[0]} x {wanted[1]}"
     return UserError(f"{origin}: {printable_name(file.name)}: {sizes}; set data.size to cut and scale them all")
 
 
 def decode_error(origin: Path, file: ByteRange, error: Exception) -> UserError:
-    """An image that Pillow cannot read."""
+    """The error for an image that Pillow cannot read."""
     reason = printable_name(str(error)) or type(error).__name__
     if "cannot identify image file" in reason:
-        reason = "no image that can be read"
+        reason = "not an image that can be read"
     return UserError(f"{origin}: {printable_name(file.name)}: damaged ({reason}); mend or remove it")

@@ -35,7 +35,9 @@ def detect(members: Members) -> Layout | None:
         members.require_few_files("IDX files")
         if len(found) == 1:
             alone = next(iter(found.values()))
-            raise members.error(alone.name, "comes without its labels" if "images" in found else "is without images")
+            raise members.error(
+                alone.name, "comes without its labels" if "images" in found else "comes without its images"
+            )
         if part in parts:
             raise members.error(names["images"], "is a second test part beside t10k")
         parts[part] = read_part(members, found["images"], found["labels"])
@@ -66,11 +68,11 @@ def read_part(members: Members, images: ByteRange, labels: ByteRange) -> Part:
 
 
 def read_header(members: Members, file: ByteRange, axes: int) -> tuple[tuple[int, ...], ByteRange]:
-    """The shape that an IDX file declares and where its bytes lie; raises UserError if it is no whole IDX file."""
+    """The shape that an IDX file declares and where its bytes lie; raises UserError if it is not a whole IDX file."""
     start = 4 + 4 * axes
     header = replace(file, length=min(start, file.length)).read()
     if header[:4] != bytes((0, 0, UNSIGNED_BYTES, axes)) or len(header) < start:
-        raise members.error(file.name, f"is no IDX file of bytes with {axes} axes")
+        raise members.error(file.name, f"is not an IDX file of bytes with {axes} axes")
     shape = struct.unpack(f">{axes}I", header[4:])
     size = int(np.prod(shape, dtype=object))
     if 0 in shape or file.length != start + size:

@@ -1,7 +1,7 @@
-"""A folder a class, with an image a file: train/<class>/*, maybe val/ and test/ likewise, or <class>/* alone.
+"""A folder for each class: train/<class>/*, and optionally val/ and test/ likewise; or <class>/* alone.
 
-Classes are numbered in the order of their names. READMEs and licences beside the folders are passed over; any other
-file that is no image refuses the whole, by name, because it may be an image that nobody would miss.
+Classes are numbered in the order of their names. READMEs and licences beside the folders are ignored. Any other file
+that is not an image is an error: it may be an image whose absence nobody would notice.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def detect(members: Members) -> Layout | None:
     """An image folder; None if there are no images in folders.
 
     Raises:
-        UserError: a file is no image or in no class, the classes of the parts differ, or there is only one.
+        UserError: a file is not an image or not in a class, the classes of the parts differ, or there is only one.
     """
     names = [name for name in members.names() if not is_readme(name)]
     if not any(suffix_of(name) in SUFFIXES and "/" in name for name in names):
@@ -55,7 +55,7 @@ def detect(members: Members) -> Layout | None:
 
 
 def by_part(members: Members, names: list[str]) -> Mapping[PartName, ByClass]:
-    """The image files of each part by class; raises UserError for a file that is none, or in none."""
+    """The image files of each part by class; raises UserError for a file that is not an image, or not in a class."""
     has_parts = any(name.startswith("train/") for name in names)
     depth = 3 if has_parts else 2
     folders: dict[PartName, str] = {}
@@ -84,10 +84,10 @@ def make_part(members: Members, images: ByClass) -> Part:
 
 
 def suffix_of(name: str) -> str:
-    """A file's suffix in small letters."""
+    """A file's suffix in lower case."""
     return PurePosixPath(name).suffix.lower()
 
 
 def is_readme(name: str) -> bool:
-    """Whether a file at the top says something about the data set, and is not of it."""
+    """Whether a file at the top describes the data set."""
     return "/" not in name and name.lower().startswith(READMES) and suffix_of(name) not in SUFFIXES

@@ -91,7 +91,7 @@ def read_header(members: Members, name: str) -> NpyArray:
             shape, fortran, dtype = readers[version](start)
     except Exception as error:  # NumPy parses the header as Python, which can raise anything over made-up ones
         reason = printable_name(str(error) or type(error).__name__)
-        raise members.error(name, f"is no array as NumPy writes it ({reason})") from None
+        raise members.error(name, f"is not an array as NumPy writes it ({reason})") from None
     if not all(type(length) is int and 0 <= length <= MAX_LENGTH for length in shape) or len(shape) > MAX_AXES:
         raise members.error(name, "has no shape that an array of images or labels has; save it again")
     if dtype.hasobject or (fortran and len(shape) > 1):

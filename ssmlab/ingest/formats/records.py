@@ -1,4 +1,4 @@
-"""Images that lie as plain bytes in files, at equal distances: IDX, CIFAR, NumPy arrays."""
+"""Images stored as plain bytes in records of equal size: IDX, CIFAR, NumPy arrays."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ class RecordImages:
     """Images without encoding, read from where they lie through a memory map.
 
     Attributes:
-        files: one behind the other, each with whole records.
+        files: in order, each of whole records.
         image_shape: (C, H, W).
-        skip: bytes in front of the pixels of each record.
+        skip: bytes before the pixels in each record.
         channels_last: whether a record's pixels are (H, W, C).
     """
 

@@ -1,6 +1,6 @@
-"""Tiny-ImageNet-200's folders (Stanford CS231n): a wnid a class, labelled images in train/ and val/.
+"""Tiny-ImageNet-200's folders (Stanford CS231n): a wnid for each class, labelled images in train/ and val/.
 
-The official test images have no labels, so that the official validation part is what is tested on. The classes are
+The official test images have no labels, so the official validation part is used for testing. The classes are
 those of wnids.txt that have training images, in its order.
 """
 

@@ -93,11 +93,11 @@ class Evil:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        pytest.param({"data_batch_1.bin": bytes(3073 * 2 - 1)}, "no whole records of 3,073", id="cut short"),
-        pytest.param({"data_batch_1.bin": b""}, "no whole records", id="empty"),
+        pytest.param({"data_batch_1.bin": bytes(3073 * 2 - 1)}, "not whole records of 3,073", id="cut short"),
+        pytest.param({"data_batch_1.bin": b""}, "not whole records", id="empty"),
         pytest.param({"data_batch_1.bin": b"\x0a" + bytes(3072)}, "labels outside 0 to 9", id="label 10"),
         pytest.param({"train.bin": b"\x00\x64" + bytes(3072)}, "labels outside 0 to 99", id="label 100"),
-        pytest.param({"data_batch_1": b"no pickle"}, "is no pickle as CIFAR has them", id="no pickle"),
+        pytest.param({"data_batch_1": b"no pickle"}, "is not a pickle as CIFAR has them", id="no pickle"),
         pytest.param({"data_batch_1": pickle.dumps(Evil(), 2)}, r"refers to \w+.open\); it was not run", id="evil"),
         pytest.param({"data_batch_1": pickle.dumps([1, 2])}, "has no `data`", id="a list"),
         pytest.param({"data_batch_1": pickle.dumps({"data": pixels(2, (3071,))}, 2)}, "has no `data`", id="3,071"),
@@ -114,7 +114,7 @@ class Evil:
             {"data_batch_1": pickle.dumps({"data": pixels(1, (3072,)), "labels": ["1"]}, 2)}, "outside", id="a text"
         ),
         pytest.param(
-            LAYOUTS["10 python"] | {"batches.meta": pickle.dumps(Evil(), 2)}, "batches.meta: is no", id="meta"
+            LAYOUTS["10 python"] | {"batches.meta": pickle.dumps(Evil(), 2)}, "batches.meta: is not", id="meta"
         ),
         pytest.param(LAYOUTS["10 binary"] | {f"x/{n}": b"" for n in range(64)}, "CIFAR's files are few", id="many"),
     ],
