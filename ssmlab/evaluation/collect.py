@@ -8,13 +8,16 @@ from ssmlab.core.events import Listener, Progress
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.evaluation.attacks import AUTOATTACK_PARTS
 from ssmlab.evaluation.masking import masking_warnings
-from ssmlab.evaluation.results import Evaluation, Measure, worst_case
+from ssmlab.evaluation.results import Check, Evaluation, Measure, worst_case
 from ssmlab.evaluation.tasks import AttackOutcome, AttackTask, Clean
 from ssmlab.params import AttackSpec, AutoAttackParams
 
 
 def collect_evaluation(
-    clean: Clean, attacks: Mapping[str, AttackSpec], outcomes: Mapping[tuple[str, int], AttackOutcome]
+    clean: Clean,
+    attacks: Mapping[str, AttackSpec],
+    outcomes: Mapping[tuple[str, int], AttackOutcome],
+    checks: Sequence[Check] = (),
 ) -> Evaluation:
     """What was found about one model.
 
@@ -40,7 +43,10 @@ def collect_evaluation(
         if escaped:
             warnings.append(f"{name}: {escaped} images came back outside the ball or [0, 1]; they count as not broken")
     warnings += masking_warnings(measures, attacks)
-    return Evaluation(measures=measures, worst_case=worst_case(measures), warnings=tuple(warnings))
+    warnings += [check.sentence for check in checks if check.raised]
+    return Evaluation(
+        measures=measures, worst_case=worst_case(measures), checks=tuple(checks), warnings=tuple(warnings)
+    )
 
 
 def flags_of(right: set[int], n: int) -> str:

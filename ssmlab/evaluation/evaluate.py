@@ -136,6 +136,7 @@ def evaluate_models(
         clean = {name: runner.clean(name, batch_size) for name in models}
         seconds_a_pass = (time.monotonic() - began) / (len(models) * len(x))  # of one image
         tasks = plan_tasks(plan, clean, batch_size)
+        checks = {name: runner.check(name, model, clean[name].classes) for name, model in models.items()}
         seconds = seconds_a_pass * sum(task.passes for task in tasks)
         count = min(workers or useful_workers(device, seconds), len(tasks))
         progress = AttackProgress(on_event, tasks, seconds / max(count, 1))
@@ -148,7 +149,7 @@ def evaluate_models(
                 progress = AttackProgress(on_event, tasks, seconds)
         for task in tasks:
             collect(runner.run(task))
-    return {name: collect_evaluation(clean[name], plan[name], outcomes[name]) for name in models}
+    return {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name]) for name in models}
 
 
 def plan_tasks(plan: Plan, clean: Mapping[str, Clean], batch_size: int) -> list[AttackTask]:

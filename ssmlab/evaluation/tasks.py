@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import Victim, no_tick, passes, run_attack
+from ssmlab.evaluation.checks.run import check_model
+from ssmlab.evaluation.results import Check
 from ssmlab.params import AttackSpec
 
 # What a model raises for images or dtypes that it is not made for. Anything else is an error of ours or of the user's.
@@ -112,6 +114,10 @@ class AttackRunner:
         finite = logits.isfinite().all(dim=1)  # (N,)
         right = (logits.argmax(dim=1) == self.y) & finite  # (N,)
         return Clean(right.cpu(), classes, int((~finite).sum()))
+
+    def check(self, model: str, live: nn.Module, classes: int) -> tuple[Check, ...]:
+        """What speaks against taking this model's numbers at face value; `live` is the model as it was given."""
+        return check_model(self.victims[model], live, self.x, self.y, self.eps, classes, self.seed)
 
     def logits(self, model: str, x: Tensor) -> Tensor:
         """Logits (B, classes), checked to be that."""

@@ -1,0 +1,69 @@
+"""Does the model behave like a function from one image to logits? Attacks and their flags mean nothing otherwise."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssmlab.evaluation.attacks import Victim, forked_generators
+from ssmlab.evaluation.checks.finding import finding
+from ssmlab.evaluation.results import Check
+
+
+@torch.no_grad()
+def behaviour_checks(victim: Victim, live: nn.Module, x: Tensor) -> list[Check]:
+    """The checks on forward passes alone.
+
+    Args:
+        victim: the model as it is attacked, perhaps frozen; live: as it was given.
+        x: images (B, C, H, W) in [0, 1].
+    """
+    given = x.to(victim.dtype, copy=True)
+    buffers = [(buffer, buffer.clone()) for buffer in live.buffers()]
+    with forked_generators():
+        first, second = live(given), live(x.to(victim.dtype, copy=True))
+    scale = float(first.float().abs().nan_to_num(nan=0.0, posinf=1.0).mean().clamp(min=1e-12))
+    rounding = 8 * torch.finfo(first.dtype).eps
+    random = distance(first, second) / scale
+    changed = sum(not torch.equal(buffer, before) for buffer, before in buffers)
+    changed += not torch.equal(given, x.to(victim.dtype))
+    sums = first.float().sum(dim=1)  # (B,)
+    found = [
+        finding("random", random, 1e-4, "random: two passes over the same images give different logits"),
+        finding("changes its input or state", changed, 0, "a forward pass changes the model's buffers or its images"),
+        finding(
+            "probabilities",
+            float((first >= 0).all() and ((sums - 1.0).abs() < 1e-4).all()),
+            0,
+            "the model returns probabilities, not logits: the gradients of attacks vanish where it is sure",
+        ),
+    ]
+    if random > 1e-4:
+        return found  # what follows would only repeat it
+    with forked_generators():
+        alone = torch.cat([live(x[i : i + 1].to(victim.dtype, copy=True)) for i in range(len(x))])  # (B, classes)
+        attacked = victim(x)
+    found.append(
+        finding(
+            "batch-dependent",
+            distance(first, alone) / scale,
+            max(1e-3, rounding),
+            "an image's logits depend on the other images of its batch",
+        )
+    )
+    if victim.model is not live:
+        found.append(
+            finding(
+                "frozen differs",
+                distance(first, attacked) / scale,
+                max(1e-4, rounding),
+                "the frozen form of the model, which is attacked, gives other logits than the model",
+            )
+        )
+    return found
+
+
+def distance(a: Tensor, b: Tensor) -> float:
+    """The largest difference; two NaN or two infinities are equal, and NaN beside a number is infinitely far."""
+    same = (a == b) | (a.isnan() & b.isnan())
+    return float((a.float() - b.float()).abs().nan_to_num(nan=float("inf")).masked_fill(same, 0.0).max())

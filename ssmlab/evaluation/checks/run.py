@@ -1,0 +1,42 @@
+"""All checks of one model. docs/evaluation.md has the table of what raises which."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ssmlab.core.seeds import seed_of
+from ssmlab.evaluation.attacks import Victim, attack_defaults, forked_generators
+from ssmlab.evaluation.checks.behaviour import behaviour_checks
+from ssmlab.evaluation.checks.finding import finding
+from ssmlab.evaluation.checks.gradients import gradient_checks
+from ssmlab.evaluation.checks.strength import Attacked, strength_checks
+from ssmlab.evaluation.plan import UNUSUAL_EPS
+from ssmlab.evaluation.results import Check
+
+IMAGES = 64  # more would find rarer faults and cost every evaluation more
+
+
+def check_model(
+    victim: Victim, live: nn.Module, x: Tensor, y: Tensor, eps: float, classes: int, seed: int
+) -> tuple[Check, ...]:
+    """Check whether numbers on this model can be taken at face value.
+
+    Args:
+        victim: the model as it is attacked; live: as it was given, in eval mode.
+        x: (N, C, H, W) in [0, 1]; y: (N,); of which the first are looked at.
+        eps: radius of the L-inf ball that the model is attacked in; 0 leaves out the checks that attack.
+    """
+    x, y = x[:IMAGES], y[:IMAGES]
+    generator = torch.Generator().manual_seed(seed_of(seed, "checks"))
+    sentence = f"eps is {eps:g}: beyond {UNUSUAL_EPS} every image can be made uniformly grey; was it meant in 255ths?"
+    found = [finding("eps", eps, UNUSUAL_EPS, sentence)]
+    with forked_generators(), attack_defaults():
+        torch.manual_seed(seed_of(seed, "checks of random models"))
+        found += behaviour_checks(victim, live, x)
+        right = victim.is_right(x, y)
+        if right.any():
+            found += gradient_checks(victim, x[right], y[right], generator)
+            if eps > 0.0:
+                found += strength_checks(Attacked(victim, x[right], y[right], generator), eps, classes)
+    return tuple(found)

@@ -1,0 +1,114 @@
+"""The checks for masked gradients: raised on models that were made to mask theirs, and not on honest ones."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from ssmlab.evaluation.attacks import Victim
+from ssmlab.evaluation.checks.strength import Attacked, Loss, cross_entropy, strength_checks
+from ssmlab.evaluation.evaluate import evaluate
+from ssmlab.evaluation.results import Check
+from tests.evaluation.checks.models import EPS, HONEST, PLANTED, digits, trained
+
+
+def checks_of(model: nn.Module, eps: float = EPS) -> dict[str, Check]:
+    x, y = digits()
+    return {check.name: check for check in evaluate(model, x[:64], y[:64], [], eps).checks}
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_no_check_is_raised_on_an_honest_model(name: str) -> None:
+    x, y = digits()
+    found = evaluate(HONEST[name](), x[:100], y[:100], ["fgsm", "pgd-10"], EPS)
+    assert [check for check in found.checks if check.raised] == []
+    assert found.warnings == ()
+    assert len(found.checks) >= 16
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_model_made_to_mask_its_gradients_raises_its_check(name: str) -> None:
+    make, expected = PLANTED[name]
+    x, y = digits()
+    found = evaluate(make(), x[:64], y[:64], [], EPS)
+    raised = {check.name: check.sentence for check in found.checks if check.raised}
+    assert expected in raised
+    assert raised[expected] in found.warnings
+    assert all(sentence and "\n" not in sentence for sentence in raised.values())
+
+
+@pytest.mark.parametrize(
+    ("planted", "expected"),
+    [
+        ("logits times 10,000", "margin beats cross entropy"),
+        ("turned gradient", "noise beats gradients"),
+        ("quantised images", "restarts gain"),
+        ("turned gradient", "eps 0.5 survived"),
+        ("turned gradient", "eps 1 survived"),
+    ],
+)
+def test_a_masked_model_also_raises_the_checks_that_attack_it(planted: str, expected: str) -> None:
+    assert checks_of(PLANTED[planted][0]())[expected].raised
+
+
+@dataclass(frozen=True, eq=False)
+class Scripted(Attacked):
+    """Attacks whose outcome depends on their steps and eps as we like."""
+
+    left_over: dict[tuple[float, int], int]
+
+    def left(self, eps: float, steps: int, loss: Loss = cross_entropy, among: Tensor | None = None) -> Tensor:
+        return torch.arange(len(self.x)) < self.left_over.get((eps, steps), 0)
+
+
+@pytest.mark.parametrize(
+    ("left_over", "expected"),
+    [
+        ({(0.1, 10): 30, (0.1, 50): 32}, "more steps help the model"),
+        ({(0.1, 20): 30, (0.2, 20): 32}, "accuracy rises with eps"),
+    ],
+)
+def test_two_images_too_many_after_a_stronger_attack_raise_a_check(
+    left_over: dict[tuple[float, int], int], expected: str
+) -> None:
+    x, y = digits()
+    generator, victim = torch.Generator().manual_seed(0), Victim(trained(), torch.device("cpu"))
+
+    def raised(left_over: dict[tuple[float, int], int]) -> bool:
+        scripted = Scripted(victim, x[:64], y[:64], generator, left_over)
+        return next(check.raised for check in strength_checks(scripted, 0.1, 10) if check.name == expected)
+
+    assert raised(left_over)
+    strongest = max(left_over, key=lambda key: left_over[key])
+    assert not raised(left_over | {strongest: left_over[strongest] - 1})
+
+
+def test_an_eps_of_more_than_a_half_is_pointed_out() -> None:
+    assert not checks_of(trained(), 0.5)["eps"].raised
+    assert checks_of(trained(), 0.6)["eps"].raised
+
+
+def test_a_model_that_is_never_right_is_checked_as_far_as_possible() -> None:
+    x, y = digits()
+    right = trained()(x[:64]).argmax(dim=1)
+    found = evaluate(trained(), x[:64], (right + 1) % 10, [], EPS)
+    assert {check.name for check in found.checks} == {
+        "eps",
+        "random",
+        "changes its input or state",
+        "probabilities",
+        "batch-dependent",
+    }
+    assert y.shape == (2000,)
+
+
+def test_checks_are_the_same_every_time_and_cost_little() -> None:
+    began = time.process_time()
+    first = checks_of(trained())
+    assert time.process_time() - began < 4.0
+    torch.rand(3)
+    assert checks_of(trained()) == first
