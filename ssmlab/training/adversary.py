@@ -55,15 +55,13 @@ def pgd(
 
 def ascend(model: ModelLike, x: Pixels, y: Tensor, x_adv: Pixels, attack: Attack, loss: Loss) -> Pixels:
     """The steps of `pgd`, from a given point `x_adv` of the ball around `x`."""
+    inside = projection(x, attack.eps, attack.norm)
+    x_adv = x_adv.detach()
     for _ in range(attack.steps):
-        x_adv = ascent_step(x_adv, x, input_gradient(model, x_adv, y, loss), attack)
-    return x_adv.detach()
-
-
-def ascent_step(x_adv: Pixels, x: Pixels, gradient: Pixels, attack: Attack) -> Pixels:
-    """One step of length alpha up the gradient, and back into the ball around x and [0, 1]."""
-    moved = x_adv.detach() + attack.alpha * steepest_direction(gradient, attack.norm)
-    return project(moved, x, attack.eps, attack.norm)
+        gradient = input_gradient(model, x_adv, y, loss)
+        step = steepest_direction(gradient, attack.norm).mul_(attack.alpha)
+        x_adv = inside(step.add_(x_adv))
+    return x_adv
 
 
 def input_gradient(model: ModelLike, x: Pixels, y: Tensor, loss: Loss) -> Pixels:
@@ -75,7 +73,7 @@ def input_gradient(model: ModelLike, x: Pixels, y: Tensor, loss: Loss) -> Pixels
 
 
 def steepest_direction(gradient: Pixels, norm: Norm) -> Pixels:
-    """The steepest ascent of length 1 in the norm: the gradient's sign, or the gradient divided by its length."""
+    """The steepest ascent of length 1 in the norm, a new tensor: the gradient's sign, or it divided by its length."""
     if norm == "linf":
         return gradient.sign()
     return gradient / l2_norms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
@@ -111,9 +109,15 @@ def project(x_adv: Pixels, x: Pixels, eps: float, norm: Norm = "linf") -> Pixels
     For L-inf it is the nearest such point. For L2, `x_adv` goes to the nearest point of the ball, then to the nearest
     one of the box; the second step only brings it closer to `x`.
     """
+    return projection(x, eps, norm)(x_adv)
+
+
+def projection(x: Pixels, eps: float, norm: Norm) -> Callable[[Tensor], Tensor]:
+    """`project` around one x (B, ...) in [0, 1], for many calls: what depends on x alone is computed once."""
     if norm == "l2":
-        return (x + project_delta(x_adv - x, eps, norm)).clamp(0.0, 1.0)
-    return torch.clamp(x_adv, min=x - eps, max=x + eps).clamp(0.0, 1.0)
+        return lambda x_adv: (x + project_delta(x_adv - x, eps, norm)).clamp(0.0, 1.0)
+    low, high = (x - eps).clamp(min=0.0), (x + eps).clamp(max=1.0)
+    return lambda x_adv: x_adv.clamp(low, high)
 
 
 def project_delta(delta: Pixels, eps: float, norm: Norm) -> Pixels:

@@ -147,6 +147,16 @@ def test_projection_is_idempotent_and_does_not_move_points_inside(seed: int, eps
 
 
 @settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 1000), eps=st.floats(0, 1))
+def test_l_inf_projection_is_to_the_bit_a_cut_to_the_ball_and_then_to_the_box(seed: int, eps: float) -> None:
+    """The bounds are joined beforehand, which must not change a training."""
+    x, _ = images(seed)
+    anywhere = 2 * torch.randn(x.shape, generator=seeded(seed + 1))
+    in_two_steps = torch.clamp(anywhere, min=x - eps, max=x + eps).clamp(0.0, 1.0)
+    assert torch.equal(project(anywhere, x, eps), in_two_steps)
+
+
+@settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000), eps=st.floats(0, 3))
 def test_l2_projection_keeps_the_direction_and_does_not_move_points_inside(seed: int, eps: float) -> None:
     """It keeps the direction where the box cuts nothing, and moves nothing that is inside already."""

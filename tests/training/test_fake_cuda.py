@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from ssmlab.training.adversary import ascend, ascent_step, pgd, starting_point
+from ssmlab.training.adversary import ascend, pgd, project, starting_point, steepest_direction
 from ssmlab.training.attack import Attack
 from ssmlab.training.regimes.mart import mart_loss
 from ssmlab.training.regimes.trades import divergence, trades_attack
@@ -50,7 +50,8 @@ def test_every_part_of_an_attack_stays_on_the_gpu(norm: Any, dtype: torch.dtype)
     x, attack = on_gpu(*SHAPE, dtype=dtype), Attack(0.1, 0.03, 3, norm)
     start = starting_point(x, attack, torch.Generator())
     assert is_like(start, x)
-    assert is_like(ascent_step(start, x, on_gpu(*SHAPE, dtype=dtype), attack), x)
+    step = steepest_direction(on_gpu(*SHAPE, dtype=dtype), norm) * attack.alpha
+    assert is_like(project(start + step, x, attack.eps, norm), x)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
