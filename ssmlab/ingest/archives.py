@@ -2,7 +2,7 @@
 
 Archives are hostile until proven. A member whose name leads out (`..`, absolute, backslashes, drives), a link, a
 device, a name that comes twice, encryption, more than a real data set unpacks to, a wrong checksum or an early end:
-each refuses the archive whole. The files of a folder are read in place, and links in it are followed: it is the
+each refuses the archive whole. The files of a folder are read in member, and links in it are followed: it is the
 person's own, who may have made it of links.
 """
 
@@ -53,12 +53,17 @@ class Members:
     Attributes:
         origin: what the person gave.
         files: where each file lies, as it is: maybe compressed.
+        empty_folders: the folders that nothing lies in, sorted.
         unpacker: where it can be unpacked to.
     """
 
-    def __init__(self, origin: Path, files: dict[str, ByteRange], unpacker: Unpacker) -> None:
+    def __init__(self, origin: Path, files: dict[str, ByteRange], folders: list[str], unpacker: Unpacker) -> None:
         self.origin, self.unpacker = origin, unpacker
         self.files = strip_wrapper(files)
+        wrapped = self.files.keys() != files.keys()
+        inside = (name.partition("/")[2] if wrapped else name for name in folders)
+        parents = {parent for name in self.files for parent in parent_folders(name)}
+        self.empty_folders = sorted({name for name in inside if name and not is_junk(name)} - parents)
         self.unpacked: dict[str, ByteRange] = {}
 
     def names(self) -> list[str]:
@@ -90,13 +95,13 @@ class Members:
             )
         return self.unpacker.unpack(name, stream)
 
-    def content(self, place: ByteRange, most: int = MAX_IN_MEMORY) -> bytes:
+    def content(self, member: ByteRange, most: int = MAX_IN_MEMORY) -> bytes:
         """All bytes of a member; raises UserError if there are more than `most`."""
-        if place.length > most:
+        if member.length > most:
             raise UserError(
-                f"{self.origin}: {printable_name(place.name)}: has {place.length:,} bytes, at most {most:,} belong"
+                f"{self.origin}: {printable_name(member.name)}: has {member.length:,} bytes, at most {most:,} belong"
             )
-        return place.read()
+        return member.read()
 
     def text(self, name: str, most: int = 16 * MIB) -> list[str] | None:
         """The lines of a text file, without empty ones; None if there is no such file.
@@ -104,11 +109,11 @@ class Members:
         Raises:
             UserError: it is not UTF-8, or longer than `most` bytes.
         """
-        place = self.find(name)
-        if place is None:
+        member = self.find(name)
+        if member is None:
             return None
         try:
-            return [line for line in self.content(place, most).decode().splitlines() if line.strip()]
+            return [line for line in self.content(member, most).decode().splitlines() if line.strip()]
         except UnicodeDecodeError:
             raise self.error(name, "is not a text in UTF-8") from None
 
@@ -132,21 +137,28 @@ def open_members(path: Path, workdir: Path, listen: Listener = silence) -> Membe
     Raises:
         UserError: there is nothing at `path`, it is damaged, or holds what no data set does.
     """
+    folders: list[str] = []
     try:
         if path.is_dir():
-            files = dict(list_folder(path))
-            return Members(path, files, Unpacker(path, workdir, sum(place.length for place in files.values())))
+            files = dict(list_folder(path, folders))
+            return Members(
+                path, files, folders, Unpacker(path, workdir, sum(member.length for member in files.values()))
+            )
         if path.is_file():
             unpacker = Unpacker(path, workdir, path.stat().st_size)
-            return Members(path, list_file(path, unpacker, listen), unpacker)
+            return Members(path, list_file(path, unpacker, folders, listen), folders, unpacker)
     except OSError as error:
         raise read_error(Path(error.filename or path), error) from None
     problem = "is neither a folder nor a file" if path.exists() else "there is no such folder or file"
     raise UserError(f"{path}: {problem}; data.source takes the path of an archive or a folder")
 
 
-def list_folder(folder: Path) -> Iterator[tuple[str, ByteRange]]:
-    """Every file under `folder`, through links; raises UserError for devices, broken links and circular links."""
+def list_folder(folder: Path, found: list[str]) -> Iterator[tuple[str, ByteRange]]:
+    """Every file under `folder`, through links; the names of the folders in it are added to `found`.
+
+    Raises:
+        UserError: there are devices, broken links or circular links.
+    """
     seen = set()
     count = 0
     for top, folders, files in os.walk(folder, onerror=raise_error, followlinks=True):
@@ -155,6 +167,7 @@ def list_folder(folder: Path) -> Iterator[tuple[str, ByteRange]]:
             raise UserError(f"{printable_name(top)}: is reached twice through links; remove one of them")
         seen.add((status.st_dev, status.st_ino))
         folders[:] = [name for name in folders if not is_junk(name)]
+        found += [Path(top, name).relative_to(folder).as_posix() for name in folders]
         for name in files:
             path = Path(top, name)
             relative = path.relative_to(folder).as_posix()
@@ -167,8 +180,8 @@ def list_folder(folder: Path) -> Iterator[tuple[str, ByteRange]]:
             yield relative, ByteRange(relative, path, 0, path.stat().st_size)
 
 
-def list_file(path: Path, unpacker: Unpacker, listen: Listener) -> dict[str, ByteRange]:
-    """The files in an archive, or the one compressed or plain file at `path`."""
+def list_file(path: Path, unpacker: Unpacker, folders: list[str], listen: Listener) -> dict[str, ByteRange]:
+    """The files in an archive, or the one compressed or plain file at `path`; the names of folders go to `folders`."""
     with path.open("rb") as file:
         magic = file.read(TAR_BLOCK)
         file.seek(0)
@@ -184,9 +197,9 @@ def list_file(path: Path, unpacker: Unpacker, listen: Listener) -> dict[str, Byt
             whole = unpacker.unpack_separately(path.name, stream, watch)
             magic = ByteRange(whole.name, whole.path, 0, min(TAR_BLOCK, whole.length)).read()
     if magic.startswith((b"PK\x03\x04", b"PK\x05\x06")):
-        members = unpack_zip(path, whole, unpacker, listen)
+        members = unpack_zip(path, whole, unpacker, folders, listen)
     elif magic[257:262] == b"ustar":
-        members = list_tar(path, whole)
+        members = list_tar(path, whole, folders)
     else:
         name = path.name if stream is None else path.stem
         return {name: whole}
@@ -197,18 +210,18 @@ def index_members(archive: Path, members: Iterable[tuple[str, ByteRange]]) -> di
     """The members of an archive by their names; raises UserError if a name comes twice."""
     files: dict[str, ByteRange] = {}
     count = 0
-    for name, place in members:
+    for name, member in members:
         if is_junk(name):
             continue
         if not name or name in files:
             raise UserError(f"{archive}: {printable_name(name) or 'its top folder'}: comes twice; refused")
         count = count_member(archive, count)
-        files[name] = place
+        files[name] = member
     return files
 
 
 def unpack_zip(
-    archive: Path, whole: ByteRange, unpacker: Unpacker, listen: Listener
+    archive: Path, whole: ByteRange, unpacker: Unpacker, folders: list[str], listen: Listener
 ) -> Iterator[tuple[str, ByteRange]]:
     """Unpack the files of a zip; raises UserError if one is damaged, encrypted or not a plain file."""
     try:
@@ -224,7 +237,9 @@ def unpack_zip(
                 kind = stat.S_IFMT(member.external_attr >> 16)
                 if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                     raise UserError(f"{archive}: {printable_name(name)}: is a link or a device; refused")
-                if not member.is_dir() and not is_junk(name):
+                if member.is_dir():
+                    folders.append(name)
+                elif not is_junk(name):
                     with opened.open(member) as stream:
                         yield name, unpacker.unpack(name, stream)
     except (*DAMAGE_ERRORS, ValueError, OverflowError) as error:
@@ -250,11 +265,11 @@ def check_directory(archive: Path, whole: ByteRange) -> None:
         raise UserError(f"{archive}: is mostly a list of empty files or folders; give an archive of the images alone")
 
 
-def list_tar(archive: Path, whole: ByteRange) -> Iterator[tuple[str, ByteRange]]:
+def list_tar(archive: Path, whole: ByteRange, folders: list[str]) -> Iterator[tuple[str, ByteRange]]:
     """Find where the files of a tar lie in it; raises UserError if it is cut short or one is not a plain file."""
     try:
         with HeadersOnly(whole.path) as file, tarfile.open(fileobj=file, mode="r:") as opened:
-            folders = 0
+            empty = 0
             while (member := opened.next()) is not None:
                 opened.members = []  # type: ignore[attr-defined]  # it would keep every header in memory
                 if member.size < 0 or member.offset_data + member.size > whole.length:
@@ -262,10 +277,12 @@ def list_tar(archive: Path, whole: ByteRange) -> Iterator[tuple[str, ByteRange]]
                 name = safe_name(archive, member.name)
                 if member.isreg() and not member.issparse():
                     yield name, ByteRange(name, whole.path, member.offset_data, member.size)
-                elif not member.isdir():
+                elif member.isdir():
+                    folders.append(name)
+                else:
                     raise UserError(f"{archive}: {printable_name(name)}: is a link, a device or sparse; refused")
-                folders += member.size == 0
-                if folders > MAX_FOLDERS:
+                empty += member.size == 0
+                if empty > MAX_FOLDERS:
                     raise UserError(f"{archive}: holds more than {MAX_FOLDERS:,} empty files or folders; refused")
             end = ByteRange("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
         # tarfile takes a header that it cannot read for the end, but the true end is a block of zeros
@@ -316,7 +333,15 @@ def strip_wrapper(files: dict[str, ByteRange]) -> dict[str, ByteRange]:
     tops = {name.partition("/")[0] for name in files}
     if len(tops) != 1 or any("/" not in name for name in files):
         return files
-    return {name.partition("/")[2]: place for name, place in files.items()}
+    return {name.partition("/")[2]: member for name, member in files.items()}
+
+
+def parent_folders(name: str) -> Iterator[str]:
+    """Every folder that a file of this name lies in: `a` and `a/b` for `a/b/c`."""
+    at = name.rfind("/")
+    while at > 0:
+        yield name[:at]
+        at = name.rfind("/", 0, at)
 
 
 def count_member(origin: Path, count: int) -> int:

@@ -42,6 +42,7 @@ def detect(members: Members) -> Layout | None:
     parts = by_part(members, names)
     if "train" not in parts:
         raise members.error(names[0], "there is no train/ beside it")
+    check_no_empty_classes(members, has_parts=any(name.startswith("train/") for name in names))
     classes = sorted(parts["train"])
     for part, images in parts.items():
         for name in sorted(set(images) ^ set(classes)):
@@ -52,6 +53,14 @@ def detect(members: Members) -> Layout | None:
     kinds = {SUFFIXES[suffix_of(image)] for images in parts.values() for each in images.values() for image in each}
     made = {part: make_part(members, images) for part, images in parts.items()}
     return Layout("image-folder", kinds.pop() if len(kinds) == 1 else "mixed", tuple(classes), None, made)
+
+
+def check_no_empty_classes(members: Members, has_parts: bool) -> None:
+    """Raises UserError for a class folder that is empty: leaving it out would renumber the classes after it."""
+    for folder in members.empty_folders:
+        steps = folder.split("/")
+        if len(steps) == 1 + has_parts and (not has_parts or steps[0] in PARTS):
+            raise members.error(folder, "is a class folder without images; put some into it, or remove it")
 
 
 def by_part(members: Members, names: list[str]) -> Mapping[PartName, ByClass]:

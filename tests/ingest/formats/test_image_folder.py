@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -99,6 +100,26 @@ def test_files_that_do_not_fit_are_refused_by_name(files: Files, message: str, t
         found(files, tmp_path, workdir)
     assert "\n" not in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'data'}: ")
+
+
+@pytest.mark.parametrize("parts", [("",), ("train/", "test/")])
+@pytest.mark.parametrize("container", ["folder", "zip", "tar.gz"])
+def test_an_empty_class_folder_is_not_left_out_in_silence(
+    container: str, parts: tuple[str, ...], tmp_path: Path, workdir: Path
+) -> None:
+    """It would renumber the classes after it."""
+    folder = as_folder({f"set/{name}": image for name, image in image_files(parts).items()}, tmp_path / "made")
+    found_with = {"folder": None, "zip": "zip", "tar.gz": "gztar"}[container]
+
+    def packed(name: str) -> Path:
+        return folder if found_with is None else Path(shutil.make_archive(str(tmp_path / name), found_with, folder))
+
+    whole = image_folder.detect(open_members(packed("whole"), workdir))
+    assert whole is not None and whole.class_names == ("cat", "dog", "frog")
+    (folder / "set" / parts[0] / "bird").mkdir()
+    (tmp_path / "more").mkdir()
+    with pytest.raises(UserError, match=rf"{parts[0]}bird: is a class folder without images"):
+        image_folder.detect(open_members(packed("empty"), tmp_path / "more"))
 
 
 # --- images ---
