@@ -71,8 +71,12 @@ class Victim(nn.Module):
     @torch.no_grad()
     def is_right(self, x: Tensor, y: Tensor) -> Tensor:
         """Whether each image of x (B, C, H, W) has label y (B,): bool (B,). Logits that are not finite are wrong."""
-        logits: Tensor = self(x)
-        return (logits.argmax(dim=1) == y) & logits.isfinite().all(dim=1)  # (B,)
+        return is_right(self(x), y)
+
+
+def is_right(logits: Tensor, y: Tensor) -> Tensor:
+    """Whether logits (B, classes) say y (B,): bool (B,). Logits that are not finite are wrong."""
+    return (logits.argmax(dim=1) == y) & logits.isfinite().all(dim=1)  # (B,)
 
 
 @dataclass(frozen=True)

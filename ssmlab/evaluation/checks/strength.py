@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from ssmlab.core.text import percent
-from ssmlab.evaluation.attacks import Victim
+from ssmlab.evaluation.attacks import Victim, is_right
 from ssmlab.evaluation.checks.finding import finding, images_finding
-from ssmlab.evaluation.checks.gradients import cross_entropy, input_gradients, margins
+from ssmlab.evaluation.checks.gradients import cross_entropy, margins
 from ssmlab.evaluation.results import Check
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -41,11 +41,17 @@ class Attacked:
         for _ in range(steps):
             rows = left.nonzero().flatten()
             if len(rows) == 0:
-                break
+                return left
             x, y = self.x[rows], self.y[rows]
-            moved = x_adv[rows] + alpha * input_gradients(self.victim, x_adv[rows], y, loss).nan_to_num().sign()
+            here = x_adv[rows].requires_grad_()
+            logits = self.victim(here)  # (rows, classes)
+            left[rows] = is_right(logits, y)  # of the step before: one forward pass serves both
+            (gradient,) = torch.autograd.grad(loss(logits, y).sum(), here)
+            moved = here.detach() + alpha * gradient.nan_to_num().sign()
             x_adv[rows] = torch.clamp(moved, x - eps, x + eps).clamp(0.0, 1.0)
-            left[rows] = self.victim.is_right(x_adv[rows], y)
+        rows = left.nonzero().flatten()
+        if len(rows):
+            left[rows] = self.victim.is_right(x_adv[rows], self.y[rows])
         return left
 
     def left_by_noise(self, eps: float, among: Tensor) -> Tensor:
@@ -77,7 +83,7 @@ def strength_checks(attacked: Attacked, eps: float, classes: int) -> list[Check]
             "margin beats cross entropy",
             ce - margin,
             n,
-            0.03,
+            0.10,  # honest models: up to 6% of 64 images; the margin is the better loss for many of them
             f"PGD-20 on the cross entropy leaves {ce} of {n} images right, on the margin {margin}: its loss is masked",
         ),
         images_finding(
