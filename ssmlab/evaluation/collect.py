@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ssmlab.core.events import Listener, Progress
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.evaluation.attacks import AUTOATTACK_PARTS
-from ssmlab.evaluation.masking import masking_warnings
+from ssmlab.evaluation.checks.attacks_compared import compared_checks
 from ssmlab.evaluation.results import Check, Evaluation, Measure, worst_case
 from ssmlab.evaluation.tasks import AttackOutcome, AttackTask, Clean
 from ssmlab.params import AttackSpec, AutoAttackParams
@@ -17,7 +17,8 @@ def collect_evaluation(
     clean: Clean,
     attacks: Mapping[str, AttackSpec],
     outcomes: Mapping[tuple[str, int], AttackOutcome],
-    checks: Sequence[Check] = (),
+    checks: Sequence[Check],
+    eps: float,
 ) -> Evaluation:
     """What was found about one model.
 
@@ -42,11 +43,9 @@ def collect_evaluation(
         escaped = sum(outcome.escaped for outcome in found)
         if escaped:
             warnings.append(f"{name}: {escaped} images came back outside the ball or [0, 1]; they count as not broken")
-    warnings += masking_warnings(measures, attacks)
+    checks = (*checks, *compared_checks(measures, attacks, eps))
     warnings += [check.sentence for check in checks if check.raised]
-    return Evaluation(
-        measures=measures, worst_case=worst_case(measures), checks=tuple(checks), warnings=tuple(warnings)
-    )
+    return Evaluation(measures=measures, worst_case=worst_case(measures), checks=checks, warnings=tuple(warnings))
 
 
 def flags_of(right: set[int], n: int) -> str:

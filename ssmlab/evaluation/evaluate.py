@@ -149,7 +149,7 @@ def evaluate_models(
                 progress = AttackProgress(on_event, tasks, seconds)
         for task in tasks:
             collect(runner.run(task))
-    return {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name]) for name in models}
+    return {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name], eps) for name in models}
 
 
 def plan_tasks(plan: Plan, clean: Mapping[str, Clean], batch_size: int) -> list[AttackTask]:

@@ -17,8 +17,8 @@ from scipy.stats import binomtest
 
 from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import UserError
+from ssmlab.evaluation.checks.attacks_compared import compared_checks
 from ssmlab.evaluation.evaluate import parse_attack
-from ssmlab.evaluation.masking import masking_warnings
 from ssmlab.evaluation.results import (
     AttackResults,
     CheckpointResults,
@@ -29,7 +29,7 @@ from ssmlab.evaluation.results import (
     wilson,
     worst_case,
 )
-from ssmlab.params import Params
+from ssmlab.params import AttackSpec, Params
 from ssmlab.params.written_float import WrittenFloat
 
 
@@ -68,30 +68,39 @@ def autoattacked(flags: str, fab: float, square: float) -> Measure:
     return Measure.of(flags, standard=True, parts={"apgd-ce": 1.0, "apgd-t": 1.0, "fab-t": fab, "square": square})
 
 
-def test_a_weaker_attack_that_does_better_is_flagged() -> None:
+def raised(measures: dict[str, Measure], attacks: dict[str, AttackSpec], eps: float = 0.1) -> list[str]:
+    return [check.sentence for check in compared_checks(measures, attacks, eps) if check.raised]
+
+
+def test_a_weaker_attack_that_breaks_two_images_more_is_flagged() -> None:
     attacks = {name: parse_attack(name, 0.1) for name in ("autoattack", "pgd-10", "fgsm", "pgd-20")}
     measures = {
-        "clean": Measure.of("1111"),
-        "autoattack": autoattacked("11", 1.0, 1.0),
-        "fgsm": Measure.of("1010"),
-        "pgd-10": Measure.of("1110"),
-        "pgd-20": Measure.of("1010"),
+        "clean": Measure.of("111111"),
+        "autoattack": autoattacked("111", 1.0, 1.0),
+        "fgsm": Measure.of("100010"),
+        "pgd-10": Measure.of("111010"),
+        "pgd-20": Measure.of("101000"),
     }
-    assert masking_warnings(measures, attacks) == [
-        "fgsm leaves 2 of 4 images right and pgd-10, a stronger attack, 3: the gradients may mislead it",
-        "fgsm leaves 1 of 2 images right and autoattack, a stronger attack, 2: the gradients may mislead it",
-        "pgd-20 leaves 1 of 2 images right and autoattack, a stronger attack, 2: the gradients may mislead it",
+    assert raised(measures, attacks) == [
+        "fgsm leaves 2 of 6 images right and pgd-10, a stronger attack, 4: the gradients may mislead it",
+        "fgsm leaves 1 of 3 images right and autoattack, a stronger attack, 3: the gradients may mislead it",
     ]
 
 
-def test_square_that_breaks_more_than_the_gradients_is_flagged() -> None:
+def test_pgd_whose_steps_cannot_reach_eps_is_not_called_stronger_than_fgsm() -> None:
+    attacks: dict[str, AttackSpec] = {"fgsm": parse_attack("fgsm", 0.1), "pgd-2": parse_attack("pgd-2", 0.1)}
+    measures = {"fgsm": Measure.of("1000"), "pgd-2": Measure.of("1111")}
+    assert len(raised(measures, attacks, eps=0.1)) == 1
+    assert raised(measures, attacks, eps=0.3) == []  # its two steps come to 0.25
+
+
+def test_square_that_breaks_two_images_more_than_the_gradients_is_flagged() -> None:
     attacks = {"autoattack": parse_attack("autoattack", 0.1)}
-    flagged = masking_warnings({"autoattack": autoattacked("1000", 0.75, 0.25)}, attacks)
-    assert flagged == [
+    assert raised({"autoattack": autoattacked("1000", 0.75, 0.25)}, attacks) == [
         "autoattack: Square, which sees no gradients, broke 2 of 4 images that APGD and FAB could not: "
         "the gradients may be masked"
     ]
-    assert masking_warnings({"autoattack": autoattacked("1000", 0.25, 0.25)}, attacks) == []
+    assert raised({"autoattack": autoattacked("1000", 0.5, 0.25)}, attacks) == []
 
 
 def results(params: Params) -> dict[str, Any]:

@@ -95,4 +95,5 @@ def csv_rows(comparison: Comparison, all_parameters: bool) -> Iterator[tuple[Any
             difference = cell.difference
             delta = (cell.delta, difference and difference.low, difference and difference.high, cell.word)
             value = (cell.value, cell.n, low, high)
-            yield kind, line.measure, line.moment, entry.name, *value, *delta, cell.std, cell.n_seeds
+            moment = entry.which if line.moment == "best" else line.moment  # a file is asked for as it is, best or last
+            yield kind, line.measure, moment, entry.name, *value, *delta, cell.std, cell.n_seeds

@@ -85,6 +85,14 @@ def test_a_comparison_in_markdown_has_these_two_tables(equal: Comparison) -> Non
     )
 
 
+def test_csv_calls_the_numbers_of_a_last_checkpoint_last(equal: Comparison) -> None:
+    first, second = equal.entries
+    of_last = dataclasses.replace(equal, entries=(first, dataclasses.replace(second, which="last")))
+    rows = list(csv.DictReader(io.StringIO(render(of_last, "csv"))))
+    moments = {row["subject"]: row["of"] for row in rows if (row["kind"], row["name"]) == ("accuracy", "clean")}
+    assert moments["ads"] == "last"
+
+
 def test_json_and_csv_hold_the_same_numbers(equal: Comparison) -> None:
     value = json.loads(drawn(render(equal, "json")))
     rows = list(csv.DictReader(io.StringIO(drawn(render(equal, "csv")))))

@@ -1,0 +1,60 @@
+"""Do the attacks that were asked for contradict each other? Read from measures that are there anyway.
+
+The signs are two of Athalye et al. (2018), section 3.1: weaker attacks that do better than stronger ones, and black-box
+attacks that do better than white-box ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+from ssmlab.evaluation.checks.finding import images_finding
+from ssmlab.evaluation.results import Check, Measure
+from ssmlab.params import AttackSpec, PgdParams
+
+STRENGTH = ("fgsm", "pgd", "autoattack")
+LEAST_SHARE = 0.01  # of the images; one image alone may fall to any attack by chance
+
+
+def compared_checks(measures: Mapping[str, Measure], attacks: Mapping[str, AttackSpec], eps: float) -> list[Check]:
+    """One check for every pair of comparable attacks, and one for every AutoAttack."""
+    return weaker_wins(measures, attacks, eps) + black_box_wins(measures, attacks)
+
+
+def weaker_wins(measures: Mapping[str, Measure], attacks: Mapping[str, AttackSpec], eps: float) -> list[Check]:
+    """Attacks that broke more than a stronger kind of attack did, on the images that both saw."""
+    found = []
+    able = [name for name in attacks if reaches(attacks[name], eps)]
+    ranked = sorted(able, key=lambda name: STRENGTH.index(attacks[name].kind))
+    for weak, strong in combinations(ranked, 2):
+        if attacks[weak].kind == attacks[strong].kind:
+            continue
+        n = min(measures[weak].n, measures[strong].n)
+        left_weak, left_strong = (measures[name].flags[:n].count("1") for name in (weak, strong))
+        sentence = (
+            f"{weak} leaves {left_weak} of {n} images right and {strong}, a stronger attack, {left_strong}: "
+            "the gradients may mislead it"
+        )
+        found.append(images_finding(f"{weak} beats {strong}", left_strong - left_weak, n, LEAST_SHARE, sentence))
+    return found
+
+
+def reaches(spec: AttackSpec, eps: float) -> bool:
+    """Whether an attack can reach the surface of the ball from its centre: a PGD of few short steps is weaker."""
+    return not isinstance(spec, PgdParams) or spec.steps * float(spec.alpha) >= eps
+
+
+def black_box_wins(measures: Mapping[str, Measure], attacks: Mapping[str, AttackSpec]) -> list[Check]:
+    """AutoAttacks whose Square, which uses no gradients, broke images that the parts with gradients could not."""
+    found = []
+    for name in attacks:
+        measure = measures[name]
+        if measure.parts is not None:
+            broken = round((measure.parts["fab-t"] - measure.parts["square"]) * measure.n)
+            sentence = (
+                f"{name}: Square, which sees no gradients, broke {broken} of {measure.n} images that APGD and FAB "
+                "could not: the gradients may be masked"
+            )
+            found.append(images_finding(f"{name}: Square beats gradients", broken, measure.n, LEAST_SHARE, sentence))
+    return found
