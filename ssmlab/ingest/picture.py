@@ -23,6 +23,7 @@ TRANSPOSITIONS = {  # of the tag's values; 1 is upright
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+ORIENTATION_NOTES = ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif")  # of `Image.info`
 SIDEWAYS = (5, 6, 7, 8)  # width and height change places
 
 
@@ -55,8 +56,7 @@ def is_grey(image: Image.Image) -> bool:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """The (width, height) that the picture is shown with, from the header alone."""
-    # Pillow turns TIFFs by itself, and would decode all pixels of a PNG to look for an EXIF chunk behind them
-    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+    if image.format == "TIFF":  # Pillow turns it by itself
         return image.size
     width, height = image.size
     return (height, width) if orientation_of(image) in SIDEWAYS else (width, height)
@@ -78,6 +78,8 @@ def as_shown(image: Image.Image) -> Image.Image:
 
 def orientation_of(image: Image.Image) -> int:
     """The orientation tag; 1, which is upright, where there is none or it cannot be read, as viewers take it."""
+    if image.format != "TIFF" and not any(note in image.info for note in ORIENTATION_NOTES):
+        return 1  # at once: parsing takes a fifth of the time of a small JPEG
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # Pillow's EXIF parser raises all sorts of things over damaged bytes; the pixels may be sound

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import warnings
 import zlib
 from pathlib import Path
@@ -233,6 +235,50 @@ def test_a_photo_with_a_preview_is_the_photo(tmp_path: Path) -> None:
     content = saved(frames[0], "MPO", save_all=True, append_images=frames[1:])
     photo = np.asarray(Image.open(io.BytesIO(saved(frames[0], "JPEG"))))
     np.testing.assert_array_equal(read(content, tmp_path), photo)
+
+
+def test_an_orientation_noted_in_xmp_is_followed(tmp_path: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="3"/></x:xmpmeta>'
+    stored = np.asarray(Image.open(io.BytesIO(saved(Image.fromarray(COLOUR), "JPEG"))))
+    content = saved(Image.fromarray(COLOUR), "JPEG", xmp=xmp)
+    assert Image.open(io.BytesIO(content)).getexif()[0x0112] == 3
+    np.testing.assert_array_equal(read(content, tmp_path), np.rot90(stored, 2))
+
+
+# --- what libraries say about damaged files ---
+
+READING = """
+import sys
+from pathlib import Path
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import silence
+from ssmlab.ingest.formats.encoded import EncodedImages, common_shape
+from ssmlab.ingest.unpack import ByteRange
+path = Path(sys.argv[1])
+images = EncodedImages(Path("set"), (ByteRange("1", path, 0, path.stat().st_size),), (3, 8, 8), True)
+try:
+    common_shape([images], None, None, silence)
+    images.read([0])
+except UserError as error:
+    sys.exit(7)
+"""
+
+
+@pytest.mark.parametrize("damage", ["samples", "codes"])
+def test_neither_pillow_nor_libtiff_prints_anything(damage: str, tmp_path: Path) -> None:
+    """Pillow logs an impossible number of samples; libtiff prints, from C, that a code of LZW is not in its table."""
+    if damage == "samples":
+        content = bytearray(saved(Image.fromarray(np.dstack([COLOUR, GREY])), "TIFF"))
+        at = content.index(struct.pack("<HHL", 277, 3, 1)) + 8  # samples a pixel
+        content[at : at + 2] = struct.pack("<H", 278)
+    else:
+        content = bytearray(saved(Image.fromarray(GREY), "TIFF", compression="tiff_lzw"))
+        at = content.index(b"\x80", 8)
+        content[at + 1 : at + 9] = b"\xff" * 8
+    (tmp_path / "image").write_bytes(content)
+    command = [sys.executable, "-c", READING, str(tmp_path / "image")]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (7, "", "")
 
 
 # --- sizes ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import warnings
 from collections.abc import Iterator, Sequence
@@ -37,6 +38,8 @@ SUFFIXES = {  # and what the name of a re-encoded data set ends in
     ".pgm": "ppm",
 }
 CODECS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's other readers are never tried
+# Pillow logs some of what it finds damaged; without a handler Python would print it
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 MAX_FILE_BYTES = 64 * MIB
 
 
