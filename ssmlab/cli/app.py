@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ssmlab.cli import data
+from ssmlab.cli import completion, data
 from ssmlab.cli.base import AllowInstalled, OneLineErrors, fail, prepare_study, stage, study
+from ssmlab.cli.doctor import doctor
 from ssmlab.cli.grid import grid
 from ssmlab.cli.progress import text_of
-from ssmlab.core.errors import UserError
+from ssmlab.cli.records import FormatOption, ListFormat, records_text
+from ssmlab.cli.use import use
 from ssmlab.core.events import Event, Note
 from ssmlab.system.waiting import wait_passively
 
@@ -35,9 +40,16 @@ app.command(
     epilog="Examples: `ssmlab grid` (every run that is out of date), `ssmlab grid ads ssm --jobs 2`, "
     "`ssmlab grid --cluster slurm --jobs 8 --gpus-per-run 1`, `ssmlab grid --dry-run`"
 )(grid)
-SHOWN = 40  # changed keys of runs that `use` prints; a grid has hundreds
+app.command(
+    epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke --dry-run`, `ssmlab use --format json`, "
+    "`ssmlab use cifar10-small --set data.source=../cifar-10-python.tar.gz`"
+)(use)
+app.command(epilog="Examples: `ssmlab doctor`, `ssmlab doctor --fix`, `ssmlab doctor --json`")(doctor)
 STAGES = "Stages (what `dvc repro` calls)"
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.")]
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.", autocompletion=completion.run_names),
+]
 
 
 class DeviceChoice(StrEnum):
@@ -71,7 +83,7 @@ DeviceOption = Annotated[
 ]
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab prepare`")
 def prepare(allow_installed: AllowInstalled = False) -> None:
     """Make the prepared data set of the study: data/STUDY.safetensors."""
     prepare_study(allow_installed)
@@ -97,7 +109,12 @@ def train(run: RunName, device: DeviceOption = None, allow_installed: AllowInsta
 )
 def attack(
     run: Annotated[
-        str, typer.Argument(metavar="RUN", help="A run of params.yaml, or the file of an imported checkpoint.")
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run of params.yaml, or the file of an imported checkpoint.",
+            autocompletion=completion.run_names,
+        ),
     ],
     device: DeviceOption = None,
     allow_installed: AllowInstalled = False,
@@ -116,7 +133,7 @@ def attack(
             stages.attack(params, run, paths, device, listen)
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab analyze`, then `ssmlab report`")
 def analyze(allow_installed: AllowInstalled = False) -> None:
     """Judge the study's claims by its numbers: results/STUDY/analysis/summary.json."""
     with stage(allow_installed) as listen:
@@ -126,7 +143,7 @@ def analyze(allow_installed: AllowInstalled = False) -> None:
         run_stage(params, paths, listen)
 
 
-@app.command(rich_help_panel=STAGES)
+@app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab report`")
 def report(allow_installed: AllowInstalled = False) -> None:
     """Write results/STUDY/report.md, report.html and figures/."""
     with stage(allow_installed) as listen:
@@ -142,7 +159,12 @@ def report(allow_installed: AllowInstalled = False) -> None:
 )
 def repro(
     targets: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|STAGE]...", help="Runs or stages; all of them by default.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|STAGE]...",
+            help="Runs or stages; all of them by default.",
+            autocompletion=completion.target_names,
+        ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing has changed.")] = False,
     detach: Annotated[
@@ -197,8 +219,8 @@ def stop(run: RunName) -> None:
 
 
 @app.command("status", hidden=True)  # the word of git and DVC for it: who types it should not be sent away
-@app.command()
-def runs() -> None:
+@app.command(epilog="Examples: `ssmlab runs`, `ssmlab runs --format json`, `ssmlab runs --format csv > runs.csv`")
+def runs(format: FormatOption = ListFormat.table) -> None:
     """List the study's runs: state, epoch, clean and robust accuracy now and best."""
     import time
 
@@ -208,7 +230,17 @@ def runs() -> None:
     from ssmlab.report.terminal.tables import status_table
 
     params, paths = study()
-    Console().print(status_table(run_statuses(params, paths, time.time())))
+    statuses = run_statuses(params, paths, time.time())
+    if format is ListFormat.table:
+        Console().print(status_table(statuses))
+        return
+    columns: tuple[str, ...] = ("name", "model", "state", "stage", "epoch", "epochs", "clean", "robust")
+    columns += ("best_clean", "best_robust", "best_epoch", "images_per_second", "eta", "updated", "task", "reasons")
+    rows = [
+        {name: getattr(status, name) for name in columns} | {"reasons": "; ".join(status.reasons)}
+        for status in statuses
+    ]
+    typer.echo(records_text("runs", columns, rows, format), nl=False)
 
 
 @app.command(
@@ -218,7 +250,11 @@ def runs() -> None:
 def compare(
     subjects: Annotated[
         list[str],
-        typer.Argument(metavar="A B...", help="Runs, groups, STUDY/NAME, or checkpoint files; A is the reference."),
+        typer.Argument(
+            metavar="A B...",
+            help="Runs, groups, STUDY/NAME, or checkpoint files; A is the reference.",
+            autocompletion=completion.entry_names,
+        ),
     ],
     format: Annotated[FormatChoice, typer.Option("--format", help="How to write it.")] = FormatChoice.table,
     all: Annotated[bool, typer.Option("--all", help="Every parameter, not only those that differ.")] = False,
@@ -281,75 +317,14 @@ def parity(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fold
         fail(f"{len(apart)} of {len(found)} cases disagree with the published code: {', '.join(apart)}", 1)
 
 
-@app.command(
-    epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke --dry-run`, "
-    "`ssmlab use cifar10-small --set data.source=../cifar-10-python.tar.gz`"
-)
-def use(
-    name: Annotated[str | None, typer.Argument(metavar="[STUDY]", help="A file of studies/, without .yaml.")] = None,
-    set: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Put a value in, for example train.epochs=3.")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace a params.yaml with edits of yours; it is kept as a backup.")
-    ] = False,
-) -> None:
-    """Switch params.yaml to another study, showing what changes; without STUDY, list them (* is in use)."""
-    from ssmlab.project import switch as studies
-
-    root = Path()
-    known = {each.name: each for each in studies.studies(root)}
-    if name is None:
-        in_use = studies.in_use(root / "params.yaml")
-        names, data = (
-            max(map(len, column), default=0) for column in (known, (each.data or "" for each in known.values()))
-        )
-        for each in known.values():
-            mark = "*" if each.name == in_use else " "
-            runs = f"{each.runs:>3} runs" if each.runs else ""
-            typer.echo(f"{mark} {each.name:<{names}}  {each.data or '':<{data}}  {runs:>8}  {each.title}")
-        return
-    settings = dict(setting(text) for text in set or [])
-    if name in known:
-        changes = studies.changes(root / "params.yaml", known[name].path, settings)
-        of_runs = [change for change in changes if change.key.startswith("runs.")]
-        many = len(of_runs) > SHOWN
-        for change in changes:
-            if not (many and change in of_runs):
-                typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
-        if many:
-            typer.echo(f"  runs: {len(of_runs)} more keys differ")
-    if dry_run and name in known:
-        typer.echo("nothing was changed (--dry-run)")
-        return
-    backup = studies.use(name, root, settings=settings, force=force)
-    if backup is not None:
-        typer.echo(f"your edited params.yaml is kept as {backup}")
-    typer.echo(f"params.yaml is now the study {name}; run it with `ssmlab repro`")
-
-
-def setting(text: str) -> tuple[str, str]:
-    """KEY=VALUE in two; raises UserError if it is not that."""
-    key, equals, value = text.partition("=")
-    if not key or not equals:
-        raise UserError(f"--set {text}: KEY=VALUE is needed, for example data.source=../mnist")
-    return key, value
-
-
-def brief(value: str | None) -> str:
-    """A value as it is written, cut where it is long, or a dash where there is none."""
-    if value is None:
-        return "-"
-    return value if len(value) <= 60 else value[:57] + "..."
-
-
-@app.command()
+@app.command(epilog="Example: `ssmlab tui` in a project's folder")
 def tui() -> None:
     """Follow and launch the study's runs, live, in the terminal."""
+    from ssmlab.cli.interrupts import interruptible
     from ssmlab.tui.app import run as run_app
 
-    run_app(Path())
+    with interruptible():  # a SIGTERM or SIGHUP gives the terminal back, as Ctrl-C does
+        run_app(Path())
 
 
 def version(value: bool) -> None:
@@ -373,6 +348,9 @@ def options(
 def main() -> None:
     """The console script."""
     wait_passively()  # before a command imports torch
+    if not sys.warnoptions:  # what Pillow, numpy and torch warn of is for programmers; stages say what users must know
+        warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"  # for worker processes
     app()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -13,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from ssmlab.core.errors import Interrupted, LoneError, UserError
+from ssmlab.core.text import hint, printable
 
 if TYPE_CHECKING:
     from ssmlab.core.events import Listener
@@ -20,8 +22,28 @@ if TYPE_CHECKING:
     from ssmlab.params.paths import Paths
 
 
+# Typer has its own copy of click since 0.20, and click's before; BadParameter, which both have, leads to either.
+UsageError: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
+
+
 class OneLineErrors(TyperGroup):
     """Turns every mistake a user can mend into one line on stderr and an exit code."""
+
+    def main(self, *args: Any, **more: Any) -> Any:
+        """Run the command line and exit; a wrong option or command is one line too."""
+        if not more.pop("standalone_mode", True):
+            return super().main(*args, **{**more, "standalone_mode": False})
+        try:
+            code = super().main(*args, **{**more, "standalone_mode": False})
+        except UsageError as error:
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()
+                sys.exit(error.exit_code)
+            context = error.ctx
+            command = context.command_path if context is not None else "ssmlab"
+            say(f"{usage_problem(error)}; see `{command} --help`")
+            sys.exit(error.exit_code)
+        sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; raises typer.Exit where it failed."""
@@ -48,8 +70,24 @@ class OneLineErrors(TyperGroup):
 def fail(message: str, code: int, aloud: bool = False) -> NoReturn:
     """One line on stderr, unless another process says it and this one has nothing of its own; then the exit."""
     if aloud or not spoken_for():
-        typer.secho("error: " + " ".join(message.split()), err=True, fg=typer.colors.RED)
+        say(message)
     raise typer.Exit(code)
+
+
+def say(message: str) -> None:
+    """An error as one short line that cannot do anything to the terminal."""
+    typer.secho("error: " + printable(message), err=True, fg=typer.colors.RED)
+
+
+def usage_problem(error: Any) -> str:
+    """What is wrong with a command line, without the full stop; for an unknown command, one that may be meant."""
+    message = str(error.format_message()).rstrip(".")
+    unknown = re.fullmatch(r"No such command '(.*?)'.*", message, re.DOTALL)
+    if unknown is None or error.ctx is None:
+        return message
+    group = error.ctx.command
+    shown = [name for name in group.list_commands(error.ctx) if not group.get_command(error.ctx, name).hidden]
+    return f"no command '{printable(unknown.group(1), 80)}' ({hint(unknown.group(1), shown, 'commands')})"
 
 
 def spoken_for() -> bool:

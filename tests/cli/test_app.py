@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import shutil
 import subprocess
 import sys
@@ -10,8 +13,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from ssmlab.cli import completion
 from ssmlab.cli.app import app
 from ssmlab.core.errors import LoneError, UserError
+from ssmlab.project.dvc_files import keep_lock
 
 
 @pytest.fixture
@@ -51,7 +56,26 @@ assert "torch" not in sys.modules and "textual" not in sys.modules and "matplotl
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
-@pytest.mark.parametrize("command", ["repro", "compare", "use", "train", "attack", "stop", "import", "parity"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "repro",
+        "compare",
+        "use",
+        "train",
+        "attack",
+        "stop",
+        "import",
+        "parity",
+        "doctor",
+        "runs",
+        "tui",
+        "prepare",
+        "analyze",
+        "report",
+        "grid",
+    ],
+)
 def test_help_has_examples(command: str) -> None:
     result = CliRunner().invoke(app, [command, "--help"])
     assert "Example" in result.output
@@ -155,3 +179,76 @@ def test_cuda_where_there_is_none(folder: Path) -> None:
         pytest.skip("this machine has CUDA")
     assert CliRunner().invoke(app, ["prepare"]).exit_code == 0
     assert "cuda" in refused("train", "ads", "--device", "cuda").lower()
+
+
+def usage_error(*arguments: str) -> str:
+    """The one line on stderr of a command line that is wrong."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 2, result.output
+    (line,) = result.stderr.strip().splitlines()
+    return line
+
+
+def test_a_wrong_command_line_is_one_line_with_what_may_be_meant() -> None:
+    assert usage_error("compar") == "error: no command 'compar' (did you mean 'compare'?); see `root --help`"
+    assert "--detahc" in usage_error("repro", "--detahc") and "root repro --help" in usage_error("repro", "--detahc")
+    assert "RUN" in usage_error("train")
+    assert "xml" in usage_error("runs", "--format", "xml")
+
+
+def test_an_unknown_run_is_answered_with_the_nearest_one(folder: Path) -> None:
+    assert "did you mean 'attention'?" in refused("train", "atention")
+    assert "did you mean 'mnist5k'?" in refused("use", "mnist5")
+
+
+def test_control_sequences_in_names_never_reach_the_terminal(folder: Path) -> None:
+    for arguments in (("train", "a\x1b]0;title\x07"), ("use", "\x1b[2J"), ("repro", "x" * 5000 + "\x1b")):
+        line = refused(*arguments)
+        assert line.isprintable()
+        assert len(line) < 700
+
+
+def test_lists_are_written_for_scripts_too(folder: Path) -> None:
+    for arguments, kind in ((["runs"], "runs"), (["use"], "studies")):
+        value = json.loads(CliRunner().invoke(app, [*arguments, "--format", "json"]).output)
+        assert (value["schema"], value["kind"]) == (1, kind)
+        names = [row["name"] for row in value["rows"]]
+        table = list(csv.DictReader(io.StringIO(CliRunner().invoke(app, [*arguments, "--format", "csv"]).output)))
+        assert [row["name"] for row in table] == names
+        lines = CliRunner().invoke(app, [*arguments, "--format", "md"]).output.splitlines()
+        assert len(lines) == 2 + len(names)
+    assert [
+        row["state"] for row in json.loads(CliRunner().invoke(app, ["runs", "--format", "json"]).output)["rows"]
+    ] == ["waiting"] * 3
+
+
+def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "no studies here" in refused("use")
+    assert "no studies here" in refused("use", "smoke")
+
+
+def test_the_shell_completes_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert completion.run_names("a") == ["attention", "ads"]
+    assert completion.target_names("re") == ["report"]
+    assert completion.study_names("smo") == ["smoke"]
+    assert "mnist5k" in completion.data_set_names("mni")
+    (folder / "params.yaml").write_text("[")
+    assert completion.run_names("") == []
+
+
+def test_doctor_names_a_damaged_lock_file_and_mends_it_when_asked(folder: Path) -> None:
+    (folder / ".dvc").mkdir()
+    whole = "schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n    outs:\n    - path: data/smoke.safetensors\n"
+    (folder / "dvc.lock").write_text(whole)
+    keep_lock(folder)
+    (folder / "dvc.lock").write_text("")
+
+    def lock_verdict(*options: str) -> str:
+        result = CliRunner().invoke(app, ["doctor", "--json", *options])
+        return next(row["verdict"] for row in json.loads(result.output)["rows"] if row["name"] == "dvc.lock")
+
+    assert lock_verdict() == "problem"
+    assert lock_verdict("--fix") == "ok"
+    assert (folder / "dvc.lock").read_text() == whole
+    assert "python" in CliRunner().invoke(app, ["doctor"]).output

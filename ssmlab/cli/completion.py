@@ -1,0 +1,58 @@
+"""What the shell offers after TAB: names of runs, studies and data sets. A mistake in a file offers nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+
+from ssmlab.core.errors import UserError
+
+PARAMS = Path("params.yaml")
+
+
+def run_names(incomplete: str) -> list[str]:
+    """The runs of params.yaml."""
+    from ssmlab.project.params_file import expanded, read_yaml
+
+    with suppress(UserError):
+        return matching(map(str, expanded(read_yaml(PARAMS), "params.yaml")[0].get("runs", {})), incomplete)
+    return []
+
+
+def target_names(incomplete: str) -> list[str]:
+    """The runs of params.yaml and the stages of dvc.yaml."""
+    from ssmlab.project.pipeline import stage_specs
+
+    stages: list[str] = []
+    with suppress(UserError):
+        stages = matching(stage_specs(Path()), incomplete)
+    return [*run_names(incomplete), *stages]
+
+
+def entry_names(incomplete: str) -> list[str]:
+    """The runs of params.yaml, and STUDY/NAME of what other studies have results of."""
+    found = sorted(path.parent.parent.name + "/" + path.stem for path in Path("results").glob("*/attack/*.json"))
+    return [*run_names(incomplete), *matching(found, incomplete)]
+
+
+def study_names(incomplete: str) -> list[str]:
+    """The files of studies/."""
+    return matching(sorted(path.stem for path in Path("studies").glob("*.yaml")), incomplete)
+
+
+def data_set_names(incomplete: str) -> list[str]:
+    """The data sets that ssmlab knows."""
+    from ssmlab.ingest.catalog import CATALOG
+
+    return matching(CATALOG, incomplete)
+
+
+def prepared_names(incomplete: str) -> list[str]:
+    """The prepared data sets of data/."""
+    return matching(sorted(path.stem for path in Path("data").glob("*.safetensors")), incomplete)
+
+
+def matching(names: Iterable[str], incomplete: str) -> list[str]:
+    """The names that begin as what has been typed."""
+    return [name for name in names if name.startswith(incomplete)]

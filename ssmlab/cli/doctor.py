@@ -1,0 +1,35 @@
+"""`ssmlab doctor`: what is wrong here, and what to do about it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssmlab.cli.records import SCHEMA
+
+COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
+
+
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Mend DVC's damaged files: dvc.lock and .dvc/tmp/rwlock.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Look at Python, packages, devices, threads, disk, DVC, git and the study; code 1 where something is wrong."""
+    from ssmlab.project.doctor import examine
+
+    findings = examine(Path(), mend=fix)
+    if as_json:
+        rows = [asdict(finding) for finding in findings]
+        typer.echo(json.dumps({"schema": SCHEMA, "kind": "doctor", "rows": rows}, ensure_ascii=False))
+    else:
+        for finding in findings:
+            verdict = typer.style(f"{finding.verdict:<8}", fg=COLOURS[finding.verdict])
+            typer.echo(f"{verdict} {finding.name:<13} {finding.found}")
+            if finding.fix:
+                typer.echo(f"{'':<22} -> {finding.fix}")
+    if any(finding.verdict == "problem" for finding in findings):
+        raise typer.Exit(1)

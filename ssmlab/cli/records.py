@@ -1,0 +1,47 @@
+"""Lists for scripts: the rows of a command that lists, as JSON, CSV or a Markdown table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+SCHEMA = 1  # version of the JSON form: raised when a field changes its meaning or goes; new fields do not raise it
+Row = Mapping[str, Any]
+
+
+class ListFormat(StrEnum):
+    """How a command writes what it lists."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    md = "md"
+
+
+FormatOption = Annotated[ListFormat, typer.Option("--format", help="How to write it: for people, or for scripts.")]
+
+
+def records_text(kind: str, columns: Sequence[str], rows: Sequence[Row], form: ListFormat) -> str:
+    """Rows as text that ends with a line feed.
+
+    Args:
+        kind: what the rows are, for JSON: `{"schema": 1, "kind": "runs", "rows": [...]}`.
+        columns: the keys of every row, in order; what a row lacks is null, or an empty field.
+        form: json, csv or md.
+    """
+    if form is ListFormat.json:
+        table = [{name: row.get(name) for name in columns} for row in rows]
+        return json.dumps({"schema": SCHEMA, "kind": kind, "rows": table}, ensure_ascii=False, allow_nan=False) + "\n"
+    cells = [["" if row.get(name) is None else str(row[name]) for name in columns] for row in rows]
+    if form is ListFormat.csv:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([columns, *cells])
+        return text.getvalue()
+    lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in cells)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)

@@ -1,0 +1,237 @@
+"""What can be wrong with the machine, the environment and the project's folder, each with what to do about it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from packaging.requirements import InvalidRequirement, Requirement
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.stage_code import PACKAGE
+from ssmlab.core.text import listed
+from ssmlab.core.version import __version__
+from ssmlab.params.paths import Paths
+from ssmlab.project.dvc_files import (
+    LEAST_ROOM,
+    check_links,
+    dvc_at_work,
+    kept_lock,
+    lock_owner,
+    lock_problem,
+    mend_busy_paths,
+    mend_lock,
+    read_lock,
+)
+from ssmlab.project.launch import active, described
+from ssmlab.project.params_file import load_params
+from ssmlab.project.switch import in_use
+
+Verdict = Literal["ok", "warning", "problem"]
+COMFORTABLE_ROOM = 5_000_000_000  # bytes
+QUOTA = Path("/sys/fs/cgroup/cpu.max")  # how a container's share of the processors is written
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        name: what it is ("disk").
+        verdict: "problem" keeps something from working, "warning" may surprise.
+        found: how it is, in one line.
+        fix: what to do; empty where nothing has to be done.
+    """
+
+    name: str
+    verdict: Verdict
+    found: str
+    fix: str = ""
+
+
+def examine(root: Path, mend: bool = False) -> list[Finding]:
+    """Look at everything; with `mend`, DVC's damaged files are mended first. Nothing else is changed."""
+    checks: list[Callable[[], Iterator[Finding]]] = [
+        python_and_packages,
+        devices,
+        threads,
+        lambda: disk(root),
+        lambda: project(root),
+        lambda: version_control(root),
+        lambda: dvc_state(root, mend),
+    ]
+    return [finding for check in checks for finding in check()]
+
+
+def python_and_packages() -> Iterator[Finding]:
+    """Python, ssmlab, and the packages that it asks for."""
+    yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
+    yield Finding("ssmlab", "ok", f"{__version__} ({PACKAGE})")
+    names = ("torch", "numpy", "safetensors", "torchattacks", "dvc", "textual")
+    yield Finding("packages", "ok", ", ".join(f"{name} {installed(name) or 'missing'}" for name in names))
+    wrong = list(unmet_requirements())
+    if wrong:
+        fix = "install what requirements.lock names: `make install`, or pip install -r requirements.lock"
+        yield Finding("requirements", "problem", listed(wrong), fix)
+
+
+def installed(name: str) -> str | None:
+    """The version of an installed package, None if it is not there."""
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def unmet_requirements() -> Iterator[str]:
+    """What ssmlab requires and this environment lacks, as `torch>=2.6 (2.5.1 is installed)`."""
+    try:
+        required = importlib.metadata.requires("ssmlab") or []
+    except importlib.metadata.PackageNotFoundError:
+        return  # it runs from a folder, without having been installed
+    for text in required:
+        try:
+            requirement = Requirement(text)
+        except InvalidRequirement:
+            continue
+        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
+            continue
+        version = installed(requirement.name)
+        if version is None or not requirement.specifier.contains(version, prereleases=True):
+            yield f"{requirement.name}{requirement.specifier} ({version or 'nothing'} is installed)"
+
+
+def devices() -> Iterator[Finding]:
+    """The processors and GPUs."""
+    yield Finding("processors", "ok", f"{psutil.cpu_count()} ({platform.machine()}), {memory()} of memory")
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        yield Finding("gpus", "ok", "none")
+        return
+    asked = [tool, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        yield Finding("gpus", "warning", f"nvidia-smi does not answer ({error})", "look at the driver")
+        return
+    cards = [line.strip() for line in done.stdout.splitlines() if line.strip()]
+    if done.returncode or not cards:
+        yield Finding("gpus", "warning", "nvidia-smi finds none", "look at the driver, and at CUDA_VISIBLE_DEVICES")
+    elif "+cpu" in (installed("torch") or ""):
+        yield Finding("gpus", "warning", f"{listed(cards)}; this torch has no CUDA", "install a torch with CUDA")
+    else:
+        yield Finding("gpus", "ok", listed(cards))
+
+
+def memory() -> str:
+    """How much memory the machine has."""
+    return f"{psutil.virtual_memory().total / 2**30:.0f} GiB"
+
+
+def threads() -> Iterator[Finding]:
+    """How many threads may run, and how many are asked for."""
+    allowed = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    quota = cpu_quota()
+    cores = allowed if quota is None else min(allowed, quota)
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    text = f"{cores:g} cores for this process" + (f", OMP_NUM_THREADS={asked}" if asked else "")
+    if asked.isdigit() and int(asked) > cores:
+        yield Finding("threads", "warning", text, f"set OMP_NUM_THREADS to at most {max(1, int(cores))}")
+    elif quota is not None and quota < allowed and not asked:
+        fix = f"set OMP_NUM_THREADS={max(1, int(cores))}: torch counts {allowed:g} processors and is slowed down"
+        yield Finding("threads", "warning", text, fix)
+    else:
+        yield Finding("threads", "ok", text)
+
+
+def cpu_quota() -> float | None:
+    """How many processors' time a container may use; None without a limit."""
+    try:
+        limit, period = QUOTA.read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+
+
+def disk(root: Path) -> Iterator[Finding]:
+    """The room on the project's disk."""
+    free = shutil.disk_usage(root).free
+    text = f"{free / 1e9:.1f} GB free"
+    if free < LEAST_ROOM:
+        yield Finding("disk", "problem", text, "make room: DVC breaks its own files on a full disk")
+    elif free < COMFORTABLE_ROOM:
+        yield Finding("disk", "warning", text, "make room before a long study")
+    else:
+        yield Finding("disk", "ok", text)
+    if not os.access(root, os.W_OK):
+        yield Finding("folder", "problem", f"{root.resolve()} cannot be written", "work in a copy, or change its mode")
+
+
+def project(root: Path) -> Iterator[Finding]:
+    """The study in use."""
+    try:
+        params = load_params(root / "params.yaml")
+    except UserError as error:
+        yield Finding("study", "problem", str(error), "mend params.yaml, or take a study with `ssmlab use`")
+        return
+    yield Finding("study", "ok", f"{params.study}, {len(params.runs)} runs")
+    running = active(Paths(params.study, root))
+    if running is not None:
+        yield Finding("pipeline", "ok", f"{described(running)} is running (process {running.pid})")
+
+
+def version_control(root: Path) -> Iterator[Finding]:
+    """Git and DVC around the project."""
+    here = root.resolve()
+    if shutil.which("git") is None:
+        yield Finding("git", "warning", "git is not installed", "install it: results then record the commit")
+    elif any((folder / ".git").exists() for folder in (here, *here.parents)):
+        yield Finding("git", "ok", "a checkout")
+    else:
+        yield Finding("git", "ok", "no checkout; DVC is told so at the first `ssmlab repro`")
+    if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
+        yield Finding("dvc", "problem", f"{here} has no .dvc folder or no dvc.yaml", "change to a project's folder")
+        return
+    study = in_use(root / "params.yaml")
+    try:
+        if study is not None:
+            check_links(root, study)
+    except UserError as error:
+        yield Finding("links", "problem", str(error), "see there")
+
+
+def dvc_state(root: Path, mend: bool) -> Iterator[Finding]:
+    """dvc.lock, the list of busy paths, and DVC commands at work."""
+    busy = dvc_at_work(root)
+    if busy is not None:
+        yield Finding("dvc", "ok", f"{busy} is at work")
+    study = in_use(root / "params.yaml") or ""
+    try:
+        if mend and busy is None:
+            for done in (mend_busy_paths(root), mend_lock(root, study)):
+                if done is not None:
+                    yield Finding("mended", "ok", done)
+        content = read_lock(root / "dvc.lock")
+        copy = read_lock(kept_lock(study, root)) if study else None
+    except UserError as error:
+        yield Finding("dvc.lock", "problem", str(error), "see there")
+        return
+    if content is None:
+        yield Finding("dvc.lock", "ok", "none yet")
+        return
+    problem = lock_problem(content, copy if lock_owner(content) in (None, study) else None)
+    if problem is None:
+        yield Finding("dvc.lock", "ok", f"whole, of study {lock_owner(content) or 'unknown'}")
+    elif busy is not None:
+        yield Finding("dvc.lock", "ok", "is being written")
+    else:
+        yield Finding("dvc.lock", "problem", f"damaged: {problem}", "`ssmlab doctor --fix` puts the kept copy back")
