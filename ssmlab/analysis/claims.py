@@ -72,8 +72,8 @@ class Side:
         name = measure.removeprefix(RO_GAP)
         found: dict[int | None, Flags] = {}
         for seed in seeds:
-            best = measured(self.runs[seed], name, "best", claim).flags
-            found[seed] = (best,) if name == measure else (best, measured(self.runs[seed], name, "last", claim).flags)
+            moments: tuple[Which, ...] = ("best",) if name == measure else ("best", "last")
+            found[seed] = tuple(required_measure(self.runs[seed], name, which, claim).flags for which in moments)
         return found
 
 
@@ -197,7 +197,7 @@ def p_text(p: float) -> str:
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def side(
+def side_of_claim(
     name: str, results: Mapping[str, AttackResults], groups: Mapping[str, Sequence[str]], claim: ClaimParams
 ) -> Side:
     """One side of a claim by the name of a run or a group; raises UserError if it has no attack results."""
@@ -217,7 +217,7 @@ def weigh(claim: ClaimParams, study: Study) -> Weighed:
     Raises:
         UserError: a run or a number is missing.
     """
-    run, than = (side(name, study.results, study.groups, claim) for name in (claim.run, claim.than))
+    run, than = (side_of_claim(name, study.results, study.groups, claim) for name in (claim.run, claim.than))
     common = tuple(sorted(set(run.runs) & set(than.runs)))
     evidence = tuple(evidence_of(measure, claim, run, than, common, study.confidence) for measure in claim.measures)
     if len(common) > 1:  # what the other seeds gave plays no part
@@ -280,7 +280,7 @@ def unsettled(run: Side, than: Side, study: Study) -> tuple[str, ...]:
     return tuple(f"{name} {reason}" for name, record in records.items() if record and (reason := record.unfinished()))
 
 
-def measured(run: AttackResults, measure: str, which: Which, claim: ClaimParams) -> Measure:
+def required_measure(run: AttackResults, measure: str, which: Which, claim: ClaimParams) -> Measure:
     """The result of one measure on one checkpoint of one run; raises UserError if there is none."""
     checkpoint = run.checkpoints.get(which)
     found = checkpoint.measures.get(measure) if checkpoint else None

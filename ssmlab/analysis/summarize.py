@@ -41,7 +41,7 @@ def summarize(
     check_one_protocol(results)
     by_name = {result.run: result for result in results}
     runs = tuple(summarize_run(result, analyze.confidence) for result in results)
-    groups = grouped(runs)
+    groups = summarize_groups(runs)
     return Summary(
         study=study,
         confidence=analyze.confidence,
@@ -82,7 +82,7 @@ def summarize_run(result: AttackResults, confidence: float) -> Run:
         checkpoints={
             which: summarize_checkpoint(checkpoint, confidence) for which, checkpoint in result.checkpoints.items()
         },
-        gaps=gaps(result.checkpoints, confidence),
+        gaps=best_minus_last(result.checkpoints, confidence),
     )
 
 
@@ -97,7 +97,7 @@ def run_params(result: AttackResults) -> RunParams:
         ) from None
 
 
-def gaps(checkpoints: Mapping[Which, CheckpointResults], confidence: float) -> dict[str, Difference]:
+def best_minus_last(checkpoints: Mapping[Which, CheckpointResults], confidence: float) -> dict[str, Difference]:
     """Best minus last accuracy of every measure that both checkpoints have on the same images."""
     best, last = (checkpoints.get(which) for which in ("best", "last"))
     before, after = measures_of(best), measures_of(last)
@@ -136,14 +136,15 @@ def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float) -> Ch
     )
 
 
-def grouped(runs: Sequence[Run]) -> tuple[SeedGroup, ...]:
+def summarize_groups(runs: Sequence[Run]) -> tuple[SeedGroup, ...]:
     """The groups of a study's runs, in the order of their first runs."""
     by_name = {run.name: run for run in runs}
     settings = {run.name: RunParams(model=run.model, train=run.train).plain() for run in runs}
-    return tuple(group(name, [by_name[run] for run in names]) for name, names in seed_groups(settings).items())
+    groups = seed_groups(settings)
+    return tuple(summarize_group(name, [by_name[run] for run in names]) for name, names in groups.items())
 
 
-def group(name: str, runs: Sequence[Run]) -> SeedGroup:
+def summarize_group(name: str, runs: Sequence[Run]) -> SeedGroup:
     """One group of runs that differ in their seed alone."""
     first = runs[0]
     return SeedGroup(
@@ -154,13 +155,13 @@ def group(name: str, runs: Sequence[Run]) -> SeedGroup:
         runs=tuple(run.name for run in runs),
         seeds=tuple(run.train.seed for run in runs),
         checkpoints={
-            which: {measure: over(runs, measure, which) for measure in checkpoint.measures}
+            which: {measure: spread_over(runs, measure, which) for measure in checkpoint.measures}
             for which, checkpoint in first.checkpoints.items()
         },
         gaps={name: Spread.of([run.gaps[name].value for run in runs if name in run.gaps]) for name in first.gaps},
     )
 
 
-def over(runs: Sequence[Run], name: str, which: Which) -> Spread:
+def spread_over(runs: Sequence[Run], name: str, which: Which) -> Spread:
     """One measure over the runs that have it, of which there is at least one."""
     return Spread.of([found.value for run in runs if (found := run.measure(name, which))])

@@ -41,7 +41,7 @@ def test_newcombe_from_scipys_wilson_and_numpys_correlation(counts: tuple[int, i
     assert found == pytest.approx((d - (below @ form @ below) ** 0.5, d + (above @ form @ above) ** 0.5))
 
 
-def test_these_numbers_stay() -> None:
+def test_newcombes_interval_of_two_known_tables_stays_the_same() -> None:
     # Golden values of this code (they agree with what its author remembers of the literature, which was not at hand).
     found = [newcombe(*table(*counts))(0.95) for counts in TABLES[:2]]
     assert [(round(low, 4), round(high, 4)) for low, high in found] == [(0.0569, 0.3404), (-0.5069, -0.0256)]
@@ -111,7 +111,7 @@ def test_more_confidence_is_wider_and_the_order_of_images_does_not_matter(both: 
     assert paired("".join(x for x, _ in shuffled), "".join(y for _, y in shuffled), 0.8) == narrow
 
 
-def test_equal_flags_leave_a_width() -> None:
+def test_equal_flags_leave_an_interval_with_a_width() -> None:
     found = paired("0" * 100, "0" * 100, 0.95)
     assert (found.low, found.high) == pytest.approx((-0.0370, 0.0370), abs=1e-4)  # Wilson: 0 of 100 is at most 3.70%
     assert not found.settled

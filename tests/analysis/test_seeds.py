@@ -28,7 +28,7 @@ def test_spread_is_numpys_and_the_standard_librarys(given_values: list[float]) -
     assert found.std == pytest.approx(statistics.stdev(given_values), abs=1e-12)
 
 
-def test_spread_in_closed_form() -> None:
+def test_spread_agrees_with_closed_forms() -> None:
     two = Spread.of([0.4, 0.5])
     assert (two.mean, two.std) == (pytest.approx(0.45), pytest.approx(0.1 / math.sqrt(2)))
     even = Spread.of([0.1 * k for k in range(1, 6)])  # k steps of d: variance d^2 k (k + 1) / 12

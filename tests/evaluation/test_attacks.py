@@ -202,7 +202,7 @@ def test_the_victim_is_watched_and_knows_its_place() -> None:
     assert next(victim.parameters()) is victim.place
 
 
-def test_generators_are_as_before() -> None:
+def test_an_attack_leaves_the_global_generators_as_they_were() -> None:
     before = torch.get_rng_state()
     with forked_generators():
         torch.manual_seed(3)
@@ -210,7 +210,7 @@ def test_generators_are_as_before() -> None:
     assert torch.get_rng_state().equal(before)
 
 
-def test_costs_are_in_order() -> None:
+def test_stronger_attacks_are_expected_to_cost_more() -> None:
     names = ("fgsm", "pgd-10", "pgd-100", "autoattack")
     costs = [passes(parse_attack(name, 0.1), 10) for name in names]
     assert costs == sorted(costs)

@@ -319,7 +319,7 @@ def test_other_images_are_refused(tiny_params: Params, state: dict[str, Tensor])
         attack_file(tiny_params, colour, Paths(tiny_params.study))
 
 
-def test_the_command(state: dict[str, Tensor]) -> None:
+def test_the_command_imports_a_checkpoint_and_refuses_a_missing_file_in_one_line(state: dict[str, Tensor]) -> None:
     result = CliRunner().invoke(app, ["import", str(saved(state)), "--image-size", str(SIDE)])
     assert result.exit_code == 0, result.output
     assert "dss, 2 layers of 8" in result.output and "models/imported/theirs/best.safetensors" in result.output

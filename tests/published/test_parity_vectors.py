@@ -64,7 +64,7 @@ def test_no_number_is_no_agreement() -> None:
     assert not Agreement("a", 1, 1e-5, None, float("inf")).ok
 
 
-def test_folders_without_cases(tmp_path: Path) -> None:
+def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:
     for path, says in ((tmp_path / "absent", "no such folder"), (tmp_path, "no .safetensors")):
         with pytest.raises(UserError, match=says):
             parity(path)

@@ -112,7 +112,7 @@ def test_a_declared_size_is_not_believed(tmp_path: Path) -> None:
     refused(tmp_path / "liar.pt", "refused", memory=256 * MIB)
 
 
-def test_time_is_limited(tmp_path: Path) -> None:
+def test_a_pickle_that_takes_too_long_is_refused(tmp_path: Path) -> None:
     """Thirty dicts, each twice in the next: a billion paths to one tensor."""
     content: dict[str, Any] = {"w": torch.zeros(1)}
     for _ in range(30):
@@ -123,7 +123,7 @@ def test_time_is_limited(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
 @pytest.mark.parametrize("keep", [0, 200, -20])
-def test_truncated_files(tmp_path: Path, suffix: str, keep: int) -> None:
+def test_truncated_files_are_refused_in_one_line(tmp_path: Path, suffix: str, keep: int) -> None:
     path = tmp_path / f"state{suffix}"
     state = {"w": torch.randn(30, 30)}
     torch.save(state, path) if suffix == ".pt" else save_file(state, path)
@@ -137,7 +137,7 @@ def test_a_pickle_without_a_state_dict(tmp_path: Path, content: object) -> None:
     refused(tmp_path / "other.pt", "no state dict")
 
 
-def test_a_dict_inside_itself(tmp_path: Path) -> None:
+def test_a_dict_inside_itself_is_refused(tmp_path: Path) -> None:
     content: dict[str, Any] = {}
     content["again"] = content
     torch.save(content, tmp_path / "loop.pt")

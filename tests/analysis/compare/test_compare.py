@@ -81,7 +81,7 @@ def line(comparison: Comparison, measure: str, moment: str) -> Line:
     return found
 
 
-def test_two_runs_by_name(attacked: Paths) -> None:
+def test_two_runs_are_compared_by_their_names(attacked: Paths) -> None:
     found = compare(["ssm", "ads"], attacked)
     assert found.mismatch is None
     assert found.notes == ()
@@ -112,7 +112,7 @@ def test_deltas_turn_with_the_reference_and_less_gap_is_better(attacked: Paths) 
     assert line(back, "pgd-2", "gap").values[1].word == "better"
 
 
-def test_noise_and_sameness_have_words(tiny_params: Params, paths: Paths) -> None:
+def test_what_images_explain_is_noise_and_equal_numbers_are_the_same(tiny_params: Params, paths: Paths) -> None:
     # 20 images each only one of them gets right, 25 only the other: five of a thousand apart, in either direction noise
     save(paths, results(tiny_params, "ads", {"clean": "1" * 525 + "0" * 475}))
     save(paths, results(tiny_params, "ssm", {"clean": "0" * 20 + "1" * 500 + "0" * 480}))
@@ -124,7 +124,7 @@ def test_noise_and_sameness_have_words(tiny_params: Params, paths: Paths) -> Non
     assert twice.notes == ("ads and ads are the same checkpoint.",)
 
 
-def test_another_study(attacked: Paths, tiny_params: Params) -> None:
+def test_a_run_of_another_study_is_named_with_its_study(attacked: Paths, tiny_params: Params) -> None:
     other = dataclasses.replace(attacked, study="other")
     save(other, results(tiny_params, "ads", {"clean": flags(500), "pgd-2": flags(400)}, parameters=5))
     found = compare(["ads", "other/ads"], attacked)
@@ -190,7 +190,7 @@ def test_different_protocols_are_refused_unless_forced(attacked: Paths, tiny_par
         (["ads", "nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )
-def test_bad_subjects_are_one_line(attacked: Paths, entries: list[str], says: str) -> None:
+def test_entries_that_do_not_exist_are_refused_in_one_line(attacked: Paths, entries: list[str], says: str) -> None:
     with pytest.raises(UserError) as refused:
         compare(entries, attacked)
     assert says in str(refused.value)
@@ -198,7 +198,7 @@ def test_bad_subjects_are_one_line(attacked: Paths, entries: list[str], says: st
     assert refused.value.code == 1
 
 
-def test_broken_files_are_one_line(attacked: Paths, tmp_path: Path) -> None:
+def test_broken_files_are_refused_in_one_line(attacked: Paths, tmp_path: Path) -> None:
     (tmp_path / "half.safetensors").write_bytes(b"\x10")
     with pytest.raises(UserError, match="half"):
         compare(["ads", str(tmp_path / "half.safetensors")], attacked)
