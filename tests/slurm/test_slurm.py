@@ -81,6 +81,8 @@ def test_a_training_that_the_time_limit_ends_is_queued_again_and_goes_on(root: P
     (job,) = set(jobs.stdout.split())
     subprocess.run(["scancel", "--signal=USR2", job], env=cluster, check=True)  # what SLURM sends before the limit
     wait_until(lambda: requeued(cluster, job))
+    time.sleep(10)  # a job that starts again in the same second finds its credential revoked
+    # SLURM itself would wait for two minutes.
     subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], env=cluster, check=False)
     said, _ = grid.communicate(timeout=600)
     assert grid.returncode == 0, said
