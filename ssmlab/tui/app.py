@@ -2,12 +2,45 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
-from textual.app import App
+from textual import work
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
-from ssmlab.tui.study_screen import StudyScreen
+from ssmlab.core.errors import UserError
+from ssmlab.project.launch import Launched, described
+from ssmlab.tui.alerts import Alert, alerts_of
+from ssmlab.tui.details import key_table
+from ssmlab.tui.follower import Look, StudyFollower
+from ssmlab.tui.launcher import Launcher
+from ssmlab.tui.messages import StudyLooked
+from ssmlab.tui.places import PLACES
+from ssmlab.tui.preferences import KeySettings, Preferences, keys_path, load_keys, load_preferences, save_preferences
+from ssmlab.tui.screens.base import LabScreen
+from ssmlab.tui.screens.compare import CompareScreen
+from ssmlab.tui.screens.dialogs import Reading
+from ssmlab.tui.screens.study import StudyScreen
+
+POLL = 1.0  # seconds between two looks at the files
+
+
+def places() -> list[BindingType]:
+    """A digit for every screen, in their order."""
+    return [
+        Binding(str(number), f"go('{place.name}')", f"go to {place.name}", show=False, tooltip=place.about, id=place.id)
+        for number, place in enumerate(PLACES, start=1)
+    ]
 
 
 class StudyApp(App[None]):
@@ -15,17 +48,162 @@ class StudyApp(App[None]):
 
     TITLE = "ssmlab"
     CSS_PATH = "app.tcss"
-    HORIZONTAL_BREAKPOINTS = [(0, "-normal"), (140, "-wide")]  # noqa: RUF012 - typed so by Textual
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-normal"), (140, "-wide")]  # noqa: RUF012 - typed so by Textual
+    VERTICAL_BREAKPOINTS = [(0, "-tiny"), (9, "-short"), (20, "-tall")]  # noqa: RUF012 - typed so by Textual
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *places(),
+        Binding("question_mark", "keys", "help", key_display="?", tooltip="all keys and states", id="help"),
+        Binding("q", "quit", "quit", tooltip="leave; what runs goes on running", id="quit"),
+    ]
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, settings: KeySettings | None = None, preferences: Preferences | None = None) -> None:
         super().__init__()
         self.root = root
+        self.settings = settings or KeySettings()
+        self.preferences = preferences or Preferences()
+        self.follower = StudyFollower(root)
+        self.launcher = Launcher()
+        self.look: Look | None = None
+        self.alerts: list[Alert] = []
 
     def get_default_screen(self) -> Screen[None]:
         """The study at a glance."""
-        return StudyScreen(self.root)
+        return StudyScreen()
+
+    def on_mount(self) -> None:
+        """Begin to follow; signals end the app as `q` does, so that the terminal is put in order."""
+        if self.preferences.theme in self.available_themes:
+            self.theme = self.preferences.theme
+        self.set_keymap(dict(self.settings.keys))
+        loop = asyncio.get_running_loop()
+        if not self.is_headless:
+            for number in (signal.SIGTERM, signal.SIGHUP):
+                loop.add_signal_handler(number, partial(self.exit, None, 128 + number))
+        self.follow()
+
+    # Following
+
+    @work(group="follow")
+    async def follow(self) -> None:
+        """Look at the files again and again; everything is read beside the event loop."""
+        while True:
+            look, problem, alerts = await asyncio.to_thread(self.look_once)
+            self.take(look, alerts)
+            if look.ended is not None:
+                self.say_ended(look.ended, problem)
+            await asyncio.sleep(POLL)
+
+    def look_once(self) -> tuple[Look, str | None, list[Alert]]:
+        """One look, what went wrong with a launch that has ended, and the alerts."""
+        look = self.follower.look(time.time())
+        problem = look.ended.problem if look.ended is not None else None
+        return look, problem, alerts_of(look)
+
+    def take(self, look: Look, alerts: list[Alert]) -> None:
+        """Hand a look to every screen that is open."""
+        if self.settings.bell and len(alerts) > len(self.alerts) and self.look is not None:
+            self.bell()
+        self.look, self.alerts = look, alerts
+        for screen in self.screen_stack:
+            if isinstance(screen, LabScreen):
+                screen.post_message(StudyLooked(look))
+
+    def take_launch(self, launched: Launched) -> None:
+        """Show a launch at once, before the next look finds it."""
+        self.follower.launched = launched
+        if self.look is not None:
+            self.take(replace(self.look, launched=launched, ended=None), self.alerts)
+
+    def say_ended(self, ended: Launched, problem: str | None) -> None:
+        """Say how a launch came out, on the highest screen that has a line for it."""
+        screen = [screen for screen in self.screen_stack if isinstance(screen, LabScreen)][-1]
+        if ended == self.launcher.stopping:
+            screen.say(f"{described(ended)} was stopped")
+        elif problem is not None:
+            screen.say(f"{described(ended)}: {problem}", "bad")
+        else:
+            screen.say(f"{described(ended)} has ended", "good")
+
+    # Going about
+
+    def action_go(self, name: str) -> None:
+        """Show a screen over the runs."""
+        self.back_to_runs()
+        place = next(place for place in PLACES if place.name == name)
+        runs = self.screen
+        if place.make is not None:
+            self.push_screen(place.make())
+        elif name == "compare" and isinstance(runs, StudyScreen):
+            runs.action_compare()
+
+    async def action_back(self) -> None:
+        """Close the screen on top; the runs stay."""
+        if len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def back_to_runs(self) -> None:
+        """Close everything over the runs."""
+        while len(self.screen_stack) > 1:
+            self.pop_screen()
+
+    def compare(self, names: list[str]) -> None:
+        """Show runs, groups or checkpoints side by side."""
+        self.push_screen(CompareScreen(names))
+
+    # Keys
+
+    def known_keys(self) -> list[tuple[str, str, str, str]]:
+        """Every action that has a description: key, name, what it does, and the action itself."""
+        found = []
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.tooltip and active.enabled:
+                found.append((self.get_key_display(binding), binding.description, binding.tooltip, binding.action))
+        return list({entry[3]: entry for entry in found}.values())
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """The palette: every key by name, and Textual's own commands (themes and more)."""
+        for active in screen.active_bindings.values():
+            binding = active.binding
+            if binding.tooltip and active.enabled:
+                run = self.command(active.node, binding.action)
+                yield SystemCommand(binding.description, binding.tooltip, run)
+        yield from super().get_system_commands(screen)
+
+    def command(self, node: object, action: str) -> Callable[[], Awaitable[None]]:
+        """A callback for the palette."""
+
+        async def run() -> None:
+            await self.run_action(action, default_namespace=node)  # type: ignore[arg-type]
+
+        return run
+
+    def action_keys(self) -> None:
+        """All keys of the screen, and the states."""
+        self.push_screen(Reading("keys and states", key_table(entry[:3] for entry in self.known_keys())))
+
+    def on_unmount(self) -> None:
+        """Remember how everything stood."""
+        self.preferences.theme = self.theme
+        try:
+            save_preferences(self.root, self.preferences)
+        except UserError as error:
+            self.log(error)  # a full disk must not keep anybody from leaving
 
 
 def run(root: Path) -> None:
-    """Show the study in `root` until the user quits; what was launched goes on."""
-    StudyApp(root).run()
+    """Show the study in `root` until the user quits; what was launched goes on.
+
+    Raises:
+        UserError: there is no terminal that could show it, no such folder, or tui.toml is not as it should be.
+    """
+    if os.environ.get("TERM", "dumb") in ("dumb", "unknown") or not all(
+        each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr)
+    ):
+        raise UserError("the laboratory needs a terminal; here `ssmlab runs` and `ssmlab runs --json --watch` will do")
+    if not root.is_dir():
+        raise UserError(f"{root}: not a folder; name the folder that holds params.yaml")
+    app = StudyApp(root, load_keys(keys_path()), load_preferences(root))
+    app.run()
+    if app.return_code:
+        raise SystemExit(app.return_code)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from ssmlab.core.text import duration, percent
-from ssmlab.project.status import RunStatus
-
 NOTHING = "-"
 
 GLYPHS = {
@@ -14,11 +11,12 @@ GLYPHS = {
     "attacking": "◆",
     "trained": "✓",
     "finished": "✔",
+    "changed": "≠",
     "stopped": "■",
+    "stopped early": "■",
     "failed": "✗",
     "killed": "†",
     "stale": "?",
-    "changed": "≠",
 }
 
 MEANINGS = {
@@ -28,11 +26,11 @@ MEANINGS = {
     "attacking": "its checkpoints are being attacked",
     "trained": "trained, not attacked yet",
     "finished": "trained and attacked",
-    "stopped": "ended before its last epoch, by Ctrl-C or stop",
+    "changed": "made with other params or data than the present ones",
+    "stopped": "ended by Ctrl-C or stop, before its last epoch",
     "failed": "ended by an error: see its log",
     "killed": "its process is gone without a word",
     "stale": "no sign of life for a minute",
-    "changed": "made with other params or data than the present ones",
 }
 
 # Names of Textual theme variables, so that every theme, light or dark, has its own shade.
@@ -41,35 +39,43 @@ COLOURS = {
     "attacking": "text-primary",
     "trained": "text-success",
     "finished": "text-success",
-    "stopped": "text-warning",
-    "stale": "text-warning",
     "changed": "text-warning",
+    "stopped": "text-warning",
+    "stopped early": "text-warning",
+    "stale": "text-warning",
     "failed": "text-error",
     "killed": "text-error",
 }
 
 # Readable on dark and on light ground, and apart for the colour-blind as far as eight colours can be.
 CURVES = ("#4c9be8", "#e8894c", "#3fae7c", "#d4628f", "#9f86d9", "#bf9a1f", "#35adb0", "#dd5f5d")
+# Seven shapes and eight colours have no common divisor, so 56 runs differ in at least one of them.
+MARKERS = ("●", "■", "▲", "◆", "○", "□", "△")
 
 
 def curve_colour(index: int) -> str:
-    """The colour of the run at this place in params.yaml."""
+    """The colour of the run at this place in params.yaml, `#rrggbb`."""
     return CURVES[index % len(CURVES)]
 
 
-def state(status: RunStatus) -> str:
+def curve_marker(index: int) -> str:
+    """The marker of the run at this place in params.yaml: one character, one cell wide."""
+    return MARKERS[index % len(MARKERS)]
+
+
+def state(word: str) -> str:
     """`▶ training`."""
-    return f"{GLYPHS[status.state]} {status.state}"
+    return f"{GLYPHS.get(word, '·')} {word}"
 
 
-def accuracy(fraction: float | None) -> str:
-    """An accuracy in [0, 1] as `81.2`: the column's head says that it is a percentage."""
-    return NOTHING if fraction is None else percent(fraction).removesuffix("%")
+def percent(accuracy: float | None) -> str:
+    """An accuracy in [0, 1] as `81.2`."""
+    return NOTHING if accuracy is None else f"{100 * accuracy:.1f}"
 
 
-def epochs(status: RunStatus) -> str:
-    """`3/10`."""
-    return f"{status.epoch}/{status.epochs}" if status.epoch else NOTHING
+def points(difference: float | None) -> str:
+    """A difference of accuracies as `+2.5`."""
+    return NOTHING if difference is None else f"{100 * difference:+.1f}"
 
 
 def rate(images_per_second: float | None) -> str:
@@ -79,6 +85,36 @@ def rate(images_per_second: float | None) -> str:
     return f"{images_per_second:.0f}" if images_per_second < 1000 else f"{images_per_second / 1000:.1f}k"
 
 
-def span(seconds: float | None) -> str:
-    """A length of time in at most six characters: `12m05s`."""
-    return NOTHING if seconds is None else duration(seconds)
+def duration(seconds: float | None) -> str:
+    """Seconds in at most six characters: `42s`, `12m05s`, `3h07m`, `2d04h`."""
+    if seconds is None:
+        return NOTHING
+    minutes, s = divmod(round(seconds), 60)
+    hours, m = divmod(minutes, 60)
+    days, h = divmod(hours, 24)
+    if days:
+        return f"{days}d{h:02}h"
+    if hours:
+        return f"{hours}h{m:02}m"
+    return f"{minutes}m{s:02}s" if minutes else f"{s}s"
+
+
+def age(seconds: float | None) -> str:
+    """How old something is: `now`, `4m`, `3h`, `12d`. Coarse, so that a table at rest is not written again."""
+    if seconds is None:
+        return NOTHING
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length:.0f}{unit}"
+    return "now"
+
+
+def size(count: float | None) -> str:
+    """Bytes as `3.2 GB`."""
+    if count is None:
+        return "n/a"
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"

@@ -10,8 +10,10 @@ from rich.text import Text
 from textual.widgets import RichLog
 
 from ssmlab.project.log import LogFollower
+from ssmlab.tui.follower import Identity, identity
 
 TAIL = 64 * 1024  # bytes; what is older is left to an editor
+LONGEST = 4000  # characters of a line; a line of megabytes would stop the screen while it is wrapped
 POLL = 0.5  # seconds
 TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)[-+:\d]*")  # in a narrow pane the time of day will do
 
@@ -30,12 +32,16 @@ class LogPane(RichLog):
             return
         self.path = path
         self.clear()
-        self.run_worker(self._read(LogFollower(path, tail=TAIL)), exclusive=True, group="log")
+        self.run_worker(self._read(path, LogFollower(path, tail=TAIL)), exclusive=True, group="log")
 
-    async def _read(self, follower: LogFollower) -> None:
+    async def _read(self, path: Path, follower: LogFollower) -> None:
+        seen: Identity | str = ""
         while True:
-            lines = await asyncio.to_thread(follower.poll)
-            at_end = self.is_vertical_scroll_end
-            for line in lines:
-                self.write(Text.from_ansi(TIMESTAMP.sub(r"\1", line)), scroll_end=at_end)
+            now = identity(str(path))
+            if now != seen:
+                seen = now
+                lines = await asyncio.to_thread(follower.poll)
+                at_end = self.is_vertical_scroll_end
+                for line in lines[-2000:]:
+                    self.write(Text.from_ansi(TIMESTAMP.sub(r"\1", line[:LONGEST])), scroll_end=at_end)
             await asyncio.sleep(POLL)

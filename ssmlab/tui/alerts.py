@@ -1,0 +1,80 @@
+"""What a researcher should look at: found in the views of the runs. Knows no Textual; `ssmlab alerts` prints it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ssmlab.artifacts.history import Row
+from ssmlab.tui.follower import Look, RunView
+
+Kind = Literal["diverged", "failed", "killed", "stale", "catastrophic overfitting", "evaluation", "disk"]
+
+LOSS_JUMP = 3.0  # times the lowest loss so far; noise of a healthy training stays far below
+CATASTROPHIC_FALL = 0.15  # of robust accuracy under PGD, in [0, 1], and
+CATASTROPHIC_PART = 0.5  # of the best so far: Wong et al. 2020 see falls to 0 within an epoch or two
+DISK_LEAST = 2 * 10**9  # bytes
+DISK_PART = 0.01
+
+
+@dataclass(frozen=True)
+class Alert:
+    """One thing to look at. run: whose it is; empty where it is the whole project's."""
+
+    kind: Kind
+    run: str
+    text: str
+
+
+def alerts_of(look: Look) -> list[Alert]:
+    """All alerts, the project's first, then run by run."""
+    found = [alert for view in look.runs for alert in run_alerts(view)]
+    return [*disk_alerts(look.disk_free, look.disk_total), *found]
+
+
+def run_alerts(view: RunView) -> Iterator[Alert]:
+    """Those of one run."""
+    status = view.status
+    if status.state in ("failed", "killed", "stale"):
+        reason = {"killed": "its process is gone without a word", "stale": "no sign of life for a minute"}
+        ended = status.task or "it ended by an error: see its log"
+        yield Alert(status.state, view.name, reason.get(status.state, ended))
+    yield from history_alerts(view.name, status.rows)
+    for warning in view.warnings:
+        yield Alert("evaluation", view.name, warning)
+
+
+def history_alerts(name: str, rows: Sequence[Row]) -> Iterator[Alert]:
+    """What the curves of one run show: a loss that runs away, or catastrophic overfitting."""
+    if not rows:
+        return
+    last = rows[-1]
+    if not math.isfinite(last.train_loss):
+        yield Alert("diverged", name, f"the training loss is {last.train_loss} in epoch {last.epoch}")
+    else:
+        least = min((row.train_loss for row in rows if math.isfinite(row.train_loss)), default=last.train_loss)
+        if least > 0 and last.train_loss > LOSS_JUMP * least:
+            text = f"the training loss is {last.train_loss:.3g} in epoch {last.epoch}, after {least:.3g} at its lowest"
+            yield Alert("diverged", name, text)
+    best = max(rows, key=lambda row: row.val_robust)
+    fall = best.val_robust - last.val_robust
+    before, now = best.train_robust, last.train_robust
+    if before is None or now is None or now < before:
+        return
+    if fall > CATASTROPHIC_FALL and fall > CATASTROPHIC_PART * best.val_robust:
+        text = (
+            f"robust accuracy fell from {100 * best.val_robust:.1f}% in epoch {best.epoch} "
+            f"to {100 * last.val_robust:.1f}%, "
+            f"while that against the training attack rose to {100 * now:.1f}%"
+        )
+        yield Alert("catastrophic overfitting", name, text)
+
+
+def disk_alerts(free: int | None, total: int | None) -> Iterator[Alert]:
+    """A disk that is nearly full: less than 2 GB free, or less than 1%."""
+    if free is None or not total:
+        return
+    if free < DISK_LEAST or free < DISK_PART * total:
+        yield Alert("disk", "", f"the disk is nearly full: {free / 1e9:.1f} of {total / 1e9:.0f} GB are free")

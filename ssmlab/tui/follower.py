@@ -1,0 +1,238 @@
+"""What the laboratory shows, read from files: runs, their test results, the launch. Knows no Textual and no DVC.
+
+A file is looked at before it is read: where its inode, size and time have not changed, the last answer stands. So a
+study at rest costs four `stat` calls a run.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ssmlab.analysis.format import regime_label
+from ssmlab.core.errors import UserError
+from ssmlab.evaluation.results import load_results
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.project import launch
+from ssmlab.project.launch import Launched
+from ssmlab.project.params_file import load_params
+from ssmlab.project.status import CachedFile, RunStatus, RunWatcher, data_fingerprint, queued_runs
+
+Identity = tuple[int, int, int] | None
+RESULTS_AT_ONCE = 40  # result files read in one look, so that the first screen of a large study does not wait for all
+
+
+@dataclass(frozen=True)
+class TestAccuracy:
+    """Accuracy of the best checkpoint on test images, in [0, 1], with its 95% Wilson interval over `n` images."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True, eq=False)
+class RunView:
+    """One run as the laboratory shows it. A new object means new content, so identity can be compared.
+
+    Attributes:
+        status: what `ssmlab runs` says of it.
+        regime: how it is trained, in a few words.
+        group: the name of the runs that differ from it in their seed alone; its own name if there are none.
+        place: its place in params.yaml, which decides its colour and marker.
+        tests: accuracies of the best checkpoint by measure (`clean`, then the attacks); empty until it is attacked.
+        warnings: what the evaluation itself warns of.
+    """
+
+    status: RunStatus
+    regime: str
+    group: str
+    place: int
+    tests: Mapping[str, TestAccuracy] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The run's name."""
+        return self.status.name
+
+    @property
+    def running(self) -> bool:
+        """Whether a process of it is at work."""
+        return self.status.at_work
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """A study at one moment.
+
+    Attributes:
+        params, paths: the study as it could last be read; None if it never could.
+        problem: why params.yaml cannot be read now, in one line; None if it can.
+        runs: one view a run, in the order of params.yaml.
+        launched: the launch that runs now, if any. ended: the one that ran at the last look and does not any more.
+        disk_free, disk_total: bytes of the file system that the project lies on; None where it cannot be asked.
+        now: unix seconds.
+    """
+
+    params: Params | None
+    paths: Paths | None
+    problem: str | None
+    runs: tuple[RunView, ...]
+    launched: Launched | None
+    ended: Launched | None
+    disk_free: int | None
+    disk_total: int | None
+    now: float
+
+    def run(self, name: str) -> RunView | None:
+        """The run of this name, if there is one."""
+        return next((view for view in self.runs if view.name == name), None)
+
+
+class RunFollower:
+    """Follows the files of one run."""
+
+    def __init__(
+        self, name: str, place: int, group: str, params: Params, paths: Paths, prepared: CachedFile[str]
+    ) -> None:
+        self.watcher = RunWatcher(name, params, paths, prepared)
+        self.regime = regime_label(params.run(name).train)
+        self.group, self.place = group, place
+        self.results = paths.attack(name)
+        live, published = paths.live(name), paths.model(name)
+        self.files = [str(live / "progress.json"), str(live / "history.csv"), str(published / "history.csv")]
+        self.files.append(str(paths.checkpoint(name, "best")))
+        self.seen: tuple[object, ...] | None = None
+        self.results_seen: Identity = None
+        self.view: RunView | None = None
+
+    def look(self, now: float, may_read_results: bool, queued: bool, prepared: Identity) -> RunView:
+        """The run at `now`; the same object as last time if nothing has changed.
+
+        Args:
+            queued: whether the launch that runs will come to it. prepared: what identifies the study's data set.
+        """
+        results_seen = identity(str(self.results))
+        seen = (*map(identity, self.files), results_seen, queued, prepared)
+        last = self.view
+        status_stands = (
+            last is not None and seen == self.seen and not last.running and results_seen == self.results_seen
+        )
+        if last is not None and status_stands:
+            return last
+        status = self.watcher.poll(now, queued)  # a running one is asked every time: its process may end without a word
+        self.seen = seen
+        tests, warnings = (last.tests, last.warnings) if last is not None else ({}, ())
+        results_are_new = results_seen != self.results_seen
+        if results_are_new and may_read_results:
+            tests, warnings = read_tests(self.results) if results_seen else ({}, ())
+            self.results_seen = results_seen
+        elif last is not None and not results_are_new and status == last.status:
+            return last
+        self.view = RunView(status, self.regime, self.group, self.place, tests, warnings)
+        return self.view
+
+
+class StudyFollower:
+    """Follows params.yaml, every run of it and the launch. A params.yaml that breaks leaves the last good one."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.params: Params | None = None
+        self.paths: Paths | None = None
+        self.problem: str | None = None
+        self.runs: list[RunFollower] = []
+        self.launched: Launched | None = None
+        self.params_seen: Identity | str = ""
+        self.dead_launch: Identity = None
+
+    def look(self, now: float) -> Look:
+        """The study at `now`, in unix seconds."""
+        self.read_params()
+        launched, ended = self.look_at_launch()
+        queued = queued_runs(self.params, self.paths) if launched is not None else set()
+        prepared = identity(str(self.paths.prepared)) if self.paths is not None else None
+        views = []
+        reads = 0
+        for run in self.runs:
+            before = run.results_seen
+            views.append(run.look(now, reads < RESULTS_AT_ONCE, run.watcher.name in queued, prepared))
+            reads += run.results_seen != before
+        try:
+            total, _, free = shutil.disk_usage(self.root)
+        except OSError:
+            return self.taken(tuple(views), launched, ended, None, None, now)
+        return self.taken(tuple(views), launched, ended, free, total, now)
+
+    def taken(
+        self,
+        views: tuple[RunView, ...],
+        launched: Launched | None,
+        ended: Launched | None,
+        free: int | None,
+        total: int | None,
+        now: float,
+    ) -> Look:
+        """Everything together."""
+        return Look(self.params, self.paths, self.problem, views, launched, ended, free, total, now)
+
+    def read_params(self) -> None:
+        """Take up params.yaml if it has changed."""
+        path = self.root / "params.yaml"
+        seen = identity(str(path))
+        if seen == self.params_seen:
+            return
+        self.params_seen = seen
+        try:
+            params = load_params(path)
+        except UserError as error:
+            self.problem = str(error)
+            return
+        self.params, self.problem = params, None
+        self.paths = paths = Paths(params.study, self.root)
+        groups = {name: group for group, members in params.groups.items() for name in members}
+        data = CachedFile(paths.prepared, data_fingerprint)
+        self.runs = [
+            RunFollower(name, place, groups.get(name, name), params, paths, data)
+            for place, name in enumerate(params.runs)
+        ]
+
+    def look_at_launch(self) -> tuple[Launched | None, Launched | None]:
+        """The launch that runs, and the one that has ended since the last look."""
+        before = self.launched
+        if before is not None and before.running:
+            return before, None
+        self.launched = None
+        if self.paths is not None:
+            seen = identity(str(launch.record_path(self.paths)))
+            if seen is not None and seen != self.dead_launch:
+                self.launched = launch.active(self.paths)
+                self.dead_launch = seen if self.launched is None else None  # asking again would search all of /proc
+        return self.launched, before
+
+
+def read_tests(path: Path) -> tuple[dict[str, TestAccuracy], tuple[str, ...]]:
+    """The accuracies of the best checkpoint in a result file, and its warnings; an unreadable file is a warning."""
+    try:
+        checkpoints = load_results(path).checkpoints
+    except UserError as error:
+        return {}, (str(error),)
+    best = checkpoints.get("best")
+    measures = best.measures if best is not None else {}
+    tests = {name: TestAccuracy(found.accuracy, *found.interval, found.n) for name, found in measures.items()}
+    return tests, tuple(f"{which}: {text}" for which, found in checkpoints.items() for text in found.warnings)
+
+
+def identity(path: str) -> Identity:
+    """Something that changes when the file does; None if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - called four times a run and second; Path.stat costs twice as much
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,0 +1,86 @@
+"""Starting and stopping the pipeline: waits for DVC's lock, and knows two ways to stop. Knows no Textual."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import write_atomic
+from ssmlab.project import launch
+from ssmlab.project.dvc_files import dvc_at_work
+from ssmlab.project.launch import Launched
+from ssmlab.stages.train.stop_request import request_of
+from ssmlab.tui.follower import Look
+
+LOOK_EVERY = 1.0  # seconds, at a lock that somebody holds
+
+
+class Launcher:
+    """One for the whole laboratory.
+
+    Attributes:
+        stopping: the launch that was told to stop. waiting: whether a launch waits for DVC's lock.
+    """
+
+    def __init__(self) -> None:
+        self.stopping: Launched | None = None
+        self.waiting = False
+
+    async def start(self, look: Look, targets: Sequence[str], say: Callable[[str], None]) -> Launched | None:
+        """Launch runs or stages (none: everything) once DVC's lock is free; None if the wait was given up.
+
+        Raises:
+            UserError: as `launch.launch` does.
+        """
+        if look.params is None or look.paths is None:
+            return None
+        self.waiting = True
+        try:
+            while look.launched is None and (holder := await asyncio.to_thread(dvc_at_work, look.paths.root)):
+                say(f"waiting: {holder} is at work in this project; s gives up")
+                await asyncio.sleep(LOOK_EVERY)
+                if not self.waiting:
+                    return None
+            return await asyncio.to_thread(launch.launch, look.params, look.paths, list(targets))
+        finally:
+            self.waiting = False
+
+    async def stop_gracefully(self, look: Look) -> list[str]:
+        """Ask every training of the study to end at its next step and publish what it has; returns their names."""
+        if look.paths is None:
+            return []
+        asked = []
+        for view in look.runs:
+            if view.running and view.status.stage == "train":
+                await asyncio.to_thread(write_atomic, request_of(look.paths.live(view.name)), "", False)
+                asked.append(view.name)
+        return asked
+
+    async def stop_firmly(self, launched: Launched) -> None:
+        """End a launch with all its children; returns when none is left."""
+        self.stopping = launched
+        await asyncio.to_thread(launch.stop, launched)
+
+
+def kept_when_stopped(look: Look) -> str:
+    """What a stop really keeps, in words, for the question before it."""
+    training = [view for view in look.runs if view.running and view.status.stage == "train"]
+    lines = []
+    for view in training:
+        done = view.status.rows[-1].epoch if view.status.rows else 0
+        if done:
+            lines.append(
+                f"Gracefully: {view.name} publishes its {done} epochs and keeps its state, then the pipeline goes on. "
+                f"Firmly: nothing is published, and the next launch goes on after epoch {done}."
+            )
+        else:
+            lines.append(f"{view.name} is in its first epoch: there is nothing to publish or to keep yet.")
+    if not training:
+        lines.append("No training runs: what the stage at work has not finished is lost.")
+    return "\n".join([*lines, "Published results stay as they are."])
+
+
+def launch_problem(error: UserError) -> str:
+    """A launch that failed, in one line."""
+    return " ".join(str(error).split())

@@ -1,0 +1,113 @@
+"""What the machine is doing: processor, memory, disk, GPUs, and the processes of the runs. Knows no Textual."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from ssmlab.artifacts.heartbeat import read_heartbeat
+from ssmlab.params.paths import Paths
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU: use in percent, memory in bytes, temperature in degrees Celsius; None where it does not tell."""
+
+    name: str
+    use: int | None
+    memory_used: int | None
+    memory_total: int | None
+    temperature: int | None
+
+
+@dataclass(frozen=True)
+class RunProcess:
+    """The process of a run: processor use in percent of one core, and memory in bytes."""
+
+    run: str
+    pid: int
+    cpu: float
+    memory: int
+    threads: int
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One measurement. gpus is None where there is no driver, or none that answers."""
+
+    cpu: float
+    cores: int
+    load: float
+    memory_used: int
+    memory_total: int
+    disk_free: int
+    disk_total: int
+    gpus: tuple[Gpu, ...] | None
+    processes: tuple[RunProcess, ...]
+
+
+class MachineWatcher:
+    """Keeps what psutil needs to remember between two looks, and the handle of the GPU's driver."""
+
+    def __init__(self) -> None:
+        self.processes: dict[int, psutil.Process] = {}
+        self.gpu_names: list[tuple[object, str]] | None = opened_gpus()
+
+    def look(self, root: Path, paths: Paths | None, runs: Sequence[str]) -> Machine:
+        """Measure now; `runs` are those that may have a process."""
+        memory, disk = psutil.virtual_memory(), psutil.disk_usage(str(root))
+        return Machine(
+            psutil.cpu_percent(),
+            psutil.cpu_count() or 1,
+            psutil.getloadavg()[0],
+            memory.total - memory.available,
+            memory.total,
+            disk.free,
+            disk.total,
+            None if self.gpu_names is None else tuple(gpu_now(handle, name) for handle, name in self.gpu_names),
+            tuple(self.run_processes(paths, runs)) if paths is not None else (),
+        )
+
+    def run_processes(self, paths: Paths, runs: Sequence[str]) -> Iterator[RunProcess]:
+        """The processes that the heartbeats name, as far as they are on this machine and alive."""
+        for run in runs:
+            beat = read_heartbeat(paths.live(run) / "progress.json")
+            if beat is None:
+                continue
+            try:
+                process = self.processes.setdefault(beat.pid, psutil.Process(beat.pid))
+                with process.oneshot():
+                    memory = process.memory_info().rss
+                    yield RunProcess(run, beat.pid, process.cpu_percent(), memory, process.num_threads())
+            except psutil.Error:
+                self.processes.pop(beat.pid, None)
+
+
+def opened_gpus() -> list[tuple[object, str]] | None:
+    """Handles and names of the NVIDIA GPUs; None where the package or the driver is missing."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        return [(handle, str(pynvml.nvmlDeviceGetName(handle))) for handle in handles]
+    except ImportError:
+        return None
+    except pynvml.NVMLError:
+        return None
+
+
+def gpu_now(handle: object, name: str) -> Gpu:
+    """What one GPU does; what it does not tell is None."""
+    import pynvml
+
+    try:
+        memory = pynvml.nvmlDeviceGetMemoryInfo(handle)
+        use = pynvml.nvmlDeviceGetUtilizationRates(handle).gpu
+        degrees = pynvml.nvmlDeviceGetTemperature(handle, pynvml.NVML_TEMPERATURE_GPU)
+    except pynvml.NVMLError:
+        return Gpu(name, None, None, None, None)
+    return Gpu(name, int(use), int(memory.used), int(memory.total), int(degrees))

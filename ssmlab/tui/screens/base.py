@@ -1,0 +1,88 @@
+"""What all screens share: heading, notice, keys, and the study as it was last looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, ClassVar, cast
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer
+
+from ssmlab.tui.follower import Look
+from ssmlab.tui.messages import StudyLooked
+from ssmlab.tui.widgets.heading import Heading
+from ssmlab.tui.widgets.line import Notice
+
+if TYPE_CHECKING:
+    from ssmlab.tui.app import StudyApp
+
+
+class LabScreen(Screen[None]):
+    """A screen of the laboratory. `heading`: what its top line calls it."""
+
+    heading: ClassVar[str] = ""
+
+    def compose(self) -> ComposeResult:
+        """Heading, body, notice, keys."""
+        yield Heading(self.heading)
+        yield from self.body()
+        yield Notice()
+        yield Footer(show_command_palette=False)
+
+    def body(self) -> Iterable[Widget]:
+        """What stands between heading and keys."""
+        raise NotImplementedError
+
+    def show_look(self, look: Look) -> None:
+        """Draw what was seen; called whenever the files have been read."""
+
+    @property
+    def lab(self) -> StudyApp:
+        """The application."""
+        return cast("StudyApp", self.app)
+
+    @property
+    def look(self) -> Look | None:
+        """The study as it was last looked at."""
+        return self.lab.look
+
+    def on_mount(self) -> None:
+        """Draw what is known already."""
+        self.show_heading()
+        if self.look is not None:
+            self.show_look(self.look)
+
+    def on_screen_resume(self) -> None:
+        """Draw what has come while another screen was on top."""
+        if self.is_mounted and self.look is not None:
+            self.show_heading()
+            self.show_look(self.look)
+
+    @on(StudyLooked)
+    def study_looked(self, event: StudyLooked) -> None:
+        """The files have been read."""
+        event.stop()
+        self.show_heading()
+        notice = self.query_one(Notice)
+        if event.look.problem is not None:
+            notice.say(event.look.problem, "bad", stays=True)
+        elif notice.until is None:
+            notice.clear()
+        else:
+            notice.fade()
+        self.show_look(event.look)
+
+    def show_heading(self) -> None:
+        """The top line."""
+        self.query_one(Heading).show(self.look, self.lab.launcher.stopping, len(self.lab.alerts))
+
+    def say(self, text: str, kind: str = "plain") -> None:
+        """Show one line above the keys for a while; `kind`: plain, good or bad."""
+        self.query_one(Notice).say(text, kind)
+
+
+BACK: list[BindingType] = [Binding("escape", "app.back", "back", key_display="esc")]

@@ -1,0 +1,173 @@
+"""Runs, groups or checkpoints side by side, as `ssmlab compare` has them, with their curves below."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Group
+from rich.measure import Measurement
+from rich.text import Text
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.containers import ScrollableContainer
+from textual.widget import Widget
+from textual.widgets import Static
+
+from ssmlab.analysis.compare.compare import Comparison, compare
+from ssmlab.core.errors import ProtocolMismatch, UserError
+from ssmlab.report.terminal.tables import comparison_measures, comparison_settings, render, style_of
+from ssmlab.tui.arrange import Arrangement, Row, arrange
+from ssmlab.tui.follower import Look
+from ssmlab.tui.screens.base import BACK, LabScreen
+from ssmlab.tui.widgets.curve_panel import CurvePanel
+
+PADDING = 6  # cells beside the tables
+WIDEST = 2000  # cells that a table could have if nothing limited it
+
+
+class CompareScreen(LabScreen):
+    """The comparison that `ssmlab compare` prints; the first subject is the reference. No number is ever cut."""
+
+    heading = "compare"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *BACK,
+        Binding("f", "force", "compare anyway", tooltip="in spite of unequal protocols; it says so", id="force"),
+        Binding(
+            "i", "layout", "one by one", tooltip="one subject below the other, with intervals and n", id="one-by-one"
+        ),
+        Binding("e", "every", "every parameter", tooltip="all parameters, or only those that differ", id="every"),
+    ]
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__()
+        self.names = names
+        self.unequal = False
+        self.comparison: Comparison | None = None
+        self.one_by_one = self.all_parameters = False
+
+    def body(self) -> Iterable[Widget]:
+        """The tables, and curves below them where there is room."""
+        with ScrollableContainer(id="comparison"):
+            yield Static("", id="text", markup=False)
+        yield CurvePanel(("clean", "robust"), id="curves")
+
+    def on_mount(self) -> None:
+        """Begin to compare."""
+        self.query_one("#comparison").focus()
+        self.show_comparison()
+
+    def check_action(self, action: str, _: tuple[object, ...]) -> bool | None:
+        """Offer to force the comparison only where it was refused."""
+        return self.unequal if action == "force" else True
+
+    def show_look(self, look: Look) -> None:
+        """Curves follow the files; the numbers are those of finished attacks."""
+        rows = arrange(look.runs, Arrangement(), ())
+        chosen: list[Row] = [row for name in self.names for row in rows if row.name == name and not row.inside]
+        chosen = chosen or [row for name in self.names for row in rows if row.name == name]
+        preferences = self.lab.preferences
+        self.query_one(CurvePanel).show(chosen, preferences.axis, preferences.window)
+
+    def on_resize(self) -> None:
+        """Another width may need another layout."""
+        self.draw()
+
+    def action_force(self) -> None:
+        """Compare in spite of unequal protocols; the comparison says so."""
+        self.show_comparison(force=True)
+
+    def action_layout(self) -> None:
+        """One subject below the other, or side by side."""
+        self.one_by_one = not self.one_by_one
+        self.draw()
+
+    def action_every(self) -> None:
+        """All parameters, or only those that differ."""
+        self.all_parameters = not self.all_parameters
+        self.draw()
+
+    @work(exclusive=True)
+    async def show_comparison(self, force: bool = False) -> None:
+        """Compare beside the event loop, and show the outcome or why there is none."""
+        look = self.look
+        if look is None or look.paths is None:
+            return
+        self.say("reading the results ...")
+        try:
+            self.comparison = await asyncio.to_thread(compare, self.names, look.paths, force)
+        except UserError as error:
+            self.unequal = isinstance(error, ProtocolMismatch)
+            self.say(str(error), "bad")
+        else:
+            self.unequal = False
+            self.say("")
+            self.draw()
+        self.refresh_bindings()
+
+    def draw(self) -> None:
+        """Show the comparison in the layout that fits."""
+        if self.comparison is None:
+            return
+        room = self.size.width - PADDING
+        beside = render(self.comparison, "table", all_parameters=self.all_parameters)
+        unbounded = self.app.console.options.update(max_width=WIDEST)
+        width = Measurement.get(self.app.console, unbounded, beside).maximum
+        text = self.query_one("#text", Static)
+        if self.one_by_one or width > room:
+            shown = below_each_other(self.comparison, self.all_parameters, room)
+            text.styles.width = max(cell_len(line.plain) for line in shown)
+            text.update(Group(*shown))
+        else:
+            text.styles.width = width
+            text.update(beside)
+
+
+def below_each_other(comparison: Comparison, all_parameters: bool, room: int) -> list[Text]:
+    """Lines for one subject after the other: its parameters, then every measure with interval, n and delta.
+
+    A line that is wider than `room` cells is broken between its parts, never inside a number.
+    """
+    settings, measures = comparison_settings(comparison, all_parameters), comparison_measures(comparison)
+    without_interval = len(measures.rows) - len(comparison.lines)  # sizes, seeds and epochs stand above the measures
+    label_width = max(cell_len(row[0]) for row in measures.rows)
+    lines = [Text(comparison.mismatch, style="bold red")] if comparison.mismatch else []
+    for place, entry in enumerate(comparison.entries):
+        lines += [Text(), Text(entry.name, style="bold underline")]
+        lines += [Text(f"{row[0]}: {row[1 + place]}", style="dim") for row in settings.rows]
+        value_column = 1 if place == 0 else 2 * place
+        for number, row in enumerate(measures.rows):
+            delta = row[value_column + 1] if place else ""
+            parts = [
+                Text(f"{set_cell_size(row[0], label_width)} {row[value_column]:>8}"),
+                Text(spread_of(comparison, number - without_interval, place), style="dim"),
+                Text(delta, style=style_of(delta)),
+            ]
+            lines += broken(parts, room)
+    return [*lines, *(Text(note, style="yellow") for note in comparison.notes)]
+
+
+def broken(parts: list[Text], room: int) -> list[Text]:
+    """Parts of a line beside each other as far as there is room, the others indented below."""
+    lines: list[Text] = []
+    for part in parts:
+        if not part.plain:
+            continue
+        if lines and lines[-1].cell_len + 3 + part.cell_len <= room:
+            lines[-1].append("   ").append_text(part)
+        else:
+            lines.append(Text("    ").append_text(part) if lines else part)
+    return lines
+
+
+def spread_of(comparison: Comparison, line: int, place: int) -> str:
+    """`79.0 to 83.4, n 1000`: the interval of a single training's value."""
+    if line < 0:
+        return ""
+    cell = comparison.lines[line].values[place]
+    if cell.n is None:
+        return ""
+    interval = f"{100 * cell.interval[0]:.1f} to {100 * cell.interval[1]:.1f}, " if cell.interval else ""
+    return f"{interval}n {cell.n}"

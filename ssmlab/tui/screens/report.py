@@ -1,0 +1,72 @@
+"""The study's report, rendered; `o` opens its HTML form."""
+
+from __future__ import annotations
+
+import asyncio
+import webbrowser
+from collections.abc import Iterable
+from typing import ClassVar
+
+from textual import work
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Markdown
+
+from ssmlab.tui.follower import Identity, Look, identity
+from ssmlab.tui.screens.base import BACK, LabScreen
+
+
+class ReportScreen(LabScreen):
+    """report.md, read again when it changes."""
+
+    heading = "report"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *BACK,
+        Binding("o", "open", "open HTML", tooltip="open report.html in a browser", id="open-html"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: Identity | str = ""
+
+    def body(self) -> Iterable[Widget]:
+        """The text."""
+        with VerticalScroll(id="report"):
+            yield Markdown("", id="markdown", open_links=False)
+
+    def on_mount(self) -> None:
+        """Begin at the top."""
+        self.query_one("#report").focus()
+
+    def show_look(self, look: Look) -> None:
+        """Read the report if there is another one."""
+        if look.paths is None:
+            return
+        seen = identity(str(look.paths.report_md))
+        if seen != self.seen:
+            self.seen = seen
+            self.read()
+
+    @work(exclusive=True)
+    async def read(self) -> None:
+        """Read and render it."""
+        if self.look is None or self.look.paths is None:
+            return
+        try:
+            text = await asyncio.to_thread(self.look.paths.report_md.read_text, encoding="utf-8")
+        except OSError:
+            text = "There is no report yet: press `R` on the screen of runs, or type `ssmlab repro`."
+        await self.query_one(Markdown).update(text)
+
+    @work(exclusive=True, group="open")
+    async def action_open(self) -> None:
+        """Open the HTML form; where there is no browser, say where it lies."""
+        if self.look is None or self.look.paths is None:
+            return
+        path = self.look.paths.report_html.resolve()
+        if not path.is_file():
+            self.say(f"{path}: there is no report yet", "bad")
+            return
+        opened = await asyncio.to_thread(webbrowser.open, path.as_uri())
+        self.say(f"opened {path}" if opened else f"no browser here; the report is {path}")

@@ -1,0 +1,87 @@
+"""The machine: processor, memory, disk, GPUs, and what each run takes of them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import ClassVar
+
+from rich.table import Table
+from rich.text import Text
+from textual import work
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.widget import Widget
+from textual.widgets import Static
+
+from ssmlab.tui import labels
+from ssmlab.tui.machine import Gpu, Machine, MachineWatcher
+from ssmlab.tui.screens.base import BACK, LabScreen
+
+POLL = 2.0  # seconds
+BAR = 20  # cells
+
+
+class SystemScreen(LabScreen):
+    """Measured while the screen is open, and not otherwise."""
+
+    heading = "system"
+    BINDINGS: ClassVar[list[BindingType]] = [*BACK]
+
+    def body(self) -> Iterable[Widget]:
+        """One table."""
+        with VerticalScroll(id="machine"):
+            yield Static("measuring ...", id="figures")
+
+    def on_mount(self) -> None:
+        """Begin to measure."""
+        self.query_one("#machine").focus()
+        self.measure()
+
+    @work(exclusive=True)
+    async def measure(self) -> None:
+        """Measure again and again, beside the event loop."""
+        watcher = await asyncio.to_thread(MachineWatcher)
+        while True:
+            look = self.look
+            paths = look.paths if look is not None else None
+            running = [view.name for view in look.runs if view.running] if look is not None else []
+            machine = await asyncio.to_thread(watcher.look, self.lab.root, paths, running)
+            self.query_one("#figures", Static).update(machine_table(machine))
+            await asyncio.sleep(POLL)
+
+
+def machine_table(machine: Machine) -> Table:
+    """The figures, a line each."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row(
+        "processor", bar(machine.cpu / 100), f"{machine.cpu:.0f}% of {machine.cores} cores, load {machine.load:.1f}"
+    )
+    memory = machine.memory_used / machine.memory_total
+    table.add_row("memory", bar(memory), f"{labels.size(machine.memory_used)} of {labels.size(machine.memory_total)}")
+    disk = 1 - machine.disk_free / machine.disk_total
+    table.add_row("disk", bar(disk), f"{labels.size(machine.disk_free)} free of {labels.size(machine.disk_total)}")
+    if not machine.gpus:
+        table.add_row("GPU", "", "n/a")
+    for number, gpu in enumerate(machine.gpus or ()):
+        table.add_row(f"GPU {number}", bar((gpu.use or 0) / 100), gpu_text(gpu))
+    table.add_row("", "", "")
+    if not machine.processes:
+        table.add_row("runs", "", "no process of a run is at work on this machine")
+    for process in machine.processes:
+        used = f"{process.cpu:.0f}% of a core, {labels.size(process.memory)}, {process.threads} threads"
+        table.add_row(process.run, bar(process.cpu / (100 * machine.cores)), f"process {process.pid}, {used}")
+    return table
+
+
+def gpu_text(gpu: Gpu) -> str:
+    """`NVIDIA H100: 93%, 40.1 GB of 80.0 GB, 61 °C`."""
+    use = "n/a" if gpu.use is None else f"{gpu.use}%"
+    degrees = "n/a" if gpu.temperature is None else f"{gpu.temperature} °C"
+    return f"{gpu.name}: {use}, {labels.size(gpu.memory_used)} of {labels.size(gpu.memory_total)}, {degrees}"
+
+
+def bar(part: float) -> Text:
+    """A bar for a number from 0 to 1."""
+    full = round(min(max(part, 0.0), 1.0) * BAR)
+    return Text("█" * full).append("░" * (BAR - full), "dim")

@@ -1,0 +1,139 @@
+"""Curves as numbers: one measure of runs or groups along epochs, steps or time. Knows no Textual."""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from statistics import fmean, stdev
+
+from ssmlab.artifacts.history import Row as Epoch
+from ssmlab.tui.follower import RunView
+
+AXES = ("epoch", "step", "time")
+SMOOTHING = (1, 3, 7, 15)  # epochs in the moving mean
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What is drawn of an epoch: None where it has none. `log`: on a logarithmic scale. `percent`: from 0 to 100."""
+
+    key: str
+    title: str
+    value: Callable[[Epoch], float | None]
+    log: bool = False
+    percent: bool = False
+
+
+def in_percent(value: float | None) -> float | None:
+    """An accuracy in percent."""
+    return None if value is None else 100 * value
+
+
+MEASURES = {
+    measure.key: measure
+    for measure in (
+        Measure("clean", "clean accuracy %", lambda row: in_percent(row.val_clean), percent=True),
+        Measure("robust", "robust accuracy %", lambda row: in_percent(row.val_robust), percent=True),
+        Measure("loss", "training loss (log)", lambda row: row.train_loss, log=True),
+        Measure("lr", "learning rate (log)", lambda row: row.lr, log=True),
+        Measure(
+            "train_robust", "robust accuracy % in training", lambda row: in_percent(row.train_robust), percent=True
+        ),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot.
+
+    Attributes:
+        name: of the run or group. colour: `#rrggbb`. marker: one character.
+        x, y: points in order of x. low, high: one standard deviation below and above `y`; empty for a single run.
+        best: the x of the epoch that the run's own rule makes the best; None if unknown, and of a group.
+    """
+
+    name: str
+    colour: str
+    marker: str
+    x: tuple[float, ...]
+    y: tuple[float, ...]
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    best: float | None = None
+
+    def at(self, x: float) -> float | None:
+        """The value at the point nearest to `x`; None where the curve has none near: outside of its range."""
+        if not self.x or not self.x[0] <= x <= self.x[-1]:
+            return None
+        right = min(bisect_left(self.x, x), len(self.x) - 1)
+        left = max(right - 1, 0)
+        return self.y[left] if abs(self.x[left] - x) < abs(self.x[right] - x) else self.y[right]
+
+
+def positions(rows: Sequence[Epoch], axis: str) -> list[float]:
+    """Where each epoch lies on the axis: its number, its step, or the seconds of training up to its end."""
+    if axis == "epoch":
+        return [float(row.epoch) for row in rows]
+    if axis == "step":
+        return [float(row.step) for row in rows]
+    total, found = 0.0, []
+    for row in rows:
+        total += row.seconds
+        found.append(total)
+    return found
+
+
+def smoothed(values: Sequence[float], window: int) -> list[float]:
+    """The mean over `window` values centred at each, fewer at the ends, so that no value is shifted in time."""
+    half = window // 2
+    return [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+
+
+def run_curve(
+    view: RunView, measure: Measure, axis: str, window: int, colour: str, marker: str, best: bool = True
+) -> Curve:
+    """The curve of one run."""
+    rows = view.status.rows
+    points = [
+        (x, value)
+        for x, row in zip(positions(rows, axis), rows, strict=True)
+        if (value := measure.value(row)) is not None and math.isfinite(value) and not (measure.log and value <= 0)
+    ]
+    y = smoothed([value for _, value in points], window)
+    at_best = next(
+        (x for x, row in zip(positions(rows, axis), rows, strict=True) if row.epoch == view.status.best_epoch), None
+    )
+    return Curve(view.name, colour, marker, tuple(x for x, _ in points), tuple(y), best=at_best if best else None)
+
+
+def group_curve(
+    name: str, members: Sequence[RunView], measure: Measure, axis: str, window: int, colour: str, marker: str
+) -> Curve:
+    """The mean of several runs over the epochs that all have reached, with one standard deviation on both sides."""
+    curves = [run_curve(view, measure, axis, window, colour, marker, best=False) for view in members]
+    curves = [curve for curve in curves if curve.y]
+    length = min((len(curve.y) for curve in curves), default=0)
+    if len(curves) < 2 or not length:
+        return curves[0] if curves else Curve(name, colour, marker, (), ())
+    x = tuple(fmean(curve.x[i] for curve in curves) for i in range(length))
+    columns = [[curve.y[i] for curve in curves] for i in range(length)]
+    mean, std = [fmean(column) for column in columns], [stdev(column) for column in columns]
+    low = tuple(m - s for m, s in zip(mean, std, strict=True))
+    high = tuple(m + s for m, s in zip(mean, std, strict=True))
+    return Curve(name, colour, marker, x, tuple(mean), low, high)
+
+
+def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
+    """At most about `most` points that keep every valley and peak: first, lowest, highest and last of each stretch."""
+    if len(points) <= most:
+        return list(points)
+    length = math.ceil(len(points) / max(1, most // 4))
+    kept: list[tuple[float, float]] = []
+    for start in range(0, len(points), length):
+        stretch = points[start : start + length]
+        extremes = (min(stretch, key=lambda p: p[1]), max(stretch, key=lambda p: p[1]))
+        kept += sorted({stretch[0], *extremes, stretch[-1]})
+    return kept

@@ -1,0 +1,122 @@
+"""One plot of learning curves, drawn by textual-plot."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWidget
+
+from ssmlab.tui import labels
+from ssmlab.tui.series import Curve, Measure, thinned
+
+FEWEST_ROWS, FEWEST_COLUMNS = 5, 18  # below that nothing could be read
+MARKS = 5  # markers a curve, so that it is known without its colour
+
+
+class LogFormatter(AxisFormatter):
+    """Labels of an axis that holds log10 of the values: 1, 2 and 5 times the powers of ten."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        """Powers of ten, and 2 and 5 times these where there are few."""
+        low, high = math.floor(min_), math.ceil(max_)
+        for digits in ((1, 2, 5), (1, 3), (1,)):
+            ticks = [power + math.log10(digit) for power in range(low, high + 1) for digit in digits]
+            ticks = [tick for tick in ticks if min_ <= tick <= max_]
+            if len(ticks) <= max_ticks:
+                return ticks
+        return ticks[:: -(-len(ticks) // max_ticks)]
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        """The values themselves: `0.05`, `2e-05`."""
+        texts = [f"{10**tick:.3g}" for tick in ticks]
+        return [text.replace("e-0", "e-") for text in texts]
+
+
+class CountFormatter(NumericAxisFormatter):
+    """Labels of an axis in epochs or steps, which are whole numbers."""
+
+    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
+        """The whole ones."""
+        return [tick for tick in super().get_ticks(min_, max_, max_ticks) if float(tick).is_integer()]
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        """`4`, `12000`."""
+        return [f"{tick:.0f}" for tick in ticks]
+
+
+class TimeFormatter(NumericAxisFormatter):
+    """Labels of an axis in seconds."""
+
+    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
+        """`40s`, `2h10m`."""
+        return [labels.duration(max(0.0, tick)) for tick in ticks]
+
+
+class CurvePlot(PlotWidget):
+    """One measure of several curves."""
+
+    def __init__(self, measure: Measure, id: str | None = None) -> None:
+        super().__init__(id=id, allow_pan_and_zoom=False)
+        self.can_focus = False
+        self.measure = measure
+        self.border_title = measure.title
+        self.curves: tuple[Curve, ...] = ()
+        self.end = 1.0
+        self.cursor: float | None = None
+        self.shown: tuple[object, ...] = ()
+
+    def on_mount(self) -> None:
+        """As little margin as the labels need."""
+        self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 6
+        if self.measure.log:
+            self.set_y_formatter(LogFormatter())
+
+    def show(self, curves: Sequence[Curve], axis: str, end: float, cursor: float | None = None) -> None:
+        """Draw these curves on an axis up to `end`, if that is not what is drawn already; the last lies on top."""
+        wanted = (tuple(curves), axis, end, cursor, self.size)
+        if wanted == self.shown or self.size.height < FEWEST_ROWS or self.size.width < FEWEST_COLUMNS:
+            return
+        self.shown, self.curves, self.end, self.cursor = wanted, tuple(curves), end, cursor
+        self.clear()
+        self.set_x_formatter(TimeFormatter() if axis == "time" else CountFormatter())
+        start = min((curve.x[0] for curve in curves if curve.x), default=0.0)
+        margin = max(end - start, 1e-6) / self.size.width  # else the frame would hide the first and the last marker
+        self.set_xlimits(start - margin, max(end, start) + margin)
+        if self.measure.percent:
+            self.set_ylimits(0.0, 100.0)
+        for place, curve in enumerate(curves):
+            self.draw(curve, place, len(curves))
+        if cursor is not None:
+            self.add_v_line(cursor, "dim")
+
+    def draw(self, curve: Curve, place: int, of: int) -> None:
+        """A curve: its band as dots, its line, its markers, its best epoch as a star."""
+        if not curve.x:
+            return
+        most = max(16, 2 * self.size.width)
+        for side in (curve.low, curve.high):
+            if side:
+                points = self.scaled(zip(curve.x, side, strict=True))
+                dots = thinned(points, most)
+                self.scatter(*columns_of(dots), marker_style=curve.colour, hires_mode=HiResMode.BRAILLE)
+        points = self.scaled(zip(curve.x, curve.y, strict=True))
+        self.plot(*columns_of(thinned(points, most)), line_style=curve.colour, hires_mode=HiResMode.BRAILLE)
+        spacing = max(1, len(points) // MARKS)
+        marks = points[(place * spacing // max(1, of)) % spacing :: spacing] or points[-1:]
+        self.scatter(*columns_of(marks), marker=curve.marker, marker_style=curve.colour)
+        best = [point for point in points if curve.best is not None and point[0] == curve.best]
+        if best:
+            self.scatter(*columns_of(best), marker="★", marker_style=f"bold {curve.colour}")
+
+    def scaled(self, points: object) -> list[tuple[float, float]]:
+        """Points as they are drawn: on a log scale the logarithms of those above 0."""
+        found: list[tuple[float, float]] = list(points)  # type: ignore[call-overload]
+        if self.measure.log:
+            return [(x, math.log10(y)) for x, y in found if y > 0]
+        return found
+
+
+def columns_of(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    """All x and all y."""
+    return [x for x, _ in points], [y for _, y in points]

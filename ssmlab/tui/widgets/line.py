@@ -1,0 +1,49 @@
+"""One line of text that is written only when it changes."""
+
+from __future__ import annotations
+
+import time
+
+from rich.text import Text
+from textual.widgets import Static
+
+NOTICE = 10.0  # seconds that a notice stays
+
+
+class Line(Static):
+    """A line of text."""
+
+    def __init__(self, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__("", id=id, classes=classes, markup=False)
+        self.text: str | Text = ""
+
+    def set(self, text: str | Text) -> None:
+        """Show this text."""
+        if text != self.text:
+            self.text = text
+            self.update(text)
+
+
+class Notice(Line):
+    """What has just happened, above the keys; it goes after a while, or stays while its cause does."""
+
+    def __init__(self) -> None:
+        super().__init__(id="notice", classes="silent")
+        self.until: float | None = 0.0
+
+    def say(self, text: str, kind: str = "plain", stays: bool = False) -> None:
+        """Show it; `kind`: plain, good or bad."""
+        self.set(text)
+        self.set_classes(kind)
+        self.until = None if stays else time.monotonic() + NOTICE
+
+    def fade(self) -> None:
+        """Hide it, if its time is over."""
+        if self.until is not None and time.monotonic() > self.until and self.text:
+            self.clear()
+
+    def clear(self) -> None:
+        """Hide it."""
+        self.set("")
+        self.set_classes("silent")
+        self.until = 0.0

@@ -1,0 +1,276 @@
+"""Every screen over synthetic files, driven by keys."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from textual.command import CommandPalette
+from textual.widgets import OptionList, Tree
+
+from ssmlab.core.errors import UserError
+from ssmlab.tui import app as application
+from ssmlab.tui import pipeline
+from ssmlab.tui.app import StudyApp
+from ssmlab.tui.places import PLACES
+from ssmlab.tui.preferences import KeySettings, load_keys, load_preferences
+from ssmlab.tui.screens.curves import CurvesScreen
+from ssmlab.tui.screens.dialogs import Choice, Question
+from ssmlab.tui.screens.study import StudyScreen
+from ssmlab.tui.widgets.runs_table import RunsTable
+from tests.tui.conftest import Study, line_of, notice_of, screen_text, until
+
+
+@pytest.fixture
+def dvc_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]:
+    """What a stand-in for DVC answers to `dvc status --json`: the test fills it."""
+    answer: dict[str, object] = {}
+
+    async def ask(params: object, root: Path) -> pipeline.PipelineState:
+        stages = tuple(pipeline.stages_of(params, root))  # type: ignore[arg-type]
+        return pipeline.PipelineState(stages, pipeline.parse_status(answer), None)
+
+    monkeypatch.setattr("ssmlab.tui.screens.pipeline.ask_dvc", ask)
+    monkeypatch.setattr("ssmlab.tui.screens.launching.ask_dvc", ask)
+    return answer
+
+
+async def test_every_screen_opens_by_its_digit_and_closes_with_escape(
+    study: Study, dvc_says: dict[str, object]
+) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        for number, place in enumerate(PLACES, start=1):
+            if place.make is None:
+                continue
+            await pilot.press(str(number))
+            await until(pilot, lambda name=place.name: f"smoke · {name}" in screen_text(app).splitlines()[0])
+            await pilot.press("escape")
+            await until(pilot, lambda: isinstance(app.screen, StudyScreen))
+
+
+async def test_the_cursor_of_the_curves_reads_every_curve_at_one_epoch(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("a", "2")
+        await until(pilot, lambda: isinstance(app.screen, CurvesScreen))
+        await pilot.press("right", "right")
+        await until(pilot, lambda: "epoch 2" in screen_text(app))
+        text = screen_text(app)
+        assert "clean 62.5  robust 12.5  loss 1  lr 0.001" in text and "clean -" in text
+        await pilot.press("left")
+        await until(pilot, lambda: "clean 50.0" in screen_text(app) and "clean 75.0" in screen_text(app))
+        await pilot.press("x", "m")
+        await until(pilot, lambda: "by step · mean of 3 epochs" in screen_text(app))
+
+
+async def test_the_tree_says_which_dependency_or_param_has_changed(study: Study, dvc_says: dict[str, object]) -> None:
+    dvc_says["train@ssm"] = [
+        {"changed deps": {"params.yaml": {"train.epochs": "modified"}, "ssmlab/core": "modified"}},
+        {"changed outs": {"models/smoke/ssm": "deleted"}},
+        "changed command",
+    ]
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("4")
+        await until(pilot, lambda: "changed (4)" in screen_text(app))
+        text = screen_text(app)
+        for reason in ("params train.epochs modified", "code ssmlab/core modified", "output models/smoke/ssm deleted"):
+            assert reason in text
+        assert "running  epoch 2/2" in text and text.count("✔ up to date") == 7
+        assert "1 of 9 stages are out of date" in notice_of(app)
+        tree = app.screen.query_one(Tree)
+        assert tree.root.children[0].label.plain == "the whole study"
+
+
+async def test_run_rest_asks_first_and_says_how_much_there_is(study: Study, dvc_says: dict[str, object]) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("R")
+        await until(pilot, lambda: "nothing to do" in notice_of(app))
+        dvc_says |= {"train@ssm": ["changed command"], "attack@ssm": ["changed command"], "report": ["changed command"]}
+        await pilot.press("R")
+        await until(pilot, lambda: isinstance(app.screen, Question))
+        text = screen_text(app)
+        assert "Run 3 of 9 stages?" in text and "train 1, attack 1 and report" in text and "About 3s." in text
+        await pilot.press("escape")
+
+
+async def test_a_launch_waits_for_another_dvc_and_can_be_given_up(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssmlab.tui.launcher.dvc_at_work", lambda root: "`dvc repro ads` (process 7)")
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("r")
+        await until(pilot, lambda: "`dvc repro ads` (process 7) is at work" in notice_of(app))
+        await pilot.press("s")
+        await until(pilot, lambda: "given up" in notice_of(app))
+
+
+async def test_the_report_is_rendered_and_follows_its_file(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda url: opened.append(url) or True)  # type: ignore[func-returns-value]
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("5")
+        await until(pilot, lambda: "There is no report yet" in screen_text(app))
+        study.paths.report_md.write_text("# Title of all\n\n| run | clean |\n| :-- | --: |\n| ads | 75.0 |\n")
+        await until(pilot, lambda: "Title of all" in screen_text(app) and "75.0" in screen_text(app))
+        await pilot.press("o")
+        await until(pilot, lambda: "no report yet" in notice_of(app))
+        study.paths.report_html.write_text("<html>")
+        await pilot.press("o")
+        await until(pilot, lambda: opened)
+
+
+async def test_the_system_screen_shows_the_process_of_a_run(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("6")
+        await until(pilot, lambda: f"process {os.getpid()}" in screen_text(app))
+        for word in ("processor", "memory", "disk", "GPU"):
+            assert word in screen_text(app)
+
+
+async def test_enter_on_an_alert_goes_to_its_run(study: Study) -> None:
+    study.beat(pid_start=1.0)
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: "1 alert" in screen_text(app).splitlines()[0])
+        await pilot.press("7")
+        await until(pilot, lambda: "its process is gone" in screen_text(app))
+        assert app.screen.query_one(OptionList).option_count == 1
+        await pilot.press("enter")
+        await until(pilot, lambda: isinstance(app.screen, StudyScreen))
+        selected = app.screen.query_one(RunsTable).selected
+        assert selected is not None and selected.key == "ads"
+
+
+async def test_a_filter_is_typed_kept_and_taken_away(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        table = app.screen.query_one(RunsTable)
+        await pilot.press("slash", *"model:mega")
+        await until(pilot, lambda: [row.key for row in table.rows] == ["attention"])
+        await pilot.press("enter", "space")
+        assert table.has_focus and "model:mega" in screen_text(app)
+        await pilot.press("escape")
+        await until(pilot, lambda: len(table.rows) == 3)
+
+
+async def test_sort_pin_fold_and_group_by_key(study: Study) -> None:
+    text = (study.root / "params.yaml").read_text()
+    (study.root / "params.yaml").write_text(text.replace("  ssm: {}", "  ssm: {}\n  ssm-1: {train: {seed: 1}}"))
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        table = app.screen.query_one(RunsTable)
+
+        def keys() -> list[str]:
+            return [row.key for row in table.rows]
+
+        group = keys()[0]
+        assert keys() == [group, "ssm", "ssm-1", "attention", "ads"] and group.startswith("group:")
+        await pilot.press("f")
+        await until(pilot, lambda: keys() == [group, "attention", "ads"])
+        assert "2 seeds" in screen_text(app) or "✔1" in screen_text(app)
+        await pilot.press("F", "g")
+        await until(pilot, lambda: keys() == ["ssm", "ssm-1", "attention", "ads"])
+        await pilot.press("end", "p")
+        await until(pilot, lambda: keys()[0] == "ads")
+        await pilot.press("S")
+        await until(pilot, lambda: isinstance(app.screen, Choice))
+        await pilot.press("down", "down", "down", "down", "down", "enter")  # clean accuracy
+        await until(pilot, lambda: keys() == ["ads", "ssm", "ssm-1", "attention"])
+    assert load_preferences(study.root).arrangement("smoke").pins == ("ads",)
+
+
+async def test_the_palette_knows_every_action(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        titles = {command.title for command in app.get_system_commands(app.screen)}
+        actions = {
+            "compare",
+            "filter",
+            "sort",
+            "pin",
+            "run",
+            "run rest",
+            "stop",
+            "go to pipeline",
+            "help",
+            "quit",
+            "log",
+        }
+        assert actions <= titles
+        await pilot.press("ctrl+p")
+        await until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        await pilot.press(*"comp")
+        await until(pilot, lambda: "put the marked runs side by side" in screen_text(app))
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, StudyScreen) and "mark two runs" in notice_of(app))
+
+
+async def test_keys_can_be_given_to_other_actions(study: Study, tmp_path: Path) -> None:
+    file = tmp_path / "tui.toml"
+    file.write_text('bell = true\n[keys]\ncompare = "C"\n')
+    app = StudyApp(study.root, load_keys(file))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("c")
+        await pilot.pause()
+        assert "mark two" not in notice_of(app)
+        await pilot.press("C")
+        await until(pilot, lambda: "mark two" in notice_of(app))
+    file.write_text("keys = 3")
+    with pytest.raises(UserError, match=r"tui\.toml: needs"):
+        load_keys(file)
+    assert load_keys(tmp_path / "none.toml") == KeySettings()
+
+
+async def test_theme_and_axis_are_remembered(study: Study) -> None:
+    app = StudyApp(study.root, preferences=load_preferences(study.root))
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        app.theme = "textual-light"
+        await pilot.press("x", "z")
+    remembered = load_preferences(study.root)
+    assert (remembered.theme, remembered.axis, remembered.panes) == ("textual-light", "step", False)
+    (study.root / "runs" / "tui.json").write_text('{"theme": 3')
+    assert load_preferences(study.root).axis == "epoch"
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm"])
+def test_without_a_terminal_one_line_says_what_to_use_instead(study: Study, term: str) -> None:
+    command, environment = [sys.executable, "-m", "ssmlab", "tui"], {**os.environ, "TERM": term}
+    done = subprocess.run(
+        command,
+        cwd=study.root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1 and done.stdout == "" and done.stderr.count("\n") == 1
+    assert "ssmlab runs --json --watch" in done.stderr
+
+
+def test_the_folder_must_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    for stream in (sys.stdin, sys.stdout, sys.stderr):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    with pytest.raises(UserError, match="not a folder"):
+        application.run(tmp_path / "nowhere")

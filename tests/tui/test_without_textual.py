@@ -1,0 +1,199 @@
+"""What the laboratory knows without drawing anything: follower, filter, curves, alerts, pipeline."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ssmlab.artifacts.history import Row
+from ssmlab.params import Params
+from ssmlab.tui.alerts import alerts_of, disk_alerts, history_alerts
+from ssmlab.tui.arrange import Arrangement, arrange, matches
+from ssmlab.tui.columns import columns_for
+from ssmlab.tui.follower import Look, StudyFollower
+from ssmlab.tui.labels import MARKERS, age, curve_colour, curve_marker
+from ssmlab.tui.pipeline import ask_dvc, parse_status, seconds_needed
+from ssmlab.tui.series import MEASURES, group_curve, run_curve, smoothed, thinned
+from tests.tui.conftest import BEAT, Study
+
+COLUMNS = columns_for(("clean", "fgsm"))
+
+
+def look_of(study: Study) -> Look:
+    return StudyFollower(study.root).look(BEAT.time)
+
+
+def epoch(number: int, loss: float, robust: float, train_robust: float | None = 0.5) -> Row:
+    return Row(number, number, 1e-3, loss, train_robust, 0.9, robust, 10.0, 100.0)
+
+
+def test_a_run_whose_files_stand_still_is_not_read_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = StudyFollower(study.root)
+    first = follower.look(BEAT.time)
+    read: list[str] = []
+    watcher = type(follower.runs[0].watcher)
+    poll = watcher.poll
+    monkeypatch.setattr(watcher, "poll", lambda self, *now: (read.append(self.name), poll(self, *now))[1])
+    second = follower.look(BEAT.time)
+    assert read == ["ads"]  # a process may end without a word
+    assert all(a is b for a, b in zip(first.runs, second.runs, strict=True))
+    study.add_rows(study.paths.model("ssm"), (0.5, 0.5))
+    third = follower.look(BEAT.time)
+    assert third.runs[0] is not first.runs[0] and third.runs[2] is first.runs[2]
+
+
+def test_many_result_files_are_read_in_several_looks(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ssmlab.tui.follower.RESULTS_AT_ONCE", 1)
+    study.attack("ads")
+    follower = StudyFollower(study.root)
+    first, second = follower.look(BEAT.time), follower.look(BEAT.time)
+    assert [bool(view.tests) for view in first.runs] == [True, False, False]
+    assert [bool(view.tests) for view in second.runs] == [True, False, True]
+
+
+def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
+    study.paths.attack("ssm").write_text("{}")
+    view = look_of(study).runs[0]
+    assert view.tests == {} and "not attack results" in view.warnings[0]
+    assert [alert.kind for alert in alerts_of(look_of(study)) if alert.run == "ssm"] == ["evaluation"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", ["ssm", "attention", "ads"]),
+        ("model:ads", ["ads"]),
+        ("state:finished", ["ssm"]),
+        ("s4 !state:training", ["ssm"]),
+        ("^a", ["attention", "ads"]),
+        ("run:^ads$", ["ads"]),
+        ("robust>20", ["ads"]),
+        ("robust<20", ["ssm"]),
+        ("epoch>0", ["ssm", "ads"]),
+        ("regime:pgd", ["ssm", "attention", "ads"]),
+        ("(ads", []),
+        ("AdS", ["ads"]),
+    ],
+)
+def test_a_filter_finds_words_fields_numbers_and_regular_expressions(study: Study, text: str, found: list[str]) -> None:
+    fits = matches(text, COLUMNS)
+    assert [view.name for view in look_of(study).runs if fits(view)] == found
+
+
+@given(st.text(max_size=30))
+def test_no_filter_is_an_error(text: str) -> None:
+    matches(text, COLUMNS)
+
+
+def test_rows_without_a_value_stand_last_in_both_orders(study: Study) -> None:
+    runs = look_of(study).runs
+    for descending, expected in ((True, ["ads", "ssm", "attention"]), (False, ["ssm", "ads", "attention"])):
+        rows = arrange(runs, Arrangement(sort="robust", descending=descending), COLUMNS)
+        assert [row.key for row in rows] == expected
+    assert arrange(runs, Arrangement(pins=("attention",)), COLUMNS)[0].key == "attention"
+
+
+def test_a_group_shows_mean_and_deviation_and_how_many_are_in_which_state(study: Study) -> None:
+    runs = [replace(view, group="all") for view in look_of(study).runs]
+    group = arrange(runs, Arrangement(folded=frozenset({"all"})), COLUMNS)
+    assert [row.key for row in group] == ["group:all"]
+    cells = {column.key: column.cell(group[0].members, 0.0).text for column in COLUMNS}
+    assert cells["clean"] == "68.8 ±8.8" and cells["state"] == "·1 ▶1 ✔1" and cells["epoch"] == "0-2/2"
+
+
+def test_sorting_by_a_column_three_times_is_the_order_of_the_file() -> None:
+    how = Arrangement()
+    once, twice = how.sorted_by("clean"), how.sorted_by("clean").sorted_by("clean")
+    assert (once.sort, once.descending) == ("clean", True) and (twice.sort, twice.descending) == ("clean", False)
+    assert twice.sorted_by("clean") == how
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60), st.sampled_from([1, 3, 7, 15]))
+def test_smoothing_stays_between_the_least_and_the_greatest_value(values: list[float], window: int) -> None:
+    found = smoothed(values, window)
+    assert len(found) == len(values)
+    assert all(min(values) - 1e-6 <= value <= max(values) + 1e-6 for value in found)
+    if window == 1:
+        assert found == values
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=500), st.integers(16, 200))
+def test_thinned_curves_keep_their_ends_and_their_extremes(values: list[float], most: int) -> None:
+    points = [(float(x), y) for x, y in enumerate(values)]
+    kept = thinned(points, most)
+    assert kept == sorted(kept) and set(kept) <= set(points) and len(kept) <= max(most, 16) + 4
+    assert kept[0] == points[0] and kept[-1] == points[-1]
+    assert min(y for _, y in kept) == min(values) and max(y for _, y in kept) == max(values)
+
+
+def test_curves_lie_along_epochs_steps_or_seconds_and_bands_are_one_deviation(study: Study) -> None:
+    view = look_of(study).runs[0]
+    rows = (epoch(1, 2.0, 0.2), epoch(2, 1.0, 0.4), epoch(3, math.nan, 0.3))
+    runs = [replace(view, status=replace(view.status, rows=rows, best_epoch=2)) for _ in range(2)]
+    curve = run_curve(runs[0], MEASURES["robust"], "time", 1, "#ffffff", "o")
+    assert curve.x == (10.0, 20.0, 30.0) and curve.best == 20.0 and curve.at(19.0) == 40.0 and curve.at(31.0) is None
+    assert run_curve(runs[0], MEASURES["loss"], "epoch", 1, "#ffffff", "o").y == (2.0, 1.0)
+    other = replace(runs[1], status=replace(runs[1].status, rows=(epoch(1, 2.0, 0.4),)))
+    band = group_curve("all", [runs[0], other], MEASURES["robust"], "epoch", 1, "#ffffff", "o")
+    assert band.x == (1.0,) and band.y == (30.0,) and band.high[0] - 30.0 == pytest.approx(math.sqrt(200))
+
+
+def test_fifty_six_runs_differ_in_colour_or_marker() -> None:
+    assert len({(curve_colour(i), curve_marker(i)) for i in range(56)}) == 56
+    assert all(len(marker) == 1 for marker in MARKERS)
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5.0, "now"), (65.0, "1m"), (7300.0, "2h"), (2e5, "2d"), (None, "-")])
+def test_ages_are_coarse(seconds: float | None, text: str) -> None:
+    assert age(seconds) == text
+
+
+def kinds(*rows: Row) -> list[str]:
+    return [alert.kind for alert in history_alerts("ads", rows)]
+
+
+def test_a_loss_that_runs_away_or_is_not_finite_has_diverged() -> None:
+    assert kinds(epoch(1, 1.0, 0.3), epoch(2, 0.9, 0.3)) == []
+    assert kinds(epoch(1, 1.0, 0.3), epoch(2, 3.5, 0.3)) == ["diverged"]
+    assert kinds(epoch(1, 1.0, 0.3), epoch(2, math.inf, 0.3)) == ["diverged"]
+    assert kinds() == []
+
+
+def test_catastrophic_overfitting_is_a_fall_under_pgd_while_the_training_attack_is_beaten() -> None:
+    before = epoch(1, 1.0, 0.4, train_robust=0.5)
+    assert kinds(before, epoch(2, 0.9, 0.02, train_robust=0.9)) == ["catastrophic overfitting"]
+    assert kinds(before, epoch(2, 0.9, 0.02, train_robust=0.1)) == []  # both fall: something else is wrong
+    assert kinds(before, epoch(2, 0.9, 0.35, train_robust=0.9)) == []  # ordinary robust overfitting
+    assert kinds(replace(before, train_robust=None), epoch(2, 0.9, 0.0, train_robust=None)) == []
+
+
+def test_a_disk_that_is_nearly_full_is_an_alert() -> None:
+    assert [alert.kind for alert in disk_alerts(10**9, 10**12)] == ["disk"]
+    assert list(disk_alerts(10**11, 10**12)) == [] == list(disk_alerts(None, None))
+
+
+def test_what_dvc_says_is_sorted_by_kind_or_refused() -> None:
+    found = parse_status({"attack@ssm": [{"changed deps": {"data/x": "modified"}}]})
+    assert [str(reason) for reason in found["attack@ssm"]] == ["input data/x modified"]
+    with pytest.raises(ValueError, match="mapping"):
+        parse_status([])
+
+
+def test_where_there_is_no_dvc_the_reason_is_said(
+    study: Study, monkeypatch: pytest.MonkeyPatch, tiny_params: Params
+) -> None:
+    monkeypatch.setattr("ssmlab.tui.pipeline.sys.executable", "/nowhere/python")
+    monkeypatch.setattr("ssmlab.project.launch.allow_no_git", lambda root: None)
+    state = asyncio.run(ask_dvc(tiny_params, study.root))
+    assert state.problem is not None and "DVC does not answer" in state.problem and len(state.stages) == 9
+
+
+def test_the_time_needed_is_that_of_earlier_epochs(study: Study) -> None:
+    look = look_of(study)
+    assert seconds_needed(look, ["train@ssm"]) == 2.0
+    assert seconds_needed(replace(look, runs=()), ["train@ssm"]) is None
