@@ -103,7 +103,7 @@ def attack_results(params: Params, run: str, seed: int, warnings: tuple[str, ...
             "eps": {"text": "0.1", "value": 0.1},
             "batch_size": 4,
             "seed": seed,
-            "attacks": {"fgsm": params.attack.attacks["fgsm"].plain()},
+            "attacks": {name: spec.plain() for name, spec in params.attack.attacks.items()},
             "torchattacks": "3.5.1",
             "device": "cpu",
         }

@@ -24,7 +24,7 @@ async def test_the_table_says_what_the_files_say(study: Study) -> None:
     async with app.run_test(size=(150, 30)) as pilot:
         await until(pilot, lambda: "[41-93]" in screen_text(app))
         words = " ".join(line_of(app, "ssm"))
-        assert words.startswith("● ssm S4 ✔ finished 2/2 62.5 12.5 25.0")
+        assert words.startswith("● ssm S4 ≠ changed 2/2 62.5 12.5 25.0")
         assert "75.0 [41-93]" in words and "37.5 [14-69]" in words
         words = " ".join(line_of(app, "ads"))
         assert words.startswith("▲ ads S4 + AdS (relu) ▶ training 2/2 75.0 50.0 50.0") and "1.2k 1m15s now" in words
@@ -40,6 +40,7 @@ async def test_the_table_follows_the_files(study: Study) -> None:
         HistoryWriter(study.paths.live("ads") / "history.csv").append(
             Row(2, 2, 1e-3, 1.9, 0.2, 0.875, 0.625, 1.0, 900.0)
         )
+        study.add_rows(study.paths.model("ads"), (0.75, 0.5), (0.875, 0.625))
         study.beat(state="finished", eta_seconds=None)
         await until(pilot, lambda: "trained" in line_of(app, "ads"))
         assert line_of(app, "ads")[4:8] == ["2/2", "87.5", "62.5", "62.5"]
@@ -218,7 +219,7 @@ async def test_every_size_of_terminal_shows_the_run_under_the_cursor(study: Stud
         await pilot.press("a", "question_mark", "escape", "enter", "escape", "2", "left", "escape", "down", "down")
         await until(pilot, lambda: line_of(app, "ads") or size[0] < 20)
         if size == (80, 24):
-            for word in ("robust", "best", "ETA", "finished", "1m15s", "quit"):
+            for word in ("robust", "best", "ETA", "changed", "1m15s", "quit"):
                 assert word in screen_text(app)
             for plot in app.screen.query(CurvePlot):
                 assert plot.size.height >= 5 and plot.size.width >= 30
@@ -270,7 +271,7 @@ async def test_a_folder_that_is_deleted_leaves_runs_that_wait(study: Study) -> N
 
     app = StudyApp(study.root)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "finished" in line_of(app, "ssm"))
+        await until(pilot, lambda: "changed" in line_of(app, "ssm"))
         shutil.rmtree(study.root / "models")
         shutil.rmtree(study.root / "runs")
         shutil.rmtree(study.root / "results")

@@ -59,7 +59,7 @@ def test_many_result_files_are_read_in_several_looks(study: Study, monkeypatch: 
 def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
     study.paths.attack("ssm").write_text("{}")
     view = look_of(study).runs[0]
-    assert view.tests == {} and "not attack results" in view.warnings[0]
+    assert view.tests == {} and "cannot be read as attack results" in view.warnings[0]
     assert [alert.kind for alert in alerts_of(look_of(study)) if alert.run == "ssm"] == ["evaluation"]
 
 
@@ -68,7 +68,7 @@ def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
     [
         ("", ["ssm", "attention", "ads"]),
         ("model:ads", ["ads"]),
-        ("state:finished", ["ssm"]),
+        ("state:changed", ["ssm"]),
         ("s4 !state:training", ["ssm"]),
         ("^a", ["attention", "ads"]),
         ("run:^ads$", ["ads"]),
@@ -103,7 +103,7 @@ def test_a_group_shows_mean_and_deviation_and_how_many_are_in_which_state(study:
     group = arrange(runs, Arrangement(folded=frozenset({"all"})), COLUMNS)
     assert [row.key for row in group] == ["group:all"]
     cells = {column.key: column.cell(group[0].members, 0.0).text for column in COLUMNS}
-    assert cells["clean"] == "68.8 ±8.8" and cells["state"] == "·1 ▶1 ✔1" and cells["epoch"] == "0-2/2"
+    assert cells["clean"] == "68.8 ±8.8" and cells["state"] == "·1 ▶1 ≠1" and cells["epoch"] == "0-2/2"
 
 
 def test_sorting_by_a_column_three_times_is_the_order_of_the_file() -> None:

@@ -49,6 +49,7 @@ class AlertsScreen(LabScreen):
         for alert in alerts:
             text = Text.assemble((f"! {alert.kind}", "bold"), f"  {alert.run}\n  ", (alert.text, "dim"))
             options.add_option(Option(text))
+        options.highlighted = 0
 
     @on(OptionList.OptionSelected)
     async def go_to_run(self, event: OptionList.OptionSelected) -> None:
