@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ssmlab.report.table import TextTable
@@ -44,10 +45,16 @@ class Commands:
 
 @dataclass(frozen=True)
 class Picture:
-    """A figure: its file's name in figures/, its PNG bytes, what it shows in words, and its caption."""
+    """A figure.
+
+    Attributes:
+        name: of its files in figures/, without what is added to it.
+        files: PNG, SVG and PDF bytes, and a PNG for dark pages, by what is added to the name.
+        alt: what it shows in words.
+    """
 
     name: str
-    png: bytes
+    files: Mapping[str, bytes]
     alt: str
     caption: str
 

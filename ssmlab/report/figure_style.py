@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
@@ -16,36 +16,64 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours without yellow, which is too faint on white: told apart with any colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
-INK, GREY, GRID = "#222222", "#666666", "#dddddd"
+UNSAID = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 DPI = 200  # twice a page's 96 pixels an inch: sharp on dense screens
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": GREY,
-    "axes.labelcolor": INK,
-    "axes.titlesize": 10.0,
-    "axes.titlelocation": "left",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": GRID,
-    "grid.linewidth": 0.6,
-    "text.color": INK,
-    "xtick.color": GREY,
-    "ytick.color": GREY,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
-}
 
 
-def colour(index: int) -> str:
-    """The colour of a study's run number `index`; with more runs than colours the markers still differ."""
-    return PALETTE[index % len(PALETTE)]
+@dataclass(frozen=True)
+class Theme:
+    """The colours of a figure that are not those of a run."""
+
+    paper: str
+    ink: str
+    grey: str
+    grid: str
+    black: str  # what stands for black among the colours of runs
+    text_mix: str  # what is mixed into a run's colour to make text in it easier to read
+
+    def run_colour(self, index: int) -> str:
+        """The colour of a study's run number `index`; with more runs than colours the markers still differ."""
+        found = PALETTE[index % len(PALETTE)]
+        return self.black if found == "#000000" else found
+
+    def pale(self, ink: str, share: float) -> tuple[float, float, float]:
+        """A colour with a share of the paper's in it."""
+        return mix_colours(ink, self.paper, share)
+
+    def settings(self) -> dict[Any, Any]:
+        """Matplotlib's settings."""
+        return {
+            "font.family": "DejaVu Sans",
+            "font.size": 9.5,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.facecolor": self.paper,
+            "axes.edgecolor": self.grey,
+            "axes.labelcolor": self.ink,
+            "axes.titlecolor": self.ink,
+            "axes.titlesize": 10.0,
+            "axes.titlelocation": "left",
+            "axes.grid": True,
+            "axes.axisbelow": True,
+            "figure.facecolor": self.paper,
+            "grid.color": self.grid,
+            "grid.linewidth": 0.6,
+            "pdf.fonttype": 42,  # letters stay letters, which journals ask for
+            "svg.hashsalt": "ssmlab",  # without it the names inside an SVG are random
+            "text.color": self.ink,
+            "xtick.color": self.grey,
+            "ytick.color": self.grey,
+            "xtick.labelcolor": self.ink,
+            "ytick.labelcolor": self.ink,
+        }
+
+
+LIGHT = Theme("#ffffff", "#222222", "#666666", "#dddddd", black="#000000", text_mix="black")
+DARK = Theme("#161616", "#dddddd", "#aaaaaa", "#444444", black="#eeeeee", text_mix="white")
 
 
 def mix_colours(ink: str, other: str, share: float) -> tuple[float, float, float]:
-    """`ink` with a share of another colour in it: white makes it paler, black makes text of it easier to read."""
+    """`ink` with a share of another colour in it: white makes it paler."""
     r, g, b = ((1 - share) * a + share * c for a, c in zip(to_rgb(ink), to_rgb(other), strict=True))
     return r, g, b
 
@@ -55,20 +83,25 @@ def marker(index: int) -> str:
     return MARKERS[index % len(MARKERS)]
 
 
-@contextmanager
-def style() -> Iterator[None]:
-    """Figures made inside look alike on every machine, whatever the user's matplotlibrc says."""
+def draw_files(draw: Callable[[Theme], Figure]) -> dict[str, bytes]:
+    """A figure as files, by what is added to its name: PNG, SVG and PDF on white, and a PNG for dark pages."""
+    return {**saved(draw, LIGHT, ("png", "svg", "pdf")), "-dark.png": saved(draw, DARK, ("png",))[".png"]}
+
+
+def saved(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequence[str]) -> dict[str, bytes]:
+    """The figure in each format, by suffix; alike on every machine, whatever the user's matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
-        yield
+        matplotlib.rcParams.update(theme.settings())
+        figure = draw(theme)
+        return {f".{name}": figure_bytes(figure, name) for name in formats}
 
 
-def figure_png(figure: Figure) -> bytes:
-    """The figure as PNG; equal figures give equal bytes, since neither date nor software is written into them."""
+def figure_bytes(figure: Figure, name: str) -> bytes:
+    """The figure in one format; equal figures give equal bytes, since neither date nor software is written into it."""
     file = io.BytesIO()
     FigureCanvasAgg(figure)
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(file, format=name, dpi=DPI, metadata=dict.fromkeys(UNSAID[name]))
     return file.getvalue()
 
 
@@ -81,10 +114,7 @@ def spaced_positions(wanted: Sequence[float], distance: float, lowest: float, hi
     blocks: list[list[int]] = []
     for i in order:
         blocks.append([i])
-        while (
-            len(blocks) > 1
-            and block_start(blocks[-1], wanted, distance) < block_end(blocks[-2], wanted, distance) + distance
-        ):
+        while len(blocks) > 1 and overlap(blocks[-2], blocks[-1], wanted, distance):
             blocks[-2:] = [blocks[-2] + blocks[-1]]
     places = [0.0] * len(wanted)
     for block in blocks:
@@ -112,7 +142,9 @@ def block_end(block: list[int], wanted: Sequence[float], distance: float) -> flo
     return block_start(block, wanted, distance) + (len(block) - 1) * distance
 
 
-def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, gap: float) -> None:
+def label_beside(
+    axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, gap: float, theme: Theme
+) -> None:
     """Names in a column right of the plot: (text, x, y, colour), moved apart and tied to their points by thin lines.
 
     Args:
@@ -127,13 +159,13 @@ def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], di
             xy=(x, y),
             xytext=(1.05, place),
             textcoords=axes.get_yaxis_transform(),
-            color=mix_colours(ink, "black", 0.25),
+            color=mix_colours(ink, theme.text_mix, 0.25),
             va="center",
             annotation_clip=False,
             zorder=1,
             arrowprops={
                 "arrowstyle": "-",
-                "color": GREY,
+                "color": theme.grey,
                 "linewidth": 0.6,
                 "linestyle": ":",
                 "relpos": (0.0, 0.5),

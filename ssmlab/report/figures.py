@@ -1,4 +1,4 @@
-"""The report's pictures, as PNG bytes. A run, or a group of seeds, has one colour and one marker in all of them."""
+"""The report's figures. A run, or a group of seeds, has one colour and one marker in all of them."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.params import Which
-from ssmlab.report.figure_style import GREY, INK, colour, figure_png, label_beside, marker, mix_colours, style
+from ssmlab.report.figure_style import Theme, label_beside, marker
 
 WIDTH = 8.0  # inches; 768 pixels on a page
 BAR = 0.36  # a bar's height, where runs are 1 apart
 BARS: dict[Which, float] = {"best": -BAR / 2, "last": BAR / 2}  # where a run's two bars stand
 
 
-def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> bytes:
-    """Validation accuracy of every run after every epoch, clean and robust; a ring marks the epoch kept as `best`.
+def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
+    """Validation accuracy of every run after every epoch, clean and robust; a marker shows the epoch kept as `best`.
 
     Several seeds are a thin line each, and a thick one for their mean as far as all of them go.
 
     Args:
         histories: the rows of history.csv by run name.
     """
-    with style():
-        figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
-        left, right = figure.subplots(1, 2, sharey=True)
-        for axes, column in ((left, "val_clean"), (right, "val_robust")):
-            draw_curves(axes, summary, {run: [getattr(row, column) for row in rows] for run, rows in histories.items()})
-        left.set(title="Clean images, after every epoch", ylabel="accuracy on the selection split")
-        right.set(title="Attacked images, after every epoch")
-        return figure_png(figure)
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    for axes, column in ((left, "val_clean"), (right, "val_robust")):
+        draw_curves(
+            axes, summary, {run: [getattr(row, column) for row in rows] for run, rows in histories.items()}, theme
+        )
+    left.set(title="Clean images, after every epoch", ylabel="accuracy on the selection split")
+    right.set(title="Attacked images, after every epoch")
+    return figure
 
 
-def draw_curves(axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]]) -> None:
+def draw_curves(axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]], theme: Theme) -> None:
     """One line a run, or several and their mean a group, with its name at the end."""
     longest = max(map(len, curves.values()))
     axes.set(ylim=(0, 1), xlabel="epoch", xlim=(1 - 0.02 * longest, longest * 1.02))
@@ -53,26 +54,27 @@ def draw_curves(axes: Axes, summary: Summary, curves: Mapping[str, Sequence[floa
         mean = [fmean(values) for values in zip(*lines, strict=False)]
         if group.several:
             for line in lines:
-                axes.plot(range(1, len(line) + 1), line, color=mix_colours(colour(index), "white", 0.45), linewidth=0.7)
-        axes.plot(range(1, len(mean) + 1), mean, color=colour(index), linewidth=1.8)
+                axes.plot(range(1, len(line) + 1), line, color=theme.pale(theme.run_colour(index), 0.45), linewidth=0.7)
+        axes.plot(range(1, len(mean) + 1), mean, color=theme.run_colour(index), linewidth=1.8)
         for run, line in zip(summary.members(group), lines, strict=True):
             best = run.checkpoints.get("best")
             if best and best.epoch and best.epoch <= len(line):
-                (ring,) = axes.plot(
-                    [best.epoch], [line[best.epoch - 1]], marker(index), color=colour(index), clip_on=False
+                (mark,) = axes.plot(
+                    [best.epoch], [line[best.epoch - 1]], marker(index), color=theme.run_colour(index), clip_on=False
                 )
                 size, edge = (4, 0.9) if group.several else (7, 1.6)
-                ring.set(markersize=size, markerfacecolor="white", markeredgewidth=edge)
-        labels.append((group.name, len(mean), mean[-1], colour(index)))
-    label_beside(axes, labels, distance=0.06, gap=2)
+                mark.set(markersize=size, markerfacecolor=theme.paper, markeredgewidth=edge)
+        labels.append((group.name, len(mean), mean[-1], theme.run_colour(index)))
+    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
 
 
 class Bar(NamedTuple):
-    """A value with the ends of its error bar, and the values of the single seeds where there are several."""
+    """A value with the ends of its error bar, its number of images, and the values of several seeds, if there are."""
 
     value: float
     low: float
     high: float
+    n: int
     seeds: tuple[float, ...] = ()
 
     @property
@@ -87,13 +89,13 @@ def bar(summary: Summary, group: SeedGroup, name: str, which: Which) -> Bar | No
     if not found:
         return None
     if not group.several:
-        return Bar(found[0].value, *found[0].interval)
+        return Bar(found[0].value, *found[0].interval, found[0].n)
     spread = Spread.of([measure.value for measure in found])
     std = spread.std or 0.0
-    return Bar(spread.mean, spread.mean - std, spread.mean + std, tuple(measure.value for measure in found))
+    return Bar(spread.mean, spread.mean - std, spread.mean + std, found[0].n, tuple(measure.value for measure in found))
 
 
-def tradeoff(summary: Summary) -> bytes:
+def tradeoff(summary: Summary, theme: Theme) -> Figure:
     """Clean against robust accuracy of the best checkpoints, with error bars; areas are parameter counts."""
     main = summary.main_attack()
     points = [
@@ -102,73 +104,72 @@ def tradeoff(summary: Summary) -> bytes:
         if (clean := bar(summary, group, "clean", "best")) and (robust := bar(summary, group, main, "best"))
     ]
     largest = max(run.parameters for run in summary.runs)
-    with style():
-        figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
-        axes = figure.subplots()
-        for index, group, clean, robust in points:
-            axes.errorbar(
-                clean.value,
-                robust.value,
-                xerr=clean.arms,
-                yerr=robust.arms,
-                color=colour(index),
-                linewidth=1.2,
-                capsize=3,
-            )
-            area = 40 + 160 * group.parameters / largest
-            axes.scatter(clean.value, robust.value, area, color=colour(index), marker=marker(index), zorder=3)
-            if group.several:
-                pale = mix_colours(colour(index), "white", 0.45)
-                axes.scatter(clean.seeds, robust.seeds, 14, color=pale, marker=marker(index), zorder=2)
-        axes.margins(0.08)
-        labels = [
-            (f"{group.name}\n{number(group.parameters)} parameters", clean.value, robust.value, colour(index))
-            for index, group, clean, robust in points
-        ]
-        label_beside(axes, labels, distance=0.1, gap=8)
-        for axis in (axes.xaxis, axes.yaxis):
-            axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
-        axes.set_title("Clean against robust accuracy of the best checkpoints")
-        return figure_png(figure)
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    axes = figure.subplots()
+    for index, group, clean, robust in points:
+        axes.errorbar(
+            clean.value,
+            robust.value,
+            xerr=clean.arms,
+            yerr=robust.arms,
+            color=theme.run_colour(index),
+            linewidth=1.2,
+            capsize=3,
+        )
+        area = 40 + 160 * group.parameters / largest
+        axes.scatter(clean.value, robust.value, area, color=theme.run_colour(index), marker=marker(index), zorder=3)
+        if group.several:
+            pale = theme.pale(theme.run_colour(index), 0.45)
+            axes.scatter(clean.seeds, robust.seeds, 14, color=pale, marker=marker(index), zorder=2)
+    axes.margins(0.08)
+    labels = [
+        (f"{group.name}\n{number(group.parameters)} parameters", clean.value, robust.value, theme.run_colour(index))
+        for index, group, clean, robust in points
+    ]
+    label_beside(axes, labels, distance=0.1, gap=8, theme=theme)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
+    axes.set_title("Clean against robust accuracy of the best checkpoints")
+    return figure
 
 
-def measure_bars(summary: Summary) -> bytes:
+def measure_bars(summary: Summary, theme: Theme) -> Figure:
     """Accuracy under every measure, a panel each: the best checkpoint, and below it, paler, the last."""
     names = [name for name in summary.measures if summary.every(name)]
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
-    with style():
-        figure = Figure(figsize=(WIDTH, rows * (0.42 * len(summary.groups) + 0.75) + 0.3), layout="constrained")
-        panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
-        for axes, name in zip(panels, names, strict=False):
-            draw_bars(axes, summary, name)
-        for axes in panels[len(names) :]:
-            axes.set_axis_off()
-        for axes in panels[len(names) - columns : len(names)]:
-            axes.tick_params(labelbottom=True)
-        keys = [Patch(color=bar_colour(GREY, which), label=f"{which} checkpoint") for which in BARS]
-        figure.suptitle("Accuracy under every measure", x=0.01, horizontalalignment="left", fontsize=10)
-        figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False)
-        return figure_png(figure)
+    figure = Figure(figsize=(WIDTH, rows * (0.42 * len(summary.groups) + 0.75) + 0.3), layout="constrained")
+    panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
+    for axes, name in zip(panels, names, strict=False):
+        draw_bars(axes, summary, name, theme)
+    for axes in panels[len(names) :]:
+        axes.set_axis_off()
+    for axes in panels[len(names) - columns : len(names)]:
+        axes.tick_params(labelbottom=True)
+    keys = [Patch(color=bar_colour(theme, theme.grey, which), label=f"{which} checkpoint") for which in BARS]
+    figure.suptitle("Accuracy under every measure", x=0.01, horizontalalignment="left", fontsize=10)
+    figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False)
+    return figure
 
 
-def draw_bars(axes: Axes, summary: Summary, name: str) -> None:
+def draw_bars(axes: Axes, summary: Summary, name: str, theme: Theme) -> None:
     """One panel: two bars a run or group, each with its error bar and its value in percent, and its seeds as points."""
+    counts = sorted({measure.n for measure in summary.every(name)})
     for index, group in enumerate(summary.groups):
         for which, offset in BARS.items():
             measure = bar(summary, group, name, which)
             if measure:
                 place, ends = index + offset, (measure.low, measure.high)
-                axes.barh(place, measure.value, BAR, color=bar_colour(colour(index), which))
-                axes.plot(ends, (place, place), color=INK, linewidth=0.8)
+                axes.barh(place, measure.value, BAR, color=bar_colour(theme, theme.run_colour(index), which))
+                axes.plot(ends, (place, place), color=theme.ink, linewidth=0.8)
                 axes.plot(
-                    measure.seeds, [place] * len(measure.seeds), "|", color=INK, markersize=4, markeredgewidth=0.7
+                    measure.seeds, [place] * len(measure.seeds), "|", color=theme.ink, markersize=4, markeredgewidth=0.7
                 )
                 right = max(measure.high, *measure.seeds) if measure.seeds else measure.high
-                axes.text(right + 0.03, place, f"{100 * measure.value:.1f}", va="center_baseline", fontsize=7.5)
-    counts = sorted({measure.n for measure in summary.every(name)})
-    axes.set_title(f"{name} (n = {', '.join(map(str, counts))})")
+                text = f"{100 * measure.value:.1f}" + (f"  n = {number(measure.n)}" if len(counts) > 1 else "")
+                axes.text(right + 0.03, place, text, va="center_baseline", fontsize=7.5 if len(counts) == 1 else 6.5)
+    axes.set_title(f"{name} (n = {number(counts[0])})" if len(counts) == 1 else f"{name} (n at each bar)")
     axes.set_yticks(range(len(summary.groups)), [group.name for group in summary.groups])
     axes.set(xlim=(0, 1.22), ylim=(len(summary.groups) - 0.4, -0.6), xticks=(0, 0.5, 1))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -176,6 +177,6 @@ def draw_bars(axes: Axes, summary: Summary, name: str) -> None:
     axes.tick_params(axis="y", length=0)
 
 
-def bar_colour(ink: str, which: Which) -> tuple[float, float, float]:
+def bar_colour(theme: Theme, ink: str, which: Which) -> tuple[float, float, float]:
     """The colour of a bar, paler for its last checkpoint."""
-    return mix_colours(ink, "white", 0.0 if which == "best" else 0.55)
+    return theme.pale(ink, 0.0 if which == "best" else 0.55)

@@ -37,7 +37,7 @@ def block_text(block: Block) -> str:
         case Commands(text):
             return f"```sh\n{text}\n```"
         case Picture(name, _, alt, caption):
-            return f"![{markdown_text(alt)}](figures/{name})\n\n*{markdown_text(caption)}*"
+            return f"![{markdown_text(alt)}](figures/{name}.png)\n\n*{markdown_text(caption)}*"
         case ClaimVerdict(says, _, sentence, confounds):
             lines = [f"- **{markdown_text(says)}.** {markdown_text(sentence)}"]
             lines += [f"  - Confound: {markdown_text(confound)}." for confound in confounds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 
 from ssmlab.analysis.format import level, number, plural
@@ -10,6 +11,7 @@ from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed, percent
 from ssmlab.report.blocks import Picture
+from ssmlab.report.figure_style import draw_files
 from ssmlab.report.figures import learning_curves, measure_bars, tradeoff
 
 
@@ -18,12 +20,12 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
     main, eps = summary.main_attack(), summary.protocol.eps.text
     sure = level(summary.confidence)
     yield Picture(
-        "curves.png",
-        learning_curves(summary, histories),
+        "curves",
+        draw_files(partial(learning_curves, summary, histories)),
         f"Two line charts of accuracy against epoch, one line a run. Clean and attacked at the end: "
         f"{listed(curve_ends(summary, histories))}.",
         "Learning curves on the split that selects the best checkpoint: left clean images, right images attacked by "
-        f"the selection's adversary ({listed(selection_adversaries(summary))}). The ring is the epoch kept as best."
+        f"the selection's adversary ({listed(selection_adversaries(summary))}). The marker is the epoch kept as best."
         + (" Thin lines are single seeds, thick ones their means." if summary.several_seeds else ""),
     )
     bars = f"with {sure} intervals"
@@ -33,16 +35,16 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
         )
         bars = f"the small marks single seeds, error bars one standard deviation over seeds to either side{alone}"
     yield Picture(
-        "tradeoff.png",
-        tradeoff(summary),
+        "tradeoff",
+        draw_files(partial(tradeoff, summary)),
         f"Scatter of clean accuracy against accuracy under {main}, one point a run: {listed(points(summary, main))}.",
         f"Clean accuracy (n = {summary.images('clean')}) against accuracy under {main} (eps {eps}, n = "
         f"{summary.images(main)}) of the best checkpoints, {bars}. A marker's area grows with the "
         "number of parameters.",
     )
     yield Picture(
-        "measures.png",
-        measure_bars(summary),
+        "measures",
+        draw_files(partial(measure_bars, summary)),
         f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
         f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, {bars}.",
     )

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from ssmlab.analysis.format import deviation, number, signed
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import Accuracy, Run, SeedGroup, Summary
 from ssmlab.report.table import ABSENT, Column, TextTable
+
+ANALYSIS = "analysis/summary.json"  # where means over seeds stand; links are relative to results/STUDY
+
+
+def results_link(run: Run) -> str:
+    """Where the numbers of a run come from, image by image."""
+    return f"attack/{quote(run.name)}.json"
 
 
 def paper_table(summary: Summary) -> TextTable:
@@ -19,7 +28,11 @@ def paper_table(summary: Summary) -> TextTable:
         Column("parameters"),
     ]
     columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
-    return TextTable(tuple(columns), tuple(paper_row(run, measures) for run in summary.runs))
+    return TextTable(
+        tuple(columns),
+        tuple(paper_row(run, measures) for run in summary.runs),
+        links=tuple(map(results_link, summary.runs)),
+    )
 
 
 def group_table(summary: Summary) -> TextTable:
@@ -33,7 +46,11 @@ def group_table(summary: Summary) -> TextTable:
         Column("parameters"),
     ]
     columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
-    return TextTable(tuple(columns), tuple(group_row(group, measures) for group in summary.groups))
+    return TextTable(
+        tuple(columns),
+        tuple(group_row(group, measures) for group in summary.groups),
+        links=(ANALYSIS,) * len(summary.groups),
+    )
 
 
 def group_row(group: SeedGroup, measures: list[str]) -> tuple[str, ...]:
@@ -60,14 +77,17 @@ def interval_table(summary: Summary) -> TextTable:
     """The same numbers with their intervals, and the worst case over all attacks."""
     measures = [name for name in summary.measures if summary.every(name)]
     columns = [Column("run", left=True), Column("checkpoint", left=True), *map(Column, measures)]
-    rows = []
+    mixed = {name for name in measures if len({measure.n for measure in summary.every(name)}) > 1}
+    rows, links = [], []
     for run in summary.runs:
         for which, checkpoint in run.checkpoints.items():
-            cells = (interval_text(checkpoint.measures.get(name)) for name in measures)
+            cells = (interval_text(checkpoint.measures.get(name), name in mixed) for name in measures)
             rows.append((run.name, f"{which} (epoch {checkpoint.epoch})", *cells))
+            links.append(results_link(run))
         if run.gaps:
             rows.append((run.name, "best - last", *(gap_text(run.gaps.get(name)) for name in measures)))
-    return TextTable(tuple(columns), tuple(rows))
+            links.append(results_link(run))
+    return TextTable(tuple(columns), tuple(rows), links=tuple(links))
 
 
 def accuracy_text(measure: Accuracy | None) -> str:
@@ -80,12 +100,13 @@ def mean_text(spread: Spread | None) -> str:
     return f"{100 * spread.mean:.1f}{deviation(spread.std)}" if spread else ABSENT
 
 
-def interval_text(measure: Accuracy | None) -> str:
-    """`81.3 (78.8 to 83.6)`."""
+def interval_text(measure: Accuracy | None, counted: bool) -> str:
+    """`81.3 (78.8 to 83.6)`; with `, n = 100` where the column has numbers over other images too."""
     if measure is None:
         return ABSENT
     low, high = measure.interval
-    return f"{100 * measure.value:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+    images = f", n = {number(measure.n)}" if counted else ""
+    return f"{100 * measure.value:.1f} ({100 * low:.1f} to {100 * high:.1f}){images}"
 
 
 def gap_text(gap: Difference | None) -> str:

@@ -35,11 +35,19 @@ class Column:
 
 @dataclass(frozen=True)
 class TextTable:
-    """Rows of texts under columns; every row has one text a column."""
+    """Rows of texts under columns; every row has one text a column.
+
+    links: for each row the file that its numbers come from, relative to the report; none at all if empty.
+    """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
+    links: tuple[str, ...] = ()
+
+    def linked_rows(self) -> list[tuple[str, tuple[str, ...]]]:
+        """The rows with their links; `""` is none."""
+        return list(zip(self.links or [""] * len(self.rows), self.rows, strict=True))
 
     def column_groups(self) -> list[tuple[str, list[Column]]]:
         """Neighbours with the same group together, as (group, columns); `""` is the group of those without one."""
@@ -47,7 +55,10 @@ class TextTable:
 
 
 def to_markdown(table: TextTable, escaped: Callable[[str], str]) -> str:
-    """The table in Markdown; `escaped` makes a text safe for Markdown, pipes are escaped here."""
+    """The table in Markdown; `escaped` makes a text safe for Markdown, pipes are escaped here.
+
+    A row's link is on its first cell.
+    """
 
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(cells) + " |"
@@ -57,7 +68,11 @@ def to_markdown(table: TextTable, escaped: Callable[[str], str]) -> str:
 
     rule = line(":--" if column.left else "--:" for column in table.columns)
     head = line(cell(column.title) for column in table.columns)
-    return "\n".join([head, rule, *(line(map(cell, row)) for row in table.rows)])
+    rows = []
+    for link, (first, *others) in table.linked_rows():
+        name = f"[{cell(first)}]({link})" if link else cell(first)
+        rows.append(line([name, *map(cell, others)]))
+    return "\n".join([head, rule, *rows])
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

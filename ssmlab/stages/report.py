@@ -24,10 +24,11 @@ def report(params: Params, paths: Paths, listen: Listener = silence) -> None:
     """
     summary = load_summary(paths.analysis)
     histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
-    content = compose(params.report.title, summary, histories)
-    markdown, html = write_markdown(content), write_html(content)
-    for picture in content.pictures:
-        write_atomic(paths.figures / picture.name, picture.png)
+    composed = compose(params.report.title, summary, histories)
+    markdown, html = write_markdown(composed), write_html(composed)
+    for picture in composed.pictures:
+        for ending, content in picture.files.items():
+            write_atomic(paths.figures / f"{picture.name}{ending}", content)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)
     listen(Note(f"wrote {paths.report_md} and {paths.report_html}"))

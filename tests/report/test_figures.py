@@ -4,6 +4,7 @@ import io
 import math
 import statistics
 import struct
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 from matplotlib.image import imread
 
 from ssmlab.analysis.summarize import grouped, summarize
-from ssmlab.analysis.summary import Run, Summary
+from ssmlab.analysis.summary import WORST, Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.project.params_file import load_params
 from ssmlab.report import figures
-from ssmlab.report.figure_style import spaced_positions
+from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, saved, spaced_positions
+from ssmlab.report.study_tables import interval_table
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
 
 
@@ -44,9 +46,16 @@ def with_runs(summary: Summary, runs: tuple[Run, ...]) -> Summary:
 
 
 def draw(name: str, summary: Summary, epochs: int = 10) -> bytes:
-    if name == "curves":
-        return figures.learning_curves(summary, histories(summary, epochs))
-    return {"tradeoff": figures.tradeoff, "measures": figures.measure_bars}[name](summary)
+    return png_of(name, summary, histories(summary, epochs))
+
+
+def png_of(name: str, summary: Summary, rows: dict[str, list[Row]], theme: Theme = LIGHT) -> bytes:
+    draws = {
+        "curves": partial(figures.learning_curves, summary, rows),
+        "tradeoff": partial(figures.tradeoff, summary),
+        "measures": partial(figures.measure_bars, summary),
+    }
+    return saved(draws[name], theme, ("png",))[".png"]
 
 
 @pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
@@ -101,7 +110,7 @@ def test_a_group_is_drawn_as_its_mean_and_deviation(seeded: Summary) -> None:
     assert found.value - found.low == pytest.approx(statistics.stdev(values))
     one = with_runs(seeded, seeded.runs[:1])
     alone = seeded.runs[0].checkpoints["best"].measures["clean"]
-    assert figures.bar(one, one.groups[0], "clean", "best") == (alone.value, *alone.interval, ())
+    assert figures.bar(one, one.groups[0], "clean", "best") == (alone.value, *alone.interval, alone.n, ())
 
 
 @pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
@@ -121,7 +130,7 @@ def test_every_seed_is_in_the_picture(name: str, seeded: Summary) -> None:
 def test_seeds_that_ended_early_are_drawn(seeded: Summary) -> None:
     rows = histories(seeded)
     rows["ads-pgd-s1"] = rows["ads-pgd-s1"][:4]
-    assert figures.learning_curves(seeded, rows) != figures.learning_curves(seeded, histories(seeded))
+    assert png_of("curves", seeded, rows) != png_of("curves", seeded, histories(seeded))
 
 
 @settings(deadline=None, max_examples=25)
@@ -138,3 +147,47 @@ def test_spread_labels_keep_their_order_and_distance(wanted: list[float]) -> Non
 def test_spread_moves_no_label_without_need() -> None:
     assert spaced_positions([0.9, 0.1, 0.5], 0.1, 0.0, 1.0) == [0.9, 0.1, 0.5]
     assert spaced_positions([0.5, 0.5], 0.1, 0.0, 1.0) == pytest.approx([0.45, 0.55])
+
+
+@pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
+def test_a_dark_figure_has_dark_paper_and_light_letters(name: str, summary: Summary) -> None:
+    light, dark = (
+        imread(io.BytesIO(png_of(name, summary, histories(summary), theme)))[..., :3] for theme in (LIGHT, DARK)
+    )
+    assert light.shape == dark.shape
+    assert light[0, 0].min() == 1.0
+    assert dark[0, 0].max() < 0.1
+    assert dark.max() > 0.8
+
+
+def test_every_figure_is_png_svg_pdf_and_a_dark_png_and_the_same_bytes_again(summary: Summary) -> None:
+    draw_tradeoff = partial(figures.tradeoff, summary)
+    files = draw_files(draw_tradeoff)
+    assert list(files) == [".png", ".svg", ".pdf", "-dark.png"]
+    assert b"<svg" in files[".svg"] and b"<dc:date>" not in files[".svg"]
+    assert files[".pdf"].startswith(b"%PDF") and b"CreationDate" not in files[".pdf"]
+    assert draw_files(draw_tradeoff) == files
+
+
+def test_a_bar_that_counts_other_images_says_how_many(summary: Summary) -> None:
+    """AutoAttack saw 100 images of the best checkpoints alone, so that the two worst cases count other images."""
+    runs = []
+    for run in summary.runs:
+        last = run.checkpoints["last"]
+        measures = {name: found for name, found in last.measures.items() if name != "autoattack"}
+        measures[WORST] = measures["pgd-10"]
+        changed = {**run.checkpoints, "last": last.model_copy(update={"measures": measures})}
+        runs.append(run.model_copy(update={"checkpoints": changed}))
+    mixed = with_runs(summary, tuple(runs))
+
+    def panel(name: str) -> list[str]:
+        axes = next(axes for axes in figures.measure_bars(mixed, LIGHT).axes if axes.get_title().startswith(name))
+        return [text.get_text() for text in axes.texts]
+
+    assert [text.split("  ")[1] for text in panel(WORST)] == ["n = 100", "n = 1,000"] * len(runs)
+    assert not any("n =" in text for text in panel("clean"))
+    rows = interval_table(mixed).rows
+    assert [row[-1].partition(", n = ")[2] for row in rows if row[0] == "ads" and row[1] != "best - last"] == [
+        "100",
+        "1,000",
+    ]

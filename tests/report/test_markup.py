@@ -78,7 +78,7 @@ def report_of(text: str) -> Report:
         Caution(text),
         Bullets((text, text)),
         Commands(text),
-        Picture("a.png", b"", text, text),
+        Picture("a", {".png": b"", "-dark.png": b""}, text, text),
         ClaimVerdict(text, "supported", text, (text,)),
         Folded(text, table),
         table,

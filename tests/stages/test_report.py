@@ -20,7 +20,7 @@ from ssmlab.stages.analyze import analyze
 from ssmlab.stages.report import report
 from tests.analysis.synthetic import data_summary, nested_flags, protocol, results, write_data
 
-VOID = {"meta", "img", "link", "br"}
+VOID = {"meta", "img", "link", "br", "source"}
 CLEAN = {"ssm": 0.5, "attention": 0.7, "ads": 0.8}
 
 
@@ -94,9 +94,10 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
         "| run | model | training | parameters | clean best | clean last | clean diff | fgsm best | fgsm last | "
         "fgsm diff | pgd-2 best | pgd-2 last | pgd-2 diff | autoattack best | autoattack last | autoattack diff |\n"
     ) in text
-    row = next(line for line in text.splitlines() if line.startswith("| ads |"))
+    row = next(line for line in text.splitlines() if line.startswith("| [ads](attack/ads.json) |"))
     assert row.startswith(
-        "| ads | S4 + AdS (relu) | PGD-2 AT | 2,000 | 80.0 | 80.0 | 0.0 | 60.0 | 60.0 | 0.0 | 50.0 | 50.0 | 0.0 | "
+        "| [ads](attack/ads.json) | S4 + AdS (relu) | PGD-2 AT | 2,000 | 80.0 | 80.0 | 0.0 | "
+        "60.0 | 60.0 | 0.0 | 50.0 | 50.0 | 0.0 | "
     )
     assert row.endswith(" | - | - |")
     assert (
@@ -147,7 +148,7 @@ def test_equal_results_give_equal_bytes(written: Paths, tiny_params: Params) -> 
     analyze(tiny_params, written)
     report(tiny_params, written)
     assert everything() == first
-    assert len(first) == 3 + 1 + 2 + 3
+    assert len(first) == 3 + 1 + 2 + 3 * 4
 
 
 def test_selection_on_the_test_split_is_marked(paths: Paths, tiny_params: Params) -> None:

@@ -6,11 +6,13 @@ The value of a group is the mean over its seeds, `std` the sample standard devia
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ssmlab.analysis.compare.compare import Comparison
+from ssmlab.analysis.compare.compare import Comparison, Line
 from ssmlab.analysis.compare.deltas import ComparedValue
+from ssmlab.analysis.compare.entries import Entry
 from ssmlab.report.table import to_csv
 
 CSV_HEADER = (
@@ -43,20 +45,44 @@ def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
             setting.key: list(setting.values) for setting in comparison.settings if all_parameters or setting.changed
         },
         "measures": [
-            {"measure": line.measure, "of": line.moment, "values": [cell_json(cell) for cell in line.values]}
+            {
+                "measure": line.measure,
+                "of": line.moment,
+                "values": [
+                    cell_json(cell, checkpoint_of(line, entry))
+                    for cell, entry in zip(line.values, comparison.entries, strict=True)
+                ],
+            }
             for line in comparison.lines
         ],
     }
-    return json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(without_nan(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def cell_json(cell: ComparedValue) -> dict[str, Any] | None:
-    """One number of one subject; None where it was not measured."""
+def checkpoint_of(line: Line, entry: Entry) -> str:
+    """The checkpoint a number is of: where best is asked of a checkpoint file, that file's own, which may be `last`."""
+    return entry.which if line.moment == "best" else line.moment
+
+
+def without_nan(value: Any) -> Any:
+    """The value with null for NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: without_nan(below) for key, below in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(below) for below in value]
+    return value
+
+
+def cell_json(cell: ComparedValue, checkpoint: str) -> dict[str, Any] | None:
+    """One number of one entry, with the checkpoint it is of; None where it was not measured."""
     if cell.value is None:
         return None
     difference = cell.difference
     return {
         "value": cell.value,
+        "checkpoint": checkpoint,
         "std": cell.std,
         "n_seeds": cell.n_seeds,
         "n": cell.n,
@@ -95,5 +121,4 @@ def csv_rows(comparison: Comparison, all_parameters: bool) -> Iterator[tuple[Any
             difference = cell.difference
             delta = (cell.delta, difference and difference.low, difference and difference.high, cell.word)
             value = (cell.value, cell.n, low, high)
-            moment = entry.which if line.moment == "best" else line.moment  # a file is asked for as it is, best or last
-            yield kind, line.measure, moment, entry.name, *value, *delta, cell.std, cell.n_seeds
+            yield kind, line.measure, checkpoint_of(line, entry), entry.name, *value, *delta, cell.std, cell.n_seeds

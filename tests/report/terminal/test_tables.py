@@ -198,3 +198,20 @@ def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Pat
     assert waiting[0].words in lines["ssm"]
     assert "50.0%" not in lines["ssm"]
     assert all(text in lines["attention"] for text in ("1/2", "50.0%", "25.0%"))
+
+
+def test_the_number_of_a_last_checkpoint_is_never_called_best(equal: Comparison) -> None:
+    """Where a checkpoint file is compared, its numbers stand in the line `best` even if it is its run's last."""
+    last = dataclasses.replace(equal.entries[0], which="last")
+    mixed = dataclasses.replace(equal, entries=(last, equal.entries[1]))
+    rows = [row for row in csv.DictReader(io.StringIO(drawn(render(mixed, "csv")))) if row["kind"] == "accuracy"]
+    assert {row["of"] for row in rows if row["subject"] == "ssm"} == {"last"}
+    assert {row["of"] for row in rows if row["subject"] == "ads" and row["value"]} == {"best"}
+    values = json.loads(drawn(render(mixed, "json")))["measures"][0]["values"]
+    assert [value["checkpoint"] for value in values] == ["last", "best"]
+
+
+def test_json_has_null_for_what_is_no_number(equal: Comparison) -> None:
+    setting = dataclasses.replace(equal.settings[0], values=(float("nan"), [float("inf"), 1.0]))
+    text = drawn(render(dataclasses.replace(equal, settings=(setting,)), "json"))
+    assert json.loads(text, parse_constant=pytest.fail)["settings"] == {setting.key: [None, [None, 1.0]]}
