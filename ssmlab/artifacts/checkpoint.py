@@ -1,4 +1,7 @@
-"""Checkpoints: a model's tensors and one metadata entry in a safetensors file; equal state gives equal bytes."""
+"""Checkpoints: a model's tensors and one metadata entry in a safetensors file; equal state gives equal bytes.
+
+The metadata carries a digest of all other bytes of the file, which is checked whenever it is read.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,13 @@ from pathlib import Path
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from ssmlab.artifacts.metadata import Metadata, open_checkpoint, parse_metadata
+from ssmlab.artifacts.metadata import CheckpointFile, Metadata, read_checkpoint
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
+from ssmlab.core.tensors import sealed
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 
@@ -21,15 +26,15 @@ def save(path: Path, model: nn.Module, metadata: Metadata) -> None:
     Raises:
         UserError: the disk is full or the folder cannot be written; an earlier file is then untouched.
     """
-    write_atomic(path, content(model, metadata))
+    write_atomic(path, checkpoint_bytes(model, metadata))
 
 
-def content(model: nn.Module, metadata: Metadata) -> bytes:
+def checkpoint_bytes(model: nn.Module, metadata: Metadata) -> bytes:
     """The bytes of the checkpoint file that `save` writes."""
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     metadata = metadata.model_copy(update={"constants": tuple(sorted(state.keys() - trained))})
-    return safetensors.torch.save(state, metadata=metadata.header())
+    return sealed(safetensors.torch.save(state, metadata=metadata.header()))
 
 
 def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Classifier, Metadata]:
@@ -39,18 +44,35 @@ def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Classifi
         A module from images (B, C, H, W) float32 in [0, 1] to logits (B, classes), and the metadata.
 
     Raises:
-        UserError: the file is missing, truncated, foreign or newer, or its tensors are not those of its model.
+        UserError: the file is missing, damaged, foreign or newer, its tensors are not those of its model, or weights
+            are not finite.
     """
-    path = Path(path)
-    with open_checkpoint(path, "pt", str(device)) as file:
-        metadata = parse_metadata(file.metadata(), path)
-        state = {name: file.get_tensor(name) for name in file.offset_keys()}
-    model = build(metadata.model, metadata.image_shape, metadata.classes, seed=0).to(device)
-    difference = first_difference(model.state_dict(), state)
-    if difference:
-        raise UserError(f"{path}: {difference}; the file is damaged or of another version: train the run again")
+    checkpoint = read_checkpoint(Path(path))
+    return build_from(checkpoint, device), checkpoint.metadata
+
+
+def build_from(checkpoint: CheckpointFile, device: str | torch.device = "cpu") -> Classifier:
+    """The model of a checkpoint that was read, in eval mode on `device`; raises UserError as `load` does."""
+    name, metadata = checkpoint.name, checkpoint.metadata
+    try:
+        state = safetensors.torch.load(checkpoint.file.content)
+    except (SafetensorError, KeyError) as error:
+        raise UserError(f"{name}: not a whole checkpoint ({error}); train the run again or restore the file") from None
+    try:
+        model = build(metadata.model, metadata.image_shape, metadata.classes, seed=0)
+    except UserError as error:
+        raise UserError(f"{name}: no model can be built of it ({error}); train the run again") from None
+    if difference := first_difference(model.state_dict(), state):
+        raise UserError(f"{name}: {difference}; the file is damaged or of another version: train the run again")
+    if broken := first_not_finite(state):
+        raise UserError(f"{name}: tensor {broken} holds NaN or infinity, so no output means anything; train it again")
     model.load_state_dict(state)
-    return model.eval(), metadata
+    return model.to(device).eval()
+
+
+def first_not_finite(state: dict[str, Tensor]) -> str:
+    """The name of the first tensor that holds NaN or infinity; empty if there is none."""
+    return next((name for name, tensor in sorted(state.items()) if not bool(torch.isfinite(tensor).all())), "")
 
 
 def first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:

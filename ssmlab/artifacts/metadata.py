@@ -1,23 +1,41 @@
-"""What a checkpoint says of itself, read from the file's header alone: no tensor is loaded, torch is not imported."""
+"""A checkpoint's file, checked but not yet a model: what it says of itself, and its tensors' names and shapes.
+
+Nothing here imports torch. The file is read once and whole: a checkpoint has a few MB, and only so can its digest be
+checked and its hash be that of what is used.
+"""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from math import prod
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import ValidationError, model_validator
-from safetensors import SafetensorError, safe_open
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import canonical_json
+from ssmlab.core.tensors import (
+    DIGEST,
+    DamagedTensors,
+    TensorFile,
+    TensorInfo,
+    parse_tensors_file,
+    read_tensors_file,
+    sealable_metadata,
+)
+from ssmlab.core.text import printable
 from ssmlab.core.validation import first_problem
-from ssmlab.params import ModelParams, Strict, TrainParams, Which
+from ssmlab.params import NAME, ModelParams, Strict, TrainParams, Which
 
-FORMAT = 1
+FORMAT = 2  # 1: as 2, without a digest
+SEALED_SINCE = 2
+IMPORTED = "imported"  # the study of all imported checkpoints: models/imported/NAME, results/imported/attack/NAME.json
+LONGEST_NAME = 100  # characters
+LARGEST_SIDE = 4096  # pixels
+MOST_TOKENS = 2**20
+LARGEST_WORK = 2**31  # layers x d_state^3: starting values of S4 and S5 are eigenvectors; about a second
+SMALL = 2**21  # elements of a tensor that is built without asking whether the file is large enough for it
 KEY = "ssmlab"  # the only metadata key: safetensors writes several in random order
 TRAINING = (  # what is known of a checkpoint that was trained here, and of no other
     "epoch",
@@ -29,6 +47,17 @@ TRAINING = (  # what is known of a checkpoint that was trained here, and of no o
     "data_fingerprint",
     "params_fingerprint",
 )
+
+
+def checked_name(name: str) -> str:
+    """The pydantic check of a name that becomes part of a path."""
+    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise ValueError("must be a name of at most 100 lower-case letters, digits, '.', '_' and '-'")
+    return name
+
+
+Name = Annotated[str, AfterValidator(checked_name)]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
 
 class Source(Strict):
@@ -43,7 +72,7 @@ class Metadata(Strict):
 
     Attributes:
         format: version of this layout.
-        study, run, which, epoch: which training, and which moment of it.
+        study, run, which, epoch: which training, and which moment of it; the study of imported ones is `IMPORTED`.
         model, train: the parameters of the run.
         image_shape: (C, H, W) of the images the model takes; classes: how many logits it gives.
         val_clean, val_robust: accuracies in [0, 1] on the selection split at that epoch.
@@ -58,14 +87,14 @@ class Metadata(Strict):
     """
 
     format: int = FORMAT
-    study: str
-    run: str
+    study: Name
+    run: Name
     which: Which
-    epoch: int | None = None
+    epoch: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     model: ModelParams
     train: TrainParams | None = None
-    image_shape: tuple[int, int, int]
-    classes: int
+    image_shape: tuple[Side, Side, Side]
+    classes: Annotated[int, Field(ge=1)]
     val_clean: float | None = None
     val_robust: float | None = None
     selection_split: Literal["validation", "test"] | None = None
@@ -85,65 +114,121 @@ class Metadata(Strict):
                 raise ValueError(f"{name} cannot be known of an imported checkpoint")
             if not known and not self.source:
                 raise ValueError(f"{name} is missing")
+        if (self.study == IMPORTED) != (self.source is not None):
+            raise ValueError(f"only imported checkpoints are of the study {IMPORTED}, and they of no other")
         return self
 
     def header(self) -> dict[str, str]:
-        """The metadata entry of the checkpoint file; equal metadata gives equal text."""
-        return {KEY: canonical_json(self.plain())}
+        """The metadata entry of the checkpoint file, with room for the digest; equal metadata gives equal text."""
+        return {KEY: sealable_metadata(self.plain())}
+
+
+@dataclass(frozen=True)
+class CheckpointFile:
+    """A checkpoint that was read once and whole; `name` is what errors call it."""
+
+    name: str
+    file: TensorFile
+    metadata: Metadata
+
+    @property
+    def sha256(self) -> str:
+        return self.file.sha256
+
+    @property
+    def parameters(self) -> int:
+        """How many real numbers the model trains: the sizes of the tensors, `constants` left out."""
+        constants = self.metadata.constants
+        return sum(tensor.elements for name, tensor in self.file.tensors.items() if name not in constants)
+
+
+def read_checkpoint(path: Path) -> CheckpointFile:
+    """Read and check the checkpoint at `path`; its digest, if it has one (format 2), is that of its content.
+
+    Raises:
+        UserError: the file is missing, damaged, not a checkpoint of ssmlab, of a newer version, or of sizes that do not
+            fit its own tensors.
+    """
+    try:
+        return check_checkpoint(str(path), read_tensors_file(path))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such checkpoint; train the run with `ssmlab train`, or name another") from None
+    except DamagedTensors as error:
+        raise UserError(f"{path}: {not_whole(error)}") from None
+
+
+def parse_checkpoint(content: bytes, name: str) -> CheckpointFile:
+    """The checkpoint whose file has these bytes, checked as `read_checkpoint` does; errors call it `name`."""
+    try:
+        return check_checkpoint(name, parse_tensors_file(content))
+    except DamagedTensors as error:
+        raise UserError(f"{name}: {not_whole(error)}") from None
+
+
+def not_whole(error: DamagedTensors) -> str:
+    return f"not a whole checkpoint ({error}); train the run again or restore the file"
 
 
 def read_metadata(path: Path) -> Metadata:
-    """What the checkpoint at `path` says of itself.
-
-    Raises:
-        UserError: the file is missing, truncated, not a checkpoint of ssmlab, or of a newer version.
-    """
-    with open_checkpoint(path, "numpy") as file:
-        return parse_metadata(file.metadata(), path)
+    """What the checkpoint at `path` says of itself; raises UserError as `read_checkpoint` does."""
+    return read_checkpoint(path).metadata
 
 
 def count_parameters(path: Path) -> int:
-    """How many real numbers the checkpoint's model trains: the sizes of its tensors, `constants` left out.
-
-    Raises UserError as `read_metadata` does.
-    """
-    with open_checkpoint(path, "numpy") as file:
-        constants = parse_metadata(file.metadata(), path).constants
-        return sum(prod(file.get_slice(name).get_shape()) for name in file.offset_keys() if name not in constants)
+    """`CheckpointFile.parameters` of the checkpoint at `path`; raises UserError as `read_checkpoint` does."""
+    return read_checkpoint(path).parameters
 
 
-@contextmanager
-def open_checkpoint(path: Path, framework: str, device: str = "cpu") -> Iterator[Any]:
-    """An open safetensors file; header and tensors come from one file even if `path` is replaced meanwhile.
-
-    Raises:
-        UserError: the file is missing or is not a whole safetensors file.
-    """
+def check_checkpoint(name: str, file: TensorFile) -> CheckpointFile:
+    """Metadata and sizes of an open file; raises UserError and DamagedTensors."""
+    if KEY not in file.metadata:
+        raise UserError(f"{name}: a safetensors file, but not a checkpoint of ssmlab; name one under models/")
+    document = file.metadata_object(KEY)
+    version = document.get("format")
+    if not isinstance(version, int) or version < 1:
+        raise UserError(
+            f"{name}: its metadata cannot be read (no format version); train the run again with this version"
+        )
+    if version > FORMAT:
+        raise UserError(f"{name}: written by a newer ssmlab (format {version}; this one reads {FORMAT}); update ssmlab")
+    if version >= SEALED_SINCE:
+        file.check_digest(document)
+        del document[DIGEST]
     try:
-        opened = safe_open(path, framework=framework, device=device)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint; train the run with `ssmlab train`, or name another") from None
-    except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a whole checkpoint ({reason}); train the run again or restore the file") from None
-    with opened as file:
-        yield file
-
-
-def parse_metadata(header: dict[str, str] | None, path: Path) -> Metadata:
-    """The checked metadata in a safetensors header; `path` is what errors call the file."""
-    text = (header or {}).get(KEY)
-    if text is None:
-        raise UserError(f"{path}: a safetensors file, but not a checkpoint of ssmlab; name one under models/")
-    try:
-        version = json.loads(text)["format"]
-        if version > FORMAT:
-            raise UserError(
-                f"{path}: written by a newer ssmlab (format {version}; this one reads {FORMAT}); update ssmlab"
-            )
-        return Metadata.model_validate_json(text)
+        metadata = Metadata.model_validate_json(canonical_json(document))
     except ValidationError as error:
-        reason = first_problem(error)
-    except (ValueError, KeyError, TypeError):
-        reason = "no format version"
-    raise UserError(f"{path}: its metadata cannot be read ({reason}); train the run again with this version")
+        raise UserError(
+            f"{name}: its metadata cannot be read ({first_problem(error)}); train the run again with this version"
+        ) from None
+    if problem := size_problem(metadata, file.tensors):
+        raise UserError(f"{name}: {problem}; the file is damaged or of another version: train the run again")
+    return CheckpointFile(name, file, metadata)
+
+
+def size_problem(metadata: Metadata, tensors: Mapping[str, TensorInfo]) -> str:
+    """Why no model may be built from this metadata beside these tensors, in a few words; empty if it may.
+
+    A size in the metadata costs memory and time before the tensors can be compared with those of the built model. So
+    first each size is compared with the tensors, whose bytes are really there.
+    """
+    model, (channels, height, width) = metadata.model, metadata.image_shape
+    layers = {name.split(".")[1] for name in tensors if name.startswith("layers.")}
+    if len(layers) != model.layers:
+        return f"it has tensors of {len(layers)} layers, not {model.layers}"
+    for name, shape in {
+        "embed.weight": (model.d_model, channels * model.patch**2),
+        "head.weight": (metadata.classes, model.d_model),
+    }.items():
+        if name not in tensors:
+            return f"tensor {name} is missing"
+        if tensors[name].shape != shape:
+            return f"tensor {name} is {tensors[name].shape}, not {shape}"
+    if height * width // model.patch**2 > MOST_TOKENS:
+        return f"images of {height} x {width} pixels are more than {MOST_TOKENS} tokens"
+    if model.layers * model.d_state**3 > LARGEST_WORK:
+        return f"model.d_state {model.d_state} is too large for {model.layers} layers"
+    inner = [model.d_model, model.d_state, *(model.mega.plain().values() if model.mega else ())]
+    total = sum(tensor.elements for tensor in tensors.values())
+    if model.d_model * max(inner) > max(SMALL, 4 * total):
+        return f"widths of {printable(', '.join(map(str, inner)))} do not fit its {total} numbers"
+    return ""

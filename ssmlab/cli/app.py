@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssmlab.cli import completion, data
-from ssmlab.cli.base import AllowInstalled, OneLineErrors, fail, prepare_study, stage, study
+from ssmlab.cli.base import AllowInstalled, OneLineErrors, fail, prepare_study, reread_params, stage, study
 from ssmlab.cli.doctor import doctor
 from ssmlab.cli.grid import grid
 from ssmlab.cli.progress import text_of
@@ -95,12 +95,12 @@ def prepare(allow_installed: AllowInstalled = False) -> None:
 )
 def train(run: RunName, device: DeviceOption = None, allow_installed: AllowInstalled = False) -> None:
     """Train one run: models/STUDY/RUN/best.safetensors, last.safetensors, history.csv."""
-    with stage(allow_installed, together=True) as listen:
+    with stage(allow_installed, together=True) as on_event:
         params, paths = study()
         params.run(run)
         from ssmlab.stages.train.stage import train as run_stage
 
-        run_stage(params, run, paths, device, listen)
+        run_stage(params, run, paths, device, on_event, reread_params)
 
 
 @app.command(
@@ -120,7 +120,7 @@ def attack(
     allow_installed: AllowInstalled = False,
 ) -> None:
     """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
-    with stage(allow_installed) as listen:
+    with stage(allow_installed) as on_event:
         params, paths = study()
         imported = run.endswith(".safetensors")
         if not imported:
@@ -128,29 +128,29 @@ def attack(
         from ssmlab.stages import attack as stages
 
         if imported:
-            stages.attack_file(params, Path(run), paths, device, listen)
+            stages.attack_file(params, Path(run), paths, device, on_event, reread_params)
         else:
-            stages.attack(params, run, paths, device, listen)
+            stages.attack(params, run, paths, device, on_event, reread_params)
 
 
 @app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab analyze`, then `ssmlab report`")
 def analyze(allow_installed: AllowInstalled = False) -> None:
     """Judge the study's claims by its numbers: results/STUDY/analysis/summary.json."""
-    with stage(allow_installed) as listen:
+    with stage(allow_installed) as on_event:
         from ssmlab.stages.analyze import analyze as run_stage
 
         params, paths = study()
-        run_stage(params, paths, listen)
+        run_stage(params, paths, on_event, reread_params)
 
 
 @app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab report`")
 def report(allow_installed: AllowInstalled = False) -> None:
     """Write results/STUDY/report.md, report.html and figures/."""
-    with stage(allow_installed) as listen:
+    with stage(allow_installed) as on_event:
         from ssmlab.stages.report import report as run_stage
 
         params, paths = study()
-        run_stage(params, paths, listen)
+        run_stage(params, paths, on_event, reread_params)
 
 
 @app.command(
@@ -309,8 +309,8 @@ def parity(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fold
     from ssmlab.published.parity import parity as agreements
     from ssmlab.report.terminal.tables import parity_table
 
-    with stage() as listen:
-        found = agreements(folder, listen)
+    with stage() as on_event:
+        found = agreements(folder, on_event)
     Console().print(parity_table(found))
     apart = [each.case for each in found if not each.ok]
     if apart:

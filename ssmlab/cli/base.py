@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from ssmlab.core.errors import Interrupted, LoneError, UserError
+from ssmlab.core.errors import Interrupted, RankError, UserError
 from ssmlab.core.text import hint, printable
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class OneLineErrors(TyperGroup):
         """Run the command; raises typer.Exit where it failed."""
         try:
             return super().invoke(ctx)
-        except LoneError as error:
-            fail(str(error), error.code, aloud=True)
+        except RankError as error:
+            fail(str(error), error.code, always=True)
         except UserError as error:
             fail(str(error), error.code)
         except KeyboardInterrupt as stop:
@@ -67,9 +67,9 @@ class OneLineErrors(TyperGroup):
             fail(f"{where}{error.strerror or error}; earlier results are untouched", 1)
 
 
-def fail(message: str, code: int, aloud: bool = False) -> NoReturn:
+def fail(message: str, code: int, always: bool = False) -> NoReturn:
     """One line on stderr, unless another process says it and this one has nothing of its own; then the exit."""
-    if aloud or not spoken_for():
+    if always or not is_silent_rank():
         say(message)
     raise typer.Exit(code)
 
@@ -90,7 +90,7 @@ def usage_problem(error: Any) -> str:
     return f"no command '{printable(unknown.group(1), 80)}' ({hint(unknown.group(1), shown, 'commands')})"
 
 
-def spoken_for() -> bool:
+def is_silent_rank() -> bool:
     """Whether this is one of several processes that torchrun has started here, and not the first, which speaks."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
@@ -102,6 +102,11 @@ def study() -> tuple[Params, Paths]:
 
     params = load_params(Path("params.yaml"))
     return params, Paths(params.study)
+
+
+def reread_params() -> Params:
+    """The params of the folder we stand in as they are now; raises UserError if they cannot be read."""
+    return study()[0]
 
 
 AllowInstalled = Annotated[
@@ -147,15 +152,15 @@ def stage(allow_installed: bool = True, together: bool = False) -> Iterator[List
     require_code_of_folder(Path(), allow_installed)
     if "DVC_STAGE" in os.environ:
         keep_lock(Path())  # DVC waits for this stage, so it is not writing the file
-    shown = nullcontext(silence) if spoken_for() else display(Console())
-    with interruptible(), ending_with_launcher(), shown as listen:
-        yield listen
+    shown = nullcontext(silence) if is_silent_rank() else display(Console())
+    with interruptible(), ending_with_launcher(), shown as on_event:
+        yield on_event
 
 
 def prepare_study(allow_installed: bool) -> None:
     """Run the stage `prepare`, which two commands name."""
-    with stage(allow_installed) as listen:
+    with stage(allow_installed) as on_event:
         from ssmlab.stages.prepare import prepare
 
         params, paths = study()
-        prepare(params, paths, listen)
+        prepare(params, paths, on_event, reread_params)

@@ -13,8 +13,8 @@ class ProtocolMismatch(UserError):
     code = 3
 
 
-class LoneError(UserError):
-    """What one of several processes that work together has met alone: it must say so itself, whichever it is."""
+class RankError(UserError):
+    """An error that only one rank sees: it is printed even if it is not rank 0."""
 
 
 class Interrupted(UserError):

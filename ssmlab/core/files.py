@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -46,6 +47,15 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def sweep_leftovers(path: Path) -> None:
+    """Remove the temporary files of `write_atomic` to `path` whose process was killed.
+
+    Call it only where no other process writes to `path`: its temporary file would be removed too.
+    """
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        leftover.unlink(missing_ok=True)
 
 
 def sync_folder(folder: Path) -> None:

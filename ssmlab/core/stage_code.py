@@ -16,11 +16,13 @@ StageName = Literal["prepare", "train", "attack", "analyze", "report"]
 PACKAGE = Path(__file__).resolve().parents[1]  # the folder `ssmlab`
 
 SHARED = ("core", "params")
-ANALYSIS = (*SHARED, "analysis", "data/header.py", "evaluation/results.py")
+PROVENANCE = ("artifacts/manifest.py", "artifacts/provenance.py")
+ANALYSIS = (*SHARED, *PROVENANCE, "analysis", "data/header.py", "evaluation/results.py")
 
 STAGE_CODE: dict[StageName, tuple[str, ...]] = {
     "prepare": (
         *SHARED,
+        "artifacts/provenance.py",
         "data/fingerprint.py",
         "data/header.py",
         "ingest",
@@ -40,9 +42,11 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
     ),
     "attack": (
         *SHARED,
+        *PROVENANCE,
         "artifacts/checkpoint.py",
         "artifacts/heartbeat.py",
         "artifacts/metadata.py",
+        "artifacts/outcome.py",
         "data",
         "evaluation",
         "nets",

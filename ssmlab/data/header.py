@@ -86,6 +86,12 @@ def read_data_summary(path: Path) -> DataSummary:
         return read_summary(file)
 
 
+def prepared_fingerprint(path: Path) -> str:
+    """The fingerprint that a prepared data set claims now; raises FileNotFoundError if it is gone, else UserError."""
+    path.stat()
+    return read_data_summary(path).description.fingerprint
+
+
 @contextmanager
 def open_prepared(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
     """A prepared data set as an open safetensors file; any error on opening or reading it becomes a UserError."""

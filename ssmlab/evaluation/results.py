@@ -10,6 +10,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, Field, model_validator
 
+from ssmlab.artifacts.manifest import Manifest
+from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.files import write_atomic
 from ssmlab.core.validation import as_model
@@ -184,7 +186,11 @@ class Protocol(Strict):
 
 
 class AttackResults(Strict):
-    """results/<study>/attack/<run>.json. Equal results are equal bytes: it holds no times, hosts or dates."""
+    """results/<study>/attack/<run>.json. Equal results are equal bytes: it holds no times, hosts or dates.
+
+    provenance: what the attacks were started from. manifest: that of the trained run's folder, with its epochs and the
+    provenance of the training; None for an imported checkpoint.
+    """
 
     format: Literal[2]
     study: str
@@ -196,6 +202,8 @@ class AttackResults(Strict):
     protocol: Protocol
     protocol_fingerprint: str
     checkpoints: dict[Which, CheckpointResults]
+    provenance: Provenance | None = None
+    manifest: Manifest | None = None
 
     @model_validator(mode="after")
     def fingerprint_agrees(self) -> Self:

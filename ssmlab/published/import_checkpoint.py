@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssmlab.artifacts.checkpoint import first_difference, save
-from ssmlab.artifacts.metadata import Metadata, Source, read_metadata
+from ssmlab.artifacts.metadata import IMPORTED, Metadata, Source, read_metadata
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
 from ssmlab.core.version import __version__
@@ -26,8 +26,6 @@ from ssmlab.published.state_dict import (
     published_to_ours,
     without_prefix,
 )
-
-STUDY = "imported"  # what imported checkpoints say for their study: models/imported/NAME, results/imported/attack/NAME
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def import_checkpoint(
         UserError: `file` cannot be read or is no state dict of a published model, an argument is missing or does not
             fit it, or `to` holds another checkpoint, which is then untouched.
     """
-    folder = to or Path("models") / STUDY / name_of(file)
+    folder = to or Path("models") / IMPORTED / name_of(file)
     if not NAME.fullmatch(folder.name) or folder.suffix == ".safetensors":
         raise UserError(f"--to {folder}: name a folder in lower-case letters, digits, '.', '_' and '-'")
     tensors = read_state_dict(file)
@@ -66,7 +64,7 @@ def import_checkpoint(
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     metadata = Metadata(
-        study=STUDY,
+        study=IMPORTED,
         run=folder.name,
         which="best",
         model=params,
@@ -109,7 +107,7 @@ def name_of(file: Path) -> str:
     """A name for the checkpoint from that of its file."""
     name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).lstrip("._-")
     if not name:
-        raise UserError(f"{file}: no name can be made of it; give a folder with --to models/{STUDY}/NAME")
+        raise UserError(f"{file}: no name can be made of it; give a folder with --to models/{IMPORTED}/NAME")
     return name
 
 
@@ -120,4 +118,4 @@ def check_free(target: Path, source: Source) -> None:
     found = read_metadata(target).source
     if found is None or found.sha256 != source.sha256:
         holds = "a checkpoint that was trained here" if found is None else f"the import of another file, {found.name}"
-        raise UserError(f"{target}: holds {holds}; name another folder with --to models/{STUDY}/NAME")
+        raise UserError(f"{target}: holds {holds}; name another folder with --to models/{IMPORTED}/NAME")

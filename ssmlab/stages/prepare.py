@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+from ssmlab.artifacts.provenance import start_stage
+from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.ingest.open_source import open_source
 from ssmlab.ingest.provenance import describe_use
@@ -12,17 +17,32 @@ from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 
 
-def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
-    """Split the data set of `params.data` and write it to `paths.prepared`; nothing else in `params` is read.
+def prepare(
+    params: Params,
+    paths: Paths,
+    on_event: Listener = silence,
+    reread: Callable[[], Params] | None = None,
+) -> None:
+    """Split the data set of `params.data` and write it to `paths.prepared`; of the rest only the study's name is read.
+
+    `reread` gives params.yaml as it is now.
 
     Interrupted at any time, it leaves the old file or the new one. What it leaves besides when it is killed is removed
     by the next `prepare`.
 
     Raises:
-        UserError: the source is missing or damaged, the splits do not fit it, or the file cannot be written.
+        UserError: the source is missing or damaged, the splits do not fit it, the file cannot be written, or params or
+            code have changed meanwhile.
     """
     wanted = params.data
-    with workdir_beside(paths.prepared) as workdir, open_source(wanted, workdir, listen) as source:
+    started = start_stage(
+        "prepare",
+        prepare_params(params),
+        {},
+        root=paths.root,
+        asked_again=None if reread is None else lambda: prepare_params(reread()),
+    )
+    with workdir_beside(paths.prepared) as workdir, open_source(wanted, workdir, on_event) as source:
         rows = split_rows(
             {name: part.labels for name, part in source.parts.items()},
             train=wanted.train,
@@ -32,12 +52,22 @@ def prepare(params: Params, paths: Paths, listen: Listener = silence) -> None:
         )
         source = describe_use(source, rows)
         noise = (wanted.label_noise or 0.0, wanted.label_noise_seed or 0)
-        description = write_dataset(paths.prepared, source, rows, wanted.seed, workdir, noise=noise, listen=listen)
+        description = write_dataset(paths.prepared, source, rows, wanted.seed, workdir, noise=noise, listen=on_event)
+    if changed := started.changed():
+        raise UserError(
+            f"{changed} has changed since `ssmlab prepare` started: {paths.prepared} is as it was asked for "
+            f"before; run `ssmlab prepare` again"
+        )
     if description.name != wanted.name:
         noisy = " with label noise" if description.label_noise else ""
         what = f"these images are {description.provenance}{noisy}, and numbers on them are called {description.name}"
-        listen(Note(f"data.name is {wanted.name}; {what}"))
+        on_event(Note(f"data.name is {wanted.name}; {what}"))
     counts = ", ".join(f"{len(part)} {name}" for name, part in rows.items())
-    listen(
+    on_event(
         Note(f"{paths.prepared}: {description.provenance}, {counts} images, fingerprint {description.fingerprint[:12]}")
     )
+
+
+def prepare_params(params: Params) -> dict[str, Any]:
+    """What the stage reads of params.yaml."""
+    return {"study": params.study, "data": params.data.plain()}

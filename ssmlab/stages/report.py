@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
 from ssmlab.analysis.summary import load_summary
 from ssmlab.artifacts.history import Row, read_history
+from ssmlab.artifacts.manifest import MANIFEST, read_published
+from ssmlab.artifacts.provenance import start_on_files
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import write_atomic
+from ssmlab.core.files import sweep_leftovers, write_atomic
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.report.content import compose
@@ -14,28 +20,58 @@ from ssmlab.report.html import write_html
 from ssmlab.report.markdown import write_markdown
 
 
-def report(params: Params, paths: Paths, listen: Listener = silence) -> None:
+def report(
+    params: Params,
+    paths: Paths,
+    on_event: Listener = silence,
+    reread: Callable[[], Params] | None = None,
+) -> None:
     """Write the report of a study; reads its `study` and `report` sections, the summary and the histories.
+
+    `reread` gives params.yaml as it is now.
 
     Everything is drawn and written in memory first, so that a failure leaves the earlier report whole.
 
     Raises:
-        UserError: the summary or a history is missing or broken.
+        UserError: the summary or a history is missing or broken, or params, code or inputs have changed meanwhile.
     """
+    for target in (paths.report_md, paths.report_html):
+        sweep_leftovers(target)
+    for leftover in paths.figures.glob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
+    started = start_on_files(
+        "report", report_params(params), [paths.analysis], paths.root, reread and partial(asked, reread)
+    )
     summary = load_summary(paths.analysis)
     histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
     composed = compose(params.report.title, summary, histories)
     markdown, html = write_markdown(composed), write_html(composed)
+    started.require_unchanged(paths.report_md, "ssmlab report")
     for picture in composed.pictures:
         for ending, content in picture.files.items():
             write_atomic(paths.figures / f"{picture.name}{ending}", content)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)
-    listen(Note(f"wrote {paths.report_md} and {paths.report_html}"))
+    on_event(Note(f"wrote {paths.report_md} and {paths.report_html}"))
+
+
+def report_params(params: Params) -> dict[str, Any]:
+    """What the stage reads of params.yaml."""
+    return {"study": params.study, "report": params.report.plain()}
+
+
+def asked(reread: Callable[[], Params]) -> dict[str, Any]:
+    return report_params(reread())
 
 
 def read_rows(run: str, paths: Paths) -> list[Row]:
-    """The history of a run, at least one epoch; raises UserError if there is none."""
+    """The history of a run, at least one epoch, of the training that its manifest names.
+
+    Raises:
+        UserError: there is none, or it is damaged or of another training than the checkpoints beside it.
+    """
+    if (paths.model(run) / MANIFEST).exists():  # older versions wrote none
+        read_published(paths.model(run))
     path = paths.model(run) / "history.csv"
     rows = read_history(path)
     if not rows:

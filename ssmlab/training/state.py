@@ -14,6 +14,10 @@ from torch.optim.lr_scheduler import LambdaLR
 from ssmlab.artifacts.history import Row
 
 
+class StateMismatch(ValueError):
+    """A state whose tensors are not those of the training that should go on from it."""
+
+
 @dataclass(frozen=True, eq=False)
 class TrainingState:
     """A training after its last complete epoch. With the run's params and data set, everything else follows from it.
@@ -77,8 +81,14 @@ class Parts:
         """Take the values of `tensors`, which are copied. The parts must have been made from the same params.
 
         Raises:
-            RuntimeError, ValueError, KeyError: a tensor is missing, unknown, or of another shape.
+            StateMismatch: a tensor is missing, unknown, or of another shape or type; parts may have been changed.
         """
+        try:
+            self._restore(tensors)
+        except (RuntimeError, ValueError, KeyError, IndexError, TypeError) as error:
+            raise StateMismatch(" ".join(str(error).split())) from error
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         saved: dict[str, dict[str, Tensor]] = {}
         for name, tensor in tensors.items():
             part, _, rest = name.partition(".")

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from ssmlab.cli import completion
 from ssmlab.cli.app import app
-from ssmlab.core.errors import LoneError, UserError
+from ssmlab.core.errors import RankError, UserError
 from ssmlab.project.dvc_files import keep_lock
 
 
@@ -120,7 +120,7 @@ def test_of_the_processes_of_torchrun_one_speaks_unless_another_is_alone_with_it
     assert (result.exit_code, result.output) == (1, "")
 
     def alone(*_: object) -> None:
-        raise LoneError("process 2 of 2: out of memory")
+        raise RankError("process 2 of 2: out of memory")
 
     monkeypatch.setattr("ssmlab.stages.train.stage.train", alone)
     assert refused("train", "ads") == "error: process 2 of 2: out of memory"

@@ -26,6 +26,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.params.written_float import WrittenFloat
 from ssmlab.stages.attack import attack
 from ssmlab.stages.prepare import prepare
+from tests.stages.manifests import add_manifest
 
 RUN = "ads"
 
@@ -42,6 +43,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Params], Path]:
             prepare(params, paths)
             for epoch, which in ((1, "best"), (2, "last")):
                 checkpoint(params, paths, which, epoch)
+            add_manifest(paths.model(RUN), params.study)
             made.append(root)
         return made[0]
 
@@ -157,7 +159,7 @@ def refused(params: Params, run: str, paths: Paths, message: str, device: str = 
 def test_what_cannot_be_attacked_is_said_in_one_line(tiny_params: Params, paths: Paths) -> None:
     refused(tiny_params, "adz", paths, r"adz.best.safetensors: no such checkpoint")
     refused(tiny_params, RUN, paths, r"device 'tpu'", device="tpu")
-    refused(tiny_params, "ssm", paths, r"best.safetensors: no such checkpoint")
+    refused(tiny_params, "ssm", paths, r"manifest.json: not found .*; run `ssmlab train ssm`")
     greedy = {"fgsm": tiny_params.attack.attacks["fgsm"].model_copy(update={"images": 5000})}
     refused(with_attack(tiny_params, attacks=greedy), RUN, paths, r"attack.attacks.fgsm: 5000 images .* there are 100")
     paths.checkpoint(RUN, "last").write_bytes(paths.checkpoint(RUN, "last").read_bytes()[:1000])
@@ -198,3 +200,41 @@ def test_an_early_end_leaves_earlier_results_and_says_so(
         assert str(caught.value) == (
             "attack on run ads stopped; earlier results are untouched, `ssmlab attack ads` starts again"
         )
+
+
+def test_a_best_of_one_training_beside_a_last_of_another_is_refused(tiny_params: Params, paths: Paths) -> None:
+    """As a kill between the two renames leaves them."""
+    best = load(paths.checkpoint(RUN, "best"))[0]
+    _, metadata = load(paths.checkpoint(RUN, "last"))
+    save(paths.checkpoint(RUN, "last"), best, metadata)
+    refused(tiny_params, RUN, paths, r"last.safetensors: not the file that manifest.json beside it names")
+
+
+def test_results_name_the_checkpoint_that_was_attacked_and_not_one_that_replaced_it(
+    tiny_params: Params, paths: Paths
+) -> None:
+    def replace_best(event: Event) -> None:
+        shutil.copy(paths.checkpoint(RUN, "last"), paths.checkpoint(RUN, "best"))
+
+    with pytest.raises(UserError, match=r"best\.safetensors has changed since the attack on ads started") as caught:
+        attack(tiny_params, RUN, paths, "cpu", replace_best)
+    assert "\n" not in str(caught.value)
+    assert not paths.attack(RUN).exists()
+    kept = paths.live(RUN) / "unpublished-attack.json"
+    assert load_results(kept).checkpoints["best"].sha256 != sha256_file(paths.checkpoint(RUN, "best"))
+
+
+def test_results_of_params_that_changed_meanwhile_are_kept_aside(tiny_params: Params, paths: Paths) -> None:
+    later = with_attack(tiny_params, seed=7)
+    with pytest.raises(UserError, match=r"params\.yaml has changed since the attack on ads started"):
+        attack(tiny_params, RUN, paths, "cpu", reread=lambda: later)
+    assert not paths.attack(RUN).exists()
+
+
+def test_results_say_how_far_the_training_came_and_what_was_run(tiny_params: Params, paths: Paths) -> None:
+    attack(tiny_params, RUN, paths, "cpu", reread=lambda: tiny_params)
+    results = load_results(paths.attack(RUN))
+    assert results.manifest is not None and results.provenance is not None
+    assert (results.manifest.epochs_done, results.manifest.epochs_asked) == (2, 2)
+    assert results.provenance.params["attack"] == tiny_params.attack.plain()
+    assert len(results.provenance.inputs) == 3

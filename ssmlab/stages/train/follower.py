@@ -1,66 +1,93 @@
-"""What the processes of one training do alike; and all that those do which neither write nor tell."""
+"""What every rank of a training does alike, and all that a rank other than 0 does: it writes and reports nothing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 
-from ssmlab.core.errors import Interrupted, LoneError, UserError
+from ssmlab.core.errors import Interrupted, RankError, UserError
 from ssmlab.data.dataset import Dataset
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import RunParams
 from ssmlab.stages.train.state_file import Identity
 from ssmlab.training.distributed import Group
-from ssmlab.training.events import Diverged, EpochDone
+from ssmlab.training.events import Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.loop import fit
-from ssmlab.training.state import TrainingState
+from ssmlab.training.state import StateMismatch, TrainingState
 
 
-def assist(settings: RunParams, dataset: Dataset, about: Identity, where: torch.device, group: Group) -> None:
-    """Train with the first process of `group`, which tells when to stop, and leave all files to it.
+def run_follower(settings: RunParams, dataset: Dataset, identity: Identity, device: torch.device, group: Group) -> None:
+    """Train along with rank 0, which decides when to stop and writes all files.
 
     Raises:
-        LoneError: this process's device is out of memory.
-        UserError: what the first process says too: the training diverged.
+        RankError: this rank's device is out of memory.
+        UserError: the training diverged; rank 0 says so too.
         Interrupted: KeyboardInterrupt.
     """
-    here = f"process {group.rank + 1} of {group.size}"
+    name = f"process {group.rank + 1} of {group.size}"
     try:
-        with seeded(settings.train.seed, where):
-            model, state = beginning(settings, dataset, about, where, group)
-            for event in fit(model, dataset, settings.train, where, state, group):
+        with seeded(settings.train.seed, device):
+            for event in fit_from(settings, dataset, identity, device, group):
                 if not isinstance(event, EpochDone) and group.any(False):
                     return
     except KeyboardInterrupt:
-        raise Interrupted(f"{here} is stopped") from None
+        raise Interrupted(f"{name} is stopped") from None
     except Diverged as error:
-        raise UserError(f"{here}: {error}") from None
+        raise UserError(f"{name}: {error}") from None
     except torch.OutOfMemoryError:
-        raise LoneError(f"{here}: {where} is out of memory; lower train.batch_size") from None
+        raise RankError(f"{name}: {device} is out of memory; lower train.batch_size") from None
 
 
-def beginning(
+def start_model(
     settings: RunParams,
     dataset: Dataset,
-    about: Identity,
-    where: torch.device,
+    identity: Identity,
+    device: torch.device,
     group: Group,
     state: TrainingState | None = None,
 ) -> tuple[Classifier, TrainingState | None]:
-    """The new model on `where`, and the first process's `state`; raises UserError where the processes differ."""
-    for number, other in enumerate(group.all_gather(about), start=1):
-        if different := about.difference(other):
+    """The new model on `device`, and rank 0's `state`.
+
+    Raises:
+        UserError: the ranks do not have the same params, data and code.
+    """
+    for number, other in enumerate(group.all_gather(identity), start=1):
+        if different := identity.difference(other):
             raise UserError(f"process {number} of {group.size} has {different}; give all the same params, data, code")
-    model = build(settings.model, dataset.image_shape, dataset.classes, settings.train.seed).to(where)
+    model = build(settings.model, dataset.image_shape, dataset.classes, settings.train.seed).to(device)
     return model, group.broadcast(state)
 
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Within this block torch's global generators, which dropout draws from, start at `seed`; then as they were."""
+    """Seed torch's global generators, which dropout draws from; after the block they are as they were before it."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+def fit_from(
+    settings: RunParams,
+    dataset: Dataset,
+    identity: Identity,
+    device: torch.device,
+    group: Group,
+    state: TrainingState | None = None,
+    on_refused: Callable[[StateMismatch], None] = lambda _: None,
+) -> Iterator[StepDone | ValidationStep | EpochDone]:
+    """Train a new model from rank 0's `state`; if its tensors do not fit, tell `on_refused` and train from the start.
+
+    Raises:
+        UserError: the ranks do not have the same params, data and code.
+    """
+    model, state = start_model(settings, dataset, identity, device, group, state)
+    try:
+        yield from fit(model, dataset, settings.train, device, state, group)
+    except StateMismatch as error:
+        on_refused(error)  # found before the first event, and by every rank alike
+        torch.manual_seed(settings.train.seed)
+        model, _ = start_model(settings, dataset, identity, device, group)
+        yield from fit(model, dataset, settings.train, device, None, group)

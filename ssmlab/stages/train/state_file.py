@@ -3,11 +3,13 @@
 state.safetensors holds the training's state, its history and the bytes of its checkpoints, and is replaced in one
 rename. So there is no order of several files that a crash could break: before the rename the last epoch never
 happened, after it all of it is there, and the other files are written again from it when the training goes on.
+
+A state file is data that may come from elsewhere: it writes `best.safetensors` and `last.safetensors` and nothing else,
+and these only if they are checkpoints of this very run.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,19 +18,24 @@ from typing import Literal
 import safetensors.torch
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors import SafetensorError
 
 from ssmlab.artifacts.history import HistoryWriter, Row, format_history
+from ssmlab.artifacts.metadata import parse_checkpoint
+from ssmlab.core.errors import UserError
 from ssmlab.core.files import canonical_json, write_atomic
 from ssmlab.core.stage_code import PACKAGE, code_fingerprint
+from ssmlab.core.tensors import DIGEST, DamagedTensors, read_tensors_file, sealable_metadata, sealed
 from ssmlab.core.version import __version__
-from ssmlab.params import Strict
+from ssmlab.params import Strict, Which
 from ssmlab.training.state import TrainingState
 
 KEY = "ssmlab.state"
 STATE, HISTORY = "state.safetensors", "history.csv"
-FILE = "file:"  # tensors of this prefix are the bytes of the live folder's other files
+FILE = "file:"  # tensors of this prefix are the bytes of the checkpoints
+CHECKPOINTS: dict[str, Which] = {"best.safetensors": "best", "last.safetensors": "last"}
+MOST_KEPT = 3  # states of other trainings of the run, the newest
+LARGEST_STATE = 8 * 2**30  # bytes; five times the weights
 
 DIFFERENCES = {
     "run": "another run",
@@ -57,59 +64,66 @@ class Identity(Strict):
         return next((DIFFERENCES[name] for name, value in self if getattr(other, name) != value), "")
 
 
-class About(Strict):
-    """The one metadata entry of a state file; `digest` is of its tensors, whose damage nothing else would show."""
+class StateHeader(Strict):
+    """The one metadata entry of a state file, beside the digest of the whole file (`ssmlab.core.tensors`)."""
 
-    format: Literal[1] = 1
+    format: Literal[2] = 2
     identity: Identity
     rows: tuple[Row, ...]
-    digest: str
 
 
-class Unusable(Exception):
-    """A state file that cannot be gone on from; says why, in a few words."""
+class UnusableState(Exception):
+    """A state file that cannot be gone on from; says why, in a few words. `identity`: whose it is, if that is known."""
+
+    def __init__(self, reason: str, identity: Identity | None = None) -> None:
+        super().__init__(reason)
+        self.identity = identity
 
 
 @dataclass(frozen=True, eq=False)
-class Saved:
-    """What a state file holds: the training's state, and the other files of that epoch by name."""
+class SavedState:
+    """What a state file holds: the training's state, and the checkpoints of that epoch by file name."""
 
     state: TrainingState
     files: dict[str, bytes]
 
 
-def save_state(path: Path, identity: Identity, saved: Saved) -> None:
+def save_state(path: Path, identity: Identity, saved: SavedState) -> None:
     """Write a state file, atomically and durably; raises UserError if that fails, and the old one then stands."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in saved.state.tensors.items()}
     for name, content in saved.files.items():
         tensors[FILE + name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)  # (bytes,)
-    about = About(identity=identity, rows=saved.state.rows, digest=digest_of(tensors))
-    header = {KEY: canonical_json(about.model_dump(mode="json"))}
-    write_atomic(path, safetensors.torch.save(tensors, metadata=header))
+    header = StateHeader(identity=identity, rows=saved.state.rows)
+    metadata = {KEY: sealable_metadata(header.model_dump(mode="json"))}
+    write_atomic(path, sealed(safetensors.torch.save(tensors, metadata=metadata)))
 
 
-def load_state(path: Path, identity: Identity) -> Saved | None:
+def load_state(path: Path, identity: Identity) -> SavedState | None:
     """The state file at `path`; None if there is none.
 
     Raises:
-        Unusable: it is of another identity, or it is damaged.
+        UnusableState: it is of another identity, it is damaged, or its checkpoints are not those of the run.
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            about = About.model_validate_json((file.metadata() or {}).get(KEY, ""))
-            different = identity.difference(about.identity)
-            if different:
-                raise Unusable(f"is of {different}")
-            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in sorted(file.offset_keys())}
+        file = read_tensors_file(path, LARGEST_STATE)
+        document = file.metadata_object(KEY)
+        file.check_digest(document)
+        del document[DIGEST]
+        header = StateHeader.model_validate_json(canonical_json(document))
+        tensors = safetensors.torch.load(file.content)
     except FileNotFoundError:
         return None
-    except (OSError, SafetensorError, ValidationError):
-        raise Unusable("cannot be read") from None
-    if digest_of(tensors) != about.digest:
-        raise Unusable("is damaged")
-    files = {name: tensor for name, tensor in tensors.items() if name.startswith(FILE)}
-    state = TrainingState(about.rows, {name: tensor for name, tensor in tensors.items() if name not in files})
-    return Saved(state, {name.removeprefix(FILE): tensor.numpy().tobytes() for name, tensor in files.items()})
+    except (DamagedTensors, SafetensorError, ValidationError, KeyError):
+        raise UnusableState("cannot be read: it is damaged or of another version") from None
+    if different := identity.difference(header.identity):
+        raise UnusableState(f"is of {different}", header.identity)
+    if not header.rows or [row.epoch for row in header.rows] != list(range(1, len(header.rows) + 1)):
+        raise UnusableState("has epochs that do not follow each other")
+    files = {
+        name.removeprefix(FILE): tensors.pop(name).numpy().tobytes() for name in list(tensors) if name.startswith(FILE)
+    }
+    check_files(files, identity)
+    return SavedState(TrainingState(header.rows, tensors), files)
 
 
 def with_saved_threads(path: Path, identity: Identity) -> Identity:
@@ -118,17 +132,26 @@ def with_saved_threads(path: Path, identity: Identity) -> Identity:
     So a training with `threads: auto` continues although another number would be chosen now (OMP_NUM_THREADS).
     """
     try:
-        with safe_open(path, framework="pt") as file:
-            saved = About.model_validate_json((file.metadata() or {}).get(KEY, "")).identity
-    except (OSError, SafetensorError, ValidationError):
+        document = read_tensors_file(path, LARGEST_STATE).metadata_object(KEY)
+        saved = Identity.model_validate(document.get("identity"))
+    except (FileNotFoundError, DamagedTensors, ValidationError):
         return identity
     same = identity.model_copy(update={"threads": saved.threads})
     return identity if same.difference(saved) else same
 
 
-def digest_of(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of names, types, shapes and bytes."""
-    return hashlib.sha256(safetensors.torch.save(dict(sorted(tensors.items())))).hexdigest()
+def check_files(files: Mapping[str, bytes], identity: Identity) -> None:
+    """Raise UnusableState unless `files` are the two checkpoints of the run, and nothing else."""
+    if files.keys() != CHECKPOINTS.keys():
+        raise UnusableState("holds other files than the run's two checkpoints")
+    for name, content in files.items():
+        try:
+            metadata = parse_checkpoint(content, name).metadata
+        except UserError:
+            raise UnusableState(f"holds a {name} that is no checkpoint") from None
+        found = (metadata.run, metadata.which, metadata.params_fingerprint, metadata.data_fingerprint)
+        if found != (identity.run, CHECKPOINTS[name], identity.parameters, identity.data_set):
+            raise UnusableState(f"holds a {name} of another training")
 
 
 def code_version(package: Path = PACKAGE) -> str:
@@ -153,37 +176,63 @@ class Record:
         self.files: dict[str, bytes] = {}
         self.publishing = False
 
+    def start_afresh(self) -> None:
+        """Forget what was taken up, and remove its copies from the live folder."""
+        for name in (*CHECKPOINTS, HISTORY):
+            (self.live / name).unlink(missing_ok=True)
+        self.state, self.rows, self.files = None, (), {}
+
     def take_up(self) -> str:
         """Find what an earlier training left, and bring the other files in line with it.
 
+        A state of other params, data or code is kept beside it, and gone on from when these are asked for again.
+
         Returns:
-            why a state that is there is not gone on from, else nothing.
+            why a state that is there is not gone on from, and where it is kept; else nothing.
         """
+        refused = ""
         try:
             saved = load_state(self.live / STATE, self.identity)
-        except Unusable as reason:
-            return str(reason)
+        except UnusableState as reason:
+            saved, refused = None, f"{reason}; it is kept as {self.keep_aside(reason.identity)}"
+        if saved is None:
+            saved = self._take_back()
         if saved is not None:
             self.state, self.rows, self.files = saved.state, saved.state.rows, saved.files
             self._write(self.files)
             write_atomic(self.live / HISTORY, format_history(self.rows), durable=False)
-        return ""
+        return refused
+
+    def keep_aside(self, identity: Identity | None) -> Path:
+        """Rename the state, so that a fresh start does not replace it; the oldest of too many kept ones goes."""
+        kept = self.live / kept_name(identity)
+        (self.live / STATE).replace(kept)
+        by_age = sorted(self.live.glob("kept-*.safetensors"), key=lambda path: path.stat().st_mtime)
+        for old in by_age[:-MOST_KEPT]:
+            old.unlink(missing_ok=True)
+        return kept
+
+    def _take_back(self) -> SavedState | None:
+        kept = self.live / kept_name(self.identity)
+        try:
+            saved = load_state(kept, self.identity)
+        except UnusableState:
+            return None
+        if saved is not None:
+            kept.replace(self.live / STATE)
+        return saved
 
     def add(self, state: TrainingState, files: Mapping[str, bytes]) -> None:
         """An epoch is done: `files` are the checkpoints it replaces. Raises UserError; the epoch before then stands."""
         merged = {**self.files, **files}
-        save_state(self.live / STATE, self.identity, Saved(state, merged))
+        save_state(self.live / STATE, self.identity, SavedState(state, merged))
         self.rows, self.files = state.rows, merged
         self._write(files)
         HistoryWriter(self.live / HISTORY).append(state.rows[-1])
 
-    def publish(self, folder: Path) -> list[str]:
-        """Write checkpoints and history to `folder`, each atomically and durably; returns their names."""
-        self.publishing = True
-        contents: dict[str, bytes | str] = {**self.files, HISTORY: format_history(self.rows)}
-        for name, content in contents.items():
-            write_atomic(folder / name, content)
-        return list(contents)
+    def contents(self) -> dict[str, bytes]:
+        """The files to publish, by name."""
+        return {**self.files, HISTORY: format_history(self.rows).encode()}
 
     def finish(self) -> None:
         """The training is complete and published: the next one starts afresh."""
@@ -194,7 +243,6 @@ class Record:
             write_atomic(self.live / name, content, durable=False)  # the state file can restore them
 
 
-def sweep(folder: Path) -> None:
-    """Remove the temporary files that a killed `write_atomic` left in `folder`."""
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+def kept_name(identity: Identity | None) -> str:
+    """The file name of a state that is kept aside; of a damaged one nothing is known."""
+    return f"kept-{identity.fingerprint()[:12] if identity else 'damaged'}.safetensors"

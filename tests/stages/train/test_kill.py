@@ -115,6 +115,7 @@ def outcome(paths: Paths) -> Outcome:
         "best.safetensors",
         "history.csv",
         "last.safetensors",
+        "manifest.json",
     ]
     assert list(paths.live(RUN).glob(".*")) == []
     return Outcome(paths.checkpoint(RUN, "best").read_bytes(), paths.checkpoint(RUN, "last").read_bytes(), timeless)
@@ -179,7 +180,7 @@ def test_killed_at_a_few_points(params: Params, dataset: Dataset, tmp_path: Path
 
 @pytest.mark.slow
 def test_killed_at_twenty_points(params: Params, dataset: Dataset, tmp_path: Path) -> None:
-    """`pytest -m slow --log-cli-level=INFO tests/pipeline/test_kill.py` shows the log."""
+    """`pytest -m slow --log-cli-level=INFO tests/stages/train/test_kill.py` shows the log."""
     with closing(Trainers(params)) as trainers:
         log = kill_and_compare(trainers, params, dataset, tmp_path, points=20)
     logging.getLogger(__name__).info(log)

@@ -24,7 +24,7 @@ from ssmlab.data.dataset import Dataset, Split, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
-from ssmlab.stages.train.follower import beginning
+from ssmlab.stages.train.follower import start_model
 from ssmlab.stages.train.stage import train
 from ssmlab.stages.train.state_file import Identity
 from ssmlab.training.distributed import Group
@@ -245,6 +245,6 @@ def test_processes_that_differ_do_not_begin(tiny_params: Params, dataset: Datase
     about = Identity(run="ads", parameters="a", data_set="b", code="c", device="cpu", threads=1)
     group: Any = TwoThat(**{key: "x"})
     with pytest.raises(UserError, match=f"process 2 of 2 has {words}"):
-        beginning(tiny_params.run("ads"), dataset, about, torch.device("cpu"), group)
-    _, state = beginning(tiny_params.run("ads"), dataset, about, torch.device("cpu"), Group())
+        start_model(tiny_params.run("ads"), dataset, about, torch.device("cpu"), group)
+    _, state = start_model(tiny_params.run("ads"), dataset, about, torch.device("cpu"), Group())
     assert state is None

@@ -24,7 +24,7 @@ from ssmlab.stages.prepare import prepare
 from ssmlab.stages.train.stage import train
 
 RUN = "ads"
-PUBLISHED = {"best.safetensors", "last.safetensors", "history.csv"}
+PUBLISHED = {"best.safetensors", "last.safetensors", "history.csv", "manifest.json"}
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def one_line(error: BaseException) -> bool:
 def test_a_whole_training(tiny_params: Params, paths: Paths) -> None:
     events: list[Event] = []
     rng = torch.get_rng_state()
-    train(tiny_params, RUN, paths, listen=events.append)
+    train(tiny_params, RUN, paths, on_event=events.append)
     assert torch.equal(torch.get_rng_state(), rng)
 
     assert contents(paths.model(RUN)).keys() == PUBLISHED
@@ -145,7 +145,7 @@ def test_equal_params_give_equal_bytes(tiny_params: Params, paths: Paths) -> Non
 def test_stopped_in_the_middle(tiny_params: Params, paths: Paths) -> None:
     earlier = earlier_results(paths)
     with pytest.raises(Interrupted, match=f"run {RUN} stopped at epoch 1; .*untouched.*ssmlab train {RUN}") as caught:
-        train(tiny_params, RUN, paths, listen=after_epoch(1, interrupt))
+        train(tiny_params, RUN, paths, on_event=after_epoch(1, interrupt))
     assert caught.value.code == 130
     assert one_line(caught.value)
     assert contents(paths.model(RUN)) == earlier
@@ -155,7 +155,7 @@ def test_stopped_in_the_middle(tiny_params: Params, paths: Paths) -> None:
     assert load(paths.live(RUN) / "last.safetensors")[1].epoch == 1
 
     train(tiny_params, RUN, paths)  # and it can start again
-    assert contents(paths.model(RUN)).keys() == earlier.keys()
+    assert contents(paths.model(RUN)).keys() == PUBLISHED
     assert contents(paths.model(RUN)) != earlier
 
 
@@ -177,7 +177,7 @@ def test_an_unforeseen_end_is_written_down_and_passed_on(tiny_params: Params, pa
 
     earlier = earlier_results(paths)
     with pytest.raises(RuntimeError, match="boom"):
-        train(tiny_params, RUN, paths, listen=after_epoch(1, explode))
+        train(tiny_params, RUN, paths, on_event=after_epoch(1, explode))
     assert contents(paths.model(RUN)) == earlier
     heartbeat = read_heartbeat(paths.live(RUN) / "progress.json")
     assert heartbeat is not None
@@ -205,7 +205,7 @@ def test_a_second_trainer_is_refused_and_does_no_harm(tiny_params: Params, paths
             train(tiny_params, RUN, paths)
         refused.append(str(caught.value))
 
-    train(tiny_params, RUN, paths, listen=after_epoch(1, again))
+    train(tiny_params, RUN, paths, on_event=after_epoch(1, again))
     assert len(refused) == 1
     assert f"run {RUN} is being trained by process {os.getpid()};" in refused[0]
     assert len(read_history(paths.model(RUN) / "history.csv")) == 2
@@ -258,7 +258,7 @@ def test_a_training_that_ends_early_has_ended_well_and_says_so(tiny_params: Para
     still = tiny_params.run(RUN).train.optimizer.model_copy(update={"lr": 1e-30, "ssm_lr": 1e-30})
     params = with_train(tiny_params, optimizer=still, patience=1, epochs=9, warmup=0)
     seen: list[Event] = []
-    train(params, RUN, paths, listen=seen.append)
+    train(params, RUN, paths, on_event=seen.append)
     assert {path.name for path in paths.model(RUN).iterdir()} == PUBLISHED
     assert [row.epoch for row in read_history(paths.model(RUN) / "history.csv")] == [1, 2]
     assert any(

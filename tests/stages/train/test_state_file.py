@@ -11,24 +11,29 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 import torch.nn.functional as F
 
 from ssmlab.artifacts.heartbeat import HeartbeatWriter, read_heartbeat, state_of
 from ssmlab.artifacts.history import Row, read_history
+from ssmlab.artifacts.manifest import read_manifest
 from ssmlab.artifacts.metadata import read_metadata
 from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Note, Progress
+from ssmlab.core.files import sha256_file
 from ssmlab.core.stage_code import PACKAGE
+from ssmlab.core.tensors import read_tensors_file, sealable_metadata, sealed
 from ssmlab.data.dataset import Dataset, Split, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.stages.train.stage import train
-from ssmlab.stages.train.state_file import Identity, Saved, code_version, save_state, with_saved_threads
+from ssmlab.stages.train.state_file import KEY, Identity, SavedState, code_version, save_state, with_saved_threads
 from ssmlab.stages.train.stop_request import request_of, stop
 from ssmlab.training.regimes import base
 from ssmlab.training.state import TrainingState
@@ -88,7 +93,7 @@ def whole(tmp_path: Path, dataset: Dataset, params: Params) -> dict[str, Any]:
 def outcome(paths: Paths) -> dict[str, Any]:
     """The published files, histories without their timings; the live folder agrees with them."""
     model, live = paths.model(RUN), paths.live(RUN)
-    assert {path.name for path in model.iterdir()} == {*CHECKPOINTS, "history.csv"}
+    assert {path.name for path in model.iterdir()} == {*CHECKPOINTS, "history.csv", "manifest.json"}
     for name in (*CHECKPOINTS, "history.csv"):
         assert (model / name).read_bytes() == (live / name).read_bytes(), name
     rows: list[Row] = [replace(row, seconds=0, images_per_second=0) for row in read_history(model / "history.csv")]
@@ -113,14 +118,16 @@ def interrupt() -> None:
 
 def notes_of(params: Params, paths: Paths, **rest: Any) -> list[str]:
     seen: list[str] = []
-    train(params, RUN, paths, listen=lambda event: seen.append(event.text) if isinstance(event, Note) else None, **rest)
+    train(
+        params, RUN, paths, on_event=lambda event: seen.append(event.text) if isinstance(event, Note) else None, **rest
+    )
     return seen
 
 
 def break_off(params: Params, paths: Paths, epoch: int = 2) -> None:
     """Leave the state of the epoch before `epoch`."""
     with pytest.raises(Interrupted):
-        train(params, RUN, paths, listen=at(f"epoch {epoch}/{EPOCHS}", interrupt))
+        train(params, RUN, paths, on_event=at(f"epoch {epoch}/{EPOCHS}", interrupt))
 
 
 @pytest.mark.parametrize("task", ["epoch 1/3", "epoch 2/3", "epoch 2/3: validation", "epoch 3/3"])
@@ -130,7 +137,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes(
     done = int(task[6]) - 1
     says = f"goes on from epoch {done}" if done else "no epoch was done.*starts again"
     with pytest.raises(Interrupted, match=says):
-        train(params, RUN, paths, listen=at(task, interrupt))
+        train(params, RUN, paths, on_event=at(task, interrupt))
     notes = notes_of(params, paths)
     assert (f"going on after epoch {done}/{EPOCHS}" in notes) == (done > 0)
     assert sum(note.startswith("epoch ") for note in notes) == EPOCHS - done  # no epoch was trained twice
@@ -217,7 +224,7 @@ def test_an_error_tells_what_is_kept(params: Params, paths: Paths, epoch: int) -
         disk.left = 0
 
     with disk.in_use(), pytest.raises(UserError, match=r"Input/output error.*earlier results are untouched") as caught:
-        train(params, RUN, paths, listen=at(f"epoch {epoch}/{EPOCHS}", die))
+        train(params, RUN, paths, on_event=at(f"epoch {epoch}/{EPOCHS}", die))
     assert (f"goes on from epoch {epoch - 1}" if epoch > 1 else "no epoch was done") in str(caught.value)
 
 
@@ -248,17 +255,29 @@ def test_identities_differ_in_words(name: str, reason: str) -> None:
     assert one.difference(one.model_copy(update={name: 2 if name == "threads" else "x"})) == reason
 
 
-def test_other_parameters_start_afresh(params: Params, paths: Paths) -> None:
+def test_a_state_of_other_parameters_is_kept_aside_and_gone_on_from_when_they_come_back(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
     break_off(params, paths)
     notes = notes_of(changed(params, seed=1), paths)
-    assert notes[0] == f"the state of an earlier training of {RUN} is of other parameters: starting afresh"
+    (kept,) = paths.live(RUN).glob("kept-*.safetensors")
+    assert notes[0] == f"the state of an earlier training of {RUN} is of other parameters; it is kept as {kept}"
     assert sum(note.startswith("epoch ") for note in notes) == EPOCHS
     assert len((paths.live(RUN) / "log.txt").read_text().splitlines()) == len(notes)
+    assert f"going on after epoch 1/{EPOCHS}" in notes_of(params, paths)
+    assert outcome(paths) == whole
+    assert not kept.exists()
+
+
+def test_at_most_three_states_are_kept_aside(params: Params, paths: Paths) -> None:
+    for seed in range(6):
+        break_off(changed(params, seed=seed), paths)
+    assert len(list(paths.live(RUN).glob("kept-*.safetensors"))) == 3
 
 
 def test_another_number_of_threads_starts_afresh(params: Params, paths: Paths) -> None:
     break_off(changed(params, threads=1), paths)
-    assert "other parameters: starting afresh" in notes_of(changed(params, threads=2), paths)[0]
+    assert "is of other parameters; it is kept as" in notes_of(changed(params, threads=2), paths)[0]
 
 
 def test_with_auto_a_training_resumes_with_the_threads_it_began_with(
@@ -268,7 +287,7 @@ def test_with_auto_a_training_resumes_with_the_threads_it_began_with(
     break_off(params, paths)
     monkeypatch.setattr("ssmlab.stages.train.stage.thread_count", lambda *_: 2)
     threads: list[int] = []
-    train(params, RUN, paths, listen=lambda event: threads.append(torch.get_num_threads()))
+    train(params, RUN, paths, on_event=lambda event: threads.append(torch.get_num_threads()))
     assert set(threads) == {1}
     assert outcome(paths) == whole
 
@@ -278,7 +297,7 @@ def test_the_threads_of_a_state_are_taken_over_only_if_nothing_else_differs(tmp_
     began = Identity(run="a", parameters="b", data_set="c", code="d", device="cpu", threads=3)
     now, other = began.model_copy(update={"threads": 1}), began.model_copy(update={"threads": 1, "code": "x"})
     assert with_saved_threads(file, now) == now
-    save_state(file, began, Saved(TrainingState((), {"model.w": torch.zeros(2)}), {}))
+    save_state(file, began, SavedState(TrainingState((), {"model.w": torch.zeros(2)}), {}))
     assert with_saved_threads(file, now) == began
     assert with_saved_threads(file, other) == other
     file.write_bytes(b"damaged")
@@ -296,7 +315,7 @@ def test_another_data_set_starts_afresh(params: Params, paths: Paths) -> None:
     break_off(params, paths)
     other = make_dataset("toy", 3, {"train": split(60, 5), "validation": split(20, 1), "test": split(20, 2)})
     save_dataset(paths.prepared, other)
-    assert "data set: starting afresh" in notes_of(params, paths)[0]
+    assert "is of another data set; it is kept as" in notes_of(params, paths)[0]
 
 
 def test_a_state_is_refused_after_the_rule_that_selects_the_best_epoch_has_changed(
@@ -310,7 +329,7 @@ def test_a_state_is_refused_after_the_rule_that_selects_the_best_epoch_has_chang
     assert "def score(" in text
     rule.write_text(text.replace("def score(", "def score(  # changed\n", 1))
     monkeypatch.setattr("ssmlab.stages.train.stage.code_version", lambda: code_version(package))
-    assert "code: starting afresh" in notes_of(params, paths)[0]
+    assert "is of another version of the code; it is kept as" in notes_of(params, paths)[0]
 
 
 def test_the_code_version_covers_the_code_of_the_training_and_nothing_else(tmp_path: Path) -> None:
@@ -346,7 +365,7 @@ def test_a_damaged_state_starts_afresh(
     break_off(params, paths)
     file = paths.live(RUN) / "state.safetensors"
     file.write_bytes(damage(file.read_bytes()))
-    assert notes_of(params, paths)[0].endswith(("cannot be read: starting afresh", "is damaged: starting afresh"))
+    assert "cannot be read: it is damaged or of another version; it is kept as" in notes_of(params, paths)[0]
     assert outcome(paths) == whole
 
 
@@ -355,6 +374,96 @@ def test_a_checkpoint_is_no_state(params: Params, paths: Paths, whole: dict[str,
     (paths.live(RUN) / "last.safetensors").rename(paths.live(RUN) / "state.safetensors")
     assert "cannot be read" in notes_of(params, paths)[0]
     assert outcome(paths) == whole
+
+
+def rewritten(file: Path, change: Callable[[dict[str, torch.Tensor], dict[str, Any]], None]) -> None:
+    """Change tensors and header of a state file and seal it again, as anyone can who wants to harm."""
+    state = read_tensors_file(file)
+    header = state.metadata_object(KEY)
+    tensors = safetensors.torch.load(state.content)
+    change(tensors, header)
+    file.write_bytes(sealed(safetensors.torch.save(tensors, {KEY: sealable_metadata(header)})))
+
+
+def as_bytes(text: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(text), dtype=torch.uint8)  # (bytes,)
+
+
+HOSTILE: dict[str, Callable[[dict[str, torch.Tensor], dict[str, Any]], None]] = {
+    "a file outside the live folder": lambda t, _: t.update({"file:../../../evil.py": as_bytes(b"import os")}),
+    "a third file": lambda t, _: t.update({"file:extra.safetensors": t["file:best.safetensors"].clone()}),
+    "a missing checkpoint": lambda t, _: t.__delitem__("file:best.safetensors"),
+    "a checkpoint that is none": lambda t, _: t.update({"file:best.safetensors": as_bytes(b"import os")}),
+    "best in the place of last": lambda t, _: t.update({"file:last.safetensors": t["file:best.safetensors"].clone()}),
+    "no epochs": lambda _, header: header.update(rows=[]),
+    "epochs that do not follow": lambda _, header: header["rows"][0].update(epoch=2),
+    "a weight of another shape": lambda t, _: t.update({"model.head.bias": torch.zeros(7)}),
+    "a weight too many": lambda t, _: t.update({"model.extra": torch.zeros(7)}),
+    "no weights": lambda t, _: [t.pop(name) for name in list(t) if name.startswith("model.")] and None,
+    "a moment of another parameter": lambda t, _: t.update({"optimizer.999.exp_avg": torch.zeros(1)}),
+    "a generator of another size": lambda t, _: t.update({"generator.order": torch.zeros(3, dtype=torch.uint8)}),
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_state_with_a_right_digest_over_wrong_content_is_a_fresh_start_with_one_line(
+    params: Params, paths: Paths, whole: dict[str, Any], change: Callable[..., None]
+) -> None:
+    break_off(params, paths)
+    rewritten(paths.live(RUN) / "state.safetensors", change)
+    notes = notes_of(params, paths)
+    assert sum(f"the state of an earlier training of {RUN}" in note for note in notes) == 1
+    assert outcome(paths) == whole
+    assert list(paths.root.rglob("*.py")) == []
+
+
+def test_a_change_of_params_while_a_run_trains_is_not_published(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
+    """DVC hashes params.yaml after the stage: it would take the old training for one with the new params."""
+    asked = {"now": params}
+
+    def edit() -> None:
+        asked["now"] = changed(params, seed=1)
+
+    with pytest.raises(
+        UserError, match=r"params\.yaml has changed since the training of ads started, so it is not pub"
+    ):
+        train(params, RUN, paths, on_event=at(f"epoch 2/{EPOCHS}", edit), reread=lambda: asked["now"])
+    assert not paths.model(RUN).exists()
+    asked["now"] = params  # put back, what was trained is published, and nothing is trained twice
+    assert not any(note.startswith("epoch ") for note in notes_of(params, paths, reread=lambda: asked["now"]))
+    assert outcome(paths) == whole
+
+
+def test_a_change_of_the_data_while_a_run_trains_is_not_published(params: Params, paths: Paths) -> None:
+    other = make_dataset("toy", 3, {"train": split(60, 5), "validation": split(20, 1), "test": split(20, 2)})
+    with pytest.raises(UserError, match=r"data/smoke\.safetensors has changed"):
+        train(params, RUN, paths, on_event=at(f"epoch 2/{EPOCHS}", lambda: save_dataset(paths.prepared, other)))
+    assert not paths.model(RUN).exists()
+
+
+def test_a_change_of_the_code_while_a_run_trains_is_not_published(
+    params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def edit() -> None:
+        monkeypatch.setattr("ssmlab.artifacts.provenance.code_fingerprint", lambda stage: "other")
+
+    with pytest.raises(UserError, match="the code of ssmlab has changed"):
+        train(params, RUN, paths, on_event=at(f"epoch 2/{EPOCHS}", edit))
+    assert not paths.model(RUN).exists()
+
+
+def test_the_manifest_says_what_was_trained_and_how_far(params: Params, paths: Paths) -> None:
+    train(params, RUN, paths)
+    manifest = read_manifest(paths.model(RUN))
+    assert (manifest.epochs_done, manifest.epochs_asked, manifest.ended) == (EPOCHS, EPOCHS, "all epochs")
+    assert manifest.files == {name: sha256_file(paths.model(RUN) / name) for name in (*CHECKPOINTS, "history.csv")}
+    provenance = manifest.provenance
+    assert provenance.params == {"study": params.study, **params.run(RUN).plain()}
+    assert list(provenance.inputs) == ["data/smoke.safetensors"]
+    assert provenance.threads == torch.get_num_threads()
+    assert provenance.versions["torch"] == version("torch")
 
 
 def test_stopped_as_asked_publishes_and_goes_on(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
@@ -366,7 +475,7 @@ def test_stopped_as_asked_publishes_and_goes_on(params: Params, paths: Paths, wh
         if isinstance(event, Note):
             notes.append(event.text)
 
-    train(params, RUN, paths, listen=listen)  # no exception: the stage has succeeded
+    train(params, RUN, paths, on_event=listen)  # no exception: the stage has succeeded
     assert [row["epoch"] for row in map(vars, outcome(paths)["rows"])] == [1, 2]
     assert outcome(paths)["rows"] == whole["rows"][:2]
     assert read_metadata(paths.checkpoint(RUN, "last")).epoch == 2
@@ -381,7 +490,7 @@ def test_stopped_as_asked_publishes_and_goes_on(params: Params, paths: Paths, wh
 
 def test_stopped_as_asked_before_anything_is_done(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
     with pytest.raises(Interrupted, match=r"stopped at epoch 1; no epoch was done"):
-        train(params, RUN, paths, listen=at(f"epoch 1/{EPOCHS}", request_of(paths.live(RUN)).touch))
+        train(params, RUN, paths, on_event=at(f"epoch 1/{EPOCHS}", request_of(paths.live(RUN)).touch))
     assert not paths.model(RUN).exists()
     train(params, RUN, paths)
     assert outcome(paths) == whole
@@ -437,7 +546,8 @@ def test_diverged_names_images_and_keeps_the_last_good_state(
     monkeypatch.setattr(base, "smoothed_cross_entropy", lambda smoothing: breaking)
     with pytest.raises(UserError, match=r"epoch 2, step 5\) on images \d+, .* \.\.\.; lower .*goes on from epoch 1"):
         train(params, RUN, paths)
-    logged = (paths.live(RUN) / "log.txt").read_text().splitlines()[-1].partition("source: ")[2].split(", ")
+    log = (paths.live(RUN) / "log.txt").read_text().splitlines()
+    logged = next(line for line in log if "rows of the source: " in line).partition("source: ")[2].split(", ")
     assert len(set(logged)) == 20
     monkeypatch.undo()
     assert f"going on after epoch 1/{EPOCHS}" in notes_of(params, paths)
@@ -447,7 +557,7 @@ def test_out_of_memory_is_one_line(params: Params, paths: Paths, monkeypatch: py
     def full(*_: object) -> Iterator[Event]:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee documentation")
 
-    monkeypatch.setattr("ssmlab.stages.train.stage.fit", full)
+    monkeypatch.setattr("ssmlab.stages.train.follower.fit", full)
     with pytest.raises(UserError, match=r"is out of memory; lower its train\.batch_size; no epoch was done") as caught:
         train(params, RUN, paths)
     assert "\n" not in str(caught.value)
@@ -456,7 +566,7 @@ def test_out_of_memory_is_one_line(params: Params, paths: Paths, monkeypatch: py
 def test_a_data_file_that_vanishes_in_the_middle_does_no_harm(
     params: Params, paths: Paths, whole: dict[str, Any]
 ) -> None:
-    train(params, RUN, paths, listen=at(f"epoch 1/{EPOCHS}", lambda: paths.prepared.unlink(missing_ok=True)))
+    train(params, RUN, paths, on_event=at(f"epoch 1/{EPOCHS}", lambda: paths.prepared.unlink(missing_ok=True)))
     assert outcome(paths) == whole
     with pytest.raises(UserError, match="ssmlab prepare"):
         train(params, RUN, paths)
@@ -465,6 +575,6 @@ def test_a_data_file_that_vanishes_in_the_middle_does_no_harm(
 def test_a_live_folder_that_vanishes_in_the_middle_does_no_harm(
     params: Params, paths: Paths, whole: dict[str, Any]
 ) -> None:
-    train(params, RUN, paths, listen=at(f"epoch 2/{EPOCHS}: validation", lambda: shutil.rmtree(paths.root / "runs")))
+    train(params, RUN, paths, on_event=at(f"epoch 2/{EPOCHS}: validation", lambda: shutil.rmtree(paths.root / "runs")))
     assert [(paths.model(RUN) / name).read_bytes() for name in CHECKPOINTS] == [whole[name] for name in CHECKPOINTS]
     assert [row.epoch for row in read_history(paths.model(RUN) / "history.csv")] == [1, 2, 3]

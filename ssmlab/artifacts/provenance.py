@@ -1,0 +1,193 @@
+"""What a stage was started from: recorded in what it writes, and compared again before it is published.
+
+Nothing here differs between two equal runs of a stage on one machine and checkout: no time, host or process number.
+Checkpoints hold none of it, so that equal weights are equal bytes; it stands in their folder's manifest.json.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import canonical_json, sha256_file, sha256_text
+from ssmlab.core.stage_code import StageName, code_fingerprint
+from ssmlab.core.version import __version__
+from ssmlab.params import Strict
+
+PACKAGES = ("torch", "numpy", "safetensors", "torchattacks")  # what numbers depend on
+CODE = ("ssmlab", "dvc.yaml")  # what git is asked about; params are recorded whole
+GIT_SECONDS = 10.0
+
+
+class Provenance(Strict):
+    """Where an output comes from.
+
+    Attributes:
+        stage, command: the stage, and how ssmlab was called; None where a program called it as a library.
+        params, params_sha256: everything of params.yaml that the stage reads, and the hash of its canonical JSON.
+        code_sha256: of the files that the stage depends on (`ssmlab.core.stage_code`).
+        inputs: the files it read, by path in the project, with their fingerprints.
+        git_commit: None outside git; git_changes: SHA-256 of what differs from it in the code, None if nothing does.
+        versions: of ssmlab, Python and the packages that numbers depend on.
+        device, threads: "cpu" or "cuda", and torch's threads, on which the last bits of a number depend.
+    """
+
+    stage: StageName
+    command: str | None = None
+    params: dict[str, Any]
+    params_sha256: str
+    code_sha256: str
+    inputs: dict[str, str]
+    git_commit: str | None = None
+    git_changes: str | None = None
+    versions: dict[str, str]
+    device: str | None = None
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """One run of a stage: what it was started from, and the question whether that still stands.
+
+    Attributes:
+        asked_again: gives the stage's params as they stand in the file now; None where they came from no file.
+        inputs_again: gives the fingerprint of each input as it is now.
+    """
+
+    provenance: Provenance
+    asked_again: Callable[[], Mapping[str, Any]] | None
+    inputs_again: Mapping[str, Callable[[], str]]
+
+    def changed(self) -> str:
+        """What has changed since the start, in words; empty if nothing has. An input that is gone has not changed."""
+        if self.asked_again is not None:
+            try:
+                asked = params_fingerprint(self.asked_again())
+            except UserError:
+                asked = ""
+            if asked != self.provenance.params_sha256:
+                return "params.yaml"
+        if code_fingerprint(self.provenance.stage) != self.provenance.code_sha256:
+            return "the code of ssmlab"
+        for name, again in self.inputs_again.items():
+            try:
+                found = again()
+            except FileNotFoundError:
+                continue
+            except (UserError, OSError):
+                found = ""
+            if found != self.provenance.inputs[name]:
+                return name
+        return ""
+
+    def require_unchanged(self, target: Path, command: str) -> None:
+        """Raise UserError, and leave `target` as it was, if what it would be made of has changed since the start."""
+        if changed := self.changed():
+            raise UserError(
+                f"{target}: not written: {changed} has changed since `{command}` started; run it again (what was there "
+                f"before is untouched)"
+            )
+
+
+def start_stage(
+    stage: StageName,
+    params: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    *,
+    root: Path,
+    asked_again: Callable[[], Mapping[str, Any]] | None = None,
+    inputs_again: Mapping[str, Callable[[], str]] | None = None,
+    device: str | None = None,
+    threads: int | None = None,
+) -> StageRun:
+    """Record what a stage starts from; the arguments are those of `Provenance` and `StageRun`."""
+    commit, changes = git_state(root)
+    provenance = Provenance(
+        stage=stage,
+        command=command_line(),
+        params=dict(params),
+        params_sha256=params_fingerprint(params),
+        code_sha256=code_fingerprint(stage),
+        inputs=dict(inputs),
+        git_commit=commit,
+        git_changes=changes,
+        versions=versions(),
+        device=device,
+        threads=threads,
+    )
+    return StageRun(provenance, asked_again, inputs_again or {})
+
+
+def start_on_files(
+    stage: StageName,
+    params: Mapping[str, Any],
+    files: Sequence[Path],
+    root: Path,
+    asked_again: Callable[[], Mapping[str, Any]] | None,
+) -> StageRun:
+    """`start_stage` of a stage whose inputs are small files: their fingerprints are the hashes of their bytes."""
+    there = {file.relative_to(root).as_posix(): file for file in files if file.is_file()}
+    again: dict[str, Callable[[], str]] = {name: partial(sha256_file, file) for name, file in there.items()}
+    inputs = {name: hash_now() for name, hash_now in again.items()}
+    return start_stage(stage, params, inputs, root=root, asked_again=asked_again, inputs_again=again)
+
+
+def params_fingerprint(params: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of a stage's params."""
+    return sha256_text(canonical_json(params))
+
+
+def command_line() -> str | None:
+    """How this process was called, the same for `ssmlab` and `python -m ssmlab`; None if it is another program."""
+    program = Path(sys.argv[0])
+    if program.name == "ssmlab" or (program.name == "__main__.py" and program.parent.name == "ssmlab"):
+        return shlex.join(["ssmlab", *sys.argv[1:]])
+    return None
+
+
+def versions() -> dict[str, str]:
+    """Of ssmlab, Python and `PACKAGES`, as far as they are installed."""
+    found = {"ssmlab": __version__, "python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_state(folder: Path) -> tuple[str | None, str | None]:
+    """The commit of the checkout at `folder`, and a hash of how its code differs from it; None for none."""
+    commit = ask_git(folder, "rev-parse", "HEAD")
+    if commit is None:
+        return None, None
+    untracked = ask_git(folder, "ls-files", "--others", "--exclude-standard", "--", *CODE) or b""
+    difference = (ask_git(folder, "diff", "HEAD", "--binary", "--", *CODE) or b"") + untracked
+    return commit.decode().strip(), hashlib.sha256(difference).hexdigest() if difference else None
+
+
+def ask_git(folder: Path, *arguments: str) -> bytes | None:
+    """What git prints; None where there is no git, or no checkout."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=GIT_SECONDS,
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},  # a look must not disturb the user's own git
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None

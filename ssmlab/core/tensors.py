@@ -1,0 +1,176 @@
+"""safetensors files: the one way to open them, and a digest that finds every changed bit of the small ones.
+
+A checkpoint or a training state is read into memory once: what is hashed is then what is used, even if the file is
+replaced meanwhile. A data set may be larger than memory and is mapped instead (`mapped_tensors`).
+
+The layout (https://github.com/huggingface/safetensors#format): 8 bytes with the length of the header, the header as
+JSON (for each tensor its dtype, shape and place; `__metadata__` maps text to text), the bytes of the tensors.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from ssmlab.core.files import canonical_json
+from ssmlab.core.plain_values import parse_json
+
+LARGEST_FILE = 2 * 2**30  # bytes read into memory; the largest published checkpoint has 4 MiB, its state 18 MiB
+LARGEST_HEADER = 16 * 2**20  # bytes
+DIGEST = "digest"  # the key of a sealed file's metadata
+NO_DIGEST = "0" * 64  # stands in the digest's place while the digest is computed
+BEFORE_DIGEST = b'\\"digest\\":\\"'  # in the header, where the metadata is JSON inside a JSON string
+BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4} | {
+    "I64": 8,
+    "U64": 8,
+    "F64": 8,
+    "C64": 8,
+}  # of one element
+
+Size = Annotated[int, Field(ge=0, lt=2**48)]
+
+
+class DamagedTensors(ValueError):
+    """Not a whole safetensors file; the message is half a line for an error."""
+
+
+class TensorInfo(BaseModel):
+    """What the header says of one tensor."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    dtype: str
+    shape: tuple[Size, ...]
+    data_offsets: tuple[Size, Size]
+
+    @property
+    def elements(self) -> int:
+        return prod(self.shape)
+
+
+HEADER = TypeAdapter(dict[str, TensorInfo])
+METADATA = TypeAdapter(dict[str, str])
+
+
+@dataclass(frozen=True)
+class TensorFile:
+    """A safetensors file in memory: `content` is all of it, `data_start` where the tensors' bytes begin."""
+
+    content: bytes
+    data_start: int
+    metadata: dict[str, str]
+    tensors: dict[str, TensorInfo]
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of all bytes, as 64 hex digits."""
+        return hashlib.sha256(self.content).hexdigest()
+
+    def metadata_object(self, key: str) -> dict[str, Any]:
+        """The JSON object in metadata entry `key`, its digest not checked; raises DamagedTensors if there is none."""
+        try:
+            document = parse_json(self.metadata[key])
+        except (KeyError, ValueError) as error:
+            raise DamagedTensors(f"its metadata cannot be read: {error}") from None
+        if not isinstance(document, dict):
+            raise DamagedTensors("its metadata cannot be read: it is no JSON object")
+        return document
+
+    def check_digest(self, document: dict[str, Any]) -> None:
+        """Raise DamagedTensors unless the file has the digest that stands in `document`, its `metadata_object`."""
+        header = self.content[: self.data_start]
+        place = BEFORE_DIGEST + str(document.get(DIGEST)).encode(errors="replace")
+        if header.count(place) != 1:
+            raise DamagedTensors("its digest cannot be read")
+        found = hashlib.sha256(header.replace(place, BEFORE_DIGEST + NO_DIGEST.encode()))
+        found.update(memoryview(self.content)[self.data_start :])
+        if found.hexdigest() != document[DIGEST]:
+            raise DamagedTensors("its content does not match its digest")
+
+
+def sealable_metadata(document: dict[str, Any]) -> str:
+    """A metadata entry that leaves room for the digest; a file with it must pass through `sealed`."""
+    return canonical_json({**document, DIGEST: NO_DIGEST})
+
+
+def sealed(content: bytes) -> bytes:
+    """A safetensors file with the digest of all its other bytes, which `sealable_metadata` left room for."""
+    length = 8 + int.from_bytes(content[:8], "little")
+    room = BEFORE_DIGEST + NO_DIGEST.encode()
+    if content[:length].count(room) != 1:
+        raise ValueError("the header has no room for a digest, or more than one")
+    digest = BEFORE_DIGEST + hashlib.sha256(content).hexdigest().encode()
+    return content[:length].replace(room, digest) + content[length:]
+
+
+def read_tensors_file(path: Path, largest: int = LARGEST_FILE) -> TensorFile:
+    """Read a safetensors file of at most `largest` bytes, whole and once.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedTensors: it cannot be read, is too large, or is not a whole safetensors file.
+    """
+    try:
+        with path.open("rb") as file:
+            if os.fstat(file.fileno()).st_size > largest:
+                raise DamagedTensors(f"it is larger than {largest // 2**20} MiB")
+            content = file.read()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise DamagedTensors(error.strerror or str(error)) from None
+    return parse_tensors_file(content)
+
+
+def parse_tensors_file(content: bytes) -> TensorFile:
+    """The header of a safetensors file, checked against the file's length; raises DamagedTensors."""
+    length = int.from_bytes(content[:8], "little")
+    start = 8 + length
+    if len(content) < 8 or length > LARGEST_HEADER or start > len(content):
+        raise DamagedTensors("it is cut off, or no safetensors file")
+    try:
+        header = parse_json(content[8:start])
+        if not isinstance(header, dict):
+            raise ValueError("its header is no JSON object")
+        metadata = METADATA.validate_python(header.pop("__metadata__", {}), strict=True)
+        tensors = HEADER.validate_python(header)
+    except ValidationError:
+        raise DamagedTensors("its header is not that of a safetensors file") from None
+    except ValueError as error:
+        raise DamagedTensors(f"its header cannot be read: {error}") from None
+    end = 0
+    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
+        first, last = tensor.data_offsets
+        if first != end or last - first != tensor.elements * BYTES.get(tensor.dtype, 0):
+            raise DamagedTensors(f"tensor {name[:80]!r} has another size than its shape says")
+        end = last
+    if end != len(content) - start:
+        raise DamagedTensors("it is cut off, or longer than its header says")
+    return TensorFile(content, start, metadata, tensors)
+
+
+@contextmanager
+def mapped_tensors(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
+    """An open safetensors file whose tensors are read when they are asked for.
+
+    Raises:
+        FileNotFoundError: there is none.
+        DamagedTensors: it is not a whole safetensors file, found now or while its tensors are read.
+    """
+    try:
+        with safe_open(path, framework=framework) as file:
+            yield file
+    except FileNotFoundError:
+        raise
+    except (OSError, SafetensorError) as error:
+        raise DamagedTensors(" ".join(str(error).split())) from None
