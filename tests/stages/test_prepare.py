@@ -74,6 +74,7 @@ def test_reads_no_other_section(tiny_params: Params, tmp_path: Path) -> None:
     """A stage that read `model`, `train` or `attack` would fail here: this value has no such sections."""
 
     class OnlyData:
+        study = tiny_params.study
         data = tiny_params.data
 
     prepare(OnlyData(), Paths("smoke", tmp_path))  # type: ignore[arg-type]
