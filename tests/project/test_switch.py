@@ -70,9 +70,9 @@ def test_changes_by_key(tmp_path: Path) -> None:
 
 def test_changes_from_nothing_and_from_a_broken_file(tmp_path: Path) -> None:
     new, broken = tmp_path / "new.yaml", tmp_path / "broken.yaml"
-    new.write_text("a: {b: true}\nwhen: 2024-01-02\nnothing:\n")
+    new.write_text('a: {b: true}\nwhen: "2024-01-02"\nnothing:\n')
     broken.write_text("a: [")
-    expected = [Change("a.b", None, "true"), Change("when", None, '"2024-01-02"'), Change("nothing", None, "null")]
+    expected = [Change("a.b", None, "true"), Change("when", None, "2024-01-02"), Change("nothing", None, "null")]
     for current in (None, broken, tmp_path / "missing.yaml"):
         assert changes(current, new) == expected
     with pytest.raises(UserError, match="broken"):

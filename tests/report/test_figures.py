@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.image import imread
 
-from ssmlab.analysis.summarize import grouped, summarize
+from ssmlab.analysis.summarize import summarize, summarize_groups
 from ssmlab.analysis.summary import WORST, Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.project.params_file import load_params
@@ -42,7 +42,7 @@ def histories(summary: Summary, epochs: int = 10) -> dict[str, list[Row]]:
 
 def with_runs(summary: Summary, runs: tuple[Run, ...]) -> Summary:
     """The summary of these runs alone."""
-    return summary.model_copy(update={"runs": runs, "groups": grouped(runs)})
+    return summary.model_copy(update={"runs": runs, "groups": summarize_groups(runs)})
 
 
 def draw(name: str, summary: Summary, epochs: int = 10) -> bytes:

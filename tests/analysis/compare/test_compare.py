@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import statistics
-import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,14 @@ from pathlib import Path
 import pytest
 
 from ssmlab.analysis.compare.compare import Comparison, Line, compare
+from ssmlab.artifacts.checkpoint import save as save_checkpoint
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import ProtocolMismatch, UserError
-from ssmlab.core.files import canonical_json, sha256_file, write_atomic
+from ssmlab.core.files import sha256_file
 from ssmlab.evaluation.results import save_results
+from ssmlab.nets.build import build
+from ssmlab.nets.classifier import Classifier
 from ssmlab.params import Params, Which
 from ssmlab.params.paths import Paths
 from tests.analysis.synthetic import protocol, results, seeded_params, seeded_study
@@ -44,10 +46,8 @@ def save(paths: Paths, found: object) -> None:
     save_results(paths.attack(found.run), found)  # type: ignore[attr-defined]
 
 
-def write_checkpoint(
-    path: Path, params: Params, run: str, which: Which = "best", sizes: tuple[int, ...] = (3, 4)
-) -> str:
-    """A checkpoint file made by hand, after the published layout of safetensors; returns its hash."""
+def write_checkpoint(path: Path, params: Params, run: str, which: Which = "best", seed: int = 0) -> str:
+    """An untrained checkpoint of `run`; returns its hash."""
     settings = params.run(run)
     metadata = Metadata(
         study=params.study,
@@ -66,14 +66,12 @@ def write_checkpoint(
         params_fingerprint="cd" * 32,
         code_version="0.1.0",
     )
-    header: dict[str, object] = {"__metadata__": metadata.header()}
-    offset = 0
-    for size in sizes:
-        header[f"t{offset}"] = {"dtype": "F32", "shape": [size], "data_offsets": [offset, offset + 4 * size]}
-        offset += 4 * size
-    text = canonical_json(header).encode()
-    write_atomic(path, struct.pack("<Q", len(text)) + text + bytes(offset))
+    save_checkpoint(path, build(settings.model, (1, 28, 28), 10, seed), metadata)
     return sha256_file(path)
+
+
+def trained_numbers(model: Classifier) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def line(comparison: Comparison, measure: str, moment: str) -> Line:
@@ -133,9 +131,9 @@ def test_a_run_of_another_study_is_named_with_its_study(attacked: Paths, tiny_pa
 
 
 def test_a_run_that_was_not_attacked(attacked: Paths, tiny_params: Params) -> None:
-    write_checkpoint(attacked.checkpoint("attention", "best"), tiny_params, "attention", sizes=(3, 4))
+    write_checkpoint(attacked.checkpoint("attention", "best"), tiny_params, "attention")
     found = compare(["ads", "attention"], attacked)
-    assert found.entries[1].parameters == 7
+    assert found.entries[1].parameters == trained_numbers(build(tiny_params.run("attention").model, (1, 28, 28), 10, 0))
     assert found.notes == ("attention: not attacked yet: run `ssmlab attack attention`",)
     assert line(found, "clean", "best").values[1].value is None
     assert {"model.mixer"} <= {setting.key for setting in found.settings if setting.changed}
@@ -157,7 +155,7 @@ def test_a_checkpoint_file_finds_its_numbers_by_its_hash(attacked: Paths, tiny_p
     assert [cell.value for cell in cells] == [0.8, 0.7]
     assert cells[1].word == "worse"
     assert not [x for x in found.lines if x.moment == "gap"]
-    write_checkpoint(best, tiny_params, "ads", sizes=(5,))
+    write_checkpoint(best, tiny_params, "ads", seed=1)
     changed = compare([str(best), "ads"], attacked)
     assert changed.entries[0].results is None
     assert changed.notes[0].endswith("best.safetensors: not attacked yet: run `ssmlab attack ads`")
