@@ -14,7 +14,7 @@ from ssmlab.nets.classifier import Classifier, Residual
 from ssmlab.nets.dss import DssKernel
 from ssmlab.nets.mamba import EXPANSION, MambaLayer
 from ssmlab.nets.mega import MegaLayer
-from ssmlab.nets.mixer import Mixer
+from ssmlab.nets.mixer import Mixer, SsmKernel
 from ssmlab.nets.s4 import S4Kernel, power_of_two
 from ssmlab.nets.s4d import S4dKernel
 from ssmlab.nets.s5 import S5
@@ -86,7 +86,7 @@ def layer(params: ModelParams, length: int) -> Mixer:
     return Residual(SsmBlock(ssm, put_on, width, params.pointwise, output, params.dropout), norm(params))
 
 
-def kernel(params: ModelParams, length: int) -> nn.Module:
+def kernel(params: ModelParams, length: int) -> SsmKernel:
     """The kernel of a convolutional SSM for `length` tokens."""
     if params.mixer == "s4":
         return S4Kernel(params.d_model, params.d_state, power_of_two(length))

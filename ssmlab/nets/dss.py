@@ -26,29 +26,30 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from ssmlab.nets.exponentials import exponential_sum
+from ssmlab.nets.chunked import Realisation
+from ssmlab.nets.exponentials import diagonal_realisation, exponential_sum
 from ssmlab.nets.hippo import nplr
-from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
+from ssmlab.nets.mixer import SsmKernel, as_complex, as_pairs, full_precision
 from ssmlab.nets.s4 import initial_log_dt
-from ssmlab.nets.shapes import Kernel
+from ssmlab.nets.shapes import Kernel, Modes
 
 EPSILON = 1e-7  # keeps the reciprocal of (e^{r L} - 1) Lambda finite where it vanishes (DSS, appendix A.2)
 
 
-class DssKernel(nn.Module):
+class DssKernel(SsmKernel):
     """The kernel of a DSS layer of `width` channels and `state` / 2 complex states."""
 
     def __init__(self, width: int, state: int):
         super().__init__()
         Lambda, _, _ = nplr(state)
+        self.state = state
         self.log_dt = nn.Parameter(initial_log_dt(width))
         self.Lambda = nn.Parameter(as_pairs(Lambda))
         self.C = nn.Parameter(torch.randn(width, state // 2, 2) / math.sqrt(2))
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """dt and A."""
         return [self.log_dt, self.Lambda]
 
     def forward(self, length: int) -> Kernel:
@@ -56,13 +57,23 @@ class DssKernel(nn.Module):
 
         The softmax runs over the tokens there are, so kernels of different lengths differ in scale.
         """
+        weight, rate, growing = self.modes(length)
+        forwards = torch.arange(length, dtype=rate.real.dtype, device=rate.device)
+        position = torch.where(growing[..., None], forwards.flip(0), forwards)  # (D, N/2, L)
+        return exponential_sum(weight, rate, position)
+
+    def modes(self, length: int) -> tuple[Modes, Modes, Tensor]:
+        """Weights and rates (D, N/2) of the exponentials, and which of them run from the last token backwards."""
         dt = full_precision(self.log_dt).exp()  # (D,)
         Lambda = as_complex(self.Lambda)  # (N/2,)
         rate = dt[:, None] * Lambda  # (D, N/2)
         growing = rate.real > 0
         rate = torch.where(growing, -rate, rate)
-        forwards = torch.arange(length, dtype=dt.dtype, device=dt.device)
-        position = torch.where(growing[..., None], forwards.flip(0), forwards)  # (D, N/2, L)
         inverted = torch.expm1(rate * length) * Lambda  # (D, N/2)
         weight = as_complex(self.C) * torch.expm1(rate) * inverted.conj() / (inverted.abs().square() + EPSILON)
-        return exponential_sum(weight, rate, position)
+        return weight, rate, growing
+
+    def realisation(self, length: int) -> Realisation | None:
+        """The state space of these taps; None if a mode grows, whose powers could overflow."""
+        weight, rate, growing = self.modes(length)
+        return None if bool(growing.any()) else diagonal_realisation(weight, rate)

@@ -23,7 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssmlab.nets.longconv import FixedConvolution, convolve, two_sided
+from ssmlab.nets.chunked import Realisation
+from ssmlab.nets.longconv import FixedConvolution, chunks_pay, convolve, two_sided
 from ssmlab.nets.mixer import full_precision
 from ssmlab.nets.shapes import ChannelFirst, Taps
 
@@ -64,4 +65,12 @@ class DampedEma(nn.Module):
     def freeze(self, length: int) -> nn.Module:
         """The same map with everything but the product precomputed."""
         with torch.no_grad():
-            return FixedConvolution(self.taps(length), length)
+            systems = self.realisations() if chunks_pay(length, self.alpha.shape[-1]) else ()
+            return FixedConvolution(self.taps(length), length, *systems)
+
+    def realisations(self) -> tuple[Realisation, ...]:
+        """The state spaces of both directions, without omega."""
+        alpha, delta = self.alpha.double().sigmoid(), self.delta.double().sigmoid()  # (2, D, h)
+        weight = delta * self.beta.double() * self.gamma.double() / math.sqrt(alpha.shape[-1])
+        decays = torch.diag_embed(1 - alpha * delta)  # (2, D, h, h)
+        return tuple(Realisation(A, torch.ones_like(C), C) for A, C in zip(decays, weight, strict=True))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ssmlab.nets.chunked import Realisation, rotations
 from ssmlab.nets.shapes import Modes, OneSide, Positions
 
 
@@ -17,6 +18,14 @@ def exponential_sum(weight: Modes, rate: Modes, position: Positions) -> OneSide:
     angle = rate.imag[..., None] * position
     rows = torch.cat([decay * angle.cos(), decay * angle.sin()], dim=1)  # (D, 2 n, L)
     return torch.bmm(torch.cat([weight.real, -weight.imag], dim=1)[:, None], rows)[:, 0]  # (D, L)
+
+
+def diagonal_realisation(weight: Modes, rate: Modes) -> Realisation:
+    """The state space of K[d, l] = Re sum over n of weight[d, n] exp(rate[d, n] l); no Re(rate) may be positive."""
+    weight, rate = weight.to(torch.complex128), rate.to(torch.complex128)
+    A = rotations(rate.real.exp(), rate.imag)  # (D, 2 N, 2 N)
+    B = torch.cat([torch.ones_like(rate.real), torch.zeros_like(rate.real)], dim=1)  # (D, 2 N)
+    return Realisation(A, B, torch.cat([weight.real, -weight.imag], dim=1))
 
 
 def phi(z: Tensor) -> Tensor:

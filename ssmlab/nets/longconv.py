@@ -7,7 +7,8 @@ input k tokens back, or over all lags, (D, 2L-1), taps[:, L-1+k] weighing it. Ev
 
 `by_fft` multiplies spectra. `by_columns` multiplies with the Toeplitz matrix of the kernel, T columns at a time: all
 blocks of T columns are cuts of one, the last, so memory is D L T, and a causal block needs only the rows down to its
-own. T = L is the whole matrix in one product.
+own. T = L is the whole matrix in one product. With fixed taps of a known state space, long sequences go in chunks that
+pass a state on (chunked.py).
 
 Channel-first, because then a route is batched products or FFTs along contiguous memory, and the linear map after it
 reads y transposed inside its own matrix product, for free.
@@ -22,6 +23,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssmlab.nets.chunked import ChunkedConvolution, Realisation
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, OneSide, Spectrum, Taps, ToeplitzColumns
 
 # By measurement on a CPU (benchmarks/mixers.md): with B sequences the Toeplitz product is the faster route for up to so
@@ -29,6 +31,19 @@ from ssmlab.nets.shapes import BatchFirst, ChannelFirst, OneSide, Spectrum, Taps
 TOKENS_A_SEQUENCE = 4  # its matrix is made, and its gradient taken, on every call
 FIXED_TOKENS_A_SEQUENCE = 32  # its matrix is at hand
 LONGEST = 1024
+# Fixed taps, forward and backward to the input, D 64, one thread: CPU time of the route taken otherwise over that of
+# chunks (2026-11-26; R numbers of state a channel; B 8 and 32):
+#     L    R = 8        R = 32       R = 64
+#     196  1.24  0.89   1.02  0.63   0.64  0.44
+#     400  1.80  1.67   1.42  1.28   0.86  0.79
+#     784  2.33  2.67   1.69  2.15   1.18  1.58
+#     1024 2.24  3.92   1.75  3.08   1.18  2.37
+#     4096 4.21         3.12         (B 8 only)
+# With one sequence the FFT is faster up to L = 1,024 (chunks: 0.5 to 0.95 of its speed).
+CHUNK = 64  # tokens in a chunk; with large states 128 are faster (2.37 for 1.96 at L = 1,024, R = 64, B = 32)
+LARGE_STATE = 64
+CHUNKS_PAY_FROM = 8  # L must be at least so many times R + 32
+CHUNKS_PAY_FOR = 8  # sequences
 BLOCK = 256  # columns at once
 TOEPLITZ_LIMIT = 2**25  # entries of the columns (D, L, T): 128 MiB in float32
 
@@ -125,6 +140,11 @@ def columns_pay(width: int, batch: int, length: int, most: int) -> bool:
     return fits and length <= min(most * batch, LONGEST)
 
 
+def chunks_pay(length: int, state: int) -> bool:
+    """Whether chunks beat the other routes for fixed taps of `state` numbers a channel and usual batches."""
+    return length >= CHUNKS_PAY_FROM * (state + 32)
+
+
 def convolve(u: ChannelFirst, taps: Taps) -> ChannelFirst:
     """y (D, B, L) by the route that is fastest at this size."""
     width, batch, length = u.shape
@@ -139,11 +159,16 @@ class FixedConvolution(nn.Module):
     columns: Tensor | None
     spectrum: Tensor
 
-    def __init__(self, taps: Taps, length: int):
+    def __init__(self, taps: Taps, length: int, past: Realisation | None = None, future: Realisation | None = None):
+        """`past` and `future`: the state spaces of the taps, for the route by chunks, where `chunks_pay`."""
         super().__init__()
+        self.chunked: ChunkedConvolution | None = None
+        if past is not None:
+            chunk = CHUNK if past.B.shape[1] < LARGE_STATE else 2 * CHUNK
+            self.chunked = ChunkedConvolution(taps, length, chunk, past, future)
         self.length = length
         self.causal = taps.shape[-1] == length
-        fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
+        fits = past is None and columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
         columns = toeplitz_columns(taps, length, min(length, BLOCK)) if fits else None
         self.register_buffer("columns", columns, persistent=False)
         self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
@@ -153,6 +178,8 @@ class FixedConvolution(nn.Module):
         width, batch, length = u.shape
         if length != self.length:
             raise ValueError(f"this convolution was made for {self.length} tokens, not {length}")
+        if self.chunked is not None and batch >= CHUNKS_PAY_FOR:
+            return self.chunked(u)  # type: ignore[no-any-return]
         if self.columns is not None and columns_pay(width, batch, length, FIXED_TOKENS_A_SEQUENCE):
             return by_columns(u, self.columns)
         return by_spectrum(u, self.spectrum, self.causal)

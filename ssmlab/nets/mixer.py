@@ -13,7 +13,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from ssmlab.nets.shapes import AnyComplex, AnyFloat, Pairs
+from ssmlab.nets.chunked import Realisation
+from ssmlab.nets.shapes import AnyComplex, AnyFloat, Kernel, Pairs
 
 
 @runtime_checkable
@@ -23,6 +24,24 @@ class Freezable(Protocol):
     def freeze(self, length: int) -> nn.Module:
         """The same function of the input for `length` tokens, with no parameter gradients."""
         ...
+
+
+class SsmKernel(nn.Module):
+    """The convolution kernel of a linear SSM for each channel, with `state` real numbers of state."""
+
+    state: int
+
+    def forward(self, length: int) -> Kernel:
+        """The taps (D, length), in float32 at least."""
+        raise NotImplementedError
+
+    def realisation(self, length: int) -> Realisation | None:
+        """A state space of these taps, float64; None if there is none in which every mode decays."""
+        raise NotImplementedError
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the recurrence."""
+        raise NotImplementedError
 
 
 class Mixer(nn.Module):

@@ -29,8 +29,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ssmlab.nets.chunked import Realisation
 from ssmlab.nets.hippo import nplr
-from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
+from ssmlab.nets.mixer import SsmKernel, as_complex, as_pairs, full_precision
 from ssmlab.nets.shapes import (
     Angles,
     FourModes,
@@ -44,7 +45,7 @@ from ssmlab.nets.shapes import (
 )
 
 
-class S4Kernel(nn.Module):
+class S4Kernel(SsmKernel):
     """The kernel of an S4 layer of `width` channels and `state` states, for at most `length` tokens."""
 
     log_decay: Tensor
@@ -53,6 +54,7 @@ class S4Kernel(nn.Module):
         super().__init__()
         Lambda, P, B = nplr(state)
         self.length = length
+        self.state = state
         self.log_dt = nn.Parameter(initial_log_dt(width))
         self.register_buffer("log_decay", torch.log(-Lambda.real).float())
         self.frequency = nn.Parameter(Lambda.imag.float())
@@ -62,7 +64,6 @@ class S4Kernel(nn.Module):
         self.C = nn.Parameter(as_pairs(length_corrected(C, Lambda, P, self.log_dt.detach().double().exp(), length)))
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """dt, A (its frequencies and low-rank part) and B."""
         return [self.log_dt, self.frequency, self.P, self.B]
 
     def forward(self, length: int) -> Kernel:
@@ -80,6 +81,27 @@ class S4Kernel(nn.Module):
         spectrum = shift * (cb - dt * half.cos() * cp * pb / (1 + dt * half.cos() * pp))  # (D, F)
         kernel: Tensor = torch.fft.irfft(spectrum, n=self.length)
         return kernel[:, :length]  # (D, length)
+
+    def realisation(self, length: int) -> Realisation:  # noqa: ARG002
+        """The discretised system in real numbers, the same for every length.
+
+        The state of a channel is (Re x, Im x) of the stored half x of its N states. As the other half is conj(x),
+        P^* x over both halves is 2 (Re P . Re x + Im P . Im x), and C x is 2 (Re C . Re x - Im C . Im x).
+        """
+        P, B, C = (as_complex(p).to(torch.complex128) for p in (self.P, self.B, self.C))
+        decay, frequency, dt = -self.log_decay.double().exp(), self.frequency.double(), self.log_dt.double().exp()
+        diagonal, turn = torch.diag(decay), torch.diag(frequency)
+        low_rank, into = (torch.cat([v.real, v.imag]) for v in (P, B))  # (N,) each
+        A = torch.cat([torch.cat([diagonal, -turn], dim=1), torch.cat([turn, diagonal], dim=1)])
+        step = dt[:, None, None] / 2 * (A - 2 * torch.outer(low_rank, low_rank))  # (D, N, N)
+        eye = torch.eye(len(A), dtype=A.dtype, device=A.device)
+        inputs = (dt[:, None] * into)[..., None]  # (D, N, 1)
+        both = torch.linalg.solve(eye - step, torch.cat([eye + step, inputs], dim=2))  # (D, N, N + 1)
+        discrete, held = both[..., :-1], both[..., -1]
+        corrected = eye - torch.linalg.matrix_power(discrete, self.length)  # C~ = C times this
+        stored = 2 * torch.cat([C.real, -C.imag], dim=1)  # (D, N)
+        out = torch.linalg.solve(corrected.transpose(1, 2), stored[..., None])[..., 0]
+        return Realisation(discrete, held, out)
 
 
 def cauchy(v: FourModes, decay: RealModes, frequency: RealModes, half: Angles) -> FourSpectra:

@@ -22,13 +22,14 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ssmlab.nets.exponentials import exponential_sum, phi
-from ssmlab.nets.mixer import as_complex, full_precision
+from ssmlab.nets.chunked import Realisation
+from ssmlab.nets.exponentials import diagonal_realisation, exponential_sum, phi
+from ssmlab.nets.mixer import SsmKernel, as_complex, full_precision
 from ssmlab.nets.s4 import initial_log_dt
-from ssmlab.nets.shapes import Kernel
+from ssmlab.nets.shapes import Kernel, Modes
 
 
-class S4dKernel(nn.Module):
+class S4dKernel(SsmKernel):
     """The kernel of an S4D layer of `width` channels and `state` states."""
 
     def __init__(
@@ -38,17 +39,22 @@ class S4dKernel(nn.Module):
         self.discretisation = discretisation
         n = torch.arange(state // 2)
         frequency = math.pi * n if initial == "lin" else state / math.pi * (state / (2 * n + 1) - 1)
+        self.state = state
         self.log_dt = nn.Parameter(initial_log_dt(width))
         self.log_decay = nn.Parameter(torch.full((width, state // 2), math.log(0.5)))
         self.frequency = nn.Parameter(frequency.float().repeat(width, 1))
         self.C = nn.Parameter(torch.randn(width, state // 2, 2) / math.sqrt(2))
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """dt and A."""
         return [self.log_dt, self.log_decay, self.frequency]
 
     def forward(self, length: int) -> Kernel:
         """The taps of a sequence of `length` tokens, (D, length) float32 (float64 if the module is)."""
+        weight, rate = self.modes()
+        return exponential_sum(weight, rate, torch.arange(length, dtype=rate.real.dtype, device=rate.device))
+
+    def modes(self) -> tuple[Modes, Modes]:
+        """2 C B_ and log A_, (D, N/2): weights and rates of the exponentials."""
         dt = full_precision(self.log_dt).exp()[:, None]  # (D, 1)
         rate = dt * torch.complex(-full_precision(self.log_decay).exp(), full_precision(self.frequency))  # (D, N/2)
         if self.discretisation == "zoh":
@@ -56,5 +62,8 @@ class S4dKernel(nn.Module):
         else:
             held = dt / (1 - rate / 2)
             rate = torch.log((1 + rate / 2) / (1 - rate / 2))
-        position = torch.arange(length, dtype=dt.dtype, device=dt.device)
-        return exponential_sum(2 * as_complex(self.C) * held, rate, position)
+        return 2 * as_complex(self.C) * held, rate
+
+    def realisation(self, length: int) -> Realisation:  # noqa: ARG002
+        """The state space of the taps, the same for every length."""
+        return diagonal_realisation(*self.modes())

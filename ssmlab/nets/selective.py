@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from ssmlab.nets.scan import combine_
-from ssmlab.nets.shapes import Chunk, ChunkMaps, ChunkStates, State, TokenFirst, TokenMaps, Transition
+from ssmlab.nets.shapes import Chunk, ChunkMaps, State, TokenFirst, TokenMaps, TokenStates, Transition
 
 CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**28}  # states in a chunk: what a core's cache holds; 1 GiB, and few launches
 LEAST_TOKENS = 8  # fewer would keep most of the states, and step through the sequence
@@ -37,7 +37,7 @@ def chunk_tokens(x: TokenFirst, state: int) -> int:
     return max(LEAST_TOKENS, CHUNK_ENTRIES[x.device.type] // (x[0].numel() * state))
 
 
-def chunk_states(x: Chunk, dt: Chunk, A: Transition, B: ChunkMaps, before: State) -> tuple[ChunkStates, ChunkStates]:
+def chunk_states(x: Chunk, dt: Chunk, A: Transition, B: ChunkMaps, before: State) -> tuple[TokenStates, TokenStates]:
     """The decays and the states (T, B, N, Di) of a chunk that begins after the state `before` (B, N, Di)."""
     decay = torch.exp(dt.unsqueeze(2) * A.t())  # (T, B, N, Di)
     h = B.unsqueeze(-1) * (dt * x).unsqueeze(2)  # (T, B, N, Di)
@@ -45,7 +45,7 @@ def chunk_states(x: Chunk, dt: Chunk, A: Transition, B: ChunkMaps, before: State
     return decay, combine_(decay.clone(), h)
 
 
-def outputs(h: ChunkStates, C: ChunkMaps) -> Chunk:
+def outputs(h: TokenStates, C: ChunkMaps) -> Chunk:
     """Sums over n of C (T, B, N) and h (T, B, N, Di), (T, B, Di)."""
     return torch.matmul(C.unsqueeze(2), h).squeeze(2)
 

@@ -50,7 +50,10 @@ TokenMaps = Float[Tensor, "L B N"]  # Mamba's B and C: a map of its own for ever
 State = Float[Tensor, "B N D"]  # the state of a selective scan after one token
 Chunk = Float[Tensor, "T B D"]  # T tokens of a sequence
 ChunkMaps = Float[Tensor, "T B N"]
-ChunkStates = Float[Tensor, "T B N D"]
+TokenStates = Float[Tensor, "T B N D"]  # a state for each token of a chunk
+
+StateMatrix = Float[Tensor, "D R R"]  # of a real state of R numbers a channel
+ChunkStates = Float[Tensor, "D B n R"]  # a state for each of n chunks
 
 AnyFloat = Float[Tensor, "*shape"]
 AnyComplex = Complex[Tensor, "*shape"]

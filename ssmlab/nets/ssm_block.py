@@ -19,8 +19,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.longconv import FixedConvolution, channel_first, convolve, two_sided
-from ssmlab.nets.mixer import Mixer, full_precision
+from ssmlab.nets.chunked import Realisation
+from ssmlab.nets.longconv import FixedConvolution, channel_first, chunks_pay, convolve, two_sided
+from ssmlab.nets.mixer import Mixer, SsmKernel, full_precision
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, Taps
 
 
@@ -30,16 +31,18 @@ class LinearSsm(nn.Module):
     `kernel(L)` gives K (D, L), `backward_kernel(L)`, where there is one, the kernel that runs the other way.
     """
 
-    def __init__(self, kernel: nn.Module, width: int, backward_kernel: nn.Module | None = None):
+    def __init__(self, kernel: SsmKernel, width: int, backward_kernel: SsmKernel | None = None):
         super().__init__()
         self.kernel = kernel
         self.backward_kernel = backward_kernel
         self.skip = nn.Parameter(torch.randn(width))
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """Those of the kernels."""
-        kernels = [kernel for kernel in (self.kernel, self.backward_kernel) if kernel is not None]
-        return [parameter for kernel in kernels for parameter in kernel.ssm_parameters()]  # type: ignore[operator]
+        return [parameter for kernel in self.kernels() for parameter in kernel.ssm_parameters()]
+
+    def kernels(self) -> list[SsmKernel]:
+        """The kernel over the past, and the one over the future if there is one."""
+        return [kernel for kernel in (self.kernel, self.backward_kernel) if kernel is not None]
 
     def taps(self, length: int) -> Taps:
         """The whole linear map as taps, the skip at lag zero, whatever the autocast state: (D, L), or (D, 2L-1)."""
@@ -55,7 +58,12 @@ class LinearSsm(nn.Module):
     def freeze(self, length: int) -> nn.Module:
         """The same map with everything but the product precomputed."""
         with torch.no_grad():
-            return FixedConvolution(self.taps(length), length)
+            systems: list[Realisation] = []
+            if all(chunks_pay(length, kernel.state) for kernel in self.kernels()):
+                systems = [system for kernel in self.kernels() if (system := kernel.realisation(length)) is not None]
+            if len(systems) < len(self.kernels()):  # a mode grows
+                systems = []
+            return FixedConvolution(self.taps(length), length, *systems)
 
 
 class SsmBlock(Mixer):
