@@ -64,7 +64,9 @@ class Victim(nn.Module):
         """Logits (B, classes), float32, of images (B, C, H, W)."""
         self.tick()
         logits: Tensor = self.model(x.to(self.dtype, copy=True)).float()
-        if x.requires_grad and torch.is_grad_enabled() and not logits.requires_grad:
+        if x.requires_grad and torch.is_grad_enabled():
+            # A model that detaches its images then has a gradient of zero, which a check reports, and not none at all,
+            # which autograd refuses with an error of its own.
             logits = logits + 0.0 * x.flatten(1).sum(dim=1, keepdim=True)  # (B, classes)
         return logits
 

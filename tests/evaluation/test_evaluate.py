@@ -535,3 +535,17 @@ def test_a_dead_worker_is_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(workers, "collect", die)
     with pytest.raises(UserError, match=r"a worker process died .* try again with workers=1"):
         evaluate(model, x, y, QUICK, 0.02, workers=2)
+
+
+@pytest.mark.parametrize("trained", [False, True])
+def test_a_model_that_detaches_its_images_is_attacked_and_reported(trained: bool) -> None:
+    """Also where its logits have a gradient, which is that of weights the evaluation does not know of."""
+    weights = torch.randn(4, 3, requires_grad=trained)
+
+    def detached(x: Tensor) -> Tensor:
+        return x.detach().flatten(1) @ weights
+
+    x, y = torch.rand(8, 1, 2, 2), torch.randint(3, (8,))
+    found = evaluate(detached, x, y, ["fgsm"], 0.1)
+    assert found.measures["fgsm"].correct == found.measures["clean"].correct
+    assert any("gradient" in warning for warning in found.warnings)
