@@ -129,7 +129,8 @@ def test_stop_lets_dvc_go_on_to_the_next_stage(folder: Path) -> None:
     assert "stopped as asked, epoch" in says.stdout and "ssmlab repro ads --force" in says.stdout
     assert process.wait(timeout=60) == 0
     done = len(read_history(folder / MODEL / "history.csv"))
-    assert {path.name for path in (folder / MODEL).iterdir()} == {"best.safetensors", "last.safetensors", "history.csv"}
+    published = {"best.safetensors", "last.safetensors", "history.csv", "manifest.json"}
+    assert {path.name for path in (folder / MODEL).iterdir()} == published
     listing = subprocess.run([*SSMLAB, "runs"], cwd=folder, text=True, capture_output=True, check=True)
     assert "stopped" in listing.stdout
     again = start(folder, "dvc", "repro", "train@ads")  # DVC takes the stage as done
