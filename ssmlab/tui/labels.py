@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ssmlab.core import text
+
 NOTHING = "-"
 
 GLYPHS = {
@@ -86,17 +88,8 @@ def rate(images_per_second: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds in at most six characters: `42s`, `12m05s`, `3h07m`, `2d04h`."""
-    if seconds is None:
-        return NOTHING
-    minutes, s = divmod(round(seconds), 60)
-    hours, m = divmod(minutes, 60)
-    days, h = divmod(hours, 24)
-    if days:
-        return f"{days}d{h:02}h"
-    if hours:
-        return f"{hours}h{m:02}m"
-    return f"{minutes}m{s:02}s" if minutes else f"{s}s"
+    """Seconds in at most six characters, as everywhere else; the sign for nothing where they are unknown."""
+    return NOTHING if seconds is None else text.duration(seconds)
 
 
 def age(seconds: float | None) -> str:

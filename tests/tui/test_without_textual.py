@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from ssmlab.artifacts.history import Row
 from ssmlab.params import Params
+from ssmlab.tui import labels
 from ssmlab.tui.alerts import alerts_of, disk_alerts, history_alerts
 from ssmlab.tui.arrange import Arrangement, arrange, matches
 from ssmlab.tui.columns import columns_for
@@ -197,3 +198,8 @@ def test_the_time_needed_is_that_of_earlier_epochs(study: Study) -> None:
     look = look_of(study)
     assert seconds_needed(look, ["train@ssm"]) == 2.0
     assert seconds_needed(replace(look, runs=()), ["train@ssm"]) is None
+
+
+def test_an_infinite_time_to_go_is_a_question_mark_and_no_error() -> None:
+    assert labels.duration(float("inf")) == "?"
+    assert labels.duration(42) == "42s"
