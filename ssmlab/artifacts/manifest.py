@@ -20,8 +20,8 @@ from ssmlab.core.files import write_atomic
 from ssmlab.core.validation import first_problem
 from ssmlab.params import Strict
 
-MANIFEST = "manifest.json"
-PUBLISHED = ("best.safetensors", "last.safetensors", "history.csv")
+MANIFEST, HISTORY = "manifest.json", "history.csv"
+PUBLISHED = ("best.safetensors", "last.safetensors", HISTORY)
 
 Ending = Literal["all epochs", "patience", "asked to stop"]
 
@@ -48,6 +48,10 @@ class Manifest(Strict):
     def cut_short(self) -> bool:
         """Whether someone stopped the training before its end."""
         return self.ended == "asked to stop"
+
+    def without_history(self) -> Manifest:
+        """The manifest without the hash of history.csv, whose timings differ between equal trainings."""
+        return self.model_copy(update={"files": {name: each for name, each in self.files.items() if name != HISTORY}})
 
 
 def file_hashes(contents: Mapping[str, bytes]) -> dict[str, str]:

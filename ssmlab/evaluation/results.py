@@ -189,7 +189,7 @@ class AttackResults(Strict):
     """results/<study>/attack/<run>.json. Equal results are equal bytes: it holds no times, hosts or dates.
 
     provenance: what the attacks were started from. manifest: that of the trained run's folder, with its epochs and the
-    provenance of the training; None for an imported checkpoint.
+    provenance of the training, but without the hash of history.csv, which holds times; None for an imported checkpoint.
     """
 
     format: Literal[2]

@@ -259,7 +259,7 @@ def assemble(
         protocol_fingerprint=protocol.fingerprint(),
         checkpoints=found,
         provenance=provenance,
-        manifest=manifest,
+        manifest=manifest.without_history() if manifest else None,
     )
 
 

@@ -32,6 +32,7 @@ from ssmlab.core.tensors import read_tensors_file, sealable_metadata, sealed
 from ssmlab.data.dataset import Dataset, Split, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.stages.attack import attack
 from ssmlab.stages.train.stage import train
 from ssmlab.stages.train.state_file import KEY, Identity, SavedState, code_version, save_state, with_saved_threads
 from ssmlab.stages.train.stop_request import request_of, stop
@@ -464,6 +465,22 @@ def test_the_manifest_says_what_was_trained_and_how_far(params: Params, paths: P
     assert list(provenance.inputs) == ["data/smoke.safetensors"]
     assert provenance.threads == torch.get_num_threads()
     assert provenance.versions["torch"] == version("torch")
+
+
+def test_equal_trainings_give_equal_bytes_of_attack_results(
+    tmp_path: Path, dataset: Dataset, params: Params, paths: Paths
+) -> None:
+    """Also if one was interrupted: what differs between the two, its times, is in no result."""
+    gentle = {"fgsm": params.attack.attacks["fgsm"].model_copy(update={"images": 20})}
+    params = params.model_copy(update={"attack": params.attack.model_copy(update={"attacks": gentle})})
+    others = new_paths(tmp_path / "in peace", dataset, params)
+    break_off(params, paths)
+    for each in (paths, others):
+        train(params, RUN, each)
+        attack(params, RUN, each)
+    histories = [(each.model(RUN) / "history.csv").read_bytes() for each in (paths, others)]
+    assert histories[0] != histories[1]
+    assert paths.attack(RUN).read_bytes() == others.attack(RUN).read_bytes()
 
 
 def test_stopped_as_asked_publishes_and_goes_on(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
