@@ -1,4 +1,4 @@
-"""Tests that share a project or a port are kept together by pytest-xdist, which some versions of pytest undo in silence."""
+"""pytest-xdist keeps tests that share a project or a port together; some versions of pytest undo that silently."""
 
 from __future__ import annotations
 
