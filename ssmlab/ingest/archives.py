@@ -2,49 +2,35 @@
 
 Archives are hostile until proven. A member whose name leads out (`..`, absolute, backslashes, drives), a link, a
 device, a name that comes twice, encryption, more than a real data set unpacks to, a wrong checksum or an early end:
-each refuses the archive whole. The files of a folder are read in member, and links in it are followed: it is the
-person's own, who may have made it of links.
+each refuses the archive whole. The files of a folder are read where they are, and its links are followed: it belongs
+to the person who names it, who may have made it of links.
 """
 
 from __future__ import annotations
 
 import os
-import re
-import stat
-import struct
-import tarfile
-import zipfile
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from io import BytesIO, FileIO
+from io import BytesIO
 from pathlib import Path
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.core.progress import ProgressMeter
+from ssmlab.ingest.member_names import check_letters, count_member, is_junk, parent_folders, strip_wrapper
+from ssmlab.ingest.tar_files import TAR_BLOCK, list_tar
 from ssmlab.ingest.unpack import (
-    DAMAGE_ERRORS,
     MAX_IN_MEMORY,
     MIB,
     ByteRange,
     Unpacker,
-    damaged_error,
     open_compressed,
     printable_name,
     read_error,
 )
+from ssmlab.ingest.zip_files import unpack_zip
 
-MAX_MEMBERS = 2_000_000  # ImageNet has 1.43 million
 MAX_FEW_FILES = 64  # in a layout that has few files, such as MNIST with its four
-MAX_FOLDERS = 50_000  # in a tar; each costs 512 bytes, which compress to nothing
-MAX_DIRECTORY = 4 << 20  # bytes of a zip's directory; about 50,000 files
-ZIP_TAIL = 1 << 17  # bytes at the end of a zip, where the size of its directory is written
-ZIP64 = 0xFFFFFFFF  # stands in a field of 4 bytes for a number that needs 8
-TAR_BLOCK = 512
-TAR_HEADER = MIB  # bytes; long names are in headers, but nothing longer than this
 SUFFIXES = (".gz", ".xz", ".bz2")
-JUNK = ("thumbs.db", "desktop.ini")
-NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and bytes that were not UTF-8
 
 
 class Members:
@@ -218,137 +204,6 @@ def index_members(archive: Path, members: Iterable[tuple[str, ByteRange]]) -> di
         count = count_member(archive, count)
         files[name] = member
     return files
-
-
-def unpack_zip(
-    archive: Path, whole: ByteRange, unpacker: Unpacker, folders: list[str], listen: Listener
-) -> Iterator[tuple[str, ByteRange]]:
-    """Unpack the files of a zip; raises UserError if one is damaged, encrypted or not a plain file."""
-    try:
-        check_directory(archive, whole)
-        with zipfile.ZipFile(whole.path) as opened:
-            meter = ProgressMeter(len(opened.infolist()), from_first_step=True)
-            for member in opened.infolist():
-                meter.advance()
-                meter.report(listen, f"unpacking {archive.name} (files)")
-                name = safe_name(archive, member.orig_filename)
-                if member.flag_bits & 0x2041:  # encrypted, strongly encrypted, with a masked directory
-                    raise UserError(f"{archive}: {printable_name(name)}: is encrypted; unpack the archive by hand")
-                kind = stat.S_IFMT(member.external_attr >> 16)
-                if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                    raise UserError(f"{archive}: {printable_name(name)}: is a link or a device; refused")
-                if member.is_dir():
-                    folders.append(name)
-                elif not is_junk(name):
-                    with opened.open(member) as stream:
-                        yield name, unpacker.unpack(name, stream)
-    except (*DAMAGE_ERRORS, ValueError, OverflowError) as error:
-        raise damaged_error(archive, "the zip archive", error) from None
-
-
-def check_directory(archive: Path, whole: ByteRange) -> None:
-    """Refuse a zip that is mostly a list of empty files or folders, before `zipfile` makes an object of each.
-
-    Raises:
-        UserError: its directory is larger than MAX_DIRECTORY, and than what is in its files.
-    """
-    tail = replace(whole, offset=max(0, whole.length - ZIP_TAIL), length=min(whole.length, ZIP_TAIL)).read()
-    at = tail.rfind(b"PK\x05\x06")
-    if at < 0 or len(tail) < at + 16:
-        return  # `zipfile` says what is wrong
-    (size,) = struct.unpack("<I", tail[at + 12 : at + 16])
-    if size == ZIP64:
-        at = tail.rfind(b"PK\x06\x06", 0, at)  # the longer form of the same record, right before it
-        size = struct.unpack("<Q", tail[at + 40 : at + 48])[0] if at >= 0 and len(tail) >= at + 48 else whole.length
-    # a directory takes at least as much for each file as the file's own header does, so it is half of an empty zip
-    if size > MAX_DIRECTORY and size > 0.4 * whole.length:
-        raise UserError(f"{archive}: is mostly a list of empty files or folders; give an archive of the images alone")
-
-
-def list_tar(archive: Path, whole: ByteRange, folders: list[str]) -> Iterator[tuple[str, ByteRange]]:
-    """Find where the files of a tar lie in it; raises UserError if it is cut short or one is not a plain file."""
-    try:
-        with HeadersOnly(whole.path) as file, tarfile.open(fileobj=file, mode="r:") as opened:
-            empty = 0
-            while (member := opened.next()) is not None:
-                opened.members = []  # type: ignore[attr-defined]  # it would keep every header in memory
-                if member.size < 0 or member.offset_data + member.size > whole.length:
-                    raise tarfile.ReadError("a member goes past the end")
-                name = safe_name(archive, member.name)
-                if member.isreg() and not member.issparse():
-                    yield name, ByteRange(name, whole.path, member.offset_data, member.size)
-                elif member.isdir():
-                    folders.append(name)
-                else:
-                    raise UserError(f"{archive}: {printable_name(name)}: is a link, a device or sparse; refused")
-                empty += member.size == 0
-                if empty > MAX_FOLDERS:
-                    raise UserError(f"{archive}: holds more than {MAX_FOLDERS:,} empty files or folders; refused")
-            end = ByteRange("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
-        # tarfile takes a header that it cannot read for the end, but the true end is a block of zeros
-        if end.read() != bytes(TAR_BLOCK):
-            raise tarfile.ReadError("no end mark")
-    except (tarfile.TarError, *DAMAGE_ERRORS, ValueError, OverflowError) as error:
-        raise damaged_error(archive, "the tar archive", error) from None
-
-
-class HeadersOnly(FileIO):
-    """A file that refuses to read a piece longer than a tar header, because a header may ask for any length."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """At most `size` bytes; raises tarfile.ReadError for more than TAR_HEADER."""
-        if size is None or not 0 <= size <= TAR_HEADER:
-            raise tarfile.ReadError("a header is too long")
-        return super().read(size) or b""
-
-
-def safe_name(archive: Path, name: str) -> str:
-    """A member's name without `./`; raises UserError if it could lead out of a folder on any system."""
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
-    if not name or name.startswith("/") or ".." in parts or "\\" in name or drive:
-        raise UserError(
-            f"{archive}: {printable_name(name) or 'a member without a name'}: could lead out of the archive; refused"
-        )
-    check_letters(archive, name)
-    return "/".join(parts)
-
-
-def check_letters(origin: Path, name: str) -> None:
-    """Refuse control characters and broken Unicode in a name: it goes into messages and files; raises UserError."""
-    if NO_TEXT.search(name):
-        raise UserError(
-            f"{origin}: {printable_name(name)}: has characters in its name that no text can hold; rename it"
-        )
-
-
-def is_junk(name: str) -> bool:
-    """Whether a file is left by a desktop or an editor: hidden files, macOS's resource forks, Windows' thumbnails."""
-    parts = name.split("/")
-    return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in JUNK
-
-
-def strip_wrapper(files: dict[str, ByteRange]) -> dict[str, ByteRange]:
-    """The files without the one folder that wraps them all, if there is one."""
-    tops = {name.partition("/")[0] for name in files}
-    if len(tops) != 1 or any("/" not in name for name in files):
-        return files
-    return {name.partition("/")[2]: member for name, member in files.items()}
-
-
-def parent_folders(name: str) -> Iterator[str]:
-    """Every folder that a file of this name lies in: `a` and `a/b` for `a/b/c`."""
-    at = name.rfind("/")
-    while at > 0:
-        yield name[:at]
-        at = name.rfind("/", 0, at)
-
-
-def count_member(origin: Path, count: int) -> int:
-    """`count` plus one; raises UserError if that is more than any data set has."""
-    if count >= MAX_MEMBERS:
-        raise UserError(f"{origin}: holds more than {MAX_MEMBERS:,} files; give a folder of the data set alone")
-    return count + 1
 
 
 def raise_error(error: OSError) -> None:

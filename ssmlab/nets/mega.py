@@ -125,7 +125,7 @@ class MegaLayer(Mixer):
         self.feed_forward = FeedForward(width, sizes.ffn, dropout)
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """Those of the EMA."""
+        """The parameters of the EMA's recurrence."""
         return self.attention.ema.ssm_parameters()
 
     def forward(self, x: BatchFirst) -> BatchFirst:

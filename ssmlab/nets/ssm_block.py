@@ -87,7 +87,7 @@ class SsmBlock(Mixer):
         self.dropout = nn.Dropout(dropout)
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """Those of the SSM."""
+        """The parameters of the SSM's recurrence."""
         parameters: list[nn.Parameter] = self.ssm.ssm_parameters()  # type: ignore[operator]
         return parameters
 

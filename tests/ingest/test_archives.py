@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Progress
-from ssmlab.ingest import archives
+from ssmlab.ingest import member_names, tar_files
 from ssmlab.ingest import unpack as spool
 from ssmlab.ingest.archives import Members, open_members
 from tests.ingest.layouts import CONTAINERS, Files, as_folder, as_tar, as_zip
@@ -324,7 +324,7 @@ def test_a_disk_that_fills_up_is_one_line(size: int, tmp_path: Path, workdir: Pa
 def test_archives_with_too_many_members_are_refused(
     tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "MAX_MEMBERS", 5)
+    monkeypatch.setattr(member_names, "MAX_MEMBERS", 5)
     files = {f"a/{n}": b"" for n in range(6)}
     for container in ("zip", "tar", "folder"):
         refused(CONTAINERS[container](files, tmp_path / container), empty_workdir(workdir), "more than 5 files")
@@ -456,7 +456,7 @@ def test_a_zip_of_very_many_empty_folders_is_refused_at_once(tmp_path: Path, wor
 def test_a_tar_of_very_many_empty_folders_is_refused(
     tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(archives, "MAX_FOLDERS", 20)
+    monkeypatch.setattr(tar_files, "MAX_FOLDERS", 20)
     with tarfile.open(tmp_path / "data.tar.gz", "w:gz") as archive:
         for number in range(21):
             member = tarfile.TarInfo(str(number))

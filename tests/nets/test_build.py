@@ -45,7 +45,7 @@ def model_params(**changes: Any) -> ModelParams:
         (MNIST, {"layers": 2, "mixer": "s5", "d_state": 128}, 134_410),
     ],
 )
-def test_published_parameter_counts(shape: tuple[int, int, int], changes: dict[str, Any], count: int) -> None:
+def test_models_have_the_published_parameter_counts(shape: tuple[int, int, int], changes: dict[str, Any], count: int) -> None:
     model = build(model_params(**changes), shape, 10, seed=0)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
 
@@ -92,7 +92,7 @@ def test_a_seed_decides_everything_and_touches_nothing(changes: dict[str, Any]) 
         ({"mixer": "mamba", "pointwise": "gelu"}, r"model\.mixer: mamba"),
     ],
 )
-def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], message: str) -> None:
+def test_settings_that_do_not_fit_are_refused_by_name(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         build(model_params(**changes), MNIST, 10, seed=0)
 
@@ -107,7 +107,7 @@ def test_settings_that_do_not_fit_are_named(changes: dict[str, Any], message: st
         (mega(z=4, hidden=4, ffn=4, ema=2), {"alpha", "delta", "beta"}),
     ],
 )
-def test_parameters_of_the_recurrence(changes: dict[str, Any], names: set[str]) -> None:
+def test_the_group_of_ssm_parameters_is_dt_a_and_b_of_every_layer(changes: dict[str, Any], names: set[str]) -> None:
     model = build(model_params(d_model=8, d_state=4, layers=2, patch=7, **changes), MNIST, 10, seed=0)
     chosen = {id(p) for p in ssm_parameters(model)}
     expected = [name for name, p in model.named_parameters() if id(p) in chosen]

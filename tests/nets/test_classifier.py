@@ -86,7 +86,7 @@ def test_frozen_equals_live(mixer: str, enhancement: str, pointwise: str, output
     st.sampled_from([2, 4, 6]),
     st.integers(1, 3),
 )
-def test_any_shape(mixer: str, enhancement: str, shape: tuple[int, int, int], state: int, batch: int) -> None:
+def test_images_of_any_shape_give_finite_logits(mixer: str, enhancement: str, shape: tuple[int, int, int], state: int, batch: int) -> None:
     model = make(mixer, enhancement, shape, patch=1, d_state=state).double()
     x = torch.rand(batch, *shape, dtype=torch.float64)
     logits = model(x)
@@ -143,7 +143,7 @@ def test_the_published_block_is_affine_and_ads_makes_it_curved() -> None:
 
 
 @pytest.mark.parametrize("mixer", list(MIXERS))
-def test_state_copies_and_dtypes(mixer: str) -> None:
+def test_a_loaded_copied_or_double_model_is_the_same_function(mixer: str) -> None:
     model = make(mixer, "ads-both")
     x = torch.rand(2, 1, 6, 4)
     expected = model(x)
@@ -181,7 +181,7 @@ def test_dropout_acts_in_training_only_and_never_in_the_frozen_form() -> None:
 
 
 @pytest.mark.parametrize("mixer", list(MIXERS))
-def test_gradient_of_the_whole_model(mixer: str) -> None:
+def test_the_input_gradient_of_a_whole_model_is_its_slope(mixer: str) -> None:
     model = make(mixer, "ads-scale", (1, 2, 2), patch=1, d_model=3).double()
     x = torch.rand(1, 1, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(model, (x,))
@@ -198,7 +198,7 @@ def test_bfloat16_autocast_stays_close(mixer: str) -> None:
         torch.testing.assert_close(logits.float(), expected, rtol=0.1, atol=0.1)
 
 
-def test_patches() -> None:
+def test_a_patch_is_read_row_by_row_and_pixel_by_pixel() -> None:
     x = torch.arange(2 * 4 * 6.0).view(1, 2, 4, 6)
     tokens = Tokens(2, "raster")(x)
     assert tokens.shape == (1, 6, 8)

@@ -69,6 +69,6 @@ def test_any_memory_layout_gives_the_same(enhancement: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("enhancement", [AdaptiveScaling(2, "sigmoid", "both"), SelfAttention(2)])
-def test_gradients(enhancement: torch.nn.Module) -> None:
+def test_the_gradients_of_an_enhancement_are_its_slopes(enhancement: torch.nn.Module) -> None:
     y = torch.randn(2, 1, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(enhancement.double(), (y,))

@@ -77,7 +77,7 @@ def test_a_fixed_convolution_is_the_same_map_by_either_route(
     torch.testing.assert_close(convolve(u, taps), by_definition(u, taps))
 
 
-def test_toeplitz_entries() -> None:
+def test_a_toeplitz_matrix_repeats_the_taps_along_its_diagonals() -> None:
     whole = toeplitz_columns(torch.arange(5.0)[None], 3, 3)
     assert whole[0].tolist() == [[2, 3, 4], [1, 2, 3], [0, 1, 2]]
     assert toeplitz_columns(torch.tensor([[7.0]]), 1, 1).tolist() == [[[7.0]]]
@@ -110,7 +110,7 @@ def test_fft_sizes_hold_the_convolution_and_have_small_factors(length: int) -> N
     assert size == 1
 
 
-def test_channel_first() -> None:
+def test_channel_first_is_the_contiguous_transpose_of_any_memory_order() -> None:
     u = torch.randn(2, 5, 3)
     assert channel_first(u).is_contiguous()
     assert torch.equal(channel_first(u), u.permute(2, 0, 1))

@@ -54,7 +54,7 @@ def test_the_selective_scan_is_its_recurrence(sizes: tuple[int, int, int, int], 
 
 
 @pytest.mark.parametrize("entries", [0, 40, 2**18])
-def test_gradcheck(monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
+def test_the_gradients_of_the_selective_scan_are_its_slopes(monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
     torch.manual_seed(0)
     monkeypatch.setitem(selective.CHUNK_ENTRIES, "cpu", entries)
     monkeypatch.setattr(selective, "LEAST_TOKENS", 1)

@@ -107,7 +107,7 @@ def test_averages_of_long_sequences_are_finite_and_decay() -> None:
     assert taps[:, [0, -1]].abs().max() < 1e-6
 
 
-def test_layer_gradients() -> None:
+def test_the_gradients_of_a_mega_layer_are_its_slopes() -> None:
     torch.manual_seed(6)
     layer = MegaLayer(2, MegaParams(z=2, hidden=2, ffn=2, ema=2), 3, nn.Identity(), 0.0).double()
     x = torch.randn(1, 3, 2, dtype=torch.float64, requires_grad=True)

@@ -55,7 +55,7 @@ def test_kernel_equals_the_recurrence(width: int, state: int, length: int, rule:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_kernel_gradients(rule: Any) -> None:
+def test_the_gradients_of_an_s4d_kernel_are_its_slopes(rule: Any) -> None:
     torch.manual_seed(0)
     kernel = S4dKernel(2, 4, *rule).double()
     names = list(dict(kernel.named_parameters()))
@@ -66,7 +66,7 @@ def test_kernel_gradients(rule: Any) -> None:
     assert torch.autograd.gradcheck(function, tuple(kernel.parameters()))
 
 
-def test_initial_eigenvalues() -> None:
+def test_s4d_starts_at_the_published_eigenvalues() -> None:
     lin, inv = (S4dKernel(3, 6, "zoh", initial) for initial in ("lin", "inv"))
     torch.testing.assert_close(lin.log_decay.exp(), torch.full((3, 3), 0.5))
     assert lin.frequency[1].tolist() == pytest.approx([0, math.pi, 2 * math.pi])

@@ -58,7 +58,7 @@ def test_recurrence_scan_and_convolution_agree(width: int, state: int, length: i
     torch.testing.assert_close(ssm.freeze(length)(u), expected)
 
 
-def test_gradcheck() -> None:
+def test_the_gradients_of_s5_are_its_slopes() -> None:
     torch.manual_seed(0)
     ssm = S5(2, 3).double()
     names = list(dict(ssm.named_parameters()))
@@ -70,7 +70,7 @@ def test_gradcheck() -> None:
     assert torch.autograd.gradcheck(function, (u, *ssm.parameters()))
 
 
-def test_it_starts_at_hippo_n() -> None:
+def test_s5_starts_at_the_spectrum_of_hippo_n() -> None:
     ssm = S5(3, 8)
     A, _ = legs(8)
     P = low_rank_part(8)

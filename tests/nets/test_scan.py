@@ -31,12 +31,12 @@ def test_the_scan_is_the_recurrence(length: int, dtype: torch.dtype, shared: boo
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-def test_gradcheck(dtype: torch.dtype) -> None:
+def test_the_gradients_of_a_scan_are_its_slopes(dtype: torch.dtype) -> None:
     a, b = (t.requires_grad_() for t in decays_and_inputs(7, (2, 3), dtype, 0))
     assert torch.autograd.gradcheck(lambda a, b: scan(a[:, None], b), (a, b))
 
 
-def test_inputs_are_left_alone() -> None:
+def test_a_scan_does_not_change_its_inputs() -> None:
     a, b = decays_and_inputs(9, (3,), torch.float64, 1)
     a = a[:, None].expand(9, 3)
     before = a.clone(), b.clone()
