@@ -153,7 +153,7 @@ def make_dataset(
         provenance=provenance,
         class_names=tuple(map(str, range(classes)) if class_names is None else class_names),
         seed=seed,
-        fingerprint=fingerprint_of(named_tensors(splits)),
+        fingerprint=fingerprint_of(split_tensors(splits)),
     )
     return Dataset(description, **splits)
 
@@ -166,7 +166,7 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
     Raises:
         UserError: the file cannot be written; what was there before is untouched.
     """
-    tensors = named_tensors({split: getattr(dataset, split) for split in SPLITS})
+    tensors = split_tensors({split: getattr(dataset, split) for split in SPLITS})
     description = dataset.description.model_copy(update={"fingerprint": fingerprint_of(tensors)})
     # exactly one metadata entry: safetensors writes several in random order
     write_atomic(path, safetensors.torch.save(tensors, {METADATA_KEY: description_text(description)}))
@@ -200,7 +200,7 @@ def tensor_names() -> list[str]:
     return [f"{split}.{part}" for split in SPLITS for part in TENSOR_KINDS]
 
 
-def named_tensors(splits: Mapping[str, Split]) -> dict[str, Tensor]:
+def split_tensors(splits: Mapping[str, Split]) -> dict[str, Tensor]:
     """The splits' tensors under their names in the file, contiguous and on the CPU, in the order of the fingerprint."""
     named = {}
     for name in tensor_names():

@@ -89,7 +89,7 @@ def fetch(
             for left in home.glob("tmp*"):  # pooch's, of a process that was killed
                 left.unlink()
             missing = [each for each in known.downloads if not is_valid_file(home, each, listen)]
-            check_room(home, missing)
+            check_free_space(home, missing)
             progress = DownloadProgress(f"fetching {known.name}, MB", missing, listen)
             for each in missing:
                 fetch_file(known, each, home, mirror, policy, progress)
@@ -138,7 +138,7 @@ def is_valid_file(home: Path, wanted: Download, listen: Listener) -> bool:
     return sound
 
 
-def check_room(home: Path, missing: Sequence[Download]) -> None:
+def check_free_space(home: Path, missing: Sequence[Download]) -> None:
     """Raises UserError where the disk has no room for what is missing, as far as its size is known."""
     needed = sum(max((each.size or 0) - file_size(partial_file(home, each)), 0) for each in missing)
     free = shutil.disk_usage(home).free

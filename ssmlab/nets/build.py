@@ -81,7 +81,9 @@ def layer(params: ModelParams, length: int) -> Mixer:
         output = "glu" if params.output == "glu" else "none"
     else:
         kernels = [kernel(params, length) for _ in range(2 if params.bidirectional else 1)]
-        put_on = enhancement(params, width)  # drawn before the skip: another order would give other weights for the same seed
+        put_on = enhancement(
+            params, width
+        )  # drawn before the skip: another order would give other weights for the same seed
         ssm = LinearSsm(kernels[0], width, *kernels[1:])
     return Residual(SsmBlock(ssm, put_on, width, params.pointwise, output, params.dropout), norm(params))
 

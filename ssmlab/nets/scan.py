@@ -78,10 +78,10 @@ def combinations(length: int, back: bool) -> Iterator[tuple[slice, slice, bool]]
     down = [(range(2 * stride - 1, length - stride, 2 * stride), stride, False) for stride in reversed(strides)]
     for older, stride, upwards in up + down:
         if older:
-            yield *places(older, stride, length, back), upwards
+            yield *step_slices(older, stride, length, back), upwards
 
 
-def places(older: range, ahead: int, length: int, back: bool) -> tuple[slice, slice]:
+def step_slices(older: range, ahead: int, length: int, back: bool) -> tuple[slice, slice]:
     """The steps of `older` and those `ahead` of them, as slices; `back` counts steps from the end."""
     if back:
         older, ahead = range(length - 1 - older[-1], length - older[0], older.step), -ahead

@@ -45,7 +45,9 @@ def model_params(**changes: Any) -> ModelParams:
         (MNIST, {"layers": 2, "mixer": "s5", "d_state": 128}, 134_410),
     ],
 )
-def test_models_have_the_published_parameter_counts(shape: tuple[int, int, int], changes: dict[str, Any], count: int) -> None:
+def test_models_have_the_published_parameter_counts(
+    shape: tuple[int, int, int], changes: dict[str, Any], count: int
+) -> None:
     model = build(model_params(**changes), shape, 10, seed=0)
     assert sum(p.numel() for p in model.parameters() if p.requires_grad) == count
 

@@ -86,7 +86,9 @@ def test_frozen_equals_live(mixer: str, enhancement: str, pointwise: str, output
     st.sampled_from([2, 4, 6]),
     st.integers(1, 3),
 )
-def test_images_of_any_shape_give_finite_logits(mixer: str, enhancement: str, shape: tuple[int, int, int], state: int, batch: int) -> None:
+def test_images_of_any_shape_give_finite_logits(
+    mixer: str, enhancement: str, shape: tuple[int, int, int], state: int, batch: int
+) -> None:
     model = make(mixer, enhancement, shape, patch=1, d_state=state).double()
     x = torch.rand(batch, *shape, dtype=torch.float64)
     logits = model(x)
