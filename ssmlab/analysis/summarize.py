@@ -10,9 +10,10 @@ from ssmlab.analysis.claims import Study, judge_claims
 from ssmlab.analysis.data_used import data_used
 from ssmlab.analysis.format import model_label, regime_label
 from ssmlab.analysis.intervals import Difference, paired
+from ssmlab.analysis.origin import EpochsDone, Origin
 from ssmlab.analysis.protocol import by_strength, check_one_protocol
 from ssmlab.analysis.seeds import Spread
-from ssmlab.analysis.summary import WORST, Accuracy, Checkpoint, Run, SeedGroup, Summary
+from ssmlab.analysis.summary import WORST, Accuracy, Checkpoint, Run, SeedGroup, StudySettings, Summary
 from ssmlab.analysis.training_record import TrainingRecord
 from ssmlab.artifacts.history import Row
 from ssmlab.core.errors import UserError
@@ -28,11 +29,14 @@ def summarize(
     analyze: AnalyzeParams,
     prepared: DataSummary,
     histories: Mapping[str, Sequence[Row]] | None = None,
+    settings: StudySettings | None = None,
+    left_out: Sequence[str] = (),
 ) -> Summary:
     """The summary of a study's attack results, which come in the order in which its runs are shown.
 
     Args:
         histories: the rows of history.csv by run name; a run without one is judged as if it had been trained well.
+        settings, left_out: those of `Summary`.
 
     Raises:
         ProtocolMismatch: the runs were attacked under different protocols.
@@ -40,7 +44,8 @@ def summarize(
     """
     check_one_protocol(results)
     by_name = {result.run: result for result in results}
-    runs = tuple(summarize_run(result, analyze.confidence) for result in results)
+    found = histories or {}
+    runs = tuple(summarize_run(result, analyze.confidence, found.get(result.run, ())) for result in results)
     groups = summarize_groups(runs)
     return Summary(
         study=study,
@@ -57,18 +62,18 @@ def summarize(
                 results=by_name,
                 groups={group.name: group.runs for group in groups},
                 records={
-                    run.name: TrainingRecord.of(rows, run.train.passes)
-                    for run in runs
-                    if (rows := (histories or {}).get(run.name))
+                    run.name: TrainingRecord.of(rows, run.train.passes) for run in runs if (rows := found.get(run.name))
                 },
                 classes=prepared.description.classes,
                 confidence=analyze.confidence,
             ),
         ),
+        settings=settings,
+        left_out=tuple(left_out),
     )
 
 
-def summarize_run(result: AttackResults, confidence: float) -> Run:
+def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row]) -> Run:
     """One run of the summary."""
     settings = run_params(result)
     return Run(
@@ -83,7 +88,17 @@ def summarize_run(result: AttackResults, confidence: float) -> Run:
             which: summarize_checkpoint(checkpoint, confidence) for which, checkpoint in result.checkpoints.items()
         },
         gaps=best_minus_last(result.checkpoints, confidence),
+        epochs=epochs_done(result, rows, settings.train.passes),
+        trained=Origin.of(result.manifest.provenance if result.manifest else None),
+        attacked=Origin.of(result.provenance),
     )
+
+
+def epochs_done(result: AttackResults, rows: Sequence[Row], asked: int) -> EpochsDone | None:
+    """How far a training went, by its manifest or else by its history; `asked` counts where neither says it."""
+    if result.manifest:
+        return EpochsDone.of(result.manifest)
+    return EpochsDone(done=rows[-1].epoch, asked=rows[-1].epochs or asked) if rows else None
 
 
 def run_params(result: AttackResults) -> RunParams:
@@ -133,6 +148,8 @@ def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float) -> Ch
         },
         over=tuple(checkpoint.worst_case.over),
         warnings=tuple(checkpoint.warnings),
+        checked=tuple(check.name for check in checkpoint.checks),
+        raised=tuple(check for check in checkpoint.checks if check.raised),
     )
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from ssmlab.analysis.claims import Judgement
 from ssmlab.analysis.data_used import DataUsed
 from ssmlab.analysis.intervals import Difference
+from ssmlab.analysis.origin import EpochsDone, Origin
 from ssmlab.analysis.seeds import Spread
 from ssmlab.core.validation import read_model
-from ssmlab.evaluation.results import Protocol
+from ssmlab.evaluation.results import Check, Protocol
 from ssmlab.params import ModelParams, Strict, TrainParams, Which
 
 WORST = "worst case"  # a label, not an attack's name: those have no spaces
@@ -28,7 +29,12 @@ class Accuracy(Strict):
 
 
 class Checkpoint(Strict):
-    """What was measured on one checkpoint, by measure; `WORST` counts the images right under every one of `over`."""
+    """What was measured on one checkpoint, by measure; `WORST` counts the images right under every one of `over`.
+
+    Attributes:
+        checked: the names of the checks that the evaluation made; empty in results of older versions, which made none.
+        raised: the checks among them that speak against the numbers.
+    """
 
     sha256: str
     epoch: int | None = None
@@ -38,10 +44,17 @@ class Checkpoint(Strict):
     measures: dict[str, Accuracy]
     over: Annotated[tuple[str, ...], Field(strict=False)]
     warnings: Annotated[tuple[str, ...], Field(strict=False)]
+    checked: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    raised: Annotated[tuple[Check, ...], Field(strict=False)] = ()
 
 
 class Run(Strict):
-    """One run: what it is, its checkpoints, and how far each accuracy falls from the best to the last of them."""
+    """One run: what it is, its checkpoints, and how far each accuracy falls from the best to the last of them.
+
+    Attributes:
+        epochs: how far its training went; None where neither manifest nor history says so.
+        trained, attacked: how its checkpoints and its numbers came about; None where older versions recorded nothing.
+    """
 
     name: str
     label: str
@@ -52,6 +65,9 @@ class Run(Strict):
     code_version: str
     checkpoints: dict[Which, Checkpoint]
     gaps: dict[str, Difference]
+    epochs: EpochsDone | None = None
+    trained: Origin | None = None
+    attacked: Origin | None = None
 
     def measure(self, name: str, which: Which) -> Accuracy | None:
         """One accuracy, or None where it was not measured."""
@@ -87,6 +103,19 @@ class SeedGroup(Strict):
         return self.checkpoints.get(which, {}).get(name)
 
 
+class StudySettings(Strict):
+    """The sections of params.yaml that the numbers were made with, beside those of the runs.
+
+    is_prepared: whether the prepared data set says the same of itself as `data`; if not, it was made with other
+    settings, which are unknown.
+    """
+
+    data: dict[str, Any]
+    attack: dict[str, Any]
+    analyze: dict[str, Any]
+    is_prepared: bool
+
+
 class Summary(Strict):
     """A study: its data, its protocol, its runs in the order of params.yaml, and its claims judged.
 
@@ -94,6 +123,8 @@ class Summary(Strict):
         confidence: the level of every interval.
         groups: the runs that differ in their seed alone, together; every run is in one, alone if need be.
         measures: `clean`, then the attacks from the weakest kind to the strongest, then the worst case over them.
+        settings: what else was set; None where it is not known.
+        left_out: runs with attack results that are not in params.yaml any more.
     """
 
     format: Literal[1] = 1
@@ -106,6 +137,8 @@ class Summary(Strict):
     runs: Annotated[tuple[Run, ...], Field(strict=False)]
     groups: Annotated[tuple[SeedGroup, ...], Field(strict=False)]
     claims: Annotated[tuple[Judgement, ...], Field(strict=False)]
+    settings: StudySettings | None = None
+    left_out: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     @property
     def attacks(self) -> tuple[str, ...]:

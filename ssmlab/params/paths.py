@@ -61,6 +61,11 @@ class Paths:
         return self.results / "report.html"
 
     @property
+    def study_as_measured(self) -> Path:
+        """The study that the report is about, as a file that can be used as params.yaml."""
+        return self.results / "study.yaml"
+
+    @property
     def figures(self) -> Path:
         """The report's pictures."""
         return self.results / "figures"

@@ -10,8 +10,9 @@ from ssmlab.analysis.summary import Accuracy, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed
 from ssmlab.params import AutoAttackParams
-from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Commands, Folded, Heading, Paragraph, Report
+from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
 from ssmlab.report.pictures import pictures
+from ssmlab.report.reproduction import origin_section, reproduction_section
 from ssmlab.report.settings_tables import settings_tables
 from ssmlab.report.study_tables import group_table, interval_table, paper_table
 
@@ -32,13 +33,14 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
         *settings_tables(summary),
         *warnings_section(summary),
         *limits_section(summary),
+        *origin_section(summary),
         *reproduction_section(summary),
     )
     return Report(title, blocks)
 
 
 def opening_section(summary: Summary) -> Iterator[Block]:
-    """What the report is about, in two sentences, and whether its data or its protocol are marked."""
+    """What the report is about, how sure it can be, and what speaks against taking its numbers at face value."""
     count, data = len(summary.groups), summary.data
     what = "setting" if summary.several_seeds else "run"
     kind = "" if data.provenance == "official" else f" ({data.provenance})"
@@ -47,6 +49,7 @@ def opening_section(summary: Summary) -> Iterator[Block]:
         f"{kind}, attacked on {number(summary.protocol.data.n)} test images inside the L-inf ball of radius eps = "
         f"{summary.protocol.eps.text}."
     )
+    text += f" {seeds_sentence(summary)} {flags_sentence(summary)}"
     if summary.claims:
         text += f" Of {len(summary.claims)} {plural('claim', len(summary.claims))}: {tally(summary.claims)}."
     yield Paragraph(text)
@@ -54,6 +57,12 @@ def opening_section(summary: Summary) -> Iterator[Block]:
         yield Caution(
             f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. Whatever the title says, its numbers must "
             "not be put beside numbers on what was published."
+        )
+    cut = [f"{run.name} ({run.epochs.text} epochs)" for run in summary.runs if run.epochs and run.epochs.cut_short]
+    if cut:
+        yield Caution(
+            f"{listed(cut)} ended before {'its' if len(cut) == 1 else 'their'} last epoch. The numbers are those of "
+            f"{'an unfinished training' if len(cut) == 1 else 'unfinished trainings'}."
         )
     first_runs = ((group.name, summary.members(group)[0]) for group in summary.groups)
     on_test = [name for name, run in first_runs if run.train.selection.split == "test"]
@@ -65,12 +74,37 @@ def opening_section(summary: Summary) -> Iterator[Block]:
 
 
 def seeds_phrase(summary: Summary) -> str:
-    """` in 12 runs, each with the seeds 0, 1 and 2,`; nothing where every setting has one run."""
-    if not summary.several_seeds:
-        return ""
+    """` in 12 runs`; nothing where every setting has one run."""
+    return f" in {len(summary.runs)} runs" if summary.several_seeds else ""
+
+
+def seeds_sentence(summary: Summary) -> str:
+    """How many seeds stand behind the numbers."""
     seeds = {group.seeds for group in summary.groups}
-    each = f", each with the seeds {listed(seeds.pop())}," if len(seeds) == 1 else ""
-    return f" in {len(summary.runs)} runs{each}"
+    if not summary.several_seeds:
+        used = sorted({seed for each in seeds for seed in each})
+        return f"Every run was trained once, with the {plural('seed', len(used))} {listed(used)}."
+    if len(seeds) == 1:
+        each = seeds.pop()
+        return f"Every setting was trained with {len(each)} seeds ({listed(each)})."
+    counts = sorted({len(group.seeds) for group in summary.groups})
+    return f"Settings were trained with {counts[0]} to {counts[-1]} {plural('seed', counts[-1])}."
+
+
+def flags_sentence(summary: Summary) -> str:
+    """Which checks of the evaluation speak against the numbers."""
+    checked = [checkpoint for run in summary.runs for checkpoint in run.checkpoints.values() if checkpoint.checked]
+    if not checked:
+        return "The models were not checked for masked gradients."
+    raised = {
+        run.name: list(dict.fromkeys(check.name for each in run.checkpoints.values() for check in each.raised))
+        for run in summary.runs
+    }
+    flagged = [f"{name} ({listed(names)})" for name, names in raised.items() if names]
+    if flagged:
+        return f"Checks for masked gradients and other faults raised flags on {listed(flagged)}."
+    most = max(len(each.checked) for each in checked)
+    return f"The {most} checks of every model for masked gradients and other faults raised no flag."
 
 
 def results_section(summary: Summary) -> Iterator[Block]:
@@ -206,14 +240,3 @@ def half_width(measure: Accuracy) -> float:
     """Half the width of an accuracy's interval."""
     low, high = measure.interval
     return (high - low) / 2
-
-
-def reproduction_section(summary: Summary) -> Iterator[Block]:
-    """The commands that make these numbers again."""
-    names = [group.name for group in summary.groups]
-    lines = ["make install", ". .venv/bin/activate", f"ssmlab use {summary.study}", "ssmlab repro"]
-    if len(names) > 1:
-        lines.append(f"ssmlab compare {' '.join(names)}")
-    yield Heading("How to reproduce")
-    yield Paragraph("In a checkout of the code version above; `ssmlab repro` runs only what is out of date.")
-    yield Commands("\n".join(lines))

@@ -8,6 +8,7 @@ from ssmlab.analysis.format import PROVENANCES, attack_label, number, plural
 from ssmlab.analysis.summary import Run, SeedGroup, Summary
 from ssmlab.core.text import listed
 from ssmlab.report.blocks import Block, Heading, Paragraph
+from ssmlab.report.study_tables import epochs_text
 from ssmlab.report.table import ABSENT, Column, TextTable
 
 
@@ -70,7 +71,7 @@ def run_row(group: SeedGroup, runs: Sequence[Run]) -> tuple[str, ...]:
         group.regime,
         str(train.adversary.eps) if train.adversarial else ABSENT,
         f"{train.warmup} {plural('epoch', train.warmup)}" if train.adversarial else ABSENT,
-        f"{train.epochs} ({train.passes} passes x {train.replays} replays)" if train.free else str(train.epochs),
+        f"{train.epochs} ({train.passes} passes x {train.replays} replays)" if train.free else epochs_text(runs),
         (", ".join(map(str, best)) + (f" of {train.passes} passes" if train.free else "")) if best else ABSENT,
         train.selection.split,
         f"{train.selection.by} accuracy",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from urllib.parse import quote
 
 from ssmlab.analysis.format import deviation, number, signed
 from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import Accuracy, Run, SeedGroup, Summary
+from ssmlab.params import Which
 from ssmlab.report.table import ABSENT, Column, TextTable
 
 ANALYSIS = "analysis/summary.json"  # where means over seeds stand; links are relative to results/STUDY
@@ -25,6 +27,7 @@ def paper_table(summary: Summary) -> TextTable:
         Column("run", left=True),
         Column("model", left=True),
         Column("training", left=True),
+        Column("epochs"),
         Column("parameters"),
     ]
     columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
@@ -43,19 +46,20 @@ def group_table(summary: Summary) -> TextTable:
         Column("model", left=True),
         Column("training", left=True),
         Column("seeds"),
+        Column("epochs"),
         Column("parameters"),
     ]
     columns += [Column(part, group=name) for name in measures for part in ("best", "last", "diff")]
     return TextTable(
         tuple(columns),
-        tuple(group_row(group, measures) for group in summary.groups),
+        tuple(group_row(group, summary.members(group), measures) for group in summary.groups),
         links=(ANALYSIS,) * len(summary.groups),
     )
 
 
-def group_row(group: SeedGroup, measures: list[str]) -> tuple[str, ...]:
+def group_row(group: SeedGroup, runs: Sequence[Run], measures: list[str]) -> tuple[str, ...]:
     """One group of the papers' table."""
-    row = [group.name, group.label, group.regime, str(len(group.seeds)), number(group.parameters)]
+    row = [group.name, group.label, group.regime, str(len(group.seeds)), epochs_text(runs), number(group.parameters)]
     for name in measures:
         gap = group.gaps.get(name)
         row += [mean_text(group.measure(name, "best")), mean_text(group.measure(name, "last"))]
@@ -65,7 +69,7 @@ def group_row(group: SeedGroup, measures: list[str]) -> tuple[str, ...]:
 
 def paper_row(run: Run, measures: list[str]) -> tuple[str, ...]:
     """One run of the papers' table."""
-    row = [run.name, run.label, run.regime, number(run.parameters)]
+    row = [run.name, run.label, run.regime, epochs_text([run]), number(run.parameters)]
     for name in measures:
         gap = run.gaps.get(name)
         row += [accuracy_text(run.measure(name, "best")), accuracy_text(run.measure(name, "last"))]
@@ -82,12 +86,24 @@ def interval_table(summary: Summary) -> TextTable:
     for run in summary.runs:
         for which, checkpoint in run.checkpoints.items():
             cells = (interval_text(checkpoint.measures.get(name), name in mixed) for name in measures)
-            rows.append((run.name, f"{which} (epoch {checkpoint.epoch})", *cells))
+            rows.append((run.name, checkpoint_text(run, which), *cells))
             links.append(results_link(run))
         if run.gaps:
             rows.append((run.name, "best - last", *(gap_text(run.gaps.get(name)) for name in measures)))
             links.append(results_link(run))
     return TextTable(tuple(columns), tuple(rows), links=tuple(links))
+
+
+def epochs_text(runs: Sequence[Run]) -> str:
+    """`10`; of trainings that ended early `4 of 40`; all where they differ. Where unknown, those asked for."""
+    texts = [run.epochs.text if run.epochs else str(run.train.passes) for run in runs]
+    return ", ".join(dict.fromkeys(texts))
+
+
+def checkpoint_text(run: Run, which: Which) -> str:
+    """`best (epoch 9)`; of a training that ended early `last (epoch 4 of 40)`."""
+    asked = f" of {run.epochs.asked}" if run.epochs and run.epochs.cut_short else ""
+    return f"{which} (epoch {run.checkpoints[which].epoch}{asked})"
 
 
 def accuracy_text(measure: Accuracy | None) -> str:

@@ -7,12 +7,13 @@ from functools import partial
 from typing import Any
 
 from ssmlab.analysis.summarize import summarize
+from ssmlab.analysis.summary import StudySettings
 from ssmlab.artifacts.history import Row, read_history
 from ssmlab.artifacts.provenance import start_on_files
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import readable_json, sweep_leftovers, write_atomic
-from ssmlab.data.header import read_data_summary
+from ssmlab.data.header import DataSummary, read_data_summary
 from ssmlab.evaluation.results import AttackResults, load_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -24,8 +25,10 @@ def analyze(
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
 ) -> None:
-    """Write the summary of a study; reads its `study` and `analyze` sections, the names of its runs, their
-    training histories, and what its prepared data set says of itself. `reread` gives params.yaml as it is now.
+    """Write the summary of a study from its attack results, training histories and prepared data set.
+
+    Of params.yaml it reads the study's name, the names of its runs, how to judge them, and the sections `data` and
+    `attack`, which the report needs to say how the numbers are made again. `reread` gives params.yaml as it is now.
 
     Raises:
         UserError: a run has no attack results, a claim asks for a measure that was not taken, the prepared data set
@@ -36,8 +39,15 @@ def analyze(
     files = [paths.attack(run) for run in params.runs]
     started = start_on_files("analyze", analyze_params(params), files, paths.root, reread and partial(asked, reread))
     results = [read_results(run, paths) for run in params.runs]
+    prepared = read_data_summary(paths.prepared)
     summary = summarize(
-        params.study, results, params.analyze, read_data_summary(paths.prepared), read_histories(params, paths)
+        params.study,
+        results,
+        params.analyze,
+        prepared,
+        read_histories(params, paths),
+        settings=settings_used(params, results[0], prepared),
+        left_out=left_out(params, paths),
     )
     started.require_unchanged(paths.analysis, "ssmlab analyze")
     write_atomic(paths.analysis, readable_json(summary.plain()))
@@ -49,7 +59,31 @@ def analyze(
 def analyze_params(params: Params) -> dict[str, Any]:
     """What the stage reads of params.yaml; DVC hashes the runs whole, so they are compared whole."""
     runs = {name: run.plain() for name, run in params.runs.items()}
-    return {"study": params.study, "runs": runs, "analyze": params.analyze.plain()}
+    data, attack = params.data.plain(), params.attack.plain()
+    return {"study": params.study, "data": data, "runs": runs, "attack": attack, "analyze": params.analyze.plain()}
+
+
+def settings_used(params: Params, results: AttackResults, prepared: DataSummary) -> StudySettings:
+    """What the numbers were made with, beside the settings of the runs.
+
+    Attack results record their own section. A prepared data set does not, so params.yaml is compared with what the data
+    set says of itself.
+    """
+    data, noise = params.data, prepared.description.label_noise
+    wanted = {"train": data.train, "validation": data.validation, "test": data.test}
+    counts = all(count in ("all", getattr(prepared, split)) for split, count in wanted.items())
+    drawn = (data.seed, data.label_noise or 0.0) == (prepared.description.seed, noise.fraction if noise else 0.0)
+    return StudySettings(
+        data=data.plain(),
+        attack=results.provenance.params["attack"] if results.provenance else params.attack.plain(),
+        analyze=params.analyze.plain(),
+        is_prepared=counts and drawn,
+    )
+
+
+def left_out(params: Params, paths: Paths) -> list[str]:
+    """Runs with attack results that params.yaml does not name (any more)."""
+    return sorted({file.stem for file in paths.attack("any").parent.glob("*.json")} - set(params.runs))
 
 
 def asked(reread: Callable[[], Params]) -> dict[str, Any]:

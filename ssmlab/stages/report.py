@@ -1,4 +1,4 @@
-"""Stage `report`: the summary and the training histories become report.md, report.html and figures/."""
+"""Stage `report`: the summary and the training histories become report.md, report.html, study.yaml and figures/."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.report.content import compose
 from ssmlab.report.html import write_html
 from ssmlab.report.markdown import write_markdown
+from ssmlab.report.study_file import study_yaml
 
 
 def report(
@@ -35,7 +36,7 @@ def report(
     Raises:
         UserError: the summary or a history is missing or broken, or params, code or inputs have changed meanwhile.
     """
-    for target in (paths.report_md, paths.report_html):
+    for target in (paths.report_md, paths.report_html, paths.study_as_measured):
         sweep_leftovers(target)
     for leftover in paths.figures.glob(".*.tmp"):
         leftover.unlink(missing_ok=True)
@@ -44,12 +45,16 @@ def report(
     )
     summary = load_summary(paths.analysis)
     histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
+    if summary.settings is None:
+        raise UserError(f"{paths.analysis}: written by an older version of ssmlab; run `ssmlab analyze`")
+    study = study_yaml(params.report.title, summary, summary.settings)
     composed = compose(params.report.title, summary, histories)
     markdown, html = write_markdown(composed), write_html(composed)
     started.require_unchanged(paths.report_md, "ssmlab report")
     for picture in composed.pictures:
         for ending, content in picture.files.items():
             write_atomic(paths.figures / f"{picture.name}{ending}", content)
+    write_atomic(paths.study_as_measured, study)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)
     on_event(Note(f"wrote {paths.report_md} and {paths.report_html}"))

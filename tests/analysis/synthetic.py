@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from ssmlab.artifacts.manifest import Ending, Manifest
+from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.files import sha256_text
-from ssmlab.data.header import METADATA_KEY, DataSummary, Description, Provenance, description_text
+from ssmlab.core.stage_code import StageName
+from ssmlab.data.header import METADATA_KEY, DataSummary, Description, description_text
+from ssmlab.data.header import Provenance as DataProvenance
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
 from ssmlab.params import Params, Which
 from ssmlab.params.written_float import WrittenFloat
@@ -60,7 +64,7 @@ def protocol(params: Params, n: int = 1000, **changes: Any) -> Protocol:
     return Protocol.model_validate(value | changes)
 
 
-def data_summary(provenance: Provenance = "official", name: str = "mnist5k", **changes: Any) -> DataSummary:
+def data_summary(provenance: DataProvenance = "official", name: str = "mnist5k", **changes: Any) -> DataSummary:
     """A prepared data set that `protocol` was measured on."""
     description = {
         "name": name,
@@ -187,3 +191,39 @@ def default_study(params: Params) -> list[AttackResults]:
             sets.append(measures)
         found.append(results(params, run, *sets, parameters=parameters))
     return found
+
+
+def with_origin(
+    found: AttackResults,
+    done: int = 10,
+    asked: int = 10,
+    ended: Ending = "all epochs",
+    **changes: Any,
+) -> AttackResults:
+    """The results as they are once they record how they came about; `changes` are laid over both provenances."""
+
+    def provenance(stage: StageName) -> Provenance:
+        value = {
+            "stage": stage,
+            "command": f"ssmlab {stage} {found.run}",
+            "params": {"attack": {"eps": 0.1}} if stage == "attack" else {},
+            "params_sha256": sha256_text(f"{stage} {found.run}"),
+            "code_sha256": sha256_text(stage),
+            "inputs": {},
+            "git_commit": "c0ffee" * 6 + "c0ff",
+            "versions": {"ssmlab": "0.1.0", "torch": "2.13.0"},
+            "device": "cpu",
+            "threads": 1,
+        }
+        return Provenance.model_validate(value | changes)
+
+    manifest = Manifest(
+        study=found.study,
+        run=found.run,
+        files={},
+        epochs_done=done,
+        epochs_asked=asked,
+        ended=ended,
+        provenance=provenance("train"),
+    )
+    return found.model_copy(update={"manifest": manifest, "provenance": provenance("attack")})

@@ -88,15 +88,17 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
     assert text[:start] == (
         "# Smoke test\n\n"
         "Study `smoke`: 3 runs on the data set `mnist5k`, attacked on 100 test images inside the L-inf ball of "
-        "radius eps = 0.1. Of 1 claim: 1 supported.\n\n"
+        "radius eps = 0.1. Every run was trained once, with the seed 0. The models were not checked for masked "
+        "gradients. Of 1 claim: 1 supported.\n\n"
     )
     assert (
-        "| run | model | training | parameters | clean best | clean last | clean diff | fgsm best | fgsm last | "
-        "fgsm diff | pgd-2 best | pgd-2 last | pgd-2 diff | autoattack best | autoattack last | autoattack diff |\n"
+        "| run | model | training | epochs | parameters | clean best | clean last | clean diff | fgsm best | "
+        "fgsm last | fgsm diff | pgd-2 best | pgd-2 last | pgd-2 diff | autoattack best | autoattack last | "
+        "autoattack diff |\n"
     ) in text
     row = next(line for line in text.splitlines() if line.startswith("| [ads](attack/ads.json) |"))
     assert row.startswith(
-        "| [ads](attack/ads.json) | S4 + AdS (relu) | PGD-2 AT | 2,000 | 80.0 | 80.0 | 0.0 | "
+        "| [ads](attack/ads.json) | S4 + AdS (relu) | PGD-2 AT | 2 | 2,000 | 80.0 | 80.0 | 0.0 | "
         "60.0 | 60.0 | 0.0 | 50.0 | 50.0 | 0.0 | "
     )
     assert row.endswith(" | - | - |")
@@ -107,7 +109,7 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
     ) in text
     assert "  - Confound: ads has 2.0 times the parameters of ssm (2,000 against 1,000)." in text
     assert "autoattack is not the standard AutoAttack" in text
-    assert "```sh\nmake install\n. .venv/bin/activate\nssmlab use smoke\nssmlab repro\n" in text
+    assert "```sh\nmake install\n. .venv/bin/activate\ncp results/smoke/study.yaml params.yaml\nssmlab repro\n" in text
     for name in ("curves", "tradeoff", "measures"):
         assert f"](figures/{name}.png)" in text
         assert (written.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -148,7 +150,7 @@ def test_equal_results_give_equal_bytes(written: Paths, tiny_params: Params) -> 
     analyze(tiny_params, written)
     report(tiny_params, written)
     assert everything() == first
-    assert len(first) == 3 + 1 + 2 + 3 * 4
+    assert len(first) == 3 + 1 + 3 + 3 * 4
 
 
 def test_selection_on_the_test_split_is_marked(paths: Paths, tiny_params: Params) -> None:

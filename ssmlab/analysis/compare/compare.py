@@ -63,6 +63,7 @@ class Comparison:
         """What a reader must know of single entries, and of what their seeds allow to say."""
         return (
             *(entry.note for entry in self.entries if entry.note),
+            *cut_short_notes(self.entries),
             *same_checkpoint_notes(self.entries),
             *seed_notes(self.entries, self.confidence),
         )
@@ -108,6 +109,14 @@ def find_mismatch(entries: Sequence[Entry]) -> str | None:
         if results.protocol_fingerprint != reference.protocol_fingerprint:
             return f"{first} and {name} were attacked under different protocols: {spell_difference(reference, results)}"
     return None
+
+
+def cut_short_notes(entries: Sequence[Entry]) -> Iterator[str]:
+    """Which trainings ended before their last epoch, so that their numbers are those of unfinished ones."""
+    for entry in entries:
+        for each in entry.trainings:
+            if each.epochs and each.epochs.cut_short:
+                yield f"{each.name} is an unfinished training: {each.epochs.text} epochs."
 
 
 def same_checkpoint_notes(entries: Sequence[Entry]) -> Iterator[str]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ssmlab.analysis.origin import EpochsDone
 from ssmlab.analysis.protocol import dotted_leaves
 from ssmlab.analysis.seeds import Flags
 from ssmlab.artifacts.metadata import Metadata, count_parameters, read_metadata
@@ -60,6 +61,12 @@ class Entry:
     def seed(self) -> int | None:
         """The seed of a single training; None where it is unknown, as of an imported checkpoint."""
         return self.settings.get("train.seed")
+
+    @property
+    def epochs(self) -> EpochsDone | None:
+        """How far a single training went, as its attack results record it; None of a group and where they do not."""
+        manifest = self.results.manifest if self.results else None
+        return None if manifest is None else EpochsDone.of(manifest)
 
     @property
     def attacked(self) -> list[AttackResults]:

@@ -31,6 +31,8 @@ def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
                 "run": entry.run,
                 "members": [each.run for each in entry.members],
                 "seeds": [each.seed for each in entry.trainings],
+                "epochs_done": [each.epochs.done if each.epochs else None for each in entry.trainings],
+                "epochs_asked": [each.epochs.asked if each.epochs else None for each in entry.trainings],
                 "checkpoint": entry.which,
                 "parameters": entry.parameters,
                 "protocol": entry.attacked[0].protocol_fingerprint if entry.attacked else None,
@@ -114,6 +116,10 @@ def csv_rows(comparison: Comparison, all_parameters: bool) -> Iterator[tuple[Any
                 yield "setting", setting.key, None, entry.name, setting_csv(value), *empty
     for entry in entries:
         yield "parameters", None, None, entry.name, entry.parameters, *empty
+        for each in entry.trainings:
+            if each.epochs:
+                yield "epochs_done", each.run, None, entry.name, each.epochs.done, *empty
+                yield "epochs_asked", each.run, None, entry.name, each.epochs.asked, *empty
     for line in comparison.lines:
         kind = "ro_gap" if line.moment == "gap" else "accuracy"
         for entry, cell in zip(entries, line.values, strict=True):

@@ -37,7 +37,9 @@ def headline(summary: Summary) -> FittedTable:
     for group in summary.groups:
         gap, found = group.gaps.get(main), (group.measure(name, "best") for name in measures)
         accuracies = (f"{100 * each.mean:.1f}" if each else ABSENT for each in found)
-        rows.append((group.name, number(group.parameters), *accuracies, signed(gap.mean) if gap else ABSENT))
+        cut = [run for run in summary.members(group) if run.epochs and run.epochs.cut_short]
+        name = f"{group.name} (cut short)" if cut else group.name
+        rows.append((name, number(group.parameters), *accuracies, signed(gap.mean) if gap else ABSENT))
     data = summary.data
     kind = "" if data.provenance == "official" else f" on {data.name} ({data.provenance})"
     caption = (
@@ -125,6 +127,9 @@ def comparison_measures(comparison: Comparison) -> TextTable:
     rows = [entry_row("parameters", [number(s.parameters) for s in comparison.entries], ratios(comparison))]
     if any(entry.members for entry in comparison.entries):
         rows.append(entry_row("seeds", [seeds_text(entry) for entry in comparison.entries], [""] * len(others)))
+    epochs = [epochs_text(entry) for entry in comparison.entries]
+    if any(text != ABSENT for text in epochs):
+        rows.append(entry_row("epochs", epochs, [""] * len(others)))
     attacked = [checkpoints_text(entry) for entry in comparison.entries]
     if any(text != ABSENT for text in attacked):
         rows.append(entry_row("epoch", attacked, [""] * len(others)))
@@ -151,6 +156,11 @@ def seeds_text(entry: Entry) -> str:
     """`3 (0, 1, 2)`: how many seeds, and which; `-` where they are unknown."""
     seeds = [str(each.seed) for each in entry.trainings if each.seed is not None]
     return f"{len(seeds)} ({', '.join(seeds)})" if seeds else ABSENT
+
+
+def epochs_text(entry: Entry) -> str:
+    """`10`; of trainings that ended early `4 of 40`; all where the seeds of a group differ; `-` where it is unknown."""
+    return ", ".join(dict.fromkeys(each.epochs.text for each in entry.trainings if each.epochs)) or ABSENT
 
 
 def checkpoints_text(entry: Entry) -> str:
