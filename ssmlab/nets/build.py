@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -18,9 +18,10 @@ from ssmlab.nets.mixer import Mixer, SsmKernel
 from ssmlab.nets.s4 import S4Kernel, power_of_two
 from ssmlab.nets.s4d import S4dKernel
 from ssmlab.nets.s5 import S5
-from ssmlab.nets.ssm_block import LinearSsm, SsmBlock
+from ssmlab.nets.ssm_block import LinearSsm, OutputMap, SsmBlock
 from ssmlab.nets.tokens import Tokens
 from ssmlab.params import ModelParams
+from ssmlab.params.model import MixerName
 
 
 def build(params: ModelParams, image_shape: tuple[int, int, int], classes: int, seed: int) -> Classifier:
@@ -64,36 +65,64 @@ def norm(params: ModelParams) -> nn.Module:
 
 def layer(params: ModelParams, length: int) -> Mixer:
     """One layer of the trunk for `length` tokens."""
-    width = params.d_model
-    if params.mixer in ("mamba", "mega") and (params.pointwise, params.output) != ("none", "linear"):
+    return LAYERS[params.mixer](params, length)
+
+
+def convolution_layer(params: ModelParams, length: int) -> Mixer:
+    """A layer around a convolution kernel: S4, S4D, DSS."""
+    kernels = [KERNELS[params.mixer](params, length) for _ in range(2 if params.bidirectional else 1)]
+    put_on = enhancement(params, params.d_model)  # drawn before the skip, so that a seed keeps giving equal weights
+    return ssm_layer(params, LinearSsm(kernels[0], params.d_model, *kernels[1:]), put_on, params.output)
+
+
+def s5_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001  # every layer is built with these two
+    """An S5 layer. Its C is a map over all channels already, so `output: linear` adds none."""
+    ssm = S5(params.d_model, params.d_state)
+    output: OutputMap = "glu" if params.output == "glu" else "none"
+    return ssm_layer(params, ssm, enhancement(params, params.d_model), output)
+
+
+def ssm_layer(params: ModelParams, ssm: nn.Module, put_on: nn.Module, output: OutputMap) -> Mixer:
+    """A linear SSM with what follows it, around which the residual connection and the norm lie."""
+    block = SsmBlock(ssm, put_on, params.d_model, params.pointwise, output, params.dropout)
+    return Residual(block, norm(params))
+
+
+def mamba_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001
+    """A Mamba layer."""
+    check_no_maps(params)
+    put_on = enhancement(params, EXPANSION * params.d_model)
+    return Residual(MambaLayer(params.d_model, params.d_state, put_on, params.dropout), norm(params))
+
+
+def mega_layer(params: ModelParams, length: int) -> Mixer:
+    """A Mega layer, which has its own residual connections and norms."""
+    check_no_maps(params)
+    assert params.mega is not None
+    return MegaLayer(params.d_model, params.mega, length, enhancement(params, params.d_model), params.dropout)
+
+
+def check_no_maps(params: ModelParams) -> None:
+    """Refuse settings of an SSM block for a mixer that has maps of its own."""
+    if (params.pointwise, params.output) != ("none", "linear"):
         raise UserError(
             f"model.mixer: {params.mixer} brings its own maps; set model.pointwise: none and model.output: linear"
         )
-    if params.mega is not None:
-        return MegaLayer(width, params.mega, length, enhancement(params, width), params.dropout)
-    if params.mixer == "mamba":
-        mamba = MambaLayer(width, params.d_state, enhancement(params, EXPANSION * width), params.dropout)
-        return Residual(mamba, norm(params))
-    output: Literal["none", "linear", "glu"] = params.output
-    if params.mixer == "s5":
-        ssm: nn.Module = S5(width, params.d_state)
-        put_on = enhancement(params, width)
-        output = "glu" if params.output == "glu" else "none"
-    else:
-        kernels = [kernel(params, length) for _ in range(2 if params.bidirectional else 1)]
-        put_on = enhancement(
-            params, width
-        )  # drawn before the skip: another order would give other weights for the same seed
-        ssm = LinearSsm(kernels[0], width, *kernels[1:])
-    return Residual(SsmBlock(ssm, put_on, width, params.pointwise, output, params.dropout), norm(params))
 
 
-def kernel(params: ModelParams, length: int) -> SsmKernel:
-    """The kernel of a convolutional SSM for `length` tokens."""
-    if params.mixer == "s4":
-        return S4Kernel(params.d_model, params.d_state, power_of_two(length))
-    if params.s4d is not None:
-        return S4dKernel(params.d_model, params.d_state, params.s4d.discretisation, params.s4d.initial)
+def s4_kernel(params: ModelParams, length: int) -> SsmKernel:
+    """The kernel of S4, which stores its C for a power of two of tokens."""
+    return S4Kernel(params.d_model, params.d_state, power_of_two(length))
+
+
+def s4d_kernel(params: ModelParams, length: int) -> SsmKernel:  # noqa: ARG001
+    """The kernel of S4D."""
+    assert params.s4d is not None
+    return S4dKernel(params.d_model, params.d_state, params.s4d.discretisation, params.s4d.initial)
+
+
+def dss_kernel(params: ModelParams, length: int) -> SsmKernel:  # noqa: ARG001
+    """The kernel of DSS."""
     return DssKernel(params.d_model, params.d_state)
 
 
@@ -102,3 +131,19 @@ def enhancement(params: ModelParams, width: int) -> nn.Module:
     if params.ads is not None:
         return AdaptiveScaling(width, params.ads.act, params.ads.parts)
     return SelfAttention(width) if params.enhancement == "attention" else nn.Identity()
+
+
+# A new mixer is a file in this folder, its name in `ssmlab.params.model.MixerName` and a line here.
+LAYERS: dict[MixerName, Callable[[ModelParams, int], Mixer]] = {
+    "s4": convolution_layer,
+    "s4d": convolution_layer,
+    "dss": convolution_layer,
+    "s5": s5_layer,
+    "mamba": mamba_layer,
+    "mega": mega_layer,
+}
+KERNELS: dict[MixerName, Callable[[ModelParams, int], SsmKernel]] = {
+    "s4": s4_kernel,
+    "s4d": s4d_kernel,
+    "dss": dss_kernel,
+}

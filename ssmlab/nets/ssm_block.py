@@ -24,6 +24,8 @@ from ssmlab.nets.longconv import FixedConvolution, channel_first, chunks_pay, co
 from ssmlab.nets.mixer import Mixer, SsmKernel, full_precision
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, Taps
 
+OutputMap = Literal["none", "linear", "glu"]
+
 
 class LinearSsm(nn.Module):
     """y = K * u + skip u over channel-first sequences, (D, B, L) -> (D, B, L).
@@ -75,7 +77,7 @@ class SsmBlock(Mixer):
         enhancement: nn.Module,
         width: int,
         pointwise: Literal["none", "gelu"],
-        output: Literal["none", "linear", "glu"],
+        output: OutputMap,
         dropout: float,
     ):
         super().__init__()

@@ -8,6 +8,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from ssmlab.params.base import Positive, Strict
 
+MixerName = Literal["s4", "s4d", "dss", "s5", "mamba", "mega"]
 CONVOLUTIONS = ("s4", "s4d", "dss")  # the mixers that are one convolution kernel a channel
 
 
@@ -61,7 +62,7 @@ class ModelParams(Strict):
     norm: `layer` (the default) or `none`, which leaves out every LayerNorm.
     """
 
-    mixer: Literal["s4", "s4d", "dss", "s5", "mamba", "mega"]
+    mixer: MixerName
     enhancement: Literal["none", "ads", "attention"]
     ads: AdsParams | None = None
     s4d: S4dParams | None = None

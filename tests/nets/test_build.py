@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
 
 from ssmlab.core.errors import UserError
 from ssmlab.nets import build, ssm_parameters
+from ssmlab.nets.build import KERNELS, LAYERS, convolution_layer
 from ssmlab.params import ModelParams
+from ssmlab.params.model import CONVOLUTIONS, MixerName
 from ssmlab.project.params_file import load_params
 
 BASE: dict[str, Any] = {
@@ -28,6 +30,11 @@ def mega(**sizes: int) -> dict[str, Any]:
 
 def model_params(**changes: Any) -> ModelParams:
     return ModelParams.model_validate(BASE | changes)
+
+
+def test_every_mixer_that_params_know_can_be_built() -> None:
+    assert set(LAYERS) == set(get_args(MixerName))
+    assert {name for name, make in LAYERS.items() if make is convolution_layer} == set(KERNELS) == set(CONVOLUTIONS)
 
 
 @pytest.mark.parametrize(
