@@ -9,50 +9,14 @@ import torch
 from torch import Tensor
 
 from ssmlab.evaluation.attacks import Victim, run_attack
-from ssmlab.nets import Classifier, build
-from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, ModelParams, PgdParams
+from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.written_float import WrittenFloat
 from ssmlab.probes.linear import AffineMap, affine_map, exact_robust_accuracy, is_affine, worst_margins
 from ssmlab.training.adversary import pgd
 from ssmlab.training.attack import Attack
+from tests.probes.models import labelled_images, model_of, params_of
 
-IMAGE = (1, 8, 8)
-BASE = {
-    "enhancement": "none",
-    "norm": "none",
-    "tokens": "raster",
-    "patch": 2,
-    "d_model": 8,
-    "d_state": 8,
-    "layers": 2,
-    "pointwise": "none",
-    "output": "linear",
-    "dropout": 0.0,
-}
 EPS = 0.05
-
-
-def random_images(count: int) -> Tensor:
-    """Images of which a third of the pixels are black or white, where the ball is cut."""
-    return torch.rand(count, *IMAGE, generator=torch.Generator().manual_seed(0)).mul(1.5).sub(0.25).clamp(0, 1)
-
-
-def model_of(classes: int = 5, **changes: object) -> Classifier:
-    """A model whose classes are about equally frequent, with logits of size 1: larger ones saturate the softmax."""
-    model = build(ModelParams.model_validate({"mixer": "s4"} | BASE | changes), IMAGE, classes, seed=3).eval()
-    with torch.no_grad():
-        model.head.bias -= model(random_images(200)).mean(0)
-        scale = model(random_images(200)).std()
-        model.head.weight /= scale
-        model.head.bias /= scale
-    return model
-
-
-def images(model: Classifier, count: int = 200) -> tuple[Tensor, Tensor]:
-    """Random images with the labels that the model gives them."""
-    x = random_images(count)
-    with torch.no_grad():
-        return x, model(x).argmax(1)
 
 
 def eps_that_breaks_half(affine: AffineMap, x: Tensor, y: Tensor) -> float:
@@ -65,8 +29,8 @@ def eps_that_breaks_half(affine: AffineMap, x: Tensor, y: Tensor) -> float:
 
 @pytest.mark.parametrize("mixer", ["s4", "dss", "s5"])
 def test_the_affine_map_is_the_model(mixer: str) -> None:
-    model = model_of(mixer=mixer)
-    x, _ = images(model)
+    model = model_of(norm="none", mixer=mixer)
+    x, _ = labelled_images(model)
     affine = affine_map(model)
     with torch.no_grad():
         torch.testing.assert_close(
@@ -75,8 +39,7 @@ def test_the_affine_map_is_the_model(mixer: str) -> None:
 
 
 def test_a_model_with_a_norm_or_a_nonlinearity_is_not_affine() -> None:
-    plain = {"mixer": "s4"} | BASE
-    assert is_affine(ModelParams.model_validate(plain))
+    assert is_affine(params_of(norm="none"))
     for change in (
         {"norm": "layer"},
         {"pointwise": "gelu"},
@@ -84,7 +47,7 @@ def test_a_model_with_a_norm_or_a_nonlinearity_is_not_affine() -> None:
         {"mixer": "mamba"},
         {"enhancement": "ads", "ads": {"act": "relu", "parts": "both"}},
     ):
-        assert not is_affine(ModelParams.model_validate(plain | change))
+        assert not is_affine(params_of(**{"norm": "none", **change}))
 
 
 def test_the_worst_margin_is_that_of_the_worst_corner_of_the_box() -> None:
@@ -114,8 +77,8 @@ def test_the_worst_margin_is_that_of_the_worst_corner_of_the_box() -> None:
     ids=lambda spec: spec.kind,
 )
 def test_no_judging_attack_breaks_an_image_that_is_proved_robust(mixer: str, spec: AttackSpec) -> None:
-    model = model_of(mixer=mixer)
-    x, y = images(model, 60)
+    model = model_of(norm="none", mixer=mixer)
+    x, y = labelled_images(model, 60)
     affine = affine_map(model)
     eps = eps_that_breaks_half(affine, x, y)
     margins = worst_margins(affine, x, y, eps)
@@ -128,8 +91,8 @@ def test_no_judging_attack_breaks_an_image_that_is_proved_robust(mixer: str, spe
 @pytest.mark.parametrize("mixer", ["s4", "dss", "s5"])
 def test_pgd_on_each_margin_reaches_the_exact_number(mixer: str) -> None:
     """A linear margin has one direction, so a full step along it is the best perturbation there is."""
-    model = model_of(mixer=mixer)
-    x, y = images(model)
+    model = model_of(norm="none", mixer=mixer)
+    x, y = labelled_images(model)
     affine = affine_map(model)
     eps = eps_that_breaks_half(affine, x, y)
     margins = worst_margins(affine, x, y, eps)
@@ -149,8 +112,8 @@ def test_pgd_on_each_margin_reaches_the_exact_number(mixer: str) -> None:
 @pytest.mark.parametrize("classes", [2, 5])
 def test_training_pgd_is_never_below_the_exact_number_and_reaches_it_for_two_classes(classes: int) -> None:
     """With more classes the cross-entropy pulls towards all of them at once, and PGD can miss the nearest border."""
-    model = model_of(classes)
-    x, y = images(model)
+    model = model_of(classes, norm="none")
+    x, y = labelled_images(model)
     affine = affine_map(model)
     eps = eps_that_breaks_half(affine, x, y)
     x_adv = pgd(model.freeze(), x, y, Attack(eps=eps, alpha=eps / 4, steps=20))

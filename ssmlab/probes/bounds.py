@@ -1,0 +1,180 @@
+"""Bounds on the error of a whole model around one image, and the eps up to which they certify its label.
+
+Every pixel lies in an interval, cut to [0, 1], of middle c and radius r. The middle goes through the model as it is;
+the error e >= 0, one number an entry, is carried along as a bound on how far the entry can be from its middle:
+
+    linear map W:      |W| e
+    SSM of taps k:     sum over s of |k[t - s]| e[s]; with a linear output map W_o and the residual, whose lag 0 is
+                       composed exactly: |W_o| (sum over s != t of |k| e) + |I + W_o diag(k[0])| e
+    GELU:              1.13 e, the largest slope of GELU
+    AdS (act of slope at most l, scale s = act(W_s y + b_s)):
+                       (|s| + l |W_s| e) e + l |y| |W_s| e + l |W_b| e      l = 1 of relu and tanh, 1/4 of sigmoid
+    GLU a sigmoid(b):  (sigmoid(b) + e_b / 4) e_a + |a| e_b / 4
+    LayerNorm, of a token of D channels, n^2 = |c - mean c|^2 + D epsilon, rho = |e|, the smaller of
+                       sqrt(D) 2 rho / (2 n - rho)          (Dunkl and Williams 1964), at most 2 sqrt(D)
+                       sqrt(D) (e + mean e + |c - mean c| rho / n) / (n - rho)         for rho < n
+
+each times the norm's |weight|. They hold for every perturbation in the ball, and so they can say nothing where they
+are loose: each takes the worst case of every entry by itself, and the worst cases of two layers do not happen together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ssmlab.nets.ads import ACTIVATIONS, AdaptiveScaling
+from ssmlab.nets.classifier import Classifier, Residual
+from ssmlab.nets.longconv import channel_first, convolve
+from ssmlab.nets.ssm_block import SsmBlock
+from ssmlab.params import ModelParams
+from ssmlab.probes.gains import impulse_responses
+from ssmlab.probes.linear import FIXED_MIXERS
+
+GELU_SLOPE = 1.13  # its largest is 1.12890
+STEEPEST = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25}
+LOWEST = 24.0  # powers of 2 below the highest eps at which the search for the certified one ends
+HALVINGS = 12  # of that range: to within 0.5%
+
+
+class Bounded(NamedTuple):
+    """Values and how far each can be from what it is written as; two tensors of one shape."""
+
+    middle: Tensor
+    error: Tensor
+
+
+def can_be_bounded(params: ModelParams) -> bool:
+    """Whether `certified_eps` knows every part of such a model: fixed SSMs, without attention."""
+    return params.mixer in FIXED_MIXERS and params.enhancement != "attention"
+
+
+def linear_bound(map: nn.Linear, h: Bounded) -> Bounded:
+    """A linear map over the last dimension."""
+    return Bounded(map(h.middle), F.linear(h.error, map.weight.abs()))
+
+
+def ads_bound(ads: AdaptiveScaling, y: Bounded) -> Bounded:
+    """Adaptive scaling over (D, B, L)."""
+    steepest, error = STEEPEST[ads.act], y.error
+    if ads.scale is not None:
+        scale = ACTIVATIONS[ads.act](affine(ads.scale, y.middle))
+        shift = steepest * mapped(ads.scale.weight.abs(), y.error)
+        error = (scale.abs() + shift) * y.error + y.middle.abs() * shift
+    if ads.bias is not None:
+        error = error + steepest * mapped(ads.bias.weight.abs(), y.error)
+    return Bounded(ads(y.middle), error)
+
+
+def affine(map: nn.Linear, y: Tensor) -> Tensor:
+    return mapped(map.weight, y) + map.bias[:, None, None]
+
+
+def mapped(weight: Tensor, y: Tensor) -> Tensor:
+    """W y over the channels of y (D, B, L)."""
+    return torch.einsum("ij,jbl->ibl", weight, y)
+
+
+def norm_bound(norm: nn.Module, h: Bounded) -> Bounded:
+    """LayerNorm over the last dimension of (B, L, D), or nothing where the model has none."""
+    if not isinstance(norm, nn.LayerNorm):
+        return h
+    width = h.middle.shape[-1]
+    centred = h.middle - h.middle.mean(-1, keepdim=True)
+    size = (centred.square().sum(-1, keepdim=True) + width * norm.eps).sqrt()  # (B, L, 1)
+    radius = h.error.square().sum(-1, keepdim=True).sqrt()
+    left = (size - radius).clamp(min=1e-30)  # where nothing is left, the angle's bound of 2 decides
+    angle = (2 * radius / (2 * size - radius).clamp(min=1e-30)).masked_fill(radius >= size, 2.0).clamp(max=2.0)
+    each = (h.error + h.error.mean(-1, keepdim=True) + centred.abs() * radius / size) / left
+    error = math.sqrt(width) * torch.minimum(each, angle) * norm.weight.abs()
+    return Bounded(norm(h.middle), error)
+
+
+def ssm_bound(taps: Tensor, middle: Tensor, error: Tensor) -> Bounded:
+    """The SSM's output, given for the middle, with the error (D, B, L) of its input carried through |taps|."""
+    if taps.dim() == 2:
+        return Bounded(middle, convolve(error, taps.abs()))
+    carried = torch.zeros_like(error)
+    for lag in range(taps.shape[-1]):
+        carried[..., lag:] += mapped(taps[..., lag].abs(), error[..., : error.shape[-1] - lag])
+    return Bounded(middle, carried)
+
+
+def residual_bound(layer: Residual, h: Bounded) -> Bounded:
+    """One layer, norm(h + block(h)), over (B, L, D)."""
+    block = cast(SsmBlock, layer.mixer)
+    length = h.middle.shape[1]
+    taps = impulse_responses(block.ssm, length).to(h.middle.dtype)  # type: ignore[arg-type]
+    summed = h.middle + block(h.middle)
+    if block.pointwise == "none" and not block.gated and isinstance(block.enhancement, nn.Identity):
+        return norm_bound(layer.norm, Bounded(summed, affine_error(block, taps, h.error)))
+    y = ssm_bound(taps, block.ssm(channel_first(h.middle)), channel_first(h.error))
+    if block.pointwise == "gelu":
+        y = Bounded(F.gelu(y.middle), GELU_SLOPE * y.error)
+    if isinstance(block.enhancement, AdaptiveScaling):
+        y = ads_bound(block.enhancement, y)
+    y = Bounded(*(part.permute(1, 2, 0) for part in y))  # (B, L, D)
+    if isinstance(block.output, nn.Linear):
+        y = linear_bound(block.output, y)
+    if block.gated:
+        (a, b), (a_error, b_error) = y.middle.chunk(2, dim=-1), y.error.chunk(2, dim=-1)
+        y = Bounded(F.glu(y.middle), (b.sigmoid() + b_error / 4) * a_error + a.abs() * b_error / 4)
+    return norm_bound(layer.norm, Bounded(summed, h.error + y.error))
+
+
+def affine_error(block: SsmBlock, taps: Tensor, error: Tensor) -> Tensor:
+    """The error of h + W_o (K * h) for the error (B, L, D) of h: at every lag that of the one matrix there is."""
+    length, eye = error.shape[1], torch.eye(error.shape[2], dtype=taps.dtype, device=taps.device)
+    out = block.output.weight if isinstance(block.output, nn.Linear) else eye
+    others, present = taps.clone(), taps.shape[-1] - length  # where lag 0 is
+    others[..., present] = 0
+    if taps.dim() == 2:
+        carried = ssm_bound(others, error, channel_first(error)).error.permute(1, 2, 0)  # (B, L, D)
+        now = out * taps[:, present]
+        return F.linear(carried, out.abs()) + F.linear(error, (eye + now).abs())
+    mixed = torch.einsum("ij,jkl->ikl", out, others)  # the output map is part of every lag's matrix
+    carried = ssm_bound(mixed, error, channel_first(error)).error.permute(1, 2, 0)
+    return carried + F.linear(error, (eye + out @ taps[..., present]).abs())
+
+
+def output_bound(model: Classifier, x: Tensor, eps: Tensor) -> Bounded:
+    """The last layer's output (B, L, D) for every image of the ball of radius eps (B,) around x (B, C, H, W)."""
+    reach = eps.view(-1, 1, 1, 1)
+    low, high = (x - reach).clamp(min=0.0), (x + reach).clamp(max=1.0)
+    h = linear_bound(model.embed, Bounded(model.tokens((low + high) / 2), model.tokens((high - low) / 2)))
+    h = norm_bound(model.norm, h)
+    for layer in model.layers:
+        h = residual_bound(cast(Residual, layer), h)
+    return h
+
+
+def certified_margins(model: Classifier, x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
+    """(B,): a lower bound of the smallest margin of label y in the ball of radius eps (B,) around each image."""
+    h = output_bound(model, x, eps)
+    logits = model.head(h.middle.mean(1))  # (B, classes)
+    margins = logits.gather(1, y[:, None]) - logits
+    weight = (model.head.weight[y][:, None] - model.head.weight).abs()  # (B, classes, D)
+    margins = margins - torch.einsum("bcd,bd->bc", weight, h.error.mean(1))
+    smallest: Tensor = margins.scatter(1, y[:, None], torch.inf).min(1).values
+    return smallest
+
+
+@torch.no_grad()
+def certified_eps(model: Classifier, x: Tensor, y: Tensor, highest: float) -> Tensor:
+    """The eps (B,) up to which each image's label is certified, at most `highest`; 0 where none is found.
+
+    The model should be in float64 (`.double()`), so that rounding does not certify what is not so.
+    """
+    whole = certified_margins(model, x, y, torch.full((len(x),), highest, dtype=x.dtype, device=x.device)) > 0
+    holds_at = torch.full_like(x[:, 0, 0, 0], -LOWEST)  # of the exponent: bounds that are loose certify very small eps
+    fails_at = torch.zeros_like(holds_at)
+    for _ in range(HALVINGS):
+        exponent = (holds_at + fails_at) / 2
+        holds = certified_margins(model, x, y, highest * 2**exponent) > 0
+        holds_at, fails_at = torch.where(holds, exponent, holds_at), torch.where(holds, fails_at, exponent)
+    found = torch.where(holds_at == -LOWEST, 0.0, highest * 2**holds_at)
+    return found.masked_fill(whole, highest)
