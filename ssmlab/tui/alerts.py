@@ -1,4 +1,4 @@
-"""What a researcher should look at: found in the views of the runs. Knows no Textual; `ssmlab alerts` prints it."""
+"""Finds what a researcher should look at in a study. Knows no Textual; `ssmlab alerts` prints the same list."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ssmlab.tui.follower import Look, RunView
 
 Kind = Literal["diverged", "failed", "killed", "stale", "catastrophic overfitting", "evaluation", "disk"]
 
-LOSS_JUMP = 3.0  # times the lowest loss so far; noise of a healthy training stays far below
+LOSS_JUMP = 3.0  # times the lowest loss so far; a healthy training stays far below that
 CATASTROPHIC_FALL = 0.15  # of robust accuracy under PGD, in [0, 1], and
-CATASTROPHIC_PART = 0.5  # of the best so far: Wong et al. 2020 see falls to 0 within an epoch or two
+CATASTROPHIC_PART = 0.5  # of the best so far; Wong et al. (2020) see it fall to 0 within one or two epochs
 DISK_LEAST = 2 * 10**9  # bytes
 DISK_PART = 0.01
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing to look at. run: whose it is; empty where it is the whole project's."""
+    """One thing to look at. `run` is the run it is about; empty if it is about the whole project."""
 
     kind: Kind
     run: str
@@ -29,17 +29,17 @@ class Alert:
 
 
 def alerts_of(look: Look) -> list[Alert]:
-    """All alerts, the project's first, then run by run."""
+    """All alerts: those of the project first, then run by run."""
     found = [alert for view in look.runs for alert in run_alerts(view)]
     return [*disk_alerts(look.disk_free, look.disk_total), *found]
 
 
 def run_alerts(view: RunView) -> Iterator[Alert]:
-    """Those of one run."""
+    """The alerts of one run."""
     status = view.status
     if status.state in ("failed", "killed", "stale"):
-        reason = {"killed": "its process is gone without a word", "stale": "no sign of life for a minute"}
-        ended = status.task or "it ended by an error: see its log"
+        reason = {"killed": "its process has ended without saying why", "stale": "nothing was heard of it for a minute"}
+        ended = status.task or "it ended with an error: see its log"
         yield Alert(status.state, view.name, reason.get(status.state, ended))
     yield from history_alerts(view.name, status.rows)
     for warning in view.warnings:
@@ -47,7 +47,7 @@ def run_alerts(view: RunView) -> Iterator[Alert]:
 
 
 def history_alerts(name: str, rows: Sequence[Row]) -> Iterator[Alert]:
-    """What the curves of one run show: a loss that runs away, or catastrophic overfitting."""
+    """Alerts from one run's history: a loss that diverges, or catastrophic overfitting."""
     if not rows:
         return
     last = rows[-1]

@@ -35,8 +35,8 @@ from ssmlab.tui.screens.study import StudyScreen
 POLL = 1.0  # seconds between two looks at the files
 
 
-def places() -> list[BindingType]:
-    """A digit for every screen, in their order."""
+def digit_keys() -> list[BindingType]:
+    """A digit key for every screen, in order."""
     return [
         Binding(str(number), f"go('{place.name}')", f"go to {place.name}", show=False, tooltip=place.about, id=place.id)
         for number, place in enumerate(PLACES, start=1)
@@ -44,16 +44,16 @@ def places() -> list[BindingType]:
 
 
 class StudyApp(App[None]):
-    """The study whose params.yaml lies in `root`."""
+    """The laboratory over the study of `root`/params.yaml."""
 
     TITLE = "ssmlab"
     CSS_PATH = "app.tcss"
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-normal"), (140, "-wide")]  # noqa: RUF012 - typed so by Textual
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (9, "-short"), (20, "-tall")]  # noqa: RUF012 - typed so by Textual
     BINDINGS: ClassVar[list[BindingType]] = [
-        *places(),
+        *digit_keys(),
         Binding("question_mark", "keys", "help", key_display="?", tooltip="all keys and states", id="help"),
-        Binding("q", "quit", "quit", tooltip="leave; what runs goes on running", id="quit"),
+        Binding("q", "quit", "quit", tooltip="leave; what is running goes on", id="quit"),
     ]
 
     def __init__(self, root: Path, settings: KeySettings | None = None, preferences: Preferences | None = None) -> None:
@@ -67,11 +67,11 @@ class StudyApp(App[None]):
         self.alerts: list[Alert] = []
 
     def get_default_screen(self) -> Screen[None]:
-        """The study at a glance."""
+        """The table of runs."""
         return StudyScreen()
 
     def on_mount(self) -> None:
-        """Begin to follow; signals end the app as `q` does, so that the terminal is put in order."""
+        """Start following; signals end the app as `q` does, so that the terminal is restored."""
         if self.preferences.theme in self.available_themes:
             self.theme = self.preferences.theme
         self.set_keymap(dict(self.settings.keys))
@@ -85,7 +85,7 @@ class StudyApp(App[None]):
 
     @work(group="follow")
     async def follow(self) -> None:
-        """Look at the files again and again; everything is read beside the event loop."""
+        """Read the files again and again, in a thread beside the event loop."""
         while True:
             look, problem, alerts = await asyncio.to_thread(self.look_once)
             self.take(look, alerts)
@@ -94,13 +94,13 @@ class StudyApp(App[None]):
             await asyncio.sleep(POLL)
 
     def look_once(self) -> tuple[Look, str | None, list[Alert]]:
-        """One look, what went wrong with a launch that has ended, and the alerts."""
+        """One look, the problem of a launch that has just ended, and the alerts."""
         look = self.follower.look(time.time())
         problem = look.ended.problem if look.ended is not None else None
         return look, problem, alerts_of(look)
 
     def take(self, look: Look, alerts: list[Alert]) -> None:
-        """Hand a look to every screen that is open."""
+        """Give a look to every open screen."""
         if self.settings.bell and len(alerts) > len(self.alerts) and self.look is not None:
             self.bell()
         self.look, self.alerts = look, alerts
@@ -115,7 +115,7 @@ class StudyApp(App[None]):
             self.take(replace(self.look, launched=launched, ended=None), self.alerts)
 
     def say_ended(self, ended: Launched, problem: str | None) -> None:
-        """Say how a launch came out, on the highest screen that has a line for it."""
+        """Say how a launch ended, on the topmost screen that has a notice line."""
         screen = [screen for screen in self.screen_stack if isinstance(screen, LabScreen)][-1]
         if ended == self.launcher.stopping:
             screen.say(f"{described(ended)} was stopped")
@@ -124,10 +124,10 @@ class StudyApp(App[None]):
         else:
             screen.say(f"{described(ended)} has ended", "good")
 
-    # Going about
+    # Screens
 
     def action_go(self, name: str) -> None:
-        """Show a screen over the runs."""
+        """Open a screen over the table of runs."""
         self.back_to_runs()
         place = next(place for place in PLACES if place.name == name)
         runs = self.screen
@@ -137,12 +137,12 @@ class StudyApp(App[None]):
             runs.action_compare()
 
     async def action_back(self) -> None:
-        """Close the screen on top; the runs stay."""
+        """Close the topmost screen; the table of runs stays."""
         if len(self.screen_stack) > 1:
             self.pop_screen()
 
     def back_to_runs(self) -> None:
-        """Close everything over the runs."""
+        """Close every screen over the table of runs."""
         while len(self.screen_stack) > 1:
             self.pop_screen()
 
@@ -153,7 +153,7 @@ class StudyApp(App[None]):
     # Keys
 
     def known_keys(self) -> list[tuple[str, str, str, str]]:
-        """Every action that has a description: key, name, what it does, and the action itself."""
+        """Every described action of the screen: key, name, description and action."""
         found = []
         for active in self.screen.active_bindings.values():
             binding = active.binding
@@ -162,7 +162,7 @@ class StudyApp(App[None]):
         return list({entry[3]: entry for entry in found}.values())
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """The palette: every key by name, and Textual's own commands (themes and more)."""
+        """The command palette: every action by name, and Textual's own commands."""
         for active in screen.active_bindings.values():
             binding = active.binding
             if binding.tooltip and active.enabled:
@@ -179,11 +179,11 @@ class StudyApp(App[None]):
         return run
 
     def action_keys(self) -> None:
-        """All keys of the screen, and the states."""
+        """Show all keys of the screen and the meaning of the states."""
         self.push_screen(Reading("keys and states", key_table(entry[:3] for entry in self.known_keys())))
 
     def on_unmount(self) -> None:
-        """Remember how everything stood."""
+        """Keep theme, layout and arrangement for the next session."""
         self.preferences.theme = self.theme
         try:
             save_preferences(self.root, self.preferences)
@@ -192,10 +192,10 @@ class StudyApp(App[None]):
 
 
 def run(root: Path) -> None:
-    """Show the study in `root` until the user quits; what was launched goes on.
+    """Show the study in `root` until the user quits; launches go on.
 
     Raises:
-        UserError: there is no terminal that could show it, no such folder, or tui.toml is not as it should be.
+        UserError: there is no terminal, no such folder, or tui.toml is not valid.
     """
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown") or not all(
         each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr)

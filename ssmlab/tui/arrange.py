@@ -1,4 +1,4 @@
-"""Which runs the table shows and in which order: filter, groups, sort, pins. Knows no Textual."""
+"""Which runs the table shows and in which order: filter, groups, sorting, pins. Knows no Textual."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from ssmlab.tui.columns import Column, SortKey
+from ssmlab.tui.columns import SortKey, TableColumn
 from ssmlab.tui.follower import RunView
 
 COMPARED = re.compile(r"([a-z_]+)([<>])(-?\d+(?:\.\d+)?)")
@@ -24,11 +24,11 @@ class Arrangement:
     """How the reader wants the table.
 
     Attributes:
-        filter: words that all must fit; see `matches`.
-        sort: the key of a column; empty for the order of params.yaml. descending: the highest first.
-        grouped: whether runs that differ in their seed alone stand below a line of their own.
-        folded: groups whose runs are not shown.
-        pins: runs and groups that stand first.
+        filter: words that a run must all match; see `matches`.
+        sort: the key of a column, empty for the order of params.yaml. descending: highest first.
+        grouped: whether runs that differ only in their seed are listed under a group line.
+        folded: groups whose runs are hidden.
+        pins: rows that are always listed first.
     """
 
     filter: str = ""
@@ -39,7 +39,7 @@ class Arrangement:
     pins: tuple[str, ...] = ()
 
     def sorted_by(self, key: str) -> Arrangement:
-        """Sorted by this column; a second time the other way round, a third time not at all."""
+        """Sorted by this column, highest first; the second time lowest first, the third time not sorted."""
         if self.sort != key:
             return replace(self, sort=key, descending=True)
         return replace(self, descending=False) if self.descending else replace(self, sort="", descending=True)
@@ -55,13 +55,13 @@ class Arrangement:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One line of the table: a run, or a group of several.
 
     Attributes:
         key: the name of the run, or `group:NAME`.
         members: the run, or the runs of the group.
-        inside: whether it is a run below its group's line. pinned, folded: as the reader wants it.
+        inside: whether it is a run below its group's line. pinned, folded: as the reader has set it.
     """
 
     key: str
@@ -73,15 +73,15 @@ class Row:
 
     @property
     def name(self) -> str:
-        """What stands in the first column."""
+        """The text of the first column."""
         return self.members[0].group if self.is_group else self.members[0].name
 
 
-def arrange(runs: Sequence[RunView], how: Arrangement, columns: Sequence[Column]) -> list[Row]:
-    """The lines of the table from the top."""
+def arrange(runs: Sequence[RunView], how: Arrangement, columns: Sequence[TableColumn]) -> list[TableRow]:
+    """The table's rows from top to bottom."""
     predicate = matches(how.filter, columns)
     chosen = [view for view in runs if predicate(view)]
-    units: list[Row] = []
+    units: list[TableRow] = []
     if how.grouped:
         by_group: dict[str, list[RunView]] = {}
         for view in chosen:
@@ -89,22 +89,22 @@ def arrange(runs: Sequence[RunView], how: Arrangement, columns: Sequence[Column]
         large = {name for name, members in by_group.items() if len(members) > 1}
         for group, members in by_group.items():
             if group in large:
-                units.append(Row(f"group:{group}", tuple(members), True, folded=group in how.folded))
+                units.append(TableRow(f"group:{group}", tuple(members), True, folded=group in how.folded))
             else:
-                units.append(Row(members[0].name, (members[0],)))
+                units.append(TableRow(members[0].name, (members[0],)))
     else:
-        units = [Row(view.name, (view,)) for view in chosen]
-    lines: list[Row] = []
+        units = [TableRow(view.name, (view,)) for view in chosen]
+    lines: list[TableRow] = []
     for unit in in_order(units, how, columns):
         lines.append(unit)
         if unit.is_group and not unit.folded:
-            inner = [Row(view.name, (view,), inside=True) for view in unit.members]
+            inner = [TableRow(view.name, (view,), inside=True) for view in unit.members]
             lines += in_order(inner, how, columns)
     return lines
 
 
-def in_order(rows: Iterable[Row], how: Arrangement, columns: Sequence[Column]) -> list[Row]:
-    """Rows sorted as wanted, pinned ones first; those without a value stand last either way."""
+def in_order(rows: Iterable[TableRow], how: Arrangement, columns: Sequence[TableColumn]) -> list[TableRow]:
+    """Sorted rows, pinned ones first; rows without a value come last in both directions."""
     marked = [replace(row, pinned=row.key in how.pins) if row.key in how.pins else row for row in rows]
     column = next((column for column in columns if column.key == how.sort), None)
     sort = (lambda row: row.name) if how.sort == "run" else column and (lambda row: column.sort(row.members))
@@ -116,18 +116,18 @@ def in_order(rows: Iterable[Row], how: Arrangement, columns: Sequence[Column]) -
     return sorted(marked, key=lambda row: not row.pinned)
 
 
-def matches(text: str, columns: Sequence[Column]) -> Callable[[RunView], bool]:
-    """Whether a run fits every word of a filter.
+def matches(text: str, columns: Sequence[TableColumn]) -> Callable[[RunView], bool]:
+    """A test of whether a run matches every word of a filter.
 
-    A word is a regular expression (a word like any other if it is not one) searched in name, model, regime and state,
-    whatever the case. `model:ads`, `regime:`, `state:`, `run:`, `group:` search in one of them; `robust>40` and
-    `epoch<5` compare a column's number, accuracies in percent; a leading `!` turns a word round.
+    A word is a regular expression (plain text if it is not a valid one), searched in name, group, model, regime and
+    state without regard to case. `model:ads`, `regime:`, `state:`, `run:`, `group:` search one of these; `robust>40`
+    and `epoch<5` compare a column's number, accuracies in percent; a leading `!` negates a word.
     """
     tests = [word_test(word, columns) for word in text.split()]
     return lambda view: all(test(view) for test in tests)
 
 
-def word_test(word: str, columns: Sequence[Column]) -> Callable[[RunView], bool]:
+def word_test(word: str, columns: Sequence[TableColumn]) -> Callable[[RunView], bool]:
     """The test of one word."""
     if word.startswith("!") and len(word) > 1:
         inner = word_test(word[1:], columns)
@@ -144,8 +144,8 @@ def word_test(word: str, columns: Sequence[Column]) -> Callable[[RunView], bool]
     return lambda view: any(wanted.search(read(view)) for read in FIELDS.values())
 
 
-def number_test(column: Column, sign: str, limit: float) -> Callable[[RunView], bool]:
-    """Whether a column's number lies above or below a limit; a run without the number does not fit."""
+def number_test(column: TableColumn, sign: str, limit: float) -> Callable[[RunView], bool]:
+    """A test of a column's number against a limit; a run without that number does not match."""
 
     def test(view: RunView) -> bool:
         value = column.sort((view,))
@@ -158,7 +158,7 @@ def number_test(column: Column, sign: str, limit: float) -> Callable[[RunView], 
 
 
 def pattern(text: str) -> re.Pattern[str]:
-    """A regular expression, or the text itself where it is none (`ads(`)."""
+    """The text as a regular expression, or as plain text if it is not a valid one (`ads(`)."""
     try:
         return re.compile(text, re.IGNORECASE)
     except re.error:

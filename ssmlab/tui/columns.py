@@ -1,4 +1,4 @@
-"""The columns of the table of runs: what each says of a run, and of a group of runs that differ in their seed alone."""
+"""The columns of the table of runs, for a single run and for a group of runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from ssmlab.tui.follower import RunView, TestAccuracy
 
 SortKey = float | str | None
 Members = Sequence[RunView]
+Value = Callable[[RunView], float | None]
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in one cell. `style`: a Rich style, or the name of a theme variable after `$`."""
+    """The content of one cell. `style` is a Rich style, or `$` and the name of a theme variable."""
 
     text: str
     style: str = ""
 
 
 @dataclass(frozen=True)
-class Column:
+class TableColumn:
     """One column.
 
     Attributes:
-        key: what sorting and the remembered settings call it. heading: above it. about: the heading in words.
-        cell: the cell of a row's runs: one run, or all of a group. sort: the same as something to sort by.
-        rank: columns of lower rank are given up later where there is no room. right: whether it is aligned right.
-        least: cells wide at least, so that columns do not jump while numbers grow.
+        key: its name in the sort setting. heading: the text above it. about: the heading in full.
+        cell: makes the cell for one run or for all runs of a group. sort: makes the value to sort by.
+        rank: where there is no room for all columns, those of lower rank are kept. right: whether it is right-aligned.
+        least: least width in cells, so that columns do not move while numbers grow.
     """
 
     key: str
@@ -46,29 +47,29 @@ class Column:
 
 def text_column(
     key: str, heading: str, about: str, text: Callable[[RunView], str], rank: int, least: int = 0
-) -> Column:
-    """A column of words; of a group what all its runs say."""
+) -> TableColumn:
+    """A column of words; a group shows a word only if all its runs share it."""
 
     def cell(members: Members, _: float) -> Cell:
         words = dict.fromkeys(map(text, members))
         return Cell(next(iter(words)) if len(words) == 1 else "", "dim")
 
-    return Column(key, heading, about, cell, lambda members: text(members[0]), rank, right=False, least=least)
+    return TableColumn(key, heading, about, cell, lambda members: text(members[0]), rank, right=False, least=least)
 
 
 def number_column(
     key: str,
     heading: str,
     about: str,
-    value: Callable[[RunView], float | None],
+    value: Value,
     shown: Callable[[float | None], str],
     rank: int,
     least: int = 5,
     spread: bool = False,
     style: str = "",
     combine: Callable[[Sequence[float]], float] = fmean,
-) -> Column:
-    """A column of numbers; of a group `combine` of them, with their standard deviation if `spread`."""
+) -> TableColumn:
+    """A column of numbers; a group shows `combine` of them, with the standard deviation if `spread`."""
 
     def known(members: Members) -> list[float]:
         return [number for view in members if (number := value(view)) is not None]
@@ -86,17 +87,17 @@ def number_column(
         numbers = known(members)
         return combine(numbers) if numbers else None
 
-    return Column(key, heading, about, cell, sort, rank, least=least)
+    return TableColumn(key, heading, about, cell, sort, rank, least=least)
 
 
 def state_word(view: RunView) -> str:
-    """The state; of a training that was stopped before its last epoch `stopped early`."""
+    """The state in words; a training stopped before its last epoch is `stopped early`."""
     early = view.status.state == "stopped" and view.status.stage != "attack"
     return "stopped early" if early else view.status.state
 
 
 def state_cell(members: Members, _: float) -> Cell:
-    """`▶ training`; of a group how many are in which state: `▶1 ✔2`."""
+    """`▶ training`; for a group the number of runs in each state: `▶1 ✔2`."""
     counts: Counter[str] = Counter(map(state_word, members))
     if len(counts) == 1:
         word = next(iter(counts))
@@ -108,7 +109,7 @@ def state_cell(members: Members, _: float) -> Cell:
 
 
 def epoch_cell(members: Members, _: float) -> Cell:
-    """`3/10`; of a group from the run least far to the run furthest: `3-10/10`."""
+    """`3/10`; for a group the range over its runs: `3-10/10`."""
     first, last = min(view.status.epoch for view in members), max(view.status.epoch for view in members)
     if not last:
         return Cell(labels.NOTHING, "dim")
@@ -117,26 +118,26 @@ def epoch_cell(members: Members, _: float) -> Cell:
 
 
 def gap_of(view: RunView) -> float | None:
-    """Best minus present robust accuracy on the selection split: robust overfitting so far."""
+    """Best minus latest robust accuracy on the selection split: the RO gap so far."""
     best, now = view.status.best_robust, view.status.robust
     return None if best is None or now is None else best - now
 
 
 def age_cell(members: Members, now: float) -> Cell:
-    """How old the youngest sign of life is."""
+    """The time since the latest heartbeat of the row's runs."""
     times = [view.status.updated for view in members if view.status.updated is not None]
     return Cell(labels.age(max(0.0, now - max(times))) if times else labels.NOTHING, "dim")
 
 
 def task_cell(members: Members, _: float) -> Cell:
-    """What is being done, how it ended, or what has changed; of a group how many seeds it has."""
+    """What is being done, how it ended, or what has changed; for a group its number of seeds."""
     status = members[0].status
     text = f"{len(members)} seeds" if len(members) > 1 else status.task or "; ".join(status.reasons)
     return Cell(text, "dim")
 
 
-def test_column(measure: str, rank: int) -> Column:
-    """The accuracy of the best checkpoint on the test images; of a single run with its interval."""
+def test_column(measure: str, rank: int) -> TableColumn:
+    """A column of test accuracies of the best checkpoint; a single run also shows its interval."""
 
     def found(members: Members) -> list[TestAccuracy]:
         return [view.tests[measure] for view in members if measure in view.tests]
@@ -145,7 +146,7 @@ def test_column(measure: str, rank: int) -> Column:
         tests = found(members)
         if not tests:
             return Cell(labels.NOTHING, "dim")
-        text = labels.percent(fmean(test.value for test in tests))
+        text = labels.accuracy(fmean(test.value for test in tests))
         if len(tests) > 1:
             return Cell(f"{text} ±{100 * stdev(test.value for test in tests):.1f}")
         return Cell(f"{text} [{100 * tests[0].low:.0f}-{100 * tests[0].high:.0f}]")
@@ -154,79 +155,53 @@ def test_column(measure: str, rank: int) -> Column:
         tests = found(members)
         return fmean(test.value for test in tests) if tests else None
 
-    about = f"test accuracy of the best checkpoint, {measure}, with its 95% interval; of a group mean and deviation"
-    return Column(f"test:{measure}", f"{measure} test", about, cell, sort, rank, least=5)
-
-
-def columns_for(measures: Sequence[str]) -> tuple[Column, ...]:
-    """Every column of a study whose best checkpoints are attacked in these ways (`clean` among them)."""
-    validation = "on the selection split, in percent"
-    fixed = (
-        text_column("model", "model", "the model", lambda view: view.status.model, 5),
-        text_column("regime", "regime", "how it is trained", lambda view: view.regime, 9),
-        Column("state", "state", "its state", state_cell, lambda m: m[0].status.state, 0, right=False, least=11),
-        Column("epoch", "epoch", "epoch k of n", epoch_cell, lambda m: float(m[0].status.epoch), 1, least=5),
-        number_column(
-            "clean",
-            "clean",
-            f"clean accuracy now, {validation}",
-            lambda v: v.status.clean,
-            labels.percent,
-            2,
-            spread=True,
-        ),
-        number_column(
-            "robust",
-            "robust",
-            f"robust accuracy now, {validation}",
-            lambda v: v.status.robust,
-            labels.percent,
-            1,
-            6,
-            True,
-        ),
-        number_column(
-            "best",
-            "best",
-            f"robust accuracy of the best epoch, {validation}",
-            lambda v: v.status.best_robust,
-            labels.percent,
-            2,
-            spread=True,
-            style="bold",
-        ),
-        number_column(
-            "best_clean",
-            "its clean",
-            f"clean accuracy of the best epoch, {validation}",
-            lambda v: v.status.best_clean,
-            labels.percent,
-            8,
-            spread=True,
-        ),
-        number_column(
-            "best_epoch", "at", "the best epoch", lambda v: v.status.best_epoch, lambda n: f"{n:.3g}", 6, least=3
-        ),
-        number_column(
-            "gap", "gap", "RO gap so far: best minus present robust accuracy, in points", gap_of, labels.points, 6
-        ),
-    )
-    tests = tuple(test_column(measure, 4) for measure in measures)
-    return (
-        *fixed,
-        *tests,
-        number_column(
-            "rate", "img/s", "images a second", lambda v: v.status.images_per_second, labels.rate, 5, style="dim"
-        ),
-        number_column(
-            "eta", "ETA", "time to the end of the stage", lambda v: v.status.eta, labels.duration, 3, 6, combine=max
-        ),
-        Column("age", "age", "since the last sign of life", age_cell, youngest, 5, least=3),
-        Column("task", "", "what is being done", task_cell, lambda m: m[0].status.task, 10, right=False, least=12),
-    )
+    about = f"test accuracy of the best checkpoint, {measure}, with its 95% interval; for a group mean and deviation"
+    return TableColumn(f"test:{measure}", f"{measure} test", about, cell, sort, rank, least=5)
 
 
 def youngest(members: Members) -> Any:
-    """The time of the last sign of life."""
+    """The time of the latest heartbeat, as a sort value."""
     times = [view.status.updated for view in members if view.status.updated is not None]
     return max(times) if times else None
+
+
+VALIDATION = "on the selection split, in percent"
+
+
+def validation_column(key: str, heading: str, about: str, value: Value, rank: int, style: str = "") -> TableColumn:
+    """A column of validation accuracies; a group shows mean and standard deviation."""
+    return number_column(key, heading, f"{about}, {VALIDATION}", value, labels.accuracy, rank, spread=True, style=style)
+
+
+SETTING_COLUMNS = (
+    text_column("model", "model", "the model", lambda v: v.status.model, 5),
+    text_column("regime", "regime", "how it is trained", lambda v: v.regime, 9),
+    TableColumn("state", "state", "its state", state_cell, lambda m: m[0].status.state, 0, right=False, least=11),
+    TableColumn("epoch", "epoch", "epoch k of n", epoch_cell, lambda m: float(m[0].status.epoch), 1, least=5),
+)
+TRAINING_COLUMNS = (
+    validation_column("clean", "clean", "clean accuracy now", lambda v: v.status.clean, 2),
+    validation_column("robust", "robust", "robust accuracy now", lambda v: v.status.robust, 1),
+    validation_column("best", "best", "robust accuracy of the best epoch", lambda v: v.status.best_robust, 2, "bold"),
+    validation_column("best_clean", "its clean", "clean accuracy of the best epoch", lambda v: v.status.best_clean, 8),
+    number_column(
+        "best_epoch", "at", "the best epoch", lambda v: v.status.best_epoch, lambda n: f"{n:.3g}", 6, least=3
+    ),
+    number_column("gap", "gap", "RO gap: best minus latest robust accuracy, in points", gap_of, labels.difference, 6),
+)
+PROGRESS_COLUMNS = (
+    number_column(
+        "rate", "img/s", "images per second", lambda v: v.status.images_per_second, labels.rate, 5, style="dim"
+    ),
+    number_column(
+        "eta", "ETA", "time to the end of the stage", lambda v: v.status.eta, labels.short_duration, 3, 6, combine=max
+    ),
+    TableColumn("age", "age", "time since its last heartbeat", age_cell, youngest, 5, least=3),
+    TableColumn("task", "", "what is being done", task_cell, lambda m: m[0].status.task, 10, right=False, least=12),
+)
+
+
+def columns_for(measures: Sequence[str]) -> tuple[TableColumn, ...]:
+    """Every column of a study whose best checkpoints are judged by these measures (`clean` and its attacks)."""
+    tests = (test_column(measure, 4) for measure in measures)
+    return (*SETTING_COLUMNS, *TRAINING_COLUMNS, *tests, *PROGRESS_COLUMNS)

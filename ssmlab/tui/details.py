@@ -1,4 +1,4 @@
-"""A run whole, and the keys, as tables for Rich to draw."""
+"""Two tables to read in a window: everything known about one run, and the list of keys."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from ssmlab.tui.follower import RunView
 
 
 def run_details(view: RunView, params: Params, now: float) -> Table:
-    """How a run stands, and every parameter of it, those bold in which the study's runs differ."""
+    """The state, accuracies and all parameters of a run; parameters in which the study's runs differ are bold."""
     table = Table.grid(padding=(0, 2))
-    for key, value in standing(view, now):
+    for key, value in state_lines(view, now):
         table.add_row(Text(key, style="dim"), Text(value))
     table.add_row("", "")
     runs = {name: dict(dotted_leaves(run.plain())) for name, run in params.runs.items()}
@@ -26,31 +26,31 @@ def run_details(view: RunView, params: Params, now: float) -> Table:
     return table
 
 
-def standing(view: RunView, now: float) -> Iterator[tuple[str, str]]:
-    """How a run stands, as pairs of a word and a value."""
+def state_lines(view: RunView, now: float) -> Iterator[tuple[str, str]]:
+    """The state, accuracies and warnings of a run as pairs of a label and a value."""
     status = view.status
     yield "state", f"{labels.GLYPHS[status.state]} {status.words}" + (f": {status.task}" if status.task else "")
     for reason in status.reasons:
         yield "changed", reason
     if status.updated is not None:
-        yield "last sign of life", f"{labels.duration(max(0.0, now - status.updated))} ago"
+        yield "last heartbeat", f"{labels.short_duration(max(0.0, now - status.updated))} ago"
     if status.rows:
         yield "now", f"epoch {status.rows[-1].epoch}: {accuracies(status.clean, status.robust)}"
         yield "best", f"epoch {status.best_epoch}: {accuracies(status.best_clean, status.best_robust)}"
     for measure, test in view.tests.items():
         interval = f"{100 * test.low:.1f} to {100 * test.high:.1f}"
-        yield f"test, {measure}", f"{labels.percent(test.value)} (95% interval {interval}, n = {test.n})"
+        yield f"test, {measure}", f"{labels.accuracy(test.value)} (95% interval {interval}, n = {test.n})"
     for warning in view.warnings:
         yield "warning", warning
 
 
 def accuracies(clean: float | None, robust: float | None) -> str:
     """`81.2 clean, 64.0 robust`, in percent."""
-    return f"{labels.percent(clean)} clean, {labels.percent(robust)} robust"
+    return f"{labels.accuracy(clean)} clean, {labels.accuracy(robust)} robust"
 
 
 def key_table(keys: Iterable[tuple[str, str, str]]) -> Table:
-    """The keys with what they do, and what the states mean."""
+    """What every key does and what every state means."""
     table = Table.grid(padding=(0, 2))
     for key, name, about in keys:
         table.add_row(Text(key, style="bold"), name, Text(about, style="dim"))

@@ -1,7 +1,6 @@
-"""What the laboratory shows, read from files: runs, their test results, the launch. Knows no Textual and no DVC.
+"""Reads what the laboratory shows from files: runs, test results, the launch. Knows no Textual and no DVC.
 
-A file is looked at before it is read: where its inode, size and time have not changed, the last answer stands. So a
-study at rest costs four `stat` calls a run.
+A file is read again only if its inode, size or time has changed, so an idle study costs five `stat` calls a run.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from ssmlab.project.launch import Launched
 from ssmlab.project.params_file import load_params
 from ssmlab.project.status import CachedFile, RunStatus, RunWatcher, data_fingerprint, queued_runs
 
-Identity = tuple[int, int, int] | None
+FileStamp = tuple[int, int, int] | None
 RESULTS_AT_ONCE = 40  # result files read in one look, so that the first screen of a large study does not wait for all
 
 
@@ -38,15 +37,15 @@ class TestAccuracy:
 
 @dataclass(frozen=True, eq=False)
 class RunView:
-    """One run as the laboratory shows it. A new object means new content, so identity can be compared.
+    """One run as the laboratory shows it. Unchanged content keeps its object, so views can be compared with `is`.
 
     Attributes:
-        status: what `ssmlab runs` says of it.
-        regime: how it is trained, in a few words.
-        group: the name of the runs that differ from it in their seed alone; its own name if there are none.
-        place: its place in params.yaml, which decides its colour and marker.
+        status: as `ssmlab runs` prints it.
+        regime: how it is trained, as a short label.
+        group: the name of its group of seeds; its own name if no other run differs from it only in the seed.
+        place: its position in params.yaml, which decides its colour and marker.
         tests: accuracies of the best checkpoint by measure (`clean`, then the attacks); empty until it is attacked.
-        warnings: what the evaluation itself warns of.
+        warnings: those of the evaluation.
     """
 
     status: RunStatus
@@ -63,19 +62,19 @@ class RunView:
 
     @property
     def running(self) -> bool:
-        """Whether a process of it is at work."""
+        """Whether one of its stages is running."""
         return self.status.at_work
 
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """A study at one moment.
+    """A study at one moment, read once.
 
     Attributes:
-        params, paths: the study as it could last be read; None if it never could.
+        params, paths: of the last params.yaml that could be read; None if there was none yet.
         problem: why params.yaml cannot be read now, in one line; None if it can.
         runs: one view a run, in the order of params.yaml.
-        launched: the launch that runs now, if any. ended: the one that ran at the last look and does not any more.
+        launched: the running launch, if any. ended: a launch that was running at the previous look and has ended.
         disk_free, disk_total: bytes of the file system that the project lies on; None where it cannot be asked.
         now: unix seconds.
     """
@@ -91,7 +90,7 @@ class Look:
     now: float
 
     def run(self, name: str) -> RunView | None:
-        """The run of this name, if there is one."""
+        """The run with this name; None if there is none."""
         return next((view for view in self.runs if view.name == name), None)
 
 
@@ -109,24 +108,24 @@ class RunFollower:
         self.files = [str(live / "progress.json"), str(live / "history.csv"), str(published / "history.csv")]
         self.files.append(str(paths.checkpoint(name, "best")))
         self.seen: tuple[object, ...] | None = None
-        self.results_seen: Identity = None
+        self.results_seen: FileStamp = None
         self.view: RunView | None = None
 
-    def look(self, now: float, may_read_results: bool, queued: bool, prepared: Identity) -> RunView:
+    def look(self, now: float, may_read_results: bool, queued: bool, prepared: FileStamp) -> RunView:
         """The run at `now`; the same object as last time if nothing has changed.
 
         Args:
-            queued: whether the launch that runs will come to it. prepared: what identifies the study's data set.
+            queued: whether the running launch will start it. prepared: the stamp of the study's data set.
         """
-        results_seen = identity(str(self.results))
-        seen = (*map(identity, self.files), results_seen, queued, prepared)
+        results_seen = file_stamp(str(self.results))
+        seen = (*map(file_stamp, self.files), results_seen, queued, prepared)
         last = self.view
         status_stands = (
             last is not None and seen == self.seen and not last.running and results_seen == self.results_seen
         )
         if last is not None and status_stands:
             return last
-        status = self.watcher.poll(now, queued)  # a running one is asked every time: its process may end without a word
+        status = self.watcher.poll(now, queued)  # always asked while it runs: its process may die silently
         self.seen = seen
         tests, warnings = (last.tests, last.warnings) if last is not None else ({}, ())
         results_are_new = results_seen != self.results_seen
@@ -140,7 +139,7 @@ class RunFollower:
 
 
 class StudyFollower:
-    """Follows params.yaml, every run of it and the launch. A params.yaml that breaks leaves the last good one."""
+    """Follows params.yaml, its runs and the launch. While params.yaml is broken, the last good study stays."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -149,15 +148,15 @@ class StudyFollower:
         self.problem: str | None = None
         self.runs: list[RunFollower] = []
         self.launched: Launched | None = None
-        self.params_seen: Identity | str = ""
-        self.dead_launch: Identity = None
+        self.params_seen: FileStamp | str = ""
+        self.dead_launch: FileStamp = None
 
     def look(self, now: float) -> Look:
         """The study at `now`, in unix seconds."""
         self.read_params()
         launched, ended = self.look_at_launch()
         queued = queued_runs(self.params, self.paths) if launched is not None else set()
-        prepared = identity(str(self.paths.prepared)) if self.paths is not None else None
+        prepared = file_stamp(str(self.paths.prepared)) if self.paths is not None else None
         views = []
         reads = 0
         for run in self.runs:
@@ -179,13 +178,13 @@ class StudyFollower:
         total: int | None,
         now: float,
     ) -> Look:
-        """Everything together."""
+        """The look made of these parts."""
         return Look(self.params, self.paths, self.problem, views, launched, ended, free, total, now)
 
     def read_params(self) -> None:
-        """Take up params.yaml if it has changed."""
+        """Read params.yaml if it has changed."""
         path = self.root / "params.yaml"
-        seen = identity(str(path))
+        seen = file_stamp(str(path))
         if seen == self.params_seen:
             return
         self.params_seen = seen
@@ -204,16 +203,16 @@ class StudyFollower:
         ]
 
     def look_at_launch(self) -> tuple[Launched | None, Launched | None]:
-        """The launch that runs, and the one that has ended since the last look."""
+        """The running launch, and the one that has ended since the last look."""
         before = self.launched
         if before is not None and before.running:
             return before, None
         self.launched = None
         if self.paths is not None:
-            seen = identity(str(launch.record_path(self.paths)))
+            seen = file_stamp(str(launch.record_path(self.paths)))
             if seen is not None and seen != self.dead_launch:
                 self.launched = launch.active(self.paths)
-                self.dead_launch = seen if self.launched is None else None  # asking again would search all of /proc
+                self.dead_launch = seen if self.launched is None else None  # asking again would search all processes
         return self.launched, before
 
 
@@ -229,8 +228,8 @@ def read_tests(path: Path) -> tuple[dict[str, TestAccuracy], tuple[str, ...]]:
     return tests, tuple(f"{which}: {text}" for which, found in checkpoints.items() for text in found.warnings)
 
 
-def identity(path: str) -> Identity:
-    """Something that changes when the file does; None if there is none."""
+def file_stamp(path: str) -> FileStamp:
+    """A value that changes when the file does; None if there is no file."""
     try:
         status = os.stat(path)  # noqa: PTH116 - called four times a run and second; Path.stat costs twice as much
     except OSError:

@@ -22,8 +22,8 @@ GLYPHS = {
 }
 
 MEANINGS = {
-    "waiting": "nothing of it yet",
-    "queued": "the pipeline at work will come to it",
+    "waiting": "not begun",
+    "queued": "the running pipeline will start it",
     "training": "being trained",
     "attacking": "its checkpoints are being attacked",
     "trained": "trained, not attacked yet",
@@ -31,11 +31,11 @@ MEANINGS = {
     "changed": "made with other params or data than the present ones",
     "stopped": "ended by Ctrl-C or stop, before its last epoch",
     "failed": "ended by an error: see its log",
-    "killed": "its process is gone without a word",
-    "stale": "no sign of life for a minute",
+    "killed": "its process has ended without saying why",
+    "stale": "running, but nothing was heard of it for a minute",
 }
 
-# Names of Textual theme variables, so that every theme, light or dark, has its own shade.
+# Names of Textual theme variables, so that every theme uses its own shade.
 COLOURS = {
     "training": "text-primary",
     "attacking": "text-primary",
@@ -49,7 +49,7 @@ COLOURS = {
     "killed": "text-error",
 }
 
-# Readable on dark and on light ground, and apart for the colour-blind as far as eight colours can be.
+# Readable on dark and light backgrounds, and as distinct for colour-blind readers as eight colours can be.
 CURVES = ("#4c9be8", "#e8894c", "#3fae7c", "#d4628f", "#9f86d9", "#bf9a1f", "#35adb0", "#dd5f5d")
 # Seven shapes and eight colours have no common divisor, so 56 runs differ in at least one of them.
 MARKERS = ("●", "■", "▲", "◆", "○", "□", "△")
@@ -70,14 +70,14 @@ def state(word: str) -> str:
     return f"{GLYPHS.get(word, '·')} {word}"
 
 
-def percent(accuracy: float | None) -> str:
-    """An accuracy in [0, 1] as `81.2`."""
-    return NOTHING if accuracy is None else f"{100 * accuracy:.1f}"
+def accuracy(value: float | None) -> str:
+    """An accuracy in [0, 1] as percent: `81.2`."""
+    return NOTHING if value is None else f"{100 * value:.1f}"
 
 
-def points(difference: float | None) -> str:
-    """A difference of accuracies as `+2.5`."""
-    return NOTHING if difference is None else f"{100 * difference:+.1f}"
+def difference(value: float | None) -> str:
+    """A difference of two accuracies as points: `+2.5`."""
+    return NOTHING if value is None else f"{100 * value:+.1f}"
 
 
 def rate(images_per_second: float | None) -> str:
@@ -87,13 +87,13 @@ def rate(images_per_second: float | None) -> str:
     return f"{images_per_second:.0f}" if images_per_second < 1000 else f"{images_per_second / 1000:.1f}k"
 
 
-def duration(seconds: float | None) -> str:
-    """Seconds in at most six characters, as everywhere else; the sign for nothing where they are unknown."""
+def short_duration(seconds: float | None) -> str:
+    """Seconds in at most six characters; `-` where they are unknown."""
     return NOTHING if seconds is None else text.duration(seconds)
 
 
 def age(seconds: float | None) -> str:
-    """How old something is: `now`, `4m`, `3h`, `12d`. Coarse, so that a table at rest is not written again."""
+    """How old something is: `now`, `4m`, `3h`, `12d`. Coarse, so that an idle table is seldom redrawn."""
     if seconds is None:
         return NOTHING
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
@@ -102,7 +102,7 @@ def age(seconds: float | None) -> str:
     return "now"
 
 
-def size(count: float | None) -> str:
+def byte_size(count: float | None) -> str:
     """Bytes as `3.2 GB`."""
     if count is None:
         return "n/a"

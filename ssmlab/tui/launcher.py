@@ -1,4 +1,4 @@
-"""Starting and stopping the pipeline: waits for DVC's lock, and knows two ways to stop. Knows no Textual."""
+"""Starts and stops the pipeline: waits for DVC's lock, stops gracefully or at once. Knows no Textual."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ssmlab.project.launch import Launched
 from ssmlab.stages.train.stop_request import request_of
 from ssmlab.tui.follower import Look
 
-LOOK_EVERY = 1.0  # seconds, at a lock that somebody holds
+LOOK_EVERY = 1.0  # seconds between two looks at a lock that is held
 
 
 class Launcher:
-    """One for the whole laboratory.
+    """Starts and stops launches; the app has one.
 
     Attributes:
-        stopping: the launch that was told to stop. waiting: whether a launch waits for DVC's lock.
+        stopping: the launch that is being stopped. waiting: whether a launch waits for DVC's lock.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class Launcher:
         self.waiting = False
 
     async def start(self, look: Look, targets: Sequence[str], say: Callable[[str], None]) -> Launched | None:
-        """Launch runs or stages (none: everything) once DVC's lock is free; None if the wait was given up.
+        """Launch runs or stages (none: everything) once DVC's lock is free; None if the user gave up waiting.
 
         Raises:
             UserError: as `launch.launch` does.
@@ -47,7 +47,7 @@ class Launcher:
             self.waiting = False
 
     async def stop_gracefully(self, look: Look) -> list[str]:
-        """Ask every training of the study to end at its next step and publish what it has; returns their names."""
+        """Ask every running training to end at its next step and publish; returns the names of these runs."""
         if look.paths is None:
             return []
         asked = []
@@ -58,13 +58,13 @@ class Launcher:
         return asked
 
     async def stop_firmly(self, launched: Launched) -> None:
-        """End a launch with all its children; returns when none is left."""
+        """End a launch and all its processes; returns when they are gone."""
         self.stopping = launched
         await asyncio.to_thread(launch.stop, launched)
 
 
 def kept_when_stopped(look: Look) -> str:
-    """What a stop really keeps, in words, for the question before it."""
+    """What each kind of stop keeps and loses, in words, for the question before it."""
     training = [view for view in look.runs if view.running and view.status.stage == "train"]
     lines = []
     for view in training:
@@ -82,5 +82,5 @@ def kept_when_stopped(look: Look) -> str:
 
 
 def launch_problem(error: UserError) -> str:
-    """A launch that failed, in one line."""
+    """The error of a failed launch on one line."""
     return " ".join(str(error).split())

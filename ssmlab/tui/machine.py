@@ -1,4 +1,4 @@
-"""What the machine is doing: processor, memory, disk, GPUs, and the processes of the runs. Knows no Textual."""
+"""Use of the machine: processor, memory, disk, GPUs, and the processes of the runs. Knows no Textual."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssmlab.params.paths import Paths
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU: use in percent, memory in bytes, temperature in degrees Celsius; None where it does not tell."""
+    """One GPU: use in percent, memory in bytes, temperature in degrees Celsius; None if it is not reported."""
 
     name: str
     use: int | None
@@ -25,7 +25,7 @@ class Gpu:
 
 @dataclass(frozen=True)
 class RunProcess:
-    """The process of a run: processor use in percent of one core, and memory in bytes."""
+    """The process of a run. cpu: percent of one core. memory: bytes."""
 
     run: str
     pid: int
@@ -36,7 +36,7 @@ class RunProcess:
 
 @dataclass(frozen=True)
 class Machine:
-    """One measurement. gpus is None where there is no driver, or none that answers."""
+    """One measurement; sizes in bytes. gpus is None if there is no working driver."""
 
     cpu: float
     cores: int
@@ -50,14 +50,14 @@ class Machine:
 
 
 class MachineWatcher:
-    """Keeps what psutil needs to remember between two looks, and the handle of the GPU's driver."""
+    """Measures the machine; keeps psutil's processes, whose use is that since the last call, and the GPU handles."""
 
     def __init__(self) -> None:
         self.processes: dict[int, psutil.Process] = {}
         self.gpu_names: list[tuple[object, str]] | None = opened_gpus()
 
     def look(self, root: Path, paths: Paths | None, runs: Sequence[str]) -> Machine:
-        """Measure now; `runs` are those that may have a process."""
+        """Measure now. `runs`: the runs that may have a process."""
         memory, disk = psutil.virtual_memory(), psutil.disk_usage(str(root))
         return Machine(
             psutil.cpu_percent(),
@@ -72,7 +72,7 @@ class MachineWatcher:
         )
 
     def run_processes(self, paths: Paths, runs: Sequence[str]) -> Iterator[RunProcess]:
-        """The processes that the heartbeats name, as far as they are on this machine and alive."""
+        """The processes named by the heartbeats that are alive on this machine."""
         for run in runs:
             beat = read_heartbeat(paths.live(run) / "progress.json")
             if beat is None:
@@ -101,7 +101,7 @@ def opened_gpus() -> list[tuple[object, str]] | None:
 
 
 def gpu_now(handle: object, name: str) -> Gpu:
-    """What one GPU does; what it does not tell is None."""
+    """The use of one GPU; None for what it does not report."""
     import pynvml
 
     try:

@@ -1,25 +1,25 @@
-"""The messages that the parts of the laboratory send each other."""
+"""The messages between the app, its screens and their widgets."""
 
 from __future__ import annotations
 
 from textual.message import Message
 
-from ssmlab.tui.arrange import Row
+from ssmlab.tui.arrange import TableRow
 from ssmlab.tui.follower import Look
 
 
 class StudyLooked(Message):
-    """The files have been read. `problem`: what went wrong with the launch that has ended, if one has."""
+    """The files have been read."""
 
-    def __init__(self, look: Look, problem: str | None = None) -> None:
+    def __init__(self, look: Look) -> None:
         super().__init__()
-        self.look, self.problem = look, problem
+        self.look = look
 
 
 class RowHighlighted(Message):
-    """Another row is under the table's cursor; None where the table is empty."""
+    """The cursor is on another row; None if the table is empty."""
 
-    def __init__(self, row: Row | None) -> None:
+    def __init__(self, row: TableRow | None) -> None:
         super().__init__()
         self.row = row
 
@@ -27,7 +27,7 @@ class RowHighlighted(Message):
 class RowOpened(Message):
     """Enter was pressed on a row, or the row under the cursor was clicked."""
 
-    def __init__(self, row: Row) -> None:
+    def __init__(self, row: TableRow) -> None:
         super().__init__()
         self.row = row
 

@@ -1,4 +1,4 @@
-"""What DVC says is out of date and why, from `dvc status --json` in a process of its own; DVC is never imported."""
+"""Which stages are out of date and why, from a `dvc status --json` process; DVC is never imported."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssmlab.project.pipeline import stages_of
 from ssmlab.tui.follower import Look
 
 PATIENCE = 120.0  # seconds that DVC may take to look at the files
-TRAIN_SHARE = 0.75  # of a run's time; the rest is its attack, whose length no file tells before it has run
+TRAIN_SHARE = 0.75  # of a run's time; the rest is its attack, whose length is not known before it has run
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,12 @@ class PipelineState:
 
 
 def first_of(stage: str, names: Mapping[str, object]) -> str:
-    """The first full name of a stage."""
+    """The first of `names` that belongs to this stage."""
     return next(name for name in names if name.partition("@")[0] == stage)
 
 
 async def ask_dvc(params: Params, root: Path) -> PipelineState:
-    """Ask DVC which stages are out of date; it takes some seconds of another process."""
+    """Ask DVC which stages are out of date; that takes a process of its own some seconds."""
     stages = tuple(await asyncio.to_thread(stages_of, params, root))
     if holder := dvc_at_work(root):
         return PipelineState(stages, {}, f"{holder} is at work here; DVC can be asked again afterwards")
@@ -90,7 +90,7 @@ async def ask_dvc(params: Params, root: Path) -> PipelineState:
 
 
 def parse_status(value: Any) -> dict[str, tuple[Reason, ...]]:
-    """What `dvc status --json` says, by stage; raises ValueError where it is something else."""
+    """The answer of `dvc status --json` by stage; raises ValueError if it is not such an answer."""
     if not isinstance(value, dict):
         raise ValueError("not a mapping of stages")
     return {str(stage): tuple(reasons(entries)) for stage, entries in value.items()}
@@ -120,7 +120,7 @@ def kind_of(kind: str, path: str) -> str:
 
 
 def seconds_needed(look: Look, stages: Sequence[str]) -> float | None:
-    """About how long these stages take, from the seconds an epoch took before; None where no run has trained yet."""
+    """About how long these stages take, judged by the epochs so far; None if no run has trained yet."""
     known = [row.seconds for view in look.runs for row in view.status.rows[-20:]]
     if not known:
         return None

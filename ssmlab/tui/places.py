@@ -15,7 +15,7 @@ from ssmlab.tui.screens.system import SystemScreen
 
 @dataclass(frozen=True)
 class Place:
-    """A screen. make: makes it; None for the runs, which are always there, and for what the runs open themselves."""
+    """A screen. `make` is None for the table of runs, which is always there, and for what that screen opens itself."""
 
     name: str
     about: str
@@ -23,7 +23,7 @@ class Place:
 
     @property
     def id(self) -> str:
-        """What tui.toml calls its key."""
+        """The name of its key in tui.toml."""
         return f"go-{self.name}"
 
 
@@ -31,8 +31,8 @@ PLACES = (
     Place("runs", "the table of runs, their curves and logs"),
     Place("curves", "the curves of the marked runs, large, with a cursor", CurvesScreen),
     Place("compare", "the marked runs or groups side by side"),
-    Place("pipeline", "what is out of date and why, and what runs", PipelineScreen),
+    Place("pipeline", "which stages are out of date and why, and which are running", PipelineScreen),
     Place("report", "the study's report", ReportScreen),
-    Place("system", "processor, memory, disk, GPUs, and what each run takes", SystemScreen),
+    Place("system", "processor, memory, disk, GPUs, and the share of each run", SystemScreen),
     Place("alerts", "what should be looked at", AlertsScreen),
 )

@@ -1,7 +1,7 @@
-"""What the laboratory remembers between two sessions, and the keys that a reader has given it.
+"""What the laboratory remembers between two sessions, and the user's own keys.
 
-`runs/tui.json` of the project is written by the laboratory: theme, layout, and for every study its filter, order, pins
-and folds. `tui.toml` in the user's configuration folder is written by the reader: other keys, and the bell.
+The laboratory writes runs/tui.json of the project: theme, layout, and for every study its filter, order, pins and
+folds. The user writes tui.toml in the user's configuration folder: keys, and whether alerts ring the bell.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from pydantic import TypeAdapter, ValidationError
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import readable_json, write_atomic
 from ssmlab.tui.arrange import Arrangement
+from ssmlab.tui.series import AXES, SMOOTHING
 
 
 @dataclass
 class Preferences:
-    """What is remembered. theme: a name of Textual's. axis, window, panes: how curves and panes stand."""
+    """What is remembered. theme: a Textual theme. axis, window: of the curves. panes: whether they are shown."""
 
     theme: str = ""
     axis: str = "epoch"
@@ -31,25 +32,34 @@ class Preferences:
     panes: bool = True
     studies: dict[str, dict[str, Any]] = field(default_factory=dict)
 
+    def next_axis(self) -> None:
+        """Switch the curves to the next x axis."""
+        known = self.axis in AXES
+        self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)] if known else AXES[0]
+
+    def next_window(self) -> None:
+        """Switch the curves to the next width of the moving mean, after the widest to none."""
+        self.window = next((window for window in SMOOTHING if window > self.window), SMOOTHING[0])
+
     def arrangement(self, study: str) -> Arrangement:
-        """How the table of a study stood last; as it comes where that is not known."""
+        """The last arrangement of a study's table; the default if none is known."""
         try:
             return TypeAdapter(Arrangement).validate_python(self.studies.get(study, {}))
         except ValidationError:
             return Arrangement()
 
     def remember(self, study: str, arrangement: Arrangement) -> None:
-        """Note how the table of a study stands now."""
+        """Keep the arrangement of a study's table."""
         self.studies[study] = {**asdict(arrangement), "folded": sorted(arrangement.folded)}
 
 
 def preferences_path(root: Path) -> Path:
-    """Where the laboratory remembers, beside the live folders of the studies."""
+    """The file with what is remembered; it lies beside the live folders of the studies."""
     return root / "runs" / "tui.json"
 
 
 def load_preferences(root: Path) -> Preferences:
-    """What was remembered; the defaults where there is nothing, or nothing that this version can read."""
+    """What was remembered; the defaults if there is no file, or none that this version can read."""
     try:
         return TypeAdapter(Preferences).validate_json(preferences_path(root).read_bytes())
     except (OSError, ValidationError):
@@ -57,7 +67,7 @@ def load_preferences(root: Path) -> Preferences:
 
 
 def save_preferences(root: Path, preferences: Preferences) -> None:
-    """Remember; raises UserError where the file cannot be written. Nothing is written if nothing has changed."""
+    """Write what is to be remembered, unless the file says so already; raises UserError if it cannot be written."""
     text = readable_json(json.loads(json.dumps(asdict(preferences))))
     path = preferences_path(root)
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
@@ -66,7 +76,7 @@ def save_preferences(root: Path, preferences: Preferences) -> None:
 
 @dataclass(frozen=True)
 class KeySettings:
-    """The reader's own settings: keys by the name of their action (`compare = "C"`), and whether alerts ring."""
+    """The user's settings: keys by the name of their action (`compare = "C"`), and whether alerts ring the bell."""
 
     keys: Mapping[str, str] = field(default_factory=dict)
     bell: bool = False
@@ -79,7 +89,7 @@ def keys_path() -> Path:
 
 
 def load_keys(path: Path) -> KeySettings:
-    """The reader's settings; the defaults where there is no file. Raises UserError where it is not as it should be."""
+    """The user's settings; the defaults if there is no file. Raises UserError if the file is not valid."""
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

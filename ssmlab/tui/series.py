@@ -1,4 +1,4 @@
-"""Curves as numbers: one measure of runs or groups along epochs, steps or time. Knows no Textual."""
+"""The points of the curves: one measure of a run or group over epochs, steps or time. Knows no Textual."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SMOOTHING = (1, 3, 7, 15)  # epochs in the moving mean
 
 
 @dataclass(frozen=True)
-class Measure:
-    """What is drawn of an epoch: None where it has none. `log`: on a logarithmic scale. `percent`: from 0 to 100."""
+class CurveMeasure:
+    """A value of every epoch, or None. log: drawn on a log scale. percent: drawn from 0 to 100."""
 
     key: str
     title: str
@@ -34,11 +34,11 @@ def in_percent(value: float | None) -> float | None:
 MEASURES = {
     measure.key: measure
     for measure in (
-        Measure("clean", "clean accuracy %", lambda row: in_percent(row.val_clean), percent=True),
-        Measure("robust", "robust accuracy %", lambda row: in_percent(row.val_robust), percent=True),
-        Measure("loss", "training loss (log)", lambda row: row.train_loss, log=True),
-        Measure("lr", "learning rate (log)", lambda row: row.lr, log=True),
-        Measure(
+        CurveMeasure("clean", "clean accuracy %", lambda row: in_percent(row.val_clean), percent=True),
+        CurveMeasure("robust", "robust accuracy %", lambda row: in_percent(row.val_robust), percent=True),
+        CurveMeasure("loss", "training loss (log)", lambda row: row.train_loss, log=True),
+        CurveMeasure("lr", "learning rate (log)", lambda row: row.lr, log=True),
+        CurveMeasure(
             "train_robust", "robust accuracy % in training", lambda row: in_percent(row.train_robust), percent=True
         ),
     )
@@ -52,7 +52,7 @@ class Curve:
     Attributes:
         name: of the run or group. colour: `#rrggbb`. marker: one character.
         x, y: points in order of x. low, high: one standard deviation below and above `y`; empty for a single run.
-        best: the x of the epoch that the run's own rule makes the best; None if unknown, and of a group.
+        best: the x of the run's best epoch by its own selection rule; None if unknown, and for groups.
     """
 
     name: str
@@ -65,7 +65,7 @@ class Curve:
     best: float | None = None
 
     def at(self, x: float) -> float | None:
-        """The value at the point nearest to `x`; None where the curve has none near: outside of its range."""
+        """The value at the point nearest to `x`; None outside the curve's range."""
         if not self.x or not self.x[0] <= x <= self.x[-1]:
             return None
         right = min(bisect_left(self.x, x), len(self.x) - 1)
@@ -74,7 +74,7 @@ class Curve:
 
 
 def positions(rows: Sequence[Epoch], axis: str) -> list[float]:
-    """Where each epoch lies on the axis: its number, its step, or the seconds of training up to its end."""
+    """The x of each epoch: its number, its step, or the seconds of training up to its end."""
     if axis == "epoch":
         return [float(row.epoch) for row in rows]
     if axis == "step":
@@ -87,13 +87,13 @@ def positions(rows: Sequence[Epoch], axis: str) -> list[float]:
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
-    """The mean over `window` values centred at each, fewer at the ends, so that no value is shifted in time."""
+    """Centred moving means over `window` values, over fewer at the ends, so that nothing is shifted in time."""
     half = window // 2
     return [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
 
 
 def run_curve(
-    view: RunView, measure: Measure, axis: str, window: int, colour: str, marker: str, best: bool = True
+    view: RunView, measure: CurveMeasure, axis: str, window: int, colour: str, marker: str, best: bool = True
 ) -> Curve:
     """The curve of one run."""
     rows = view.status.rows
@@ -110,9 +110,9 @@ def run_curve(
 
 
 def group_curve(
-    name: str, members: Sequence[RunView], measure: Measure, axis: str, window: int, colour: str, marker: str
+    name: str, members: Sequence[RunView], measure: CurveMeasure, axis: str, window: int, colour: str, marker: str
 ) -> Curve:
-    """The mean of several runs over the epochs that all have reached, with one standard deviation on both sides."""
+    """The mean of several runs over the epochs that all have reached, with a band of one standard deviation."""
     curves = [run_curve(view, measure, axis, window, colour, marker, best=False) for view in members]
     curves = [curve for curve in curves if curve.y]
     length = min((len(curve.y) for curve in curves), default=0)
@@ -127,7 +127,7 @@ def group_curve(
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most about `most` points that keep every valley and peak: first, lowest, highest and last of each stretch."""
+    """At most about `most` points with the extremes kept: first, lowest, highest and last of each stretch."""
     if len(points) <= most:
         return list(points)
     length = math.ceil(len(points) / max(1, most // 4))

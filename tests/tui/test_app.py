@@ -19,7 +19,7 @@ from ssmlab.tui.widgets.runs_table import RunsTable
 from tests.tui.conftest import Study, line_of, notice_of, screen_text, until
 
 
-async def test_the_table_says_what_the_files_say(study: Study) -> None:
+async def test_the_table_shows_what_the_files_say(study: Study) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(150, 30)) as pilot:
         await until(pilot, lambda: "[41-93]" in screen_text(app))
@@ -65,7 +65,7 @@ async def test_only_the_line_that_changed_is_drawn_again(study: Study, monkeypat
         assert set(lines) == {3}
 
 
-async def test_curves_are_those_of_the_marked_runs_else_of_the_selected(study: Study) -> None:
+async def test_curves_are_those_of_the_marked_runs_or_else_of_the_selected_run(study: Study) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(120, 30)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))
@@ -86,7 +86,7 @@ async def test_curves_are_those_of_the_marked_runs_else_of_the_selected(study: S
         await until(pilot, lambda: len(drawn()) == 1)
 
 
-async def test_the_log_is_that_of_the_run_or_of_the_launch(study: Study) -> None:
+async def test_the_log_shown_is_that_of_the_run_or_of_the_launch(study: Study) -> None:
     launch.log_path(study.paths).write_text("Running stage 'train@ads':\n" + "x" * 5_000_000 + "\n")
     app = StudyApp(study.root)
     async with app.run_test(size=(120, 36)) as pilot:
@@ -236,7 +236,7 @@ async def test_a_storm_of_sizes_leaves_the_table_whole(study: Study) -> None:
         await until(pilot, lambda: line_of(app, "ads") and app.screen.query_one(CurvePlot).size.height > 5)
 
 
-async def test_a_broken_study_is_said_in_place_and_the_last_good_one_stays(study: Study) -> None:
+async def test_a_broken_params_file_is_reported_and_the_last_good_study_stays(study: Study) -> None:
     path = study.root / "params.yaml"
     text = path.read_text()
     path.write_text("study: [")

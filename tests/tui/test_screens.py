@@ -89,7 +89,7 @@ async def test_the_tree_says_which_dependency_or_param_has_changed(study: Study,
         assert tree.root.children[0].label.plain == "the whole study"
 
 
-async def test_run_rest_asks_first_and_says_how_much_there_is(study: Study, dvc_says: dict[str, object]) -> None:
+async def test_run_rest_asks_first_and_counts_the_stages(study: Study, dvc_says: dict[str, object]) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))
@@ -149,7 +149,7 @@ async def test_enter_on_an_alert_goes_to_its_run(study: Study) -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "1 alert" in screen_text(app).splitlines()[0])
         await pilot.press("7")
-        await until(pilot, lambda: "its process is gone" in screen_text(app))
+        await until(pilot, lambda: "its process has ended" in screen_text(app))
         assert app.screen.query_one(OptionList).option_count == 1
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, StudyScreen))
@@ -157,7 +157,7 @@ async def test_enter_on_an_alert_goes_to_its_run(study: Study) -> None:
         assert selected is not None and selected.key == "ads"
 
 
-async def test_a_filter_is_typed_kept_and_taken_away(study: Study) -> None:
+async def test_a_filter_is_typed_kept_and_removed(study: Study) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))

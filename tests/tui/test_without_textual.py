@@ -33,7 +33,7 @@ def epoch(number: int, loss: float, robust: float, train_robust: float | None = 
     return Row(number, number, 1e-3, loss, train_robust, 0.9, robust, 10.0, 100.0)
 
 
-def test_a_run_whose_files_stand_still_is_not_read_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_with_unchanged_files_is_not_read_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     follower = StudyFollower(study.root)
     first = follower.look(BEAT.time)
     read: list[str] = []
@@ -87,7 +87,7 @@ def test_a_filter_finds_words_fields_numbers_and_regular_expressions(study: Stud
 
 
 @given(st.text(max_size=30))
-def test_no_filter_is_an_error(text: str) -> None:
+def test_every_text_is_a_valid_filter(text: str) -> None:
     matches(text, COLUMNS)
 
 
@@ -132,7 +132,7 @@ def test_thinned_curves_keep_their_ends_and_their_extremes(values: list[float], 
     assert min(y for _, y in kept) == min(values) and max(y for _, y in kept) == max(values)
 
 
-def test_curves_lie_along_epochs_steps_or_seconds_and_bands_are_one_deviation(study: Study) -> None:
+def test_curves_have_epochs_steps_or_seconds_as_x_and_bands_of_one_deviation(study: Study) -> None:
     view = look_of(study).runs[0]
     rows = (epoch(1, 2.0, 0.2), epoch(2, 1.0, 0.4), epoch(3, math.nan, 0.3))
     runs = [replace(view, status=replace(view.status, rows=rows, best_epoch=2)) for _ in range(2)]
@@ -144,7 +144,7 @@ def test_curves_lie_along_epochs_steps_or_seconds_and_bands_are_one_deviation(st
     assert band.x == (1.0,) and band.y == (30.0,) and band.high[0] - 30.0 == pytest.approx(math.sqrt(200))
 
 
-def test_fifty_six_runs_differ_in_colour_or_marker() -> None:
+def test_the_first_fifty_six_runs_differ_in_colour_or_marker() -> None:
     assert len({(curve_colour(i), curve_marker(i)) for i in range(56)}) == 56
     assert all(len(marker) == 1 for marker in MARKERS)
 
@@ -158,7 +158,7 @@ def kinds(*rows: Row) -> list[str]:
     return [alert.kind for alert in history_alerts("ads", rows)]
 
 
-def test_a_loss_that_runs_away_or_is_not_finite_has_diverged() -> None:
+def test_a_loss_that_grows_threefold_or_is_not_finite_has_diverged() -> None:
     assert kinds(epoch(1, 1.0, 0.3), epoch(2, 0.9, 0.3)) == []
     assert kinds(epoch(1, 1.0, 0.3), epoch(2, 3.5, 0.3)) == ["diverged"]
     assert kinds(epoch(1, 1.0, 0.3), epoch(2, math.inf, 0.3)) == ["diverged"]
@@ -178,28 +178,26 @@ def test_a_disk_that_is_nearly_full_is_an_alert() -> None:
     assert list(disk_alerts(10**11, 10**12)) == [] == list(disk_alerts(None, None))
 
 
-def test_what_dvc_says_is_sorted_by_kind_or_refused() -> None:
+def test_the_answer_of_dvc_is_sorted_by_kind_or_refused() -> None:
     found = parse_status({"attack@ssm": [{"changed deps": {"data/x": "modified"}}]})
     assert [str(reason) for reason in found["attack@ssm"]] == ["input data/x modified"]
     with pytest.raises(ValueError, match="mapping"):
         parse_status([])
 
 
-def test_where_there_is_no_dvc_the_reason_is_said(
-    study: Study, monkeypatch: pytest.MonkeyPatch, tiny_params: Params
-) -> None:
+def test_without_dvc_the_pipeline_says_why(study: Study, monkeypatch: pytest.MonkeyPatch, tiny_params: Params) -> None:
     monkeypatch.setattr("ssmlab.tui.pipeline.sys.executable", "/nowhere/python")
     monkeypatch.setattr("ssmlab.project.launch.allow_no_git", lambda root: None)
     state = asyncio.run(ask_dvc(tiny_params, study.root))
     assert state.problem is not None and "DVC does not answer" in state.problem and len(state.stages) == 9
 
 
-def test_the_time_needed_is_that_of_earlier_epochs(study: Study) -> None:
+def test_the_estimate_uses_the_seconds_of_earlier_epochs(study: Study) -> None:
     look = look_of(study)
     assert seconds_needed(look, ["train@ssm"]) == 2.0
     assert seconds_needed(replace(look, runs=()), ["train@ssm"]) is None
 
 
 def test_an_infinite_time_to_go_is_a_question_mark_and_no_error() -> None:
-    assert labels.duration(float("inf")) == "?"
-    assert labels.duration(42) == "42s"
+    assert labels.short_duration(float("inf")) == "?"
+    assert labels.short_duration(42) == "42s"

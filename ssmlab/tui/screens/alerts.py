@@ -1,4 +1,4 @@
-"""What should be looked at; Enter goes to the run."""
+"""The list of alerts; Enter goes to the run."""
 
 from __future__ import annotations
 
@@ -29,15 +29,13 @@ class AlertsScreen(LabScreen):
         self.shown: list[Alert] | None = None
 
     def body(self) -> Iterable[Widget]:
-        """The list."""
         yield OptionList(id="alerts")
 
     def on_mount(self) -> None:
-        """Begin on the first."""
         self.query_one(OptionList).focus()
 
-    def show_look(self, look: Look) -> None:  # noqa: ARG002 - the app has judged it already
-        """Draw the alerts if they are others."""
+    def show_look(self, look: Look) -> None:  # noqa: ARG002 - the app has found the alerts already
+        """Draw the alerts if they have changed."""
         alerts = self.lab.alerts
         if alerts == self.shown:
             return
@@ -45,7 +43,7 @@ class AlertsScreen(LabScreen):
         options = self.query_one(OptionList)
         options.clear_options()
         if not alerts:
-            options.add_option(Option("nothing: no run diverged, failed or fell silent, and the disk has room"))
+            options.add_option(Option("no alerts: no run has diverged, failed or gone silent, and the disk has room"))
         for alert in alerts:
             text = Text.assemble((f"! {alert.kind}", "bold"), f"  {alert.run}\n  ", (alert.text, "dim"))
             options.add_option(Option(text))
@@ -53,7 +51,7 @@ class AlertsScreen(LabScreen):
 
     @on(OptionList.OptionSelected)
     async def go_to_run(self, event: OptionList.OptionSelected) -> None:
-        """Back to the table, on the run."""
+        """Go back to the table, to this run."""
         alerts = self.shown or []
         if event.option_index < len(alerts) and alerts[event.option_index].run:
             run = alerts[event.option_index].run

@@ -1,4 +1,4 @@
-"""What all screens share: heading, notice, keys, and the study as it was last looked at."""
+"""What all screens share: top line, notice, keys, and the latest look at the study."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from textual.widgets import Footer
 
 from ssmlab.tui.follower import Look
 from ssmlab.tui.messages import StudyLooked
-from ssmlab.tui.widgets.heading import Heading
-from ssmlab.tui.widgets.line import Notice
+from ssmlab.tui.widgets.text_line import Notice
+from ssmlab.tui.widgets.top_line import TopLine
 
 if TYPE_CHECKING:
     from ssmlab.tui.app import StudyApp
@@ -27,44 +27,42 @@ class LabScreen(Screen[None]):
     heading: ClassVar[str] = ""
 
     def compose(self) -> ComposeResult:
-        """Heading, body, notice, keys."""
-        yield Heading(self.heading)
+        """TopLine, body, notice, keys."""
+        yield TopLine(self.heading)
         yield from self.body()
         yield Notice()
         yield Footer(show_command_palette=False)
 
     def body(self) -> Iterable[Widget]:
-        """What stands between heading and keys."""
+        """The widgets between the top line and the notice."""
         raise NotImplementedError
 
     def show_look(self, look: Look) -> None:
-        """Draw what was seen; called whenever the files have been read."""
+        """Draw the study; called whenever the files have been read."""
 
     @property
     def lab(self) -> StudyApp:
-        """The application."""
         return cast("StudyApp", self.app)
 
     @property
     def look(self) -> Look | None:
-        """The study as it was last looked at."""
+        """The latest look at the study."""
         return self.lab.look
 
     def on_mount(self) -> None:
-        """Draw what is known already."""
+        """Draw the latest look at once."""
         self.show_heading()
         if self.look is not None:
             self.show_look(self.look)
 
     def on_screen_resume(self) -> None:
-        """Draw what has come while another screen was on top."""
+        """Draw what has changed while another screen was on top."""
         if self.is_mounted and self.look is not None:
             self.show_heading()
             self.show_look(self.look)
 
     @on(StudyLooked)
     def study_looked(self, event: StudyLooked) -> None:
-        """The files have been read."""
         event.stop()
         self.show_heading()
         notice = self.query_one(Notice)
@@ -77,8 +75,7 @@ class LabScreen(Screen[None]):
         self.show_look(event.look)
 
     def show_heading(self) -> None:
-        """The top line."""
-        self.query_one(Heading).show(self.look, self.lab.launcher.stopping, len(self.lab.alerts))
+        self.query_one(TopLine).show(self.look, self.lab.launcher.stopping, len(self.lab.alerts))
 
     def say(self, text: str, kind: str = "plain") -> None:
         """Show one line above the keys for a while; `kind`: plain, good or bad."""

@@ -1,4 +1,4 @@
-"""Runs, groups or checkpoints side by side, as `ssmlab compare` has them, with their curves below."""
+"""Runs, groups or checkpoints side by side, with the numbers of `ssmlab compare`, and their curves below."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from textual.widgets import Static
 from ssmlab.analysis.compare.compare import Comparison, compare
 from ssmlab.core.errors import ProtocolMismatch, UserError
 from ssmlab.report.terminal.tables import comparison_measures, comparison_settings, render, style_of
-from ssmlab.tui.arrange import Arrangement, Row, arrange
+from ssmlab.tui.arrange import Arrangement, TableRow, arrange
 from ssmlab.tui.follower import Look
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.widgets.curve_panel import CurvePanel
@@ -29,14 +29,20 @@ WIDEST = 2000  # cells that a table could have if nothing limited it
 
 
 class CompareScreen(LabScreen):
-    """The comparison that `ssmlab compare` prints; the first subject is the reference. No number is ever cut."""
+    """The comparison that `ssmlab compare` prints; the first entry is the reference. No number is ever cut."""
 
     heading = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [
         *BACK,
-        Binding("f", "force", "compare anyway", tooltip="in spite of unequal protocols; it says so", id="force"),
         Binding(
-            "i", "layout", "one by one", tooltip="one subject below the other, with intervals and n", id="one-by-one"
+            "f",
+            "force",
+            "compare anyway",
+            tooltip="although the protocols differ; it is marked so",
+            id="force",
+        ),
+        Binding(
+            "i", "layout", "one by one", tooltip="one entry below the other, with intervals and n", id="one-by-one"
         ),
         Binding("e", "every", "every parameter", tooltip="all parameters, or only those that differ", id="every"),
     ]
@@ -49,38 +55,37 @@ class CompareScreen(LabScreen):
         self.one_by_one = self.all_parameters = False
 
     def body(self) -> Iterable[Widget]:
-        """The tables, and curves below them where there is room."""
+        """The tables, and the curves below them if there is room."""
         with ScrollableContainer(id="comparison"):
             yield Static("", id="text", markup=False)
         yield CurvePanel(("clean", "robust"), id="curves")
 
     def on_mount(self) -> None:
-        """Begin to compare."""
         self.query_one("#comparison").focus()
         self.show_comparison()
 
     def check_action(self, action: str, _: tuple[object, ...]) -> bool | None:
-        """Offer to force the comparison only where it was refused."""
+        """Offer to force a comparison only if it was refused."""
         return self.unequal if action == "force" else True
 
     def show_look(self, look: Look) -> None:
-        """Curves follow the files; the numbers are those of finished attacks."""
+        """Draw the curves anew; the numbers are those of finished attacks and stay."""
         rows = arrange(look.runs, Arrangement(), ())
-        chosen: list[Row] = [row for name in self.names for row in rows if row.name == name and not row.inside]
+        chosen: list[TableRow] = [row for name in self.names for row in rows if row.name == name and not row.inside]
         chosen = chosen or [row for name in self.names for row in rows if row.name == name]
         preferences = self.lab.preferences
         self.query_one(CurvePanel).show(chosen, preferences.axis, preferences.window)
 
     def on_resize(self) -> None:
-        """Another width may need another layout."""
+        """Choose the layout again for the new width."""
         self.draw()
 
     def action_force(self) -> None:
-        """Compare in spite of unequal protocols; the comparison says so."""
+        """Compare results of different protocols; the comparison is marked as such."""
         self.show_comparison(force=True)
 
     def action_layout(self) -> None:
-        """One subject below the other, or side by side."""
+        """Switch between one entry below the other and side by side."""
         self.one_by_one = not self.one_by_one
         self.draw()
 
@@ -91,7 +96,7 @@ class CompareScreen(LabScreen):
 
     @work(exclusive=True)
     async def show_comparison(self, force: bool = False) -> None:
-        """Compare beside the event loop, and show the outcome or why there is none."""
+        """Compare in a thread, and show the comparison or why there is none."""
         look = self.look
         if look is None or look.paths is None:
             return
@@ -126,7 +131,7 @@ class CompareScreen(LabScreen):
 
 
 def below_each_other(comparison: Comparison, all_parameters: bool, room: int) -> list[Text]:
-    """Lines for one subject after the other: its parameters, then every measure with interval, n and delta.
+    """Lines for one entry after the other: its parameters, then every measure with interval, n and delta.
 
     A line that is wider than `room` cells is broken between its parts, never inside a number.
     """
@@ -150,7 +155,7 @@ def below_each_other(comparison: Comparison, all_parameters: bool, room: int) ->
 
 
 def broken(parts: list[Text], room: int) -> list[Text]:
-    """Parts of a line beside each other as far as there is room, the others indented below."""
+    """The parts of a line side by side as far as they fit; the rest is indented below."""
     lines: list[Text] = []
     for part in parts:
         if not part.plain:

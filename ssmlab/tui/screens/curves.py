@@ -13,9 +13,9 @@ from ssmlab.tui import labels
 from ssmlab.tui.follower import Look
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.study import StudyScreen
-from ssmlab.tui.series import AXES, MEASURES, SMOOTHING
+from ssmlab.tui.series import MEASURES
 from ssmlab.tui.widgets.curve_panel import CurvePanel
-from ssmlab.tui.widgets.line import Line
+from ssmlab.tui.widgets.text_line import TextLine
 
 SHOWN = ("clean", "robust", "loss", "lr")
 STEPS = 50  # of the cursor along an axis that is not in epochs
@@ -32,7 +32,7 @@ class CurvesScreen(LabScreen):
         Binding("home", "read(-100000)", "cursor to start", show=False),
         Binding("end", "read(100000)", "cursor to end", show=False),
         Binding("x", "axis", "x axis", tooltip="by epoch, step or time"),
-        Binding("m", "smooth", "smooth", tooltip="as they are, or as moving means of 3, 7, 15 epochs"),
+        Binding("m", "smooth", "smooth", tooltip="the values themselves, or moving means over 3, 7, 15 epochs"),
     ]
 
     def __init__(self) -> None:
@@ -40,25 +40,25 @@ class CurvesScreen(LabScreen):
         self.cursor: float | None = None
 
     def body(self) -> Iterable[Widget]:
-        """The plots, and below them what the cursor reads."""
+        """The plots, and below them the values at the cursor."""
         yield CurvePanel(SHOWN, id="large-curves")
-        yield Line(id="reading")
+        yield TextLine(id="reading")
 
-    def show_look(self, look: Look) -> None:  # noqa: ARG002 - the rows of the runs screen carry what it holds
-        """Draw the rows that are chosen on the screen of runs."""
+    def show_look(self, look: Look) -> None:  # noqa: ARG002 - the rows of the table hold the same runs
+        """Draw the rows that are chosen in the table of runs."""
         runs = self.app.screen_stack[0]
         if isinstance(runs, StudyScreen):
             preferences = self.lab.preferences
             panel = self.query_one(CurvePanel)
             panel.show(runs.chosen_rows(), preferences.axis, preferences.window, self.cursor)
-            self.query_one("#reading", Line).set(self.readings(panel))
+            self.query_one("#reading", TextLine).set(self.readings(panel))
 
     def readings(self, panel: CurvePanel) -> Text:
-        """The value of every curve at the cursor, a row a line; a hint where there is no cursor."""
+        """The values at the cursor, one line a run or group; a hint if there is no cursor."""
         text = Text(no_wrap=True, overflow="ellipsis")
         if self.cursor is None:
             return text.append("← → read the curves at one place", "dim")
-        where = labels.duration(self.cursor) if panel.axis == "time" else f"{self.cursor:.0f}"
+        where = labels.short_duration(self.cursor) if panel.axis == "time" else f"{self.cursor:.0f}"
         text.append(f"{panel.axis} {where}\n", "bold")
         for row in panel.rows:
             text.append(f"{labels.curve_marker(row.members[0].place)} {row.name:<20.20}")
@@ -71,7 +71,7 @@ class CurvesScreen(LabScreen):
         return text
 
     def action_read(self, by: int) -> None:
-        """Move the cursor by so many epochs, or by a fiftieth of another axis."""
+        """Move the cursor by epochs, or by fiftieths of another axis."""
         panel = self.query_one(CurvePanel)
         end = panel.end()
         step = 1.0 if panel.axis == "epoch" else end / STEPS
@@ -81,19 +81,17 @@ class CurvesScreen(LabScreen):
         self.redraw()
 
     def action_axis(self) -> None:
-        """The next axis; the cursor, which was a place on the last one, goes."""
-        preferences = self.lab.preferences
-        preferences.axis = AXES[(AXES.index(preferences.axis) + 1) % len(AXES)] if preferences.axis in AXES else AXES[0]
+        """Switch to the next axis, without a cursor, whose position was one of the old axis."""
+        self.lab.preferences.next_axis()
         self.cursor = None
         self.redraw()
 
     def action_smooth(self) -> None:
-        """The next width of the moving mean."""
-        preferences = self.lab.preferences
-        preferences.window = next((window for window in SMOOTHING if window > preferences.window), SMOOTHING[0])
+        """Switch to the next width of the moving mean."""
+        self.lab.preferences.next_window()
         self.redraw()
 
     def redraw(self) -> None:
-        """Draw again what was seen last."""
+        """Draw the latest look again."""
         if self.look is not None:
             self.show_look(self.look)

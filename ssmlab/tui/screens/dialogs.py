@@ -1,4 +1,4 @@
-"""The windows over a screen: a question before something happens, something to read, a choice."""
+"""The windows over a screen: a question before something happens, a text to read, a list to choose from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from textual.widgets.option_list import Option
 
 
 class Question(ModalScreen[str]):
-    """Asks before something happens; dismissed with the chosen answer's word, "" for the safe one.
+    """Asks before something happens; its result is the chosen answer's word, or "" for the safe answer.
 
     Args:
-        answers: words with their keys (`("stop gracefully", "g")`); the safe answer comes by itself.
+        answers: words with their keys (`("stop gracefully", "g")`). safe: the word of the safe answer.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,n", "answer('')", "no")]
@@ -30,7 +30,7 @@ class Question(ModalScreen[str]):
         self.question, self.consequence, self.answers, self.safe = question, consequence, answers, safe
 
     def compose(self) -> ComposeResult:
-        """The question, what follows, and a button for every answer."""
+        """The question, its consequences, and a button for every answer."""
         with Vertical(classes="dialog"):
             yield Static(self.question, classes="question", markup=False)
             yield Static(self.consequence, classes="consequence", markup=False)
@@ -40,29 +40,26 @@ class Question(ModalScreen[str]):
                     yield Button(f"{word} ({key})", id=f"answer-{place}", variant="warning", compact=True)
 
     def on_mount(self) -> None:
-        """Start on the safe answer, so that Enter does no harm."""
+        """Focus the safe answer, so that Enter does no harm."""
         self.query_one("#safe", Button).focus()
 
     @on(Button.Pressed)
     def pressed(self, event: Button.Pressed) -> None:
-        """Answer by button."""
         number = (event.button.id or "").removeprefix("answer-")
         self.dismiss(self.answers[int(number)][0] if number.isdigit() else "")
 
     def on_key(self, event: Any) -> None:
-        """Answer by key."""
         for word, key in self.answers:
             if event.key == key:
                 event.stop()
                 self.dismiss(word)
 
     def action_answer(self, answer: str) -> None:
-        """The safe answer."""
         self.dismiss(answer)
 
 
 class Reading(ModalScreen[None]):
-    """Something to read in a window of its own; Escape, Enter, q or a click beside it closes it."""
+    """A text in a window; Escape, Enter, q or a click beside the window closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,enter,q,question_mark", "close", "close")]
 
@@ -72,7 +69,6 @@ class Reading(ModalScreen[None]):
         self.content = content
 
     def compose(self) -> ComposeResult:
-        """The text, scrollable."""
         with VerticalScroll(classes="reading") as window:
             window.border_title = Text(self.heading).markup
             window.border_subtitle = "esc closes"
@@ -84,12 +80,11 @@ class Reading(ModalScreen[None]):
             self.dismiss(None)
 
     def action_close(self) -> None:
-        """Close."""
         self.dismiss(None)
 
 
 class Choice(ModalScreen[str]):
-    """A list to choose from: pairs of a word and its meaning; dismissed with the word, "" if none was chosen."""
+    """A list of words with their meanings; its result is the chosen word, or ""."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,q", "close", "close")]
 
@@ -98,7 +93,6 @@ class Choice(ModalScreen[str]):
         self.heading, self.options, self.at = title, options, at
 
     def compose(self) -> ComposeResult:
-        """The list."""
         with Vertical(classes="reading") as window:
             window.border_title = Text(self.heading).markup
             lines = [
@@ -107,20 +101,17 @@ class Choice(ModalScreen[str]):
             yield OptionList(*lines)
 
     def numbered(self) -> list[tuple[int, tuple[str, str]]]:
-        """The options with their places."""
         return list(enumerate(self.options))
 
     def on_mount(self) -> None:
-        """Begin at the present choice."""
+        """Highlight the current choice."""
         words = [word for word, _ in self.options]
         if self.at in words:
             self.query_one(OptionList).highlighted = words.index(self.at)
 
     @on(OptionList.OptionSelected)
     def chosen(self, event: OptionList.OptionSelected) -> None:
-        """Take it."""
         self.dismiss(self.options[event.option_index][0])
 
     def action_close(self) -> None:
-        """Nothing."""
         self.dismiss("")

@@ -1,4 +1,4 @@
-"""The keys that launch and stop the pipeline, which the runs and the pipeline share."""
+"""The keys that launch and stop the pipeline; the screens of runs and of the pipeline share them."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-LISTED = 20  # names that are said; more are counted
+LISTED = 20  # names in a question; further ones are counted
 
 
-# Textual collects the keys of widgets only, so every screen that launches names these.
+# Textual collects bindings of widgets only, not of this mixin, so every screen that launches lists these.
 LAUNCH_KEYS: list[BindingType] = [
     Binding("r", "launch", "run", tooltip="launch the marked runs, or the one under the cursor", id="run"),
     Binding("R", "launch_rest", "run rest", tooltip="launch what is out of date (asks first)", id="run-rest"),
@@ -34,21 +34,20 @@ LAUNCH_KEYS: list[BindingType] = [
 
 
 class Launching(Base):
-    """Launch, launch the rest, stop."""
+    """Actions to launch runs, launch the rest, and stop."""
 
     def chosen_names(self) -> list[str]:
-        """What `launch` launches: runs or stages."""
+        """The runs or stages that `run` launches."""
         raise NotImplementedError
 
     def action_launch(self) -> None:
-        """Launch what is chosen."""
         names = self.chosen_names()
         if names:
             self.launch_after_question(names)
 
     @work(group="launch")
     async def launch_after_question(self, names: list[str]) -> None:
-        """Launch one at once; of several ask first."""
+        """Launch one run at once; ask before launching several."""
         if len(names) > 1:
             shown = names if len(names) <= LISTED else [*names[:LISTED], f"{len(names) - LISTED} more"]
             about = estimate(self.look, [f"{stage}@{name}" for name in names for stage in ("train", "attack")])
@@ -59,7 +58,7 @@ class Launching(Base):
 
     @work(group="launch", exclusive=True)
     async def action_launch_rest(self) -> None:
-        """Ask DVC what is out of date, say how much that is, and launch it after a yes."""
+        """Ask DVC what is out of date, say how much that is, and launch it if the user agrees."""
         look = self.look
         if look is None or look.params is None or look.problem is not None:
             return
@@ -84,7 +83,7 @@ class Launching(Base):
             await self.start([])
 
     async def start(self, targets: Sequence[str]) -> None:
-        """Launch runs or stages (none: everything) through DVC."""
+        """Launch runs or stages through DVC, everything if none are named."""
         look = self.look
         if look is None or look.problem is not None:
             return  # the notice says it already
@@ -101,7 +100,7 @@ class Launching(Base):
 
     @work(group="stop")
     async def action_stop(self) -> None:
-        """Stop what was launched, once the user has said how; or give up waiting for a lock."""
+        """Stop the launch as the user chooses; or give up waiting for DVC's lock."""
         look, launcher = self.look, self.lab.launcher
         if launcher.waiting:
             launcher.waiting = False
@@ -132,10 +131,10 @@ def nothing_to_stop(look: Look | None) -> str:
 
 
 def estimate(look: Look | None, stages: Sequence[str]) -> str:
-    """`about 12m, if all of it is out of date`."""
+    """`About 12m.`"""
     seconds = seconds_needed(look, stages) if look is not None else None
     return (
         "How long it takes is not known: no run has trained yet."
         if not seconds
-        else f"About {labels.duration(seconds)}."
+        else f"About {labels.short_duration(seconds)}."
     )

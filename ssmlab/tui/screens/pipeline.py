@@ -1,4 +1,4 @@
-"""The pipeline as a tree by run: what is up to date, what has changed and why, what runs, what failed."""
+"""The pipeline as a tree by run: stages that are up to date, changed (and why), running or failed."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
 
 WHOLE = "the whole study"  # the branch of the stages that belong to no run
-Standing = tuple[str, str]  # a word, and the name of a theme variable
+StageState = tuple[str, str]  # a word, and the name of a theme variable
 
 
 class PipelineScreen(Launching, LabScreen):
-    """The stages. DVC is asked when the screen opens, after every launch, and when the reader wants it."""
+    """The stages. DVC is asked when the screen opens, after every launch, and on a key."""
 
     heading = "pipeline"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -39,18 +39,16 @@ class PipelineScreen(Launching, LabScreen):
         self.shown: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
-        """The tree."""
         tree: Tree[str] = Tree("pipeline", id="stages")
         tree.show_root = False
         yield tree
 
     def on_mount(self) -> None:
-        """Ask DVC at once."""
         self.query_one(Tree).focus()
         self.action_ask()
 
     def show_look(self, look: Look) -> None:
-        """Running and failed stages come from the heartbeats, while DVC's answer stands."""
+        """Draw running and failed stages from the heartbeats, the others from DVC's last answer."""
         states = tuple(view.status.state for view in look.runs)
         if look.ended is not None:
             self.action_ask()
@@ -60,7 +58,7 @@ class PipelineScreen(Launching, LabScreen):
 
     @work(group="dvc", exclusive=True)
     async def action_ask(self) -> None:
-        """Ask DVC, in a process of its own."""
+        """Ask DVC which stages are out of date."""
         look = self.look
         if look is None or look.params is None:
             return
@@ -80,7 +78,7 @@ class PipelineScreen(Launching, LabScreen):
             self.show_look(self.look)
 
     def draw(self, look: Look) -> None:
-        """Make the tree anew; the cursor stays on its line."""
+        """Build the tree again; the cursor stays on its line."""
         tree: Tree[str] = self.query_one(Tree)
         line = tree.cursor_line
         tree.clear()
@@ -99,7 +97,7 @@ class PipelineScreen(Launching, LabScreen):
 
     def add_stage(self, branch: TreeNode[str], stage: str, name: str, look: Look) -> None:
         """One stage with its reasons below it."""
-        word, variable = self.standing(stage, look)
+        word, variable = self.stage_state(stage, look)
         colour = self.app.theme_variables.get(variable, "")
         text = Text(f"{name:<9}").append(word, style=colour if colour.startswith("#") else "")
         why = self.state.changed.get(stage, ()) if self.state is not None else ()
@@ -110,8 +108,8 @@ class PipelineScreen(Launching, LabScreen):
         for reason in why:
             node.add_leaf(Text(str(reason), style="dim"), data=stage)
 
-    def standing(self, stage: str, look: Look) -> Standing:
-        """How a stage stands, never said by colour alone."""
+    def stage_state(self, stage: str, look: Look) -> StageState:
+        """The state of a stage, in words and as a colour."""
         name, _, run = stage.partition("@")
         view = look.run(run)
         if view is not None and view.status.stage == name and view.status.state in ("training", "attacking"):

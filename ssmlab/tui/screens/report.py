@@ -1,4 +1,4 @@
-"""The study's report, rendered; `o` opens its HTML form."""
+"""The study's report, rendered; `o` opens report.html."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Markdown
 
-from ssmlab.tui.follower import Identity, Look, identity
+from ssmlab.tui.follower import FileStamp, Look, file_stamp
 from ssmlab.tui.screens.base import BACK, LabScreen
 
 
@@ -28,29 +28,27 @@ class ReportScreen(LabScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: Identity | str = ""
+        self.seen: FileStamp | str = ""
 
     def body(self) -> Iterable[Widget]:
-        """The text."""
         with VerticalScroll(id="report"):
             yield Markdown("", id="markdown", open_links=False)
 
     def on_mount(self) -> None:
-        """Begin at the top."""
         self.query_one("#report").focus()
 
     def show_look(self, look: Look) -> None:
-        """Read the report if there is another one."""
+        """Read the report if it has changed."""
         if look.paths is None:
             return
-        seen = identity(str(look.paths.report_md))
+        seen = file_stamp(str(look.paths.report_md))
         if seen != self.seen:
             self.seen = seen
             self.read()
 
     @work(exclusive=True)
     async def read(self) -> None:
-        """Read and render it."""
+        """Read and render report.md."""
         if self.look is None or self.look.paths is None:
             return
         try:
@@ -61,7 +59,7 @@ class ReportScreen(LabScreen):
 
     @work(exclusive=True, group="open")
     async def action_open(self) -> None:
-        """Open the HTML form; where there is no browser, say where it lies."""
+        """Open report.html; without a browser say where it lies."""
         if self.look is None or self.look.paths is None:
             return
         path = self.look.paths.report_html.resolve()

@@ -1,4 +1,4 @@
-"""The machine: processor, memory, disk, GPUs, and what each run takes of them."""
+"""The machine: processor, memory, disk, GPUs, and the share of each run."""
 
 from __future__ import annotations
 
@@ -23,24 +23,22 @@ BAR = 20  # cells
 
 
 class SystemScreen(LabScreen):
-    """Measured while the screen is open, and not otherwise."""
+    """The use of the machine, measured only while the screen is open."""
 
     heading = "system"
     BINDINGS: ClassVar[list[BindingType]] = [*BACK]
 
     def body(self) -> Iterable[Widget]:
-        """One table."""
         with VerticalScroll(id="machine"):
             yield Static("measuring ...", id="figures")
 
     def on_mount(self) -> None:
-        """Begin to measure."""
         self.query_one("#machine").focus()
         self.measure()
 
     @work(exclusive=True)
     async def measure(self) -> None:
-        """Measure again and again, beside the event loop."""
+        """Measure again and again, in a thread beside the event loop."""
         watcher = await asyncio.to_thread(MachineWatcher)
         while True:
             look = self.look
@@ -52,25 +50,31 @@ class SystemScreen(LabScreen):
 
 
 def machine_table(machine: Machine) -> Table:
-    """The figures, a line each."""
-    table = Table.grid(padding=(0, 2))
+    """The measurement as a table, one line a figure."""
+    table, size = Table.grid(padding=(0, 2)), labels.byte_size
     table.add_row(
-        "processor", bar(machine.cpu / 100), f"{machine.cpu:.0f}% of {machine.cores} cores, load {machine.load:.1f}"
+        "processor",
+        usage_bar(machine.cpu / 100),
+        f"{machine.cpu:.0f}% of {machine.cores} cores, load {machine.load:.1f}",
     )
     memory = machine.memory_used / machine.memory_total
-    table.add_row("memory", bar(memory), f"{labels.size(machine.memory_used)} of {labels.size(machine.memory_total)}")
+    table.add_row(
+        "memory",
+        usage_bar(memory),
+        f"{size(machine.memory_used)} of {size(machine.memory_total)}",
+    )
     disk = 1 - machine.disk_free / machine.disk_total
-    table.add_row("disk", bar(disk), f"{labels.size(machine.disk_free)} free of {labels.size(machine.disk_total)}")
+    table.add_row("disk", usage_bar(disk), f"{size(machine.disk_free)} free of {size(machine.disk_total)}")
     if not machine.gpus:
         table.add_row("GPU", "", "n/a")
     for number, gpu in enumerate(machine.gpus or ()):
-        table.add_row(f"GPU {number}", bar((gpu.use or 0) / 100), gpu_text(gpu))
+        table.add_row(f"GPU {number}", usage_bar((gpu.use or 0) / 100), gpu_text(gpu))
     table.add_row("", "", "")
     if not machine.processes:
         table.add_row("runs", "", "no process of a run is at work on this machine")
     for process in machine.processes:
-        used = f"{process.cpu:.0f}% of a core, {labels.size(process.memory)}, {process.threads} threads"
-        table.add_row(process.run, bar(process.cpu / (100 * machine.cores)), f"process {process.pid}, {used}")
+        used = f"{process.cpu:.0f}% of a core, {labels.byte_size(process.memory)}, {process.threads} threads"
+        table.add_row(process.run, usage_bar(process.cpu / (100 * machine.cores)), f"process {process.pid}, {used}")
     return table
 
 
@@ -78,10 +82,10 @@ def gpu_text(gpu: Gpu) -> str:
     """`NVIDIA H100: 93%, 40.1 GB of 80.0 GB, 61 °C`."""
     use = "n/a" if gpu.use is None else f"{gpu.use}%"
     degrees = "n/a" if gpu.temperature is None else f"{gpu.temperature} °C"
-    return f"{gpu.name}: {use}, {labels.size(gpu.memory_used)} of {labels.size(gpu.memory_total)}, {degrees}"
+    return f"{gpu.name}: {use}, {labels.byte_size(gpu.memory_used)} of {labels.byte_size(gpu.memory_total)}, {degrees}"
 
 
-def bar(part: float) -> Text:
+def usage_bar(part: float) -> Text:
     """A bar for a number from 0 to 1."""
     full = round(min(max(part, 0.0), 1.0) * BAR)
     return Text("█" * full).append("░" * (BAR - full), "dim")

@@ -1,4 +1,4 @@
-"""Several plots of the same curves, beside or below each other, and a line that says which curve is which."""
+"""Several plots of the same runs, and a legend."""
 
 from __future__ import annotations
 
@@ -9,53 +9,52 @@ from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 
 from ssmlab.tui import labels
-from ssmlab.tui.arrange import Row
-from ssmlab.tui.series import MEASURES, Curve, Measure, group_curve, positions, run_curve
+from ssmlab.tui.arrange import TableRow
+from ssmlab.tui.series import MEASURES, Curve, CurveMeasure, group_curve, positions, run_curve
 from ssmlab.tui.widgets.curve_plot import CurvePlot
-from ssmlab.tui.widgets.line import Line
+from ssmlab.tui.widgets.text_line import TextLine
 
-MOST_CURVES = 12  # in one plot; more cannot be told apart, nor drawn between two keys
+MOST_CURVES = 12  # in one plot; more cannot be told apart and would take longer than a key may
 
 
 class CurvePanel(Vertical):
-    """The curves of the chosen rows."""
+    """Plots of several measures of the same rows."""
 
     def __init__(self, measures: Sequence[str], id: str | None = None) -> None:
         super().__init__(id=id)
         self.measures = [MEASURES[key] for key in measures]
-        self.rows: tuple[Row, ...] = ()
+        self.rows: tuple[TableRow, ...] = ()
         self.axis, self.window = "epoch", 1
         self.cursor: float | None = None
 
     def compose(self) -> ComposeResult:
-        """The plots and the legend."""
         with Container(classes="plots"):
             for measure in self.measures:
                 yield CurvePlot(measure)
-        yield Line(classes="legend")
+        yield TextLine(classes="legend")
 
-    def show(self, rows: Sequence[Row], axis: str, window: int, cursor: float | None = None) -> None:
-        """Draw these rows, the last on top; what is drawn already is left alone."""
+    def show(self, rows: Sequence[TableRow], axis: str, window: int, cursor: float | None = None) -> None:
+        """Draw these rows, the last on top; plots that show them already are not redrawn."""
         self.rows, self.axis, self.window, self.cursor = tuple(rows[-MOST_CURVES:]), axis, window, cursor
         if not self.display or not self.size:
             return
         end = self.end()
         for plot in self.query(CurvePlot):
             plot.show([self.curve(row, plot.measure) for row in self.rows], axis, end, cursor)
-        self.query_one(".legend", Line).set(self.legend(len(rows)))
+        self.query_one(".legend", TextLine).set(self.legend(len(rows)))
 
     def on_resize(self) -> None:
-        """Draw anew in the new size, once the plots have theirs."""
+        """Draw again in the new size, once the plots have got theirs."""
         self.call_after_refresh(self.show, self.rows, self.axis, self.window, self.cursor)
 
     def end(self) -> float:
-        """Where the axis ends: at the last epoch asked for, or the last step or second there is."""
+        """The end of the axis: the last epoch that is asked for, or the last step or second so far."""
         views = [view for row in self.rows for view in row.members]
         if self.axis == "epoch":
             return float(max((view.status.epochs for view in views), default=1))
         return max((positions(view.status.rows, self.axis)[-1] for view in views if view.status.rows), default=1.0)
 
-    def curve(self, row: Row, measure: Measure) -> Curve:
+    def curve(self, row: TableRow, measure: CurveMeasure) -> Curve:
         """The curve of a run, or of a group."""
         place = row.members[0].place
         colour, marker = labels.curve_colour(place), labels.curve_marker(place)
@@ -64,7 +63,7 @@ class CurvePanel(Vertical):
         return run_curve(row.members[0], measure, self.axis, self.window, colour, marker)
 
     def legend(self, chosen: int) -> Text:
-        """`● ssm  ■ ads   ★ best   by epoch, mean of 3`; at the cursor the legend of the screen has the values."""
+        """`● ssm  ■ ads  ★ best · by epoch · mean of 3 epochs`."""
         text = Text(no_wrap=True, overflow="ellipsis")
         for row in self.rows:
             place = row.members[0].place

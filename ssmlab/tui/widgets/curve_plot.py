@@ -8,17 +8,17 @@ from collections.abc import Sequence
 from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWidget
 
 from ssmlab.tui import labels
-from ssmlab.tui.series import Curve, Measure, thinned
+from ssmlab.tui.series import Curve, CurveMeasure, thinned
 
-FEWEST_ROWS, FEWEST_COLUMNS = 5, 18  # below that nothing could be read
-MARKS = 5  # markers a curve, so that it is known without its colour
+FEWEST_ROWS, FEWEST_COLUMNS = 5, 18  # a smaller plot cannot be read
+MARKS = 5  # markers a curve, so that it can be told apart without colours
 
 
 class LogFormatter(AxisFormatter):
-    """Labels of an axis that holds log10 of the values: 1, 2 and 5 times the powers of ten."""
+    """Labels of a log axis, whose coordinates are log10 of the values."""
 
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        """Powers of ten, and 2 and 5 times these where there are few."""
+        """Powers of ten, with 2 and 5 times these if there is room."""
         low, high = math.floor(min_), math.ceil(max_)
         for digits in ((1, 2, 5), (1, 3), (1,)):
             ticks = [power + math.log10(digit) for power in range(low, high + 1) for digit in digits]
@@ -37,11 +37,9 @@ class CountFormatter(NumericAxisFormatter):
     """Labels of an axis in epochs or steps, which are whole numbers."""
 
     def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        """The whole ones."""
         return [tick for tick in super().get_ticks(min_, max_, max_ticks) if float(tick).is_integer()]
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        """`4`, `12000`."""
         return [f"{tick:.0f}" for tick in ticks]
 
 
@@ -49,14 +47,13 @@ class TimeFormatter(NumericAxisFormatter):
     """Labels of an axis in seconds."""
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        """`40s`, `2h10m`."""
-        return [labels.duration(max(0.0, tick)) for tick in ticks]
+        return [labels.short_duration(max(0.0, tick)) for tick in ticks]
 
 
 class CurvePlot(PlotWidget):
     """One measure of several curves."""
 
-    def __init__(self, measure: Measure, id: str | None = None) -> None:
+    def __init__(self, measure: CurveMeasure, id: str | None = None) -> None:
         super().__init__(id=id, allow_pan_and_zoom=False)
         self.can_focus = False
         self.measure = measure
@@ -67,13 +64,13 @@ class CurvePlot(PlotWidget):
         self.shown: tuple[object, ...] = ()
 
     def on_mount(self) -> None:
-        """As little margin as the labels need."""
+        """Leave no more margin than the labels need."""
         self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 6
         if self.measure.log:
             self.set_y_formatter(LogFormatter())
 
     def show(self, curves: Sequence[Curve], axis: str, end: float, cursor: float | None = None) -> None:
-        """Draw these curves on an axis up to `end`, if that is not what is drawn already; the last lies on top."""
+        """Draw these curves on an x axis up to `end`, the last on top, unless they are drawn already."""
         wanted = (tuple(curves), axis, end, cursor, self.size)
         if wanted == self.shown or self.size.height < FEWEST_ROWS or self.size.width < FEWEST_COLUMNS:
             return
@@ -81,7 +78,7 @@ class CurvePlot(PlotWidget):
         self.clear()
         self.set_x_formatter(TimeFormatter() if axis == "time" else CountFormatter())
         start = min((curve.x[0] for curve in curves if curve.x), default=0.0)
-        margin = max(end - start, 1e-6) / self.size.width  # else the frame would hide the first and the last marker
+        margin = max(end - start, 1e-6) / self.size.width  # else the frame hides the first and last marker
         self.set_xlimits(start - margin, max(end, start) + margin)
         if self.measure.percent:
             self.set_ylimits(0.0, 100.0)
@@ -110,7 +107,7 @@ class CurvePlot(PlotWidget):
             self.scatter(*columns_of(best), marker="★", marker_style=f"bold {curve.colour}")
 
     def scaled(self, points: object) -> list[tuple[float, float]]:
-        """Points as they are drawn: on a log scale the logarithms of those above 0."""
+        """Points in the plot's coordinates: on a log axis log10 of the values above 0."""
         found: list[tuple[float, float]] = list(points)  # type: ignore[call-overload]
         if self.measure.log:
             return [(x, math.log10(y)) for x, y in found if y > 0]

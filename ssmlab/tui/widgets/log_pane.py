@@ -10,12 +10,12 @@ from rich.text import Text
 from textual.widgets import RichLog
 
 from ssmlab.project.log import LogFollower
-from ssmlab.tui.follower import Identity, identity
+from ssmlab.tui.follower import FileStamp, file_stamp
 
-TAIL = 64 * 1024  # bytes; what is older is left to an editor
-LONGEST = 4000  # characters of a line; a line of megabytes would stop the screen while it is wrapped
+TAIL = 64 * 1024  # bytes; older lines can be read in an editor
+LONGEST = 4000  # characters of a line; wrapping a line of megabytes would block the screen
 POLL = 0.5  # seconds
-TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)[-+:\d]*")  # in a narrow pane the time of day will do
+TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)[-+:\d]*")  # the time of day is enough in a narrow pane
 
 
 class LogPane(RichLog):
@@ -26,7 +26,7 @@ class LogPane(RichLog):
         self.path: Path | None = None
 
     def follow(self, path: Path, title: str) -> None:
-        """Show this file from its tail on."""
+        """Show this file, beginning near its end."""
         self.border_title = title
         if path == self.path:
             return
@@ -35,9 +35,9 @@ class LogPane(RichLog):
         self.run_worker(self._read(path, LogFollower(path, tail=TAIL)), exclusive=True, group="log")
 
     async def _read(self, path: Path, follower: LogFollower) -> None:
-        seen: Identity | str = ""
+        seen: FileStamp | str = ""
         while True:
-            now = identity(str(path))
+            now = file_stamp(str(path))
             if now != seen:
                 seen = now
                 lines = await asyncio.to_thread(follower.poll)

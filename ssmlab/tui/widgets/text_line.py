@@ -1,4 +1,4 @@
-"""One line of text that is written only when it changes."""
+"""Lines of text that are redrawn only when they change."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import time
 from rich.text import Text
 from textual.widgets import Static
 
-NOTICE = 10.0  # seconds that a notice stays
+NOTICE = 10.0  # seconds that a notice is shown
 
 
-class Line(Static):
+class TextLine(Static):
     """A line of text."""
 
     def __init__(self, id: str | None = None, classes: str | None = None) -> None:
@@ -18,32 +18,30 @@ class Line(Static):
         self.text: str | Text = ""
 
     def set(self, text: str | Text) -> None:
-        """Show this text."""
         if text != self.text:
             self.text = text
             self.update(text)
 
 
-class Notice(Line):
-    """What has just happened, above the keys; it goes after a while, or stays while its cause does."""
+class Notice(TextLine):
+    """What has just happened, shown above the keys for a while, or as long as its cause lasts."""
 
     def __init__(self) -> None:
         super().__init__(id="notice", classes="silent")
         self.until: float | None = 0.0
 
     def say(self, text: str, kind: str = "plain", stays: bool = False) -> None:
-        """Show it; `kind`: plain, good or bad."""
+        """Show a text; `kind` is plain, good or bad."""
         self.set(text)
         self.set_classes(kind)
         self.until = None if stays else time.monotonic() + NOTICE
 
     def fade(self) -> None:
-        """Hide it, if its time is over."""
+        """Hide the text if its time is over."""
         if self.until is not None and time.monotonic() > self.until and self.text:
             self.clear()
 
     def clear(self) -> None:
-        """Hide it."""
         self.set("")
         self.set_classes("silent")
         self.until = 0.0

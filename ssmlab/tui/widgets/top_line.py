@@ -1,4 +1,4 @@
-"""The top line of every screen: the study and the screen on the left, alerts and the launch on the right."""
+"""The top line of every screen: study and screen on the left, alerts and the launch on the right."""
 
 from __future__ import annotations
 
@@ -9,32 +9,31 @@ from ssmlab.project import launch
 from ssmlab.project.launch import Launched
 from ssmlab.tui import labels
 from ssmlab.tui.follower import Look
-from ssmlab.tui.widgets.line import Line
+from ssmlab.tui.widgets.text_line import TextLine
 
 
-class Heading(Horizontal):
-    """What one wants to know wherever one is."""
+class TopLine(Horizontal):
+    """Study, screen, data and eps on the left; alerts and the running launch on the right."""
 
     def __init__(self, title: str) -> None:
         super().__init__(id="heading")
         self.title = title
 
     def compose(self) -> ComposeResult:
-        """Left and right."""
-        yield Line(id="study")
-        yield Line(id="activity")
+        yield TextLine(id="study")
+        yield TextLine(id="activity")
 
     def show(self, look: Look | None, stopping: Launched | None, alerts: int) -> None:
-        """Draw what is known; None: nothing yet."""
+        """Draw it; `look` is None before the files were read."""
         if look is None or look.params is None:
-            self.query_one("#study", Line).set("ssmlab  loading ..." if look is None else "ssmlab")
+            self.query_one("#study", TextLine).set("ssmlab  loading ..." if look is None else "ssmlab")
             return
         params = look.params
         known = f"ssmlab  {params.study} · {self.title}   data {params.data.name} · eps {params.attack.eps}"
-        self.query_one("#study", Line).set(known)
+        self.query_one("#study", TextLine).set(known)
         parts = [f"! {alerts} {'alert' if alerts == 1 else 'alerts'}"] if alerts else []
         if look.launched is not None:
             verb = "stopping" if look.launched == stopping else "▶"
-            since = labels.duration(max(0.0, look.now - look.launched.started))
+            since = labels.short_duration(max(0.0, look.now - look.launched.started))
             parts.append(f"{verb} {launch.described(look.launched)}  {since}")
-        self.query_one("#activity", Line).set("   ".join(parts))
+        self.query_one("#activity", TextLine).set("   ".join(parts))
