@@ -14,7 +14,7 @@ from ssmlab.core.stage_code import PACKAGE, STAGE_CODE, StageName, source_files
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.stages.analyze import analyze
-from ssmlab.stages.attack import attack
+from ssmlab.stages.attack.stage import attack
 from ssmlab.stages.prepare import prepare
 from ssmlab.stages.report import report
 from ssmlab.stages.train.stage import train
@@ -56,7 +56,7 @@ def code_deps(project: Path, name: str) -> list[str]:
 
 def imported_files(name: StageName, imports: grimp.ImportGraph) -> set[str]:
     """The files of every module that the stage can import, and of the packages they lie in."""
-    start = f"ssmlab.stages.{name}" + (".stage" if name == "train" else "")
+    start = f"ssmlab.stages.{name}" + (".stage" if name in ("train", "attack") else "")
     files = set()
     for module in {start} | imports.find_upstream_modules(start):
         path = PACKAGE.joinpath(*module.split(".")[1:])

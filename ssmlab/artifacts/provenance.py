@@ -1,7 +1,7 @@
-"""What a stage was started from: recorded in what it writes, and compared again before it is published.
+"""What a stage was started from, as it is recorded in what the stage writes.
 
 Nothing here differs between two equal runs of a stage on one machine and checkout: no time, host or process number.
-Checkpoints hold none of it, so that equal weights are equal bytes; it stands in their folder's manifest.json.
+Checkpoints hold none of it, so that equal weights are equal bytes; their folder's manifest.json has it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,12 @@ import platform
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json, sha256_file, sha256_text
+from ssmlab.core.files import canonical_json, sha256_text
 from ssmlab.core.stage_code import StageName, code_fingerprint
 from ssmlab.core.version import __version__
 from ssmlab.params import Strict
@@ -56,64 +53,18 @@ class Provenance(Strict):
     threads: int | None = None
 
 
-@dataclass(frozen=True)
-class StageRun:
-    """One run of a stage: what it was started from, and the question whether that still stands.
-
-    Attributes:
-        asked_again: gives the stage's params as they stand in the file now; None where they came from no file.
-        inputs_again: gives the fingerprint of each input as it is now.
-    """
-
-    provenance: Provenance
-    asked_again: Callable[[], Mapping[str, Any]] | None
-    inputs_again: Mapping[str, Callable[[], str]]
-
-    def changed(self) -> str:
-        """What has changed since the start, in words; empty if nothing has. An input that is gone has not changed."""
-        if self.asked_again is not None:
-            try:
-                asked = params_fingerprint(self.asked_again())
-            except UserError:
-                asked = ""
-            if asked != self.provenance.params_sha256:
-                return "params.yaml"
-        if code_fingerprint(self.provenance.stage) != self.provenance.code_sha256:
-            return "the code of ssmlab"
-        for name, again in self.inputs_again.items():
-            try:
-                found = again()
-            except FileNotFoundError:
-                continue
-            except (UserError, OSError):
-                found = ""
-            if found != self.provenance.inputs[name]:
-                return name
-        return ""
-
-    def require_unchanged(self, target: Path, command: str) -> None:
-        """Raise UserError, and leave `target` as it was, if what it would be made of has changed since the start."""
-        if changed := self.changed():
-            raise UserError(
-                f"{target}: not written: {changed} has changed since `{command}` started; run it again (what was there "
-                f"before is untouched)"
-            )
-
-
-def start_stage(
+def provenance_of(
     stage: StageName,
     params: Mapping[str, Any],
     inputs: Mapping[str, str],
     *,
     root: Path,
-    asked_again: Callable[[], Mapping[str, Any]] | None = None,
-    inputs_again: Mapping[str, Callable[[], str]] | None = None,
     device: str | None = None,
     threads: int | None = None,
-) -> StageRun:
-    """Record what a stage starts from; the arguments are those of `Provenance` and `StageRun`."""
+) -> Provenance:
+    """The provenance of what `stage` makes now, in the project at `root`; the arguments are the attributes' values."""
     commit, changes = git_state(root)
-    provenance = Provenance(
+    return Provenance(
         stage=stage,
         command=command_line(),
         params=dict(params),
@@ -126,21 +77,6 @@ def start_stage(
         device=device,
         threads=threads,
     )
-    return StageRun(provenance, asked_again, inputs_again or {})
-
-
-def start_on_files(
-    stage: StageName,
-    params: Mapping[str, Any],
-    files: Sequence[Path],
-    root: Path,
-    asked_again: Callable[[], Mapping[str, Any]] | None,
-) -> StageRun:
-    """`start_stage` of a stage whose inputs are small files: their fingerprints are the hashes of their bytes."""
-    there = {file.relative_to(root).as_posix(): file for file in files if file.is_file()}
-    again: dict[str, Callable[[], str]] = {name: partial(sha256_file, file) for name, file in there.items()}
-    inputs = {name: hash_now() for name, hash_now in again.items()}
-    return start_stage(stage, params, inputs, root=root, asked_again=asked_again, inputs_again=again)
 
 
 def params_fingerprint(params: Mapping[str, Any]) -> str:

@@ -125,12 +125,13 @@ def attack(
         imported = run.endswith(".safetensors")
         if not imported:
             params.run(run)
-        from ssmlab.stages import attack as stages
+        from ssmlab.stages.attack.stage import attack as attack_run
+        from ssmlab.stages.attack.stage import attack_file
 
         if imported:
-            stages.attack_file(params, Path(run), paths, device, on_event, reread_params)
+            attack_file(params, Path(run), paths, device, on_event, reread_params)
         else:
-            stages.attack(params, run, paths, device, on_event, reread_params)
+            attack_run(params, run, paths, device, on_event, reread_params)
 
 
 @app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab analyze`, then `ssmlab report`")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import hashlib
 import json
 import os
 import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.plain_values import parse_json
@@ -21,6 +23,8 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
     folder is synced, so that the rename itself survives a power cut. The mode follows the umask. `durable=False`
     leaves out the syncs, for files that are rewritten every second and worth nothing after a crash.
 
+    Temporary files for `path` that killed processes have left behind are removed first.
+
     Raises:
         UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was (or, if only
             the folder's sync failed, the new one).
@@ -30,15 +34,15 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
     kept = "what was there before is untouched"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        sweep_leftovers(path)
+        temporary, file = open_temporary(path)
+        with file:
             file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~current_umask())
-        temporary.replace(path)
+            temporary.chmod(0o666 & ~current_umask())
+            temporary.replace(path)
         temporary, kept = None, "the new file is there, but a power cut could still undo it"
         if durable:
             sync_folder(path.parent)
@@ -46,16 +50,32 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
         raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the error that came first is the one to report
+                temporary.unlink(missing_ok=True)
+
+
+def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
+    """A new file beside `path`, open and locked, so that no other process takes it for a leftover while we live."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            file = os.fdopen(handle, "wb")
+        except BaseException:
+            Path(name).unlink()
+            raise
+        with suppress(OSError):  # a file system without locks: what a killed process leaves there then stays
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if Path(name).exists():
+            return Path(name), file
+        file.close()  # it was taken for a leftover before it was locked
 
 
 def sweep_leftovers(path: Path) -> None:
-    """Remove the temporary files of `write_atomic` to `path` whose process was killed.
-
-    Call it only where no other process writes to `path`: its temporary file would be removed too.
-    """
+    """Remove the temporary files of `write_atomic` to `path` whose process was killed; nobody holds their locks."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        leftover.unlink(missing_ok=True)
+        with suppress(OSError), leftover.open("r+b") as file:  # someone else's, locked, or gone: it is left alone
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink()
 
 
 def sync_folder(folder: Path) -> None:

@@ -16,15 +16,14 @@ StageName = Literal["prepare", "train", "attack", "analyze", "report"]
 PACKAGE = Path(__file__).resolve().parents[1]  # the folder `ssmlab`
 
 SHARED = ("core", "params")
-PROVENANCE = ("artifacts/manifest.py", "artifacts/provenance.py")
-ANALYSIS = (*SHARED, *PROVENANCE, "analysis", "data/header.py", "evaluation/results.py")
+STAGE_RUN = ("artifacts/provenance.py", "artifacts/stage_run.py", "data/header.py")
+ANALYSIS = (*SHARED, *STAGE_RUN, "analysis", "artifacts/history.py", "artifacts/manifest.py", "evaluation/results.py")
 
 STAGE_CODE: dict[StageName, tuple[str, ...]] = {
     "prepare": (
         *SHARED,
-        "artifacts/provenance.py",
+        *STAGE_RUN,
         "data/fingerprint.py",
-        "data/header.py",
         "ingest",
         "stages/prepare.py",
         "system/locks.py",
@@ -42,20 +41,22 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
     ),
     "attack": (
         *SHARED,
-        *PROVENANCE,
         "artifacts/checkpoint.py",
         "artifacts/heartbeat.py",
+        "artifacts/manifest.py",
         "artifacts/metadata.py",
         "artifacts/outcome.py",
+        "artifacts/provenance.py",
+        "artifacts/stage_run.py",
         "data",
         "evaluation",
         "nets",
-        "stages/attack.py",
+        "stages/attack",
         "system/processes.py",
         "system/workers.py",
     ),
-    "analyze": (*ANALYSIS, "artifacts/history.py", "stages/analyze.py"),
-    "report": (*ANALYSIS, "artifacts/history.py", "report", "stages/report.py"),
+    "analyze": (*ANALYSIS, "stages/analyze.py"),
+    "report": (*ANALYSIS, "report", "stages/report.py"),
 }
 
 

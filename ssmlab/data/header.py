@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import SafetensorError, safe_open
 
 from ssmlab.core.digest import KEY, seal
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import canonical_json
+from ssmlab.core.tensors import mapped_tensors
 from ssmlab.core.validation import first_problem
 
 PartName = Literal["train", "validation", "test"]
@@ -96,13 +96,12 @@ def prepared_fingerprint(path: Path) -> str:
 def open_prepared(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
     """A prepared data set as an open safetensors file; any error on opening or reading it becomes a UserError."""
     try:
-        with safe_open(path, framework=framework) as file:
+        with mapped_tensors(path, framework) as file:
             yield file
     except FileNotFoundError:
         raise UserError(f"{path}: there is no prepared data set; run `ssmlab prepare`") from None
-    except (OSError, SafetensorError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"{path}: not a whole prepared data set ({reason}); run `ssmlab prepare` again") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a whole prepared data set ({error}); run `ssmlab prepare` again") from None
 
 
 def read_summary(file: Any) -> DataSummary:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.files import sweep_leftovers
 from ssmlab.system.locks import lock
 
 LOCK_FILE = ".lock"  # the file in a workdir that its owner has locked
@@ -56,10 +57,9 @@ def make_locked_folder(path: Path) -> tuple[Path, IO[str]]:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what dead processes left beside `path`."""
+    sweep_leftovers(path)
     for left in path.parent.glob(f".*{path.suffix}.*.tmp"):
         if left.is_dir():
             with suppress(OSError):  # its owner is alive, or has just removed it
                 lock(left / LOCK_FILE, wait=False).close()
                 shutil.rmtree(left, ignore_errors=True)
-        elif left.name.startswith(f".{path.name}."):  # a temporary file for another path may still be in use
-            left.unlink(missing_ok=True)

@@ -13,11 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-import safetensors.torch
-from safetensors import SafetensorError
 from torch import Tensor
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.tensors import DamagedTensors, mapped_tensors
 
 PICKLES = (".pt", ".pth")
 MIB = 1 << 20
@@ -55,10 +54,10 @@ def read_state_dict(path: Path, memory: int = MEMORY, seconds: float = SECONDS) 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
     """The tensors of a safetensors file; raises UserError where it is not a whole one."""
     try:
-        return safetensors.torch.load_file(path)
-    except (OSError, SafetensorError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"{path}: not a whole safetensors file ({reason})") from None
+        with mapped_tensors(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no mapping
+    except (OSError, DamagedTensors) as error:
+        raise UserError(f"{path}: not a whole safetensors file ({str(error).splitlines()[0]})") from None
 
 
 def read_pickle(path: Path, memory: int, seconds: float) -> dict[str, Tensor]:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import StudySettings
 from ssmlab.artifacts.history import Row, read_history
-from ssmlab.artifacts.provenance import start_on_files
+from ssmlab.artifacts.stage_run import file_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import readable_json, sweep_leftovers, write_atomic
+from ssmlab.core.files import readable_json, write_atomic
 from ssmlab.data.header import DataSummary, read_data_summary
 from ssmlab.evaluation.results import AttackResults, load_results
 from ssmlab.params import Params
@@ -35,9 +34,8 @@ def analyze(
             is missing or is not the one that was attacked, or params, code or results have changed meanwhile.
         ProtocolMismatch: the runs were attacked under different protocols.
     """
-    sweep_leftovers(paths.analysis)
-    files = [paths.attack(run) for run in params.runs]
-    started = start_on_files("analyze", analyze_params(params), files, paths.root, reread and partial(asked, reread))
+    inputs = [file_input(paths.attack(run)) for run in params.runs if paths.attack(run).is_file()]
+    started = start_stage("analyze", analyze_params, params, inputs, root=paths.root, reread=reread)
     results = [read_results(run, paths) for run in params.runs]
     prepared = read_data_summary(paths.prepared)
     summary = summarize(
@@ -84,10 +82,6 @@ def settings_used(params: Params, results: AttackResults, prepared: DataSummary)
 def left_out(params: Params, paths: Paths) -> list[str]:
     """Runs with attack results that params.yaml does not name (any more)."""
     return sorted({file.stem for file in paths.attack("any").parent.glob("*.json")} - set(params.runs))
-
-
-def asked(reread: Callable[[], Params]) -> dict[str, Any]:
-    return analyze_params(reread())
 
 
 def read_histories(params: Params, paths: Paths) -> dict[str, list[Row]]:

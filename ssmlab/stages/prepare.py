@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ssmlab.artifacts.provenance import start_stage
+from ssmlab.artifacts.stage_run import start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.ingest.open_source import open_source
@@ -35,13 +35,7 @@ def prepare(
             code have changed meanwhile.
     """
     wanted = params.data
-    started = start_stage(
-        "prepare",
-        prepare_params(params),
-        {},
-        root=paths.root,
-        asked_again=None if reread is None else lambda: prepare_params(reread()),
-    )
+    started = start_stage("prepare", prepare_params, params, [], root=paths.root, reread=reread)
     with workdir_beside(paths.prepared) as workdir, open_source(wanted, workdir, on_event) as source:
         rows = split_rows(
             {name: part.labels for name, part in source.parts.items()},

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ssmlab.analysis.summary import load_summary
 from ssmlab.artifacts.history import Row, read_history
 from ssmlab.artifacts.manifest import MANIFEST, read_published
-from ssmlab.artifacts.provenance import start_on_files
+from ssmlab.artifacts.stage_run import file_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import sweep_leftovers, write_atomic
+from ssmlab.core.files import write_atomic
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.report.content import compose
@@ -36,13 +35,8 @@ def report(
     Raises:
         UserError: the summary or a history is missing or broken, or params, code or inputs have changed meanwhile.
     """
-    for target in (paths.report_md, paths.report_html, paths.study_as_measured):
-        sweep_leftovers(target)
-    for leftover in paths.figures.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
-    started = start_on_files(
-        "report", report_params(params), [paths.analysis], paths.root, reread and partial(asked, reread)
-    )
+    inputs = [file_input(paths.analysis)] if paths.analysis.is_file() else []
+    started = start_stage("report", report_params, params, inputs, root=paths.root, reread=reread)
     summary = load_summary(paths.analysis)
     histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
     if summary.settings is None:
@@ -63,10 +57,6 @@ def report(
 def report_params(params: Params) -> dict[str, Any]:
     """What the stage reads of params.yaml."""
     return {"study": params.study, "report": params.report.plain()}
-
-
-def asked(reread: Callable[[], Params]) -> dict[str, Any]:
-    return report_params(reread())
 
 
 def read_rows(run: str, paths: Paths) -> list[Row]:

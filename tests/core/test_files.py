@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -211,3 +213,62 @@ def test_read_json(tmp_path: Path) -> None:
         read_json(tmp_path / "missing.json", "the results", "do this")
     with pytest.raises(UserError, match="do this"):
         read_json(tmp_path, "the results", "do this")
+
+
+KILLED_WRITER = """
+import os, sys
+from pathlib import Path
+from ssmlab.core import files
+path = Path(sys.argv[1])
+os.fsync = lambda handle: os.kill(os.getpid(), 9)
+files.write_atomic(path, b"half")
+"""
+
+
+def test_the_next_write_removes_what_a_killed_one_left_and_nothing_else(tmp_path: Path) -> None:
+    path, other = tmp_path / "file", tmp_path / ".file2.abc.tmp"
+    other.write_bytes(b"of another file")
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, path], check=False)
+    assert len(list(tmp_path.glob(".file.*.tmp"))) == 1
+    write_atomic(path, b"new")
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+def test_the_temporary_file_of_a_living_writer_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes write one file: neither takes the other's temporary file for a leftover."""
+    path, fsync = tmp_path / "file", os.fsync
+    waiting, go_on = threading.Event(), threading.Event()
+
+    def wait_once(handle: int) -> None:
+        if not waiting.is_set():
+            waiting.set()
+            assert go_on.wait(10)
+        fsync(handle)
+
+    monkeypatch.setattr("os.fsync", wait_once)
+    slow = threading.Thread(target=write_atomic, args=(path, b"slow"))
+    slow.start()
+    assert waiting.wait(10)
+    write_atomic(path, b"fast")
+    go_on.set()
+    slow.join()
+    assert path.read_bytes() == b"slow"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_temporary_file_that_is_taken_for_a_leftover_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, taken, lock = tmp_path / "file", list[Path](), fcntl.flock
+
+    def remove_first(file: object, operation: int) -> None:
+        if not taken and operation == fcntl.LOCK_EX:
+            taken.extend(tmp_path.glob(".file.*.tmp"))
+            taken[0].unlink()
+        lock(file, operation)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fcntl.flock", remove_first)
+    write_atomic(path, b"new")
+    assert taken
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]

@@ -30,7 +30,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("read", [load_dataset, read_data_summary])
 def test_a_failing_disk_under_prepared_data_is_one_line(read, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssmlab.data.header.safe_open", fail)
+    monkeypatch.setattr("ssmlab.core.tensors.safe_open", fail)
     with pytest.raises(UserError, match=rf"^{file}: .*Input/output error.*`ssmlab prepare` again$"):
         read(file)
 

@@ -26,7 +26,8 @@ from ssmlab.params import ModelParams, Params
 from ssmlab.params.paths import Paths
 from ssmlab.published.import_checkpoint import import_checkpoint, name_of
 from ssmlab.report.terminal.tables import render
-from ssmlab.stages.attack import attack_file, check_data
+from ssmlab.stages.attack.fitting import check_same_data
+from ssmlab.stages.attack.stage import attack_file
 from ssmlab.stages.prepare import prepare
 
 SIDE = 6
@@ -310,7 +311,7 @@ def test_an_import_is_attacked_and_compared_like_a_run(tiny_params: Params, grey
 def test_the_stage_does_not_take_an_import_for_a_trained_run(tiny_params: Params, grey: Path) -> None:
     data = load_dataset(Paths(tiny_params.study).prepared)
     with pytest.raises(UserError, match="it was imported"):
-        check_data(read_metadata(grey), data, "ads", "best")
+        check_same_data(read_metadata(grey), data, "ads", "best")
 
 
 def test_other_images_are_refused(tiny_params: Params, state: dict[str, Tensor]) -> None:

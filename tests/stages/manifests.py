@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssmlab.artifacts.manifest import PUBLISHED, Manifest, file_hashes, publish
-from ssmlab.artifacts.provenance import start_stage
+from ssmlab.artifacts.provenance import provenance_of
 
 
 def add_manifest(folder: Path, study: str, epochs: int = 2) -> None:
     """Write the manifest of the files in a run's folder; an empty history if there is none."""
     (folder / "history.csv").touch()
     contents = {name: (folder / name).read_bytes() for name in PUBLISHED}
-    provenance = start_stage("train", {}, {}, root=folder).provenance
+    provenance = provenance_of("train", {}, {}, root=folder)
     manifest = Manifest(
         study=study,
         run=folder.name,

@@ -24,7 +24,7 @@ from ssmlab.nets.build import build
 from ssmlab.params import Params, Which
 from ssmlab.params.paths import Paths
 from ssmlab.params.written_float import WrittenFloat
-from ssmlab.stages.attack import attack
+from ssmlab.stages.attack.stage import attack
 from ssmlab.stages.prepare import prepare
 from tests.stages.manifests import add_manifest
 

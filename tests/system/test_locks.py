@@ -20,7 +20,7 @@ from ssmlab.core.events import silence
 from ssmlab.ingest.catalog import look_up
 from ssmlab.ingest.fetch import fetch, folder_lock
 from ssmlab.ingest.workdir import workdir_beside
-from ssmlab.stages.train.stage import sole_trainer
+from ssmlab.stages.train.rank_zero import sole_trainer
 from ssmlab.system.locks import lock
 
 HOLDER = """

@@ -2,48 +2,20 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import torch
 
-from ssmlab.artifacts.checkpoint import checkpoint_bytes
-from ssmlab.artifacts.heartbeat import HeartbeatWriter
-from ssmlab.artifacts.history import Row
-from ssmlab.artifacts.manifest import Ending, Manifest, file_hashes, publish
-from ssmlab.artifacts.metadata import Metadata
-from ssmlab.artifacts.outcome import close_early, recording_outcome
-from ssmlab.artifacts.provenance import StageRun, start_stage
-from ssmlab.core.errors import UserError
-from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.version import __version__
+from ssmlab.core.events import Listener, silence
 from ssmlab.data.dataset import Dataset, load_dataset
-from ssmlab.data.header import prepared_fingerprint
 from ssmlab.nets.build import sequence_length
-from ssmlab.params import Params, RunParams, Which
+from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.stages.train.follower import fit_from, run_follower, seeded
-from ssmlab.stages.train.reporting import (
-    epoch_line,
-    explain_failure,
-    logged,
-    report_step,
-    what_is_kept,
-    writing,
-)
-from ssmlab.stages.train.state_file import STATE, Identity, Record, code_version, with_saved_threads
-from ssmlab.stages.train.stop_request import request_of
-from ssmlab.system.locks import lock
-from ssmlab.training.distributed import Group, detecting_lost_ranks, process_group
-from ssmlab.training.events import EpochDone, StepDone, ValidationStep
-from ssmlab.training.state import StateMismatch
+from ssmlab.stages.train.follower import run_follower
+from ssmlab.stages.train.rank_zero import TrainingJob
+from ssmlab.stages.train.state_file import STATE, Identity, code_version, with_saved_threads
+from ssmlab.training.distributed import Group, process_group
 from ssmlab.training.threads import thread_count, using_threads
-
-LIVE = ("state.safetensors", "best.safetensors", "last.safetensors", "history.csv", "progress.json", "log.txt")
 
 
 def train(
@@ -91,189 +63,6 @@ def train(
                 job.run_rank_zero()
 
 
-@dataclass(frozen=True)
-class TrainingJob:
-    """What rank 0 of a training works with; the arguments of `train`, and what it made of them."""
-
-    params: Params
-    run: str
-    paths: Paths
-    dataset: Dataset
-    identity: Identity
-    device: torch.device
-    group: Group
-    on_event: Listener
-    reread: Callable[[], Params] | None
-
-    @property
-    def settings(self) -> RunParams:
-        return self.params.run(self.run)
-
-    @property
-    def epochs(self) -> int:
-        return self.settings.train.passes
-
-    def run_rank_zero(self) -> None:
-        """`train` in rank 0, which writes and reports; the other ranks are in `run_follower`."""
-        live = self.paths.live(self.run)
-        with sole_trainer(live / "lock", self.run):
-            started = self.start()
-            request_of(live).unlink(missing_ok=True)
-            for folder in (live, self.paths.model(self.run)):
-                sweep_folder(folder)
-            record = Record(live, self.identity)
-            refused = record.take_up()
-            if record.state is None:
-                for name in LIVE:
-                    (live / name).unlink(missing_ok=True)
-            heart = HeartbeatWriter(
-                live / "progress.json",
-                stage="train",
-                study=self.params.study,
-                run=self.run,
-                device=self.device.type,
-            )
-            on_event = logged(self.on_event, live / "log.txt")
-            with (
-                recording_outcome(
-                    heart,
-                    on_event,
-                    lambda: f"training of run {self.run} stopped at epoch {heart.heartbeat.epoch}",
-                    lambda: what_is_kept(self.run, record),
-                    lambda error: explain_failure(error, heart, self.run, on_event),
-                ),
-                detecting_lost_ranks(),
-                seeded(self.settings.train.seed, self.device),
-            ):
-                if refused:
-                    on_event(Note(f"the state of an earlier training of {self.run} {refused}", warning=True))
-                stopped = self.train_epochs(record, heart, on_event)
-                self.publish(record, stopped, started, on_event)
-                if stopped:
-                    close_early(heart, on_event, "stopped", asked_line(self.run, len(record.rows), self.epochs))
-                else:
-                    record.finish()
-                    heart.close("finished")
-
-    def start(self) -> StageRun:
-        """Record what the training is started from."""
-        reread, prepared = self.reread, self.paths.prepared
-        name = prepared.relative_to(self.paths.root).as_posix()
-        return start_stage(
-            "train",
-            train_params(self.params, self.run),
-            {name: self.dataset.fingerprint},
-            root=self.paths.root,
-            asked_again=None if reread is None else lambda: train_params(reread(), self.run),
-            inputs_again={name: lambda: prepared_fingerprint(prepared)},
-            device=self.device.type,
-            threads=self.identity.threads,
-        )
-
-    def train_epochs(self, record: Record, heart: HeartbeatWriter, on_event: Listener) -> bool:
-        """Train to the end, or until someone asks to stop; returns whether someone did."""
-
-        def start_afresh(error: StateMismatch) -> None:
-            kept = record.keep_aside(None)
-            record.start_afresh()
-            text = f"the state of an earlier training of {self.run} does not fit ({error}); it is kept as {kept}"
-            on_event(Note(text, warning=True))
-
-        together = f", {self.group.size} processes" if self.group.size > 1 else ""
-        images, where = len(self.dataset.train), self.device.type
-        threads = f", {self.identity.threads} thread" + ("" if self.identity.threads == 1 else "s")
-        on_event(Note(f"training {self.run}: {self.epochs} epochs of {images} images on {where}{together}{threads}"))
-        if record.rows:
-            on_event(Note(f"going on after epoch {len(record.rows)}/{self.epochs}"))
-        events = fit_from(
-            self.settings, self.dataset, self.identity, self.device, self.group, record.state, start_afresh
-        )
-        for event in events:
-            if isinstance(event, EpochDone):
-                self.record_epoch(event, record, heart, on_event)
-            elif self.is_asked_to_stop(event, heart, on_event):
-                return True
-        if len(record.rows) < self.epochs:
-            patience = self.settings.train.patience
-            on_event(Note(f"stopped early: nothing better in {patience} epochs (`train.patience`)"))
-        return False
-
-    def is_asked_to_stop(self, event: StepDone | ValidationStep, heart: HeartbeatWriter, on_event: Listener) -> bool:
-        """Report a step; and whether any rank has seen a request to stop."""
-        report_step(event, heart, on_event)
-        return self.group.any(request_of(self.paths.live(self.run)).exists())
-
-    def record_epoch(self, event: EpochDone, record: Record, heart: HeartbeatWriter, on_event: Listener) -> None:
-        """Save the state and the checkpoints that the epoch replaces, and report it."""
-        files = {
-            f"{which}.safetensors": checkpoint_bytes(event.model, self.metadata(event.row, which))
-            for which in replaced_checkpoints(event)
-        }
-        record.add(event.state, files)
-        heart.beat(clean=event.row.val_clean, robust=event.row.val_robust)
-        on_event(Note(epoch_line(event, self.epochs)))
-
-    def publish(self, record: Record, stopped: bool, started: StageRun, on_event: Listener) -> None:
-        """Write what DVC takes as the output; raises UserError if the training is not the one that is asked for now."""
-        if not record.rows:
-            raise KeyboardInterrupt  # asked to stop before there was anything to publish
-        if changed := started.changed():
-            raise UserError(
-                f"{changed} has changed since the training of {self.run} started, so it is not published; what it "
-                f"made is in {self.paths.live(self.run)}: put back what has changed to publish it, or train anew"
-            )
-        ended: Ending = "all epochs" if len(record.rows) == self.epochs else "asked to stop" if stopped else "patience"
-        contents = record.contents()
-        manifest = Manifest(
-            study=self.params.study,
-            run=self.run,
-            files=file_hashes(contents),
-            epochs_done=len(record.rows),
-            epochs_asked=self.epochs,
-            ended=ended,
-            provenance=started.provenance,
-        )
-        record.publishing = True
-        folder = self.paths.model(self.run)
-        publish(folder, contents, manifest)
-        on_event(Note(f"{folder}: {', '.join(contents)} are written"))
-
-    def metadata(self, row: Row, which: Which) -> Metadata:
-        """What a checkpoint says of itself after the epoch of `row`."""
-        settings = self.settings
-        return Metadata(
-            study=self.params.study,
-            run=self.run,
-            which=which,
-            epoch=row.epoch,
-            model=settings.model,
-            train=settings.train,
-            image_shape=self.dataset.image_shape,
-            classes=self.dataset.classes,
-            val_clean=row.val_clean,
-            val_robust=row.val_robust,
-            selection_split=settings.train.selection.split,
-            data_name=self.dataset.name,
-            data_fingerprint=self.dataset.fingerprint,
-            params_fingerprint=settings.fingerprint(),
-            code_version=__version__,
-            threads=self.identity.threads,
-        )
-
-
-def asked_line(run: str, epoch: int, epochs: int) -> str:
-    """What a stop that was asked for has come to."""
-    return (
-        f"training of run {run} stopped as asked, epoch {epoch}/{epochs} is published; "
-        f"DVC takes the stage as done: `ssmlab repro {run} --force` goes on from there"
-    )
-
-
-def train_params(params: Params, run: str) -> dict[str, Any]:
-    """What the stage reads of params.yaml; raises UserError if the run is not there."""
-    return {"study": params.study, **params.run(run).plain()}
-
-
 def run_identity(params: Params, run: str, dataset: Dataset, device: torch.device, group: Group) -> Identity:
     """What a state must agree with to be continued from, and the ranks of a training with each other."""
     settings = params.run(run)
@@ -287,33 +76,3 @@ def run_identity(params: Params, run: str, dataset: Dataset, device: torch.devic
         device=device.type,
         threads=thread_count(settings.train.threads, activations, device, torch.get_num_threads()),
     )
-
-
-def replaced_checkpoints(event: EpochDone) -> tuple[Which, ...]:
-    """The checkpoints that an epoch replaces."""
-    return ("best", "last") if event.improved else ("last",)
-
-
-def sweep_folder(folder: Path) -> None:
-    """Remove the temporary files of killed writes from a folder that no other process writes to."""
-    for leftover in folder.glob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
-
-
-@contextmanager
-def sole_trainer(path: Path, run: str) -> Iterator[None]:
-    """Hold the lock at `path`, which dies with this process; raises UserError naming the process that holds it."""
-    with ExitStack() as held:
-        with writing(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                file = held.enter_context(lock(path, wait=False))
-            except BlockingIOError:
-                holder = path.read_text(encoding="ascii") or "unknown"
-                raise UserError(
-                    f"run {run} is being trained by process {holder}; wait for it or stop it first"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-        yield

@@ -32,7 +32,7 @@ from ssmlab.core.tensors import read_tensors_file, sealable_metadata, sealed
 from ssmlab.data.dataset import Dataset, Split, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.stages.attack import attack
+from ssmlab.stages.attack.stage import attack
 from ssmlab.stages.train.stage import train
 from ssmlab.stages.train.state_file import KEY, Identity, SavedState, code_version, save_state, with_saved_threads
 from ssmlab.stages.train.stop_request import request_of, stop
@@ -448,7 +448,7 @@ def test_a_change_of_the_code_while_a_run_trains_is_not_published(
     params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def edit() -> None:
-        monkeypatch.setattr("ssmlab.artifacts.provenance.code_fingerprint", lambda stage: "other")
+        monkeypatch.setattr("ssmlab.artifacts.stage_run.code_fingerprint", lambda stage: "other")
 
     with pytest.raises(UserError, match="the code of ssmlab has changed"):
         train(params, RUN, paths, on_event=at(f"epoch 2/{EPOCHS}", edit))

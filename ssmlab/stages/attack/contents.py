@@ -1,0 +1,86 @@
+"""What the results file of an attack holds: the protocol, the measures and where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib.metadata import version
+
+from ssmlab.artifacts.manifest import Manifest
+from ssmlab.artifacts.metadata import CheckpointFile
+from ssmlab.artifacts.provenance import Provenance
+from ssmlab.core.version import __version__
+from ssmlab.data.dataset import Dataset
+from ssmlab.evaluation.results import AttackResults, CheckpointResults, Data, Evaluation, Protocol, radius
+from ssmlab.params import AttackParams, Which
+
+
+def attack_results(
+    settings: AttackParams,
+    study: str,
+    run: str,
+    dataset: Dataset,
+    checkpoints: Mapping[Which, CheckpointFile],
+    evaluations: Mapping[str, Evaluation],
+    provenance: Provenance,
+    manifest: Manifest | None,
+) -> AttackResults:
+    """The results of attacks on the `checkpoints` of a run.
+
+    Args:
+        evaluations: one for each checkpoint, by the same names.
+        provenance: what the attacks were started from.
+        manifest: of the run's folder; None for an imported checkpoint.
+    """
+    one = next(iter(checkpoints.values()))  # all are of one training
+    training, protocol = one.metadata.train, protocol_of(settings, dataset, provenance.device)
+    return AttackResults(
+        format=2,
+        study=study,
+        run=run,
+        parameters=one.parameters,
+        model=one.metadata.model.plain(),
+        train=training.plain() if training else {},
+        code_version=__version__,
+        protocol=protocol,
+        protocol_fingerprint=protocol.fingerprint(),
+        checkpoints={which: checkpoint_results(each, evaluations[which]) for which, each in checkpoints.items()},
+        provenance=provenance,
+        manifest=manifest.without_history() if manifest else None,
+    )
+
+
+def protocol_of(settings: AttackParams, dataset: Dataset, device: str | None) -> Protocol:
+    """How the numbers came about: the settings of the attacks, and the images that were attacked."""
+    n = len(dataset.test)
+    data = Data(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint,
+        split="test",
+        n=n,
+        indices_hash=dataset.test.indices_hash(n),
+        train=len(dataset.train),
+        validation=len(dataset.validation),
+    )
+    return Protocol(
+        data=data,
+        norm="linf",
+        eps=radius(settings.eps),
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        attacks=settings.attacks,
+        torchattacks=version("torchattacks"),
+        device="cuda" if device == "cuda" else "cpu",
+    )
+
+
+def checkpoint_results(checkpoint: CheckpointFile, evaluation: Evaluation) -> CheckpointResults:
+    """The evaluation of a checkpoint, with what the checkpoint says of its training."""
+    metadata = checkpoint.metadata
+    return CheckpointResults(
+        **dict(evaluation),
+        sha256=checkpoint.sha256,
+        epoch=metadata.epoch,
+        val_clean=metadata.val_clean,
+        val_robust=metadata.val_robust,
+        selection_split=metadata.selection_split,
+    )

@@ -1,0 +1,228 @@
+"""The stage `attack`: the checkpoints of one run, or one imported checkpoint, under the judging attacks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ssmlab.artifacts.checkpoint import build_from
+from ssmlab.artifacts.heartbeat import HeartbeatWriter
+from ssmlab.artifacts.manifest import Manifest, read_published
+from ssmlab.artifacts.metadata import IMPORTED, CheckpointFile, parse_checkpoint, read_checkpoint
+from ssmlab.artifacts.outcome import recording_outcome
+from ssmlab.artifacts.stage_run import StageRun, file_input, prepared_input, start_stage
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import Listener, Note, silence
+from ssmlab.data.dataset import Dataset, load_dataset
+from ssmlab.data.pixels import to_unit
+from ssmlab.evaluation.evaluate import evaluate_models
+from ssmlab.evaluation.plan import check_attacks
+from ssmlab.evaluation.results import Evaluation, save_results
+from ssmlab.nets.classifier import Classifier
+from ssmlab.nets.device import resolve_device
+from ssmlab.params import AttackSpec, Params, Which
+from ssmlab.params.paths import Paths
+from ssmlab.stages.attack.contents import attack_results
+from ssmlab.stages.attack.fitting import check_image_shape, check_same_data
+from ssmlab.stages.attack.reporting import notes, with_heartbeat
+
+CHECKPOINTS: tuple[Which, ...] = ("best", "last")
+
+
+def attack(
+    params: Params,
+    run: str,
+    paths: Paths,
+    device: str | None = None,
+    on_event: Listener = silence,
+    reread: Callable[[], Params] | None = None,
+) -> None:
+    """Attack both checkpoints of `run` on the first test images and write `paths.attack(run)`.
+
+    Of `params` only `attack` and the study's name are read: what was trained is what the checkpoints say. Each is read
+    once, so that what the results name is what was attacked. While it works, `paths.live(run)/progress.json` is its
+    heartbeat.
+
+    Args:
+        device: overrides `attack.device`.
+        reread: gives params.yaml as it is now; results of what has changed since the start are not published.
+
+    Raises:
+        UserError: unknown device, missing or damaged inputs, an attack on more images than there are, a full disk, or
+            params, code or inputs have changed. Earlier results are untouched.
+        Interrupted: Ctrl-C; likewise.
+    """
+    resolved = resolve_device(device or params.attack.device)
+    dataset = load_attacked_data(params, paths)
+    job = AttackJob(params, paths, dataset, resolved, trained_target(run, paths, dataset))
+    models, started = job.build_models(), job.start(reread)
+    live = paths.live(run)
+    heart = HeartbeatWriter(live / "progress.json", stage="attack", study=params.study, run=run, device=resolved.type)
+    again = f"earlier results are untouched, `ssmlab attack {run}` starts again"
+    with recording_outcome(heart, silence, lambda: f"attack on run {run} stopped", lambda: again, lambda _: None):
+        job.attack_and_publish(models, started, with_heartbeat(heart, on_event))
+        heart.close("finished")
+
+
+def attack_file(
+    params: Params,
+    path: Path,
+    paths: Paths,
+    device: str | None = None,
+    on_event: Listener = silence,
+    reread: Callable[[], Params] | None = None,
+) -> Path:
+    """Attack an imported checkpoint as the runs of the study are attacked, so that it can be compared with them.
+
+    Returns:
+        The results file, results/imported/attack/NAME.json with the checkpoint's own name. No results of a trained run
+        are there, because no study can be called `imported`.
+
+    Raises:
+        UserError: not an imported checkpoint, one for other images than the prepared ones, or as `attack` does.
+    """
+    resolved = resolve_device(device or params.attack.device)
+    target = imported_target(path, paths)
+    dataset = load_attacked_data(params, paths)
+    for checkpoint in target.checkpoints.values():
+        check_image_shape(checkpoint.metadata, dataset, path)
+    job = AttackJob(params, paths, dataset, resolved, target)
+    models = job.build_models()
+    on_event(Note(f"{path}: what it was trained on is unknown; it may have seen the test images", warning=True))
+    job.attack_and_publish(models, job.start(reread), on_event)
+    return target.results
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is attacked, and where its results go.
+
+    Attributes:
+        name: what `ssmlab attack` is given to attack it: a run or a file.
+        study, run: what the results call it.
+        files, checkpoints: the checkpoints, each read once, and their paths.
+        manifest: of the trained run's folder; None for an imported checkpoint.
+        results: the results file; aside: where results go that may not be published.
+    """
+
+    name: str
+    study: str
+    run: str
+    files: Mapping[Which, Path]
+    checkpoints: Mapping[Which, CheckpointFile]
+    manifest: Manifest | None
+    results: Path
+    aside: Path
+
+
+def trained_target(run: str, paths: Paths, dataset: Dataset) -> Target:
+    """Both checkpoints of a run; raises UserError if they are damaged or were trained on other data."""
+    manifest, contents = read_published(paths.model(run))
+    files = {which: paths.checkpoint(run, which) for which in CHECKPOINTS}
+    checkpoints = {which: parse_checkpoint(contents[file.name], str(file)) for which, file in files.items()}
+    for which, checkpoint in checkpoints.items():
+        check_same_data(checkpoint.metadata, dataset, run, which)
+    aside = paths.live(run) / "unpublished-attack.json"
+    return Target(run, paths.study, run, files, checkpoints, manifest, paths.attack(run), aside)
+
+
+def imported_target(path: Path, paths: Paths) -> Target:
+    """An imported checkpoint; raises UserError if the file is damaged or was not imported."""
+    checkpoint = read_checkpoint(path)
+    metadata = checkpoint.metadata
+    if metadata.source is None:
+        raise UserError(
+            f"{path}: run {metadata.run} of study {metadata.study} is attacked by its name, with both checkpoints"
+        )
+    imported, run, which = dataclasses.replace(paths, study=IMPORTED), metadata.run, metadata.which
+    aside = imported.live(run) / "unpublished-attack.json"
+    return Target(str(path), IMPORTED, run, {which: path}, {which: checkpoint}, None, imported.attack(run), aside)
+
+
+def load_attacked_data(params: Params, paths: Paths) -> Dataset:
+    """The prepared data set; raises UserError if it cannot be attacked as `params` ask for."""
+    dataset = load_dataset(paths.prepared)
+    check_attacks(params.attack.attacks, len(dataset.test), dataset.classes, "params.yaml: attack.attacks.")
+    return dataset
+
+
+@dataclass(frozen=True)
+class AttackJob:
+    """The attacks on one target."""
+
+    params: Params
+    paths: Paths
+    dataset: Dataset
+    device: torch.device
+    target: Target
+
+    def build_models(self) -> dict[Which, Classifier]:
+        return {which: build_from(checkpoint, self.device) for which, checkpoint in self.target.checkpoints.items()}
+
+    def start(self, reread: Callable[[], Params] | None) -> StageRun:
+        """Record what the attacks are started from."""
+        files = [file_input(self.target.files[which], each.sha256) for which, each in self.target.checkpoints.items()]
+        return start_stage(
+            "attack",
+            attack_params,
+            self.params,
+            [prepared_input(self.paths.prepared, self.dataset.fingerprint), *files],
+            root=self.paths.root,
+            reread=reread,
+            device=self.device.type,
+            threads=torch.get_num_threads(),
+        )
+
+    def attack_and_publish(self, models: Mapping[Which, Classifier], started: StageRun, on_event: Listener) -> None:
+        """Attack the models and write the results; aside, with a UserError, if what they come from has changed."""
+        target, evaluations = self.target, self.evaluate(models, on_event)
+        results = attack_results(
+            self.params.attack,
+            target.study,
+            target.run,
+            self.dataset,
+            target.checkpoints,
+            evaluations,
+            started.provenance,
+            target.manifest,
+        )
+        changed = started.changed()
+        save_results(target.aside if changed else target.results, results)
+        if changed:
+            raise UserError(
+                f"{changed} has changed since the attack on {target.name} started, so its results are not published; "
+                f"they are kept as {target.aside}, and `ssmlab attack {target.name}` attacks what there is now"
+            )
+
+    def evaluate(self, models: Mapping[Which, Classifier], on_event: Listener) -> Mapping[str, Evaluation]:
+        """Every checkpoint under the attacks that are asked of it, with a note for each accuracy and warning."""
+        settings, test = self.params.attack, self.dataset.test
+        plan: dict[str, dict[str, AttackSpec]] = {
+            which: {name: spec for name, spec in settings.attacks.items() if which in spec.checkpoints}
+            for which in models
+        }
+        evaluations = evaluate_models(
+            {str(which): model for which, model in models.items()},
+            to_unit(test.images),
+            test.labels,
+            plan,
+            settings.eps,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            device=self.device,
+            on_event=on_event,
+        )
+        for name, evaluation in evaluations.items():
+            for note in notes(name, evaluation):
+                on_event(note)
+        return evaluations
+
+
+def attack_params(params: Params) -> dict[str, Any]:
+    """What the stage reads of params.yaml."""
+    return {"study": params.study, "attack": params.attack.plain()}
