@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
@@ -13,13 +13,13 @@ from ssmlab.analysis.intervals import Difference, paired
 from ssmlab.analysis.origin import EpochsDone, Origin
 from ssmlab.analysis.protocol import by_strength, check_one_protocol
 from ssmlab.analysis.seeds import Spread
-from ssmlab.analysis.summary import WORST, Accuracy, Checkpoint, Run, SeedGroup, StudySettings, Summary
+from ssmlab.analysis.summary import WORST, Accuracy, CheckOverview, Checkpoint, Run, SeedGroup, StudySettings, Summary
 from ssmlab.analysis.training_record import TrainingRecord
 from ssmlab.artifacts.history import Row
 from ssmlab.core.errors import UserError
 from ssmlab.core.validation import first_problem
 from ssmlab.data.header import DataSummary
-from ssmlab.evaluation.results import AttackResults, CheckpointResults, Count, wilson
+from ssmlab.evaluation.results import AttackResults, Check, CheckpointResults, Count, wilson
 from ssmlab.params import AnalyzeParams, RunParams, Which, seed_groups
 
 
@@ -69,6 +69,7 @@ def summarize(
             ),
         ),
         settings=settings,
+        checks=tuple(check_overviews(results)),
         left_out=tuple(left_out),
     )
 
@@ -92,6 +93,26 @@ def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row])
         trained=Origin.of(result.manifest.provenance if result.manifest else None),
         attacked=Origin.of(result.provenance),
     )
+
+
+def check_overviews(results: Sequence[AttackResults]) -> Iterator[CheckOverview]:
+    """Every check over all checkpoints, in the order in which an evaluation makes them."""
+    made: dict[str, list[tuple[Check, str, Which]]] = {}
+    for result in results:
+        for which, checkpoint in result.checkpoints.items():
+            for check in checkpoint.checks:
+                made.setdefault(check.name, []).append((check, result.run, which))
+    for name, found in made.items():
+        check, run, which = max(found, key=lambda each: each[0].value - each[0].threshold)
+        yield CheckOverview(
+            name=name,
+            models=len(found),
+            raised=sum(each.raised for each, _, _ in found),
+            run=run,
+            which=which,
+            value=check.value,
+            threshold=check.threshold,
+        )
 
 
 def epochs_done(result: AttackResults, rows: Sequence[Row], asked: int) -> EpochsDone | None:

@@ -48,6 +48,23 @@ class Checkpoint(Strict):
     raised: Annotated[tuple[Check, ...], Field(strict=False)] = ()
 
 
+class CheckOverview(Strict):
+    """One check of the evaluation over all checkpoints that it was made on.
+
+    Attributes:
+        models, raised: on how many checkpoints it was made, and on how many it speaks against the numbers.
+        run, which, value, threshold: where it came nearest to its threshold or went furthest beyond it.
+    """
+
+    name: str
+    models: int
+    raised: int
+    run: str
+    which: Which
+    value: float
+    threshold: float
+
+
 class Run(Strict):
     """One run: what it is, its checkpoints, and how far each accuracy falls from the best to the last of them.
 
@@ -124,6 +141,7 @@ class Summary(Strict):
         groups: the runs that differ in their seed alone, together; every run is in one, alone if need be.
         measures: `clean`, then the attacks from the weakest kind to the strongest, then the worst case over them.
         settings: what else was set; None where it is not known.
+        checks: what the evaluation checked, in its order; empty in results of older versions.
         left_out: runs with attack results that are not in params.yaml any more.
     """
 
@@ -138,6 +156,7 @@ class Summary(Strict):
     groups: Annotated[tuple[SeedGroup, ...], Field(strict=False)]
     claims: Annotated[tuple[Judgement, ...], Field(strict=False)]
     settings: StudySettings | None = None
+    checks: Annotated[tuple[CheckOverview, ...], Field(strict=False)] = ()
     left_out: Annotated[tuple[str, ...], Field(strict=False)] = ()
 
     @property

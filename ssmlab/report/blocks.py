@@ -61,12 +61,12 @@ class Picture:
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """A claim and what the numbers say to it."""
+    """A claim and what the numbers say to it; `remarks` are sentences to be read with the verdict."""
 
     says: str
     verdict: str
     sentence: str
-    confounds: tuple[str, ...]
+    remarks: tuple[str, ...]
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from ssmlab.analysis.claims import tally
+from ssmlab.analysis.claims import Judgement, p_text, tally
 from ssmlab.analysis.format import PROVENANCES, level, number, plural
 from ssmlab.analysis.summary import Accuracy, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed
 from ssmlab.params import AutoAttackParams
 from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
+from ssmlab.report.checks import checks_section, flags_sentence
 from ssmlab.report.pictures import pictures
 from ssmlab.report.reproduction import origin_section, reproduction_section
 from ssmlab.report.settings_tables import settings_tables
@@ -28,10 +29,10 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
         *results_section(summary),
         Heading("Figures"),
         *pictures(summary, histories),
+        *checks_section(summary),
         *claims_section(summary),
         *intervals_section(summary),
         *settings_tables(summary),
-        *warnings_section(summary),
         *limits_section(summary),
         *origin_section(summary),
         *reproduction_section(summary),
@@ -89,22 +90,6 @@ def seeds_sentence(summary: Summary) -> str:
         return f"Every setting was trained with {len(each)} seeds ({listed(each)})."
     counts = sorted({len(group.seeds) for group in summary.groups})
     return f"Settings were trained with {counts[0]} to {counts[-1]} {plural('seed', counts[-1])}."
-
-
-def flags_sentence(summary: Summary) -> str:
-    """Which checks of the evaluation speak against the numbers."""
-    checked = [checkpoint for run in summary.runs for checkpoint in run.checkpoints.values() if checkpoint.checked]
-    if not checked:
-        return "The models were not checked for masked gradients."
-    raised = {
-        run.name: list(dict.fromkeys(check.name for each in run.checkpoints.values() for check in each.raised))
-        for run in summary.runs
-    }
-    flagged = [f"{name} ({listed(names)})" for name, names in raised.items() if names]
-    if flagged:
-        return f"Checks for masked gradients and other faults raised flags on {listed(flagged)}."
-    most = max(len(each.checked) for each in checked)
-    return f"The {most} checks of every model for masked gradients and other faults raised no flag."
 
 
 def results_section(summary: Summary) -> Iterator[Block]:
@@ -175,20 +160,20 @@ def claims_section(summary: Summary) -> Iterator[Block]:
             "trainings only."
         )
     for item in summary.claims:
-        yield ClaimVerdict(item.says.rstrip("."), item.verdict, item.sentence, item.confounds)
+        yield ClaimVerdict(item.says.rstrip("."), item.verdict, item.sentence, verdict_remarks(item, summary))
 
 
-def warnings_section(summary: Summary) -> Iterator[Block]:
-    """What the evaluation itself warns of; nothing where it does not."""
-    found = [
-        f"{run.name}, {which}: {warning}"
-        for run in summary.runs
-        for which, checkpoint in run.checkpoints.items()
-        for warning in checkpoint.warnings
-    ]
-    if found:
-        yield Heading("Warnings of the evaluation")
-        yield Bullets(tuple(found))
+def verdict_remarks(item: Judgement, summary: Summary) -> tuple[str, ...]:
+    """What must be read with a verdict: its p-values, and what else differs between the two sides."""
+    remarks = [f"Confound: {confound}." for confound in item.confounds]
+    if item.p is not None and item.adjusted_p is not None:
+        tested = sum(each.adjusted_p is not None for each in summary.claims)
+        alone = f"p = {p_text(item.p)}".replace("= <", "<")
+        corrected = (
+            f"; {p_text(item.adjusted_p)} after Holm's correction for {tested} tested claims" if tested > 1 else ""
+        )
+        remarks.insert(0, f"{alone}{corrected}.")
+    return tuple(remarks)
 
 
 def limits_section(summary: Summary) -> Iterator[Block]:
@@ -209,6 +194,11 @@ def limits_section(summary: Summary) -> Iterator[Block]:
     for name, spec in summary.protocol.attacks.items():
         if isinstance(spec, AutoAttackParams) and not spec.standard:
             items.append(f"{name} is not the standard AutoAttack: its steps or queries differ from the published ones.")
+    if summary.left_out:
+        items.append(
+            f"Results of {listed(summary.left_out)} are in results/{summary.study}/attack, but the study has no such "
+            f"{plural('run', len(summary.left_out))} any more: they are left out."
+        )
     if len(summary.claims) > 1:
         items.append(
             "Only the verdicts on the claims are corrected for their number; `ssmlab compare` and every other "

@@ -34,19 +34,49 @@ def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], th
     figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axes, column in ((left, "val_clean"), (right, "val_robust")):
-        draw_curves(
-            axes, summary, {run: [getattr(row, column) for row in rows] for run, rows in histories.items()}, theme
-        )
+        curves = {run: [getattr(row, column) for row in rows] for run, rows in histories.items()}
+        draw_curves(axes, summary, curves, theme, (0.0, 1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     left.set(title="Clean images, after every epoch", ylabel="accuracy on the selection split")
     right.set(title="Attacked images, after every epoch")
     return figure
 
 
-def draw_curves(axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]], theme: Theme) -> None:
+def has_overfitting_curves(histories: Mapping[str, Sequence[Row]]) -> bool:
+    """Whether every epoch of every run has what `overfitting_curves` draws; histories of older versions do not."""
+    rows = [row for each in histories.values() for row in each]
+    return all(row.train_eval_robust is not None and row.val_robust_loss is not None for row in rows)
+
+
+def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
+    """How much better each model is on attacked training than on validation images, and its robust loss there."""
+    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    gaps = {
+        run: [row.train_eval_robust - row.val_robust for row in rows if row.train_eval_robust is not None]
+        for run, rows in histories.items()
+    }
+    losses = {
+        run: [row.val_robust_loss for row in rows if row.val_robust_loss is not None] for run, rows in histories.items()
+    }
+    for axes, curves in ((left, gaps), (right, losses)):
+        values = [value for each in curves.values() for value in each]
+        low, high = min(values), max(values)
+        room = 0.05 * (high - low) or 0.05
+        draw_curves(axes, summary, curves, theme, (low - room, high + room))
+    left.axhline(0.0, color=theme.grey, linewidth=0.8)
+    left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
+    left.set(title="Robust accuracy, training - validation", ylabel="points")
+    right.set(title="Robust loss on validation images", ylabel="cross entropy")
+    return figure
+
+
+def draw_curves(
+    axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]], theme: Theme, limits: tuple[float, float]
+) -> None:
     """One line a run, or several and their mean a group, with its name at the end."""
     longest = max(map(len, curves.values()))
-    axes.set(ylim=(0, 1), xlabel="epoch", xlim=(1 - 0.02 * longest, longest * 1.02))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set(ylim=limits, xlabel="epoch", xlim=(1 - 0.02 * longest, longest * 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     labels = []
     for index, group in enumerate(summary.groups):

@@ -38,9 +38,9 @@ def block_text(block: Block) -> str:
             return f"```sh\n{text}\n```"
         case Picture(name, _, alt, caption):
             return f"![{markdown_text(alt)}](figures/{name}.png)\n\n*{markdown_text(caption)}*"
-        case ClaimVerdict(says, _, sentence, confounds):
+        case ClaimVerdict(says, _, sentence, remarks):
             lines = [f"- **{markdown_text(says)}.** {markdown_text(sentence)}"]
-            lines += [f"  - Confound: {markdown_text(confound)}." for confound in confounds]
+            lines += [f"  - {markdown_text(remark)}" for remark in remarks]
             return "\n".join(lines)
         case Folded(title, table):
             return f"**{markdown_text(title)}**\n\n{to_markdown(table, markdown_text)}"

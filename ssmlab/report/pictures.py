@@ -6,13 +6,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from ssmlab.analysis.format import level, number, plural
+from ssmlab.analysis.format import level, number, plural, signed
 from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed, percent
 from ssmlab.report.blocks import Picture
 from ssmlab.report.figure_style import draw_files
-from ssmlab.report.figures import learning_curves, measure_bars, tradeoff
+from ssmlab.report.figures import (
+    has_overfitting_curves,
+    learning_curves,
+    measure_bars,
+    overfitting_curves,
+    tradeoff,
+)
 
 
 def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Picture]:
@@ -28,6 +34,8 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
         f"the selection's adversary ({listed(selection_adversaries(summary))}). The marker is the epoch kept as best."
         + (" Thin lines are single seeds, thick ones their means." if summary.several_seeds else ""),
     )
+    if has_overfitting_curves(histories):
+        yield overfitting_picture(summary, histories)
     bars = f"with {sure} intervals"
     if summary.several_seeds:
         alone = (
@@ -47,6 +55,24 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
         draw_files(partial(measure_bars, summary)),
         f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
         f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, {bars}.",
+    )
+
+
+def overfitting_picture(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Picture:
+    """The gap between training and validation over the epochs, and the robust validation loss."""
+    ends = []
+    for group in summary.groups:
+        last = [histories[run][-1] for run in group.runs]
+        gap = fmean((row.train_eval_robust or 0.0) - row.val_robust for row in last)
+        ends.append(f"{group.name} {signed(gap)} points and {fmean(row.val_robust_loss or 0.0 for row in last):.2f}")
+    return Picture(
+        "overfitting",
+        draw_files(partial(overfitting_curves, summary, histories)),
+        "Two line charts against epoch: by how many points robust accuracy on training images is above that on "
+        f"validation images, and the robust loss on validation images. At the end: {listed(ends)}.",
+        "Signs of robust overfitting: left, robust accuracy on a fixed sample of training images minus that on "
+        "validation images, both judged alike; right, the robust loss on the validation images. A model that overfits "
+        "has a growing gap and a rising loss. The marker is the epoch kept as best.",
     )
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import math
 import statistics
@@ -71,6 +72,20 @@ def test_figures_show_something_and_are_the_same_bytes_again(name: str, summary:
     with matplotlib.rc_context({"font.size": 30, "lines.linewidth": 9}):
         assert draw(name, summary) == first
     assert dict(matplotlib.rcParams) == before
+
+
+def test_signs_of_overfitting_are_drawn_where_every_history_has_them(summary: Summary) -> None:
+    old = histories(summary)
+    assert not figures.has_overfitting_curves(old)
+    new = {
+        run: [dataclasses.replace(row, val_robust_loss=1 + row.epoch / 9, train_eval_robust=0.9) for row in rows]
+        for run, rows in old.items()
+    }
+    assert figures.has_overfitting_curves(new)
+    left, right = figures.overfitting_curves(summary, new, LIGHT).axes
+    (line,) = [line for line in left.lines if len(line.get_xdata()) == 10][:1]
+    assert list(line.get_ydata()) == [0.9 - row.val_robust for row in old[summary.runs[0].name]]
+    assert right.get_ylim()[0] < 1 + 1 / 9 and right.get_ylim()[1] > 1 + 10 / 9
 
 
 def test_numbers_change_the_picture(summary: Summary) -> None:

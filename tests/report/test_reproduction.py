@@ -15,7 +15,7 @@ from ssmlab.evaluation.results import AttackResults, Check, save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.report.blocks import Commands, Report
-from ssmlab.report.content import flags_sentence
+from ssmlab.report.checks import flags_sentence
 from ssmlab.report.html import write_html
 from ssmlab.report.markdown import write_markdown
 from ssmlab.report.reproduction import origin_section, reproduction_section
@@ -125,5 +125,7 @@ def test_the_opening_names_the_flags_that_were_raised(params: Params) -> None:
         return flags_sentence(summarize("smoke", [checked], params.analyze, data_summary()))
 
     assert sentence() == "The models were not checked for masked gradients."
-    assert sentence(silent) == "The 1 checks of every model for masked gradients and other faults raised no flag."
-    assert sentence(silent, raised).endswith("raised flags on ssm (saturated).")
+    assert sentence(silent) == "No flag was raised by 1 check for masked gradients and other faults."
+    assert sentence(silent, raised) == (
+        "2 checks for masked gradients and other faults raised 1 flag (saturated) on 1 run: ssm."
+    )

@@ -40,7 +40,7 @@ def paths(tmp_path: Path, tiny_params: Params) -> Paths:
         paths.model(run).mkdir(parents=True)
         writer = HistoryWriter(paths.model(run) / "history.csv")
         for epoch in (1, 2):
-            writer.append(Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, clean * epoch / 2, clean / 2, 1.0, 900.0))
+            writer.append(Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, clean * epoch / 2, clean / 2, 1.0, 900.0, 1.2, 0.9))
     return paths
 
 
@@ -110,7 +110,7 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
     assert "  - Confound: ads has 2.0 times the parameters of ssm (2,000 against 1,000)." in text
     assert "autoattack is not the standard AutoAttack" in text
     assert "```sh\nmake install\n. .venv/bin/activate\ncp results/smoke/study.yaml params.yaml\nssmlab repro\n" in text
-    for name in ("curves", "tradeoff", "measures"):
+    for name in ("curves", "overfitting", "tradeoff", "measures"):
         assert f"](figures/{name}.png)" in text
         assert (written.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -122,7 +122,7 @@ def test_the_page_is_valid_and_needs_no_other_file(written: Paths) -> None:
     assert {"h1", "h2", "table", "figure", "figcaption"} <= page.tags
     assert not {"script", "link", "iframe"} & page.tags
     assert not re.search(r"https?://|url\(|@import", text)
-    assert len(page.images) == 3
+    assert len(page.images) == 4
     for image in page.images:
         assert (image["src"] or "").startswith("data:image/png;base64,")
         assert len(image["alt"] or "") > 40
@@ -150,7 +150,7 @@ def test_equal_results_give_equal_bytes(written: Paths, tiny_params: Params) -> 
     analyze(tiny_params, written)
     report(tiny_params, written)
     assert everything() == first
-    assert len(first) == 3 + 1 + 3 + 3 * 4
+    assert len(first) == 3 + 1 + 3 + 4 * 4
 
 
 def test_selection_on_the_test_split_is_marked(paths: Paths, tiny_params: Params) -> None:
@@ -175,6 +175,54 @@ def test_warnings_of_the_evaluation_are_passed_on(paths: Paths, tiny_params: Par
     report(tiny_params, paths)
     assert "ssm, best: fgsm \\<beats\\> pgd" in paths.report_md.read_text()
     assert "ssm, best: fgsm &lt;beats&gt; pgd" in paths.report_html.read_text()
+
+
+def test_raised_checks_are_said_with_what_was_found_and_every_check_with_its_largest_value(
+    paths: Paths, tiny_params: Params
+) -> None:
+    value = json.loads(paths.attack("ssm").read_text())
+    best, last = value["checkpoints"]["best"], value["checkpoints"]["last"]
+    best["checks"] = [
+        {"name": "random", "value": 0.25, "threshold": 0.0001, "raised": True, "sentence": "it is random"}
+    ]
+    best["warnings"] = ["it is random"]
+    last["checks"] = [{"name": "random", "value": 0.0, "threshold": 0.0001, "raised": False}]
+    paths.attack("ssm").write_text(sealed_json(value))
+    analyze(tiny_params, paths)
+    report(tiny_params, paths)
+    text = paths.report_md.read_text()
+    assert "| [ssm](attack/ssm.json) | best | random | 0.25 | 0.0001 | it is random |" in text
+    assert "| random | 2 | 1 | 0.25 | 0.0001 | ssm, best |" in text
+    assert "1 check for masked gradients and other faults raised 1 flag (random) on 1 run: ssm." in text
+    assert "Other warnings" not in text
+
+
+def test_results_of_a_run_that_was_removed_are_left_out_by_name(paths: Paths, tiny_params: Params) -> None:
+    runs = {name: run for name, run in tiny_params.runs.items() if name != "attention"}
+    params = tiny_params.model_copy(update={"runs": runs})
+    analyze(params, paths)
+    report(params, paths)
+    text = paths.report_md.read_text()
+    assert "Results of attention are in results/smoke/attack, but the study has no such run any more" in text
+    assert "| attention |" not in text and "[attention]" not in text
+
+
+def test_a_verdict_has_its_p_value_and_the_corrected_one(paths: Paths, tiny_params: Params) -> None:
+    claim = tiny_params.analyze.claims[0]
+    other = claim.model_copy(update={"says": "Attention is better than AdS", "run": "attention", "than": "ads"})
+
+    def remarks(*claims: object) -> list[str]:
+        judged = tiny_params.analyze.model_copy(update={"claims": claims})
+        params = tiny_params.model_copy(update={"analyze": judged})
+        analyze(params, paths)
+        report(params, paths)
+        return [line for line in paths.report_md.read_text().splitlines() if line.startswith("  - p ")]
+
+    (alone,) = remarks(claim)
+    assert re.fullmatch(r"  - p (= 0\.\d{3}|\\< 0\.001)\.", alone)
+    both = remarks(claim, other)
+    assert len(both) == 2
+    assert all(line.endswith("after Holm's correction for 2 tested claims.") for line in both)
 
 
 def test_analyze_tells_the_verdicts(paths: Paths, tiny_params: Params) -> None:
