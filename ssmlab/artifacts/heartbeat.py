@@ -1,4 +1,4 @@
-"""progress.json: what a stage at work says of itself about once a second, and what can be concluded from it."""
+"""progress.json: what a running stage writes about itself once a second, and what a reader can conclude from it."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ Name = Annotated[str, AfterValidator(checked_name)]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
 
-class Source(Strict):
+class ImportedFile(Strict):
     """The file that an imported checkpoint was made from: its name without folders, and the SHA-256 of its bytes."""
 
     name: str
@@ -102,7 +102,7 @@ class Metadata(Strict):
     data_fingerprint: str | None = None
     params_fingerprint: str | None = None
     threads: int | None = None
-    source: Source | None = None
+    source: ImportedFile | None = None
     code_version: str
     constants: tuple[str, ...] = ()
 

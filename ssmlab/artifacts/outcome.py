@@ -20,12 +20,12 @@ def recording_outcome(
 ) -> Iterator[None]:
     """Record in the heartbeat how the work in this block breaks off, and raise one line for the user.
 
-    A block that comes to its end closes the heartbeat itself: only it knows whether it finished or was asked to stop.
+    A block that ends normally closes the heartbeat itself: only it knows whether it finished or was asked to stop.
 
     Args:
-        on_event: told of the end as a warning.
+        on_event: gets the end as a warning.
         stopped: what Ctrl-C has stopped, in words ("attack on run ads stopped").
-        kept: what the early end has not cost, and how to go on.
+        kept: what the early end leaves untouched, and how to continue.
         explain: an exception in one line, or None for one that should be raised as it is.
 
     Raises:

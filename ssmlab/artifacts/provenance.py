@@ -66,7 +66,7 @@ def provenance_of(
     commit, changes = git_state(root)
     return Provenance(
         stage=stage,
-        command=command_line(),
+        command=own_command(),
         params=dict(params),
         params_sha256=params_fingerprint(params),
         code_sha256=code_fingerprint(stage),
@@ -84,7 +84,7 @@ def params_fingerprint(params: Mapping[str, Any]) -> str:
     return sha256_text(canonical_json(params))
 
 
-def command_line() -> str | None:
+def own_command() -> str | None:
     """How this process was called, the same for `ssmlab` and `python -m ssmlab`; None if it is another program."""
     program = Path(sys.argv[0])
     if program.name == "ssmlab" or (program.name == "__main__.py" and program.parent.name == "ssmlab"):

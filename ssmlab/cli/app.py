@@ -216,7 +216,7 @@ def stop(run: RunName) -> None:
 
     params, paths = study()
     params.run(run)
-    typer.echo(stopping.stop(paths, run, patience=60.0))
+    typer.echo(stopping.stop_training(paths, run, patience=60.0))
 
 
 @app.command("status", hidden=True)  # the word of git and DVC for it: who types it should not be sent away

@@ -14,7 +14,7 @@ KEY = "digest"
 
 
 def seal(document: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON object with a digest of its content under the key "digest"; a digest that it has already is replaced."""
+    """The JSON object with a digest of its content under the key "digest"; an existing digest is replaced."""
     content = {key: value for key, value in document.items() if key != KEY}
     return {**content, KEY: sha256_text(canonical_json(content))}
 
@@ -26,7 +26,7 @@ def check(document: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: there is no digest, or it is not that of the content. The message is half a line for an error.
     """
     if KEY not in document:
-        raise ValueError("it has no digest, so it cannot be told whether it is whole")
+        raise ValueError("it has no digest, so nothing can tell whether it is whole")
     if seal(document)[KEY] != document[KEY]:
         raise ValueError("its content does not match its digest: it is damaged or was edited")
     return {key: value for key, value in document.items() if key != KEY}

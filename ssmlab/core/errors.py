@@ -1,14 +1,14 @@
-"""The one kind of error a user meets: a single line that says what is wrong and what to do next."""
+"""Errors for users: a single line that says what is wrong and what to do next."""
 
 
 class UserError(Exception):
-    """Something the person at the keyboard can mend. The CLI prints it as one line and exits with `code`."""
+    """Something that the user can mend. The CLI prints it as one line and exits with `code`."""
 
     code = 1
 
 
 class ProtocolMismatch(UserError):
-    """Results that were measured under different protocols were about to be put side by side."""
+    """Results of different protocols would have been compared."""
 
     code = 3
 
@@ -18,6 +18,6 @@ class RankError(UserError):
 
 
 class Interrupted(UserError):
-    """A stage was told to stop (Ctrl-C, SIGTERM) and has put everything in order."""
+    """A stage was stopped (Ctrl-C, SIGTERM) and has left everything in order."""
 
     code = 130

@@ -1,4 +1,4 @@
-"""What a stage tells whoever listens while it works. Stages never print; the CLI draws these."""
+"""What a stage reports while it works. Stages never print; the CLI draws these events."""
 
 from __future__ import annotations
 
@@ -40,4 +40,4 @@ Listener = Callable[[Event], None]
 
 
 def silence(event: Event) -> None:
-    """The listener of callers that do not care."""
+    """A listener that does nothing."""

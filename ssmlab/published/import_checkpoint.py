@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ssmlab.artifacts.checkpoint import first_difference, save
-from ssmlab.artifacts.metadata import IMPORTED, Metadata, Source, read_metadata
+from ssmlab.artifacts.metadata import IMPORTED, ImportedFile, Metadata, read_metadata
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
 from ssmlab.core.version import __version__
@@ -56,7 +56,7 @@ def import_checkpoint(
     if not NAME.fullmatch(folder.name) or folder.suffix == ".safetensors":
         raise UserError(f"--to {folder}: name a folder in lower-case letters, digits, '.', '_' and '-'")
     tensors = read_state_dict(file)
-    source = Source(name=file.name, sha256=sha256_file(file))
+    source = ImportedFile(name=file.name, sha256=sha256_file(file))
     target = folder / "best.safetensors"
     check_free(target, source)
     try:
@@ -111,7 +111,7 @@ def name_of(file: Path) -> str:
     return name
 
 
-def check_free(target: Path, source: Source) -> None:
+def check_free(target: Path, source: ImportedFile) -> None:
     """Raises UserError where `target` is a checkpoint that was not made from `source`."""
     if not target.exists():
         return

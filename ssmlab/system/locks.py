@@ -14,12 +14,12 @@ from typing import IO
 
 
 def lock(path: Path, *, wait: bool = True) -> IO[str]:
-    """Lock the file at `path`, which is made if it is not there, until what is returned is closed.
+    """Lock the file at `path`, which is created if needed, until the returned file is closed.
 
     The file is opened for writing: over NFS, Linux makes a lock on a range of bytes of it, which demands that.
 
     Raises:
-        BlockingIOError: another process has it, and `wait` is False.
+        BlockingIOError: another process holds the lock, and `wait` is False.
         OSError: the file cannot be written, or its file system has no locks.
     """
     with ExitStack() as held:

@@ -1,4 +1,4 @@
-"""Whether other processes of this machine still run, and which one is which."""
+"""What other processes of this machine are, and whether they still run."""
 
 from __future__ import annotations
 

@@ -1,15 +1,18 @@
 """Tasks spread over worker processes.
 
 Workers are spawned, not forked: the parent has run torch operations, and a fork copies locks that its threads may hold.
-A fork server would be safe too, but gains its speed only from a process-wide list of preloaded modules and outlives
-the pool; spawning costs the imports of a worker, once, all at the same time.
+A fork server would be safe too, but it is only fast with a process-wide list of preloaded modules, and it outlives the
+pool; spawning costs each worker its imports once, all at the same time.
 
-Workers never see Ctrl-C, which a terminal sends to them as well: they are born with SIGINT blocked. They end when the
-pipe that the parent holds is closed, which the system does too if the parent is killed. So no worker outlives it. The
-parent's way out of every failure is the same: close the pipe.
+Workers do not see Ctrl-C, which a terminal sends to them as well: they start with SIGINT blocked. They end when the
+pipe that the parent holds is closed, which the system does too if the parent is killed, so no worker outlives it. After
+any failure the parent does the same: it closes the pipe.
 
-This module is what a new process imports first, so it is light: a worker must watch its parent before it spends seconds
-on importing torch, which its first task may do.
+joblib's loky was tried and is not used. Of version 3.6, workers that are busy compute on when their parent is killed,
+and Ctrl-C reaches them in the middle of a task.
+
+This module is the first that a new process imports, so it is light: a worker must watch its parent before it spends
+seconds on importing torch, which its first task may do.
 """
 
 from __future__ import annotations
@@ -35,17 +38,18 @@ from ssmlab.core.errors import UserError
 Task = TypeVar("Task")
 Outcome = TypeVar("Outcome")
 Material = TypeVar("Material")
-Worker = Callable[[Material], Callable[[Task], Outcome]]  # makes of the material what carries out tasks
+Worker = Callable[[Material], Callable[[Task], Outcome]]  # from the material to the function that runs a task
 
-TOLD: list[tuple[Worker[Any, Any, Any], Path]] = []  # what a worker is told at its start; it serves one pool only
+# In a worker: the one entry is its function and the file of its material. A worker serves one pool only.
+ASSIGNED: list[tuple[Worker[Any, Any, Any], Path]] = []
 
 
 class NoPool(Exception):
-    """The work cannot be given to other processes; the message says why."""
+    """Other processes cannot do the work; the message says why."""
 
 
 def cores() -> int:
-    """How many processors this process may use."""
+    """The number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -63,14 +67,14 @@ def run_in_processes(
 ) -> None:
     """Run `tasks`, started in the order given, on `workers` processes.
 
-    The material reaches the workers through a file, once each: through the pipe that starts a process it would hold
-    the next one up until the first has imported what it needs.
+    Each worker reads the material from a file. If it came through the pipe that starts a process, each process could
+    only start when the one before has imported what it needs.
 
     Args:
         worker: a function of a module that is light to import; called once in each process, by its first task.
         done: called with each outcome, in the order in which they come.
         remedy: what to do if a worker dies, for the error.
-        folder: where the material's file lies meanwhile; None is the system's place for temporary files.
+        folder: where the material's file is meanwhile; None is the system's place for temporary files.
         tick: called at least every `every` seconds.
 
     Raises:
@@ -83,14 +87,14 @@ def run_in_processes(
         try:
             file.write_bytes(pickle.dumps(material))
             stop, alive = context.Pipe(duplex=False)
-            pool = ProcessPoolExecutor(workers, context, initializer=begin, initargs=(worker, file, stop))
+            pool = ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(worker, file, stop))
         except (pickle.PicklingError, AttributeError, TypeError, OSError, ImportError) as error:
-            raise NoPool(reason(error)) from error
+            raise NoPool(one_line(error)) from error
         finished: SimpleQueue[Future[Outcome]] = SimpleQueue()
         try:
             with interrupts_held():
                 for task in tasks:
-                    pool.submit(work, task).add_done_callback(finished.put)
+                    pool.submit(run_task, task).add_done_callback(finished.put)
             collect(finished, len(tasks), done, tick, every)
         except BrokenProcessPool:
             raise UserError(
@@ -109,10 +113,10 @@ def collect(
     tick: Callable[[], None],
     every: float,
 ) -> None:
-    """Hand over `count` outcomes as they come.
+    """Call `done` with `count` outcomes as they come.
 
-    `concurrent.futures.wait` would not do: it locks all futures one after the other, and a KeyboardInterrupt in the
-    middle of that leaves some locked for good. The pool's own thread then waits for them, and its end for the thread.
+    `concurrent.futures.wait` locks all futures one after the other, and a KeyboardInterrupt in the middle of that
+    leaves some locked for ever. The pool's own thread then waits for them, and the end of the pool for that thread.
     """
     while count:
         try:
@@ -127,10 +131,10 @@ def collect(
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """SIGINT waits inside, and processes that are started inside never see it: they inherit the mask.
+    """Inside the block SIGINT waits, and processes that are started there never see it: they inherit the mask.
 
-    A mask is one thread's. The system gives the signal to another, of BLAS say, if there is one; Python's handler then
-    runs in the main thread all the same, so it waits as well.
+    A mask holds for one thread. If there is another (of BLAS, say), the system gives the signal to that one, and
+    Python's handler still runs in the main thread; so the handler waits as well.
     """
     came: list[int] = []
     handler = signal.getsignal(signal.SIGINT)
@@ -148,10 +152,10 @@ def interrupts_held() -> Iterator[None]:
             signal.raise_signal(number)
 
 
-def begin(worker: Worker[Any, Any, Any], material: Path, stop: Connection) -> None:
-    """What a worker does first. `material` is a pickled file; `stop` ends when the parent wants the worker to."""
+def start_worker(worker: Worker[Any, Any, Any], material: Path, stop: Connection) -> None:
+    """The first call in a worker. `material` is a pickled file; `stop` is closed when the worker has to end."""
     threading.Thread(target=end_with_parent, args=(stop,), daemon=True).start()
-    TOLD.append((worker, material))
+    ASSIGNED.append((worker, material))
 
 
 def end_with_parent(stop: Connection) -> None:
@@ -160,26 +164,26 @@ def end_with_parent(stop: Connection) -> None:
     os._exit(0)
 
 
-def work(task: Any) -> Any:
-    """Run a task in a worker."""
-    return carrier()(task)
+def run_task(task: Any) -> Any:
+    """Run a task; called in a worker."""
+    return task_runner()(task)
 
 
 @functools.cache
-def carrier() -> Callable[[Any], Any]:
-    """What carries out this worker's tasks, made for the first of them.
+def task_runner() -> Callable[[Any], Any]:
+    """The function that runs this worker's tasks, made when the first one comes.
 
     Raises:
-        NoPool: the material cannot be unpickled, for which the code it needs may have any reason.
+        NoPool: the material cannot be unpickled; the code that it needs may raise anything.
     """
-    worker, file = TOLD[0]
+    worker, file = ASSIGNED[0]
     try:
         material = pickle.loads(file.read_bytes())
     except Exception as error:
-        raise NoPool(reason(error)) from error
+        raise NoPool(one_line(error)) from error
     return worker(material)
 
 
-def reason(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An error in one line."""
     return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -107,7 +107,7 @@ def test_a_saved_model_is_loaded_bit_by_bit(path: Path, model: Classifier, metad
     assert torch.equal(loaded(x), model.eval()(x))
 
 
-def test_it_is_the_state_that_is_loaded(path: Path, model: Classifier, metadata: Metadata) -> None:
+def test_load_gives_the_saved_weights_and_not_new_ones(path: Path, model: Classifier, metadata: Metadata) -> None:
     """Not the initialisation from the seed, which `load` builds first."""
     with torch.no_grad():
         for parameter in model.parameters():

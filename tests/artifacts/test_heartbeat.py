@@ -74,14 +74,14 @@ def test_every_heartbeat_replaces_the_file_whole(writer: HeartbeatWriter, clock:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"{}", b'{"stage": 1}', b"\xff\xfe"])
-def test_reader_is_tolerant(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_no_heartbeat_reads_as_none(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "progress.json"
     if content is not None:
         path.write_bytes(content)
     assert read_heartbeat(path) is None
 
 
-def test_reader_takes_no_half_file(writer: HeartbeatWriter) -> None:
+def test_half_a_heartbeat_reads_as_none(writer: HeartbeatWriter) -> None:
     content = writer.path.read_bytes()
     for end in range(len(content)):
         writer.path.write_bytes(content[:end])
@@ -93,7 +93,7 @@ def test_a_written_end_stands(state: str) -> None:
     assert state_of(here(state=state, pid=2**22 + 1, pid_start=None), now=1e9) == state
 
 
-def test_states_of_a_live_process() -> None:
+def test_a_live_process_is_running_until_it_has_been_silent_for_a_minute() -> None:
     assert state_of(here(), now=1001.0) == "running"
     assert state_of(here(), now=1060.0) == "running"
     assert state_of(here(), now=1060.1) == "stale"

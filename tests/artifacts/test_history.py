@@ -32,7 +32,7 @@ def row(epoch: int, train_robust: float | None = 0.5) -> Row:
     return Row(epoch, 55 * epoch, 2e-3, 0.731, train_robust, 0.91, 437 / 1300, 3.217, 1088.5)
 
 
-def test_columns_are_the_documented_ones() -> None:
+def test_the_columns_of_a_history_are_the_documented_ones() -> None:
     documented = (
         "epoch,step,lr,train_loss,train_robust,val_clean,val_robust,seconds,images_per_second,"
         "val_robust_loss,train_eval_robust,epochs"
@@ -41,7 +41,7 @@ def test_columns_are_the_documented_ones() -> None:
     assert documented.split(",") == list(COLUMNS)
 
 
-def test_golden_file(tmp_path: Path) -> None:
+def test_a_history_has_exactly_these_bytes(tmp_path: Path) -> None:
     writer = HistoryWriter(tmp_path / "history.csv")
     writer.append(Row(1, 55, 0.002, 2.25, None, 0.5, 0.25, 3.5, 1000.0, 2.5, 0.375, 10))
     writer.append(Row(2, 110, 0.001, 1.25, 0.375, 0.75, 0.5, 3.25, 1100.0))

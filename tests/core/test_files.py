@@ -91,7 +91,7 @@ def test_ctrl_c_leaves_the_old_file_and_no_other(call: str, tmp_path: Path, monk
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+def test_a_file_in_the_place_of_the_folder_is_left_alone_and_reported(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"in the way")
     with pytest.raises(UserError, match="cannot be written"):
         write_atomic(tmp_path / "file" / "below", b"")
@@ -174,7 +174,7 @@ def test_json_texts_hold_the_value_and_nothing_else(value: object) -> None:
     assert canonical_json(json.loads(readable_json(value))) == canonical_json(value)
 
 
-def test_canonical_json_by_hand() -> None:
+def test_canonical_json_has_sorted_keys_and_no_spaces() -> None:
     assert (
         canonical_json({"b": [1, 2.5, None], "a": {"é": True, "": "x y"}})
         == '{"a":{"":"x y","é":true},"b":[1,2.5,null]}'
@@ -183,13 +183,13 @@ def test_canonical_json_by_hand() -> None:
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
-def test_no_nan_in_json(number: float) -> None:
+def test_json_with_nan_is_refused(number: float) -> None:
     for write in (canonical_json, readable_json):
         with pytest.raises(ValueError, match="JSON compliant"):
             write({"x": [number]})
 
 
-def test_sha256(tmp_path: Path) -> None:
+def test_hashes_are_those_of_hashlib(tmp_path: Path) -> None:
     """Of 'abc': FIPS 180-2, appendix B.1."""
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     (tmp_path / "abc").write_bytes(b"abc")
@@ -198,7 +198,7 @@ def test_sha256(tmp_path: Path) -> None:
     assert sha256_text("é") == hashlib.sha256(b"\xc3\xa9").hexdigest()
 
 
-def test_read_json(tmp_path: Path) -> None:
+def test_read_json_gives_the_value_or_one_line(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_atomic(path, readable_json({"accuracy": 0.5}))
     assert read_json(path, "results", "run it") == {"accuracy": 0.5}

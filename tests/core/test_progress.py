@@ -74,7 +74,7 @@ def test_a_corrected_total_corrects_the_time_left(clock: FakeClock) -> None:
     assert meter.eta == 3
 
 
-def test_no_work_at_all_is_done_at_once(clock: FakeClock) -> None:
+def test_a_meter_without_work_is_done_from_the_start(clock: FakeClock) -> None:
     assert ProgressMeter(0, clock=clock).eta == 0
 
 

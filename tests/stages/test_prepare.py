@@ -30,7 +30,7 @@ def with_data(params: Params, **changes: object) -> Params:
     return params.model_copy(update={"data": params.data.model_copy(update=changes)})
 
 
-def test_default_study(project: Path, tmp_path: Path) -> None:
+def test_the_default_study_is_prepared_from_embedded_data(project: Path, tmp_path: Path) -> None:
     params = load_params(project / "params.yaml")
     paths = Paths(params.study, tmp_path)
     events: list[Event] = []
@@ -70,7 +70,7 @@ def test_again_gives_the_same_bytes_and_another_seed_does_not(tiny_params: Param
     assert one.prepared.read_bytes() != other.prepared.read_bytes()
 
 
-def test_reads_no_other_section(tiny_params: Params, tmp_path: Path) -> None:
+def test_prepare_reads_no_other_section(tiny_params: Params, tmp_path: Path) -> None:
     """A stage that read `model`, `train` or `attack` would fail here: this value has no such sections."""
 
     class OnlyData:
@@ -81,7 +81,7 @@ def test_reads_no_other_section(tiny_params: Params, tmp_path: Path) -> None:
     assert read_data_summary(Paths("smoke", tmp_path).prepared).test == tiny_params.data.test
 
 
-def test_sizes_that_do_not_fit(tiny_params: Params, tmp_path: Path) -> None:
+def test_sizes_that_do_not_fit_the_source_are_refused(tiny_params: Params, tmp_path: Path) -> None:
     paths = Paths("smoke", tmp_path)
     with pytest.raises(UserError, match=r"data\.validation.*data\.test"):
         prepare(with_data(tiny_params, test=4950), paths)
@@ -90,7 +90,7 @@ def test_sizes_that_do_not_fit(tiny_params: Params, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 @pytest.mark.parametrize("place", ["os.fsync", "os.pwrite", "tempfile.mkdtemp"])
-def test_interrupted_leaves_the_old_data(
+def test_an_interrupted_prepare_leaves_the_old_data(
     failure: BaseException, place: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = Paths("smoke", tmp_path)
@@ -127,7 +127,7 @@ def test_what_is_not_what_its_name_says_is_called_otherwise(
     assert ("called mnist5k-jpeg" in notes[0]) == (name == "mnist5k-jpeg")
 
 
-def test_it_loads_no_torch() -> None:
+def test_prepare_loads_no_torch() -> None:
     """Neither the stage nor, therefore, its workers, which are many."""
     code = "import sys, ssmlab.stages.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -61,7 +61,9 @@ def test_a_lock_dies_with_its_process(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("user", USERS)
-def test_all_lock_as_nfs_demands_it(user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_lock_opens_its_file_for_writing_as_nfs_demands(
+    user: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There flock is fcntl's lock (flock(2), NFS details): an exclusive one needs a file that is open for writing."""
     asked = 0
 

@@ -130,7 +130,7 @@ def test_outside_the_main_thread_handlers_are_left_alone() -> None:
     assert not failed
 
 
-def test_ticks_come_while_nothing_is_finished() -> None:
+def test_tick_is_called_while_no_task_is_finished() -> None:
     ticks = 0
 
     def tick() -> None:

@@ -1,4 +1,4 @@
-"""What every rank of a training does alike, and all that a rank other than 0 does: it writes and reports nothing."""
+"""The part of a training that every rank does. Ranks other than 0 do nothing else: they write and report nothing."""
 
 from __future__ import annotations
 

@@ -60,7 +60,7 @@ class TrainingJob:
         return self.settings.train.passes
 
     def run_rank_zero(self) -> None:
-        """`train` in rank 0, which writes and reports; the other ranks are in `run_follower`."""
+        """The whole training, as rank 0 sees it; the other ranks are in `run_follower`."""
         live = self.paths.live(self.run)
         with sole_trainer(live / "lock", self.run):
             started = self.start()
@@ -204,7 +204,7 @@ class TrainingJob:
 
 
 def asked_line(run: str, epoch: int, epochs: int) -> str:
-    """What a stop that was asked for has come to."""
+    """How a training ended that was asked to stop."""
     return (
         f"training of run {run} stopped as asked, epoch {epoch}/{epochs} is published; "
         f"DVC takes the stage as done: `ssmlab repro {run} --force` goes on from there"

@@ -1,4 +1,4 @@
-"""What a training reports while it works and as it ends: to whoever listens, to its log and to its heartbeat."""
+"""What a training reports while it works and at its end: to its listener, its log and its heartbeat."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MOST_IMAGES = 8  # image numbers in an error; the log has all of them
 
 
 def report_step(event: StepDone | ValidationStep, heart: HeartbeatWriter, on_event: Listener) -> None:
-    """Carry a step into the heartbeat and to whoever listens."""
+    """Report a step to the heartbeat and the listener."""
     task = f"epoch {event.epoch}/{event.epochs}"
     if isinstance(event, ValidationStep):
         task += ": validation"
@@ -82,7 +82,7 @@ def explain_failure(error: Exception, heart: HeartbeatWriter, run: str, on_event
 
 
 def what_is_kept(run: str, record: Record) -> str:
-    """What an early end has not cost, and how to go on."""
+    """What an early end leaves untouched, and how to continue."""
     if not record.rows:
         return f"no epoch was done, earlier results are untouched; `ssmlab train {run}` starts again"
     earlier = "its results may be published in part" if record.publishing else "earlier results are untouched"

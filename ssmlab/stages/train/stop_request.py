@@ -18,7 +18,7 @@ def request_of(live: Path) -> Path:
     return live / "stop"
 
 
-def stop(paths: Paths, run: str, patience: float) -> str:
+def stop_training(paths: Paths, run: str, patience: float) -> str:
     """Ask the training of `run` to stop at its next step, and wait up to `patience` seconds for its end.
 
     Returns:

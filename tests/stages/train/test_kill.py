@@ -173,13 +173,17 @@ def kill_and_compare(trainers: Trainers, params: Params, dataset: Dataset, folde
     return "\n".join([*lines, f"{moments.total()} kills at {points} points: {summary}"])
 
 
-def test_killed_at_a_few_points(params: Params, dataset: Dataset, tmp_path: Path) -> None:
+def test_a_training_killed_at_a_few_points_ends_at_the_same_bytes(
+    params: Params, dataset: Dataset, tmp_path: Path
+) -> None:
     with closing(Trainers(params)) as trainers:
         assert kill_and_compare(trainers, params, dataset, tmp_path, points=3).count("ends equal") == 3
 
 
 @pytest.mark.slow
-def test_killed_at_twenty_points(params: Params, dataset: Dataset, tmp_path: Path) -> None:
+def test_a_training_killed_at_twenty_points_ends_at_the_same_bytes(
+    params: Params, dataset: Dataset, tmp_path: Path
+) -> None:
     """`pytest -m slow --log-cli-level=INFO tests/stages/train/test_kill.py` shows the log."""
     with closing(Trainers(params)) as trainers:
         log = kill_and_compare(trainers, params, dataset, tmp_path, points=20)

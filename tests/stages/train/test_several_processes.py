@@ -143,7 +143,7 @@ def test_the_first_alone_writes_and_speaks_and_the_result_is_that_of_one(
         assert (theirs[name] - tensor).abs().mean() < 1e-4
 
 
-def test_one_is_killed_all_go_on_and_stop(folders: tuple[Path, Path], start: Callable[[], Pair]) -> None:
+def test_if_one_rank_is_killed_all_end_and_can_go_on(folders: tuple[Path, Path], start: Callable[[], Pair]) -> None:
     write_study(folders, epochs=FOREVER)
     pair = start()
     until(folders[0], 2, pair.processes[0])
@@ -170,7 +170,7 @@ def test_one_is_killed_all_go_on_and_stop(folders: tuple[Path, Path], start: Cal
 
 @pytest.mark.slow
 @pytest.mark.parametrize("told", [(0,), (1,), (0, 1)])
-def test_a_signal_ends_both(folders: tuple[Path, Path], start: Callable[[], Pair], told: tuple[int, ...]) -> None:
+def test_a_signal_ends_both_ranks(folders: tuple[Path, Path], start: Callable[[], Pair], told: tuple[int, ...]) -> None:
     write_study(folders, epochs=FOREVER)
     pair = start()
     until(folders[0], 2, pair.processes[0])
@@ -193,7 +193,7 @@ def test_a_signal_ends_both(folders: tuple[Path, Path], start: Callable[[], Pair
         ("study: smoke", "study: other", "error: data/other.safetensors"),
     ],
 )
-def test_what_all_meet_is_said_once(
+def test_an_error_of_all_ranks_is_said_once(
     folders: tuple[Path, Path], start: Callable[[], Pair], key: str, value: str, says: str
 ) -> None:
     write_study(folders, epochs=2)
@@ -207,7 +207,7 @@ def test_what_all_meet_is_said_once(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_torchrun(folders: tuple[Path, Path], number: signal.Signals) -> None:
+def test_torchrun_trains_with_two_processes(folders: tuple[Path, Path], number: signal.Signals) -> None:
     """Its workers are sessions of their own: a signal reaches it alone, and SIGKILL it passes on to nobody."""
     folder = folders[0]
     write_study((folder,), epochs=FOREVER)
@@ -241,7 +241,7 @@ class TwoThat:
 
 
 @pytest.mark.parametrize(("key", "words"), [("parameters", "other parameters"), ("data_set", "another data set")])
-def test_processes_that_differ_do_not_begin(tiny_params: Params, dataset: Dataset, key: str, words: str) -> None:
+def test_ranks_with_different_params_do_not_start(tiny_params: Params, dataset: Dataset, key: str, words: str) -> None:
     about = Identity(run="ads", parameters="a", data_set="b", code="c", device="cpu", threads=1)
     group: Any = TwoThat(**{key: "x"})
     with pytest.raises(UserError, match=f"process 2 of 2 has {words}"):

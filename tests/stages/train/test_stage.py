@@ -79,7 +79,7 @@ def one_line(error: BaseException) -> bool:
     return "\n" not in str(error)
 
 
-def test_a_whole_training(tiny_params: Params, paths: Paths) -> None:
+def test_a_training_writes_checkpoints_history_log_and_heartbeat(tiny_params: Params, paths: Paths) -> None:
     events: list[Event] = []
     rng = torch.get_rng_state()
     train(tiny_params, RUN, paths, on_event=events.append)
@@ -142,7 +142,7 @@ def test_equal_params_give_equal_bytes(tiny_params: Params, paths: Paths) -> Non
     assert len(read_history(paths.live(RUN) / "history.csv")) == 2  # the live history began afresh
 
 
-def test_stopped_in_the_middle(tiny_params: Params, paths: Paths) -> None:
+def test_an_interrupted_training_publishes_nothing(tiny_params: Params, paths: Paths) -> None:
     earlier = earlier_results(paths)
     with pytest.raises(Interrupted, match=f"run {RUN} stopped at epoch 1; .*untouched.*ssmlab train {RUN}") as caught:
         train(tiny_params, RUN, paths, on_event=after_epoch(1, interrupt))
@@ -159,7 +159,7 @@ def test_stopped_in_the_middle(tiny_params: Params, paths: Paths) -> None:
     assert contents(paths.model(RUN)) != earlier
 
 
-def test_diverged(tiny_params: Params, paths: Paths) -> None:
+def test_a_training_that_diverges_ends_with_one_line(tiny_params: Params, paths: Paths) -> None:
     earlier = earlier_results(paths)
     optimizer = tiny_params.run(RUN).train.optimizer.model_copy(update={"lr": 1e30, "ssm_lr": 1e30})
     with pytest.raises(UserError, match=f"run {RUN} diverged .*epoch 1, step 2.*optimizer.lr") as caught:
@@ -184,7 +184,9 @@ def test_an_unforeseen_end_is_written_down_and_passed_on(tiny_params: Params, pa
     assert (heartbeat.state, heartbeat.message) == ("failed", "RuntimeError: boom")
 
 
-def test_a_full_disk_in_the_middle(tiny_params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_in_the_middle_leaves_earlier_results(
+    tiny_params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(path: Path, *rest: object, **settings: object) -> None:
         raise UserError(f"{path}: cannot be written (No space left on device)")
 
@@ -215,7 +217,7 @@ def test_a_second_trainer_is_refused_and_does_no_harm(tiny_params: Params, paths
     ("run", "device", "says"),
     [("nope", None, "no run 'nope'"), (RUN, "cuda", "torch finds none"), (RUN, "tpu", "auto, cpu or cuda")],
 )
-def test_bad_input_changes_nothing(
+def test_bad_input_is_one_line_and_changes_nothing(
     tiny_params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch, run: str, device: str | None, says: str
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -225,7 +227,7 @@ def test_bad_input_changes_nothing(
     assert not paths.live(run).exists()
 
 
-def test_without_prepared_data(tiny_params: Params, tmp_path: Path) -> None:
+def test_a_training_without_prepared_data_names_the_command(tiny_params: Params, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="ssmlab prepare"):
         train(tiny_params, RUN, Paths(tiny_params.study, tmp_path))
     assert list(tmp_path.iterdir()) == []

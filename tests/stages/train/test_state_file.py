@@ -35,7 +35,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.stages.attack.stage import attack
 from ssmlab.stages.train.stage import train
 from ssmlab.stages.train.state_file import KEY, Identity, SavedState, code_version, save_state, with_saved_threads
-from ssmlab.stages.train.stop_request import request_of, stop
+from ssmlab.stages.train.stop_request import request_of, stop_training
 from ssmlab.training.regimes import base
 from ssmlab.training.state import TrainingState
 
@@ -154,7 +154,9 @@ def test_a_finished_training_starts_afresh(params: Params, paths: Paths, whole: 
     assert outcome(paths) == whole
 
 
-def test_the_live_files_are_brought_in_line(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+def test_live_files_that_a_crash_left_torn_are_written_again_from_the_state(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
     """A crash after the state was written may leave any of the others old, newer, torn or missing."""
     break_off(params, paths, epoch=3)
     live = paths.live(RUN)
@@ -198,7 +200,7 @@ class Disk:
             yield
 
 
-def test_a_disk_that_dies_at_any_change(
+def test_a_training_whose_disk_dies_at_any_change_ends_at_the_same_bytes(
     tmp_path: Path, dataset: Dataset, params: Params, whole: dict[str, Any]
 ) -> None:
     """Every point between two changes of the file system, from the first to the last, is a crash point."""
@@ -218,7 +220,7 @@ def test_a_disk_that_dies_at_any_change(
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_an_error_tells_what_is_kept(params: Params, paths: Paths, epoch: int) -> None:
+def test_an_error_says_what_is_kept_and_how_to_go_on(params: Params, paths: Paths, epoch: int) -> None:
     disk = Disk(10**9)
 
     def die() -> None:
@@ -250,7 +252,7 @@ def test_publishing_that_breaks_off_is_said_and_made_good(params: Params, paths:
         ("threads", "another number of threads"),
     ],
 )
-def test_identities_differ_in_words(name: str, reason: str) -> None:
+def test_the_difference_of_two_identities_is_said_in_words(name: str, reason: str) -> None:
     one = Identity(run="a", parameters="b", data_set="c", code="d", device="cpu", threads=1)
     assert one.difference(one) == ""
     assert one.difference(one.model_copy(update={name: 2 if name == "threads" else "x"})) == reason
@@ -370,7 +372,7 @@ def test_a_damaged_state_starts_afresh(
     assert outcome(paths) == whole
 
 
-def test_a_checkpoint_is_no_state(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+def test_a_checkpoint_in_the_place_of_a_state_is_refused(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
     break_off(params, paths)
     (paths.live(RUN) / "last.safetensors").rename(paths.live(RUN) / "state.safetensors")
     assert "cannot be read" in notes_of(params, paths)[0]
@@ -483,7 +485,9 @@ def test_equal_trainings_give_equal_bytes_of_attack_results(
     assert paths.attack(RUN).read_bytes() == others.attack(RUN).read_bytes()
 
 
-def test_stopped_as_asked_publishes_and_goes_on(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+def test_a_training_that_is_asked_to_stop_publishes_and_can_go_on(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
     notes: list[str] = []
     ask = at(f"epoch 3/{EPOCHS}", request_of(paths.live(RUN)).touch)
 
@@ -505,7 +509,9 @@ def test_stopped_as_asked_publishes_and_goes_on(params: Params, paths: Paths, wh
     assert outcome(paths) == whole
 
 
-def test_stopped_as_asked_before_anything_is_done(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+def test_a_training_that_is_asked_to_stop_in_its_first_epoch_publishes_nothing(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
     with pytest.raises(Interrupted, match=r"stopped at epoch 1; no epoch was done"):
         train(params, RUN, paths, on_event=at(f"epoch 1/{EPOCHS}", request_of(paths.live(RUN)).touch))
     assert not paths.model(RUN).exists()
@@ -514,14 +520,14 @@ def test_stopped_as_asked_before_anything_is_done(params: Params, paths: Paths, 
 
 
 @pytest.mark.parametrize("end", [None, "finished", "attacking"])
-def test_stop_refuses_what_is_not_trained(params: Params, paths: Paths, end: str | None) -> None:
+def test_stop_refuses_a_run_that_is_not_being_trained(params: Params, paths: Paths, end: str | None) -> None:
     if end is not None:
         stage = "attack" if end == "attacking" else "train"
         heart = HeartbeatWriter(paths.live(RUN) / "progress.json", stage=stage, study="s", run=RUN, device="cpu")
         if end == "finished":
             heart.close("finished")
     with pytest.raises(UserError, match=f"run {RUN} is not being trained"):
-        stop(paths, RUN, patience=5)
+        stop_training(paths, RUN, patience=5)
     assert not request_of(paths.live(RUN)).exists()
 
 
@@ -542,13 +548,13 @@ def test_stop_waits_for_the_end(paths: Paths, state: Any, message: str, says: st
 
     worker = threading.Thread(target=trainer, daemon=True)
     worker.start()
-    assert stop(paths, RUN, patience=60) == says
+    assert stop_training(paths, RUN, patience=60) == says
     worker.join()
 
 
 def test_stop_does_not_wait_for_ever(paths: Paths) -> None:
     HeartbeatWriter(paths.live(RUN) / "progress.json", stage="train", study="s", run=RUN, device="cpu")
-    assert "is asked to stop" in stop(paths, RUN, patience=0)
+    assert "is asked to stop" in stop_training(paths, RUN, patience=0)
     assert request_of(paths.live(RUN)).exists()
 
 
