@@ -16,7 +16,7 @@ from ssmlab.cli.base import AllowInstalled, OneLineErrors, fail, prepare_study, 
 from ssmlab.cli.doctor import doctor
 from ssmlab.cli.grid import grid
 from ssmlab.cli.progress import text_of
-from ssmlab.cli.records import FormatOption, ListFormat, records_text
+from ssmlab.cli.runs import alerts, runs
 from ssmlab.cli.use import use
 from ssmlab.core.events import Event, Note
 from ssmlab.system.waiting import wait_passively
@@ -44,6 +44,12 @@ app.command(
     epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke --dry-run`, `ssmlab use --format json`, "
     "`ssmlab use cifar10-small --set data.source=../cifar-10-python.tar.gz`"
 )(use)
+app.command("status", hidden=True)(runs)  # the word that git and DVC have for it
+app.command(
+    epilog="Examples: `ssmlab runs`, `ssmlab runs --json`, `ssmlab runs --format csv > runs.csv`, "
+    "`ssmlab runs --json --watch`"
+)(runs)
+app.command(epilog="Examples: `ssmlab alerts`, `ssmlab alerts --json`")(alerts)
 app.command(epilog="Examples: `ssmlab doctor`, `ssmlab doctor --fix`, `ssmlab doctor --json`")(doctor)
 STAGES = "Stages (what `dvc repro` calls)"
 RunName = Annotated[
@@ -219,31 +225,6 @@ def stop(run: RunName) -> None:
     typer.echo(stopping.stop_training(paths, run, patience=60.0))
 
 
-@app.command("status", hidden=True)  # the word of git and DVC for it: who types it should not be sent away
-@app.command(epilog="Examples: `ssmlab runs`, `ssmlab runs --format json`, `ssmlab runs --format csv > runs.csv`")
-def runs(format: FormatOption = ListFormat.table) -> None:
-    """List the study's runs: state, epoch, clean and robust accuracy now and best."""
-    import time
-
-    from rich.console import Console
-
-    from ssmlab.project.status import run_statuses
-    from ssmlab.report.terminal.tables import status_table
-
-    params, paths = study()
-    statuses = run_statuses(params, paths, time.time())
-    if format is ListFormat.table:
-        Console().print(status_table(statuses))
-        return
-    columns: tuple[str, ...] = ("name", "model", "state", "stage", "epoch", "epochs", "clean", "robust")
-    columns += ("best_clean", "best_robust", "best_epoch", "images_per_second", "eta", "updated", "task", "reasons")
-    rows = [
-        {name: getattr(status, name) for name in columns} | {"reasons": "; ".join(status.reasons)}
-        for status in statuses
-    ]
-    typer.echo(records_text("runs", columns, rows, format), nl=False)
-
-
 @app.command(
     epilog="Examples: `ssmlab compare ads attention`, `ssmlab compare ssm ads --format md`, "
     "`ssmlab compare models/mnist5k/ads/best.safetensors other-study/ads`"
@@ -318,14 +299,18 @@ def parity(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A fold
         fail(f"{len(apart)} of {len(found)} cases disagree with the published code: {', '.join(apart)}", 1)
 
 
-@app.command(epilog="Example: `ssmlab tui` in a project's folder")
-def tui() -> None:
+@app.command(epilog="Examples: `ssmlab tui`, `ssmlab tui ~/projects/mnist`")
+def tui(
+    path: Annotated[
+        Path, typer.Argument(metavar="[PATH]", help="The folder of the project, which holds params.yaml.")
+    ] = Path(),
+) -> None:
     """Follow and launch the study's runs, live, in the terminal."""
     from ssmlab.cli.interrupts import interruptible
     from ssmlab.tui.app import run as run_app
 
     with interruptible():  # a SIGTERM or SIGHUP gives the terminal back, as Ctrl-C does
-        run_app(Path())
+        run_app(path)
 
 
 def version(value: bool) -> None:

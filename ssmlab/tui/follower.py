@@ -139,10 +139,15 @@ class RunFollower:
 
 
 class StudyFollower:
-    """Follows params.yaml, its runs and the launch. While params.yaml is broken, the last good study stays."""
+    """Follows params.yaml, its runs and the launch. While params.yaml is broken, the last good study stays.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        results_at_once: most result files that one look reads; None for all.
+    """
+
+    def __init__(self, root: Path, results_at_once: int | None = RESULTS_AT_ONCE) -> None:
         self.root = root
+        self.results_at_once = results_at_once
         self.params: Params | None = None
         self.paths: Paths | None = None
         self.problem: str | None = None
@@ -161,7 +166,8 @@ class StudyFollower:
         reads = 0
         for run in self.runs:
             before = run.results_seen
-            views.append(run.look(now, reads < RESULTS_AT_ONCE, run.watcher.name in queued, prepared))
+            may_read = self.results_at_once is None or reads < self.results_at_once
+            views.append(run.look(now, may_read, run.watcher.name in queued, prepared))
             reads += run.results_seen != before
         try:
             total, _, free = shutil.disk_usage(self.root)

@@ -74,7 +74,7 @@ def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def study(tmp_path: Path, project: Path) -> Iterator[Study]:
-    """The smoke study: `ssm` published and attacked, `ads` in training, `attention` not begun."""
+    """The smoke study: `ssm` finished, `ads` in training, `attention` not begun."""
     study = Study(tmp_path, project)
     study.add_rows(study.paths.model("ssm"), (0.5, 0.25), (0.625, 0.125))
     study.attack("ssm")
@@ -101,7 +101,7 @@ def attack_results(params: Params, run: str, seed: int, warnings: tuple[str, ...
             },
             "norm": "linf",
             "eps": {"text": "0.1", "value": 0.1},
-            "batch_size": 4,
+            "batch_size": params.attack.batch_size,
             "seed": seed,
             "attacks": {name: spec.plain() for name, spec in params.attack.attacks.items()},
             "torchattacks": "3.5.1",

@@ -24,7 +24,7 @@ async def test_the_table_shows_what_the_files_say(study: Study) -> None:
     async with app.run_test(size=(150, 30)) as pilot:
         await until(pilot, lambda: "[41-93]" in screen_text(app))
         words = " ".join(line_of(app, "ssm"))
-        assert words.startswith("● ssm S4 ≠ changed 2/2 62.5 12.5 25.0")
+        assert words.startswith("● ssm S4 ✔ finished 2/2 62.5 12.5 25.0")
         assert "75.0 [41-93]" in words and "37.5 [14-69]" in words
         study.beat()  # a slow machine may have aged the first one
         await until(pilot, lambda: line_of(app, "ads")[-1] == "now")
@@ -51,6 +51,21 @@ async def test_the_table_follows_the_files(study: Study) -> None:
         study.beat(pid_start=1.0)
         await until(pilot, lambda: "killed" in line_of(app, "ads"))
         assert "alert" in screen_text(app).splitlines()[0]
+
+
+async def test_a_finished_run_reads_changed_when_params_yaml_asks_for_something_else(study: Study) -> None:
+    path = study.root / "params.yaml"
+    text = path.read_text()
+    app = StudyApp(study.root)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: "finished" in line_of(app, "ssm"))
+        path.write_text(text.replace("  eps: 0.1\n  batch_size: 25", "  eps: 0.2\n  batch_size: 25"))
+        await until(pilot, lambda: "changed" in line_of(app, "ssm"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "attack.eps: 0.2 (attacked with 0.1)" in screen_text(app))
+        await pilot.press("escape")
+        path.write_text(text)
+        await until(pilot, lambda: "finished" in line_of(app, "ssm"))
 
 
 async def test_only_the_line_that_changed_is_drawn_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,7 +236,7 @@ async def test_every_size_of_terminal_shows_the_run_under_the_cursor(study: Stud
         await pilot.press("a", "question_mark", "escape", "enter", "escape", "2", "left", "escape", "down", "down")
         await until(pilot, lambda: line_of(app, "ads") or size[0] < 20)
         if size == (80, 24):
-            for word in ("robust", "best", "ETA", "changed", "1m15s", "quit"):
+            for word in ("robust", "best", "ETA", "finished", "1m15s", "quit"):
                 assert word in screen_text(app)
             for plot in app.screen.query(CurvePlot):
                 assert plot.size.height >= 5 and plot.size.width >= 30
@@ -273,7 +288,7 @@ async def test_a_folder_that_is_deleted_leaves_runs_that_wait(study: Study) -> N
 
     app = StudyApp(study.root)
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: "changed" in line_of(app, "ssm"))
+        await until(pilot, lambda: "finished" in line_of(app, "ssm"))
         shutil.rmtree(study.root / "models")
         shutil.rmtree(study.root / "runs")
         shutil.rmtree(study.root / "results")

@@ -48,10 +48,9 @@ def test_a_run_with_unchanged_files_is_not_read_again(study: Study, monkeypatch:
     assert third.runs[0] is not first.runs[0] and third.runs[2] is first.runs[2]
 
 
-def test_many_result_files_are_read_in_several_looks(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ssmlab.tui.follower.RESULTS_AT_ONCE", 1)
+def test_many_result_files_are_read_in_several_looks(study: Study) -> None:
     study.attack("ads")
-    follower = StudyFollower(study.root)
+    follower = StudyFollower(study.root, results_at_once=1)
     first, second = follower.look(BEAT.time), follower.look(BEAT.time)
     assert [bool(view.tests) for view in first.runs] == [True, False, False]
     assert [bool(view.tests) for view in second.runs] == [True, False, True]
@@ -69,7 +68,7 @@ def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
     [
         ("", ["ssm", "attention", "ads"]),
         ("model:ads", ["ads"]),
-        ("state:changed", ["ssm"]),
+        ("state:finished", ["ssm"]),
         ("s4 !state:training", ["ssm"]),
         ("^a", ["attention", "ads"]),
         ("run:^ads$", ["ads"]),
@@ -104,7 +103,7 @@ def test_a_group_shows_mean_and_deviation_and_how_many_are_in_which_state(study:
     group = arrange(runs, Arrangement(folded=frozenset({"all"})), COLUMNS)
     assert [row.key for row in group] == ["group:all"]
     cells = {column.key: column.cell(group[0].members, 0.0).text for column in COLUMNS}
-    assert cells["clean"] == "68.8 ±8.8" and cells["state"] == "·1 ▶1 ≠1" and cells["epoch"] == "0-2/2"
+    assert cells["clean"] == "68.8 ±8.8" and cells["state"] == "·1 ▶1 ✔1" and cells["epoch"] == "0-2/2"
 
 
 def test_sorting_by_a_column_three_times_is_the_order_of_the_file() -> None:

@@ -1,0 +1,130 @@
+"""`ssmlab runs` and `ssmlab alerts`: what the laboratory shows, as tables and for scripts."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ssmlab.cli.records import FormatOption, ListFormat, records_text
+from ssmlab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from ssmlab.tui.follower import Look, RunView, StudyFollower
+
+COLUMNS = (
+    *("name", "model", "regime", "group", "state", "stage", "epoch", "epochs", "clean", "robust"),
+    *("best_clean", "best_robust", "best_epoch", "images_per_second", "eta", "updated", "task", "reasons"),
+)
+JsonOption = Annotated[bool, typer.Option("--json", help="For scripts; the same as `--format json`.")]
+
+
+def runs(
+    format: FormatOption = ListFormat.table,
+    as_json: JsonOption = False,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Go on: the table live, or a line of JSON whenever something has changed."),
+    ] = False,
+    interval: Annotated[
+        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="Between two looks at the files.")
+    ] = 1.0,
+) -> None:
+    """List the study's runs: state, epoch, clean and robust accuracy now and best, and their tests in JSON and CSV."""
+    form = ListFormat.json if as_json else format
+    follower = study_follower()
+    if not watch:
+        look = whole_look(follower)
+        if form is ListFormat.table:
+            print_table(look)
+        else:
+            typer.echo(runs_text(look, form), nl=False)
+    elif form is ListFormat.json:
+        watch_as_json(follower, interval)
+    elif form is ListFormat.table:
+        watch_as_table(follower, interval)
+    else:
+        raise UserError(f"--watch writes a table or JSON, not {form.value}; leave out --format, or add --json")
+
+
+def alerts(as_json: JsonOption = False) -> None:
+    """List what should be looked at: diverged, failed, killed or silent runs, warnings of evaluations, a full disk."""
+    from ssmlab.tui.alerts import alerts_of
+
+    found = alerts_of(whole_look(study_follower()))
+    if as_json:
+        columns = ("kind", "run", "text")
+        typer.echo(records_text("alerts", columns, [asdict(alert) for alert in found], ListFormat.json), nl=False)
+        return
+    for alert in found:
+        kind = typer.style(alert.kind, fg=typer.colors.YELLOW)
+        typer.echo(f"{kind}  {alert.run}: {alert.text}" if alert.run else f"{kind}  {alert.text}")
+    if not found:
+        typer.echo("no alerts")
+
+
+def study_follower() -> StudyFollower:
+    """A follower of the folder we stand in; raises UserError if its params.yaml cannot be read."""
+    from ssmlab.project.params_file import load_params
+    from ssmlab.tui.follower import StudyFollower
+
+    load_params(Path("params.yaml"))
+    return StudyFollower(Path(), results_at_once=None)
+
+
+def whole_look(follower: StudyFollower) -> Look:
+    """The study now."""
+    return follower.look(time.time())
+
+
+def runs_text(look: Look, form: ListFormat) -> str:
+    """The runs as JSON, CSV or Markdown; test accuracies are columns such as `test_fgsm`, `test_fgsm_low`."""
+    measures = ("clean", *look.params.attack.attacks) if look.params is not None else ()
+    tests = tuple(f"test_{measure}{part}" for measure in measures for part in ("", "_low", "_high", "_n"))
+    return records_text("runs", (*COLUMNS, *tests), [run_record(view) for view in look.runs], form)
+
+
+def run_record(view: RunView) -> dict[str, Any]:
+    """One run as a flat record."""
+    status = view.status
+    record = {name: getattr(status, name) for name in COLUMNS if hasattr(status, name)}
+    record |= {"regime": view.regime, "group": view.group, "reasons": "; ".join(status.reasons)}
+    for measure, test in view.tests.items():
+        record |= {f"test_{measure}": test.value, f"test_{measure}_low": test.low, f"test_{measure}_high": test.high}
+        record[f"test_{measure}_n"] = test.n
+    return record
+
+
+def print_table(look: Look) -> None:
+    """The runs as a table."""
+    from rich.console import Console
+
+    from ssmlab.report.terminal.tables import status_table
+
+    Console().print(status_table([view.status for view in look.runs]))
+
+
+def watch_as_json(follower: StudyFollower, interval: float) -> None:
+    """A line of JSON now and whenever it would be another one, until somebody stops it."""
+    last = ""
+    while True:
+        text = runs_text(whole_look(follower), ListFormat.json)
+        if text != last:
+            typer.echo(text, nl=False)
+            last = text
+        time.sleep(interval)
+
+
+def watch_as_table(follower: StudyFollower, interval: float) -> None:
+    """The table, drawn again in place, until somebody stops it; lines of it where there is no terminal."""
+    from rich.live import Live
+
+    from ssmlab.report.terminal.tables import status_table
+
+    with Live(auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            live.update(status_table([view.status for view in whole_look(follower).runs]), refresh=True)
+            time.sleep(interval)
