@@ -50,7 +50,7 @@ def spoken(difference: Difference, confidence: float) -> str:
 
 def model_label(model: ModelParams) -> str:
     """What a model is, in a few words: `S4`, `S4 + GELU`, `S4 + AdS (relu)`, `Mega + attention`."""
-    parts = [f"{'bidirectional ' if model.bidirectional else ''}{MIXERS[model.mixer]}"]
+    parts = [f"{'bidirectional ' if model.bidirectional else ''}{MIXERS.get(model.mixer, model.mixer)}"]
     if model.norm == "none":
         parts[0] += " without LayerNorm"
     if model.pointwise == "gelu":
