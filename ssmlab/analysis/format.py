@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssmlab.analysis.intervals import Difference
-from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, TrainParams
+from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, ScreenedAutoAttackParams, TrainParams
 
 if TYPE_CHECKING:
     from ssmlab.data.header import Provenance
@@ -110,6 +110,12 @@ def attack_label(name: str, spec: AttackSpec) -> str:
     if isinstance(spec, AutoAttackParams):
         kind = "standard AutoAttack" if spec.standard else "AutoAttack with other settings than the standard one"
         return f"{name}: {kind} (APGD-CE, APGD-T, FAB-T with {spec.steps} steps; Square with {spec.queries} queries)"
+    if isinstance(spec, ScreenedAutoAttackParams):
+        some = "all survivors" if spec.survivors == "all" else f"the {spec.survivors} survivors of lowest margin"
+        return (
+            f"{name}: screened AutoAttack (APGD-CE and APGD-T with {spec.steps} steps; FAB-T with {spec.steps} steps "
+            f"and Square with {spec.queries} queries on {some})"
+        )
     return f"{name}: FGSM, one step of eps"
 
 

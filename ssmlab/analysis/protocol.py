@@ -58,6 +58,6 @@ def check_one_protocol(results: Sequence[AttackResults]) -> None:
 
 
 def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:
-    """Names of attacks in the order in which papers list them: FGSM, PGD with few to many steps, AutoAttack."""
-    kinds = ("fgsm", "pgd", "autoattack")
+    """Names of attacks as papers list them: FGSM, PGD with few to many steps, screened AutoAttack, AutoAttack."""
+    kinds = ("fgsm", "pgd", "screened-autoattack", "autoattack")
     return sorted(attacks, key=lambda name: (kinds.index(attacks[name].kind), getattr(attacks[name], "steps", 0), name))

@@ -6,25 +6,26 @@ from collections.abc import Mapping, Sequence
 
 from ssmlab.core.events import Listener, Progress
 from ssmlab.core.progress import ProgressMeter
-from ssmlab.evaluation.attacks import AUTOATTACK_PARTS
 from ssmlab.evaluation.checks.attacks_compared import compared_checks
+from ssmlab.evaluation.parts import phases
 from ssmlab.evaluation.results import Check, Evaluation, Measure, worst_case
-from ssmlab.evaluation.tasks import AttackOutcome, AttackTask, Clean
-from ssmlab.params import AttackSpec, AutoAttackParams
+from ssmlab.evaluation.schedule import Schedule
+from ssmlab.evaluation.tasks import AttackOutcome, Clean
+from ssmlab.params import AttackSpec, AutoAttackParams, ScreenedAutoAttackParams
 
 
 def collect_evaluation(
     clean: Clean,
     attacks: Mapping[str, AttackSpec],
-    outcomes: Mapping[tuple[str, int], AttackOutcome],
+    outcomes: Mapping[str, Sequence[AttackOutcome]],
     checks: Sequence[Check],
     eps: float,
 ) -> Evaluation:
     """What was found about one model.
 
     Args:
-        outcomes: by attack and batch, all of them. Images that the model has wrong when clean are in none of them and
-            count as wrong under every attack.
+        outcomes: by attack, all of them. Images that the model has wrong when clean are in none of them and count as
+            wrong under every attack.
     """
     n = len(clean.right)
     measures = {"clean": Measure.of(flags_of({row for row in range(n) if clean.right[row]}, n))}
@@ -33,19 +34,30 @@ def collect_evaluation(
         warnings.append(f"clean: on {clean.not_finite} of {n} images the logits are not finite; they count as wrong")
     for name, spec in attacks.items():
         seen = n if spec.images == "all" else spec.images
-        found = [outcome for (attack, _), outcome in outcomes.items() if attack == name]
-        flags = flags_of({row for outcome in found for row in outcome.right}, seen)
-        details = {}
-        if isinstance(spec, AutoAttackParams):
-            left = {part: sum(outcome.after[part] for outcome in found) for part in AUTOATTACK_PARTS}
-            details = {"standard": spec.standard, "parts": {part: count / seen for part, count in left.items()}}
-        measures[name] = Measure.of(flags, **details)
-        escaped = sum(outcome.escaped for outcome in found)
+        measures[name] = attack_measure(spec, measures["clean"].flags[:seen], outcomes[name])
+        escaped = sum(outcome.escaped for outcome in outcomes[name])
         if escaped:
             warnings.append(f"{name}: {escaped} images came back outside the ball or [0, 1]; they count as not broken")
     checks = (*checks, *compared_checks(measures, attacks, eps))
     warnings += [check.sentence for check in checks if check.raised]
     return Evaluation(measures=measures, worst_case=worst_case(measures), checks=checks, warnings=tuple(warnings))
+
+
+def attack_measure(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) -> Measure:
+    """The accuracy under one attack; `clean` are the flags without it, of the images that it saw."""
+    broken = {row for outcome in outcomes for row in set(outcome.task.images) - set(outcome.right)}
+    flags = "".join("0" if row in broken else flag for row, flag in enumerate(clean))
+    if not isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams):
+        return Measure.of(flags)
+    left, parts = clean.count("1"), {}
+    for phase, names in enumerate(phases(spec)):
+        found = [outcome for outcome in outcomes if outcome.task.phase == phase]
+        for name in names:
+            parts[name] = (left - sum(len(each.task.images) - each.after[name] for each in found)) / len(clean)
+        left -= sum(len(each.task.images) - len(each.right) for each in found)
+    if isinstance(spec, AutoAttackParams):
+        return Measure.of(flags, parts=parts, standard=spec.standard)
+    return Measure.of(flags, parts=parts, screened=sum(len(each.task.images) for each in found))
 
 
 def flags_of(right: set[int], n: int) -> str:
@@ -59,15 +71,18 @@ class AttackProgress:
     Attacks cost very different numbers of forward passes for an image, so the time that is left follows those.
     """
 
-    def __init__(self, listener: Listener, tasks: Sequence[AttackTask], expected_seconds: float) -> None:
-        self.listener = listener
-        self.images, self.images_done = sum(len(task.images) for task in tasks), 0
-        self.passes = ProgressMeter(sum(task.passes for task in tasks), expected_seconds=expected_seconds)
+    def __init__(self, listener: Listener, schedule: Schedule, expected_seconds: float) -> None:
+        self.listener, self.schedule = listener, schedule
+        self.images = schedule.images_left
+        self.passes = ProgressMeter(schedule.passes_left, expected_seconds=expected_seconds)
         self.report()
 
-    def finished(self, task: AttackTask) -> None:
-        self.images_done += len(task.images)
-        self.passes.advance(task.passes)
+    @property
+    def images_done(self) -> int:
+        return self.images - self.schedule.images_left
+
+    def task_done(self) -> None:
+        self.passes.advance_to(self.passes.total - self.schedule.passes_left)
         self.report()
 
     def tick(self) -> None:

@@ -3,36 +3,29 @@
 from __future__ import annotations
 
 import copy
-import re
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
+from ssmlab.evaluation.attack_names import chosen_attacks
 from ssmlab.evaluation.collect import AttackProgress, collect_evaluation
 from ssmlab.evaluation.inputs import prepared_images, prepared_labels, prepared_model
-from ssmlab.evaluation.plan import check_attacks, check_eps, check_images_asked
+from ssmlab.evaluation.plan import check_eps, check_images_asked
 from ssmlab.evaluation.results import Evaluation
-from ssmlab.evaluation.tasks import (
-    AttackInputs,
-    AttackOutcome,
-    AttackRunner,
-    AttackTask,
-    Clean,
-    modules_restored,
-    one_thread,
-)
+from ssmlab.evaluation.schedule import Plan, Schedule
+from ssmlab.evaluation.tasks import AttackInputs, AttackOutcome, AttackRunner, AttackTask, modules_restored, one_thread
 from ssmlab.evaluation.worker import worker
-from ssmlab.params import AttackBase, AttackSpec, AutoAttackParams, FgsmParams, PgdParams
+from ssmlab.params import AttackSpec
 from ssmlab.params.written_float import WrittenFloat
 from ssmlab.system.workers import NoPool, cores, run_in_processes
 
 POOL_PAYS = 10.0  # seconds of attacking that are expected before worker processes, which take some four to start, pay
-Plan = Mapping[str, Mapping[str, AttackSpec]]
 
 
 @torch.inference_mode(False)  # tensors made in inference mode cannot be attacked
@@ -52,8 +45,8 @@ def evaluate(
     """Measure a model's accuracy on clean and on attacked images.
 
     An image is right under an attack if the model has it right when clean and also after the attack, by a forward pass
-    of our own on a point that was checked to lie in [0, 1] and in the ball. Results depend on `batch_size` and `seed`,
-    and not on the number of workers.
+    of our own on a point that was checked to lie in [0, 1] and in the ball. Results depend on `seed`. The number of
+    workers changes nothing; `batch_size` and the order of the images only what a model's rounding makes of them.
 
     Args:
         model: any module or function from images in [0, 1] to logits (N, classes); it is left in the state it is in.
@@ -61,7 +54,8 @@ def evaluate(
         x: images (N, C, H, W) in [0, 1], a tensor or array of floats, attacked in float32; y: labels (N,), integers.
             Both are copied first, so that no model can change them.
         attacks: names ("fgsm", "pgd-N" with N steps of 2.5 eps / N from a random start, as in Madry et al. 2018,
-            "autoattack": the standard ensemble), or specifications by name, whose `checkpoints` play no part here.
+            "autoattack": the standard ensemble; "screened-autoattack": the same, but FAB-T and Square only on the 100
+            survivors of lowest margin), or specifications by name, whose `checkpoints` play no part here.
         eps: radius of the L-inf ball in [0, 1] pixel units. More than 1 is refused, more than 0.5 gets a warning.
         device: "auto" is where the model is; another device gets a copy of the model.
         workers: processes on the CPU, each with one thread; None takes as many as there are cores, if that pays. More
@@ -118,56 +112,47 @@ def evaluate_models(
     """
     check_settings(plan, len(x), eps, batch_size, workers)
     inputs = AttackInputs(dict(models), x, y, float(eps), seed, device)
-    outcomes: dict[str, dict[tuple[str, int], AttackOutcome]] = {name: {} for name in models}
     progress: AttackProgress | None = None
 
     def tick() -> None:
         if progress:
             progress.tick()
 
-    def collect(outcome: AttackOutcome) -> None:
-        outcomes[outcome.task.model][outcome.task.attack, outcome.task.batch] = outcome
-        if progress:
-            progress.finished(outcome.task)
-
     with modules_restored(models.values()), one_thread(device):
         runner = AttackRunner(inputs, tick)
         began = time.monotonic()
         clean = {name: runner.clean(name, batch_size) for name in models}
         seconds_a_pass = (time.monotonic() - began) / (len(models) * len(x))  # of one image
-        tasks = plan_tasks(plan, clean, batch_size)
+        schedule = Schedule(plan, clean, batch_size)
         checks = {name: runner.check(name, model, clean[name].classes) for name, model in models.items()}
-        seconds = seconds_a_pass * sum(task.passes for task in tasks)
-        count = min(workers or useful_workers(device, seconds), len(tasks))
-        progress = AttackProgress(on_event, tasks, seconds / max(count, 1))
-        if count > 1:
-            try:
-                run_in_processes(worker, inputs, tasks, count, collect, remedy="try again with workers=1", tick=tick)
-                tasks = []
-            except NoPool as error:
-                on_event(Note(f"no worker processes ({error}); attacking in this one, slower", warning=True))
-                progress = AttackProgress(on_event, tasks, seconds)
-        for task in tasks:
-            collect(runner.run(task))
+        seconds = seconds_a_pass * schedule.passes_left
+        count = min(workers or useful_workers(device, seconds), len(schedule.first_tasks()))
+        progress = AttackProgress(on_event, schedule, seconds / max(count, 1))
+        run_attacks(runner, inputs, schedule, progress, count)
+    outcomes = {name: {attack: schedule.outcomes[name, attack] for attack in plan[name]} for name in models}
     return {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name], eps) for name in models}
 
 
-def plan_tasks(plan: Plan, clean: Mapping[str, Clean], batch_size: int) -> list[AttackTask]:
-    """A task for every attack and batch, with the images that are right when clean; those that take longest first.
+def run_attacks(
+    runner: AttackRunner, inputs: AttackInputs, schedule: Schedule, progress: AttackProgress, count: int
+) -> None:
+    """Carry out all tasks of the schedule, on `count` processes or, if that is 1 or cannot be, in this one."""
 
-    Raises:
-        UserError: an attack is not defined for a model with so few classes.
-    """
-    tasks = []
-    for model, attacks in plan.items():
-        check_attacks(attacks, len(clean[model].right), clean[model].classes, "attacks: ")
-        for name, spec in attacks.items():
-            right = clean[model].right[: None if spec.images == "all" else spec.images]
-            for batch, start in enumerate(range(0, len(right), batch_size)):
-                rows = tuple((start + right[start : start + batch_size].nonzero().flatten()).tolist())
-                if rows:
-                    tasks.append(AttackTask(model, name, spec, batch, rows, clean[model].classes))
-    return sorted(tasks, key=lambda task: task.passes, reverse=True)
+    def collect(outcome: AttackOutcome) -> list[AttackTask]:
+        following = schedule.done(outcome)
+        progress.task_done()
+        return following
+
+    tasks = deque(schedule.first_tasks())
+    if count > 1:
+        remedy = "try again with workers=1"
+        try:
+            run_in_processes(worker, inputs, tasks, count, collect, remedy=remedy, tick=progress.tick)
+            return
+        except NoPool as error:
+            progress.listener(Note(f"no worker processes ({error}); attacking in this one, slower", warning=True))
+    while tasks:
+        tasks.extend(collect(runner.run(tasks.popleft())))
 
 
 def useful_workers(device: torch.device, seconds: float) -> int:
@@ -175,32 +160,6 @@ def useful_workers(device: torch.device, seconds: float) -> int:
     if device.type != "cpu" or seconds < POOL_PAYS:
         return 1
     return cores()
-
-
-def parse_attack(name: str, eps: float) -> AttackSpec:
-    """The attack behind a name, on all images: "fgsm", "pgd-N" or "autoattack". Raises UserError for any other."""
-    everything: dict[str, Any] = {"images": "all", "checkpoints": ("best", "last")}
-    if name == "fgsm":
-        return FgsmParams(kind="fgsm", **everything)
-    if name == "autoattack":
-        return AutoAttackParams(kind="autoattack", steps=100, queries=5000, **everything)
-    match = re.fullmatch(r"pgd-([1-9][0-9]*)", name) if isinstance(name, str) else None
-    if match is None:
-        raise UserError(f"attacks: no attack is called '{name}'; there are fgsm, pgd-N (such as pgd-10) and autoattack")
-    steps = int(match[1])
-    return PgdParams(kind="pgd", alpha=WrittenFloat(2.5 * eps / steps), steps=steps, random_start=True, **everything)
-
-
-def chosen_attacks(attacks: Iterable[str] | Mapping[str, AttackSpec], eps: float) -> dict[str, AttackSpec]:
-    """The attacks by name; raises UserError for what is not an attack."""
-    if isinstance(attacks, Mapping):
-        if wrong := [name for name, spec in attacks.items() if not isinstance(spec, AttackBase)]:
-            raise UserError(f"attacks: {wrong[0]} is not a specification such as ssmlab.params.PgdParams")
-        return dict(attacks)
-    names = [attacks] if isinstance(attacks, str) else attacks
-    if not isinstance(names, Iterable):
-        raise UserError(f"attacks must be names or specifications by name; it is {type(attacks).__name__}")
-    return {name: parse_attack(name, eps) for name in names}
 
 
 def chosen_device(device: str, here: torch.device) -> torch.device:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataSummary
-from ssmlab.params import AttackSpec, AutoAttackParams, Params
+from ssmlab.params import AttackSpec, AutoAttackParams, Params, ScreenedAutoAttackParams
 
 DLR_CLASSES = 4  # AutoAttack's targeted DLR loss divides by a difference that has the fourth largest logit in it
 LARGEST_EPS = 1.0  # images lie in [0, 1]: a larger ball holds every image
@@ -33,7 +33,7 @@ def check_attacks(attacks: Mapping[str, AttackSpec], images: int, classes: int, 
     """Raises UserError for an attack that needs more images or classes than there are; `where` precedes its name."""
     for name, spec in attacks.items():
         check_images_asked(name, spec, images, where)
-        if isinstance(spec, AutoAttackParams) and classes < DLR_CLASSES:
+        if isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams) and classes < DLR_CLASSES:
             raise UserError(
                 f"{where}{name}: AutoAttack needs at least {DLR_CLASSES} classes, since its loss uses the fourth "
                 f"largest logit, and there are {classes}; attack with PGD instead"

@@ -58,11 +58,13 @@ class Measure(Count):
 
     Attributes:
         standard: of AutoAttack only: whether it is the published ensemble (100 steps, 5,000 queries).
-        parts: of AutoAttack only: the accuracy that was left after each part, in order of running.
+        parts: of AutoAttack and screened AutoAttack: the accuracy that was left after each part, in order of running.
+        screened: of screened AutoAttack only: how many survivors its last two parts attacked.
     """
 
     standard: bool | None = None
     parts: dict[str, float] | None = None
+    screened: int | None = None
 
 
 class WorstCase(Count):

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.seeds import seed_of
-from ssmlab.evaluation.attacks import Victim, no_tick, passes, run_attack
+from ssmlab.evaluation.attacks import lowest_margins, run_attack
 from ssmlab.evaluation.checks.run import check_model
+from ssmlab.evaluation.parts import passes, phases
 from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.victim import Victim, no_tick
 from ssmlab.params import AttackSpec
 
 # What a model raises for images or dtypes that it is not made for. Anything else is an error of ours or of the user's.
@@ -40,11 +42,11 @@ class AttackInputs:
 
 @dataclass(frozen=True)
 class AttackTask:
-    """One attack on one batch of the inputs.
+    """One phase of one attack on one batch of the inputs.
 
     Attributes:
         model, attack, spec: which attack on which model.
-        batch: the number of the batch; the attack's seed depends on it.
+        phase: which of the attack's phases (`parts.phases`).
         images: rows of the inputs, all of which the model has right.
         classes: of the model.
     """
@@ -52,24 +54,32 @@ class AttackTask:
     model: str
     attack: str
     spec: AttackSpec
-    batch: int
+    phase: int
     images: tuple[int, ...]
     classes: int
 
     @property
     def passes(self) -> float:
         """About how many forward passes of one image the task costs, at most."""
-        return len(self.images) * passes(self.spec, self.classes)
+        return len(self.images) * passes(self.spec, self.classes, self.phase)
 
 
 @dataclass(frozen=True)
 class AttackOutcome:
-    """A finished task: the rows that are still right, how many were after each part, and how many escaped the ball."""
+    """A finished task.
+
+    Attributes:
+        right: the rows that are still right.
+        after: how many were after each part.
+        escaped: how many images came back outside the ball or [0, 1].
+        margins: of each row that is still right the lowest margin that was met, where a later phase asks for it.
+    """
 
     task: AttackTask
     right: tuple[int, ...]
     after: dict[str, int]
     escaped: int
+    margins: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -131,9 +141,16 @@ class AttackRunner:
     def run(self, task: AttackTask) -> AttackOutcome:
         """Attack a batch."""
         rows = torch.tensor(task.images, device=self.x.device)
-        victim, seed = self.victims[task.model], seed_of(self.seed, f"{task.attack} on batch {task.batch}")
-        survivors = run_attack(task.spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed)
-        return AttackOutcome(task, tuple(rows[survivors.right].tolist()), survivors.after, survivors.escaped)
+        victim, spec = self.victims[task.model], task.spec
+        # One seed for all attacks and batches: what is drawn differs by image, and the same part of two attacks draws
+        # the same for an image, so that more of an attack never breaks less.
+        seed = seed_of(self.seed, "attacks")
+        found = run_attack(spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed, task.phase)
+        left = rows[found.right]
+        margins: tuple[float, ...] = ()
+        if len(left) and task.phase + 1 < len(phases(spec)):
+            margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.eps).tolist())
+        return AttackOutcome(task, tuple(left.tolist()), found.after, found.escaped, margins)
 
 
 def victim_of(model: nn.Module, image: Tensor, tick: Callable[[], None]) -> Victim:

@@ -1,6 +1,14 @@
 """What can be said about a study: params.yaml as strict, frozen models. `ssmlab.project.params_file` reads the file."""
 
-from ssmlab.params.attack import AttackBase, AttackParams, AttackSpec, AutoAttackParams, FgsmParams, PgdParams
+from ssmlab.params.attack import (
+    AttackBase,
+    AttackParams,
+    AttackSpec,
+    AutoAttackParams,
+    FgsmParams,
+    PgdParams,
+    ScreenedAutoAttackParams,
+)
 from ssmlab.params.base import NAME, Device, Epsilon, Images, Norm, Positive, Seed, Strict, Which
 from ssmlab.params.data import DataParams
 from ssmlab.params.grid import GridParams, GridRun
@@ -60,6 +68,7 @@ __all__ = [
     "ReportParams",
     "RunParams",
     "S4dParams",
+    "ScreenedAutoAttackParams",
     "Seed",
     "SelectionParams",
     "Strict",

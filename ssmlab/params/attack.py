@@ -44,7 +44,22 @@ class AutoAttackParams(AttackBase):
         return self.steps == 100 and self.queries == 5000
 
 
-AttackSpec = Annotated[FgsmParams | PgdParams | AutoAttackParams, Field(discriminator="kind")]
+class ScreenedAutoAttackParams(AttackBase):
+    """AutoAttack at a lower price: FAB-T and Square attack only the survivors that are nearest to falling.
+
+    APGD-CE and APGD-T attack all images; of those that are left, the `survivors` of the lowest margin under PGD are
+    attacked further. It is never called standard AutoAttack, whatever its settings.
+    """
+
+    kind: Literal["screened-autoattack"]
+    steps: Positive
+    queries: Positive
+    survivors: Images = 100
+
+
+AttackSpec = Annotated[
+    FgsmParams | PgdParams | AutoAttackParams | ScreenedAutoAttackParams, Field(discriminator="kind")
+]
 
 
 class AttackParams(Strict):

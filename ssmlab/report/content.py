@@ -9,7 +9,7 @@ from ssmlab.analysis.format import PROVENANCES, level, number, plural
 from ssmlab.analysis.summary import Accuracy, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed
-from ssmlab.params import AutoAttackParams
+from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams
 from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
 from ssmlab.report.checks import checks_section, flags_sentence
 from ssmlab.report.pictures import pictures
@@ -194,6 +194,11 @@ def limits_section(summary: Summary) -> Iterator[Block]:
     for name, spec in summary.protocol.attacks.items():
         if isinstance(spec, AutoAttackParams) and not spec.standard:
             items.append(f"{name} is not the standard AutoAttack: its steps or queries differ from the published ones.")
+        if isinstance(spec, ScreenedAutoAttackParams):
+            items.append(
+                f"{name} is screened AutoAttack, not the standard one: FAB-T and Square attack only the survivors of "
+                "lowest margin, so that standard AutoAttack may break more."
+            )
     if summary.left_out:
         items.append(
             f"Results of {listed(summary.left_out)} are in results/{summary.study}/attack, but the study has no such "

@@ -24,7 +24,7 @@ import pickle
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -56,9 +56,9 @@ def cores() -> int:
 def run_in_processes(
     worker: Worker[Material, Task, Outcome],
     material: Material,
-    tasks: Sequence[Task],
+    tasks: Iterable[Task],
     workers: int,
-    done: Callable[[Outcome], None],
+    done: Callable[[Outcome], Iterable[Task] | None],
     *,
     remedy: str,
     folder: Path | None = None,
@@ -72,7 +72,7 @@ def run_in_processes(
 
     Args:
         worker: a function of a module that is light to import; called once in each process, by its first task.
-        done: called with each outcome, in the order in which they come.
+        done: called with each outcome, in the order in which they come; the tasks that it returns are run as well.
         remedy: what to do if a worker dies, for the error.
         folder: where the material's file is meanwhile; None is the system's place for temporary files.
         tick: called at least every `every` seconds.
@@ -91,11 +91,17 @@ def run_in_processes(
         except (pickle.PicklingError, AttributeError, TypeError, OSError, ImportError) as error:
             raise NoPool(one_line(error)) from error
         finished: SimpleQueue[Future[Outcome]] = SimpleQueue()
-        try:
-            with interrupts_held():
+
+        def submit(tasks: Iterable[Task]) -> int:
+            count = 0
+            with interrupts_held():  # a process may be started for any of the tasks
                 for task in tasks:
                     pool.submit(run_task, task).add_done_callback(finished.put)
-            collect(finished, len(tasks), done, tick, every)
+                    count += 1
+            return count
+
+        try:
+            collect(finished, submit(tasks), lambda outcome: submit(done(outcome) or ()), tick, every)
         except BrokenProcessPool:
             raise UserError(
                 "a worker process died (out of memory, or a script that lacks `if __name__ == '__main__':`); " + remedy
@@ -109,11 +115,11 @@ def run_in_processes(
 def collect(
     finished: SimpleQueue[Future[Outcome]],
     count: int,
-    done: Callable[[Outcome], None],
+    done: Callable[[Outcome], int],
     tick: Callable[[], None],
     every: float,
 ) -> None:
-    """Call `done` with `count` outcomes as they come.
+    """Call `done` with `count` outcomes as they come, and with as many more as it says that there will be.
 
     `concurrent.futures.wait` locks all futures one after the other, and a KeyboardInterrupt in the middle of that
     leaves some locked for ever. The pool's own thread then waits for them, and the end of the pool for that thread.
@@ -124,8 +130,7 @@ def collect(
         except Empty:
             pass
         else:
-            count -= 1
-            done(future.result())
+            count += done(future.result()) - 1
         tick()
 
 

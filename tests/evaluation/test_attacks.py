@@ -12,16 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.attacks import (
     TOLERANCE,
-    Victim,
     check_confined,
-    ensemble_parts,
     forked_generators,
-    passes,
     run_attack,
 )
-from ssmlab.evaluation.evaluate import parse_attack
+from ssmlab.evaluation.parts import attack_parts, passes
+from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.written_float import WrittenFloat
 
@@ -50,13 +49,9 @@ def test_autoattack_has_the_published_settings() -> None:
     spec = parse_attack("autoattack", 0.1)
     assert isinstance(spec, AutoAttackParams)
     assert spec.standard
-    built = ensemble_parts(spec, Victim(linear(10), CPU), 0.1, 10, seed=7)
-    assert [type(part) for part in built.values()] == [
-        torchattacks.APGD,
-        torchattacks.APGDT,
-        torchattacks.FAB,
-        torchattacks.Square,
-    ]
+    built = attack_parts(spec, Victim(linear(10), CPU), 0.1, 10, seed=7)
+    kinds = (torchattacks.APGD, torchattacks.APGDT, torchattacks.FAB, torchattacks.Square)
+    assert all(isinstance(part, kind) for part, kind in zip(built.values(), kinds, strict=True))
     apgd, apgdt, fab, square = built.values()
     for part in built.values():
         assert (part.norm, part.eps, part.n_restarts, part.seed, part.verbose) == ("Linf", 0.1, 1, 7, False)
@@ -71,7 +66,7 @@ def test_autoattack_has_the_published_settings() -> None:
 
 @pytest.mark.parametrize(("classes", "targets"), [(4, 3), (10, 9), (200, 9)])
 def test_targets_are_nine_or_all_wrong_classes(classes: int, targets: int) -> None:
-    built = ensemble_parts(parse_attack("autoattack", 0.1), Victim(linear(classes), CPU), 0.1, classes, seed=0)
+    built = attack_parts(parse_attack("autoattack", 0.1), Victim(linear(classes), CPU), 0.1, classes, seed=0)
     assert built["apgd-t"].n_target_classes == built["fab-t"].n_target_classes == targets
 
 
@@ -82,9 +77,9 @@ def test_other_settings_are_not_called_standard() -> None:
 
 def test_fgsm_and_pgd_take_their_parameters() -> None:
     victim = Victim(linear(3), CPU)
-    assert ensemble_parts(parse_attack("fgsm", 0.1), victim, 0.1, 3, seed=0)["fgsm"].eps == 0.1
+    assert attack_parts(parse_attack("fgsm", 0.1), victim, 0.1, 3, seed=0)["fgsm"].eps == 0.1
     spec = PgdParams(kind="pgd", alpha=WrittenFloat("2/255"), steps=7, random_start=False, **EVERYTHING)
-    pgd = ensemble_parts(spec, victim, 0.1, 3, seed=0)["pgd"]
+    pgd = attack_parts(spec, victim, 0.1, 3, seed=0)["pgd"]
     assert (pgd.eps, pgd.alpha, pgd.steps, pgd.random_start) == (0.1, 2 / 255, 7, False)
 
 
@@ -212,15 +207,15 @@ def test_an_attack_leaves_the_global_generators_as_they_were() -> None:
 
 def test_stronger_attacks_are_expected_to_cost_more() -> None:
     names = ("fgsm", "pgd-10", "pgd-100", "autoattack")
-    costs = [passes(parse_attack(name, 0.1), 10) for name in names]
+    costs = [passes(parse_attack(name, 0.1), 10, 0) for name in names]
     assert costs == sorted(costs)
-    assert passes(FgsmParams(kind="fgsm", **EVERYTHING), 10) < passes(parse_attack("pgd-2", 0.1), 10)
+    assert passes(FgsmParams(kind="fgsm", **EVERYTHING), 10, 0) < passes(parse_attack("pgd-2", 0.1), 10, 0)
 
 
 def test_torchattacks_lets_go_of_a_model_when_garbage_is_collected() -> None:
     model = linear(4)
     victim = Victim(model, CPU)
-    ensemble_parts(parse_attack("autoattack", 0.1), victim, 0.1, 4, seed=0)
+    attack_parts(parse_attack("autoattack", 0.1), victim, 0.1, 4, seed=0)
     gone = weakref.ref(model)
     del model, victim
     gc.collect()

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note, Progress
-from ssmlab.evaluation.evaluate import evaluate, evaluate_models, parse_attack, useful_workers
+from ssmlab.evaluation.attack_names import parse_attack
+from ssmlab.evaluation.evaluate import evaluate, evaluate_models, useful_workers
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.written_float import WrittenFloat

@@ -17,8 +17,8 @@ from scipy.stats import binomtest
 
 from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import UserError
+from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.checks.attacks_compared import compared_checks
-from ssmlab.evaluation.evaluate import parse_attack
 from ssmlab.evaluation.results import (
     AttackResults,
     CheckpointResults,

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from ssmlab.evaluation.attacks import Victim, run_attack
+from ssmlab.evaluation.attacks import run_attack
+from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.written_float import WrittenFloat
 from ssmlab.probes.linear import AffineMap, affine_map, exact_robust_accuracy, is_affine, worst_margins

@@ -13,7 +13,7 @@ from ssmlab.evaluation.checks.finding import images_finding
 from ssmlab.evaluation.results import Check, Measure
 from ssmlab.params import AttackSpec, PgdParams
 
-STRENGTH = ("fgsm", "pgd", "autoattack")
+STRENGTH = ("fgsm", "pgd", "screened-autoattack", "autoattack")
 LEAST_SHARE = 0.01  # of the images; one image alone may fall to any attack by chance
 
 
@@ -46,7 +46,7 @@ def reaches(spec: AttackSpec, eps: float) -> bool:
 
 
 def black_box_wins(measures: Mapping[str, Measure], attacks: Mapping[str, AttackSpec]) -> list[Check]:
-    """AutoAttacks whose Square, which uses no gradients, broke images that the parts with gradients could not."""
+    """AutoAttacks, screened or not, whose Square, without gradients, broke images that their gradients did not."""
     found = []
     for name in attacks:
         measure = measures[name]

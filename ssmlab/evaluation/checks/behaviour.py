@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ssmlab.evaluation.attacks import Victim, forked_generators
+from ssmlab.evaluation.attacks import forked_generators
 from ssmlab.evaluation.checks.finding import finding
 from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.victim import Victim
 
 
 @torch.no_grad()

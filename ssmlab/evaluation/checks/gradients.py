@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ssmlab.core.text import percent
-from ssmlab.evaluation.attacks import Victim
 from ssmlab.evaluation.checks.finding import finding
+from ssmlab.evaluation.losses import cross_entropy, margins
 from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.victim import Victim
 
 DIRECTIONS = 8
 STEP = 0.02  # long enough that a model of quantised images moves, short enough that an honest one is nearly straight
@@ -87,13 +88,3 @@ def input_gradients(victim: Victim, x: Tensor, y: Tensor, loss: object) -> Tenso
 def logits_of(victim: Victim, x: Tensor) -> Tensor:
     logits: Tensor = victim(x)
     return logits
-
-
-def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
-    return F.cross_entropy(logits, y, reduction="none")  # (B,)
-
-
-def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """The logit of the label minus the largest other one: (B,), positive where the image is right."""
-    others = logits.scatter(1, y[:, None], float("-inf"))  # (B, classes)
-    return logits.gather(1, y[:, None]).squeeze(1) - others.max(dim=1).values  # (B,)

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor, nn
 
 from ssmlab.core.seeds import seed_of
-from ssmlab.evaluation.attacks import Victim, attack_defaults, forked_generators
+from ssmlab.evaluation.attacks import attack_defaults, forked_generators
 from ssmlab.evaluation.checks.behaviour import behaviour_checks
 from ssmlab.evaluation.checks.finding import finding
 from ssmlab.evaluation.checks.gradients import gradient_checks
 from ssmlab.evaluation.checks.strength import Attacked, strength_checks
 from ssmlab.evaluation.plan import UNUSUAL_EPS
 from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.victim import Victim
 
 IMAGES = 64  # more would find rarer faults and cost every evaluation more
 

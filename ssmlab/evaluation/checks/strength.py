@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ssmlab.core.text import percent
-from ssmlab.evaluation.attacks import Victim, is_right
 from ssmlab.evaluation.checks.finding import finding, images_finding
-from ssmlab.evaluation.checks.gradients import cross_entropy, margins
+from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.victim import Victim, is_right
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 NOISES = 50
@@ -134,7 +134,3 @@ def strength_checks(attacked: Attacked, eps: float, classes: int) -> list[Check]
         ),
     ]
     return found
-
-
-def negative_margin(logits: Tensor, y: Tensor) -> Tensor:
-    return -margins(logits, y)  # (B,)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssmlab.evaluation.attacks import Victim
 from ssmlab.evaluation.checks.strength import Attacked, Loss, cross_entropy, strength_checks
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.victim import Victim
 from tests.evaluation.checks.models import EPS, HONEST, PLANTED, digits, trained
 
 

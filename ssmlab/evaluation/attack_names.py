@@ -1,0 +1,42 @@
+"""Attacks by name, for callers who do not write specifications."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ssmlab.core.errors import UserError
+from ssmlab.params import AttackBase, AttackSpec, AutoAttackParams, FgsmParams, PgdParams, ScreenedAutoAttackParams
+from ssmlab.params.written_float import WrittenFloat
+
+
+def parse_attack(name: str, eps: float) -> AttackSpec:
+    """The attack behind a name, on all images; raises UserError for a name that no attack has."""
+    everything: dict[str, Any] = {"images": "all", "checkpoints": ("best", "last")}
+    if name == "fgsm":
+        return FgsmParams(kind="fgsm", **everything)
+    if name == "autoattack":
+        return AutoAttackParams(kind="autoattack", steps=100, queries=5000, **everything)
+    if name == "screened-autoattack":
+        return ScreenedAutoAttackParams(kind="screened-autoattack", steps=100, queries=5000, **everything)
+    match = re.fullmatch(r"pgd-([1-9][0-9]*)", name) if isinstance(name, str) else None
+    if match is None:
+        raise UserError(
+            f"attacks: no attack is called '{name}'; there are fgsm, pgd-N (such as pgd-10), autoattack and "
+            "screened-autoattack"
+        )
+    steps = int(match[1])
+    return PgdParams(kind="pgd", alpha=WrittenFloat(2.5 * eps / steps), steps=steps, random_start=True, **everything)
+
+
+def chosen_attacks(attacks: Iterable[str] | Mapping[str, AttackSpec], eps: float) -> dict[str, AttackSpec]:
+    """The attacks by name; raises UserError for what is not an attack."""
+    if isinstance(attacks, Mapping):
+        if wrong := [name for name, spec in attacks.items() if not isinstance(spec, AttackBase)]:
+            raise UserError(f"attacks: {wrong[0]} is not a specification such as ssmlab.params.PgdParams")
+        return dict(attacks)
+    names = [attacks] if isinstance(attacks, str) else attacks
+    if not isinstance(names, Iterable):
+        raise UserError(f"attacks must be names or specifications by name; it is {type(attacks).__name__}")
+    return {name: parse_attack(name, eps) for name in names}

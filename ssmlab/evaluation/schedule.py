@@ -1,0 +1,95 @@
+"""Which attack sees which images when: attacks cut into tasks, and what follows from the tasks that are done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ssmlab.evaluation.parts import phases
+from ssmlab.evaluation.plan import check_attacks
+from ssmlab.evaluation.tasks import AttackOutcome, AttackTask, Clean
+from ssmlab.params import AttackSpec, ScreenedAutoAttackParams
+
+Plan = Mapping[str, Mapping[str, AttackSpec]]
+
+
+class Schedule:
+    """Tasks for every attack, and the outcomes so far.
+
+    A phase of an attack starts when the one before it is done, because it sees images that are chosen by its outcomes.
+    Which images these are does not depend on the order in which tasks end.
+
+    Args:
+        plan: for each model the attacks by name; clean: the models without attack.
+
+    Attributes:
+        outcomes: of each model and attack, as they came.
+        open: of each model and attack the tasks that are not done, and one that stands for the images of a later
+            phase, as many as there can be.
+
+    Raises:
+        UserError: an attack is not defined for a model with so few classes.
+    """
+
+    def __init__(self, plan: Plan, clean: Mapping[str, Clean], batch_size: int) -> None:
+        self.plan, self.clean, self.batch_size = plan, clean, batch_size
+        self.outcomes: dict[tuple[str, str], list[AttackOutcome]] = {}
+        self.open: dict[tuple[str, str], list[AttackTask]] = {}
+        for model, attacks in plan.items():
+            check_attacks(attacks, len(clean[model].right), clean[model].classes, "attacks: ")
+            for attack, spec in attacks.items():
+                seen = clean[model].right[: None if spec.images == "all" else spec.images]
+                rows = seen.nonzero().flatten().tolist()
+                self.outcomes[model, attack] = []
+                self.open[model, attack] = self.tasks(model, attack, 0, rows) if rows else []
+                if rows and len(phases(spec)) > 1:
+                    later = rows[: len(rows) if limit(spec) is None else limit(spec)]
+                    self.open[model, attack].append(self.task(model, attack, 1, later))
+
+    def first_tasks(self) -> list[AttackTask]:
+        """What can be started at once; the tasks that take longest first."""
+        tasks = [task for tasks in self.open.values() for task in tasks if task.phase == 0]
+        return sorted(tasks, key=lambda task: task.passes, reverse=True)
+
+    def done(self, outcome: AttackOutcome) -> list[AttackTask]:
+        """Take note of an outcome; the tasks that can be started now."""
+        task = outcome.task
+        key = task.model, task.attack
+        self.outcomes[key].append(outcome)
+        self.open[key].remove(task)
+        if any(other.phase == task.phase for other in self.open[key]) or task.phase + 1 == len(phases(task.spec)):
+            return []
+        self.open[key] = self.tasks(*key, task.phase + 1, self.chosen(key, task.phase, task.spec))
+        return list(self.open[key])
+
+    @property
+    def images_left(self) -> int:
+        """How many images there are in all tasks that are not done."""
+        return sum(len(task.images) for tasks in self.open.values() for task in tasks)
+
+    @property
+    def passes_left(self) -> float:
+        """About how many forward passes of one image these tasks cost."""
+        return sum(task.passes for tasks in self.open.values() for task in tasks)
+
+    def chosen(self, key: tuple[str, str], phase: int, spec: AttackSpec) -> list[int]:
+        """The rows for the next phase: the survivors, or those of them that have the lowest margins."""
+        outcomes = [outcome for outcome in self.outcomes[key] if outcome.task.phase == phase]
+        if limit(spec) is None:
+            return sorted(row for outcome in outcomes for row in outcome.right)
+        pairs = (pair for outcome in outcomes for pair in zip(outcome.margins, outcome.right, strict=True))
+        return sorted(row for _, row in sorted(pairs)[: limit(spec)])  # of equal margins the first rows
+
+    def tasks(self, model: str, attack: str, phase: int, rows: list[int]) -> list[AttackTask]:
+        """Tasks of at most `batch_size` images."""
+        starts = range(0, len(rows), self.batch_size)
+        return [self.task(model, attack, phase, rows[start : start + self.batch_size]) for start in starts]
+
+    def task(self, model: str, attack: str, phase: int, rows: list[int]) -> AttackTask:
+        return AttackTask(model, attack, self.plan[model][attack], phase, tuple(rows), self.clean[model].classes)
+
+
+def limit(spec: AttackSpec) -> int | None:
+    """How many survivors of its first phase an attack goes on with; None for all."""
+    if isinstance(spec, ScreenedAutoAttackParams) and spec.survivors != "all":
+        return spec.survivors
+    return None
