@@ -13,6 +13,7 @@ from ssmlab.params.base import NAME, Device, Epsilon, Images, Norm, Positive, Se
 from ssmlab.params.data import DataParams
 from ssmlab.params.grid import GridParams, GridRun
 from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
+from ssmlab.params.probe import ProbeParams
 from ssmlab.params.seeds import seed_groups
 from ssmlab.params.study import AnalyzeParams, ClaimParams, Params, ReportParams, RunParams
 from ssmlab.params.train import (
@@ -64,6 +65,7 @@ __all__ = [
     "Params",
     "PgdParams",
     "Positive",
+    "ProbeParams",
     "RegimeName",
     "ReportParams",
     "RunParams",

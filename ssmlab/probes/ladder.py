@@ -15,41 +15,18 @@ multiplies mse by 36, and changes kl: neither may be read alone.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from itertools import pairwise
-from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ssmlab.nets.classifier import Classifier
+from ssmlab.probes.results import Aim, ErrorLadder, LadderStep, SplitName
 from ssmlab.probes.sites import Site, signals, trunk_output
 from ssmlab.training.adversary import pgd
 from ssmlab.training.attack import Attack
-
-
-class Step(NamedTuple):
-    """The error after one component.
-
-    rho: geometric mean over the images that have one; amplification: rho here over rho before, None at the first site;
-    kl, mse: means over images.
-    """
-
-    component: str
-    layer: int | None
-    rho: float
-    amplification: float | None
-    kl: float
-    mse: float
-
-
-class Ladder(NamedTuple):
-    """All steps, and over how many images: those whose error is above 0 at every site."""
-
-    steps: list[Step]
-    images: int
 
 
 def relative_error(clean: Tensor, attacked: Tensor) -> Tensor:
@@ -65,26 +42,37 @@ def divergence(clean: Tensor, attacked: Tensor) -> Tensor:
     return (p.exp() * (p - q)).sum(-1).mean(1)
 
 
-def ladder(model: Classifier, places: list[Site], x: Tensor, x_adv: Tensor) -> Ladder | None:
-    """The error of x_adv against x, images (B, C, H, W), at every site; None if no image has one."""
+def ladder(
+    model: Classifier,
+    places: list[Site],
+    x: Tensor,
+    x_adv: Tensor,
+    attack: Aim,
+    split: SplitName,
+) -> ErrorLadder | None:
+    """The error of x_adv against x, images (B, C, H, W), at every site; None if no image has one.
+
+    `attack` and `split` say where the images come from.
+    """
     pairs = list(zip(signals(model, places, x), signals(model, places, x_adv), strict=True))
     rho = torch.stack([relative_error(*pair) for pair in pairs])  # (sites, B)
     moved = ((rho > 0) & rho.isfinite()).all(0)  # (B,)
     if not bool(moved.any()):
         return None
     typical = rho[:, moved].log().mean(1).exp().tolist()
-    amplification = [None, *(after / before for before, after in pairwise(typical))]
-    steps = []
-    for place, value, factor, (clean, attacked) in zip(places, typical, amplification, pairs, strict=True):
-        kl = float(divergence(clean[moved], attacked[moved]).mean())
-        mse = float((attacked - clean)[moved].square().mean())
-        steps.append(Step(place.component, place.layer, value, factor, kl, mse))
-    return Ladder(steps, int(moved.sum()))
-
-
-def total_amplification(found: Ladder) -> float:
-    """That of all components together, the product of theirs."""
-    return math.prod(step.amplification for step in found.steps if step.amplification is not None)
+    amplifications = [None, *(after / before for before, after in pairwise(typical))]
+    steps = [
+        LadderStep(
+            component=place.component,
+            layer=place.layer,
+            rho=value,
+            amplification=factor,
+            kl=float(divergence(clean[moved], attacked[moved]).mean()),
+            mse=float((attacked - clean)[moved].square().mean()),
+        )
+        for place, value, factor, (clean, attacked) in zip(places, typical, amplifications, pairs, strict=True)
+    ]
+    return ErrorLadder(attack=attack, split=split, images=int(moved.sum()), steps=tuple(steps))
 
 
 def loss_attack(model: Classifier, x: Tensor, y: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ssmlab.nets import Classifier
 from ssmlab.params import ModelParams
-from ssmlab.probes.ladder import divergence, feature_attack, ladder, loss_attack, relative_error, total_amplification
+from ssmlab.probes.ladder import divergence, feature_attack, ladder, loss_attack, relative_error
 from ssmlab.probes.sites import signals, sites, trunk_output
 from ssmlab.training.attack import Attack
 from tests.probes.models import labelled_images, model_of, params_of
@@ -98,14 +98,14 @@ def test_the_signals_are_those_of_the_formulas() -> None:
 @pytest.mark.parametrize("name", MODELS)
 def test_amplifications_telescope(name: str) -> None:
     model, params = case(name)
-    found = ladder(model, sites(model, params), *attacked(model))
+    found = ladder(model, sites(model, params), *attacked(model), "loss", "test")
     assert found is not None and found.images == 12
     last = found.steps[0].rho
     for step in found.steps[1:]:
         assert step.amplification is not None
         last *= step.amplification
         assert step.rho == pytest.approx(last)
-    assert total_amplification(found) == pytest.approx(found.steps[-1].rho / found.steps[0].rho)
+    assert math.prod(step.amplification or 1.0 for step in found.steps) == pytest.approx(found.total)
 
 
 def test_rho_follows_no_scale_and_mse_follows_its_square() -> None:
@@ -126,14 +126,14 @@ def test_kl_is_zero_for_equal_signals_and_ignores_a_common_shift_of_the_channels
 def test_there_is_no_ladder_where_nothing_was_changed() -> None:
     model, params = case("s4")
     x, _ = labelled_images(model, 3)
-    assert ladder(model, sites(model, params), x, x) is None
+    assert ladder(model, sites(model, params), x, x, "loss", "test") is None
 
 
 def test_an_image_that_was_not_changed_does_not_count() -> None:
     model, params = case("s4")
     x, x_adv = attacked(model)
     x_adv[0] = x[0]
-    found = ladder(model, sites(model, params), x, x_adv)
+    found = ladder(model, sites(model, params), x, x_adv, "loss", "test")
     assert found is not None and found.images == 11 and all(math.isfinite(step.rho) for step in found.steps)
 
 
@@ -144,7 +144,10 @@ def test_the_feature_attack_moves_the_output_further_than_the_loss_attack(name: 
     x_far = feature_attack(model, x, ATTACK, torch.Generator().manual_seed(0))
     assert float((x_far - x).abs().max()) <= ATTACK.eps + 1e-6
     places = sites(model, params)
-    by_loss, by_features = ladder(model, places, x, x_adv), ladder(model, places, x, x_far)
+    by_loss, by_features = (
+        ladder(model, places, x, x_adv, "loss", "test"),
+        ladder(model, places, x, x_far, "features", "test"),
+    )
     assert by_loss is not None and by_features is not None
     assert by_features.steps[-1].rho > by_loss.steps[-1].rho
 

@@ -1,0 +1,118 @@
+"""All probes of one model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from ssmlab.nets.classifier import Classifier
+from ssmlab.nets.ssm_block import SsmBlock
+from ssmlab.params import ModelParams, ProbeParams
+from ssmlab.probes.bounds import can_be_bounded, certified_eps
+from ssmlab.probes.gains import energy_gains, impulse_responses, peak_gains, tightness
+from ssmlab.probes.ladder import feature_attack, ladder, loss_attack
+from ssmlab.probes.linear import affine_map, exact_robust_accuracy, is_affine
+from ssmlab.probes.perturbed_token import growth_of
+from ssmlab.probes.results import Certificate, CheckpointProbes, ErrorLadder, LayerGains, SplitName
+from ssmlab.probes.sites import Site, signals, sites
+from ssmlab.training.attack import attack_from
+
+Images = tuple[Tensor, Tensor]  # x (B, C, H, W) float32 in [0, 1] and labels y (B,), on the model's device
+QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+def probe_model(
+    model: Classifier,
+    params: ModelParams,
+    images: Mapping[SplitName, Images],
+    settings: ProbeParams,
+    sha256: str,
+    epoch: int | None,
+) -> CheckpointProbes:
+    """Every probe of one checkpoint, which `sha256` and `epoch` name.
+
+    The model stays as it is. Equal arguments give equal results on one machine and device.
+    """
+    attack, places = attack_from(settings.adversary), sites(model, params)
+    generator = torch.Generator().manual_seed(settings.seed)
+    attacked = {split: loss_attack(model, *batch, attack, generator) for split, batch in images.items()}
+    far = {split: feature_attack(model, batch[0], attack, generator) for split, batch in images.items()}
+    ladders: list[ErrorLadder | None] = []
+    for split, (x, _) in images.items():
+        ladders.append(ladder(model, places, x, attacked[split], "loss", split))
+        ladders.append(ladder(model, places, x, far[split], "features", split))
+    x, y = images["test"]
+    robust = accuracy(model, attacked["test"], y)
+    double = copy.deepcopy(model).double()
+    exact = exact_robust_accuracy(affine_map(model), x.cpu(), y.cpu(), attack.eps) if is_affine(params) else None
+    return CheckpointProbes(
+        sha256=sha256,
+        epoch=epoch,
+        clean=accuracy(model, x, y),
+        robust=robust,
+        exact=exact,
+        ladders=tuple(found for found in ladders if found is not None),
+        gains=tuple(layer_gains(double, sites(double, params), x, attacked["test"])),
+        certificate=certificate(double, x, y, attack.eps, robust) if can_be_bounded(params) else None,
+        growth=tuple(growth_of(double, x.double(), generator)),
+    )
+
+
+@torch.no_grad()
+def accuracy(model: Classifier, x: Tensor, y: Tensor) -> float:
+    return float((model(x).argmax(1) == y).double().mean())
+
+
+def layer_gains(model: Classifier, places: list[Site], x: Tensor, x_adv: Tensor) -> list[LayerGains]:
+    """The gains of every layer's SSM that is linear and fixed, and how near x_adv comes to them; model in float64."""
+    found = []
+    clean, attacked = signals(model, places, x.double()), signals(model, places, x_adv.double())
+    for index, place in enumerate(places):
+        if place.component != "mixer" or not isinstance(block := mixer_of(model, place), SsmBlock):
+            continue
+        taps = impulse_responses(block.ssm, model.length)  # type: ignore[arg-type]
+        energy = energy_gains(taps, model.length)
+        ends = (clean[index - 1], attacked[index - 1], clean[index], attacked[index])
+        ratios = tightness(taps, *(signal.permute(2, 0, 1) for signal in ends))  # (D, B)
+        found.append(
+            LayerGains(
+                layer=place.layer or 0,
+                peak=rounded(peak_gains(taps, model.length).sum(1)),
+                energy=None if energy is None else rounded(energy[0]),
+                floor=None if energy is None else rounded(energy[1]),
+                tightness=quartiles(ratios),
+            )
+        )
+    return found
+
+
+def mixer_of(model: Classifier, place: Site) -> object:
+    """The mixer of a site's layer, without its residual."""
+    return getattr(model.layers[(place.layer or 1) - 1], "mixer", None)
+
+
+def certificate(model: Classifier, x: Tensor, y: Tensor, eps: float, robust: float) -> Certificate:
+    """What the bounds certify, up to the adversary's eps; model in float64."""
+    found = certified_eps(model, x.double(), y, eps)
+    share = float((found >= eps).double().mean())
+    middle = found.sort(descending=True).values[(len(found) - 1) // 2]
+    return Certificate(
+        eps=rounded(found), half=rounded(middle[None])[0], accuracy=share, vacuous=share == 0.0 and robust > 0.0
+    )
+
+
+def quartiles(ratios: Tensor) -> tuple[float, float, float, float, float] | None:
+    """Of the finite ones; None if there are none."""
+    finite = ratios[ratios.isfinite()]
+    if not len(finite):
+        return None
+    low, first, middle, third, high = rounded(torch.quantile(finite, finite.new_tensor(QUARTILES)))
+    return low, first, middle, third, high
+
+
+def rounded(values: Tensor) -> tuple[float, ...]:
+    """To six digits, so that a file of many numbers stays small."""
+    return tuple(float(f"{value:.6g}") for value in values.tolist())

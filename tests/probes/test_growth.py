@@ -1,0 +1,116 @@
+"""Growth along a sequence: planted laws are found, and no explosion is claimed where none was planted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ssmlab.probes.growth import Array, fit_growth
+from ssmlab.probes.perturbed_token import errors_after, growth_of
+from ssmlab.probes.results import GrowthFit, Trend
+from tests.probes.models import model_of, random_images
+
+DISTANCES = np.arange(1.0, 37.0)
+
+
+def planted(log_error: Array, noise: float = 0.1, images: int = 20, seed: int = 0) -> GrowthFit:
+    """The fit of errors whose logarithm is `log_error` (T,), with noise of its own in every image."""
+    generator = np.random.default_rng(seed)
+    levels = generator.normal(size=(images, 1))
+    found = fit_growth(np.exp(log_error + levels + noise * generator.normal(size=(images, len(log_error)))), DISTANCES)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("log_error", "trend", "rate"),
+    [
+        (0.05 * DISTANCES, "explosion", 0.05),
+        (-0.05 * DISTANCES, "fades exponentially", -0.05),
+        (0.5 * np.log(DISTANCES), "grows as a power", 0.5),
+        (-1.5 * np.log(DISTANCES), "fades as a power", -1.5),
+        (0.0 * DISTANCES, "bounded", 0.0),
+    ],
+)
+@pytest.mark.parametrize("noise", [0.0, 0.1, 0.3])
+def test_a_planted_law_is_found_with_its_rate(log_error: Array, trend: Trend, rate: float, noise: float) -> None:
+    found = planted(log_error, noise)
+    assert found.trend == trend
+    assert found.rate == pytest.approx(rate, abs=0.01 + 0.1 * noise)
+    assert found.residual == pytest.approx(noise, rel=0.1, abs=1e-9)
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 10**6), power=st.floats(-1.0, 1.0))
+def test_no_power_law_is_called_an_explosion(seed: int, power: float) -> None:
+    assert planted(power * np.log(DISTANCES), 0.1, seed=seed).trend != "explosion" or abs(power) < 0.05
+
+
+def test_noise_alone_is_seldom_called_an_explosion() -> None:
+    """Both must happen: the exponential law wins, and the 95% interval of its rate lies above 0."""
+    called = sum(planted(0.0 * DISTANCES, 0.5, seed=seed).trend == "explosion" for seed in range(400))
+    assert called <= 400 * 0.025 + 8
+
+
+def test_a_saturating_error_is_no_explosion() -> None:
+    assert planted(-np.exp(-DISTANCES / 3), 0.05).trend != "explosion"
+
+
+def test_images_that_disagree_on_the_rate_are_no_explosion() -> None:
+    """The residuals of each image are tiny, but images as a whole do not grow."""
+    rates = np.linspace(-0.1, 0.1, 20)[:, None]
+    found = fit_growth(np.exp(rates * DISTANCES), DISTANCES)
+    assert found is not None and found.law == "exponential" and found.trend == "bounded"
+
+
+def test_errors_are_followed_until_one_vanishes() -> None:
+    errors = np.exp(-0.5 * DISTANCES) * np.ones((3, 1))
+    errors[1, 20:] = 0.0
+    found = fit_growth(errors, DISTANCES)
+    assert found is not None and found.rate == pytest.approx(-0.5)
+
+
+@pytest.mark.parametrize("errors", [np.ones((1, 36)), np.zeros((3, 36)), np.full((3, 36), np.nan)])
+def test_there_is_no_law_of_one_image_or_of_no_error(errors: Array) -> None:
+    assert fit_growth(errors, DISTANCES) is None
+
+
+@pytest.mark.parametrize("rate", [-0.1, 0.1])
+def test_a_recurrence_grows_at_its_own_rate(rate: float) -> None:
+    """h[t] = e^rate h[t-1] + u[t] on a long sequence: the measured profile has this rate, and the end too."""
+
+    def recurrence(u: torch.Tensor) -> torch.Tensor:
+        states, state = [], torch.zeros_like(u[:, 0])
+        for token in u.unbind(1):
+            state = np.exp(rate) * state + token
+            states.append(state)
+        return torch.stack(states, dim=1)
+
+    u = torch.randn(5, 40, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    errors = errors_after(recurrence, u, recurrence(u), 3, torch.Generator().manual_seed(1))
+    assert errors.shape == (5, 36)
+    np.testing.assert_allclose(errors, np.exp(rate * np.arange(1, 37)) * np.ones((5, 1)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("mixer", ["s4", "dss", "s5", "mamba"])
+def test_every_layer_and_all_of_them_are_measured(mixer: str) -> None:
+    model = model_of(mixer=mixer).double()
+    found = growth_of(model, random_images(4).double(), torch.Generator().manual_seed(0))
+    assert [each.system for each in found] == ["layer 1", "layer 2", "all layers"]
+    for each in found:
+        assert (each.at, len(each.profile)) == (4, 11) and min(each.profile) > 0
+        assert each.distances == tuple(sorted(each.distances)) and each.distances[-1] == 15
+        assert each.after is not None and each.over is not None
+
+
+def test_the_profile_of_a_linear_layer_does_not_depend_on_the_size_of_its_input() -> None:
+    block, generator = model_of(norm="none", layers=1).double().layers[0].mixer, torch.Generator()
+    block.output.bias.data.zero_()
+    u = torch.randn(3, 16, 8, dtype=torch.float64)
+    with torch.no_grad():
+        one = errors_after(block, u, block(u), 2, generator.manual_seed(0))
+        ten = errors_after(block, 10 * u, block(10 * u), 2, generator.manual_seed(0))
+    np.testing.assert_allclose(one, ten, rtol=1e-9)

@@ -1,0 +1,60 @@
+"""All probes of one model, for every mixer."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from ssmlab.nets import Classifier
+from ssmlab.params import ModelParams, ProbeParams
+from ssmlab.probes.probe import probe_model
+from ssmlab.probes.results import CheckpointProbes
+from tests.probes.models import labelled_images, model_of, params_of
+from tests.probes.test_ladder import MODELS
+
+SETTINGS = ProbeParams.model_validate(
+    {
+        "device": "cpu",
+        "images": 12,
+        "adversary": {"eps": 0.05, "alpha": 0.0125, "steps": 4, "random_start": True},
+        "seed": 0,
+    }
+)
+FIXED = {"s4", "s4-without-norm", "dss-gelu-glu-ads", "s5"}
+
+
+def probed(model: Classifier, params: ModelParams) -> CheckpointProbes:
+    x, y = labelled_images(model, 24)
+    return probe_model(model, params, {"train": (x[12:], y[12:]), "test": (x[:12], y[:12])}, SETTINGS, "0" * 64, 1)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_every_model_can_be_probed_and_stays_as_it_is(name: str) -> None:
+    model, params = model_of(**MODELS[name]), params_of(**MODELS[name])
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    found = probed(model, params)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert [(each.split, each.attack) for each in found.ladders] == [
+        ("train", "loss"),
+        ("train", "features"),
+        ("test", "loss"),
+        ("test", "features"),
+    ]
+    assert found.clean == 1.0 and found.robust <= found.clean
+    assert len(found.gains) == (2 if name in FIXED | {"s4-attention"} else 0)
+    assert (found.certificate is not None) == (name in FIXED)
+    assert (found.exact is not None) == (name == "s4-without-norm")
+    for gains in found.gains:
+        assert gains.tightness is not None and 0 <= gains.tightness[0] <= gains.tightness[-1] <= 1 + 1e-9
+
+
+def test_what_is_certified_is_robust_and_what_is_exact_is_no_more_than_what_attacks_leave() -> None:
+    found = probed(model_of(norm="none"), params_of(norm="none"))
+    assert found.exact is not None and found.certificate is not None
+    assert found.certificate.accuracy <= found.exact <= found.robust
+    assert found.certificate.half <= 0.05
+
+
+def test_equal_calls_give_equal_results() -> None:
+    model, params = model_of(mixer="mamba"), params_of(mixer="mamba")
+    assert probed(model, params) == probed(model, params)
