@@ -5,10 +5,11 @@ n chunks of T tokens. With u_j the j-th chunk, h_j the state after it, both as r
 
     y_j = u_j Toeplitz(K) + h_{j-1} [(C A)^t, (C A^2)^t, ...],     h_j = h_{j-1} (A^T)^t + u_j [A^{T-1} B, ..., B]^t
 
-A chunk's own output and what it adds to the state are one product, with a matrix (T, T + R); then come n small
-products for the states, and one product that reads them out, with a matrix (R, T). A kernel over the future runs the
-other way in the same products. All matrices depend on parameters alone, so a frozen model holds them. A token costs
-T + 2 R + R^2 / T multiplications a channel, whatever L is; with the whole Toeplitz matrix it costs L / 2.
+These are four kinds of products: each chunk with the Toeplitz matrix (T, T) and with the way into the state (T, R), n
+small products that pass the state on, and the states with the way out (R, T), added to the chunks' own outputs where
+these are. A kernel over the future runs the other way in the same products. All matrices depend on parameters alone, so
+a frozen model holds them. A token costs T + 2 R + R^2 / T multiplications a channel, whatever L is; with the whole
+Toeplitz matrix it costs L / 2. The gradient is a convolution of the same form, with every matrix transposed.
 """
 
 from __future__ import annotations
@@ -19,7 +20,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.shapes import ChannelFirst, ChunkStates, RealModes, StateMatrix, Taps
+from ssmlab.nets.shapes import ChannelFirst, ChunkStates, PerChannel, RealModes, StateMatrix
+
+# Forward and backward to the input, D 64, one thread: CPU time of the FFT or the Toeplitz product, whichever would be
+# taken otherwise, over that of chunks of 64 tokens (2026-11-26; R numbers of state a channel; B 8 and 32):
+#     L    R = 8        R = 32       R = 64
+#     196  1.24  0.89   1.02  0.63   0.64  0.44
+#     400  1.80  1.67   1.42  1.28   0.86  0.79
+#     784  2.33  2.67   1.69  2.15   1.18  1.58
+#     1024 2.24  3.92   1.75  3.08   1.18  2.37
+#     4096 4.21         3.12         (B 8 only)
+# With one sequence the FFT is faster up to L = 1,024 (chunks: 0.5 to 0.95 of its speed); attacks have more.
+CHUNKS_PAY_FROM = 8  # L must be at least so many times R + 32
+CHUNK = 112  # tokens in a chunk, about: L 784, R 32, B 32 takes 13.4 ms with 112, 14.4 with 98, 14.8 with 56
+
+
+def chunks_pay(length: int, state: int) -> bool:
+    """Whether chunks beat the other routes for fixed taps of `state` numbers a channel and usual batches."""
+    return length >= CHUNKS_PAY_FROM * (state + 32)
 
 
 class Realisation(NamedTuple):
@@ -31,98 +49,126 @@ class Realisation(NamedTuple):
 
 
 def powers_on_both_sides(system: Realisation, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A^k B and C A^(k+1) for k < count, (D, R, count) and (D, count, R), and A^count; `count` a power of two."""
+    """A^k B and C A^(k+1) for k < count, (D, R, count) and (D, count, R), and A^count, by repeated doubling."""
     inputs, outputs, power = system.B[..., None], system.C[:, None] @ system.A, system.A
-    while inputs.shape[-1] < count:
-        inputs = torch.cat([inputs, power @ inputs], dim=-1)
-        outputs = torch.cat([outputs, outputs @ power], dim=1)
-        power = power @ power
-    return inputs, outputs, power
+    whole = None  # the product of those of the powers A, A^2, A^4, ... that add up to A^count
+    for place in range(count.bit_length()):
+        if count >> place & 1:
+            whole = power if whole is None else whole @ power
+        if (missing := count - inputs.shape[-1]) > 0:
+            inputs = torch.cat([inputs, power @ inputs[..., :missing]], dim=-1)
+            outputs = torch.cat([outputs, outputs[:, :missing] @ power], dim=1)
+            power = power @ power
+    assert whole is not None
+    return inputs, outputs, whole
+
+
+def even_chunks(length: int) -> int:
+    """T, the tokens in a chunk: near CHUNK, and such that the last chunk is as full as it can be."""
+    sizes = range(min(length, CHUNK * 3 // 4), min(length, CHUNK * 5 // 4) + 1)
+    return min(sizes, key=lambda size: (-length % size, abs(size - CHUNK)))
 
 
 class ChunkedConvolution(nn.Module):
-    """The convolution of `length` tokens with fixed taps, (D, L) or two-sided (D, 2 L - 1), in chunks of T tokens.
+    """The convolution of `length` tokens in chunks of T tokens.
 
-    `past` gives all taps of positive lag, `future`, where taps are two-sided, all of negative lag. The tap at lag zero
-    is free, so the feed-through can be in it. T is a power of two; L need not be a multiple of it.
+    The taps are those of `past` from the present on, those of `future`, if there is one, from the present back, and
+    `feed` (D,) more at lag zero; all matrices are in the precision of `feed`. L need not be a multiple of T, but then
+    the input is copied.
     """
 
-    into: Tensor  # (D, T, T + R): the chunk's own Toeplitz matrix, and the way into the states
-    out: Tensor  # (D, R, T)
+    own: Tensor  # (D, T, T): the chunk's own Toeplitz matrix; entry s, t weighs u[s] in y[t]
+    into: Tensor  # (D, T, R): the way into the states
+    out: Tensor  # (D, R, T): the way out of them
 
-    def __init__(self, taps: Taps, length: int, chunk: int, past: Realisation, future: Realisation | None = None):
+    def __init__(self, feed: PerChannel, length: int, chunk: int, past: Realisation, future: Realisation | None = None):
         super().__init__()
-        self.length, self.chunk = length, chunk
-        lags = F.pad(taps, (0, chunk)) if future else F.pad(taps, (length - 1, chunk))
-        lags = F.pad(lags, (max(0, chunk - length), 0))  # the present is now at place max(L, T) - 1
-        present = max(length, chunk) - 1
-        near = lags[:, present - chunk + 1 : present + chunk]  # (D, 2 T - 1)
-        into = [near.unfold(-1, chunk, 1).flip(1)]  # (D, T, T): entry s, t weighs u[s] in y[t]
+        self.length, self.chunk, self.dtype = length, chunk, feed.dtype
         inputs, outputs, power = powers_on_both_sides(past, chunk)
-        into.append(inputs.flip(-1).transpose(1, 2))
-        out, carries = [outputs.transpose(1, 2)], [power]
+        near = F.pad(first_taps(past, outputs), (chunk - 1, 0))  # (D, 2 T - 1)
+        near[:, chunk - 1] += feed
+        into, out, carries = [inputs.to(self.dtype).flip(-1)], [outputs], [power]
         if future is not None:
             inputs, outputs, power = powers_on_both_sides(future, chunk)
-            into.append(inputs.transpose(1, 2))
-            out.append(outputs.flip(1).transpose(1, 2))
+            near[:, :chunk] += first_taps(future, outputs).flip(-1)
+            into.append(inputs.to(self.dtype))
+            out.append(outputs.to(self.dtype).flip(1))
             carries.append(power)
-        self.register_buffer("into", torch.cat([part.to(taps.dtype) for part in into], dim=-1), persistent=False)
-        self.register_buffer("out", torch.cat(out, dim=1).to(taps.dtype), persistent=False)
-        self.states = [carry.shape[-1] for carry in carries]
-        for side, carry in zip(("past", "future"), carries, strict=False):
-            self.register_buffer(side, carry.transpose(1, 2).to(taps.dtype).contiguous(), persistent=False)
+        self.keep("own", near.to(self.dtype).unfold(-1, chunk, 1).flip(1))
+        self.keep("into", torch.cat([part.transpose(1, 2) for part in into], dim=-1))
+        self.keep("out", torch.cat([part.to(self.dtype).transpose(1, 2) for part in out], dim=1))
+        self.sides = ("past", "future")[: len(carries)]
+        for side, carry in zip(self.sides, carries, strict=True):
+            self.keep(side, carry.transpose(1, 2))
+
+    def keep(self, name: str, matrix: Tensor) -> None:
+        self.register_buffer(name, matrix.to(self.dtype).contiguous(), persistent=False)
 
     def forward(self, u: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) for u (D, B, L); raises ValueError if L is not the length it was made for."""
         width, batch, length = u.shape
         if length != self.length:
             raise ValueError(f"this convolution was made for {self.length} tokens, not {length}")
+        device = u.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.dtype
         chunks = -(-length // self.chunk)
-        padded = F.pad(u, (0, chunks * self.chunk - length))
-        both = torch.bmm(padded.reshape(width, batch * chunks, self.chunk), self.into)  # (D, B n, T + R)
-        own, *added = torch.split(both, [self.chunk, *self.states], dim=-1)
-        with torch.autocast(u.device.type, enabled=False):  # the states are never in half precision
-            carried = [
-                outside_states(part.to(carry.dtype).view(width, batch, chunks, -1), carry, back)
-                for part, (carry, back) in zip(added, self.carries(), strict=True)
-            ]  # (D, B, n, R) each
-        states = carried[0] if len(carried) == 1 else torch.cat(carried, dim=-1)
-        y = torch.baddbmm(own, states.flatten(1, 2).to(own.dtype), self.out.to(own.dtype))
+        missing = chunks * self.chunk - length
+        padded = (
+            F.pad(u.to(dtype), (0, missing)) if missing else u.to(dtype)
+        )  # `pad` copies, also where it adds nothing
+        matrices = [matrix.to(dtype) for matrix in (self.own, self.into, self.out)]
+        carries = [self.get_buffer(side) for side in self.sides]
+        y: Tensor = ChunkProducts.apply(padded.reshape(width, batch, chunks, -1), *matrices, False, *carries)  # type: ignore[no-untyped-call]
         return y.view(width, batch, -1)[..., :length]  # (D, B, L)
 
-    def carries(self) -> list[tuple[Tensor, bool]]:
-        """The matrices that bring states from chunk to chunk, and whether they go from the last to the first."""
-        return [(self.get_buffer(side), side == "future") for side in ("past", "future")[: len(self.states)]]
 
+class ChunkProducts(torch.autograd.Function):
+    """All chunks' outputs (D, B, n, T) for inputs of that shape. The matrices take no gradient.
 
-def outside_states(added: ChunkStates, carry: StateMatrix, back: bool) -> ChunkStates:
-    """The state with which each chunk begins, h_{j-1} of h_j = h_{j-1} carry + added_j; `back`: from the last chunk."""
-    states: Tensor = PassStates.apply(added, carry, back)  # type: ignore[no-untyped-call]
-    return states
-
-
-class PassStates(torch.autograd.Function):
-    """`outside_states`. The gradient runs the other way, with the carry transposed; the carry itself takes none."""
+    The first carry passes its states from chunk to chunk onwards, the second, where there is one, backwards; `back`
+    exchanges the directions. States are in the precision of the carries, whatever that of the input is.
+    """
 
     @staticmethod
-    def forward(ctx: Any, added: Tensor, carry: Tensor, back: bool) -> Tensor:
-        """States (D, B, n, R)."""
-        ctx.save_for_backward(carry)
+    def forward(ctx: Any, u: Tensor, own: Tensor, into: Tensor, out: Tensor, back: bool, *carries: Tensor) -> Tensor:
+        """The sum of both products."""
+        ctx.save_for_backward(own, into, out, *carries)
         ctx.back = back
-        order = range(added.shape[2])
-        states = torch.empty_like(added, memory_format=torch.contiguous_format)
-        state = torch.zeros_like(added[:, :, 0])  # (D, B, R)
-        for j in reversed(order) if back else order:
-            states[:, :, j] = state
-            state = torch.baddbmm(added[:, :, j], state, carry)
-        return states
+        rows = u.flatten(1, 2)  # (D, B n, T)
+        with torch.autocast(u.device.type, enabled=False):
+            y = torch.bmm(rows, own)
+            states = torch.bmm(rows, into).view(*u.shape[:3], -1).to(carries[0].dtype)  # (D, B, n, R)
+            sides = torch.split(states, [carry.shape[-1] for carry in carries], dim=-1)
+            for side, carry, onwards in zip(sides, carries, (not back, back), strict=False):
+                pass_on_(side, carry, onwards)
+            y.baddbmm_(states.flatten(1, 2).to(y.dtype), out)
+        return y.view_as(u)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        """The gradient to what each chunk adds."""
-        (carry,) = ctx.saved_tensors
-        gradient: Tensor = PassStates.apply(gradients[0], carry.transpose(1, 2), not ctx.back)  # type: ignore[no-untyped-call]
-        return gradient, None, None
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient to the input: the same products with every matrix transposed, in the other direction."""
+        own, into, out, *carries = (matrix.transpose(1, 2) for matrix in ctx.saved_tensors)
+        gradient: Tensor = ChunkProducts.apply(gradients[0].contiguous(), own, out, into, not ctx.back, *carries)  # type: ignore[no-untyped-call]
+        return gradient, *[None] * (4 + len(carries))
+
+
+def pass_on_(added: ChunkStates, carry: StateMatrix, onwards: bool) -> None:
+    """Overwrite what each chunk adds to the state by the state before it: h_{j-1} of h_j = h_{j-1} carry + added_j.
+
+    `onwards` goes from the first chunk to the last, otherwise from the last to the first.
+    """
+    order = range(added.shape[2])
+    state = torch.zeros_like(added[:, :, 0])  # (D, B, R)
+    for j in order if onwards else reversed(order):
+        following = torch.baddbmm(added[:, :, j], state, carry)
+        added[:, :, j] = state
+        state = following
+
+
+def first_taps(system: Realisation, outputs: Tensor) -> Tensor:
+    """K[l] = C A^l B for l < T, (D, T), from `outputs` (D, T, R), the first T of C A, C A^2, ..."""
+    rows = torch.cat([system.C[:, None], outputs[:, :-1]], dim=1)  # (D, T, R)
+    return torch.bmm(rows, system.B[..., None])[..., 0]
 
 
 def rotations(decay: RealModes, angle: RealModes) -> StateMatrix:

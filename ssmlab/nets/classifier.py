@@ -76,7 +76,8 @@ class Classifier(nn.Module):
         h = self.norm(h)
         for layer in self.layers:
             h = layer(h)
-        return self.head(h.mean(1))  # type: ignore[no-any-return]
+        mean = h.sum(1) / h.shape[1]  # as `mean`, whose gradient would be divided once for every token
+        return self.head(mean)  # type: ignore[no-any-return]
 
     def forward(self, x: Images) -> Logits:
         """Logits (B, classes) of images x (B, C, H, W), `trunk(stem(x))`; raises UserError as `stem` does."""

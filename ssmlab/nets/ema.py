@@ -23,8 +23,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ssmlab.nets.chunked import Realisation
-from ssmlab.nets.longconv import FixedConvolution, chunks_pay, convolve, two_sided
+from ssmlab.nets.chunked import ChunkedConvolution, Realisation, chunks_pay, even_chunks
+from ssmlab.nets.longconv import FixedConvolution, convolve, two_sided
 from ssmlab.nets.mixer import full_precision
 from ssmlab.nets.shapes import ChannelFirst, Taps
 
@@ -65,8 +65,10 @@ class DampedEma(nn.Module):
     def freeze(self, length: int) -> nn.Module:
         """The same map with everything but the product precomputed."""
         with torch.no_grad():
-            systems = self.realisations() if chunks_pay(length, self.alpha.shape[-1]) else ()
-            return FixedConvolution(self.taps(length), length, *systems)
+            if not chunks_pay(length, self.alpha.shape[-1]):
+                return FixedConvolution(self.taps(length), length)
+            feed = full_precision(self.omega)
+            return ChunkedConvolution(feed, length, even_chunks(length), *self.realisations())
 
     def realisations(self) -> tuple[Realisation, ...]:
         """The state spaces of both directions, without omega."""

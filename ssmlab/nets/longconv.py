@@ -23,7 +23,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.chunked import ChunkedConvolution, Realisation
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, OneSide, Spectrum, Taps, ToeplitzColumns
 
 # By measurement on a CPU (benchmarks/mixers.md): with B sequences the Toeplitz product is the faster route for up to so
@@ -31,19 +30,6 @@ from ssmlab.nets.shapes import BatchFirst, ChannelFirst, OneSide, Spectrum, Taps
 TOKENS_A_SEQUENCE = 4  # its matrix is made, and its gradient taken, on every call
 FIXED_TOKENS_A_SEQUENCE = 32  # its matrix is at hand
 LONGEST = 1024
-# Fixed taps, forward and backward to the input, D 64, one thread: CPU time of the route taken otherwise over that of
-# chunks (2026-11-26; R numbers of state a channel; B 8 and 32):
-#     L    R = 8        R = 32       R = 64
-#     196  1.24  0.89   1.02  0.63   0.64  0.44
-#     400  1.80  1.67   1.42  1.28   0.86  0.79
-#     784  2.33  2.67   1.69  2.15   1.18  1.58
-#     1024 2.24  3.92   1.75  3.08   1.18  2.37
-#     4096 4.21         3.12         (B 8 only)
-# With one sequence the FFT is faster up to L = 1,024 (chunks: 0.5 to 0.95 of its speed).
-CHUNK = 64  # tokens in a chunk; with large states 128 are faster (2.37 for 1.96 at L = 1,024, R = 64, B = 32)
-LARGE_STATE = 64
-CHUNKS_PAY_FROM = 8  # L must be at least so many times R + 32
-CHUNKS_PAY_FOR = 8  # sequences
 BLOCK = 256  # columns at once
 TOEPLITZ_LIMIT = 2**25  # entries of the columns (D, L, T): 128 MiB in float32
 
@@ -121,28 +107,65 @@ def fft_size(length: int) -> int:
 def by_spectrum(u: ChannelFirst, spectrum: Spectrum, causal: bool) -> ChannelFirst:
     """y (D, B, L) of u and the rfft (D, F) of its taps, in the precision of that."""
     length, size = u.shape[-1], fft_size(u.shape[-1])
-    first = 0 if causal else length - 1
+    first = 0 if causal else length - 1  # where y begins in the whole convolution
     with torch.autocast(u.device.type, enabled=False):
         wide = u.to(spectrum.real.dtype)
         y: Tensor = torch.fft.irfft(torch.fft.rfft(wide, n=size) * spectrum.unsqueeze(1), n=size)
     return y[..., first : first + length].to(u.dtype)  # (D, B, L)
 
 
+def first_lag(u: ChannelFirst, taps: Taps) -> int:
+    """Where y begins in the whole convolution: at the lag zero, which is the first tap or the middle one."""
+    return taps.shape[-1] - u.shape[-1]
+
+
 def by_fft(u: ChannelFirst, taps: Taps) -> ChannelFirst:
     """y (D, B, L) through the real FFT, in the precision of `taps`."""
+    y: Tensor = FourierConvolution.apply(u, taps)  # type: ignore[no-untyped-call]
+    return y
+
+
+def by_fft_plain(u: ChannelFirst, taps: Taps) -> ChannelFirst:
+    """`by_fft` with the gradients that autograd makes of it, which can be differentiated again."""
     length = u.shape[-1]
     return by_spectrum(u, torch.fft.rfft(taps, n=fft_size(length)), taps.shape[-1] == length)
+
+
+class FourierConvolution(torch.autograd.Function):
+    """`by_fft`, with gradients by real FFTs alone; autograd would take a complex one of twice the size for each."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor, taps: Tensor) -> Tensor:
+        """y (D, B, L)."""
+        size, first = fft_size(u.shape[-1]), first_lag(u, taps)
+        with torch.autocast(u.device.type, enabled=False):
+            inputs, spectrum = torch.fft.rfft(u.to(taps.dtype), n=size), torch.fft.rfft(taps, n=size).unsqueeze(1)
+            ctx.save_for_backward(u, taps, inputs if ctx.needs_input_grad[1] else None, spectrum)
+            y: Tensor = torch.fft.irfft(inputs * spectrum, n=size)[..., first : first + u.shape[-1]]
+        return y.to(u.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """The correlations of the gradient with the taps and with the input."""
+        u, taps, inputs, spectrum = ctx.saved_tensors
+        if torch.is_grad_enabled():  # these gradients are to be differentiated
+            plain, wanted = by_fft_plain(u, taps), [tensor for tensor in (u, taps) if tensor.requires_grad]
+            found = iter(torch.autograd.grad(plain, wanted, gradients[0], create_graph=True))
+            return tuple(next(found) if tensor.requires_grad else None for tensor in (u, taps))
+        size, first, dtaps = fft_size(u.shape[-1]), first_lag(u, taps), None
+        with torch.autocast(u.device.type, enabled=False):
+            dy = gradients[0].to(taps.dtype)
+            dy = torch.fft.rfft(F.pad(dy, (first, 0)) if first else dy, n=size)  # (D, B, F)
+            if inputs is not None:
+                dtaps = torch.fft.irfft(torch.linalg.vecdot(inputs, dy, dim=1), n=size)[..., : taps.shape[-1]]
+            du = torch.fft.irfft(dy.mul_(spectrum.conj()), n=size)[..., : u.shape[-1]]
+        return du.to(u.dtype), dtaps
 
 
 def columns_pay(width: int, batch: int, length: int, most: int) -> bool:
     """Whether the Toeplitz product beats the FFT: its matrix costs the same for any batch, and grows with L^2."""
     fits = width * length * min(length, BLOCK) <= TOEPLITZ_LIMIT
     return fits and length <= min(most * batch, LONGEST)
-
-
-def chunks_pay(length: int, state: int) -> bool:
-    """Whether chunks beat the other routes for fixed taps of `state` numbers a channel and usual batches."""
-    return length >= CHUNKS_PAY_FROM * (state + 32)
 
 
 def convolve(u: ChannelFirst, taps: Taps) -> ChannelFirst:
@@ -154,21 +177,16 @@ def convolve(u: ChannelFirst, taps: Taps) -> ChannelFirst:
 
 
 class FixedConvolution(nn.Module):
-    """The convolution of `length` tokens with fixed taps, by the route that is faster for the batch at hand."""
+    """The convolution of `length` tokens with fixed taps, by the Toeplitz product or the FFT, as suits the batch."""
 
     columns: Tensor | None
     spectrum: Tensor
 
-    def __init__(self, taps: Taps, length: int, past: Realisation | None = None, future: Realisation | None = None):
-        """`past` and `future`: the state spaces of the taps, for the route by chunks, where `chunks_pay`."""
+    def __init__(self, taps: Taps, length: int):
         super().__init__()
-        self.chunked: ChunkedConvolution | None = None
-        if past is not None:
-            chunk = CHUNK if past.B.shape[1] < LARGE_STATE else 2 * CHUNK
-            self.chunked = ChunkedConvolution(taps, length, chunk, past, future)
         self.length = length
         self.causal = taps.shape[-1] == length
-        fits = past is None and columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
+        fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
         columns = toeplitz_columns(taps, length, min(length, BLOCK)) if fits else None
         self.register_buffer("columns", columns, persistent=False)
         self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
@@ -178,8 +196,6 @@ class FixedConvolution(nn.Module):
         width, batch, length = u.shape
         if length != self.length:
             raise ValueError(f"this convolution was made for {self.length} tokens, not {length}")
-        if self.chunked is not None and batch >= CHUNKS_PAY_FOR:
-            return self.chunked(u)  # type: ignore[no-any-return]
         if self.columns is not None and columns_pay(width, batch, length, FIXED_TOKENS_A_SEQUENCE):
             return by_columns(u, self.columns)
         return by_spectrum(u, self.spectrum, self.causal)

@@ -19,8 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.chunked import Realisation
-from ssmlab.nets.longconv import FixedConvolution, channel_first, chunks_pay, convolve, two_sided
+from ssmlab.nets.chunked import ChunkedConvolution, chunks_pay, even_chunks
+from ssmlab.nets.longconv import FixedConvolution, channel_first, convolve, two_sided
 from ssmlab.nets.mixer import Mixer, SsmKernel, full_precision
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, Taps
 
@@ -60,12 +60,12 @@ class LinearSsm(nn.Module):
     def freeze(self, length: int) -> nn.Module:
         """The same map with everything but the product precomputed."""
         with torch.no_grad():
-            systems: list[Realisation] = []
-            if all(chunks_pay(length, kernel.state) for kernel in self.kernels()):
-                systems = [system for kernel in self.kernels() if (system := kernel.realisation(length)) is not None]
+            if not all(chunks_pay(length, kernel.state) for kernel in self.kernels()):
+                return FixedConvolution(self.taps(length), length)
+            systems = [system for kernel in self.kernels() if (system := kernel.realisation(length)) is not None]
             if len(systems) < len(self.kernels()):  # a mode grows
-                systems = []
-            return FixedConvolution(self.taps(length), length, *systems)
+                return FixedConvolution(self.taps(length), length)
+            return ChunkedConvolution(full_precision(self.skip), length, even_chunks(length), *systems)
 
 
 class SsmBlock(Mixer):

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ssmlab.nets import longconv
-from ssmlab.nets.chunked import ChunkedConvolution, Realisation
+from ssmlab.nets.chunked import ChunkedConvolution, Realisation, even_chunks
 from ssmlab.nets.dss import DssKernel
 from ssmlab.nets.ema import DampedEma
 from ssmlab.nets.longconv import FixedConvolution, by_fft
@@ -41,7 +40,7 @@ def by_recurrence(u: Tensor, system: Realisation, feed: Tensor) -> Tensor:
     st.sampled_from(["s4", "s4d", "dss"]),
     st.sampled_from([2, 4, 8]),
     st.integers(1, 40),
-    st.sampled_from([1, 2, 8, 64]),
+    st.sampled_from([1, 2, 7, 8, 12, 64]),
     st.booleans(),
     st.integers(0, 2**16),
 )
@@ -52,7 +51,7 @@ def test_chunks_fft_and_recurrence_agree(name: str, state: int, length: int, chu
     ssm = LinearSsm(kernels[0], 3, *kernels[1:]).double()
     u, weight = torch.randn(2, 3, 2, length, dtype=torch.float64)
     taps, systems = ssm.taps(length), [kernel.realisation(length) for kernel in kernels]
-    chunked = ChunkedConvolution(taps, length, chunk, *systems)
+    chunked = ChunkedConvolution(ssm.skip, length, chunk, *systems)
     expected = by_recurrence(u, systems[0], ssm.skip)
     if both:
         expected = expected + by_recurrence(u.flip(-1), systems[1], 0 * ssm.skip).flip(-1)
@@ -71,13 +70,13 @@ def by_fft_gradient(x: Tensor, taps: Tensor, weight: Tensor) -> Tensor:
 
 
 @settings(deadline=None, max_examples=15)
-@given(st.integers(1, 4), st.integers(1, 30), st.sampled_from([1, 4, 32]), st.integers(0, 2**16))
+@given(st.integers(1, 4), st.integers(1, 30), st.sampled_from([1, 4, 5, 32]), st.integers(0, 2**16))
 def test_megas_average_in_chunks_is_its_convolution(dimensions: int, length: int, chunk: int, seed: int) -> None:
     torch.manual_seed(seed)
     ema = DampedEma(3, dimensions).double()
     u = torch.randn(3, 2, length, dtype=torch.float64)
     with torch.no_grad():
-        chunked = ChunkedConvolution(ema.taps(length), length, chunk, *ema.realisations())
+        chunked = ChunkedConvolution(ema.omega, length, chunk, *ema.realisations())
         torch.testing.assert_close(chunked(u), ema(u))
 
 
@@ -85,26 +84,27 @@ def test_gradients_of_gradients_pass_through_the_chunks() -> None:
     torch.manual_seed(0)
     kernel = make("s4d", 2, 2, 7)
     with torch.no_grad():
-        chunked = ChunkedConvolution(kernel(7), 7, 2, kernel.realisation(7))
+        chunked = ChunkedConvolution(torch.ones(2).double(), 7, 2, kernel.realisation(7))
     u = torch.randn(2, 1, 7, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(chunked, (u,))
     assert torch.autograd.gradgradcheck(lambda u: chunked(u).pow(2), (u,))
 
 
 @pytest.mark.parametrize("name", ["s4", "s4d", "dss"])
-def test_a_frozen_layer_takes_chunks_for_long_sequences_and_large_batches_only(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_frozen_layer_takes_chunks_for_long_sequences_only(name: str, batch: int) -> None:
     torch.manual_seed(1)
     ssm = LinearSsm(make(name, 2, 4, 400).float(), 2)
-    assert ssm.freeze(49).chunked is None
+    assert isinstance(ssm.freeze(49), FixedConvolution)
     frozen = ssm.freeze(400)
-    assert frozen.columns is None
-    for batch in (1, 8):
-        u = torch.randn(2, batch, 400)
-        torch.testing.assert_close(frozen(u), ssm(u).detach(), rtol=1e-4, atol=1e-4)
-    monkeypatch.setattr(longconv, "by_spectrum", None)
-    assert frozen(torch.randn(2, 8, 400)).shape == (2, 8, 400)
+    assert isinstance(frozen, ChunkedConvolution)
+    u = torch.randn(2, batch, 400)
+    torch.testing.assert_close(frozen(u), ssm(u).detach(), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("length", "chunk"), [(1, 1), (49, 49), (400, 100), (784, 112), (1024, 128), (4096, 128)])
+def test_chunks_divide_the_usual_lengths(length: int, chunk: int) -> None:
+    assert even_chunks(length) == chunk
 
 
 def test_a_dss_layer_with_a_growing_mode_takes_another_route() -> None:
@@ -114,7 +114,6 @@ def test_a_dss_layer_with_a_growing_mode_takes_another_route() -> None:
         ssm.kernel.Lambda[0, 0] = 0.5
     frozen = ssm.freeze(400)
     assert isinstance(frozen, FixedConvolution)
-    assert frozen.chunked is None
     u = torch.randn(2, 8, 400)
     torch.testing.assert_close(frozen(u), ssm(u).detach(), rtol=1e-4, atol=1e-4)
 

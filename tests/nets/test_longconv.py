@@ -61,6 +61,19 @@ def test_every_route_gives_the_definition_and_its_gradients(sizes: tuple[int, in
             torch.testing.assert_close(mine, plain)
 
 
+@pytest.mark.parametrize("lags", [5, 9])
+def test_gradients_of_gradients_pass_through_the_fft(lags: int) -> None:
+    u, taps = torch.randn(2, 2, 5, dtype=torch.float64), torch.randn(2, lags, dtype=torch.float64)
+    assert torch.autograd.gradgradcheck(by_fft, (u.requires_grad_(), taps.requires_grad_()))
+
+
+def test_the_fft_gives_the_gradients_that_are_asked_for_alone() -> None:
+    u, taps = torch.randn(2, 2, 5, dtype=torch.float64), torch.randn(2, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda u: by_fft(u, taps), (u.requires_grad_(),))
+    assert torch.autograd.gradgradcheck(lambda u: by_fft(u, taps).square(), (u,))
+    assert torch.autograd.gradcheck(lambda taps: by_fft(u.detach(), taps), (taps.requires_grad_(),))
+
+
 @pytest.mark.parametrize("lags", [11, 21])
 @pytest.mark.parametrize("block", [11, 4])
 @pytest.mark.parametrize("pays", [True, False])
