@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from ssmlab.core.errors import UserError
-from ssmlab.data.header import DataSummary, Provenance
+from ssmlab.data.header import DataProvenance, DataSummary
 from ssmlab.evaluation.results import Data
 from ssmlab.params import Strict
 
@@ -27,7 +27,7 @@ class DataUsed(BaseModel):
     model_config = Strict.model_config
 
     name: str
-    provenance: Provenance
+    provenance: DataProvenance
     description: str
     classes: int
     image_shape: Annotated[tuple[int, int, int], Field(strict=False)]

@@ -8,11 +8,11 @@ from ssmlab.analysis.intervals import Difference
 from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, ScreenedAutoAttackParams, TrainParams
 
 if TYPE_CHECKING:
-    from ssmlab.data.header import Provenance
+    from ssmlab.data.header import DataProvenance
 
 MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
 
-PROVENANCES: dict[Provenance, str] = {
+PROVENANCES: dict[DataProvenance, str] = {
     "official": "the publisher's images, all of the training images",
     "partial": "a part of the publisher's images",
     "re-encoded": "a published data set in another encoding, so that its pixels are others",

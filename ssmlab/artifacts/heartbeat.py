@@ -17,7 +17,7 @@ from ssmlab.system.processes import is_alive, pid_start_time
 
 Stage = Literal["train", "attack"]
 Stored = Literal["running", "finished", "failed", "stopped"]
-State = Literal["running", "finished", "failed", "stopped", "killed", "stale"]
+HeartbeatState = Literal["running", "finished", "failed", "stopped", "killed", "stale"]
 
 BEAT_EVERY = 1.0  # seconds
 STALE_AFTER = 60.0  # seconds
@@ -103,7 +103,7 @@ def read_heartbeat(path: Path) -> Heartbeat | None:
         return None
 
 
-def state_of(heartbeat: Heartbeat, now: float) -> State:
+def state_of(heartbeat: Heartbeat, now: float) -> HeartbeatState:
     """What became of the process behind a heartbeat, at `now` in unix seconds.
 
     An end that was written down stands. A process of this machine that is gone, or whose pid belongs to a later

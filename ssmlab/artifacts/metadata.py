@@ -57,7 +57,7 @@ def checked_name(name: str) -> str:
 
 
 Name = Annotated[str, AfterValidator(checked_name)]
-Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+ImageSide = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
 
 class ImportedFile(Strict):
@@ -93,7 +93,7 @@ class Metadata(Strict):
     epoch: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     model: ModelParams
     train: TrainParams | None = None
-    image_shape: tuple[Side, Side, Side]
+    image_shape: tuple[ImageSide, ImageSide, ImageSide]
     classes: Annotated[int, Field(ge=1)]
     val_clean: float | None = None
     val_robust: float | None = None

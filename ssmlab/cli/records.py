@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 SCHEMA = 1  # version of the JSON form: raised when a field changes its meaning or goes; new fields do not raise it
-Row = Mapping[str, Any]
+ListedRow = Mapping[str, Any]
 
 
 class ListFormat(StrEnum):
@@ -27,7 +27,7 @@ class ListFormat(StrEnum):
 FormatOption = Annotated[ListFormat, typer.Option("--format", help="How to write it: for people, or for scripts.")]
 
 
-def records_text(kind: str, columns: Sequence[str], rows: Sequence[Row], form: ListFormat) -> str:
+def records_text(kind: str, columns: Sequence[str], rows: Sequence[ListedRow], form: ListFormat) -> str:
     """Rows as text that ends with a line feed.
 
     Args:

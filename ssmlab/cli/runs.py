@@ -41,7 +41,7 @@ def runs(
         if form is ListFormat.table:
             print_table(look)
         else:
-            typer.echo(runs_text(look, form), nl=False)
+            typer.echo(rows_text(look, form), nl=False)
     elif form is ListFormat.json:
         watch_as_json(follower, interval)
     elif form is ListFormat.table:
@@ -80,7 +80,7 @@ def whole_look(follower: StudyFollower) -> Look:
     return follower.look(time.time())
 
 
-def runs_text(look: Look, form: ListFormat) -> str:
+def rows_text(look: Look, form: ListFormat) -> str:
     """The runs as JSON, CSV or Markdown; test accuracies are columns such as `test_fgsm`, `test_fgsm_low`."""
     measures = ("clean", *look.params.attack.attacks) if look.params is not None else ()
     tests = tuple(f"test_{measure}{part}" for measure in measures for part in ("", "_low", "_high", "_n"))
@@ -111,7 +111,7 @@ def watch_as_json(follower: StudyFollower, interval: float) -> None:
     """A line of JSON now and whenever it would be another one, until somebody stops it."""
     last = ""
     while True:
-        text = runs_text(whole_look(follower), ListFormat.json)
+        text = rows_text(whole_look(follower), ListFormat.json)
         if text != last:
             typer.echo(text, nl=False)
             last = text

@@ -61,7 +61,7 @@ def use(
         return
     settings = dict(setting(text) for text in set or [])
     if name in known:
-        changes = studies.changes(root / "params.yaml", known[name].path, settings)
+        changes = studies.study_changes(root / "params.yaml", known[name].path, settings)
         of_runs = [change for change in changes if change.key.startswith("runs.")]
         many = len(of_runs) > SHOWN
         for change in changes:

@@ -18,8 +18,8 @@ from ssmlab.data.header import (
     METADATA_KEY,
     SPLITS,
     TENSOR_KINDS,
+    DataProvenance,
     Description,
-    Provenance,
     description_text,
     open_prepared,
     read_summary,
@@ -138,7 +138,7 @@ def make_dataset(
     *,
     class_names: Sequence[str] | None = None,
     source: str = "",
-    provenance: Provenance = "own",
+    provenance: DataProvenance = "own",
     seed: int = 0,
 ) -> Dataset:
     """A data set of the splits `train`, `validation` and `test`, with its fingerprint computed.

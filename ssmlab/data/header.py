@@ -18,7 +18,7 @@ from ssmlab.core.tensors import mapped_tensors
 from ssmlab.core.validation import first_problem
 
 PartName = Literal["train", "validation", "test"]
-Provenance = Literal["official", "partial", "re-encoded", "own"]
+DataProvenance = Literal["official", "partial", "re-encoded", "own"]
 METADATA_KEY = "ssmlab"
 SPLITS: tuple[PartName, ...] = ("train", "validation", "test")
 # dtype and number of dimensions of a split's tensors
@@ -53,7 +53,7 @@ class Description(BaseModel):
     format: Literal[3] = 3
     name: str
     source: str
-    provenance: Provenance
+    provenance: DataProvenance
     class_names: Annotated[tuple[str, ...], Field(min_length=1)]
     seed: int
     label_noise: LabelNoise | None = None

@@ -44,7 +44,7 @@ def prepared_images(x: Any) -> Tensor:
     Raises:
         UserError: it is not that.
     """
-    given, images = described(x), as_tensor(x)
+    given, images = dtype_and_shape(x), as_tensor(x)
     if images is None or images.ndim != 4 or images.numel() == 0:
         raise UserError(f"x must be images (N, C, H, W) with N at least 1; it is {given}")
     if not images.is_floating_point():
@@ -64,7 +64,7 @@ def prepared_labels(y: Any, images: int) -> Tensor:
     Raises:
         UserError: it is not that.
     """
-    given, labels = described(y), as_tensor(y)
+    given, labels = dtype_and_shape(y), as_tensor(y)
     if labels is None or labels.ndim != 1 or labels.is_floating_point() or labels.is_complex():
         raise UserError(f"y must be class numbers (N,), integers; it is {given}")
     if labels.dtype == torch.bool:
@@ -90,7 +90,7 @@ def as_tensor(value: Any) -> Tensor | None:
         return None
 
 
-def described(value: Any) -> str:
+def dtype_and_shape(value: Any) -> str:
     """`torch.int32 (20,)`, `float64 (20, 1, 8, 8)` of an array, else the name of the type."""
     if isinstance(value, (Tensor, np.ndarray)):
         return f"{value.dtype} {tuple(value.shape)}"

@@ -42,7 +42,7 @@ class Schedule:
                 self.outcomes[model, attack] = []
                 self.open[model, attack] = self.tasks(model, attack, 0, rows) if rows else []
                 if rows and len(phases(spec)) > 1:
-                    later = rows[: len(rows) if limit(spec) is None else limit(spec)]
+                    later = rows[: len(rows) if image_limit(spec) is None else image_limit(spec)]
                     self.open[model, attack].append(self.task(model, attack, 1, later))
 
     def first_tasks(self) -> list[AttackTask]:
@@ -74,10 +74,10 @@ class Schedule:
     def chosen(self, key: tuple[str, str], phase: int, spec: AttackSpec) -> list[int]:
         """The rows for the next phase: the survivors, or those of them that have the lowest margins."""
         outcomes = [outcome for outcome in self.outcomes[key] if outcome.task.phase == phase]
-        if limit(spec) is None:
+        if image_limit(spec) is None:
             return sorted(row for outcome in outcomes for row in outcome.right)
         pairs = (pair for outcome in outcomes for pair in zip(outcome.margins, outcome.right, strict=True))
-        return sorted(row for _, row in sorted(pairs)[: limit(spec)])  # of equal margins the first rows
+        return sorted(row for _, row in sorted(pairs)[: image_limit(spec)])  # of equal margins the first rows
 
     def tasks(self, model: str, attack: str, phase: int, rows: list[int]) -> list[AttackTask]:
         """Tasks of at most `batch_size` images."""
@@ -88,7 +88,7 @@ class Schedule:
         return AttackTask(model, attack, self.plan[model][attack], phase, tuple(rows), self.clean[model].classes)
 
 
-def limit(spec: AttackSpec) -> int | None:
+def image_limit(spec: AttackSpec) -> int | None:
     """How many survivors of its first phase an attack goes on with; None for all."""
     if isinstance(spec, ScreenedAutoAttackParams) and spec.survivors != "all":
         return spec.survivors

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import PartName
 
-LayoutName = Literal["mnist5k", "idx", "cifar", "tiny-imagenet", "npz"]
+CatalogLayout = Literal["mnist5k", "idx", "cifar", "tiny-imagenet", "npz"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class CatalogEntry:
 
     name: str
     title: str
-    layout: LayoutName
+    layout: CatalogLayout
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     counts: Mapping[PartName, int]

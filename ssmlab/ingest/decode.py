@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ssmlab.core.events import Listener, Note
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.data.header import PartName
-from ssmlab.ingest.source import Images
+from ssmlab.ingest.source import ImageReader
 from ssmlab.system.workers import NoPool, cores, run_in_processes
 
 CHUNK_IMAGES = 512  # at most
@@ -33,12 +33,12 @@ class DecodeJob:
     """
 
     file: Path
-    images: Mapping[PartName, Images]
+    images: Mapping[PartName, ImageReader]
     image_shape: tuple[int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Chunk:
+class DecodeChunk:
     """Some images of a part, and where in the file they go.
 
     Attributes:
@@ -54,7 +54,7 @@ class Chunk:
         return len(self.rows)
 
 
-def plan_chunks(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, size: int) -> list[Chunk]:
+def plan_chunks(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, size: int) -> list[DecodeChunk]:
     """Cut the work into chunks.
 
     Args:
@@ -70,12 +70,12 @@ def plan_chunks(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, 
         first, last = np.searchsorted(rows, [before, before + count])
         for start in range(first, last, images_per_chunk):
             chunk = slice(start, min(start + images_per_chunk, last))
-            chunks.append(Chunk(part, rows[chunk] - before, offsets[chunk]))
+            chunks.append(DecodeChunk(part, rows[chunk] - before, offsets[chunk]))
         before += count
     return chunks
 
 
-def decode_all(job: DecodeJob, chunks: Sequence[Chunk], processes: int | None, listen: Listener) -> None:
+def decode_all(job: DecodeJob, chunks: Sequence[DecodeChunk], processes: int | None, listen: Listener) -> None:
     """Decode the images of all chunks and write them to their places.
 
     Args:
@@ -106,12 +106,12 @@ def decode_all(job: DecodeJob, chunks: Sequence[Chunk], processes: int | None, l
         done(decode_chunk(job, chunk))
 
 
-def make_decoder(job: DecodeJob) -> Callable[[Chunk], int]:
+def make_decoder(job: DecodeJob) -> Callable[[DecodeChunk], int]:
     """The function that a worker process applies to chunks."""
     return functools.partial(decode_chunk, job)
 
 
-def decode_chunk(job: DecodeJob, chunk: Chunk) -> int:
+def decode_chunk(job: DecodeJob, chunk: DecodeChunk) -> int:
     """Read the images of a chunk and write each into its place; returns how many they are.
 
     Raises:

@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from ssmlab.core.seeds import seed_of
 
-Labels = npt.NDArray[np.int64]
+LabelArray = npt.NDArray[np.int64]
 
 
-def add_label_noise(labels: Labels, classes: int, fraction: float, seed: int) -> Labels:
+def add_label_noise(labels: LabelArray, classes: int, fraction: float, seed: int) -> LabelArray:
     """Labels of which exactly round(fraction * N) are wrong: each is any other class with equal probability.
 
     The wrong labels at a smaller fraction are a subset of those at a larger one, with the same wrong classes. The

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ssmlab.core.errors import UserError
-from ssmlab.data.header import PartName, Provenance
+from ssmlab.data.header import DataProvenance, PartName
 from ssmlab.ingest.catalog import CatalogEntry, Download
 from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.source import Part, Source
@@ -26,7 +26,7 @@ class SourceIdentity:
 
     name: str
     description: str
-    provenance: Provenance
+    provenance: DataProvenance
 
 
 def identify(name: str, known: CatalogEntry | None, layout: Layout, path: Path) -> SourceIdentity:

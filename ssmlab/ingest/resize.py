@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ssmlab.ingest.source import Images
+from ssmlab.ingest.source import ImageReader
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class Subset:
         rows: (N,) int64, those that are taken.
     """
 
-    images: Images
+    images: ImageReader
     rows: npt.NDArray[np.int64]
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
@@ -37,7 +37,7 @@ class Resized:
         image_shape: (C, H, W) of what `read` gives.
     """
 
-    images: Images
+    images: ImageReader
     image_shape: tuple[int, int, int]
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:

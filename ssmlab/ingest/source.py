@@ -9,10 +9,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ssmlab.data.header import PartName, Provenance
+from ssmlab.data.header import DataProvenance, PartName
 
 
-class Images(Protocol):
+class ImageReader(Protocol):
     """The images of a part. It can be pickled, so that worker processes decode their share of it by themselves."""
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
@@ -43,7 +43,7 @@ class Part:
     """
 
     labels: npt.NDArray[np.int64]
-    images: Images
+    images: ImageReader
     encoded: bool = False
 
     def __len__(self) -> int:
@@ -67,7 +67,7 @@ class Source:
 
     name: str
     description: str
-    provenance: Provenance
+    provenance: DataProvenance
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     parts: Mapping[PartName, Part]

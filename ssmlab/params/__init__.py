@@ -9,7 +9,7 @@ from ssmlab.params.attack import (
     PgdParams,
     ScreenedAutoAttackParams,
 )
-from ssmlab.params.base import NAME, Device, Epsilon, Images, Norm, Positive, Seed, Strict, Which
+from ssmlab.params.base import NAME, Device, Epsilon, ImageCount, Norm, Positive, Seed, Strict, Which
 from ssmlab.params.data import DataParams
 from ssmlab.params.grid import GridParams, GridRun
 from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
@@ -55,7 +55,7 @@ __all__ = [
     "FreeParams",
     "GridParams",
     "GridRun",
-    "Images",
+    "ImageCount",
     "JacobianParams",
     "MartParams",
     "MegaParams",

@@ -6,13 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from ssmlab.params.base import Device, Images, PixelEpsilon, Positive, Seed, Strict, Which
+from ssmlab.params.base import Device, ImageCount, PixelEpsilon, Positive, Seed, Strict, Which
 
 
 class AttackBase(Strict):
     """What every attack says: on how many test images, of which checkpoints."""
 
-    images: Images
+    images: ImageCount
     checkpoints: Annotated[tuple[Which, ...], Field(min_length=1, strict=False)]
 
 
@@ -54,7 +54,7 @@ class ScreenedAutoAttackParams(AttackBase):
     kind: Literal["screened-autoattack"]
     steps: Positive
     queries: Positive
-    survivors: Images = 100
+    survivors: ImageCount = 100
 
 
 AttackSpec = Annotated[

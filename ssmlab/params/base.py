@@ -37,7 +37,7 @@ def some_or_all(value: Any) -> Any:
     return value
 
 
-Images = Annotated[int | Literal["all"], BeforeValidator(some_or_all)]
+ImageCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all)]
 Epsilon = Annotated[WrittenFloat, AfterValidator(not_negative)]
 PixelEpsilon = Annotated[Epsilon, AfterValidator(at_most_one)]  # of the L-inf norm
 Positive = Annotated[int, Field(ge=1, le=10**9)]  # no size is larger; beyond it other code would fail in its own way

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
-from ssmlab.params.base import NAME, Images, Positive, Seed, Strict
+from ssmlab.params.base import NAME, ImageCount, Positive, Seed, Strict
 
 
 def check_name(value: str) -> str:
@@ -40,9 +40,9 @@ class DataParams(Strict):
     classes: Annotated[int | None, Field(ge=2)] = None
     size: Positive | None = None
     channels: Literal[1, 3] | None = None
-    train: Images
+    train: ImageCount
     validation: Annotated[int, Field(ge=0)]
-    test: Images
+    test: ImageCount
     seed: Seed
     # None by default, so that the settings of studies without noise keep their fingerprint
     label_noise: Annotated[float | None, Field(ge=0, le=1)] = None

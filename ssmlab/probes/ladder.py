@@ -36,7 +36,7 @@ def relative_error(clean: Tensor, attacked: Tensor) -> Tensor:
     return moved / spread
 
 
-def divergence(clean: Tensor, attacked: Tensor) -> Tensor:
+def layer_divergence(clean: Tensor, attacked: Tensor) -> Tensor:
     """kl (B,) of signals (B, L, D)."""
     p, q = F.log_softmax(clean, -1), F.log_softmax(attacked, -1)
     return (p.exp() * (p - q)).sum(-1).mean(1)
@@ -67,7 +67,7 @@ def ladder(
             layer=place.layer,
             rho=value,
             amplification=factor,
-            kl=float(divergence(clean[moved], attacked[moved]).mean()),
+            kl=float(layer_divergence(clean[moved], attacked[moved]).mean()),
             mse=float((attacked - clean)[moved].square().mean()),
         )
         for place, value, factor, (clean, attacked) in zip(places, typical, amplifications, pairs, strict=True)

@@ -20,7 +20,7 @@ from ssmlab.probes.results import Growth
 RELATIVE_SIZE = 0.1  # of the perturbed token's own length
 MOST_POSITIONS = 12  # from which the last token is looked at
 
-System = Callable[[Tensor], Tensor]
+PerturbedSystem = Callable[[Tensor], Tensor]
 
 
 def growth_of(model: Classifier, x: Tensor, generator: torch.Generator) -> list[Growth]:
@@ -33,7 +33,7 @@ def growth_of(model: Classifier, x: Tensor, generator: torch.Generator) -> list[
         return [measured(name, system, u, generator) for name, system, u in systems(model, x)]
 
 
-def systems(model: Classifier, x: Tensor) -> Iterator[tuple[str, System, Tensor]]:
+def systems(model: Classifier, x: Tensor) -> Iterator[tuple[str, PerturbedSystem, Tensor]]:
     """Every map from sequences to sequences, (B, L, D) both, with the input that the images x give it."""
     h = start = model.norm(model.stem(x))
     for number, layer in enumerate(model.layers, start=1):
@@ -42,7 +42,7 @@ def systems(model: Classifier, x: Tensor) -> Iterator[tuple[str, System, Tensor]
     yield "all layers", nn.Sequential(*model.layers), start
 
 
-def measured(name: str, system: System, u: Tensor, generator: torch.Generator) -> Growth:
+def measured(name: str, system: PerturbedSystem, u: Tensor, generator: torch.Generator) -> Growth:
     """The errors of one system for its input u (B, L, D), and the laws they follow."""
     length = u.shape[1]
     clean = system(u)
@@ -62,7 +62,7 @@ def measured(name: str, system: System, u: Tensor, generator: torch.Generator) -
     )
 
 
-def errors_after(system: System, u: Tensor, clean: Tensor, at: int, generator: torch.Generator) -> Array:
+def errors_after(system: PerturbedSystem, u: Tensor, clean: Tensor, at: int, generator: torch.Generator) -> Array:
     """(B, L - 1 - at): the error of each later token if token `at` of u (B, L, D) is perturbed."""
     direction = torch.randn(u[:, at].shape, generator=generator, dtype=u.dtype).to(u.device)  # (B, D)
     size = RELATIVE_SIZE * u[:, at].norm(dim=1, keepdim=True)

@@ -20,14 +20,14 @@ from ssmlab.probes.results import Certificate, CheckpointProbes, ErrorLadder, La
 from ssmlab.probes.sites import Site, signals, sites
 from ssmlab.training.attack import attack_from
 
-Images = tuple[Tensor, Tensor]  # x (B, C, H, W) float32 in [0, 1] and labels y (B,), on the model's device
+ProbeImages = tuple[Tensor, Tensor]  # x (B, C, H, W) float32 in [0, 1] and labels y (B,), on the model's device
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def probe_model(
     model: Classifier,
     params: ModelParams,
-    images: Mapping[SplitName, Images],
+    images: Mapping[SplitName, ProbeImages],
     settings: ProbeParams,
     sha256: str,
     epoch: int | None,
@@ -45,13 +45,13 @@ def probe_model(
         ladders.append(ladder(model, places, x, attacked[split], "loss", split))
         ladders.append(ladder(model, places, x, far[split], "features", split))
     x, y = images["test"]
-    robust = accuracy(model, attacked["test"], y)
+    robust = accuracy_on(model, attacked["test"], y)
     double = copy.deepcopy(model).double()
     exact = exact_robust_accuracy(affine_map(model), x.cpu(), y.cpu(), attack.eps) if is_affine(params) else None
     return CheckpointProbes(
         sha256=sha256,
         epoch=epoch,
-        clean=accuracy(model, x, y),
+        clean=accuracy_on(model, x, y),
         robust=robust,
         exact=exact,
         ladders=tuple(found for found in ladders if found is not None),
@@ -62,7 +62,7 @@ def probe_model(
 
 
 @torch.no_grad()
-def accuracy(model: Classifier, x: Tensor, y: Tensor) -> float:
+def accuracy_on(model: Classifier, x: Tensor, y: Tensor) -> float:
     return float((model(x).argmax(1) == y).double().mean())
 
 

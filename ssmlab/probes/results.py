@@ -14,7 +14,7 @@ from ssmlab.core.files import write_atomic
 from ssmlab.core.validation import as_model
 from ssmlab.params import ProbeParams, Strict, Which
 
-Numbers = Annotated[tuple[float, ...], Field(strict=False)]
+FloatList = Annotated[tuple[float, ...], Field(strict=False)]
 Integers = Annotated[tuple[int, ...], Field(strict=False)]
 Quartiles = Annotated[tuple[float, float, float, float, float], Field(strict=False)]
 SplitName = Literal["train", "test"]
@@ -73,9 +73,9 @@ class LayerGains(Strict):
     """
 
     layer: int
-    peak: Numbers
-    energy: Numbers | None = None
-    floor: Numbers | None = None
+    peak: FloatList
+    energy: FloatList | None = None
+    floor: FloatList | None = None
     tightness: Quartiles | None = None
 
 
@@ -111,10 +111,10 @@ class Growth(Strict):
 
     system: str
     at: int
-    profile: Numbers
+    profile: FloatList
     after: GrowthFit | None = None
     distances: Integers
-    end: Numbers
+    end: FloatList
     over: GrowthFit | None = None
 
 
@@ -127,7 +127,7 @@ class Certificate(Strict):
         accuracy: share certified at the adversary's eps; vacuous: whether that is none although attacks leave some.
     """
 
-    eps: Numbers
+    eps: FloatList
     half: float
     accuracy: float
     vacuous: bool

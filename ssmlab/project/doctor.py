@@ -32,11 +32,11 @@ from ssmlab.project.dvc_files import (
     mend_lock,
     read_lock,
 )
-from ssmlab.project.launch import active, described
+from ssmlab.project.launch import active, launch_text
 from ssmlab.project.params_file import load_params
 from ssmlab.project.switch import in_use
 
-Verdict = Literal["ok", "warning", "problem"]
+FindingKind = Literal["ok", "warning", "problem"]
 COMFORTABLE_ROOM = 5_000_000_000  # bytes
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # how a container's share of the processors is written
 
@@ -53,7 +53,7 @@ class Finding:
     """
 
     name: str
-    verdict: Verdict
+    verdict: FindingKind
     found: str
     fix: str = ""
 
@@ -65,7 +65,7 @@ def examine(root: Path, mend: bool = False) -> list[Finding]:
         devices,
         threads,
         lambda: disk(root),
-        lambda: project(root),
+        lambda: study_in_use(root),
         lambda: version_control(root),
         lambda: dvc_state(root, mend),
     ]
@@ -176,7 +176,7 @@ def disk(root: Path) -> Iterator[Finding]:
         yield Finding("folder", "problem", f"{root.resolve()} cannot be written", "work in a copy, or change its mode")
 
 
-def project(root: Path) -> Iterator[Finding]:
+def study_in_use(root: Path) -> Iterator[Finding]:
     """The study in use."""
     try:
         params = load_params(root / "params.yaml")
@@ -186,7 +186,7 @@ def project(root: Path) -> Iterator[Finding]:
     yield Finding("study", "ok", f"{params.study}, {len(params.runs)} runs")
     running = active(Paths(params.study, root))
     if running is not None:
-        yield Finding("pipeline", "ok", f"{described(running)} is running (process {running.pid})")
+        yield Finding("pipeline", "ok", f"{launch_text(running)} is running (process {running.pid})")
 
 
 def version_control(root: Path) -> Iterator[Finding]:

@@ -175,7 +175,7 @@ def busy_processes(root: Path) -> list[tuple[int, str]]:
         return []
 
 
-def check_room(root: Path) -> None:
+def check_free_disk(root: Path) -> None:
     """Raise UserError where the disk is nearly full."""
     free = shutil.disk_usage(root).free
     if free < LEAST_ROOM:

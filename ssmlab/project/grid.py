@@ -34,7 +34,7 @@ from ssmlab.data.header import read_data_summary
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.grid_job import RunStages
-from ssmlab.project.launch import active, described, environment
+from ssmlab.project.launch import active, environment, launch_text
 
 Cluster = Literal["local", "slurm"]
 STAGES: tuple[StageName, ...] = (
@@ -66,7 +66,7 @@ class Resources:
 
 
 @dataclass(frozen=True)
-class Plan:
+class GridPlan:
     """What is out of date.
 
     Attributes:
@@ -95,7 +95,7 @@ def selected_runs(params: Params, names: Sequence[str]) -> list[str]:
     return [run for run in params.runs if not names or run in wanted]
 
 
-def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False) -> Plan:
+def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False) -> GridPlan:
     """What of `runs` DVC calls out of date, or all of it with `force`."""
     status = dvc_status(paths.root)
     stages = {}
@@ -105,11 +105,11 @@ def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False) -> Plan:
             changed = list(STAGES)  # the attack's inputs will change, which DVC cannot know yet
         if changed:
             stages[run] = tuple(changed)
-    return Plan("prepare" in status, stages)
+    return GridPlan("prepare" in status, stages)
 
 
 def run_grid(
-    params: Params, paths: Paths, plan: Plan, resources: Resources, on_event: Listener = silence
+    params: Params, paths: Paths, plan: GridPlan, resources: Resources, on_event: Listener = silence
 ) -> tuple[list[str], dict[str, str]]:
     """Carry out `plan`, then register what succeeded with DVC.
 
@@ -137,7 +137,7 @@ def run_grid(
     return done, failed
 
 
-def run_jobs(paths: Paths, plan: Plan, resources: Resources, on_event: Listener) -> dict[str, str]:
+def run_jobs(paths: Paths, plan: GridPlan, resources: Resources, on_event: Listener) -> dict[str, str]:
     """Run the jobs, at most `resources.jobs` at the same time; returns why each failed one failed."""
     jobs = Jobs(paths, resources)
     waiting, failed, total = list(plan.stages), dict[str, str](), len(plan.stages)
@@ -245,7 +245,9 @@ def refuse_beside_another_launch(paths: Paths) -> None:
     """Raise UserError if the pipeline of this study already runs: both would train the same runs."""
     launched = active(paths)
     if launched is not None:
-        raise UserError(f"{described(launched)} is already running (process {launched.pid}); stop it or let it finish")
+        raise UserError(
+            f"{launch_text(launched)} is already running (process {launched.pid}); stop it or let it finish"
+        )
 
 
 def foreign_reason(params: Params, paths: Paths, run: str) -> str:

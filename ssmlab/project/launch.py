@@ -25,8 +25,8 @@ from ssmlab.evaluation.plan import check_plan
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import (
+    check_free_disk,
     check_links,
-    check_room,
     dvc_at_work,
     keep_lock,
     kept_lock,
@@ -154,7 +154,7 @@ def foreground(
     try:
         code = launched.process.wait() if launched.process is not None else 0
     except BaseException:
-        stop(launched)
+        stop_launch(launched)
         raise
     if code == 0:
         keep_lock(paths.root)
@@ -192,7 +192,7 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
     names = resolve(targets, params, paths.root)
     before = active(paths)
     if before is not None:
-        raise UserError(f"{described(before)} is already running (process {before.pid}); stop it or let it finish")
+        raise UserError(f"{launch_text(before)} is already running (process {before.pid}); stop it or let it finish")
     wait_for_dvc(paths, 0.0, tell)
     file = paths.root / "params.yaml"
     if file.is_file() and "grid" in read_yaml(file):
@@ -200,7 +200,7 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
             "params.yaml: grid: DVC needs the runs written out; save the study as studies/NAME.yaml and say "
             "`ssmlab use NAME`"
         )
-    check_room(paths.root)
+    check_free_disk(paths.root)
     check_links(paths.root, paths.study)
     for mended in (mend_busy_paths(paths.root), mend_lock(paths.root, paths.study)):
         if mended is not None:
@@ -254,7 +254,7 @@ def spawn(
     try:
         write_atomic(record_path(paths), readable_json(record), durable=False)
     except UserError:
-        stop(launched)  # nobody would find it again
+        stop_launch(launched)  # nobody would find it again
         raise
     return launched
 
@@ -277,7 +277,7 @@ def active(paths: Paths) -> Launched | None:
     return launched if launched.running else None
 
 
-def stop(launched: Launched, patience: float = 5.0) -> None:
+def stop_launch(launched: Launched, patience: float = 5.0) -> None:
     """End a launch with all its children; returns when none is left. One that has ended already is no error.
 
     SIGINT first, as Ctrl-C would: stages write their last words. After `patience` seconds SIGTERM, after as many again
@@ -358,7 +358,7 @@ def python_folder(root: Path) -> str:
     return str(script.parent)
 
 
-def described(launched: Launched) -> str:
+def launch_text(launched: Launched) -> str:
     """A launch in words: `repro of ssm, attention and ads`."""
     return f"repro of {listed(launched.targets)}" if launched.targets else "repro of everything"
 

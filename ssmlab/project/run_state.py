@@ -127,7 +127,7 @@ def changes_since(published: Published, run: RunParams, attack: AttackParams) ->
     trained = published.checkpoint
     if trained is not None and trained.train is not None:
         before = {"model": trained.model.plain(), "train": trained.train.plain()}
-        found += differences(before, run.plain(), "trained with")
+        found += changed_keys(before, run.plain(), "trained with")
     data_then, data_now = trained and trained.data_fingerprint, published.data_fingerprint
     if data_then is not None and data_now is not None and data_then != data_now:
         found.append("data: trained on other images than those prepared now")
@@ -145,7 +145,7 @@ def attack_changes(results: Mapping[str, Any], trained: Metadata | None, attack:
     eps = protocol.get("eps")
     before = {key: protocol[key] for key in ("seed", "batch_size", "attacks") if key in protocol}
     now = {key: asked[key] for key in before}
-    found = [f"attack.{line}" for line in differences(before, now, "attacked with")]
+    found = [f"attack.{line}" for line in changed_keys(before, now, "attacked with")]
     if isinstance(eps, Mapping) and eps.get("value") != float(attack.eps):
         found.append(f"attack.eps: {attack.eps} (attacked with {eps.get('text')})")
     best = results.get("checkpoints", {}).get("best") if isinstance(results.get("checkpoints"), Mapping) else None
@@ -156,13 +156,13 @@ def attack_changes(results: Mapping[str, Any], trained: Metadata | None, attack:
     return found
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any], verb: str, prefix: str = "") -> list[str]:
+def changed_keys(before: Mapping[str, Any], now: Mapping[str, Any], verb: str, prefix: str = "") -> list[str]:
     """The keys at which two nested mappings differ, as `key: now (VERB before)`."""
     found: list[str] = []
     for key in dict.fromkeys([*before, *now]):
         old, new, name = before.get(key), now.get(key), f"{prefix}{key}"
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, verb, f"{name}.")
+            found += changed_keys(old, new, verb, f"{name}.")
         elif not same_value(old, new):
             found.append(f"{name}: {'none' if new is None else new} ({verb} {'none' if old is None else old})")
     return found

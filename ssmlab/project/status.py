@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 from ssmlab.analysis.format import model_label
 from ssmlab.artifacts.heartbeat import Heartbeat, Stage, read_heartbeat
 from ssmlab.artifacts.history import HistoryReader, Row
 from ssmlab.artifacts.metadata import read_metadata
-from ssmlab.core.errors import UserError
 from ssmlab.core.text import listed
 from ssmlab.data.header import read_data_summary
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.launch import active
-from ssmlab.project.params_file import load_params
 from ssmlab.project.run_state import AT_WORK, Decided, Published, RunState, decide_state
-
-Content = TypeVar("Content")
+from ssmlab.project.watched_files import CachedFile
 
 
 @dataclass(frozen=True)
@@ -78,27 +74,6 @@ class RunStatus:
         if self.state == "changed":
             return f"changed ({listed(reason.partition(':')[0] for reason in self.reasons[:2])})"
         return self.state
-
-
-class CachedFile(Generic[Content]):
-    """A file's content, read again only when the file has changed; None while it is missing or cannot be read."""
-
-    def __init__(self, path: Path, read: Callable[[Path], Content]) -> None:
-        self.path = path
-        self._read = read
-        self._seen: tuple[int, int, int] | str = "never"
-        self._content: Content | None = None
-
-    def poll(self) -> Content | None:
-        """The content as it is now."""
-        seen = identity(self.path)
-        if seen != self._seen:
-            self._seen = seen
-            try:
-                self._content = None if seen == "missing" else self._read(self.path)
-            except (UserError, OSError, ValueError, RecursionError):
-                self._content = None
-        return self._content
 
 
 def data_fingerprint(path: Path) -> str:
@@ -194,57 +169,6 @@ def stage_of(decided: Decided, beat: Heartbeat | None, has_rows: bool, attacked:
     return "attack" if attacked else "train"
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """A study at one moment.
-
-    Attributes:
-        params, paths: the study, as it could last be read; None if it never could.
-        problem: why params.yaml cannot be read now, in one line; None if it can.
-        runs: one status a run, in the order of params.yaml.
-    """
-
-    params: Params | None
-    paths: Paths | None
-    problem: str | None
-    runs: tuple[RunStatus, ...]
-
-
-class StudyWatcher:
-    """Follows params.yaml and every run of it. A params.yaml that breaks leaves the last good study standing."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.params: Params | None = None
-        self.paths: Paths | None = None
-        self.problem: str | None = None
-        self.watchers: list[RunWatcher] = []
-        self._seen: tuple[int, int, int] | str = ""
-
-    def poll(self, now: float) -> Snapshot:
-        """The study at `now`, in unix seconds."""
-        self._read_params()
-        queued = queued_runs(self.params, self.paths)
-        runs = tuple(watcher.poll(now, watcher.name in queued) for watcher in self.watchers)
-        return Snapshot(self.params, self.paths, self.problem, runs)
-
-    def _read_params(self) -> None:
-        path = self.root / "params.yaml"
-        seen = identity(path)
-        if seen == self._seen:
-            return
-        self._seen = seen
-        try:
-            params = load_params(path)
-        except UserError as error:
-            self.problem = str(error)
-            return
-        self.params, self.problem = params, None
-        self.paths = paths = Paths(params.study, self.root)
-        prepared = CachedFile(paths.prepared, data_fingerprint)
-        self.watchers = [RunWatcher(name, params, paths, prepared) for name in params.runs]
-
-
 def run_statuses(params: Params, paths: Paths, now: float) -> list[RunStatus]:
     """Every run of the study once, in the order of params.yaml; `now` in unix seconds."""
     queued, prepared = queued_runs(params, paths), CachedFile(paths.prepared, data_fingerprint)
@@ -259,15 +183,6 @@ def queued_runs(params: Params | None, paths: Paths | None) -> set[str]:
     names = {target.partition("@")[2] or target for target in launched.targets}
     runs = set(params.runs)
     return runs if not names or names - runs else names  # a stage without a run, such as `report`, needs all of them
-
-
-def identity(path: Path) -> tuple[int, int, int] | str:
-    """Something that changes when the file does; "missing" if there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return "missing"
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def modified(path: Path) -> float | None:

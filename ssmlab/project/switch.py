@@ -28,7 +28,7 @@ from ssmlab.project.params_file import expanded, load_params, read_yaml
 
 
 @dataclass(frozen=True, slots=True)
-class Study:
+class StudyFile:
     """A file in studies/.
 
     Attributes:
@@ -53,12 +53,12 @@ class Change:
     new: str | None
 
 
-def studies(root: Path) -> list[Study]:
+def studies(root: Path) -> list[StudyFile]:
     """The studies of the project in `root`, by name; one that cannot be read has the reason for its title."""
     return [study_in(path) for path in sorted((root / "studies").glob("*.yaml"), key=lambda path: path.stem)]
 
 
-def changes(current: Path | None, target: Path, settings: Mapping[str, str] | None = None) -> list[Change]:
+def study_changes(current: Path | None, target: Path, settings: Mapping[str, str] | None = None) -> list[Change]:
     """What using the study in `target`, with `settings` put in, would change in `current`: keys as they are written.
 
     Values are compared as they are written (`1` is not `1.0`, and `8/255` is text); lists are one value. A current
@@ -114,7 +114,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     if current is not None:
         mend_lock(root, current)
     backup = None
-    if params.exists() and params.read_bytes() != content and not saved(params, known.values()):
+    if params.exists() and params.read_bytes() != content and not is_saved(params, known.values()):
         if not force:
             raise UserError(
                 f"{params}: it holds changes that no file in studies/ has; save it as studies/NAME.yaml with "
@@ -126,7 +126,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     return backup
 
 
-def saved(params: Path, files: Iterable[Path]) -> bool:
+def is_saved(params: Path, files: Iterable[Path]) -> bool:
     """Whether one of the studies in `files` would make the very same params.yaml."""
     content = params.read_bytes()
     for file in files:
@@ -193,17 +193,17 @@ def swap_lock(study: str, root: Path) -> None:
         lock.unlink(missing_ok=True)
 
 
-def study_in(path: Path) -> Study:
+def study_in(path: Path) -> StudyFile:
     """What a file in studies/ says of itself, unchecked."""
     try:
         sections = expanded(read_yaml(path), str(path))[0]
     except UserError as error:
-        return Study(path.stem, path, str(error))
+        return StudyFile(path.stem, path, str(error))
     try:
         title, data, runs = sections["report"]["title"], sections["data"]["name"], sections["runs"]
-        return Study(path.stem, path, str(title), str(data), len(runs))
+        return StudyFile(path.stem, path, str(title), str(data), len(runs))
     except (LookupError, TypeError):
-        return Study(path.stem, path, f"{path}: report.title, data.name or runs: this key is missing")
+        return StudyFile(path.stem, path, f"{path}: report.title, data.name or runs: this key is missing")
 
 
 def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

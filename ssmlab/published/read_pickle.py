@@ -26,7 +26,7 @@ def main(source: str, target: str, memory: str) -> int:
     torch.set_num_threads(1)
     try:
         content = torch.load(source, map_location="cpu", weights_only=True)
-        tensors = named_tensors(content) if isinstance(content, dict) else {}
+        tensors = tensors_by_key(content) if isinstance(content, dict) else {}
         if not tensors:
             return refuse("it holds no state dict")
         safetensors.torch.save_file({name: tensor.contiguous().clone() for name, tensor in tensors.items()}, target)
@@ -55,12 +55,12 @@ def limit(memory: int) -> None:
         resource.setrlimit(what, (most, most))
 
 
-def named_tensors(content: dict[Any, Any], prefix: str = "") -> dict[str, Tensor]:
+def tensors_by_key(content: dict[Any, Any], prefix: str = "") -> dict[str, Tensor]:
     """The dense tensors in nested dicts, under their keys joined by dots; whatever else there is, is left out."""
     found: dict[str, Tensor] = {}
     for key, value in content.items():
         if isinstance(value, dict):
-            found |= named_tensors(value, f"{prefix}{key}.")
+            found |= tensors_by_key(value, f"{prefix}{key}.")
         elif isinstance(value, Tensor) and value.layout == torch.strided and not value.is_quantized:
             found[f"{prefix}{key}"] = value.detach()
     return found

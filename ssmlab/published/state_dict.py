@@ -108,7 +108,10 @@ def with_mega_maps(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name in state:
         match = re.fullmatch("(" + MEGA + r")mx_proj\.(.+)", name)
         if match:
-            z, hidden = size(state, match[1] + "gamma", 1, of=2), size(state, match[1] + "v_proj.bias", 0, of=1)
+            z, hidden = (
+                axis_size(state, match[1] + "gamma", 1, of=2),
+                axis_size(state, match[1] + "v_proj.bias", 0, of=1),
+            )
             joined = result.pop(name)
             width = (joined.shape[0] - z - hidden) // 2
             ends = (width, width + z, width + z + hidden)
@@ -157,7 +160,7 @@ def published_params(state: Mapping[str, Tensor], act: AdsActivation | None) -> 
         raise UserError("it has AdS, whose activation no state dict tells: say --ads relu, --ads sigmoid or --ads tanh")
     if act is not None and not with_ads:
         raise UserError("it has no AdS: leave --ads out")
-    width, depth = size(state, "input.weight", 0, of=2), layers(state)
+    width, depth = axis_size(state, "input.weight", 0, of=2), layers(state)
     if depth * width**2 > sum(tensor.numel() for tensor in state.values()):
         raise UserError(f"not a published model: {depth} layers of width {width} would have more numbers than it has")
     try:
@@ -181,7 +184,7 @@ def published_params(state: Mapping[str, Tensor], act: AdsActivation | None) -> 
         raise UserError(f"not a published model ({first_problem(error)})") from None
 
 
-def size(state: Mapping[str, Tensor], name: str, axis: int, of: int) -> int:
+def axis_size(state: Mapping[str, Tensor], name: str, axis: int, of: int) -> int:
     """A width of the model: the size of a tensor along `axis` of `of`.
 
     Raises UserError where the tensor is not there, has other dimensions, or is larger than any published one.
@@ -208,7 +211,7 @@ def states(state: Mapping[str, Tensor], mixer: str) -> int:
         "s5": ("seq.Lambda", 0, 1, 1),
         "mamba": ("A_log", 1, 2, 1),
     }[mixer]
-    return times * size(state, FIRST + name, axis, of)
+    return times * axis_size(state, FIRST + name, axis, of)
 
 
 def layers(state: Mapping[str, Tensor]) -> int:
@@ -224,10 +227,10 @@ def mega_sizes(state: Mapping[str, Tensor]) -> MegaParams:
     """The widths inside a Mega layer."""
     mega = FIRST + "layers.0.mega_layer."
     return MegaParams(
-        z=size(state, mega + "gamma", 1, of=2),
-        hidden=size(state, mega + "v_proj.weight", 0, of=2),
-        ffn=size(state, FIRST + "layers.0.nffn.fc1.weight", 0, of=2),
-        ema=size(state, mega + "move.gamma", 1, of=2),
+        z=axis_size(state, mega + "gamma", 1, of=2),
+        hidden=axis_size(state, mega + "v_proj.weight", 0, of=2),
+        ffn=axis_size(state, FIRST + "layers.0.nffn.fc1.weight", 0, of=2),
+        ema=axis_size(state, mega + "move.gamma", 1, of=2),
     )
 
 
@@ -240,7 +243,7 @@ def published_image_shape(state: Mapping[str, Tensor], side: int | None) -> tupl
     Raises:
         UserError: `side` is needed and not given, or is another one than the tensors say.
     """
-    channels = size(state, "input.weight", 1, of=2)
+    channels = axis_size(state, "input.weight", 1, of=2)
     table = FIRST + "layers.0.mega_layer.rel_pos_bias.rel_pos_bias"
     stored = {stored_length(name, state[name]) for name in state if re.fullmatch(LAYER + r"kernel\.kernel\.L", name)}
     if table in state:

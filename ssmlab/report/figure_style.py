@@ -85,10 +85,10 @@ def marker(index: int) -> str:
 
 def draw_files(draw: Callable[[Theme], Figure]) -> dict[str, bytes]:
     """A figure as files, by what is added to its name: PNG, SVG and PDF on white, and a PNG for dark pages."""
-    return {**saved(draw, LIGHT, ("png", "svg", "pdf")), "-dark.png": saved(draw, DARK, ("png",))[".png"]}
+    return {**figure_files(draw, LIGHT, ("png", "svg", "pdf")), "-dark.png": figure_files(draw, DARK, ("png",))[".png"]}
 
 
-def saved(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequence[str]) -> dict[str, bytes]:
+def figure_files(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequence[str]) -> dict[str, bytes]:
     """The figure in each format, by suffix; alike on every machine, whatever the user's matplotlibrc says."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()

@@ -113,7 +113,7 @@ class Bar(NamedTuple):
         return [[max(self.value - self.low, 0.0)], [max(self.high - self.value, 0.0)]]
 
 
-def bar(summary: Summary, group: SeedGroup, name: str, which: Which) -> Bar | None:
+def accuracy_bar(summary: Summary, group: SeedGroup, name: str, which: Which) -> Bar | None:
     """A run's accuracy with its interval over images; a group's mean, plus and minus the deviation over its seeds."""
     found = [measure for run in summary.members(group) if (measure := run.measure(name, which))]
     if not found:
@@ -131,7 +131,8 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
     points = [
         (index, group, clean, robust)
         for index, group in enumerate(summary.groups)
-        if (clean := bar(summary, group, "clean", "best")) and (robust := bar(summary, group, main, "best"))
+        if (clean := accuracy_bar(summary, group, "clean", "best"))
+        and (robust := accuracy_bar(summary, group, main, "best"))
     ]
     largest = max(run.parameters for run in summary.runs)
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
@@ -188,7 +189,7 @@ def draw_bars(axes: Axes, summary: Summary, name: str, theme: Theme) -> None:
     counts = sorted({measure.n for measure in summary.every(name)})
     for index, group in enumerate(summary.groups):
         for which, offset in BARS.items():
-            measure = bar(summary, group, name, which)
+            measure = accuracy_bar(summary, group, name, which)
             if measure:
                 place, ends = index + offset, (measure.low, measure.high)
                 axes.barh(place, measure.value, BAR, color=bar_colour(theme, theme.run_colour(index), which))

@@ -45,7 +45,8 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
     yield Picture(
         "tradeoff",
         draw_files(partial(tradeoff, summary)),
-        f"Scatter of clean accuracy against accuracy under {main}, one point a run: {listed(points(summary, main))}.",
+        f"Scatter of clean accuracy against accuracy under {main}, one point a run: "
+        f"{listed(scatter_points(summary, main))}.",
         f"Clean accuracy (n = {summary.images('clean')}) against accuracy under {main} (eps {eps}, n = "
         f"{summary.images(main)}) of the best checkpoints, {bars}. A marker's area grows with the "
         "number of parameters.",
@@ -90,7 +91,7 @@ def selection_adversaries(summary: Summary) -> list[str]:
     return list(dict.fromkeys(f"PGD, {a.steps} {plural('step', a.steps)}, eps {a.eps}" for a in found))
 
 
-def points(summary: Summary, main: str) -> Iterator[str]:
+def scatter_points(summary: Summary, main: str) -> Iterator[str]:
     """The points of the scatter in words."""
     for group in summary.groups:
         clean, robust = group.measure("clean", "best"), group.measure(main, "best")

@@ -21,7 +21,7 @@ def origin_section(summary: Summary) -> Iterator[Block]:
         yield Paragraph("An older version made these results, and recorded nothing of its code, versions and device.")
         return
     columns = ("stage", "runs", "git commit", "code", "device", "versions", "command")
-    rows = tuple((stage, run_names(summary, runs), *origin_cells(origin, runs[0])) for stage, origin, runs in made)
+    rows = tuple((stage, runs_text(summary, runs), *origin_cells(origin, runs[0])) for stage, origin, runs in made)
     yield TextTable(tuple(Column(name, left=True) for name in columns), rows)
     yield Folded("Settings and checkpoints of every run, by their SHA-256", hash_table(summary))
 
@@ -38,7 +38,7 @@ def made_with(summary: Summary) -> list[tuple[str, Origin, list[Run]]]:
     return list(found.values())
 
 
-def run_names(summary: Summary, runs: list[Run]) -> str:
+def runs_text(summary: Summary, runs: list[Run]) -> str:
     """`all 5`, or the runs by name."""
     return f"all {len(runs)}" if 1 < len(runs) == len(summary.runs) else listed(run.name for run in runs)
 

@@ -19,7 +19,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from ssmlab.core.errors import UserError
-from ssmlab.project.launch import Launched, described
+from ssmlab.project.launch import Launched, launch_text
 from ssmlab.tui.alerts import Alert, alerts_of
 from ssmlab.tui.details import key_table
 from ssmlab.tui.follower import Look, StudyFollower
@@ -118,11 +118,11 @@ class StudyApp(App[None]):
         """Say how a launch ended, on the topmost screen that has a notice line."""
         screen = [screen for screen in self.screen_stack if isinstance(screen, LabScreen)][-1]
         if ended == self.launcher.stopping:
-            screen.say(f"{described(ended)} was stopped")
+            screen.say(f"{launch_text(ended)} was stopped")
         elif problem is not None:
-            screen.say(f"{described(ended)}: {problem}", "bad")
+            screen.say(f"{launch_text(ended)}: {problem}", "bad")
         else:
-            screen.say(f"{described(ended)} has ended", "good")
+            screen.say(f"{launch_text(ended)} has ended", "good")
 
     # Screens
 

@@ -12,7 +12,7 @@ from ssmlab.tui import labels
 from ssmlab.tui.follower import RunView, TestAccuracy
 
 SortKey = float | str | None
-Members = Sequence[RunView]
+RunViews = Sequence[RunView]
 Value = Callable[[RunView], float | None]
 
 
@@ -38,8 +38,8 @@ class TableColumn:
     key: str
     heading: str
     about: str
-    cell: Callable[[Members, float], Cell]
-    sort: Callable[[Members], SortKey]
+    cell: Callable[[RunViews, float], Cell]
+    sort: Callable[[RunViews], SortKey]
     rank: int
     right: bool = True
     least: int = 0
@@ -50,7 +50,7 @@ def text_column(
 ) -> TableColumn:
     """A column of words; a group shows a word only if all its runs share it."""
 
-    def cell(members: Members, _: float) -> Cell:
+    def cell(members: RunViews, _: float) -> Cell:
         words = dict.fromkeys(map(text, members))
         return Cell(next(iter(words)) if len(words) == 1 else "", "dim")
 
@@ -71,10 +71,10 @@ def number_column(
 ) -> TableColumn:
     """A column of numbers; a group shows `combine` of them, with the standard deviation if `spread`."""
 
-    def known(members: Members) -> list[float]:
+    def known(members: RunViews) -> list[float]:
         return [number for view in members if (number := value(view)) is not None]
 
-    def cell(members: Members, _: float) -> Cell:
+    def cell(members: RunViews, _: float) -> Cell:
         numbers = known(members)
         if not numbers:
             return Cell(labels.NOTHING, "dim")
@@ -83,7 +83,7 @@ def number_column(
             text += f" ±{100 * stdev(numbers):.1f}"
         return Cell(text, style)
 
-    def sort(members: Members) -> SortKey:
+    def sort(members: RunViews) -> SortKey:
         numbers = known(members)
         return combine(numbers) if numbers else None
 
@@ -96,7 +96,7 @@ def state_word(view: RunView) -> str:
     return "stopped early" if early else view.status.state
 
 
-def state_cell(members: Members, _: float) -> Cell:
+def state_cell(members: RunViews, _: float) -> Cell:
     """`▶ training`; for a group the number of runs in each state: `▶1 ✔2`."""
     counts: Counter[str] = Counter(map(state_word, members))
     if len(counts) == 1:
@@ -108,7 +108,7 @@ def state_cell(members: Members, _: float) -> Cell:
     return Cell(" ".join(f"{labels.GLYPHS.get(word, '·')}{counts[word]}" for word in words))
 
 
-def epoch_cell(members: Members, _: float) -> Cell:
+def epoch_cell(members: RunViews, _: float) -> Cell:
     """`3/10`; for a group the range over its runs: `3-10/10`."""
     first, last = min(view.status.epoch for view in members), max(view.status.epoch for view in members)
     if not last:
@@ -123,13 +123,13 @@ def gap_of(view: RunView) -> float | None:
     return None if best is None or now is None else best - now
 
 
-def age_cell(members: Members, now: float) -> Cell:
+def age_cell(members: RunViews, now: float) -> Cell:
     """The time since the latest heartbeat of the row's runs."""
     times = [view.status.updated for view in members if view.status.updated is not None]
     return Cell(labels.age(max(0.0, now - max(times))) if times else labels.NOTHING, "dim")
 
 
-def task_cell(members: Members, _: float) -> Cell:
+def task_cell(members: RunViews, _: float) -> Cell:
     """What is being done, how it ended, or what has changed; for a group its number of seeds."""
     status = members[0].status
     text = f"{len(members)} seeds" if len(members) > 1 else status.task or "; ".join(status.reasons)
@@ -139,10 +139,10 @@ def task_cell(members: Members, _: float) -> Cell:
 def test_column(measure: str, rank: int) -> TableColumn:
     """A column of test accuracies of the best checkpoint; a single run also shows its interval."""
 
-    def found(members: Members) -> list[TestAccuracy]:
+    def found(members: RunViews) -> list[TestAccuracy]:
         return [view.tests[measure] for view in members if measure in view.tests]
 
-    def cell(members: Members, _: float) -> Cell:
+    def cell(members: RunViews, _: float) -> Cell:
         tests = found(members)
         if not tests:
             return Cell(labels.NOTHING, "dim")
@@ -151,7 +151,7 @@ def test_column(measure: str, rank: int) -> TableColumn:
             return Cell(f"{text} ±{100 * stdev(test.value for test in tests):.1f}")
         return Cell(f"{text} [{100 * tests[0].low:.0f}-{100 * tests[0].high:.0f}]")
 
-    def sort(members: Members) -> SortKey:
+    def sort(members: RunViews) -> SortKey:
         tests = found(members)
         return fmean(test.value for test in tests) if tests else None
 
@@ -159,7 +159,7 @@ def test_column(measure: str, rank: int) -> TableColumn:
     return TableColumn(f"test:{measure}", f"{measure} test", about, cell, sort, rank, least=5)
 
 
-def youngest(members: Members) -> Any:
+def youngest(members: RunViews) -> Any:
     """The time of the latest heartbeat, as a sort value."""
     times = [view.status.updated for view in members if view.status.updated is not None]
     return max(times) if times else None

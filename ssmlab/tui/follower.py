@@ -5,7 +5,6 @@ A file is read again only if its inode, size or time has changed, so an idle stu
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,10 +17,9 @@ from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project import launch
 from ssmlab.project.launch import Launched
-from ssmlab.project.params_file import load_params
-from ssmlab.project.status import CachedFile, RunStatus, RunWatcher, data_fingerprint, queued_runs
+from ssmlab.project.status import RunStatus, RunWatcher, data_fingerprint, queued_runs
+from ssmlab.project.watched_files import CachedFile, FileStamp, WatchedParams, file_stamp
 
-FileStamp = tuple[int, int, int] | None
 RESULTS_AT_ONCE = 40  # result files read in one look, so that the first screen of a large study does not wait for all
 
 
@@ -117,7 +115,7 @@ class RunFollower:
         Args:
             queued: whether the running launch will start it. prepared: the stamp of the study's data set.
         """
-        results_seen = file_stamp(str(self.results))
+        results_seen = file_stamp(self.results)
         seen = (*map(file_stamp, self.files), results_seen, queued, prepared)
         last = self.view
         status_stands = (
@@ -147,21 +145,26 @@ class StudyFollower:
 
     def __init__(self, root: Path, results_at_once: int | None = RESULTS_AT_ONCE) -> None:
         self.root = root
+        self.study = WatchedParams(root)
         self.results_at_once = results_at_once
-        self.params: Params | None = None
-        self.paths: Paths | None = None
-        self.problem: str | None = None
         self.runs: list[RunFollower] = []
         self.launched: Launched | None = None
-        self.params_seen: FileStamp | str = ""
         self.dead_launch: FileStamp = None
+
+    @property
+    def params(self) -> Params | None:
+        return self.study.params
+
+    @property
+    def paths(self) -> Paths | None:
+        return self.study.paths
 
     def look(self, now: float) -> Look:
         """The study at `now`, in unix seconds."""
         self.read_params()
         launched, ended = self.look_at_launch()
         queued = queued_runs(self.params, self.paths) if launched is not None else set()
-        prepared = file_stamp(str(self.paths.prepared)) if self.paths is not None else None
+        prepared = file_stamp(self.paths.prepared) if self.paths is not None else None
         views = []
         reads = 0
         for run in self.runs:
@@ -185,22 +188,13 @@ class StudyFollower:
         now: float,
     ) -> Look:
         """The look made of these parts."""
-        return Look(self.params, self.paths, self.problem, views, launched, ended, free, total, now)
+        return Look(self.params, self.paths, self.study.problem, views, launched, ended, free, total, now)
 
     def read_params(self) -> None:
         """Read params.yaml if it has changed."""
-        path = self.root / "params.yaml"
-        seen = file_stamp(str(path))
-        if seen == self.params_seen:
+        if not self.study.poll() or self.params is None or self.paths is None:
             return
-        self.params_seen = seen
-        try:
-            params = load_params(path)
-        except UserError as error:
-            self.problem = str(error)
-            return
-        self.params, self.problem = params, None
-        self.paths = paths = Paths(params.study, self.root)
+        params, paths = self.params, self.paths
         groups = {name: group for group, members in params.groups.items() for name in members}
         data = CachedFile(paths.prepared, data_fingerprint)
         self.runs = [
@@ -215,7 +209,7 @@ class StudyFollower:
             return before, None
         self.launched = None
         if self.paths is not None:
-            seen = file_stamp(str(launch.record_path(self.paths)))
+            seen = file_stamp(launch.record_path(self.paths))
             if seen is not None and seen != self.dead_launch:
                 self.launched = launch.active(self.paths)
                 self.dead_launch = seen if self.launched is None else None  # asking again would search all processes
@@ -232,12 +226,3 @@ def read_tests(path: Path) -> tuple[dict[str, TestAccuracy], tuple[str, ...]]:
     measures = best.measures if best is not None else {}
     tests = {name: TestAccuracy(found.accuracy, *found.interval, found.n) for name, found in measures.items()}
     return tests, tuple(f"{which}: {text}" for which, found in checkpoints.items() for text in found.warnings)
-
-
-def file_stamp(path: str) -> FileStamp:
-    """A value that changes when the file does; None if there is no file."""
-    try:
-        status = os.stat(path)  # noqa: PTH116 - called four times a run and second; Path.stat costs twice as much
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -60,7 +60,7 @@ class Launcher:
     async def stop_firmly(self, launched: Launched) -> None:
         """End a launch and all its processes; returns when they are gone."""
         self.stopping = launched
-        await asyncio.to_thread(launch.stop, launched)
+        await asyncio.to_thread(launch.stop_launch, launched)
 
 
 def kept_when_stopped(look: Look) -> str:

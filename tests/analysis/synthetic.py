@@ -14,8 +14,7 @@ from ssmlab.artifacts.manifest import Ending, Manifest
 from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.files import sha256_text
 from ssmlab.core.stage_code import StageName
-from ssmlab.data.header import METADATA_KEY, DataSummary, Description, description_text
-from ssmlab.data.header import Provenance as DataProvenance
+from ssmlab.data.header import METADATA_KEY, DataProvenance, DataSummary, Description, description_text
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
 from ssmlab.params import Params, Which
 from ssmlab.params.written_float import WrittenFloat

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from ssmlab.analysis.format import MIXERS, PROVENANCES, model_label, regime_label
-from ssmlab.data.header import Provenance
+from ssmlab.data.header import DataProvenance
 from ssmlab.params import ModelParams
 from ssmlab.project.params_file import load_params
 
@@ -36,7 +36,7 @@ def test_regimes_that_learn_differently_are_called_differently() -> None:
 
 
 def test_every_provenance_has_its_words() -> None:
-    assert set(PROVENANCES) == set(get_args(Provenance))
+    assert set(PROVENANCES) == set(get_args(DataProvenance))
 
 
 def test_every_mixer_has_a_name() -> None:

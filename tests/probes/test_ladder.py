@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from ssmlab.nets import Classifier
 from ssmlab.params import ModelParams
-from ssmlab.probes.ladder import divergence, feature_attack, ladder, loss_attack, relative_error
+from ssmlab.probes.ladder import feature_attack, ladder, layer_divergence, loss_attack, relative_error
 from ssmlab.probes.sites import signals, sites, trunk_output
 from ssmlab.training.attack import Attack
 from tests.probes.models import labelled_images, model_of, params_of
@@ -114,13 +114,13 @@ def test_rho_follows_no_scale_and_mse_follows_its_square() -> None:
     shift = torch.randn(1, 1, 6, generator=generator).double()
     torch.testing.assert_close(relative_error(6 * z, 6 * moved), relative_error(z, moved))
     torch.testing.assert_close(relative_error(z + shift, moved + shift), relative_error(z, moved))
-    assert float(divergence(6 * z, 6 * moved).mean()) > 2 * float(divergence(z, moved).mean())
+    assert float(layer_divergence(6 * z, 6 * moved).mean()) > 2 * float(layer_divergence(z, moved).mean())
 
 
 def test_kl_is_zero_for_equal_signals_and_ignores_a_common_shift_of_the_channels() -> None:
     z = torch.randn(4, 5, 6, dtype=torch.float64)
-    assert divergence(z, z).tolist() == [0.0] * 4
-    torch.testing.assert_close(divergence(z, z + 3.0), torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-12)
+    assert layer_divergence(z, z).tolist() == [0.0] * 4
+    torch.testing.assert_close(layer_divergence(z, z + 3.0), torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_there_is_no_ladder_where_nothing_was_changed() -> None:

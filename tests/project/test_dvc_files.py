@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ssmlab.core.errors import UserError
 from ssmlab.project import dvc_files
 from ssmlab.project.dvc_files import (
+    check_free_disk,
     check_links,
-    check_room,
     dvc_at_work,
     keep_lock,
     kept_lock,
@@ -167,10 +167,10 @@ def test_a_nearly_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.Monke
     class Full:
         free = 3_000_000
 
-    check_room(tmp_path)
+    check_free_disk(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: Full)
     with pytest.raises(UserError, match="only 3 MB are free"):
-        check_room(tmp_path)
+        check_free_disk(tmp_path)
 
 
 @pytest.mark.parametrize("link", ["models", "results", "data", "models/smoke"])

@@ -18,7 +18,7 @@ import pytest
 from ssmlab.core.events import Event, Note
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.project.grid import Plan, Resources, plan_grid, run_grid, selected_runs, slots
+from ssmlab.project.grid import GridPlan, Resources, plan_grid, run_grid, selected_runs, slots
 from ssmlab.project.params_file import load_params
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -80,7 +80,7 @@ def test_runs_that_a_grid_did_are_up_to_date_for_dvc_and_are_not_run_again(
     root: Path, params: Params, paths: Paths
 ) -> None:
     plan = plan_grid(paths, ["ssm", "ads"])
-    assert plan == Plan(prepare=True, stages={"ssm": ("train", "attack"), "ads": ("train", "attack")})
+    assert plan == GridPlan(prepare=True, stages={"ssm": ("train", "attack"), "ads": ("train", "attack")})
     said: list[Event] = []
     done, failed = run_grid(params, paths, plan, Resources(jobs=2), said.append)
     assert (done, failed) == (["ssm", "ads"], {})
@@ -114,7 +114,7 @@ def test_a_run_whose_job_fails_is_reported_and_not_registered(params: Params, pa
     backup = paths.prepared.with_suffix(".kept")
     shutil.move(paths.prepared, backup)
     try:
-        done, failed = run_grid(params, paths, Plan(False, {"attention": ("train", "attack")}), Resources(jobs=1))
+        done, failed = run_grid(params, paths, GridPlan(False, {"attention": ("train", "attack")}), Resources(jobs=1))
     finally:
         shutil.move(backup, paths.prepared)
     assert done == []
@@ -132,7 +132,7 @@ def test_nothing_is_registered_when_params_change_while_a_grid_runs(root: Path, 
             file.write_text(before.replace("lr: 5.0e-3", "lr: 4.0e-3"))
 
     try:
-        done, failed = run_grid(params, paths, Plan(False, {"attention": ("train",)}), Resources(jobs=1), edit)
+        done, failed = run_grid(params, paths, GridPlan(False, {"attention": ("train",)}), Resources(jobs=1), edit)
     finally:
         file.write_text(before)
     assert done == []
@@ -148,7 +148,7 @@ def test_a_checkpoint_of_other_params_is_not_registered(root: Path, params: Para
     file.write_text(before.replace("lr: 5.0e-3", "lr: 4.0e-3"))
     try:
         changed = load_params(file)
-        done, failed = run_grid(changed, paths, Plan(False, {"ads": ("attack",)}), Resources(jobs=1))
+        done, failed = run_grid(changed, paths, GridPlan(False, {"ads": ("attack",)}), Resources(jobs=1))
     finally:
         file.write_text(before)
     assert done == []

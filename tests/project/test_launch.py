@@ -117,7 +117,7 @@ def test_a_launch_is_detached_and_found_again(tiny_params: Params, paths: Paths,
     assert found == launched and found is not None and found.process is None
     with pytest.raises(UserError, match=r"repro of ads is already running"):
         launch.launch(tiny_params, paths, [])
-    launch.stop(found)
+    launch.stop_launch(found)
     assert not launched.running
 
 
@@ -136,7 +136,7 @@ launch.launch(params, Paths("smoke", Path({str(paths.root)!r})), [])
     found = launch.active(paths)
     assert found is not None
     until(lambda: says(found, "at work"))
-    launch.stop(found, patience=0.2)
+    launch.stop_launch(found, patience=0.2)
     assert group_members(found.pid) == []
     assert launch.active(paths) is None
 
@@ -146,7 +146,7 @@ def test_stop_lets_children_speak_and_leaves_none(tiny_params: Params, paths: Pa
     launched = launch.launch(tiny_params, paths, ["ads"])
     until(lambda: says(launched, "at work"))
     assert len(group_members(launched.pid)) == 2
-    launch.stop(launched)
+    launch.stop_launch(launched)
     assert group_members(launched.pid) == []
     assert says(launched, "last words")
     assert launched.problem == "failed to reproduce 'train@ads'"
@@ -156,7 +156,7 @@ def test_stop_ends_with_force(tiny_params: Params, paths: Paths, fake: Fake) -> 
     fake(DEAF)
     launched = launch.launch(tiny_params, paths, [])
     until(lambda: says(launched, "at work"))
-    launch.stop(launched, patience=0.2)
+    launch.stop_launch(launched, patience=0.2)
     assert group_members(launched.pid) == []
     assert launched.problem == "dvc was ended by signal 9"
 
@@ -169,7 +169,7 @@ def test_a_child_that_outlives_its_leader_still_counts(tiny_params: Params, path
     until(lambda: says(launched, "at work"))
     found = launch.active(paths)
     assert found is not None
-    launch.stop(found)
+    launch.stop_launch(found)
     assert group_members(launched.pid) == []
 
 
@@ -177,7 +177,7 @@ def test_stopping_a_launch_that_has_ended_is_no_error(tiny_params: Params, paths
     fake("")
     launched = launch.launch(tiny_params, paths, [])
     until(lambda: not launched.running)
-    launch.stop(launched)
+    launch.stop_launch(launched)
 
 
 def test_a_reused_pid_is_not_ours(tiny_params: Params, paths: Paths, fake: Fake) -> None:
@@ -188,7 +188,7 @@ def test_a_reused_pid_is_not_ours(tiny_params: Params, paths: Paths, fake: Fake)
     record.write_text(text.replace(str(launched.pid_start), "12345.0"))
     assert launched.pid_start is not None and launch.active(paths) is None
     record.write_text(text)
-    launch.stop(launched, patience=0.1)
+    launch.stop_launch(launched, patience=0.1)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', "null"])
@@ -344,7 +344,7 @@ def test_of_three_launches_at_once_one_starts(tiny_params: Params, paths: Paths,
         thread.join()
     assert len(started) == 1
     assert len(refused) == 2 and all("already running" in str(error) for error in refused)
-    launch.stop(started[0], patience=0.1)
+    launch.stop_launch(started[0], patience=0.1)
 
 
 @pytest.mark.parametrize("start", ["null", "right"])
@@ -357,7 +357,9 @@ def test_a_record_that_names_a_stranger_stops_nobody(paths: Paths, start: str) -
             launch.record_path(paths).parent.mkdir(parents=True)
             launch.record_path(paths).write_text(json.dumps(record))
             assert launch.active(paths) is None
-            launch.stop(Launched(stranger.pid, pid_start_time(stranger.pid), (), paths.root, paths.study, 0, 0.0))
+            launch.stop_launch(
+                Launched(stranger.pid, pid_start_time(stranger.pid), (), paths.root, paths.study, 0, 0.0)
+            )
             assert stranger.poll() is None
         finally:
             stranger.kill()
@@ -388,7 +390,7 @@ def test_a_stop_waits_until_dvc_has_written_its_lock_file(tiny_params: Params, p
         until(lambda launched=launched: "written" in launched.log.read_text()[launched.log_start :])
         dvc_files.keep_lock(paths.root)
         time.sleep(0.1 + moment)
-        launch.stop(launched)
+        launch.stop_launch(launched)
         assert not launched.running
         content = (paths.root / "dvc.lock").read_bytes()
         assert dvc_files.lock_problem(content) is None

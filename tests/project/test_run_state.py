@@ -13,7 +13,7 @@ from ssmlab.artifacts.heartbeat import Heartbeat
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.params import Params, RunParams
-from ssmlab.project.run_state import Published, RunState, decide_state, differences
+from ssmlab.project.run_state import Published, RunState, changed_keys, decide_state
 from ssmlab.system.processes import pid_start_time
 
 NOW = 1_000_000.0
@@ -166,4 +166,4 @@ def test_nothing_waits_or_is_queued(tiny_params: Params) -> None:
 def test_differences_name_every_key_and_both_values() -> None:
     before = {"a": 1, "b": {"c": "8/255", "d": None}, "e": {"f": 1}}
     now = {"a": 1.0, "b": {"c": "8 / 255", "d": 2}, "e": None}
-    assert differences(before, now, "was") == ["b.d: 2 (was none)", "e: none (was {'f': 1})"]
+    assert changed_keys(before, now, "was") == ["b.d: 2 (was none)", "e: none (was {'f': 1})"]

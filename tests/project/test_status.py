@@ -20,7 +20,7 @@ from ssmlab.core.files import canonical_json
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.log import LogFollower
-from ssmlab.project.status import RunStatus, StudyWatcher, run_statuses
+from ssmlab.project.status import RunStatus, RunWatcher, run_statuses
 from ssmlab.system.processes import pid_start_time
 
 NOW = 1_000_000.0
@@ -145,12 +145,12 @@ def test_torn_files_leave_what_can_be_read(tiny_params: Params, paths: Paths) ->
     assert (status.state, status.epoch, len(status.rows)) == ("stale", 1, 1)
 
 
-def test_watcher_follows_history_and_restarts(tiny_params: Params, project: Path, tmp_path: Path) -> None:
-    (tmp_path / "params.yaml").write_text((project / "studies" / "smoke.yaml").read_text())
-    watcher, paths = StudyWatcher(tmp_path), Paths("smoke", tmp_path)
+def test_a_watcher_follows_a_history_that_grows_and_starts_again(tiny_params: Params, tmp_path: Path) -> None:
+    paths = Paths("smoke", tmp_path)
+    watcher = RunWatcher("ads", tiny_params, paths)
 
     def robust() -> list[float]:
-        return next([r.val_robust for r in run.rows] for run in watcher.poll(NOW).runs if run.name == "ads")
+        return [found.val_robust for found in watcher.poll(NOW).rows]
 
     beat(paths, RUNNING)
     history = paths.live("ads") / "history.csv"
@@ -161,21 +161,6 @@ def test_watcher_follows_history_and_restarts(tiny_params: Params, project: Path
     assert robust() == [0.4, 0.5]
     write_history(history, row(1, 0.5, 0.1))
     assert robust() == [0.1]
-
-
-def test_watcher_survives_a_broken_study(project: Path, tmp_path: Path) -> None:
-    text = (project / "studies" / "smoke.yaml").read_text()
-    path = tmp_path / "params.yaml"
-    watcher = StudyWatcher(tmp_path)
-    missing = watcher.poll(NOW)
-    assert missing.params is None and missing.runs == () and "params.yaml" in str(missing.problem)
-    path.write_text(text)
-    assert watcher.poll(NOW).problem is None
-    path.write_text(text.replace("epochs: 2", "epochs: none"))
-    broken = watcher.poll(NOW)
-    assert "epochs" in str(broken.problem) and len(broken.runs) == 3
-    path.write_text(text.replace("  ads:", "  adz:").replace("run: ads", "run: adz"))
-    assert [run.name for run in watcher.poll(NOW).runs] == ["ssm", "attention", "adz"]
 
 
 @given(text=st.text(alphabet="ab\n\r", max_size=60), cuts=st.lists(st.integers(0, 60), max_size=6))

@@ -13,7 +13,7 @@ from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.core.errors import UserError
 from ssmlab.project import switch as module
 from ssmlab.project.params_file import load_params
-from ssmlab.project.switch import Change, changes, in_use, studies, use
+from ssmlab.project.switch import Change, in_use, studies, study_changes, use
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_changes_by_key(tmp_path: Path) -> None:
     old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
     old.write_text("same: 1\neps: 8/255\ndeep: {a: {b: 1}, gone: yes}\nlist: [1, 2]\nruns: {ssm: {}}\nkind: 1\n")
     new.write_text("same: 1\neps: 0.1\ndeep: {a: {b: 2}}\nlist: [1, 3]\nruns: {ssm: {}, ads: {}}\nkind: 1.0\n")
-    assert changes(old, new) == [
+    assert study_changes(old, new) == [
         Change("eps", "8/255", "0.1"),
         Change("deep.a.b", "1", "2"),
         Change("list", "[1, 2]", "[1, 3]"),
@@ -65,7 +65,7 @@ def test_changes_by_key(tmp_path: Path) -> None:
         Change("kind", "1", "1.0"),
         Change("deep.gone", "yes", None),
     ]
-    assert changes(new, new) == []
+    assert study_changes(new, new) == []
 
 
 def test_changes_from_nothing_and_from_a_broken_file(tmp_path: Path) -> None:
@@ -74,14 +74,15 @@ def test_changes_from_nothing_and_from_a_broken_file(tmp_path: Path) -> None:
     broken.write_text("a: [")
     expected = [Change("a.b", None, "true"), Change("when", None, "2024-01-02"), Change("nothing", None, "null")]
     for current in (None, broken, tmp_path / "missing.yaml"):
-        assert changes(current, new) == expected
+        assert study_changes(current, new) == expected
     with pytest.raises(UserError, match="broken"):
-        changes(new, broken)
+        study_changes(new, broken)
 
 
 def test_changes_between_the_real_studies(root: Path) -> None:
     found = {
-        change.key: (change.old, change.new) for change in changes(root / "params.yaml", root / "studies/smoke.yaml")
+        change.key: (change.old, change.new)
+        for change in study_changes(root / "params.yaml", root / "studies/smoke.yaml")
     }
     assert found["study"] == ("mnist5k", "smoke")
     assert found["train.epochs"][1] == "2"

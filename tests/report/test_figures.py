@@ -20,7 +20,7 @@ from ssmlab.analysis.summary import WORST, Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.project.params_file import load_params
 from ssmlab.report import figures
-from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, saved, spaced_positions
+from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, figure_files, spaced_positions
 from ssmlab.report.study_tables import interval_table
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
 
@@ -56,7 +56,7 @@ def png_of(name: str, summary: Summary, rows: dict[str, list[Row]], theme: Theme
         "tradeoff": partial(figures.tradeoff, summary),
         "measures": partial(figures.measure_bars, summary),
     }
-    return saved(draws[name], theme, ("png",))[".png"]
+    return figure_files(draws[name], theme, ("png",))[".png"]
 
 
 @pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
@@ -113,7 +113,7 @@ def seeded() -> Summary:
 def test_a_group_is_drawn_as_its_mean_and_deviation(seeded: Summary) -> None:
     group = seeded.groups[2]
     assert group.name == "ads-pgd"
-    found, values = figures.bar(seeded, group, "clean", "best"), []
+    found, values = figures.accuracy_bar(seeded, group, "clean", "best"), []
     for run in seeded.runs:
         if run.name.startswith("ads-pgd"):
             values.append(run.checkpoints["best"].measures["clean"].value)
@@ -125,7 +125,7 @@ def test_a_group_is_drawn_as_its_mean_and_deviation(seeded: Summary) -> None:
     assert found.value - found.low == pytest.approx(statistics.stdev(values))
     one = with_runs(seeded, seeded.runs[:1])
     alone = seeded.runs[0].checkpoints["best"].measures["clean"]
-    assert figures.bar(one, one.groups[0], "clean", "best") == (alone.value, *alone.interval, alone.n, ())
+    assert figures.accuracy_bar(one, one.groups[0], "clean", "best") == (alone.value, *alone.interval, alone.n, ())
 
 
 @pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])

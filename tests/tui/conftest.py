@@ -84,7 +84,7 @@ def study(tmp_path: Path, project: Path) -> Iterator[Study]:
     yield study
     left = launch.active(study.paths)
     if left is not None:
-        launch.stop(left, patience=0.1)
+        launch.stop_launch(left, patience=0.1)
 
 
 def attack_results(params: Params, run: str, seed: int, warnings: tuple[str, ...] = ()) -> AttackResults:

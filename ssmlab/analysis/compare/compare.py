@@ -34,7 +34,7 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Line:
+class ComparisonLine:
     """A measure of all entries: accuracy at `best` or `last`, or its fall between them (`gap`: less is better)."""
 
     measure: str
@@ -54,7 +54,7 @@ class Comparison:
 
     entries: tuple[Entry, ...]
     settings: tuple[Setting, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[ComparisonLine, ...]
     mismatch: str | None
     confidence: float
 
@@ -161,7 +161,7 @@ def seed_count_text(entry: Entry) -> str:
     return f"{len(entry.members)} seeds" if entry.members else "a single training"
 
 
-def measure_lines(entries: Sequence[Entry], confidence: float) -> list[Line]:
+def measure_lines(entries: Sequence[Entry], confidence: float) -> list[ComparisonLine]:
     """Every accuracy at best, every accuracy at last, then the RO gap of every attack."""
     attacks = {
         name: spec for entry in entries for results in entry.attacked for name, spec in results.protocol.attacks.items()
@@ -169,12 +169,14 @@ def measure_lines(entries: Sequence[Entry], confidence: float) -> list[Line]:
     ordered = by_strength(attacks)
     moments: tuple[Which, ...] = ("best", "last")
     accuracies = [
-        Line(name, moment, compared_values(entries, [entry.accuracy(name, moment) for entry in entries], confidence))
+        ComparisonLine(
+            name, moment, compared_values(entries, [entry.accuracy(name, moment) for entry in entries], confidence)
+        )
         for moment in moments
         for name in ("clean", *ordered)
     ]
     gaps = [
-        Line(name, "gap", compared_values(entries, [entry.gap(name) for entry in entries], confidence))
+        ComparisonLine(name, "gap", compared_values(entries, [entry.gap(name) for entry in entries], confidence))
         for name in ordered
     ]
     return accuracies + gaps

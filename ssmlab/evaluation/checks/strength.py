@@ -14,7 +14,7 @@ from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim, is_right
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+AttackLoss = Callable[[Tensor, Tensor], Tensor]
 NOISES = 50
 RESTARTS = 10
 
@@ -28,7 +28,7 @@ class Attacked:
     y: Tensor
     generator: torch.Generator
 
-    def left(self, eps: float, steps: int, loss: Loss = cross_entropy, among: Tensor | None = None) -> Tensor:
+    def left(self, eps: float, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
         """Which images `steps` steps of PGD from a random start leave right at every step: bool (B,).
 
         Args:

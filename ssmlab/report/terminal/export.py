@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ssmlab.analysis.compare.compare import Comparison, Line
+from ssmlab.analysis.compare.compare import Comparison, ComparisonLine
 from ssmlab.analysis.compare.deltas import ComparedValue
 from ssmlab.analysis.compare.entries import Entry
 from ssmlab.report.table import to_csv
@@ -61,7 +61,7 @@ def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
     return json.dumps(without_nan(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def checkpoint_of(line: Line, entry: Entry) -> str:
+def checkpoint_of(line: ComparisonLine, entry: Entry) -> str:
     """The checkpoint a number is of: where best is asked of a checkpoint file, that file's own, which may be `last`."""
     return entry.which if line.moment == "best" else line.moment
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ssmlab.analysis.compare.compare import Comparison, Line
+from ssmlab.analysis.compare.compare import Comparison, ComparisonLine
 from ssmlab.analysis.compare.deltas import ComparedValue
 from ssmlab.analysis.compare.entries import Entry
 from ssmlab.analysis.format import deviation, number, plural, signed
@@ -127,7 +127,7 @@ def comparison_measures(comparison: Comparison) -> TextTable:
     rows = [entry_row("parameters", [number(s.parameters) for s in comparison.entries], ratios(comparison))]
     if any(entry.members for entry in comparison.entries):
         rows.append(entry_row("seeds", [seeds_text(entry) for entry in comparison.entries], [""] * len(others)))
-    epochs = [epochs_text(entry) for entry in comparison.entries]
+    epochs = [entry_epochs_text(entry) for entry in comparison.entries]
     if any(text != ABSENT for text in epochs):
         rows.append(entry_row("epochs", epochs, [""] * len(others)))
     attacked = [checkpoints_text(entry) for entry in comparison.entries]
@@ -158,7 +158,7 @@ def seeds_text(entry: Entry) -> str:
     return f"{len(seeds)} ({', '.join(seeds)})" if seeds else ABSENT
 
 
-def epochs_text(entry: Entry) -> str:
+def entry_epochs_text(entry: Entry) -> str:
     """`10`; of trainings that ended early `4 of 40`; all where the seeds of a group differ; `-` where it is unknown."""
     return ", ".join(dict.fromkeys(each.epochs.text for each in entry.trainings if each.epochs)) or ABSENT
 
@@ -174,7 +174,7 @@ def checkpoints_text(entry: Entry) -> str:
     return ", ".join(found) or ABSENT
 
 
-def line_label(line: Line, comparison: Comparison) -> str:
+def line_label(line: ComparisonLine, comparison: Comparison) -> str:
     """What a line measures; `best` is left unsaid where an entry is a checkpoint file that is not its run's best."""
     if line.moment == "gap":
         return f"RO gap {line.measure}"
@@ -182,7 +182,7 @@ def line_label(line: Line, comparison: Comparison) -> str:
     return line.measure if unsaid else f"{line.measure}, {line.moment}"
 
 
-def value_text(cell: ComparedValue, line: Line, seeds: int) -> str:
+def value_text(cell: ComparedValue, line: ComparisonLine, seeds: int) -> str:
     """An accuracy in percent, or a gap in points; of several seeds `81.3% ± 0.9`, and how many if not all `seeds`."""
     if cell.value is None or cell.n_seeds is None:
         return ABSENT

@@ -63,7 +63,7 @@ class Launching(Base):
         if look is None or look.params is None or look.problem is not None:
             return
         if look.launched is not None:
-            self.say(f"{launch.described(look.launched)} is already running", "bad")
+            self.say(f"{launch.launch_text(look.launched)} is already running", "bad")
             return
         self.say("asking DVC what is out of date ...")
         try:
@@ -96,7 +96,7 @@ class Launching(Base):
             self.say("given up: nothing was launched")
             return
         self.lab.take_launch(launched)
-        self.say(f"{launch.described(launched)} launched; it goes on if you quit")
+        self.say(f"{launch.launch_text(launched)} launched; it goes on if you quit")
 
     @work(group="stop")
     async def action_stop(self) -> None:
@@ -110,7 +110,7 @@ class Launching(Base):
             return
         launched = look.launched
         answers = [("gracefully", "g"), ("firmly", "y")]
-        question = Question(f"Stop {launch.described(launched)}?", kept_when_stopped(look), answers, "let it run")
+        question = Question(f"Stop {launch.launch_text(launched)}?", kept_when_stopped(look), answers, "let it run")
         answer = await self.app.push_screen_wait(question)
         if answer == "gracefully":
             asked = await launcher.stop_gracefully(look)

@@ -13,7 +13,8 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Markdown
 
-from ssmlab.tui.follower import FileStamp, Look, file_stamp
+from ssmlab.project.watched_files import FileStamp, file_stamp
+from ssmlab.tui.follower import Look
 from ssmlab.tui.screens.base import BACK, LabScreen
 
 
@@ -41,7 +42,7 @@ class ReportScreen(LabScreen):
         """Read the report if it has changed."""
         if look.paths is None:
             return
-        seen = file_stamp(str(look.paths.report_md))
+        seen = file_stamp(look.paths.report_md)
         if seen != self.seen:
             self.seen = seen
             self.read()

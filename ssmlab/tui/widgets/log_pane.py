@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.widgets import RichLog
 
 from ssmlab.project.log import LogFollower
-from ssmlab.tui.follower import FileStamp, file_stamp
+from ssmlab.project.watched_files import FileStamp, file_stamp
 
 TAIL = 64 * 1024  # bytes; older lines can be read in an editor
 LONGEST = 4000  # characters of a line; wrapping a line of megabytes would block the screen
@@ -37,7 +37,7 @@ class LogPane(RichLog):
     async def _read(self, path: Path, follower: LogFollower) -> None:
         seen: FileStamp | str = ""
         while True:
-            now = file_stamp(str(path))
+            now = file_stamp(path)
             if now != seen:
                 seen = now
                 lines = await asyncio.to_thread(follower.poll)

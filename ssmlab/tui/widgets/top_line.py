@@ -35,5 +35,5 @@ class TopLine(Horizontal):
         if look.launched is not None:
             verb = "stopping" if look.launched == stopping else "▶"
             since = labels.short_duration(max(0.0, look.now - look.launched.started))
-            parts.append(f"{verb} {launch.described(look.launched)}  {since}")
+            parts.append(f"{verb} {launch.launch_text(look.launched)}  {since}")
         self.query_one("#activity", TextLine).set("   ".join(parts))

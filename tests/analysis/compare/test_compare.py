@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ssmlab.analysis.compare.compare import Comparison, Line, compare
+from ssmlab.analysis.compare.compare import Comparison, ComparisonLine, compare
 from ssmlab.artifacts.checkpoint import save as save_checkpoint
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.core.digest import sealed_json
@@ -74,7 +74,7 @@ def trained_numbers(model: Classifier) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def line(comparison: Comparison, measure: str, moment: str) -> Line:
+def line(comparison: Comparison, measure: str, moment: str) -> ComparisonLine:
     (found,) = (x for x in comparison.lines if (x.measure, x.moment) == (measure, moment))
     return found
 

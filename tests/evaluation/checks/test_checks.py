@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from ssmlab.evaluation.checks.strength import Attacked, Loss, cross_entropy, strength_checks
+from ssmlab.evaluation.checks.strength import Attacked, AttackLoss, cross_entropy, strength_checks
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
@@ -61,7 +61,7 @@ class Scripted(Attacked):
 
     left_over: dict[tuple[float, int], int]
 
-    def left(self, eps: float, steps: int, loss: Loss = cross_entropy, among: Tensor | None = None) -> Tensor:
+    def left(self, eps: float, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
         return torch.arange(len(self.x)) < self.left_over.get((eps, steps), 0)
 
 

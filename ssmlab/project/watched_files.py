@@ -1,0 +1,77 @@
+"""Files that are read again only when they have changed: a look at a study at rest costs one `stat` a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from ssmlab.core.errors import UserError
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.project.params_file import load_params
+
+FileStamp = tuple[int, int, int] | None  # inode, bytes, nanoseconds of the last change; None: no such file
+Content = TypeVar("Content")
+
+
+def file_stamp(path: str | Path) -> FileStamp:
+    """Something that changes when the file does; None if there is none."""
+    try:
+        status = os.stat(path)  # noqa: PTH116 - called four times a run and second; Path.stat costs twice as much
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+class CachedFile(Generic[Content]):
+    """A file's content, read again only when the file has changed; None while it is missing or cannot be read."""
+
+    def __init__(self, path: Path, read: Callable[[Path], Content]) -> None:
+        self.path = path
+        self._read = read
+        self._seen: FileStamp = None
+        self._content: Content | None = None
+
+    def poll(self) -> Content | None:
+        """The content as it is now."""
+        seen = file_stamp(self.path)
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                self._content = None if seen is None else self._read(self.path)
+            except (UserError, OSError, ValueError, RecursionError):
+                self._content = None
+        return self._content
+
+
+class WatchedParams:
+    """The study in params.yaml. A file that cannot be read any more leaves the last good study standing.
+
+    Attributes:
+        params, paths: the study as it could last be read; None if it never could.
+        problem: why params.yaml cannot be read now, in one line; None if it can.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.file = root / "params.yaml"
+        self.params: Params | None = None
+        self.paths: Paths | None = None
+        self.problem: str | None = None
+        self._seen: FileStamp | str = "never"
+
+    def poll(self) -> bool:
+        """Read params.yaml if it has changed; whether that gave a study to take up."""
+        seen = file_stamp(self.file)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        try:
+            params = load_params(self.file)
+        except UserError as error:
+            self.problem = str(error)
+            return False
+        self.params, self.problem = params, None
+        self.paths = Paths(params.study, self.file.parent)
+        return True
