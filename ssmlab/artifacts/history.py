@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
@@ -118,9 +119,15 @@ def read_history(path: Path) -> list[Row]:
         UserError: the file is missing, has other columns, or holds a line that is not a row.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
+        content = path.read_bytes()
+    except OSError:
         raise UserError(f"{path}: no training history can be read there; train the run with `ssmlab train`") from None
+    return parse_history(content, path)
+
+
+def parse_history(content: bytes, path: Path) -> list[Row]:
+    """The rows of a whole history.csv with these bytes; raises UserError, which calls it `path`, for anything else."""
+    lines = content.decode(errors="replace").splitlines()
     if not lines or lines[0] not in (HEADER, OLD_HEADER):
         raise UserError(f"{path}: not a training history of this version (columns {HEADER}); train the run again")
     rows = []
@@ -148,7 +155,7 @@ def parse_row(line: str) -> Row | None:
     if len(cells) not in (len(COLUMNS), len(OLD_COLUMNS)):
         return None
     try:
-        return Row(
+        row = Row(
             epoch=int(cells[0]),
             step=int(cells[1]),
             lr=float(cells[2]),
@@ -160,8 +167,10 @@ def parse_row(line: str) -> Row | None:
             images_per_second=float(cells[8]),
             **newer_values(cells[len(OLD_COLUMNS) :]),
         )
-    except ValueError:
+        finite = all(value is None or math.isfinite(value) for value in astuple(row))
+    except (ValueError, OverflowError):  # the latter: a whole number beyond every float
         return None
+    return row if finite else None
 
 
 def newer_values(cells: Sequence[str]) -> dict[str, Any]:

@@ -26,11 +26,10 @@ from ssmlab.core.tensors import (
 )
 from ssmlab.core.text import printable
 from ssmlab.core.validation import first_problem
-from ssmlab.params import NAME, ModelParams, Strict, TrainParams, Which
+from ssmlab.params import IMPORTED, NAME, ModelParams, Strict, TrainParams, Which
 
 FORMAT = 2  # 1: as 2, without a digest
 SEALED_SINCE = 2
-IMPORTED = "imported"  # the study of all imported checkpoints: models/imported/NAME, results/imported/attack/NAME.json
 LONGEST_NAME = 100  # characters
 LARGEST_SIDE = 4096  # pixels
 MOST_TOKENS = 2**20

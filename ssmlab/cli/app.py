@@ -104,6 +104,10 @@ def train(run: RunName, device: DeviceOption = None, allow_installed: AllowInsta
     with stage(allow_installed, together=True) as on_event:
         params, paths = study()
         params.run(run)
+        from ssmlab.evaluation.plan import check_plan_on_prepared
+
+        # `ssmlab repro` checks this too, but on a new machine it starts before the data are prepared
+        check_plan_on_prepared(params, paths)
         from ssmlab.stages.train.stage import train as run_stage
 
         run_stage(params, run, paths, device, on_event, reread_params)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ssmlab.core.errors import UserError
-from ssmlab.data.header import DataSummary
+from ssmlab.data.header import DataSummary, read_data_summary
 from ssmlab.params import AttackSpec, AutoAttackParams, Params, ScreenedAutoAttackParams
+from ssmlab.params.paths import Paths
 
 DLR_CLASSES = 4  # AutoAttack's targeted DLR loss divides by a difference that has the fourth largest logit in it
 LARGEST_EPS = 1.0  # images lie in [0, 1]: a larger ball holds every image
@@ -27,6 +28,15 @@ def check_plan(params: Params, summary: DataSummary) -> None:
     images = summary.test if params.data.test == "all" else params.data.test
     classes = params.data.classes or summary.description.classes
     check_attacks(params.attack.attacks, images, classes, "params.yaml: attack.attacks.")
+
+
+def check_plan_on_prepared(params: Params, paths: Paths) -> None:
+    """`check_plan` on the prepared data set; nothing if there is none yet, or it is damaged, which `train` reports."""
+    try:
+        prepared = read_data_summary(paths.prepared)
+    except UserError:
+        return
+    check_plan(params, prepared)
 
 
 def check_attacks(attacks: Mapping[str, AttackSpec], images: int, classes: int, where: str = "") -> None:

@@ -9,7 +9,7 @@ from ssmlab.params.attack import (
     PgdParams,
     ScreenedAutoAttackParams,
 )
-from ssmlab.params.base import NAME, Device, Epsilon, ImageCount, Norm, Positive, Seed, Strict, Which
+from ssmlab.params.base import IMPORTED, NAME, Device, Epsilon, ImageCount, Norm, Positive, Seed, Strict, Which
 from ssmlab.params.data import DataParams
 from ssmlab.params.grid import GridParams, GridRun
 from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
@@ -35,6 +35,7 @@ from ssmlab.params.train import (
 
 __all__ = [
     "CONVOLUTIONS",
+    "IMPORTED",
     "NAME",
     "AdsParams",
     "AdversaryParams",

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import hint, printable
 from ssmlab.params.attack import AttackParams
-from ssmlab.params.base import NAME, NOT_TEXT, RUN_NAME, Strict
+from ssmlab.params.base import IMPORTED, NAME, NOT_TEXT, RUN_NAME, Strict
 from ssmlab.params.data import DataParams
 from ssmlab.params.model import ModelParams
 from ssmlab.params.seeds import seed_groups
@@ -74,6 +74,8 @@ class Params(Strict):
         for name in (self.study, *self.attack.attacks):
             if not NAME.fullmatch(name):
                 raise ValueError(f"'{name}' cannot be a name: use lower-case letters, digits, '.', '_' and '-'")
+        if self.study == IMPORTED:
+            raise ValueError(f"study: '{IMPORTED}' is the study of imported checkpoints; choose another name")
         for name in self.runs:
             if not RUN_NAME.fullmatch(name):
                 raise ValueError(f"runs: '{name}' cannot be a run's name: use lower-case letters, digits, '_' and '-'")

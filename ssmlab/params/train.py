@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from ssmlab.params.base import Device, Epsilon, Norm, Positive, Seed, Strict, at_most_one
+from ssmlab.params.written_float import WrittenFloat
 
 RegimeName = Literal["standard", "pgd_at", "trades", "free", "yopo", "mart", "fgsm", "jacobian"]
 
@@ -23,12 +24,10 @@ class AdversaryParams(Strict):
     steps: Positive
     random_start: bool
 
-    @model_validator(mode="after")
-    def _fits_the_pixel_range(self) -> Self:
-        if self.norm == "linf":
-            for value in (self.eps, self.alpha):
-                at_most_one(value)
-        return self
+    @field_validator("eps", "alpha")
+    @classmethod
+    def _fits_the_pixel_range(cls, value: WrittenFloat, earlier: ValidationInfo) -> WrittenFloat:
+        return at_most_one(value) if earlier.data.get("norm") == "linf" else value
 
 
 class OptimizerParams(Strict):

@@ -20,8 +20,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import readable_json, write_atomic
 from ssmlab.core.text import listed
-from ssmlab.data.header import read_data_summary
-from ssmlab.evaluation.plan import check_plan
+from ssmlab.evaluation.plan import check_plan_on_prepared
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import (
@@ -206,12 +205,7 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
         if mended is not None:
             tell(Note(mended, warning=True))
     keep_lock(paths.root)
-    try:
-        prepared = read_data_summary(paths.prepared)
-    except UserError:  # not there yet or damaged: the stage prepare, which runs first, deals with it
-        prepared = None
-    if prepared is not None:
-        check_plan(params, prepared)
+    check_plan_on_prepared(params, paths)
     allow_no_git(paths.root)
     return dvc_command(names, force)
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 
 from ssmlab.artifacts.checkpoint import first_difference, save
-from ssmlab.artifacts.metadata import IMPORTED, ImportedFile, Metadata, read_metadata
+from ssmlab.artifacts.metadata import ImportedFile, Metadata, read_metadata
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
 from ssmlab.core.version import __version__
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
-from ssmlab.params import NAME, ModelParams
+from ssmlab.params import IMPORTED, NAME, ModelParams
 from ssmlab.published.read_tensors import read_state_dict
 from ssmlab.published.state_dict import (
     AdsActivation,

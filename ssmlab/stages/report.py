@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
+from pathlib import Path
 from typing import Any
 
 from ssmlab.analysis.summary import load_summary
-from ssmlab.artifacts.history import Row, read_history
-from ssmlab.artifacts.manifest import MANIFEST, read_published
+from ssmlab.artifacts.history import Row, parse_history, read_history
+from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
 from ssmlab.artifacts.stage_run import file_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
@@ -45,12 +46,13 @@ def report(
     composed = compose(params.report.title, summary, histories)
     markdown, html = write_markdown(composed), write_html(composed)
     started.require_unchanged(paths.report_md, "ssmlab report")
-    for picture in composed.pictures:
-        for ending, content in picture.files.items():
-            write_atomic(paths.figures / f"{picture.name}{ending}", content)
+    figures = {f"{each.name}{ending}": file for each in composed.pictures for ending, file in each.files.items()}
+    for name, content in figures.items():
+        write_atomic(paths.figures / name, content)
     write_atomic(paths.study_as_measured, study)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)
+    remove_others(paths.figures, figures.keys())
     on_event(Note(f"wrote {paths.report_md} and {paths.report_html}"))
 
 
@@ -59,16 +61,24 @@ def report_params(params: Params) -> dict[str, Any]:
     return {"study": params.study, "report": params.report.plain()}
 
 
+def remove_others(folder: Path, names: Container[str]) -> None:
+    """Remove from an output folder what earlier reports left there: figures of runs that are no longer in the study."""
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in names:
+            path.unlink(missing_ok=True)
+
+
 def read_rows(run: str, paths: Paths) -> list[Row]:
     """The history of a run, at least one epoch, of the training that its manifest names.
 
     Raises:
         UserError: there is none, or it is damaged or of another training than the checkpoints beside it.
     """
-    if (paths.model(run) / MANIFEST).exists():  # older versions wrote none
-        read_published(paths.model(run))
-    path = paths.model(run) / "history.csv"
-    rows = read_history(path)
+    folder, path = paths.model(run), paths.model(run) / HISTORY
+    if (folder / MANIFEST).exists():
+        rows = parse_history(read_published(folder)[1][HISTORY], path)
+    else:  # older versions wrote none
+        rows = read_history(path)
     if not rows:
         raise UserError(f"{path}: no epoch in it; run `ssmlab repro {run}`")
     return rows

@@ -81,6 +81,9 @@ def test_read_history_gives_what_was_appended(tmp_path: Path) -> None:
         ("epoch,loss\n1,2\n", "not a training history"),
         (HEADER + "\n" + format_row(row(1)) + "\n2,110,0.0", "line 3"),
         (HEADER + "\n" + format_row(row(1)).replace("0.91", "high") + "\n", "line 2"),
+        (HEADER + "\n" + format_row(row(1)).replace("0.91", "nan") + "\n", "line 2"),
+        (HEADER + "\n" + format_row(row(1)).replace("0.91", "-inf") + "\n", "line 2"),
+        (HEADER + "\n" + format_row(row(10**400)) + "\n", "line 2"),
         (HEADER + "\n" + format_row(row(1)).removesuffix(",,,") + "\n", "line 2"),
     ],
 )

@@ -252,3 +252,15 @@ def test_doctor_names_a_damaged_lock_file_and_mends_it_when_asked(folder: Path) 
     assert lock_verdict("--fix") == "ok"
     assert (folder / "dvc.lock").read_text() == whole
     assert "python" in CliRunner().invoke(app, ["doctor"]).output
+
+
+def test_a_plan_that_cannot_be_carried_out_is_refused_before_any_training(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ssmlab repro` on a new machine checks before the data are prepared, so each training checks again."""
+    monkeypatch.setattr("ssmlab.stages.train.stage.train", lambda *_: pytest.fail("it trains"))
+    assert CliRunner().invoke(app, ["prepare"]).exit_code == 0
+    params = folder / "params.yaml"
+    params.write_text(params.read_text().replace("images: 50", "images: 5000"))
+    line = refused("train", "ssm")
+    assert "5000 images are asked for, and there are 100" in line

@@ -262,6 +262,10 @@ def test_a_name_has_lower_case_letters_digits_and_few_signs(name: str) -> None:
     assert f"'{name}'" in problem(("runs", runs))
 
 
+def test_the_study_of_imported_checkpoints_is_no_study_of_trained_ones() -> None:
+    assert "study: 'imported' is the study of imported checkpoints" in problem(("study", "imported"))
+
+
 @pytest.mark.parametrize("name", ["lr0.01", "1", "1e3", "0x1f", "007", "null", "true"])
 def test_a_name_that_dvc_cannot_run_is_refused_by_name(name: str) -> None:
     text = problem(("runs", {**SMOKE["runs"], name: {}}))
@@ -281,7 +285,7 @@ def test_a_name_that_dvc_can_run_is_taken(name: str) -> None:
 @pytest.mark.parametrize("key", ["attack.eps", "attack.attacks.pgd-2.alpha", "train.adversary.eps"])
 def test_an_eps_of_255_is_refused_with_the_way_to_write_it(key: str) -> None:
     text = problem((key, 8))
-    assert "at most 1" in text
+    assert f"{key}: must be at most 1" in text
     assert "8/255" in text
     parse_params(changed((key, 1)), "x")
 

@@ -264,3 +264,12 @@ def test_unequal_protocols_are_refused(paths: Paths, tiny_params: Params) -> Non
     save_results(paths.attack("ads"), other)
     with pytest.raises(ProtocolMismatch, match="batch_size"):
         analyze(tiny_params, paths)
+
+
+def test_a_report_removes_the_figures_of_an_earlier_one(written: Paths, tiny_params: Params) -> None:
+    """DVC takes the folder as it is: a figure of a run that was removed would stay in the results for ever."""
+    names = {path.name for path in written.figures.iterdir()}
+    for name in ("epochs-removed.png", ".report.md.abc.tmp"):
+        (written.figures / name).write_bytes(b"old")
+    report(tiny_params, written)
+    assert {path.name for path in written.figures.iterdir()} == names

@@ -13,7 +13,7 @@ import torch
 from ssmlab.artifacts.checkpoint import build_from
 from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.artifacts.manifest import Manifest, read_published
-from ssmlab.artifacts.metadata import IMPORTED, CheckpointFile, parse_checkpoint, read_checkpoint
+from ssmlab.artifacts.metadata import CheckpointFile, parse_checkpoint, read_checkpoint
 from ssmlab.artifacts.outcome import recording_outcome
 from ssmlab.artifacts.stage_run import StageRun, file_input, prepared_input, start_stage
 from ssmlab.core.errors import UserError
@@ -25,7 +25,7 @@ from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.results import Evaluation, save_results
 from ssmlab.nets.classifier import Classifier
 from ssmlab.nets.device import resolve_device
-from ssmlab.params import AttackSpec, Params, Which
+from ssmlab.params import IMPORTED, AttackSpec, Params, Which
 from ssmlab.params.paths import Paths
 from ssmlab.stages.attack.contents import attack_results
 from ssmlab.stages.attack.fitting import check_image_shape, check_same_data
