@@ -17,6 +17,7 @@ from ssmlab.cli.doctor import doctor
 from ssmlab.cli.grid import grid
 from ssmlab.cli.progress import text_of
 from ssmlab.cli.runs import alerts, runs
+from ssmlab.cli.samples import samples
 from ssmlab.cli.use import use
 from ssmlab.core.events import Event, Note
 from ssmlab.system.waiting import wait_passively
@@ -50,6 +51,7 @@ app.command(
     "`ssmlab runs --json --watch`"
 )(runs)
 app.command(epilog="Examples: `ssmlab alerts`, `ssmlab alerts --json`")(alerts)
+app.command(epilog="Examples: `ssmlab samples ads`, `ssmlab samples ads --attack pgd-10 --to flipped.npz`")(samples)
 app.command(epilog="Examples: `ssmlab doctor`, `ssmlab doctor --fix`, `ssmlab doctor --json`")(doctor)
 STAGES = "Stages (what `dvc repro` calls)"
 RunName = Annotated[

@@ -36,11 +36,13 @@ class Survivors:
         right: (B,) bool, the images that are still classified correctly.
         after: for each part of the attack, in order, how many of them were left after it.
         escaped: how many images came back outside the ball or [0, 1]; they count as not broken.
+        x_adv: (B, C, H, W), what broke each image that was broken; the clean image otherwise.
     """
 
     right: Tensor
     after: dict[str, int]
     escaped: int
+    x_adv: Tensor
 
 
 def run_attack(
@@ -56,7 +58,7 @@ def run_attack(
     """
     right = torch.ones_like(y, dtype=torch.bool)
     after: dict[str, int] = {}
-    escaped = 0
+    escaped, broken_by = 0, x.clone()
     with forked_generators(), attack_defaults():
         torch.manual_seed(seed)
         parts = attack_parts(spec, victim, eps, classes, seed)
@@ -65,9 +67,10 @@ def run_attack(
             if len(left):
                 x_adv, inside = check_confined(x[left], parts[name](x[left], y[left]), eps)
                 right[left] = victim.is_right(x_adv, y[left]) | ~inside
+                broken_by[left] = x_adv
                 escaped += int((~inside).sum())
             after[name] = int(right.sum())
-    return Survivors(right, after, escaped)
+    return Survivors(right, after, escaped, torch.where(right.view(-1, 1, 1, 1), x, broken_by))  # (B, C, H, W)
 
 
 def lowest_margins(victim: Victim, x: Tensor, y: Tensor, eps: float) -> Tensor:

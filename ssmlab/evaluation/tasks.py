@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.seeds import seed_of
-from ssmlab.evaluation.attacks import lowest_margins, run_attack
+from ssmlab.evaluation.attacks import Survivors, lowest_margins, run_attack
 from ssmlab.evaluation.checks.run import check_model
 from ssmlab.evaluation.parts import passes, phases
 from ssmlab.evaluation.results import Check
@@ -139,18 +139,23 @@ class AttackRunner:
         return logits
 
     def run(self, task: AttackTask) -> AttackOutcome:
-        """Attack a batch."""
+        """Attack a batch, and count."""
         rows = torch.tensor(task.images, device=self.x.device)
-        victim, spec = self.victims[task.model], task.spec
+        victim, found = self.victims[task.model], self.attack(task)
+        left = rows[found.right]
+        margins: tuple[float, ...] = ()
+        if len(left) and task.phase + 1 < len(phases(task.spec)):
+            margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.eps).tolist())
+        return AttackOutcome(task, tuple(left.tolist()), found.after, found.escaped, margins)
+
+    def attack(self, task: AttackTask) -> Survivors:
+        """Attack a batch; an image is attacked alike in every evaluation with this seed."""
+        rows = torch.tensor(task.images, device=self.x.device)
         # One seed for all attacks and batches: what is drawn differs by image, and the same part of two attacks draws
         # the same for an image, so that more of an attack never breaks less.
         seed = seed_of(self.seed, "attacks")
-        found = run_attack(spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed, task.phase)
-        left = rows[found.right]
-        margins: tuple[float, ...] = ()
-        if len(left) and task.phase + 1 < len(phases(spec)):
-            margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.eps).tolist())
-        return AttackOutcome(task, tuple(left.tolist()), found.after, found.escaped, margins)
+        victim = self.victims[task.model]
+        return run_attack(task.spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed, task.phase)
 
 
 def victim_of(model: nn.Module, image: Tensor, tick: Callable[[], None]) -> Victim:

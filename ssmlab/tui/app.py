@@ -31,6 +31,7 @@ from ssmlab.tui.screens.base import LabScreen
 from ssmlab.tui.screens.compare import CompareScreen
 from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.study import StudyScreen
+from ssmlab.tui.widgets.picture import PixelWidget, pixel_widget
 
 POLL = 1.0  # seconds between two looks at the files
 
@@ -65,6 +66,7 @@ class StudyApp(App[None]):
         self.launcher = Launcher()
         self.look: Look | None = None
         self.alerts: list[Alert] = []
+        self.pixel_widget: type[PixelWidget] | None = None  # for terminals that can draw pixels
 
     def get_default_screen(self) -> Screen[None]:
         """The table of runs."""
@@ -135,6 +137,8 @@ class StudyApp(App[None]):
             self.push_screen(place.make())
         elif name == "compare" and isinstance(runs, StudyScreen):
             runs.action_compare()
+        elif name == "samples" and isinstance(runs, StudyScreen):
+            runs.action_samples()
 
     async def action_back(self) -> None:
         """Close the topmost screen; the table of runs stays."""
@@ -204,6 +208,7 @@ def run(root: Path) -> None:
     if not root.is_dir():
         raise UserError(f"{root}: not a folder; name the folder that holds params.yaml")
     app = StudyApp(root, load_keys(keys_path()), load_preferences(root))
+    app.pixel_widget = pixel_widget()  # asks the terminal, which nobody can do once the app has it
     app.run()
     if app.return_code:
         raise SystemExit(app.return_code)

@@ -34,5 +34,6 @@ PLACES = (
     Place("pipeline", "which stages are out of date and why, and which are running", PipelineScreen),
     Place("report", "the study's report", ReportScreen),
     Place("system", "processor, memory, disk, GPUs, and the share of each run", SystemScreen),
+    Place("samples", "test images that an attack has flipped"),
     Place("alerts", "what should be looked at", AlertsScreen),
 )

@@ -17,6 +17,7 @@ from ssmlab.tui.details import run_details
 from ssmlab.tui.messages import RowHighlighted, RowOpened
 from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
+from ssmlab.tui.screens.samples import SamplesScreen
 from ssmlab.tui.screens.table_screen import TABLE_KEYS, TableScreen, key
 from ssmlab.tui.widgets.curve_panel import CurvePanel
 from ssmlab.tui.widgets.log_pane import LogPane
@@ -32,6 +33,7 @@ class StudyScreen(Launching, TableScreen):
         *LAUNCH_KEYS,
         *TABLE_KEYS,
         key("c", "compare", "compare", "put the marked runs side by side", True),
+        key("i", "samples", "samples", "test images that an attack has flipped"),
         key("x", "axis", "x axis", "curves by epoch, step or time"),
         key("m", "smooth", "smooth", "the values themselves, or moving means over 3, 7, 15 epochs"),
         key("l", "switch_log", "log", "the log of the run, or of the launch"),
@@ -126,6 +128,13 @@ class StudyScreen(Launching, TableScreen):
         paths, name = look.paths, row.members[0].name
         relative: Callable[[Path], str] = lambda path: str(path.relative_to(paths.root))  # noqa: E731
         self.say(listed(map(relative, (paths.live(name), paths.model(name), paths.attack(name)))))
+
+    def action_samples(self) -> None:
+        """Show test images of the run under the cursor that an attack has flipped."""
+        row, look = self.table.selected, self.look
+        if row is None or look is None or look.params is None:
+            return
+        self.app.push_screen(SamplesScreen(row.members[0].name, tuple(look.params.attack.attacks)))
 
     def action_compare(self) -> None:
         """Put the marked runs or groups side by side."""

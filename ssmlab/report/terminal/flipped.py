@@ -1,0 +1,57 @@
+"""A flipped test image as three pictures: clean, the perturbation magnified, adversarial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from rich.text import Text
+
+from ssmlab.report.terminal.image import terminal_image
+
+Picture = npt.NDArray[np.uint8]
+GAP = 2  # cells between pictures
+
+
+def flipped_pictures(clean: npt.NDArray[np.float32], adversarial: npt.NDArray[np.float32], eps: float) -> list[Picture]:
+    """Pictures (H, W, 3) of the clean image, the perturbation and the adversarial image, given as (C, H, W) in [0, 1].
+
+    In the perturbation grey is 0, black -eps and white +eps.
+    """
+    delta = 0.5 + (adversarial - clean) / (2 * eps) if eps > 0 else np.full_like(clean, 0.5)
+    return [as_picture(image) for image in (clean, delta, adversarial)]
+
+
+def magnification(eps: float) -> float:
+    """How often the perturbation is magnified where eps is drawn as half of the range of pixels."""
+    return 0.5 / eps if eps > 0 else 1.0
+
+
+def as_picture(image: npt.NDArray[np.floating]) -> Picture:
+    """An image (C, H, W) of 1 or 3 channels in [0, 1] as (H, W, 3) bytes; of other channels their mean is drawn."""
+    pixels = np.rint(255 * np.clip(image, 0.0, 1.0)).astype(np.uint8)  # (C, H, W)
+    if len(pixels) != 3:
+        grey = pixels if len(pixels) == 1 else pixels.mean(axis=0, keepdims=True).astype(np.uint8)
+        pixels = np.repeat(grey, 3, axis=0)  # (3, H, W)
+    return np.ascontiguousarray(pixels.transpose(1, 2, 0))  # (H, W, 3)
+
+
+def fitted(picture: Picture, width: int, height: int) -> Picture:
+    """The picture in at most `width` x `height` pixels: grown by whole factors, or shrunk to means."""
+    h, w, _ = picture.shape
+    scale = min(width / w, height / h)
+    if scale >= 1:
+        times = int(scale)
+        return picture.repeat(times, axis=0).repeat(times, axis=1)
+    size = (max(1, int(w * scale)), max(1, int(h * scale)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
+
+
+def side_by_side(pictures: Sequence[Picture], width: int) -> Iterator[Text]:
+    """Pictures of one size beside each other in lines of at most `width` cells, two pixels a cell."""
+    each = (width - GAP * (len(pictures) - 1)) // len(pictures)
+    columns = [list(terminal_image(fitted(picture, max(1, each), 2 * each))) for picture in pictures]
+    for lines in zip(*columns, strict=True):
+        yield Text(" " * GAP).join(lines)
