@@ -6,13 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
 
-from ssmlab.analysis.claims import Study, judge_claims
+from ssmlab.analysis.claims import judge_claims
 from ssmlab.analysis.data_used import data_used
 from ssmlab.analysis.format import model_label, regime_label
 from ssmlab.analysis.intervals import Difference, paired
 from ssmlab.analysis.origin import EpochsDone, Origin
 from ssmlab.analysis.protocol import by_strength, check_one_protocol
 from ssmlab.analysis.seeds import Spread
+from ssmlab.analysis.sides import Study
 from ssmlab.analysis.summary import WORST, Accuracy, CheckOverview, Checkpoint, Run, SeedGroup, StudySettings, Summary
 from ssmlab.analysis.training_record import TrainingRecord
 from ssmlab.artifacts.history import Row

@@ -18,14 +18,10 @@ from ssmlab.core.version import __version__
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import IMPORTED, NAME, ModelParams
+from ssmlab.published.image_shape import published_image_shape
+from ssmlab.published.model_sizes import AdsActivation, published_params
 from ssmlab.published.read_tensors import read_state_dict
-from ssmlab.published.state_dict import (
-    AdsActivation,
-    published_image_shape,
-    published_params,
-    published_to_ours,
-    without_prefix,
-)
+from ssmlab.published.state_dict import published_to_ours, without_prefix
 
 
 @dataclass(frozen=True)

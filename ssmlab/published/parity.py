@@ -22,8 +22,8 @@ from ssmlab.core.events import Listener, Progress, silence
 from ssmlab.nets.ssm_block import LinearSsm, SsmBlock
 from ssmlab.published.agreement import Agreement
 from ssmlab.published.import_checkpoint import import_checkpoint
+from ssmlab.published.model_sizes import AdsActivation
 from ssmlab.published.read_tensors import read_state_dict
-from ssmlab.published.state_dict import AdsActivation
 
 CASE_ACTIVATIONS: dict[str, AdsActivation] = {
     "relu": "relu",

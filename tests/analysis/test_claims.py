@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmlab.analysis.claims import Judgement, Study, holm, judge_claims, tally
+from ssmlab.analysis.claims import Judgement, holm, judge_claims, tally
+from ssmlab.analysis.sides import Study
 from ssmlab.analysis.training_record import TrainingRecord
 from ssmlab.artifacts.history import Row
 from ssmlab.core.errors import UserError

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from ssmlab.core.errors import UserError
 from ssmlab.nets import Classifier, build
-from ssmlab.published.state_dict import published_params, published_to_ours
+from ssmlab.published.model_sizes import published_params
+from ssmlab.published.state_dict import published_to_ours
 
 CASES = [
     *(f"{mixer}_{channels}ch" for mixer in ("s4", "dss", "s5", "mamba", "mega") for channels in (1, 3)),

@@ -68,17 +68,21 @@ class Attacked:
 
 def strength_checks(attacked: Attacked, eps: float, classes: int) -> list[Check]:
     """The checks that attack: at `eps`, beyond it, with other losses, more steps, restarts, and without gradients."""
+    first, twenty = attacked.left(eps, 10), attacked.left(eps, 20)
+    return effort_checks(attacked, eps, first, twenty) + radius_checks(attacked, eps, twenty, classes)
+
+
+def effort_checks(attacked: Attacked, eps: float, first: Tensor, twenty: Tensor) -> list[Check]:
+    """More effort, or another kind of it, at the same eps; `first` and `twenty` (B,) survived PGD-10 and PGD-20."""
     n = len(attacked.x)
-    first = attacked.left(eps, 10)
-    twenty, by_margin = attacked.left(eps, 20), attacked.left(eps, 20, negative_margin)
-    fifty = attacked.left(eps, 50)
+    by_margin, fifty = attacked.left(eps, 20, negative_margin), attacked.left(eps, 50)
     by_noise = attacked.left_by_noise(eps, fifty)
     many = first
     for _ in range(RESTARTS - 1):
         many = attacked.left(eps, 10, among=many)
     counts = [int(each.sum()) for each in (first, twenty, by_margin, fifty, by_noise, many)]
     ten, ce, margin, long, noise, restarts = counts
-    found = [
+    return [
         images_finding(
             "margin beats cross entropy",
             ce - margin,
@@ -107,19 +111,26 @@ def strength_checks(attacked: Attacked, eps: float, classes: int) -> list[Check]
             f"{RESTARTS} restarts of PGD-10 leave {restarts} of {n} images right and one leaves {ten}: one is too weak",
         ),
     ]
+
+
+def radius_checks(attacked: Attacked, eps: float, twenty: Tensor, classes: int) -> list[Check]:
+    """PGD-20 in larger balls, where it must break more; `twenty` (B,) are the images that survived it at eps."""
+    n, at_eps = len(attacked.x), int(twenty.sum())
+    found = []
     if 2 * eps <= 1.0:
         double = int(attacked.left(2 * eps, 20).sum())
         found.append(
             images_finding(
                 "accuracy rises with eps",
-                double - ce,
+                double - at_eps,
                 n,
                 0.01,
-                f"PGD-20 leaves {ce} of {n} images right at eps {eps:.3g} and {double} at twice that",
+                f"PGD-20 leaves {at_eps} of {n} images right at eps {eps:.3g} and {double} at twice that",
             )
         )
     half, whole = (int(attacked.left(radius, 20).sum()) / n for radius in (0.5, 1.0))
-    found += [
+    return [
+        *found,
         finding(
             "eps 0.5 survived",
             half,
@@ -133,4 +144,3 @@ def strength_checks(attacked: Attacked, eps: float, classes: int) -> list[Check]
             f"{percent(whole)} of the images survive PGD-20 with eps 1, where any image is allowed: the attack fails",
         ),
     ]
-    return found

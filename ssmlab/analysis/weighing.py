@@ -1,0 +1,89 @@
+"""A claim with its numbers: what was measured on both sides, and what that points to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import Literal
+
+from ssmlab.analysis.intervals import Difference
+from ssmlab.analysis.obstacles import unsettled, untestable
+from ssmlab.analysis.seeds import compared, value_of
+from ssmlab.analysis.sides import Side, Study, side_of_claim
+from ssmlab.params import ClaimParams, Strict
+
+Direction = Literal["supported", "contradicted", "not settled"]
+
+
+class Evidence(Strict):
+    """One measure of a claim: the value of both sides (fractions) and their paired difference, run - than.
+
+    Of groups the values are means over the common seeds; with fewer than two of those there is no `difference`, and
+    the values are means over each side's own.
+    """
+
+    measure: str
+    run: float
+    than: float
+    difference: Difference | None = None
+
+
+@dataclass(frozen=True)
+class Weighed:
+    """A claim with its numbers, before the study's other claims are looked at."""
+
+    claim: ClaimParams
+    sides: tuple[Side, Side]
+    common: tuple[int, ...]
+    evidence: tuple[Evidence, ...]
+    untestable: tuple[str, ...]
+    unsettled: tuple[str, ...]
+
+    @property
+    def direction(self) -> tuple[Direction, float]:
+        """Where the numbers point, and the p-value of that.
+
+        Supported needs every measure, so that its p-value is the largest (an intersection-union test, Berger 1982).
+        Contradicted needs one of them only, so that its p-value is the smallest times their number (Bonferroni).
+        """
+        differences = [item.difference for item in self.evidence]
+        if self.untestable or self.unsettled or None in differences:
+            return "not settled", 1.0
+        known = [each for each in differences if each]
+        above = max(each.p if each.value > each.margin else 1.0 for each in known)
+        below = min(1.0, len(known) * min(each.p if each.value < each.margin else 1.0 for each in known))
+        return ("supported", above) if above <= below else ("contradicted", below)
+
+
+def weigh(claim: ClaimParams, study: Study) -> Weighed:
+    """A claim with its numbers: over the common seeds, of two single runs over images, else without an interval.
+
+    Raises:
+        UserError: a run or a number is missing.
+    """
+    run, than = (side_of_claim(name, study.results, study.groups, claim) for name in (claim.run, claim.than))
+    common = tuple(sorted(set(run.runs) & set(than.runs)))
+    evidence = tuple(evidence_of(measure, claim, run, than, common, study.confidence) for measure in claim.measures)
+    if len(common) > 1:  # what the other seeds gave plays no part
+        run, than = (replace(each, runs={seed: each.runs[seed] for seed in common}) for each in (run, than))
+    return Weighed(
+        claim=claim,
+        sides=(run, than),
+        common=common if len(common) > 1 else (),
+        evidence=evidence,
+        untestable=untestable(claim, run, than, study),
+        unsettled=unsettled(run, than, study),
+    )
+
+
+def evidence_of(
+    measure: str, claim: ClaimParams, run: Side, than: Side, common: Sequence[int], confidence: float
+) -> Evidence:
+    """One measure of a claim."""
+    groups = len(run.runs) > 1 or len(than.runs) > 1
+    seeds = common if groups and len(common) > 1 else None
+    a, b = (each.flags(measure, seeds or sorted(each.runs), claim) for each in (run, than))
+    values = [fmean(map(value_of, flags.values())) for flags in (a, b)]
+    difference = compared(a, b, groups=groups, confidence=confidence, margin=(claim.by or 0.0) / 100)
+    return Evidence(measure=measure, run=values[0], than=values[1], difference=difference)
