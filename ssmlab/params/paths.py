@@ -66,6 +66,11 @@ class Paths:
         return self.results / "study.yaml"
 
     @property
+    def tables(self) -> Path:
+        """The report's tables as CSV and LaTeX."""
+        return self.results / "tables"
+
+    @property
     def figures(self) -> Path:
         """The report's pictures."""
         return self.results / "figures"

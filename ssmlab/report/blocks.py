@@ -58,6 +58,11 @@ class Picture:
     alt: str
     caption: str
 
+    @property
+    def links(self) -> dict[str, str]:
+        """Its files for papers, relative to the report, by what they are."""
+        return {ending[1:]: f"figures/{self.name}{ending}" for ending in (".svg", ".pdf") if ending in self.files}
+
 
 @dataclass(frozen=True)
 class ClaimVerdict:
@@ -91,3 +96,9 @@ class Report:
     def pictures(self) -> tuple[Picture, ...]:
         """The report's figures."""
         return tuple(block for block in self.blocks if isinstance(block, Picture))
+
+    @property
+    def tables(self) -> tuple[TextTable, ...]:
+        """The report's tables that have files, folded ones too."""
+        found = (block.table if isinstance(block, Folded) else block for block in self.blocks)
+        return tuple(table for table in found if isinstance(table, TextTable) and table.name)

@@ -49,7 +49,7 @@ def raised_table(summary: Summary) -> TextTable:
                 numbers = (f"{check.value:.3g}", f"{check.threshold:.3g}")
                 rows.append((run.name, which, check.name, *numbers, check.sentence))
                 links.append(results_link(run))
-    return TextTable(columns, tuple(rows), links=tuple(links))
+    return TextTable(columns, tuple(rows), links=tuple(links), name="flags")
 
 
 def overview_table(checks: tuple[CheckOverview, ...]) -> TextTable:
@@ -66,7 +66,7 @@ def overview_table(checks: tuple[CheckOverview, ...]) -> TextTable:
         )
         for check in checks
     )
-    return TextTable((*columns, Column("on", left=True)), rows)
+    return TextTable((*columns, Column("on", left=True)), rows, name="checks")
 
 
 def other_warnings(summary: Summary) -> Iterator[str]:
@@ -83,11 +83,11 @@ def flags_sentence(summary: Summary) -> str:
         return "The models were not checked for masked gradients."
     flagged = [run.name for run in summary.runs if any(each.raised for each in run.checkpoints.values())]
     names = [check.name for check in summary.checks if check.raised]
-    checks = f"{len(summary.checks)} {plural('check', len(summary.checks))} for masked gradients and other faults"
+    checks = f"{len(summary.checks)} {plural('check', len(summary.checks))} of every model for masked gradients"
     if not flagged:
-        return f"No flag was raised by {checks}."
+        return f"No flag was raised by {checks} and other faults."
     few = f": {', '.join(flagged)}" if len(flagged) <= 5 else ""
     return (
-        f"{checks} raised {len(names)} {plural('flag', len(names))} ({', '.join(names)}) on {len(flagged)} "
-        f"{plural('run', len(flagged))}{few}."
+        f"The {checks} and other faults raised {len(names)} {plural('flag', len(names))} ({', '.join(names)}) on "
+        f"{len(flagged)} {plural('run', len(flagged))}{few}."
     )

@@ -17,6 +17,8 @@ from ssmlab.report.reproduction import origin_section, reproduction_section
 from ssmlab.report.settings_tables import settings_tables
 from ssmlab.report.study_tables import group_table, interval_table, paper_table
 
+ACCURACIES = "accuracies.csv"  # in tables/
+
 
 def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Report:
     """The report on a study.
@@ -84,7 +86,7 @@ def seeds_sentence(summary: Summary) -> str:
     seeds = {group.seeds for group in summary.groups}
     if not summary.several_seeds:
         used = sorted({seed for each in seeds for seed in each})
-        return f"Every run was trained once, with the {plural('seed', len(used))} {listed(used)}."
+        return f"Every run was trained once ({plural('seed', len(used))} {listed(used)})."
     if len(seeds) == 1:
         each = seeds.pop()
         return f"Every setting was trained with {len(each)} seeds ({listed(each)})."
@@ -99,7 +101,7 @@ def results_section(summary: Summary) -> Iterator[Block]:
         "Accuracy in percent. `best` is the checkpoint that did best on the selection split, `last` that of the "
         "final epoch, `diff` is "
         "best - last: under an attack, the robust overfitting (RO) gap. "
-        f"Images: {listed(counted_images(summary))}."
+        f"Images: {listed(counted_images(summary))}. All accuracies, one a line, are in `tables/{ACCURACIES}`."
     )
     if not summary.several_seeds:
         yield paper_table(summary)
@@ -110,7 +112,7 @@ def results_section(summary: Summary) -> Iterator[Block]:
         "images could change is said by the intervals of the single runs, below."
     )
     yield group_table(summary)
-    yield Folded("Every run by itself", paper_table(summary))
+    yield Folded("Every run by itself", paper_table(summary, "runs"))
 
 
 def seed_counts(summary: Summary) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ssmlab.report.blocks import (
     Block,
     Bullets,
@@ -15,7 +17,7 @@ from ssmlab.report.blocks import (
     Report,
 )
 from ssmlab.report.markup import markdown_line, markdown_text
-from ssmlab.report.table import to_markdown
+from ssmlab.report.table import TextTable, to_markdown
 
 
 def write_markdown(report: Report) -> str:
@@ -37,12 +39,24 @@ def block_text(block: Block) -> str:
         case Commands(text):
             return f"```sh\n{text}\n```"
         case Picture(name, _, alt, caption):
-            return f"![{markdown_text(alt)}](figures/{name}.png)\n\n*{markdown_text(caption)}*"
+            also = f"\n\n{file_links(block.links)}" if block.links else ""
+            return f"![{markdown_text(alt)}](figures/{name}.png)\n\n*{markdown_text(caption)}*{also}"
         case ClaimVerdict(says, _, sentence, remarks):
             lines = [f"- **{markdown_text(says)}.** {markdown_text(sentence)}"]
             lines += [f"  - {markdown_text(remark)}" for remark in remarks]
             return "\n".join(lines)
         case Folded(title, table):
-            return f"**{markdown_text(title)}**\n\n{to_markdown(table, markdown_text)}"
+            return f"**{markdown_text(title)}**\n\n{table_text(table)}"
         case _:
-            return to_markdown(block, markdown_text)
+            return table_text(block)
+
+
+def table_text(table: TextTable) -> str:
+    """A table, and below it links to its files."""
+    links = f"\n\n{file_links(table.files)}" if table.files else ""
+    return to_markdown(table, markdown_text) + links
+
+
+def file_links(files: Mapping[str, str]) -> str:
+    """`[CSV](tables/results.csv) [TEX](tables/results.tex)`."""
+    return " ".join(f"[{kind.upper()}]({path})" for kind, path in files.items())

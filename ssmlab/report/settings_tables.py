@@ -58,7 +58,7 @@ def run_table(summary: Summary) -> TextTable:
         "seed",
     )
     rows = tuple(run_row(group, summary.members(group)) for group in summary.groups)
-    return TextTable(tuple(Column(name, left=True) for name in columns), rows)
+    return TextTable(tuple(Column(name, left=True) for name in columns), rows, name="settings")
 
 
 def run_row(group: SeedGroup, runs: Sequence[Run]) -> tuple[str, ...]:

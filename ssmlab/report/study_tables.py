@@ -20,8 +20,11 @@ def results_link(run: Run) -> str:
     return f"attack/{quote(run.name)}.json"
 
 
-def paper_table(summary: Summary) -> TextTable:
-    """The papers' table: every run with clean and robust accuracy of best and last checkpoint and their difference."""
+def paper_table(summary: Summary, name: str = "results") -> TextTable:
+    """The papers' table: every run with clean and robust accuracy of best and last checkpoint and their difference.
+
+    name: of its files.
+    """
     measures = [name for name in ("clean", *summary.attacks) if summary.every(name)]
     columns = [
         Column("run", left=True),
@@ -35,6 +38,7 @@ def paper_table(summary: Summary) -> TextTable:
         tuple(columns),
         tuple(paper_row(run, measures) for run in summary.runs),
         links=tuple(map(results_link, summary.runs)),
+        name=name,
     )
 
 
@@ -54,6 +58,7 @@ def group_table(summary: Summary) -> TextTable:
         tuple(columns),
         tuple(group_row(group, summary.members(group), measures) for group in summary.groups),
         links=(ANALYSIS,) * len(summary.groups),
+        name="results",
     )
 
 
@@ -91,7 +96,7 @@ def interval_table(summary: Summary) -> TextTable:
         if run.gaps:
             rows.append((run.name, "best - last", *(gap_text(run.gaps.get(name)) for name in measures)))
             links.append(results_link(run))
-    return TextTable(tuple(columns), tuple(rows), links=tuple(links))
+    return TextTable(tuple(columns), tuple(rows), links=tuple(links), name="intervals")
 
 
 def epochs_text(runs: Sequence[Run]) -> str:

@@ -38,12 +38,19 @@ class TextTable:
     """Rows of texts under columns; every row has one text a column.
 
     links: for each row the file that its numbers come from, relative to the report; none at all if empty.
+    name: of its files in tables/, CSV and LaTeX, without their endings; it has none if empty.
     """
 
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str = ""
     links: tuple[str, ...] = ()
+    name: str = ""
+
+    @property
+    def files(self) -> dict[str, str]:
+        """The files that hold the table for other programs, relative to the report, by what they are."""
+        return {kind: f"tables/{self.name}.{kind}" for kind in ("csv", "tex")} if self.name else {}
 
     def linked_rows(self) -> list[tuple[str, tuple[str, ...]]]:
         """The rows with their links; `""` is none."""
@@ -73,6 +80,12 @@ def to_markdown(table: TextTable, escaped: Callable[[str], str]) -> str:
         name = f"[{cell(first)}]({link})" if link else cell(first)
         rows.append(line([name, *map(cell, others)]))
     return "\n".join([head, rule, *rows])
+
+
+def table_csv(table: TextTable) -> str:
+    """The table as CSV, with empty fields where there is no number."""
+    header = [column.title for column in table.columns]
+    return to_csv(header, ([None if cell == ABSENT else cell for cell in row] for row in table.rows))
 
 
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -1,12 +1,12 @@
-"""Stage `report`: the summary and the training histories become report.md, report.html, study.yaml and figures/."""
+"""Stage `report`: summary and training histories become report.md, report.html, study.yaml, figures/ and tables/."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
-from ssmlab.analysis.summary import load_summary
+from ssmlab.analysis.summary import Summary, load_summary
 from ssmlab.artifacts.history import Row, parse_history, read_history
 from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
 from ssmlab.artifacts.stage_run import file_input, start_stage
@@ -15,10 +15,12 @@ from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import write_atomic
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.report.content import compose
+from ssmlab.report.content import ACCURACIES, compose
 from ssmlab.report.html import write_html
 from ssmlab.report.markdown import write_markdown
+from ssmlab.report.records import AccuracyRecord, accuracy_records
 from ssmlab.report.study_file import study_yaml
+from ssmlab.report.table import TextTable, table_csv, to_csv, to_latex
 
 
 def report(
@@ -45,15 +47,27 @@ def report(
     study = study_yaml(params.report.title, summary, summary.settings)
     composed = compose(params.report.title, summary, histories)
     markdown, html = write_markdown(composed), write_html(composed)
+    tables = table_files(composed.tables, summary)
+    figures = {f"{each.name}{ending}": content for each in composed.pictures for ending, content in each.files.items()}
     started.require_unchanged(paths.report_md, "ssmlab report")
-    figures = {f"{each.name}{ending}": file for each in composed.pictures for ending, file in each.files.items()}
-    for name, content in figures.items():
-        write_atomic(paths.figures / name, content)
+    for folder, files in ((paths.figures, figures), (paths.tables, tables)):
+        for name, content in files.items():
+            write_atomic(folder / name, content)
     write_atomic(paths.study_as_measured, study)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)
     remove_others(paths.figures, figures.keys())
+    remove_others(paths.tables, tables.keys())
     on_event(Note(f"wrote {paths.report_md} and {paths.report_html}"))
+
+
+def table_files(tables: Sequence[TextTable], summary: Summary) -> dict[str, str]:
+    """The content of every file in tables/: each table as CSV and LaTeX, and all accuracies, one a line."""
+    found: dict[str, str] = {}
+    for table in tables:
+        found |= {f"{table.name}.csv": table_csv(table), f"{table.name}.tex": to_latex(table)}
+    records = accuracy_records(summary.study, summary.runs, summary.groups, summary.protocol)
+    return {**found, ACCURACIES: to_csv(AccuracyRecord._fields, records)}
 
 
 def report_params(params: Params) -> dict[str, Any]:
@@ -62,7 +76,7 @@ def report_params(params: Params) -> dict[str, Any]:
 
 
 def remove_others(folder: Path, names: Container[str]) -> None:
-    """Remove from an output folder what earlier reports left there: figures of runs that are no longer in the study."""
+    """Remove from an output folder what earlier reports left there: of runs that are no longer in the study."""
     for path in folder.iterdir():
         if path.is_file() and path.name not in names:
             path.unlink(missing_ok=True)

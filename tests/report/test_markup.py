@@ -71,14 +71,16 @@ class Tags(HTMLParser):
 
 def report_of(text: str) -> Report:
     """A report in which every text that can come from a file is `text`."""
-    table = TextTable((Column(text, left=True), Column(text, text), Column("n", text)), ((text, text, text),), text)
+    table = TextTable(
+        (Column(text, left=True), Column(text, text), Column("n", text)), ((text, text, text),), text, name="a"
+    )
     blocks: tuple[Block, ...] = (
         Heading(text),
         Paragraph(text),
         Caution(text),
         Bullets((text, text)),
         Commands(text),
-        Picture("a", {".png": b"", "-dark.png": b""}, text, text),
+        Picture("a", {".png": b"", ".svg": b"", "-dark.png": b""}, text, text),
         ClaimVerdict(text, "supported", text, (text,)),
         Folded(text, table),
         table,

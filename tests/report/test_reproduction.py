@@ -125,7 +125,7 @@ def test_the_opening_names_the_flags_that_were_raised(params: Params) -> None:
         return flags_sentence(summarize("smoke", [checked], params.analyze, data_summary()))
 
     assert sentence() == "The models were not checked for masked gradients."
-    assert sentence(silent) == "No flag was raised by 1 check for masked gradients and other faults."
+    assert sentence(silent) == "No flag was raised by 1 check of every model for masked gradients and other faults."
     assert sentence(silent, raised) == (
-        "2 checks for masked gradients and other faults raised 1 flag (saturated) on 1 run: ssm."
+        "The 2 checks of every model for masked gradients and other faults raised 1 flag (saturated) on 1 run: ssm."
     )

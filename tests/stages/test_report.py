@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -16,6 +18,7 @@ from ssmlab.core.events import Event, Note
 from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.params_file import load_params
 from ssmlab.stages.analyze import analyze
 from ssmlab.stages.report import report
 from tests.analysis.synthetic import data_summary, nested_flags, protocol, results, write_data
@@ -26,8 +29,22 @@ CLEAN = {"ssm": 0.5, "attention": 0.7, "ads": 0.8}
 
 @pytest.fixture
 def paths(tmp_path: Path, tiny_params: Params) -> Paths:
+    return made_up(tiny_params, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """The study with its report, written once for the tests that only read it."""
+    params = load_params(Path(__file__).parents[2] / "studies" / "smoke.yaml")
+    paths = made_up(params, tmp_path_factory.mktemp("written"))
+    analyze(params, paths)
+    report(params, paths)
+    return paths
+
+
+def made_up(tiny_params: Params, folder: Path) -> Paths:
     """The smoke study, attacked and trained in name only."""
-    paths = Paths("smoke", tmp_path)
+    paths = Paths("smoke", folder)
     write_data(paths.prepared, data_summary())
     for seed, (run, clean) in enumerate(CLEAN.items()):
         sets = [
@@ -45,7 +62,8 @@ def paths(tmp_path: Path, tiny_params: Params) -> Paths:
 
 
 @pytest.fixture
-def written(paths: Paths, tiny_params: Params) -> Paths:
+def rewritten(paths: Paths, tiny_params: Params) -> Paths:
+    """The study with its report, for tests that change its files."""
     analyze(tiny_params, paths)
     report(tiny_params, paths)
     return paths
@@ -88,8 +106,8 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
     assert text[:start] == (
         "# Smoke test\n\n"
         "Study `smoke`: 3 runs on the data set `mnist5k`, attacked on 100 test images inside the L-inf ball of "
-        "radius eps = 0.1. Every run was trained once, with the seed 0. The models were not checked for masked "
-        "gradients. Of 1 claim: 1 supported.\n\n"
+        "radius eps = 0.1. Every run was trained once (seed 0). The models were not checked for masked gradients. "
+        "Of 1 claim: 1 supported.\n\n"
     )
     assert (
         "| run | model | training | epochs | parameters | clean best | clean last | clean diff | fgsm best | "
@@ -142,15 +160,60 @@ def test_the_page_and_the_markdown_say_the_same(written: Paths) -> None:
     assert set(numbers) <= set(re.findall(r"\d+\.\d", page))
 
 
-def test_equal_results_give_equal_bytes(written: Paths, tiny_params: Params) -> None:
+def test_equal_results_give_equal_bytes(rewritten: Paths, tiny_params: Params) -> None:
     def everything() -> dict[str, bytes]:
-        return {str(path): path.read_bytes() for path in sorted(written.results.rglob("*")) if path.is_file()}
+        return {str(path): path.read_bytes() for path in sorted(rewritten.results.rglob("*")) if path.is_file()}
 
     first = everything()
-    analyze(tiny_params, written)
-    report(tiny_params, written)
+    analyze(tiny_params, rewritten)
+    report(tiny_params, rewritten)
     assert everything() == first
-    assert len(first) == 3 + 1 + 3 + 4 * 4
+    assert len(first) == 3 + 1 + 3 + 4 * 4 + 3 * 2 + 1
+
+
+def test_every_link_of_the_report_leads_to_a_file(written: Paths) -> None:
+    links = re.findall(r' (?:href|src)="([^"]*)"', written.report_html.read_text())
+    links += re.findall(r"\]\(([^)]*)\)", written.report_md.read_text())
+    files = {link for link in links if not link.startswith("data:")}
+    assert {"attack/ssm.json", "tables/results.csv", "tables/results.tex", "figures/curves.pdf"} <= files
+    assert [link for link in files if not (written.results / unquote(link)).is_file()] == []
+
+
+def test_every_number_of_a_table_of_runs_is_a_link_to_its_results(written: Paths) -> None:
+    page = written.report_html.read_text()
+    row = re.findall(r'<th scope="row" class="left">ads</th>(.*?)</tr>', page, re.DOTALL)[0]
+    numbers = re.findall(r"<td>(.*?)</td>", row)
+    assert len(numbers) == 14
+    assert all(cell == "-" or cell.startswith('<a href="attack/ads.json">') for cell in numbers)
+
+
+def test_accuracies_are_in_a_csv_one_a_line(written: Paths) -> None:
+    rows = list(csv.DictReader((written.tables / "accuracies.csv").read_text().splitlines()))
+    ads = next(row for row in rows if row["run"] == "ads" and row["attack"] == "fgsm" and row["checkpoint"] == "last")
+    assert (ads["study"], ads["group"], ads["norm"], ads["eps"], ads["n"]) == ("smoke", "ads", "linf", "0.1", "50")
+    assert float(ads["low"]) < float(ads["accuracy"]) == 0.6 < float(ads["high"])
+    assert len(rows) == 3 * (5 + 4)
+
+
+def test_a_table_is_the_same_in_csv_and_in_the_report(written: Paths) -> None:
+    rows = list(csv.reader((written.tables / "results.csv").read_text().splitlines()))
+    lines = [line for line in written.report_md.read_text().splitlines() if line.startswith("| ")]
+    head = next(place for place, line in enumerate(lines) if line.startswith("| run | model | training | epochs |"))
+    shown = [
+        [cell.strip() for cell in line.strip("|").split("|")] for line in lines[head + 2 : head + 2 + len(rows) - 1]
+    ]
+    names = [re.sub(r"\[(.*)\]\(.*", r"\1", row[0]) for row in shown]
+    assert [row[0] for row in rows[1:]] == names
+    assert [[cell or "-" for cell in row[1:]] for row in rows[1:]] == [row[1:] for row in shown]
+
+
+def test_what_an_earlier_report_had_and_this_one_has_not_goes(rewritten: Paths, tiny_params: Params) -> None:
+    for file in (rewritten.tables / "runs.csv", rewritten.figures / "overfitting-old.png"):
+        file.write_text("of an earlier report")
+    report(tiny_params, rewritten)
+    assert not (rewritten.tables / "runs.csv").exists()
+    assert not (rewritten.figures / "overfitting-old.png").exists()
+    assert (rewritten.tables / "results.csv").exists()
 
 
 def test_selection_on_the_test_split_is_marked(paths: Paths, tiny_params: Params) -> None:
@@ -193,7 +256,9 @@ def test_raised_checks_are_said_with_what_was_found_and_every_check_with_its_lar
     text = paths.report_md.read_text()
     assert "| [ssm](attack/ssm.json) | best | random | 0.25 | 0.0001 | it is random |" in text
     assert "| random | 2 | 1 | 0.25 | 0.0001 | ssm, best |" in text
-    assert "1 check for masked gradients and other faults raised 1 flag (random) on 1 run: ssm." in text
+    assert (
+        "The 1 check of every model for masked gradients and other faults raised 1 flag (random) on 1 run: ssm." in text
+    )
     assert "Other warnings" not in text
 
 
@@ -231,17 +296,19 @@ def test_analyze_tells_the_verdicts(paths: Paths, tiny_params: Params) -> None:
     assert any(isinstance(event, Note) and "Supported, for these two trainings: clean" in event.text for event in told)
 
 
-def test_a_missing_file_is_an_error_of_one_line_and_nothing_is_overwritten(written: Paths, tiny_params: Params) -> None:
-    before = written.report_md.read_bytes(), written.analysis.read_bytes()
-    (written.model("ads") / "history.csv").unlink()
-    refuse(lambda: report(tiny_params, written), "history.csv")
-    written.attack("ads").rename(written.attack("moved"))
-    refuse(lambda: analyze(tiny_params, written), "`ssmlab attack ads`")
-    written.attack("ads").write_text(written.attack("ssm").read_text())
-    refuse(lambda: analyze(tiny_params, written), "results of smoke/ssm")
-    assert (written.report_md.read_bytes(), written.analysis.read_bytes()) == before
-    written.analysis.unlink()
-    refuse(lambda: report(tiny_params, written), "`ssmlab analyze`")
+def test_a_missing_file_is_an_error_of_one_line_and_nothing_is_overwritten(
+    rewritten: Paths, tiny_params: Params
+) -> None:
+    before = rewritten.report_md.read_bytes(), rewritten.analysis.read_bytes()
+    (rewritten.model("ads") / "history.csv").unlink()
+    refuse(lambda: report(tiny_params, rewritten), "history.csv")
+    rewritten.attack("ads").rename(rewritten.attack("moved"))
+    refuse(lambda: analyze(tiny_params, rewritten), "`ssmlab attack ads`")
+    rewritten.attack("ads").write_text(rewritten.attack("ssm").read_text())
+    refuse(lambda: analyze(tiny_params, rewritten), "results of smoke/ssm")
+    assert (rewritten.report_md.read_bytes(), rewritten.analysis.read_bytes()) == before
+    rewritten.analysis.unlink()
+    refuse(lambda: report(tiny_params, rewritten), "`ssmlab analyze`")
 
 
 def refuse(stage: object, says: str) -> None:

@@ -1,0 +1,55 @@
+"""Every accuracy as one flat record: the columns of `ssmlab.results` and of tables/accuracies.csv beside a report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from ssmlab.analysis.summary import Run, SeedGroup
+from ssmlab.evaluation.results import Protocol
+from ssmlab.params import Which
+
+
+class AccuracyRecord(NamedTuple):
+    """One accuracy of one checkpoint.
+
+    Attributes:
+        group: the name that its runs with other seeds share; the run's own name where it has none.
+        checkpoint: "best" or "last".
+        attack: "clean", an attack's name, or "worst case" (right under every attack that saw the image).
+        norm, eps: of the ball that attacks search, eps in [0, 1] pixel units; clean accuracy has eps 0.
+        n: images.
+        accuracy, low, high: fractions in [0, 1], with Wilson's interval over images.
+        epochs_done, epochs_asked: of the training; None where that is unknown.
+    """
+
+    study: str
+    run: str
+    group: str
+    seed: int
+    checkpoint: Which
+    attack: str
+    norm: str
+    eps: float
+    n: int
+    accuracy: float
+    low: float
+    high: float
+    epochs_done: int | None
+    epochs_asked: int | None
+
+
+def accuracy_records(
+    study: str, runs: Sequence[Run], groups: Sequence[SeedGroup], protocol: Protocol
+) -> Iterator[AccuracyRecord]:
+    """Every accuracy of these runs, in their order."""
+    group_of = {run: group.name for group in groups for run in group.runs}
+    for run in runs:
+        done, asked = (run.epochs.done, run.epochs.asked) if run.epochs else (None, None)
+        for which, checkpoint in run.checkpoints.items():
+            for name, found in checkpoint.measures.items():
+                low, high = found.interval
+                eps = 0.0 if name == "clean" else protocol.eps.value
+                ball = (protocol.norm, eps)
+                who = (study, run.name, group_of[run.name], run.train.seed)
+                yield AccuracyRecord(*who, which, name, *ball, found.n, found.value, low, high, done, asked)
