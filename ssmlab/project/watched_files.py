@@ -55,11 +55,17 @@ class WatchedParams:
     """
 
     def __init__(self, root: Path) -> None:
+        self.root = root
         self.file = root / "params.yaml"
         self.params: Params | None = None
         self.paths: Paths | None = None
         self.problem: str | None = None
         self._seen: FileStamp | str = "never"
+
+    def watch(self, file: Path) -> None:
+        """Follow another file of the project from now on, such as one of studies/."""
+        if file != self.file:
+            self.file, self._seen = file, "never"
 
     def poll(self) -> bool:
         """Read params.yaml if it has changed; whether that gave a study to take up."""
@@ -73,5 +79,5 @@ class WatchedParams:
             self.problem = str(error)
             return False
         self.params, self.problem = params, None
-        self.paths = Paths(params.study, self.file.parent)
+        self.paths = Paths(params.study, self.root)
         return True

@@ -126,6 +126,10 @@ class StudyApp(App[None]):
         else:
             screen.say(f"{launch_text(ended)} has ended", "good")
 
+    def show_study(self, name: str | None) -> None:
+        """Follow another study of studies/; None for that of params.yaml."""
+        self.follower.shown = name
+
     # Screens
 
     def action_go(self, name: str) -> None:

@@ -75,6 +75,7 @@ class Look:
         launched: the running launch, if any. ended: a launch that was running at the previous look and has ended.
         disk_free, disk_total: bytes of the file system that the project lies on; None where it cannot be asked.
         now: unix seconds.
+        foreign: whether it is a study of studies/ that params.yaml does not hold: it can be looked at and no more.
     """
 
     params: Params | None
@@ -86,6 +87,7 @@ class Look:
     disk_free: int | None
     disk_total: int | None
     now: float
+    foreign: bool = False
 
     def run(self, name: str) -> RunView | None:
         """The run with this name; None if there is none."""
@@ -146,6 +148,7 @@ class StudyFollower:
     def __init__(self, root: Path, results_at_once: int | None = RESULTS_AT_ONCE) -> None:
         self.root = root
         self.study = WatchedParams(root)
+        self.shown: str | None = None  # a study of studies/ to look at; None for that of params.yaml
         self.results_at_once = results_at_once
         self.runs: list[RunFollower] = []
         self.launched: Launched | None = None
@@ -188,10 +191,12 @@ class StudyFollower:
         now: float,
     ) -> Look:
         """The look made of these parts."""
-        return Look(self.params, self.paths, self.study.problem, views, launched, ended, free, total, now)
+        problem, foreign = self.study.problem, self.shown is not None
+        return Look(self.params, self.paths, problem, views, launched, ended, free, total, now, foreign)
 
     def read_params(self) -> None:
-        """Read params.yaml if it has changed."""
+        """Read params.yaml, or the study that is looked at, if it has changed."""
+        self.study.watch(self.root / ("params.yaml" if self.shown is None else f"studies/{self.shown}.yaml"))
         if not self.study.poll() or self.params is None or self.paths is None:
             return
         params, paths = self.params, self.paths

@@ -16,6 +16,7 @@ from ssmlab.tui.follower import Look
 from ssmlab.tui.launcher import kept_when_stopped
 from ssmlab.tui.pipeline import ask_dvc, seconds_needed
 from ssmlab.tui.screens.dialogs import Question
+from ssmlab.tui.screens.studies import not_in_use
 
 if TYPE_CHECKING:
     from ssmlab.tui.screens.base import LabScreen as Base
@@ -62,6 +63,9 @@ class Launching(Base):
         look = self.look
         if look is None or look.params is None or look.problem is not None:
             return
+        if look.foreign:
+            self.say(not_in_use(look.params.study), "bad")
+            return
         if look.launched is not None:
             self.say(f"{launch.launch_text(look.launched)} is already running", "bad")
             return
@@ -85,8 +89,11 @@ class Launching(Base):
     async def start(self, targets: Sequence[str]) -> None:
         """Launch runs or stages through DVC, everything if none are named."""
         look = self.look
-        if look is None or look.problem is not None:
+        if look is None or look.params is None or look.problem is not None:
             return  # the notice says it already
+        if look.foreign:
+            self.say(not_in_use(look.params.study), "bad")
+            return
         try:
             launched = await self.lab.launcher.start(look, targets, self.say)
         except UserError as error:

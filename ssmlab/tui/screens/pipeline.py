@@ -18,6 +18,7 @@ from ssmlab.tui.follower import Look
 from ssmlab.tui.pipeline import PipelineState, ask_dvc
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
+from ssmlab.tui.screens.studies import not_in_use
 
 WHOLE = "the whole study"  # the branch of the stages that belong to no run
 StageState = tuple[str, str]  # a word, and the name of a theme variable
@@ -61,6 +62,9 @@ class PipelineScreen(Launching, LabScreen):
         """Ask DVC which stages are out of date."""
         look = self.look
         if look is None or look.params is None:
+            return
+        if look.foreign:
+            self.say(not_in_use(look.params.study), "bad")
             return
         self.say("asking DVC what is out of date ...")
         try:

@@ -18,6 +18,7 @@ from ssmlab.tui.messages import RowHighlighted, RowOpened
 from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
 from ssmlab.tui.screens.samples import SamplesScreen
+from ssmlab.tui.screens.studies import STUDY_KEYS, Studies, not_in_use
 from ssmlab.tui.screens.table_screen import TABLE_KEYS, TableScreen, key
 from ssmlab.tui.widgets.curve_panel import CurvePanel
 from ssmlab.tui.widgets.log_pane import LogPane
@@ -25,13 +26,14 @@ from ssmlab.tui.widgets.log_pane import LogPane
 SETTLE = 0.06  # seconds without another key before curves and log follow the cursor
 
 
-class StudyScreen(Launching, TableScreen):
+class StudyScreen(Launching, Studies, TableScreen):
     """The table of runs, with curves and a log below it, or beside it where the terminal is wide."""
 
     heading = "runs"
     BINDINGS: ClassVar[list[BindingType]] = [
         *LAUNCH_KEYS,
         *TABLE_KEYS,
+        *STUDY_KEYS,
         key("c", "compare", "compare", "put the marked runs side by side", True),
         key("i", "samples", "samples", "test images that an attack has flipped"),
         key("x", "axis", "x axis", "curves by epoch, step or time"),
@@ -133,6 +135,9 @@ class StudyScreen(Launching, TableScreen):
         """Show test images of the run under the cursor that an attack has flipped."""
         row, look = self.table.selected, self.look
         if row is None or look is None or look.params is None:
+            return
+        if look.foreign:
+            self.say(not_in_use(look.params.study), "bad")
             return
         self.app.push_screen(SamplesScreen(row.members[0].name, tuple(look.params.attack.attacks)))
 

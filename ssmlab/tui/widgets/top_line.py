@@ -29,7 +29,8 @@ class TopLine(Horizontal):
             self.query_one("#study", TextLine).set("ssmlab  loading ..." if look is None else "ssmlab")
             return
         params = look.params
-        known = f"ssmlab  {params.study} · {self.title}   data {params.data.name} · eps {params.attack.eps}"
+        study = f"{params.study} (not in use)" if look.foreign else params.study
+        known = f"ssmlab  {study} · {self.title}   data {params.data.name} · eps {params.attack.eps}"
         self.query_one("#study", TextLine).set(known)
         parts = [f"! {alerts} {'alert' if alerts == 1 else 'alerts'}"] if alerts else []
         if look.launched is not None:

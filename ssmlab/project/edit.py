@@ -1,0 +1,146 @@
+"""Changing what one run of params.yaml asks for: comments stay, the result is validated, and nothing is written yet."""
+
+from __future__ import annotations
+
+import difflib
+import io
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.error import YAMLError
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import write_atomic
+from ssmlab.core.text import printable
+from ssmlab.params import Params
+from ssmlab.project.expand import UNBROKEN
+from ssmlab.project.params_file import load_params, parse_params, plain_yaml
+from ssmlab.project.switch import refuse_while_running
+
+# What can be edited of a run, with its place in the run.
+RUN_FIELDS = {
+    "epochs": ("train", "epochs"),
+    "eps": ("train", "adversary", "eps"),
+    "seed": ("train", "seed"),
+    "regime": ("train", "regime"),
+}
+# The section that a regime needs, with its usual values.
+REGIME_SECTIONS: Mapping[str, Mapping[str, Any]] = {
+    "trades": {"beta": 6.0},
+    "mart": {"beta": 5.0},
+    "free": {"replays": 4},
+    "yopo": {"propagations": 5},
+    "fgsm": {"noise": 1.0, "clip": True},
+    "jacobian": {"weight": 0.01, "projections": 1},
+}
+
+
+@dataclass(frozen=True)
+class RunEdit:
+    """A change of params.yaml that has not been written. before, after: the whole file."""
+
+    path: Path
+    run: str
+    before: str
+    after: str
+
+    @property
+    def diff(self) -> str:
+        """The lines that change, as a unified diff without its heading; empty if none does."""
+        lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), n=1, lineterm="")
+        return "\n".join(list(lines)[2:])
+
+
+def run_values(params: Params, run: str) -> dict[str, str]:
+    """The present values of a run's editable fields, as they are written."""
+    plain = params.run(run).plain()
+    return {name: str(value_at(plain, place)) for name, place in RUN_FIELDS.items()}
+
+
+def value_at(value: Any, place: Iterable[str]) -> Any:
+    """What a nested mapping holds at a place; None if there is nothing."""
+    for key in place:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
+
+
+def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
+    """The edit of a params.yaml that gives `run` these values; fields that keep their value are left alone.
+
+    A regime brings the section that it needs, with its usual values, and takes away that of the one before.
+
+    Raises:
+        UserError: params.yaml cannot be read, has no such run, or a value does not fit; the message names the key.
+    """
+    params = load_params(path)
+    now = run_values(params, run)
+    wanted = {name: text.strip() for name, text in values.items() if text.strip() != now[name]}
+    before = path.read_text(encoding="utf-8")
+    if not wanted:
+        return RunEdit(path, run, before, before)
+    yaml = YAML()
+    yaml.width, yaml.preserve_quotes = UNBROKEN, True
+    yaml.indent(mapping=2, sequence=4, offset=2)  # as the studies are written
+    document = yaml.load(before)
+    if document["runs"].get(run) is None:
+        document["runs"][run] = CommentedMap()
+    changes = document["runs"][run]
+    for name, text in wanted.items():
+        put_at(changes, RUN_FIELDS[name], field_value(name, text))
+    if "regime" in wanted:
+        put_regime_sections(changes, params, run, wanted["regime"])
+    output = io.StringIO()
+    yaml.dump(document, output)
+    parse_params(YAML(typ="safe", pure=True).load(output.getvalue()), path.name)
+    return RunEdit(path, run, before, output.getvalue())
+
+
+def field_value(name: str, text: str) -> Any:
+    """A typed value as YAML reads it; raises UserError if it is none."""
+    try:
+        value = plain_yaml(text)
+    except (YAMLError, ValueError):
+        value = None
+    if value is None or isinstance(value, (dict, list)):
+        raise UserError(f"{name}: '{printable(text, 80)}' is not a value; write a number or a word")
+    return value
+
+
+def put_at(mapping: CommentedMap, place: Iterable[str], value: Any) -> None:
+    """Set a value at a place of a nested mapping, making the sections on the way."""
+    *sections, last = place
+    for section in sections:
+        if not isinstance(mapping.get(section), CommentedMap):
+            made = CommentedMap()
+            made.fa.set_flow_style()
+            mapping[section] = made
+        mapping = mapping[section]
+    mapping[last] = value
+
+
+def put_regime_sections(changes: CommentedMap, params: Params, run: str, regime: str) -> None:
+    """Give a run the section of its new regime, and take those of other regimes away."""
+    plain = params.run(run).plain()["train"]
+    for name, usual in REGIME_SECTIONS.items():
+        if name == regime and plain.get(name) is None:
+            section = CommentedMap(usual)
+            section.fa.set_flow_style()
+            put_at(changes, ("train", name), section)
+        elif name != regime and plain.get(name) is not None:
+            put_at(changes, ("train", name), None)
+
+
+def write_edit(edit: RunEdit) -> None:
+    """Write an edit to params.yaml.
+
+    Raises:
+        UserError: something runs on this study, or the file has changed since the edit was made.
+    """
+    refuse_while_running(edit.path)
+    if edit.path.read_text(encoding="utf-8") != edit.before:
+        raise UserError(f"{edit.path}: it has changed meanwhile, so the edit was not written; make it again")
+    write_atomic(edit.path, edit.after)

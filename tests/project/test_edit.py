@@ -1,0 +1,82 @@
+"""Editing a run of params.yaml: what is asked for changes, everything else stays, and nothing invalid is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssmlab.core.errors import UserError
+from ssmlab.project.edit import REGIME_SECTIONS, edit_run, run_values, write_edit
+from ssmlab.project.expand import expanded_params_yaml
+from ssmlab.project.params_file import load_params
+
+STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
+
+
+@pytest.fixture
+def params(tmp_path: Path, project: Path) -> Path:
+    path = tmp_path / "params.yaml"
+    path.write_bytes((project / "studies" / "smoke.yaml").read_bytes())
+    return path
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_an_edit_changes_the_values_of_its_run_and_no_other_line(study: Path, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes(expanded_params_yaml(study))
+    before = load_params(path)
+    run = next(iter(before.runs))
+    write_edit(edit_run(path, run, {**run_values(before, run), "epochs": "12", "eps": "4/255", "seed": "9"}))
+    after = load_params(path)
+    changed = after.run(run).train
+    assert (changed.epochs, changed.seed, float(changed.adversary.eps)) == (12, 9, 4 / 255)
+    assert changed.regime == before.run(run).train.regime and after.run(run).model == before.run(run).model
+    assert {name: each for name, each in after.runs.items() if name != run} == {
+        name: each for name, each in before.runs.items() if name != run
+    }
+    old, new = expanded_params_yaml(study).decode().splitlines(), path.read_text().splitlines()
+    assert len([line for line in old if line not in new]) <= 2
+    assert sum("#" in line for line in new) == sum("#" in line for line in old)
+
+
+def test_every_regime_that_can_follow_gets_its_section_and_the_old_one_goes(params: Path) -> None:
+    values = run_values(load_params(params), "ssm")
+    for regime in ("trades", "mart", "yopo", "jacobian", "standard", "trades", "pgd_at"):
+        write_edit(edit_run(params, "ssm", {**values, "regime": regime}))
+        train = load_params(params).run("ssm").train
+        assert train.regime == regime
+        for name in REGIME_SECTIONS:
+            assert (getattr(train, name) is not None) == (name == regime)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("epochs", "0", "epochs"),
+        ("epochs", "many", "epochs"),
+        ("epochs", "", "epochs: '' is not a value"),
+        ("eps", "[1", "eps: .* is not a value"),
+        ("eps", "3", "eps"),
+        ("seed", "-1", "seed"),
+        ("regime", "pgd", "regime"),
+        ("regime", "fgsm", "steps"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused_in_one_line_and_nothing_is_written(
+    params: Path, name: str, text: str, problem: str
+) -> None:
+    before = params.read_bytes()
+    with pytest.raises(UserError, match=problem) as refused:
+        edit_run(params, "ads", {**run_values(load_params(params), "ads"), name: text})
+    assert "\n" not in str(refused.value) and params.read_bytes() == before
+
+
+def test_an_edit_that_changes_nothing_has_no_diff_and_one_of_a_file_that_changed_is_refused(params: Path) -> None:
+    values = run_values(load_params(params), "ads")
+    assert edit_run(params, "ads", values).diff == ""
+    edit = edit_run(params, "ads", {**values, "epochs": "3"})
+    assert "+    train: {epochs: 3}" in edit.diff
+    params.write_text(params.read_text() + "# mine\n")
+    with pytest.raises(UserError, match="has changed meanwhile"):
+        write_edit(edit)
