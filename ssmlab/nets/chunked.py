@@ -14,6 +14,8 @@ Toeplitz matrix it costs L / 2. The gradient is a convolution of the same form, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -46,21 +48,36 @@ class Realisation(NamedTuple):
     A: Tensor  # (D, R, R)
     B: Tensor  # (D, R)
     C: Tensor  # (D, R)
+    squares: tuple[Tensor, ...] = ()  # A, A^2, A^4, ..., as far as they are known
+
+
+def squares_up_to(A: StateMatrix, count: int, known: Sequence[Tensor] = ()) -> list[Tensor]:
+    """A, A^2, A^4, ... up to the highest that is a factor of A^count; `known` are the first of them."""
+    squares = list(known) or [A]
+    while 1 << len(squares) <= count:
+        squares.append(torch.bmm(squares[-1], squares[-1]))
+    return squares
+
+
+def matrix_power(squares: Sequence[Tensor], count: int) -> StateMatrix:
+    """A^count from `squares_up_to(A, count)`: the product of those at the ones of its binary form."""
+    factors = [square for place, square in enumerate(squares) if count >> place & 1]
+    return reduce(torch.bmm, factors)
 
 
 def powers_on_both_sides(system: Realisation, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A^k B and C A^(k+1) for k < count, (D, R, count) and (D, count, R), and A^count, by repeated doubling."""
-    inputs, outputs, power = system.B[..., None], system.C[:, None] @ system.A, system.A
-    whole = None  # the product of those of the powers A, A^2, A^4, ... that add up to A^count
-    for place in range(count.bit_length()):
-        if count >> place & 1:
-            whole = power if whole is None else whole @ power
-        if (missing := count - inputs.shape[-1]) > 0:
-            inputs = torch.cat([inputs, power @ inputs[..., :missing]], dim=-1)
-            outputs = torch.cat([outputs, outputs[:, :missing] @ power], dim=1)
-            power = power @ power
-    assert whole is not None
-    return inputs, outputs, whole
+    """The rows (A^k B)^T and C A^(k+1) for k < count, both (D, count, R), and A^count (D, R, R)."""
+    inputs, outputs = (torch.empty(len(v), count, v.shape[1], dtype=v.dtype, device=v.device) for v in system[1:3])
+    inputs[:, 0], outputs[:, 0] = system.B, torch.bmm(system.C[:, None], system.A)[:, 0]
+    squares = squares_up_to(system.A, count, system.squares)
+    for place, power in enumerate(squares):  # power is A^have
+        have = 1 << place
+        more = min(have, count - have)
+        if more <= 0:
+            break
+        inputs[:, have : have + more] = torch.bmm(inputs[:, :more], power.transpose(1, 2))
+        outputs[:, have : have + more] = torch.bmm(outputs[:, :more], power)
+    return inputs, outputs, matrix_power(squares, count)
 
 
 def even_chunks(length: int) -> int:
@@ -87,7 +104,7 @@ class ChunkedConvolution(nn.Module):
         inputs, outputs, power = powers_on_both_sides(past, chunk)
         near = F.pad(first_taps(past, outputs), (chunk - 1, 0))  # (D, 2 T - 1)
         near[:, chunk - 1] += feed
-        into, out, carries = [inputs.to(self.dtype).flip(-1)], [outputs], [power]
+        into, out, carries = [inputs.to(self.dtype).flip(1)], [outputs], [power]
         if future is not None:
             inputs, outputs, power = powers_on_both_sides(future, chunk)
             near[:, :chunk] += first_taps(future, outputs).flip(-1)
@@ -95,7 +112,7 @@ class ChunkedConvolution(nn.Module):
             out.append(outputs.to(self.dtype).flip(1))
             carries.append(power)
         self.keep("own", near.to(self.dtype).unfold(-1, chunk, 1).flip(1))
-        self.keep("into", torch.cat([part.transpose(1, 2) for part in into], dim=-1))
+        self.keep("into", torch.cat(into, dim=-1))
         self.keep("out", torch.cat([part.to(self.dtype).transpose(1, 2) for part in out], dim=1))
         self.sides = ("past", "future")[: len(carries)]
         for side, carry in zip(self.sides, carries, strict=True):

@@ -17,8 +17,6 @@ place of the softmax for images. Q K^T / sqrt(z) is the code's scaling.
 
 from __future__ import annotations
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -27,6 +25,7 @@ from ssmlab.nets.ema import DampedEma
 from ssmlab.nets.longconv import channel_first, toeplitz_columns
 from ssmlab.nets.mixer import Mixer
 from ssmlab.nets.shapes import BatchFirst, BiasMatrix
+from ssmlab.nets.softmax_attention import attend
 from ssmlab.params import MegaParams
 
 
@@ -92,9 +91,7 @@ class GatedAttention(nn.Module):
         m = self.enhancement(F.silu(self.ema(channel_first(x)))).flatten(1).t()  # (B L, D)
         shared = F.silu(self.shared(m)).view(batch, length, -1)  # (B, L, z)
         query, key = (torch.addcmul(mu, shared, kappa) for mu, kappa in zip(self.mu, self.kappa, strict=True))
-        scale = 1 / math.sqrt(shared.shape[-1])
-        scores = torch.baddbmm(self.bias(length), query, key.transpose(1, 2), alpha=scale)  # (B, L, L)
-        attended = torch.bmm(scores.softmax(-1), F.silu(self.value(x)))  # (B, L, v)
+        attended = attend(query, key, F.silu(self.value(x)), self.bias(length))  # (B, L, v)
         gated = attended.flatten(0, 1) * F.silu(self.reset(m))  # (B L, v)
         h = self.dropout(F.silu(self.candidate(m) + self.back(gated)))  # (B L, D)
         mixed = torch.lerp(x.flatten(0, 1), h, self.update(m).sigmoid())  # (B L, D)

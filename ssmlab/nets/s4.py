@@ -29,7 +29,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ssmlab.nets.chunked import Realisation
+from ssmlab.nets.chunked import Realisation, matrix_power, squares_up_to
 from ssmlab.nets.hippo import nplr
 from ssmlab.nets.mixer import SsmKernel, as_complex, as_pairs, full_precision
 from ssmlab.nets.shapes import (
@@ -98,10 +98,11 @@ class S4Kernel(SsmKernel):
         inputs = (dt[:, None] * into)[..., None]  # (D, N, 1)
         both = torch.linalg.solve(eye - step, torch.cat([eye + step, inputs], dim=2))  # (D, N, N + 1)
         discrete, held = both[..., :-1], both[..., -1]
-        corrected = eye - torch.linalg.matrix_power(discrete, self.length)  # C~ = C times this
+        squares = squares_up_to(discrete, self.length)
+        corrected = eye - matrix_power(squares, self.length)  # C~ = C times this
         stored = 2 * torch.cat([C.real, -C.imag], dim=1)  # (D, N)
         out = torch.linalg.solve(corrected.transpose(1, 2), stored[..., None])[..., 0]
-        return Realisation(discrete, held, out)
+        return Realisation(discrete, held, out, tuple(squares))
 
 
 def cauchy(v: FourModes, decay: RealModes, frequency: RealModes, half: Angles) -> FourSpectra:

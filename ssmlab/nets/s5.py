@@ -105,7 +105,7 @@ class FixedS5(nn.Module):
 
 def apply(u: ChannelFirst, system: System) -> ChannelFirst:
     """y (D, B, L) for u (D, B, L). The products may be in half precision under autocast, the states never are."""
-    tokens = u.permute(2, 1, 0)  # (L, B, D)
+    tokens = u.permute(2, 1, 0).contiguous()  # (L, B, D)
     inputs = F.linear(tokens, system.into)  # (L, B, 2 P)
     with torch.autocast(u.device.type, enabled=False):
         b = torch.view_as_complex(full_precision(inputs).view(*tokens.shape[:2], -1, 2))  # (L, B, P)

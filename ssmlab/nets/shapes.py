@@ -20,6 +20,9 @@ PerImage = Float[Tensor, "B *ones"]  # one number an input, shaped to be broadca
 Labels = Int[Tensor, "B"]
 Logits = Float[Tensor, "B classes"]
 
+Queries = Float[Tensor, "B L Z"]  # attention's queries and keys
+Values = Float[Tensor, "B L V"]  # its values, and what they give
+
 # A batch of sequences in its three memory orders.
 BatchFirst = Float[Tensor, "B L D"]  # between layers
 ChannelFirst = Float[Tensor, "D B L"]  # in convolutions
@@ -30,7 +33,7 @@ Taps = Float[Tensor, "D lags"]  # the taps of a kernel, causal or with both side
 OneSide = Float[Tensor, "D L"]  # one side of a kernel, from the present on
 Spectrum = Complex[Tensor, "D frequencies"]  # the rfft of taps
 ToeplitzColumns = Float[Tensor, "D rows T"]
-BiasMatrix = Float[Tensor, "{length} {length}"]
+BiasMatrix = Float[Tensor, "L L"]
 
 PerChannel = Float[Tensor, "D"]
 NewPerChannel = Float[Tensor, "{width}"]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ssmlab.nets.chunked import ChunkedConvolution, chunks_pay, even_chunks
 from ssmlab.nets.longconv import FixedConvolution, channel_first, convolve, two_sided
 from ssmlab.nets.mixer import Mixer, SsmKernel, full_precision
+from ssmlab.nets.s5 import S5
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, Taps
 
 OutputMap = Literal["none", "linear", "glu"]
@@ -82,6 +83,7 @@ class SsmBlock(Mixer):
     ):
         super().__init__()
         self.ssm = ssm
+        self.any_order = isinstance(ssm, S5)  # S5 copies its input to token-first, which is cheapest from batch-first
         self.pointwise = pointwise
         self.enhancement = enhancement
         self.gated = output == "glu"
@@ -95,11 +97,12 @@ class SsmBlock(Mixer):
 
     def forward(self, u: BatchFirst) -> BatchFirst:
         """The layer's output for u (B, L, D)."""
-        y = self.ssm(channel_first(u))  # (D, B, L)
+        y = self.ssm(u.permute(2, 0, 1) if self.any_order else channel_first(u))  # (D, B, L)
         if self.pointwise == "gelu":
             y = F.gelu(y)
         y = self.enhancement(y)
-        out = self.output(y.flatten(1).t())  # (B L, D or 2 D)
+        tokens = y.flatten(1).t() if y.is_contiguous() else y.permute(1, 2, 0)  # (B L, D) or (B, L, D): no copy
+        out = self.output(tokens)  # (B L, D or 2 D) or (B, L, D or 2 D)
         if self.gated:
-            out = F.glu(out)  # (B L, D)
+            out = F.glu(out)
         return self.dropout(out).reshape(u.shape)  # type: ignore[no-any-return]

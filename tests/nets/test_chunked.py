@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ssmlab.nets.chunked import ChunkedConvolution, Realisation, even_chunks
+from ssmlab.nets.chunked import ChunkedConvolution, Realisation, even_chunks, powers_on_both_sides, squares_up_to
 from ssmlab.nets.dss import DssKernel
 from ssmlab.nets.ema import DampedEma
 from ssmlab.nets.longconv import FixedConvolution, by_fft
@@ -105,6 +105,20 @@ def test_a_frozen_layer_takes_chunks_for_long_sequences_only(name: str, batch: i
 @pytest.mark.parametrize(("length", "chunk"), [(1, 1), (49, 49), (400, 100), (784, 112), (1024, 128), (4096, 128)])
 def test_chunks_divide_the_usual_lengths(length: int, chunk: int) -> None:
     assert even_chunks(length) == chunk
+
+
+@given(st.integers(1, 70), st.integers(1, 70))
+@settings(deadline=None, max_examples=20)
+def test_powers_on_both_sides_are_those_of_repeated_products(count: int, known: int) -> None:
+    A = torch.randn(2, 3, 3, dtype=torch.float64) / 3
+    B, C = torch.randn(2, 2, 3, dtype=torch.float64)
+    inputs, outputs, power = powers_on_both_sides(Realisation(A, B, C, tuple(squares_up_to(A, known))), count)
+    state, row = B[..., None], C[:, None] @ A
+    for k in range(count):
+        torch.testing.assert_close(inputs[:, k], state[..., 0])
+        torch.testing.assert_close(outputs[:, k], row[:, 0])
+        state, row = A @ state, row @ A
+    torch.testing.assert_close(power, torch.linalg.matrix_power(A, count))
 
 
 def test_a_dss_layer_with_a_growing_mode_takes_another_route() -> None:
