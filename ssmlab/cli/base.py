@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from ssmlab.cli import completion
 from ssmlab.core.errors import Interrupted, RankError, UserError
 from ssmlab.core.text import hint, printable
 
@@ -109,6 +110,10 @@ def reread_params() -> Params:
     return study()[0]
 
 
+RunName = Annotated[
+    str,
+    typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.", autocompletion=completion.run_names),
+]
 AllowInstalled = Annotated[
     bool,
     typer.Option("--allow-installed", help="Run the installed ssmlab although this folder has a copy of its own."),

@@ -35,7 +35,9 @@ def grid(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
 ) -> None:
     """Train and attack many runs at once, then register the results with DVC."""
-    from ssmlab.project.grid import Resources, plan_grid, run_grid, selected_runs
+    from ssmlab.project.grid import run_grid
+    from ssmlab.project.grid_jobs import Resources
+    from ssmlab.project.grid_plan import plan_grid, selected_runs
     from ssmlab.system.workers import cores
 
     params, paths = study()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +13,9 @@ from ssmlab.cli import completion
 from ssmlab.cli.records import FormatOption, ListFormat, records_text
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import printable
+
+if TYPE_CHECKING:
+    from ssmlab.project.switch import Change
 
 SHOWN = 40  # changed keys of runs that `use` prints; a grid has hundreds
 
@@ -32,50 +37,56 @@ def use(
     format: FormatOption = ListFormat.table,
 ) -> None:
     """Switch params.yaml to another study, showing what changes; without STUDY, list them (* is in use)."""
-    from ssmlab.project import switch as studies
+    from ssmlab.project import switch
 
-    root = Path()
-    known = {each.name: each for each in studies.studies(root)}
     if name is None:
-        in_use = studies.in_use(root / "params.yaml")
-        if not known:
-            raise UserError(f"{root.resolve()}: no studies here; change to a project's folder (params.yaml, studies/)")
-        if format is not ListFormat.table:
-            columns = ("name", "in_use", "data", "runs", "title")
-            rows = [
-                {"name": each.name, "in_use": each.name == in_use, "data": each.data, "runs": each.runs}
-                | {"title": each.title}
-                for each in known.values()
-            ]
-            typer.echo(records_text("studies", columns, rows, format), nl=False)
-            return
-        names, data = (
-            max(map(len, column), default=0) for column in (known, (each.data or "" for each in known.values()))
-        )
-        for each in known.values():
-            mark = "*" if each.name == in_use else " "
-            runs = f"{each.runs:>3} runs" if each.runs else ""
-            typer.echo(
-                f"{mark} {each.name:<{names}}  {each.data or '':<{data}}  {runs:>8}  {printable(each.title, 200)}"
-            )
+        list_studies(Path(), format)
         return
     settings = dict(setting(text) for text in set or [])
-    if name in known:
-        changes = studies.study_changes(root / "params.yaml", known[name].path, settings)
-        of_runs = [change for change in changes if change.key.startswith("runs.")]
-        many = len(of_runs) > SHOWN
-        for change in changes:
-            if not (many and change in of_runs):
-                typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
-        if many:
-            typer.echo(f"  runs: {len(of_runs)} more keys differ")
-    if dry_run and name in known:
-        typer.echo("nothing was changed (--dry-run)")
-        return
-    backup = studies.use(name, root, settings=settings, force=force)
+    target = next((each.path for each in switch.studies(Path()) if each.name == name), None)
+    if target is not None:
+        show_changes(switch.study_changes(Path("params.yaml"), target, settings))
+        if dry_run:
+            typer.echo("nothing was changed (--dry-run)")
+            return
+    backup = switch.use(name, Path(), settings=settings, force=force)  # raises for an unknown name
     if backup is not None:
         typer.echo(f"your edited params.yaml is kept as {backup}")
     typer.echo(f"params.yaml is now the study {name}; run it with `ssmlab repro`")
+
+
+def list_studies(root: Path, form: ListFormat) -> None:
+    """The studies of the project in `root`; raises UserError if there are none."""
+    from ssmlab.project import switch
+
+    found = switch.studies(root)
+    if not found:
+        raise switch.no_studies(root)
+    in_use = switch.in_use(root / "params.yaml")
+    if form is not ListFormat.table:
+        columns = ("name", "in_use", "data", "runs", "title")
+        rows = [{"in_use": each.name == in_use, **asdict(each)} for each in found]
+        typer.echo(records_text("studies", columns, rows, form), nl=False)
+        return
+    names, data = (
+        max(map(len, column)) for column in zip(*((each.name, each.data or "") for each in found), strict=True)
+    )
+    for each in found:
+        mark = "*" if each.name == in_use else " "
+        runs = f"{each.runs:>3} runs" if each.runs else ""
+        title = printable(each.title, 200)
+        typer.echo(f"{mark} {each.name:<{names}}  {each.data or '':<{data}}  {runs:>8}  {title}")
+
+
+def show_changes(changes: Sequence[Change]) -> None:
+    """One line for each key that differs; of the keys of a grid's many runs only their number."""
+    of_runs = [change for change in changes if change.key.startswith("runs.")]
+    many = len(of_runs) > SHOWN
+    for change in changes:
+        if not (many and change in of_runs):
+            typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
+    if many:
+        typer.echo(f"  runs: {len(of_runs)} more keys differ")
 
 
 def setting(text: str) -> tuple[str, str]:

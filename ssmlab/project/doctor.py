@@ -32,7 +32,7 @@ from ssmlab.project.dvc_files import (
     mend_lock,
     read_lock,
 )
-from ssmlab.project.launch import active, launch_text
+from ssmlab.project.launched import active, launch_text
 from ssmlab.project.params_file import load_params
 from ssmlab.project.switch import in_use
 

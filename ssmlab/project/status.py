@@ -15,7 +15,7 @@ from ssmlab.core.text import listed
 from ssmlab.data.header import read_data_summary
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.project.launch import active
+from ssmlab.project.launched import active
 from ssmlab.project.run_state import AT_WORK, Decided, Published, RunState, decide_state
 from ssmlab.project.watched_files import CachedFile
 
@@ -116,6 +116,10 @@ class RunWatcher:
             queued=queued,
             live_rows=self.live.rows,
         )
+        return self.status(beat, decided)
+
+    def status(self, beat: Heartbeat | None, decided: Decided) -> RunStatus:
+        """What is known of a run in the state that was decided."""
         rows = self.live.rows if decided.live else self.published.rows or self.live.rows
         last = rows[-1] if rows else None
         score = self.params.train.selection.score
@@ -130,7 +134,7 @@ class RunWatcher:
             state=decided.state,
             reasons=decided.reasons,
             stage=stage_of(decided, beat, bool(rows), self.results.path.exists()),
-            task=(told.message or (told.task if told.state == "running" else "")) if told is not None else "",
+            task=task_of(told),
             epoch=max(last.epoch if last else 0, training.epoch if training else 0),
             epochs=(training.epochs if training else 0) or self.params.train.passes,
             clean=last.val_clean if last else None,
@@ -156,6 +160,13 @@ class RunWatcher:
             attacked_at=modified(self.results.path),
             data_fingerprint=self.prepared.poll(),
         )
+
+
+def task_of(beat: Heartbeat | None) -> str:
+    """What a heartbeat says is being done, or how it ended; nothing without one."""
+    if beat is None:
+        return ""
+    return beat.message or (beat.task if beat.state == "running" else "")
 
 
 def stage_of(decided: Decided, beat: Heartbeat | None, has_rows: bool, attacked: bool) -> Stage | None:

@@ -23,7 +23,7 @@ from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, mend_lock, read_lock
 from ssmlab.project.expand import expanded_params_yaml
-from ssmlab.project.launch import active
+from ssmlab.project.launched import active
 from ssmlab.project.params_file import expanded, load_params, read_yaml
 
 
@@ -97,10 +97,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     known = {each.name: each.path for each in studies(root)}
     if study not in known:
         if not known:
-            folder = (root / "studies").resolve()
-            raise UserError(
-                f"{folder}: no studies here; change to a project's folder (it has params.yaml and studies/)"
-            )
+            raise no_studies(root)
         raise UserError(f"no study '{printable(study, 80)}' in {root / 'studies'} ({hint(study, known, 'studies')})")
     target = known[study]
     named = load_params(target).study
@@ -124,6 +121,15 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     swap_lock(study, root)
     write_atomic(params, content)
     return backup
+
+
+def no_studies(root: Path) -> UserError:
+    """What to say where `root` has no studies: what is missing, and where to go."""
+    missing = [name for name in ("params.yaml", "dvc.yaml", "studies/") if not (root / name).exists()]
+    lacks = (
+        f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing here" if missing else "studies/ is empty"
+    )
+    return UserError(f"{root.resolve()}: {lacks}; change to a project's folder")
 
 
 def is_saved(params: Path, files: Iterable[Path]) -> bool:

@@ -19,7 +19,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from ssmlab.core.errors import UserError
-from ssmlab.project.launch import Launched, launch_text
+from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui.alerts import Alert, alerts_of
 from ssmlab.tui.details import key_table
 from ssmlab.tui.follower import Look, StudyFollower

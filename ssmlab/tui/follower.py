@@ -15,8 +15,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import load_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.project import launch
-from ssmlab.project.launch import Launched
+from ssmlab.project.launched import Launched, active, record_path
 from ssmlab.project.status import RunStatus, RunWatcher, data_fingerprint, queued_runs
 from ssmlab.project.watched_files import CachedFile, FileStamp, WatchedParams, file_stamp
 
@@ -214,9 +213,9 @@ class StudyFollower:
             return before, None
         self.launched = None
         if self.paths is not None:
-            seen = file_stamp(launch.record_path(self.paths))
+            seen = file_stamp(record_path(self.paths))
             if seen is not None and seen != self.dead_launch:
-                self.launched = launch.active(self.paths)
+                self.launched = active(self.paths)
                 self.dead_launch = seen if self.launched is None else None  # asking again would search all processes
         return self.launched, before
 

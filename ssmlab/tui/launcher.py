@@ -9,7 +9,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.project import launch
 from ssmlab.project.dvc_files import dvc_at_work
-from ssmlab.project.launch import Launched
+from ssmlab.project.launched import Launched, stop_launch
 from ssmlab.stages.train.stop_request import request_of
 from ssmlab.tui.follower import Look
 
@@ -60,7 +60,7 @@ class Launcher:
     async def stop_firmly(self, launched: Launched) -> None:
         """End a launch and all its processes; returns when they are gone."""
         self.stopping = launched
-        await asyncio.to_thread(launch.stop_launch, launched)
+        await asyncio.to_thread(stop_launch, launched)
 
 
 def kept_when_stopped(look: Look) -> str:

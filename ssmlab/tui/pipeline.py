@@ -14,7 +14,7 @@ from typing import Any
 
 from ssmlab.core.text import listed
 from ssmlab.params import Params
-from ssmlab.project import launch
+from ssmlab.project import dvc_command
 from ssmlab.project.dvc_files import dvc_at_work
 from ssmlab.project.pipeline import stages_of
 from ssmlab.tui.follower import Look
@@ -64,12 +64,12 @@ async def ask_dvc(params: Params, root: Path) -> PipelineState:
     stages = tuple(await asyncio.to_thread(stages_of, params, root))
     if holder := dvc_at_work(root):
         return PipelineState(stages, {}, f"{holder} is at work here; DVC can be asked again afterwards")
-    await asyncio.to_thread(launch.allow_no_git, root)
+    await asyncio.to_thread(dvc_command.allow_no_git, root)
     try:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "dvc", "status", "--json"),
             cwd=root,
-            env=launch.environment(root),
+            env=dvc_command.environment(root),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,

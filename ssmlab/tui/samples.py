@@ -13,7 +13,7 @@ from pathlib import Path
 from ssmlab.core.errors import UserError
 from ssmlab.params import Params, Which
 from ssmlab.params.paths import Paths
-from ssmlab.project import launch
+from ssmlab.project import dvc_command
 from ssmlab.stages.samples.sample_file import FlippedSamples, load_samples
 
 COUNT = 24  # images
@@ -59,7 +59,7 @@ async def compute_samples(request: SampleRequest, paths: Paths) -> FlippedSample
         *(sys.executable, "-m", "ssmlab", "samples", request.run, "--attack", request.attack),
         *("--count", str(COUNT), "--to", str(path), *last),
         cwd=paths.root,
-        env=launch.environment(paths.root),
+        env=dvc_command.environment(paths.root),
         stdin=asyncio.subprocess.DEVNULL,
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,

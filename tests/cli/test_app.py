@@ -224,8 +224,8 @@ def test_lists_are_written_for_scripts_too(folder: Path) -> None:
 
 def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "no studies here" in refused("use")
-    assert "no studies here" in refused("use", "smoke")
+    assert "params.yaml, dvc.yaml, studies/ are missing here; change to a project's folder" in refused("use")
+    assert "missing here" in refused("use", "smoke")
 
 
 def test_the_shell_completes_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,9 @@ import pytest
 from ssmlab.core.events import Event, Note
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.project.grid import GridPlan, Resources, plan_grid, run_grid, selected_runs, slots
+from ssmlab.project.grid import run_grid
+from ssmlab.project.grid_jobs import Resources, slots
+from ssmlab.project.grid_plan import GridPlan, plan_grid, selected_runs
 from ssmlab.project.params_file import load_params
 
 PROJECT = Path(__file__).resolve().parents[2]

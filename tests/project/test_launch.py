@@ -20,8 +20,8 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.project import dvc_files, launch, pipeline
-from ssmlab.project.launch import Launched
+from ssmlab.project import dvc_command, dvc_files, launch, pipeline
+from ssmlab.project.launched import Launched, active, record_path, stop_launch
 from ssmlab.project.log import LogFollower
 from ssmlab.system.processes import pid_start_time
 from tests.analysis.synthetic import data_summary, write_data
@@ -60,7 +60,7 @@ def paths(tmp_path: Path, project: Path, tiny_params: Params) -> Iterator[Paths]
     (tmp_path / "dvc.yaml").write_text((project / "dvc.yaml").read_text())
     paths = Paths(tiny_params.study, tmp_path)
     yield paths
-    left = launch.active(paths)
+    left = active(paths)
     if left is not None:
         os.killpg(left.pid, signal.SIGKILL)
 
@@ -70,7 +70,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     """Puts a program in DVC's place."""
 
     def put(code: str) -> None:
-        monkeypatch.setattr(launch, "dvc_command", lambda targets, force: [sys.executable, "-c", code, *targets])
+        monkeypatch.setattr(launch, "repro_command", lambda targets, force: [sys.executable, "-c", code, *targets])
 
     return put
 
@@ -105,7 +105,7 @@ def test_a_launch_that_ends_well_has_no_problem(tiny_params: Params, paths: Path
         "$ ssmlab repro ads report",
         "targets ['train@ads', 'attack@ads', 'report']",
     ]
-    assert launch.active(paths) is None
+    assert active(paths) is None
 
 
 def test_a_launch_is_detached_and_found_again(tiny_params: Params, paths: Paths, fake: Fake) -> None:
@@ -113,11 +113,11 @@ def test_a_launch_is_detached_and_found_again(tiny_params: Params, paths: Paths,
     launched = launch.launch(tiny_params, paths, ["ads"])
     until(lambda: says(launched, "at work"))
     assert os.getsid(launched.pid) == os.getpgid(launched.pid) == launched.pid != os.getsid(0)
-    found = launch.active(paths)
+    found = active(paths)
     assert found == launched and found is not None and found.process is None
     with pytest.raises(UserError, match=r"repro of ads is already running"):
         launch.launch(tiny_params, paths, [])
-    launch.stop_launch(found)
+    stop_launch(found)
     assert not launched.running
 
 
@@ -128,17 +128,17 @@ from pathlib import Path
 from ssmlab.project import dvc_files, launch, pipeline
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
-launch.dvc_command = lambda targets, force: [sys.executable, "-c", {DEAF!r}]
+launch.repro_command = lambda targets, force: [sys.executable, "-c", {DEAF!r}]
 params = load_params(Path({str(project / "studies" / "smoke.yaml")!r}))
 launch.launch(params, Paths("smoke", Path({str(paths.root)!r})), [])
 """
     subprocess.run([sys.executable, "-c", code], check=True, cwd=project, timeout=60)
-    found = launch.active(paths)
+    found = active(paths)
     assert found is not None
     until(lambda: says(found, "at work"))
-    launch.stop_launch(found, patience=0.2)
+    stop_launch(found, patience=0.2)
     assert group_members(found.pid) == []
-    assert launch.active(paths) is None
+    assert active(paths) is None
 
 
 def test_stop_lets_children_speak_and_leaves_none(tiny_params: Params, paths: Paths, fake: Fake) -> None:
@@ -146,7 +146,7 @@ def test_stop_lets_children_speak_and_leaves_none(tiny_params: Params, paths: Pa
     launched = launch.launch(tiny_params, paths, ["ads"])
     until(lambda: says(launched, "at work"))
     assert len(group_members(launched.pid)) == 2
-    launch.stop_launch(launched)
+    stop_launch(launched)
     assert group_members(launched.pid) == []
     assert says(launched, "last words")
     assert launched.problem == "failed to reproduce 'train@ads'"
@@ -156,7 +156,7 @@ def test_stop_ends_with_force(tiny_params: Params, paths: Paths, fake: Fake) -> 
     fake(DEAF)
     launched = launch.launch(tiny_params, paths, [])
     until(lambda: says(launched, "at work"))
-    launch.stop_launch(launched, patience=0.2)
+    stop_launch(launched, patience=0.2)
     assert group_members(launched.pid) == []
     assert launched.problem == "dvc was ended by signal 9"
 
@@ -167,9 +167,9 @@ def test_a_child_that_outlives_its_leader_still_counts(tiny_params: Params, path
     assert launched.process is not None
     launched.process.wait()
     until(lambda: says(launched, "at work"))
-    found = launch.active(paths)
+    found = active(paths)
     assert found is not None
-    launch.stop_launch(found)
+    stop_launch(found)
     assert group_members(launched.pid) == []
 
 
@@ -177,25 +177,25 @@ def test_stopping_a_launch_that_has_ended_is_no_error(tiny_params: Params, paths
     fake("")
     launched = launch.launch(tiny_params, paths, [])
     until(lambda: not launched.running)
-    launch.stop_launch(launched)
+    stop_launch(launched)
 
 
 def test_a_reused_pid_is_not_ours(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake(DEAF)
     launched = launch.launch(tiny_params, paths, [])
-    record = launch.record_path(paths)
+    record = record_path(paths)
     text = record.read_text()
     record.write_text(text.replace(str(launched.pid_start), "12345.0"))
-    assert launched.pid_start is not None and launch.active(paths) is None
+    assert launched.pid_start is not None and active(paths) is None
     record.write_text(text)
-    launch.stop_launch(launched, patience=0.1)
+    stop_launch(launched, patience=0.1)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', "null"])
 def test_a_record_that_cannot_be_read_names_no_launch(paths: Paths, content: str) -> None:
-    launch.record_path(paths).parent.mkdir(parents=True)
-    launch.record_path(paths).write_text(content)
-    assert launch.active(paths) is None
+    record_path(paths).parent.mkdir(parents=True)
+    record_path(paths).write_text(content)
+    assert active(paths) is None
 
 
 def test_dvcs_own_error_is_the_problem(tiny_params: Params, paths: Paths, fake: Fake) -> None:
@@ -305,7 +305,14 @@ def test_stage_commands_find_this_environment(tiny_params: Params, paths: Paths,
 
 
 def test_dvc_is_run_by_the_python_that_runs_now() -> None:
-    assert launch.dvc_command(("train@ads",), True) == [sys.executable, "-m", "dvc", "repro", "--force", "train@ads"]
+    assert dvc_command.repro_command(("train@ads",), True) == [
+        sys.executable,
+        "-m",
+        "dvc",
+        "repro",
+        "--force",
+        "train@ads",
+    ]
 
 
 def test_stages_run_under_the_python_that_launched_them_also_where_it_is_not_called_python(
@@ -318,7 +325,7 @@ def test_stages_run_under_the_python_that_launched_them_also_where_it_is_not_cal
     monkeypatch.setattr(sys, "executable", str(only_python3))
     called = subprocess.run(
         ["python", "-c", "import sys; print(sys.orig_argv[0])"],
-        env=launch.environment(paths.root),
+        env=dvc_command.environment(paths.root),
         text=True,
         capture_output=True,
         check=True,
@@ -344,7 +351,7 @@ def test_of_three_launches_at_once_one_starts(tiny_params: Params, paths: Paths,
         thread.join()
     assert len(started) == 1
     assert len(refused) == 2 and all("already running" in str(error) for error in refused)
-    launch.stop_launch(started[0], patience=0.1)
+    stop_launch(started[0], patience=0.1)
 
 
 @pytest.mark.parametrize("start", ["null", "right"])
@@ -354,12 +361,10 @@ def test_a_record_that_names_a_stranger_stops_nobody(paths: Paths, start: str) -
             record = {"pid": stranger.pid, "pid_start": None, "targets": [], "log_start": 0, "started": 0.0}
             if start == "right":
                 record["pid_start"] = pid_start_time(stranger.pid)
-            launch.record_path(paths).parent.mkdir(parents=True)
-            launch.record_path(paths).write_text(json.dumps(record))
-            assert launch.active(paths) is None
-            launch.stop_launch(
-                Launched(stranger.pid, pid_start_time(stranger.pid), (), paths.root, paths.study, 0, 0.0)
-            )
+            record_path(paths).parent.mkdir(parents=True)
+            record_path(paths).write_text(json.dumps(record))
+            assert active(paths) is None
+            stop_launch(Launched(stranger.pid, pid_start_time(stranger.pid), (), paths.root, paths.study, 0, 0.0))
             assert stranger.poll() is None
         finally:
             stranger.kill()
@@ -390,7 +395,7 @@ def test_a_stop_waits_until_dvc_has_written_its_lock_file(tiny_params: Params, p
         until(lambda launched=launched: "written" in launched.log.read_text()[launched.log_start :])
         dvc_files.keep_lock(paths.root)
         time.sleep(0.1 + moment)
-        launch.stop_launch(launched)
+        stop_launch(launched)
         assert not launched.running
         content = (paths.root / "dvc.lock").read_bytes()
         assert dvc_files.lock_problem(content) is None

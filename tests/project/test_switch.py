@@ -328,5 +328,5 @@ def test_not_under_a_dvc_command_or_a_stage_that_works_here(root: Path, monkeypa
 
 
 def test_a_folder_without_studies_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no studies here; change to a project's folder"):
+    with pytest.raises(UserError, match="missing here; change to a project's folder"):
         use("smoke", tmp_path)

@@ -20,7 +20,7 @@ from ssmlab.core.files import canonical_json
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, save_results, worst_case
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from ssmlab.project import launch
+from ssmlab.project.launched import active, stop_launch
 from ssmlab.project.params_file import load_params
 from ssmlab.system.processes import pid_start_time
 
@@ -82,9 +82,9 @@ def study(tmp_path: Path, project: Path) -> Iterator[Study]:
     study.beat()
     (study.paths.live("ads") / "log.txt").write_text("epoch 1/2 of ads is done\n")
     yield study
-    left = launch.active(study.paths)
+    left = active(study.paths)
     if left is not None:
-        launch.stop_launch(left, patience=0.1)
+        stop_launch(left, patience=0.1)
 
 
 def attack_results(params: Params, run: str, seed: int, warnings: tuple[str, ...] = ()) -> AttackResults:

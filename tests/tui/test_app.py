@@ -10,6 +10,7 @@ import pytest
 
 from ssmlab.artifacts.history import HistoryWriter, Row
 from ssmlab.project import launch
+from ssmlab.project.launched import active, log_path
 from ssmlab.tui.app import StudyApp
 from ssmlab.tui.screens.compare import CompareScreen
 from ssmlab.tui.screens.dialogs import Question, Reading
@@ -102,7 +103,7 @@ async def test_curves_are_those_of_the_marked_runs_or_else_of_the_selected_run(s
 
 
 async def test_the_log_shown_is_that_of_the_run_or_of_the_launch(study: Study) -> None:
-    launch.log_path(study.paths).write_text("Running stage 'train@ads':\n" + "x" * 5_000_000 + "\n")
+    log_path(study.paths).write_text("Running stage 'train@ads':\n" + "x" * 5_000_000 + "\n")
     app = StudyApp(study.root)
     async with app.run_test(size=(120, 36)) as pilot:
         await pilot.pause()
@@ -112,7 +113,7 @@ async def test_the_log_shown_is_that_of_the_run_or_of_the_launch(study: Study) -
             file.write("epoch 2/2 [of] ads is done\n")
         await until(pilot, lambda: "epoch 2/2 [of] ads is done" in screen_text(app))
         await pilot.press("l")
-        await until(pilot, lambda: app.screen.query_one(LogPane).path == launch.log_path(study.paths))
+        await until(pilot, lambda: app.screen.query_one(LogPane).path == log_path(study.paths))
 
 
 async def test_details_and_keys_open_and_close(study: Study) -> None:
@@ -201,8 +202,8 @@ async def test_a_launch_is_followed_found_again_and_stopped(study: Study, monkey
         assert "ads publishes its 1 epochs" in screen_text(app)
         await pilot.press("enter")  # the safe answer
         await until(pilot, lambda: not isinstance(app.screen, Question))
-        assert launch.active(study.paths) is not None
-    found = launch.active(study.paths)  # quitting has left it alone
+        assert active(study.paths) is not None
+    found = active(study.paths)  # quitting has left it alone
     assert found is not None
     again = StudyApp(study.root)
     async with again.run_test(size=(100, 40)) as pilot:

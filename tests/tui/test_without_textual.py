@@ -186,7 +186,7 @@ def test_the_answer_of_dvc_is_sorted_by_kind_or_refused() -> None:
 
 def test_without_dvc_the_pipeline_says_why(study: Study, monkeypatch: pytest.MonkeyPatch, tiny_params: Params) -> None:
     monkeypatch.setattr("ssmlab.tui.pipeline.sys.executable", "/nowhere/python")
-    monkeypatch.setattr("ssmlab.project.launch.allow_no_git", lambda root: None)
+    monkeypatch.setattr("ssmlab.project.dvc_command.allow_no_git", lambda root: None)
     state = asyncio.run(ask_dvc(tiny_params, study.root))
     assert state.problem is not None and "DVC does not answer" in state.problem and len(state.stages) == 9
 

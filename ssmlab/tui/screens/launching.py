@@ -10,7 +10,7 @@ from textual import work
 from textual.binding import Binding, BindingType
 
 from ssmlab.core.errors import UserError
-from ssmlab.project import launch
+from ssmlab.project.launched import launch_text
 from ssmlab.tui import labels
 from ssmlab.tui.follower import Look
 from ssmlab.tui.launcher import kept_when_stopped
@@ -67,7 +67,7 @@ class Launching(Base):
             self.say(not_in_use(look.params.study), "bad")
             return
         if look.launched is not None:
-            self.say(f"{launch.launch_text(look.launched)} is already running", "bad")
+            self.say(f"{launch_text(look.launched)} is already running", "bad")
             return
         self.say("asking DVC what is out of date ...")
         try:
@@ -103,7 +103,7 @@ class Launching(Base):
             self.say("given up: nothing was launched")
             return
         self.lab.take_launch(launched)
-        self.say(f"{launch.launch_text(launched)} launched; it goes on if you quit")
+        self.say(f"{launch_text(launched)} launched; it goes on if you quit")
 
     @work(group="stop")
     async def action_stop(self) -> None:
@@ -117,7 +117,7 @@ class Launching(Base):
             return
         launched = look.launched
         answers = [("gracefully", "g"), ("firmly", "y")]
-        question = Question(f"Stop {launch.launch_text(launched)}?", kept_when_stopped(look), answers, "let it run")
+        question = Question(f"Stop {launch_text(launched)}?", kept_when_stopped(look), answers, "let it run")
         answer = await self.app.push_screen_wait(question)
         if answer == "gracefully":
             asked = await launcher.stop_gracefully(look)

@@ -12,7 +12,7 @@ from textual.containers import Vertical
 from textual.widget import Widget
 
 from ssmlab.core.text import listed
-from ssmlab.project import launch
+from ssmlab.project.launched import log_path
 from ssmlab.tui.details import run_details
 from ssmlab.tui.messages import RowHighlighted, RowOpened
 from ssmlab.tui.screens.dialogs import Reading
@@ -68,7 +68,7 @@ class StudyScreen(Launching, Studies, TableScreen):
         self.query_one("#curves", CurvePanel).show(self.chosen_rows(), preferences.axis, preferences.window)
         selected = self.table.selected
         own = selected.members[0].status.log if selected is not None and not self.log_of_launch else None
-        path = own or launch.log_path(look.paths)
+        path = own or log_path(look.paths)
         self.query_one(LogPane).follow(path, str(path.relative_to(look.paths.root)))
 
     @on(RowHighlighted)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
-from ssmlab.project import launch
-from ssmlab.project.launch import Launched
+from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui import labels
 from ssmlab.tui.follower import Look
 from ssmlab.tui.widgets.text_line import TextLine
@@ -36,5 +35,5 @@ class TopLine(Horizontal):
         if look.launched is not None:
             verb = "stopping" if look.launched == stopping else "▶"
             since = labels.short_duration(max(0.0, look.now - look.launched.started))
-            parts.append(f"{verb} {launch.launch_text(look.launched)}  {since}")
+            parts.append(f"{verb} {launch_text(look.launched)}  {since}")
         self.query_one("#activity", TextLine).set("   ".join(parts))

@@ -1,0 +1,49 @@
+"""`ssmlab compare`: runs side by side."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ssmlab.cli import completion
+from ssmlab.cli.base import study
+
+
+class FormatChoice(StrEnum):
+    """How to write a comparison."""
+
+    table = "table"
+    json = "json"
+    csv = "csv"
+    md = "md"
+
+
+def compare(
+    subjects: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B...",
+            help="Runs, groups, STUDY/NAME, or checkpoint files; A is the reference.",
+            autocompletion=completion.entry_names,
+        ),
+    ],
+    format: Annotated[FormatChoice, typer.Option("--format", help="How to write it.")] = FormatChoice.table,
+    all: Annotated[bool, typer.Option("--all", help="Every parameter, not only those that differ.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Compare results of different protocols anyway, and mark them.")
+    ] = False,
+) -> None:
+    """Put runs side by side: what differs, parameters, clean and robust accuracy, RO gap, deltas."""
+    from rich.console import Console
+
+    from ssmlab.analysis.compare.compare import compare as side_by_side
+    from ssmlab.report.terminal.tables import render
+
+    _, paths = study()
+    rendered = render(side_by_side(subjects, paths, force), format.value, all_parameters=all)
+    if isinstance(rendered, str):
+        typer.echo(rendered, nl=False)
+    else:
+        Console().print(rendered)

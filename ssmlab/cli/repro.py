@@ -1,0 +1,75 @@
+"""`ssmlab repro` and `ssmlab stop`: the pipeline as a whole, and the end of one training."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssmlab.cli import completion
+from ssmlab.cli.base import RunName, fail, study
+from ssmlab.cli.progress import text_of
+from ssmlab.core.events import Event, Note
+
+if TYPE_CHECKING:
+    from ssmlab.params.paths import Paths
+
+
+def repro(
+    targets: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|STAGE]...",
+            help="Runs or stages; all of them by default.",
+            autocompletion=completion.target_names,
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing has changed.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Leave it running in the background; `ssmlab tui` follows it.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for another DVC command here.")
+    ] = 60.0,
+) -> None:
+    """Run what is out of date, through DVC, and follow it live."""
+    from ssmlab.cli.interrupts import interruptible
+    from ssmlab.project import launch
+
+    params, paths = study()
+    if detach:
+        launched = launch.launch(params, paths, targets or [], force, tell)
+        typer.echo(f"running in the background (process {launched.pid}), log: {launched.log}; follow it: ssmlab tui")
+        return
+    with interruptible():
+        code = launch.foreground(params, paths, targets or [], force, tell, wait)
+    if code != 0:
+        fail("the pipeline stopped, for the reason above; `ssmlab repro` goes on from there", code)
+    if paths.analysis.is_file():
+        show_headline(paths)
+
+
+def tell(event: Event) -> None:
+    """A note of a command that is no stage, as a line on stderr."""
+    if isinstance(event, Note):
+        typer.secho(text_of(event), err=True, fg=typer.colors.YELLOW if event.warning else None)
+
+
+def show_headline(paths: Paths) -> None:
+    """The study's numbers in a short table, and where the report lies."""
+    from rich.console import Console
+
+    from ssmlab.analysis.summary import load_summary
+    from ssmlab.report.terminal.tables import headline
+
+    Console().print(headline(load_summary(paths.analysis)))
+    typer.echo(f"report: {paths.report_html} and {paths.report_md}")
+
+
+def stop(run: RunName) -> None:
+    """End a training at its next step and publish what it has; it can go on later."""
+    from ssmlab.stages.train import stop_request as stopping
+
+    params, paths = study()
+    params.run(run)
+    typer.echo(stopping.stop_training(paths, run, patience=60.0))

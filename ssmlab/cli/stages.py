@@ -1,0 +1,90 @@
+"""The commands that DVC calls: each is a thin wrapper around one stage."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssmlab.cli import completion
+from ssmlab.cli.base import AllowInstalled, RunName, prepare_study, reread_params, stage, study
+
+
+class DeviceChoice(StrEnum):
+    """Where to compute."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+DeviceOption = Annotated[
+    DeviceChoice | None,
+    typer.Option("--device", help="Overrides `device` of params.yaml; auto takes CUDA if it is there."),
+]
+
+
+def prepare(allow_installed: AllowInstalled = False) -> None:
+    """Make the prepared data set of the study: data/STUDY.safetensors."""
+    prepare_study(allow_installed)
+
+
+def train(run: RunName, device: DeviceOption = None, allow_installed: AllowInstalled = False) -> None:
+    """Train one run: models/STUDY/RUN/best.safetensors, last.safetensors, history.csv."""
+    with stage(allow_installed, together=True) as on_event:
+        params, paths = study()
+        params.run(run)
+        from ssmlab.evaluation.plan import check_plan_on_prepared
+
+        # `ssmlab repro` checks this too, but on a new machine it starts before the data are prepared
+        check_plan_on_prepared(params, paths)
+        from ssmlab.stages.train.stage import train as run_stage
+
+        run_stage(params, run, paths, device, on_event, reread_params)
+
+
+def attack(
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN",
+            help="A run of params.yaml, or the file of an imported checkpoint.",
+            autocompletion=completion.run_names,
+        ),
+    ],
+    device: DeviceOption = None,
+    allow_installed: AllowInstalled = False,
+) -> None:
+    """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
+    with stage(allow_installed) as on_event:
+        params, paths = study()
+        imported = run.endswith(".safetensors")
+        if not imported:
+            params.run(run)
+        from ssmlab.stages.attack.stage import attack as attack_run
+        from ssmlab.stages.attack.stage import attack_file
+
+        if imported:
+            attack_file(params, Path(run), paths, device, on_event, reread_params)
+        else:
+            attack_run(params, run, paths, device, on_event, reread_params)
+
+
+def analyze(allow_installed: AllowInstalled = False) -> None:
+    """Judge the study's claims by its numbers: results/STUDY/analysis/summary.json."""
+    with stage(allow_installed) as on_event:
+        from ssmlab.stages.analyze import analyze as run_stage
+
+        params, paths = study()
+        run_stage(params, paths, on_event, reread_params)
+
+
+def report(allow_installed: AllowInstalled = False) -> None:
+    """Write results/STUDY/report.md, report.html and figures/."""
+    with stage(allow_installed) as on_event:
+        from ssmlab.stages.report import report as run_stage
+
+        params, paths = study()
+        run_stage(params, paths, on_event, reread_params)

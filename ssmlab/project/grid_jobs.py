@@ -1,0 +1,158 @@
+"""The jobs of a grid: at most so many at a time, each with its share of the machine, or an array of a SLURM cluster."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from submitit import AutoExecutor, Job
+
+from ssmlab.core.events import Listener, Note, Progress
+from ssmlab.core.progress import ProgressMeter
+from ssmlab.params.paths import Paths
+from ssmlab.project.dvc_command import environment
+from ssmlab.project.grid_job import RunStages
+from ssmlab.project.grid_plan import GridPlan
+
+Cluster = Literal["local", "slurm"]
+LOOK_EVERY = 0.5  # seconds
+YEAR = 365 * 24 * 60  # minutes: submitit wants a limit, and on this machine there is none
+LAST_WORDS = 20.0  # seconds that stages have to write down how they ended
+GRID_MARK = "SSMLAB_GRID"  # a stage that finds it set ends when the job above it has gone
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What the jobs of a grid may use.
+
+    Attributes:
+        jobs: how many run at the same time.
+        gpus_per_run: 0 on a CPU. On one machine the jobs take the GPUs in turn.
+        cluster: `local` is this machine, `slurm` an array of jobs with a limit on how many run at once.
+        minutes: the time limit of a SLURM job. Shortly before it the training stops, and the job is queued again and
+            goes on from the last whole epoch.
+    """
+
+    jobs: int
+    gpus_per_run: int = 0
+    cluster: Cluster = "local"
+    minutes: int = 24 * 60
+
+
+def run_jobs(paths: Paths, plan: GridPlan, resources: Resources, on_event: Listener) -> dict[str, str]:
+    """Run the jobs, at most `resources.jobs` at the same time; returns why each failed one failed."""
+    jobs = Jobs(paths, resources)
+    waiting, failed, total = list(plan.stages), dict[str, str](), len(plan.stages)
+    meter = ProgressMeter(total)
+    try:
+        if resources.cluster == "slurm":
+            jobs.submit_array(plan.stages)
+            waiting.clear()
+        while waiting or jobs.running:
+            while waiting and jobs.free:
+                run = waiting.pop(0)
+                jobs.submit(run, plan.stages[run])
+                on_event(Note(f"{run}: started"))
+            for run, reason in jobs.finished():
+                if reason:
+                    failed[run] = reason
+                on_event(Note(f"{run}: {reason or 'done'}", warning=bool(reason)))
+                meter.advance()
+            on_event(Progress(f"grid: {len(jobs.running)} running", int(meter.done), total, eta=meter.eta))
+            time.sleep(LOOK_EVERY)
+    except BaseException:
+        jobs.cancel()
+        raise
+    if failed:
+        on_event(Note(f"what the failed jobs wrote is in {jobs.folder}"))
+    else:
+        shutil.rmtree(jobs.folder, ignore_errors=True)  # every run has a log of its own in runs/
+    return failed
+
+
+class Jobs:
+    """The jobs of one grid that are under way, and the processors and GPUs that each may use."""
+
+    def __init__(self, paths: Paths, resources: Resources) -> None:
+        """Nothing is started yet."""
+        self.folder = paths.root / "runs" / paths.study / "grid" / time.strftime("%Y%m%d-%H%M%S")
+        self.work = RunStages(paths.root.resolve())
+        self.cluster = resources.cluster
+        self.running: dict[str, Job[str]] = {}
+        self.free = slots(resources)
+        self.held: dict[str, Slot] = {}
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # its warnings would fall into the progress bar
+        self.executor = AutoExecutor(self.folder, cluster=resources.cluster)
+        minutes = resources.minutes if resources.cluster == "slurm" else YEAR
+        self.executor.update_parameters(timeout_min=minutes, cpus_per_task=1, gpus_per_node=resources.gpus_per_run)
+        if resources.cluster == "slurm":
+            self.executor.update_parameters(slurm_array_parallelism=resources.jobs)
+        os.environ.update(environment(paths.root) | {"PYTHONPATH": import_path(paths.root), GRID_MARK: "1"})
+
+    def submit(self, run: str, stages: Sequence[str]) -> None:
+        """Start the job of `run` on a free slot."""
+        slot = self.held[run] = self.free.pop(0)
+        self.running[run] = self.executor.submit(self.work, run, stages, slot.processors, slot.gpus)
+
+    def submit_array(self, stages: Mapping[str, Sequence[str]]) -> None:
+        """Hand all runs to the cluster at once, which starts as many at a time as it may."""
+        jobs = self.executor.map_array(self.work, list(stages), list(stages.values()))
+        self.running = dict(zip(stages, jobs, strict=True))
+
+    def finished(self) -> Iterator[tuple[str, str]]:
+        """Every job that has ended since the last call: its run, and why it failed in one line, or nothing."""
+        for run in [run for run, job in self.running.items() if job.done()]:
+            job = self.running.pop(run)
+            if run in self.held:
+                self.free.append(self.held.pop(run))
+            try:
+                yield run, job.result()
+            except Exception as error:  # submitit's own kinds: a job that was killed, or left no result
+                yield run, f"the job ended without a result: {' '.join(str(error).split())[:200]}"
+
+    def cancel(self) -> None:
+        """End every job that runs; each training keeps the state of its last whole epoch."""
+        if self.cluster == "slurm":
+            for job in self.running.values():
+                job.cancel()
+            return
+        # Not submitit's own cancel: its SIGINT makes the process above the job print a traceback to our terminal.
+        processes = psutil.Process().children(recursive=True)
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.terminate()
+        _, alive = psutil.wait_procs(processes, timeout=LAST_WORDS)
+        for process in alive:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What one of the jobs that run at the same time on this machine may use."""
+
+    processors: tuple[int, ...]
+    gpus: tuple[int, ...]
+
+
+def slots(resources: Resources) -> list[Slot]:
+    """This machine's processors and GPUs, shared out to `resources.jobs` jobs as evenly as can be."""
+    own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    shares = [tuple(own[job :: resources.jobs]) for job in range(resources.jobs)]
+    each = resources.gpus_per_run
+    return [Slot(share, tuple(range(job * each, (job + 1) * each))) for job, share in enumerate(shares)]
+
+
+def import_path(root: Path) -> str:
+    """The value of PYTHONPATH under which a job imports the package of the folder, if it has one, as a stage does."""
+    before = os.environ.get("PYTHONPATH", "")
+    own = str(root.resolve()) if (root / "ssmlab").is_dir() else ""
+    return os.pathsep.join(part for part in (own, before) if part)

@@ -1,0 +1,59 @@
+"""What of a grid is out of date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ssmlab.core.stage_code import StageName
+from ssmlab.params import Params
+from ssmlab.params.paths import Paths
+from ssmlab.project.dvc_command import dvc_status
+
+STAGES: tuple[StageName, ...] = (
+    "train",
+    "attack",
+)  # what a job runs of its run; the other stages are about the whole study
+
+
+@dataclass(frozen=True)
+class GridPlan:
+    """What is out of date.
+
+    Attributes:
+        prepare: whether the prepared data set is, which everything else waits for.
+        stages: for each run with something to do, its stages in order.
+    """
+
+    prepare: bool
+    stages: Mapping[str, tuple[str, ...]]
+
+
+def selected_runs(params: Params, names: Sequence[str]) -> list[str]:
+    """The runs that `names` mean, groups written out, in the order of params.yaml; all runs if there are no names.
+
+    Raises:
+        UserError: a name is neither a run nor a group.
+    """
+    wanted: set[str] = set()
+    for name in names:
+        if name in params.runs:
+            wanted.add(name)
+        elif name in params.groups:
+            wanted.update(params.groups[name])
+        else:
+            params.run(name)  # raises, with the names that there are
+    return [run for run in params.runs if not names or run in wanted]
+
+
+def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False) -> GridPlan:
+    """What of `runs` DVC calls out of date, or all of it with `force`."""
+    status = dvc_status(paths.root)
+    stages = {}
+    for run in runs:
+        changed = [stage for stage in STAGES if force or f"{stage}@{run}" in status]
+        if "train" in changed or "prepare" in status:
+            changed = list(STAGES)  # the attack's inputs will change, which DVC cannot know yet
+        if changed:
+            stages[run] = tuple(changed)
+    return GridPlan("prepare" in status, stages)
