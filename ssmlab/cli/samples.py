@@ -78,7 +78,7 @@ def print_samples(found: FlippedSamples) -> None:
     """The images in the terminal, two pixels a cell."""
     from rich.console import Console
 
-    from ssmlab.report.terminal.flipped import flipped_pictures, side_by_side
+    from ssmlab.report.terminal.flipped import flipped_pictures, pictures_in_a_row
 
     console, header = Console(), found.header
     names = header.class_names
@@ -98,5 +98,5 @@ def print_samples(found: FlippedSamples) -> None:
             highlight=False,
         )
         pictures = flipped_pictures(found.clean[place], found.adversarial[place], header.eps)
-        for line in side_by_side(pictures, min(console.width, WIDEST)):
+        for line in pictures_in_a_row(pictures, min(console.width, WIDEST)):
             console.print(line, no_wrap=True, crop=True)

@@ -11,11 +11,11 @@ from rich.text import Text
 
 from ssmlab.report.terminal.image import terminal_image
 
-Picture = npt.NDArray[np.uint8]
+Raster = npt.NDArray[np.uint8]
 GAP = 2  # cells between pictures
 
 
-def flipped_pictures(clean: npt.NDArray[np.float32], adversarial: npt.NDArray[np.float32], eps: float) -> list[Picture]:
+def flipped_pictures(clean: npt.NDArray[np.float32], adversarial: npt.NDArray[np.float32], eps: float) -> list[Raster]:
     """Pictures (H, W, 3) of the clean image, the perturbation and the adversarial image, given as (C, H, W) in [0, 1].
 
     In the perturbation grey is 0, black -eps and white +eps.
@@ -29,7 +29,7 @@ def magnification(eps: float) -> float:
     return 0.5 / eps if eps > 0 else 1.0
 
 
-def as_picture(image: npt.NDArray[np.floating]) -> Picture:
+def as_picture(image: npt.NDArray[np.floating]) -> Raster:
     """An image (C, H, W) of 1 or 3 channels in [0, 1] as (H, W, 3) bytes; of other channels their mean is drawn."""
     pixels = np.rint(255 * np.clip(image, 0.0, 1.0)).astype(np.uint8)  # (C, H, W)
     if len(pixels) != 3:
@@ -38,7 +38,7 @@ def as_picture(image: npt.NDArray[np.floating]) -> Picture:
     return np.ascontiguousarray(pixels.transpose(1, 2, 0))  # (H, W, 3)
 
 
-def fitted(picture: Picture, width: int, height: int) -> Picture:
+def fitted(picture: Raster, width: int, height: int) -> Raster:
     """The picture in at most `width` x `height` pixels: grown by whole factors, or shrunk to means."""
     h, w, _ = picture.shape
     scale = min(width / w, height / h)
@@ -49,7 +49,7 @@ def fitted(picture: Picture, width: int, height: int) -> Picture:
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BOX))
 
 
-def side_by_side(pictures: Sequence[Picture], width: int) -> Iterator[Text]:
+def pictures_in_a_row(pictures: Sequence[Raster], width: int) -> Iterator[Text]:
     """Pictures of one size beside each other in lines of at most `width` cells, two pixels a cell."""
     each = (width - GAP * (len(pictures) - 1)) // len(pictures)
     columns = [list(terminal_image(fitted(picture, max(1, each), 2 * each))) for picture in pictures]

@@ -17,7 +17,7 @@ from ssmlab.core.files import write_atomic
 
 FORMAT = 1
 Floats = npt.NDArray[np.float32]
-Integers = npt.NDArray[np.int64]
+IntegerArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,11 @@ class FlippedSamples:
     """
 
     header: SampleHeader
-    rows: Integers
+    rows: IntegerArray
     clean: Floats
     adversarial: Floats
-    labels: Integers
-    predicted: Integers
+    labels: IntegerArray
+    predicted: IntegerArray
     clean_confidence: Floats
     confidence: Floats
 

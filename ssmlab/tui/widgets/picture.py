@@ -11,7 +11,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 if TYPE_CHECKING:
-    from ssmlab.report.terminal.flipped import Picture
+    from ssmlab.report.terminal.flipped import Raster
 
 PixelWidget: TypeAlias = Any  # a widget of textual-image, which has no types, with a settable `image`
 PIXELS = 448  # an image of 28 pixels a side is drawn 16 times as large, with sharp edges
@@ -33,9 +33,9 @@ class HalfBlockPicture(Widget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.picture: Picture | None = None
+        self.picture: Raster | None = None
 
-    def show(self, picture: Picture | None) -> None:
+    def show(self, picture: Raster | None) -> None:
         """Draw this image, (H, W, 3) bytes; None draws nothing."""
         self.picture = picture
         self.refresh()
@@ -65,7 +65,7 @@ class FramedPicture(Vertical):
         yield HalfBlockPicture() if self.pixels is None else self.pixels(classes="pixels")
         yield PictureCaption("", markup=False)
 
-    def show(self, picture: Picture | None, caption: str) -> None:
+    def show(self, picture: Raster | None, caption: str) -> None:
         """Draw an image, (H, W, 3) bytes, and write below it."""
         self.query_one(PictureCaption).update(caption)
         if self.pixels is None:
@@ -74,7 +74,7 @@ class FramedPicture(Vertical):
             self.query_one(".pixels", self.pixels).image = as_image(picture)
 
 
-def as_image(picture: Picture | None) -> Any:
+def as_image(picture: Raster | None) -> Any:
     """The picture for textual-image, enlarged by a whole factor so that its pixels have sharp edges."""
     if picture is None:
         return None
