@@ -148,6 +148,8 @@ def read_checkpoint(path: Path) -> CheckpointFile:
         UserError: the file is missing, damaged, not a checkpoint of ssmlab, of a newer version, or of sizes that do not
             fit its own tensors.
     """
+    if path.is_dir():
+        raise UserError(f"{path}: a folder, not a checkpoint; name a file in it, such as {path / 'best.safetensors'}")
     try:
         return check_checkpoint(str(path), read_tensors_file(path))
     except FileNotFoundError:
@@ -183,6 +185,8 @@ def check_checkpoint(name: str, file: TensorFile) -> CheckpointFile:
     if KEY not in file.metadata:
         raise UserError(f"{name}: a safetensors file, but not a checkpoint of ssmlab; name one under models/")
     document = file.metadata_object(KEY)
+    if "class_names" in document:
+        raise UserError(f"{name}: a prepared data set, not a checkpoint; name a file under models/")
     version = document.get("format")
     if not isinstance(version, int) or version < 1:
         raise UserError(

@@ -27,6 +27,7 @@ from ssmlab.core.plain_values import parse_json
 
 LARGEST_FILE = 2 * 2**30  # bytes read into memory; the largest published checkpoint has 4 MiB, its state 18 MiB
 LARGEST_HEADER = 16 * 2**20  # bytes
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 DIGEST = "digest"  # the key of a sealed file's metadata
 NO_DIGEST = "0" * 64  # stands in the digest's place while the digest is computed
 BEFORE_DIGEST = b'\\"digest\\":\\"'  # in the header, where the metadata is JSON inside a JSON string
@@ -134,6 +135,8 @@ def read_tensors_file(path: Path, largest: int = LARGEST_FILE) -> TensorFile:
 
 def parse_tensors_file(content: bytes) -> TensorFile:
     """The header of a safetensors file, checked against the file's length; raises DamagedTensors."""
+    if content.startswith(LFS_POINTER):
+        raise DamagedTensors("it is only the pointer of Git LFS: `git lfs pull` fetches the file")
     length = int.from_bytes(content[:8], "little")
     start = 8 + length
     if len(content) < 8 or length > LARGEST_HEADER or start > len(content):

@@ -21,6 +21,7 @@ from ssmlab.core.tensors import sealable_metadata, sealed
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import Params
+from tests.analysis.synthetic import data_summary, write_data
 
 SHAPE, CLASSES = (1, 28, 28), 10
 
@@ -186,9 +187,21 @@ def test_a_truncated_file_is_refused_in_one_line(path: Path, keep: float) -> Non
 
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match="name a file in it, such as .*best.safetensors") as caught:
         read_metadata(tmp_path)
     assert one_line(caught, tmp_path)
+
+
+def test_a_prepared_data_set_is_called_one_and_no_newer_checkpoint(tmp_path: Path) -> None:
+    write_data(tmp_path / "data.safetensors", data_summary())
+    with pytest.raises(UserError, match="a prepared data set, not a checkpoint"):
+        read_metadata(tmp_path / "data.safetensors")
+
+
+def test_a_pointer_of_git_lfs_names_the_command_that_fetches_the_file(tmp_path: Path) -> None:
+    (tmp_path / "lfs").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n")
+    with pytest.raises(UserError, match="git lfs pull"):
+        read_metadata(tmp_path / "lfs")
 
 
 def test_a_file_of_another_program_is_refused(tmp_path: Path) -> None:
