@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-slow test-slurm torture docs check format lock clean
+.PHONY: help install repro test test-slow test-slurm torture faults docs check format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -40,6 +40,9 @@ torture: $(STAMP)  ## damaged files for every reader, for ten minutes (SECONDS=.
 docs: $(STAMP)  ## the documentation as a site, in site/; stops at every warning
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo "site/index.html is written"
+
+faults: $(STAMP)  ## a failing disk under every stage, for ten minutes (SECONDS=..., SEED=...); needs cc
+	@OMP_NUM_THREADS=1 SSMLAB_FAULT_SECONDS=$(or $(SECONDS),600) SSMLAB_FAULT_SEED=$(or $(SEED),1) python -m pytest -q --timeout 0 tests/faults
 
 check: $(STAMP)  ## ruff, formatting, types, import layers
 	@ruff check .

@@ -187,7 +187,7 @@ def test_a_truncated_file_is_refused_in_one_line(path: Path, keep: float) -> Non
 
 
 def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="name a file in it, such as .*best.safetensors") as caught:
+    with pytest.raises(UserError, match=r"name a file in it, such as .*best\.safetensors") as caught:
         read_metadata(tmp_path)
     assert one_line(caught, tmp_path)
 

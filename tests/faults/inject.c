@@ -1,0 +1,209 @@
+/* Makes the n-th change of a folder's files fail, or kills the process there: LD_PRELOAD it, then call `fault_arm`.
+
+   A change is a call of the C library that opens a file below the folder for writing, writes, syncs, allocates, renames,
+   removes, changes a mode, or makes a folder. The calls are counted over all threads of the process. */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum mode {
+    NOSPC_ONCE = 1, /* this change fails with ENOSPC */
+    IO_ONCE = 2,    /* this change fails with EIO */
+    SHORT = 3,      /* half of this write is written, then the disk is full for all that follows */
+    NOSPC = 4,      /* this change and all that follow fail with ENOSPC */
+    IO = 5,         /* this change and all that follow fail with EIO */
+    KILL = 6,       /* the process is killed before this change */
+    KILL_TORN = 7,  /* the process is killed when half of this write is written */
+};
+
+static char root[PATH_MAX];
+static atomic_int count, at, mode; /* at: 0 while not armed */
+
+void fault_arm(const char *folder, int n, int what) {
+    snprintf(root, sizeof root, "%s", folder);
+    count = 0;
+    mode = what;
+    at = n;
+}
+
+int fault_disarm(void) { /* how many changes there were */
+    at = 0;
+    return count;
+}
+
+static int below(const char *path) {
+    size_t length = strlen(root);
+    return strncmp(path, root, length) == 0 && (path[length] == '/' || path[length] == 0);
+}
+
+static int path_below(int folder, const char *path) {
+    char whole[2 * PATH_MAX], here[PATH_MAX], link[64];
+    ssize_t length;
+    if (!at || !path) return 0;
+    if (path[0] == '/') return below(path);
+    if (folder == AT_FDCWD) {
+        if (!getcwd(here, sizeof here)) return 0;
+    } else {
+        snprintf(link, sizeof link, "/proc/self/fd/%d", folder);
+        if ((length = readlink(link, here, sizeof here - 1)) < 0) return 0;
+        here[length] = 0;
+    }
+    snprintf(whole, sizeof whole, "%s/%s", here, path);
+    return below(whole);
+}
+
+static int handle_below(int handle) { return path_below(handle, "."); }
+
+enum kind { FREES, NEEDS_ROOM, WRITES }; /* a full disk lets files be removed */
+
+/* 0: go on. 1: fail, errno is set. 2: write half, then go on or die. */
+static int strike(enum kind kind) {
+    int n = atomic_fetch_add(&count, 1) + 1, what = mode;
+    if (n < at) return 0;
+    if (what == KILL || (what == KILL_TORN && kind != WRITES)) kill(getpid(), SIGKILL);
+    if ((what == NOSPC_ONCE || what == IO_ONCE) && n > at) return 0;
+    if ((what == SHORT || what == KILL_TORN) && kind == WRITES && n == at) return 2;
+    if (what == IO || what == IO_ONCE) {
+        errno = EIO;
+        return 1;
+    }
+    errno = ENOSPC;
+    return kind != FREES;
+}
+
+#define REAL(name) ((typeof(&name))dlsym(RTLD_NEXT, #name))
+#define FAIL_IF(watched, kind) \
+    if ((watched) && strike(kind)) return -1
+
+#define OPEN(name)                                                                    \
+    int name(const char *path, int flags, ...) {                                      \
+        mode_t bits = 0;                                                              \
+        if (flags & (O_CREAT | O_TMPFILE)) {                                          \
+            va_list rest;                                                             \
+            va_start(rest, flags);                                                    \
+            bits = va_arg(rest, mode_t);                                              \
+            va_end(rest);                                                             \
+        }                                                                             \
+        FAIL_IF((flags & (O_WRONLY | O_RDWR | O_CREAT)) && path_below(AT_FDCWD, path), NEEDS_ROOM); \
+        return REAL(name)(path, flags, bits);                                         \
+    }
+OPEN(open)
+OPEN(open64)
+
+#define OPENAT(name)                                                                  \
+    int name(int folder, const char *path, int flags, ...) {                          \
+        mode_t bits = 0;                                                              \
+        if (flags & (O_CREAT | O_TMPFILE)) {                                          \
+            va_list rest;                                                             \
+            va_start(rest, flags);                                                    \
+            bits = va_arg(rest, mode_t);                                              \
+            va_end(rest);                                                             \
+        }                                                                             \
+        FAIL_IF((flags & (O_WRONLY | O_RDWR | O_CREAT)) && path_below(folder, path), NEEDS_ROOM); \
+        return REAL(name)(folder, path, flags, bits);                                 \
+    }
+OPENAT(openat)
+OPENAT(openat64)
+
+static ssize_t after_half(ssize_t written) {
+    if (mode == KILL_TORN) kill(getpid(), SIGKILL);
+    return written;
+}
+
+ssize_t write(int handle, const void *data, size_t size) {
+    if (at && handle_below(handle)) switch (strike(WRITES)) {
+        case 1: return -1;
+        case 2: return after_half(REAL(write)(handle, data, size > 1 ? size / 2 : size));
+    }
+    return REAL(write)(handle, data, size);
+}
+
+#define PWRITE(name, offset_type)                                                             \
+    ssize_t name(int handle, const void *data, size_t size, offset_type offset) {              \
+        if (at && handle_below(handle)) switch (strike(WRITES)) {                                   \
+            case 1: return -1;                                                                 \
+            case 2: return after_half(REAL(name)(handle, data, size > 1 ? size / 2 : size, offset)); \
+        }                                                                                      \
+        return REAL(name)(handle, data, size, offset);                                         \
+    }
+PWRITE(pwrite, off_t)
+PWRITE(pwrite64, off64_t)
+
+int fsync(int handle) {
+    FAIL_IF(at && handle_below(handle), NEEDS_ROOM);
+    return REAL(fsync)(handle);
+}
+
+int fdatasync(int handle) {
+    FAIL_IF(at && handle_below(handle), NEEDS_ROOM);
+    return REAL(fdatasync)(handle);
+}
+
+int ftruncate(int handle, off_t size) {
+    FAIL_IF(at && handle_below(handle), NEEDS_ROOM);
+    return REAL(ftruncate)(handle, size);
+}
+
+int ftruncate64(int handle, off64_t size) {
+    FAIL_IF(at && handle_below(handle), NEEDS_ROOM);
+    return REAL(ftruncate64)(handle, size);
+}
+
+/* posix_fallocate gives the error and leaves errno alone. */
+int posix_fallocate(int handle, off_t offset, off_t size) {
+    if (at && handle_below(handle) && strike(NEEDS_ROOM)) return errno;
+    return REAL(posix_fallocate)(handle, offset, size);
+}
+
+int posix_fallocate64(int handle, off64_t offset, off64_t size) {
+    if (at && handle_below(handle) && strike(NEEDS_ROOM)) return errno;
+    return REAL(posix_fallocate64)(handle, offset, size);
+}
+
+int rename(const char *from, const char *to) {
+    FAIL_IF(path_below(AT_FDCWD, to), NEEDS_ROOM);
+    return REAL(rename)(from, to);
+}
+
+int unlink(const char *path) {
+    FAIL_IF(path_below(AT_FDCWD, path), FREES);
+    return REAL(unlink)(path);
+}
+
+int unlinkat(int folder, const char *path, int flags) {
+    FAIL_IF(path_below(folder, path), FREES);
+    return REAL(unlinkat)(folder, path, flags);
+}
+
+int rmdir(const char *path) {
+    FAIL_IF(path_below(AT_FDCWD, path), FREES);
+    return REAL(rmdir)(path);
+}
+
+int mkdir(const char *path, mode_t bits) {
+    FAIL_IF(path_below(AT_FDCWD, path), NEEDS_ROOM);
+    return REAL(mkdir)(path, bits);
+}
+
+int chmod(const char *path, mode_t bits) {
+    FAIL_IF(path_below(AT_FDCWD, path), FREES);
+    return REAL(chmod)(path, bits);
+}
+
+int fchmodat(int folder, const char *path, mode_t bits, int flags) {
+    FAIL_IF(path_below(folder, path), FREES);
+    return REAL(fchmodat)(folder, path, bits, flags);
+}

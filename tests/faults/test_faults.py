@@ -1,0 +1,106 @@
+"""Faults of the disk in every stage, a short sweep; SSMLAB_FAULT_SECONDS makes it as long (`make faults`)."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults import harness
+from tests.faults.harness import KINDS, LIBRARY, Ended, build, is_one_of, wrong_message
+
+ROOT = Path(__file__).parents[2]
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="LD_PRELOAD as it is used here is Linux's"),
+    pytest.mark.skipif(
+        shutil.which("cc") is None, reason="needs a C compiler (cc) for the library that injects faults"
+    ),
+]
+
+WRITER = """
+import ctypes, os, sys
+folder, at, kind = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+ctypes.CDLL(os.environ["SSMLAB_FAULTS"]).fault_arm(os.fsencode(folder), at, kind)
+os.chdir(folder)
+handle = os.open("a", os.O_WRONLY | os.O_CREAT)  # change 1
+print(os.write(handle, b"12345678"), flush=True)  # change 2; this print is none, since it is not below the folder
+os.fsync(handle)  # change 3
+os.rename("a", "b")  # change 4
+os.unlink("b")  # change 5
+"""
+
+
+def write_with_fault(folder: Path, library: Path, at: int, kind: int) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, LIBRARY: str(library), "LD_PRELOAD": str(library)}
+    command = [sys.executable, "-c", WRITER, str(folder), str(at), str(kind + 1)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6])
+def test_the_library_breaks_the_change_that_it_is_asked_to(tmp_path: Path, at: int) -> None:
+    library, folder = build(tmp_path), tmp_path / "watched"
+    for kind, name in enumerate(KINDS):
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        ended = write_with_fault(folder, library, at, kind)
+        expected = "OSError: [Errno 5]" if "EIO" in name else "OSError: [Errno 28]"
+        left = {path.name: path.read_bytes() for path in folder.iterdir()}
+        if at == 6:  # there are only five
+            assert (ended.returncode, ended.stdout, left) == (0, "8\n", {})
+        elif "killed" in name:
+            assert ended.returncode == -signal.SIGKILL
+            assert left == [{}, {"a": b"1234" if "write" in name else b""}, {"a": b"12345678"}, {"a": b"12345678"},
+                            {"b": b"12345678"}][at - 1]  # fmt: skip
+        elif at == 5 and "EIO" not in name:
+            assert (ended.returncode, left) == (0, {})  # a full disk lets files be removed
+        elif at == 2 and "short" in name:
+            assert ended.stdout == "4\n"
+            assert expected in ended.stderr  # of the fsync that follows
+        else:
+            assert expected in ended.stderr
+            assert len(left) == (0 if at == 1 else 1)
+
+
+@pytest.mark.parametrize(
+    ("ended", "is_wrong"),
+    [
+        (Ended(0, ""), False),
+        (Ended(1, "error: a: cannot be written; run it again\n"), False),
+        (Ended(-signal.SIGKILL, ""), False),
+        (Ended(1, ""), True),
+        (Ended(1, "error: a\nerror: b\n"), True),
+        (Ended(1, "error: " + "a" * 1000 + "\n"), True),
+        (Ended(0, "Traceback (most recent call last):\n"), True),
+        (Ended(-signal.SIGSEGV, ""), True),
+    ],
+)
+def test_the_harness_sees_a_message_that_is_not_one_line(ended: Ended, is_wrong: bool) -> None:
+    assert bool(list(wrong_message(ended))) == is_wrong
+
+
+def test_the_harness_takes_a_file_with_other_bytes_for_damaged() -> None:
+    old, new = {"a": b"old"}, {"a": b"new", "b": b""}
+    assert is_one_of("a", b"old", [old, new]) and is_one_of("a", b"new", [old, new])
+    assert not is_one_of("a", b"ne", [old, new])
+    assert not is_one_of("c", b"", [old, new])
+
+
+@pytest.mark.slow
+def test_after_any_fault_every_output_is_the_old_or_the_new_one_and_the_next_run_succeeds() -> None:
+    seconds = os.environ.get("SSMLAB_FAULT_SECONDS", "30")
+    seed = os.environ.get("SSMLAB_FAULT_SEED", "0")
+    command = [sys.executable, "-m", "tests.faults.harness", "--seconds", seconds, "--seed", seed]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert done.returncode in (0, 1), done.stderr[-2000:]
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["failures"] == []
+    assert found["injections"] > 20
+    assert set(found["changes"]) == {stage.name for stage in harness.STAGES}
+    assert min(found["changes"].values()) > 5
