@@ -20,6 +20,7 @@ from ssmlab.cli.repro import repro, stop
 from ssmlab.cli.runs import alerts, runs
 from ssmlab.cli.samples import samples
 from ssmlab.cli.use import use
+from ssmlab.cli.verify import verify
 from ssmlab.system.waiting import wait_passively
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ app.command(
 )(runs)
 app.command(epilog="Examples: `ssmlab alerts`, `ssmlab alerts --json`")(alerts)
 app.command(epilog="Examples: `ssmlab samples ads`, `ssmlab samples ads --attack pgd-10 --to flipped.npz`")(samples)
+app.command(epilog="Examples: `ssmlab verify`, `ssmlab verify --json`")(verify)
 app.command(epilog="Examples: `ssmlab doctor`, `ssmlab doctor --fix`, `ssmlab doctor --json`")(doctor)
 app.command(
     epilog="Examples: `ssmlab compare ads attention`, `ssmlab compare ssm ads --format md`, "

@@ -1,0 +1,105 @@
+"""Files of a study that carry the digest of their own content, or whose hash another file of ours has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from ssmlab.artifacts.manifest import MANIFEST, PUBLISHED, read_manifest
+from ssmlab.artifacts.metadata import read_checkpoint
+from ssmlab.core.digest import read_sealed_json
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import sha256_file
+from ssmlab.core.tensors import DamagedTensors, read_tensors_file
+from ssmlab.data.fingerprint import fingerprint
+from ssmlab.data.header import SPLITS, TENSOR_KINDS, open_prepared, read_data_summary
+from ssmlab.evaluation.results import load_results
+from ssmlab.params import IMPORTED
+from ssmlab.params.paths import Paths
+
+FileChecker = Callable[[Path], None]  # raises UserError if the file is not as it was written
+LARGEST_STATE = 8 * 2**30  # bytes
+
+
+def own_checks(paths: Paths) -> Iterator[tuple[Path, FileChecker]]:
+    """Every file of the study that can be checked without DVC, with its check."""
+    if paths.prepared.exists():
+        yield paths.prepared, check_prepared
+    for folder in sorted((paths.root / "models" / paths.study).glob("*/")):
+        yield from checks_of_run(folder)
+    for file in sorted((paths.root / "models" / IMPORTED).glob("*/best.safetensors")):
+        yield file, check_checkpoint_file
+    for file in sorted((paths.results / "attack").glob("*.json")):
+        yield file, check_results
+    for file in sorted((paths.results / "probe").glob("*.json")):
+        yield file, check_sealed
+    for file in sorted((paths.root / "runs" / paths.study).glob("*/state.safetensors")):
+        yield file, check_state
+
+
+def checks_of_run(folder: Path) -> Iterator[tuple[Path, FileChecker]]:
+    """The files of a trained run: the manifest by its digest, the others by their hashes in the manifest."""
+    manifest = folder / MANIFEST
+    if not manifest.exists():  # older versions wrote none
+        for file in sorted(folder.glob("*.safetensors")):
+            yield file, check_checkpoint_file
+        return
+    yield manifest, check_manifest
+    for name in PUBLISHED:
+        yield folder / name, check_against_manifest
+
+
+def check_prepared(path: Path) -> None:
+    """Raise UserError unless the images and labels of a prepared data set are those of its fingerprint."""
+    summary = read_data_summary(path)
+    with open_prepared(path, "np") as file:
+        found = fingerprint(
+            (name, f"torch.{tensor.dtype}", list(tensor.shape), [memoryview(tensor).cast("B")])
+            for name in (f"{split}.{part}" for split in SPLITS for part in TENSOR_KINDS)
+            for tensor in (file.get_tensor(name),)
+        )
+    if found != summary.description.fingerprint:
+        raise UserError(f"{path}: its content does not match its fingerprint: it is damaged; run `ssmlab prepare`")
+
+
+def check_checkpoint_file(path: Path) -> None:
+    read_checkpoint(path)
+
+
+def check_manifest(path: Path) -> None:
+    read_manifest(path.parent)
+
+
+def check_against_manifest(path: Path) -> None:
+    try:
+        expected = read_manifest(path.parent).files.get(path.name)
+    except UserError:  # which the manifest's own line says
+        if path.suffix == ".safetensors":
+            read_checkpoint(path)
+        return
+    try:
+        found = sha256_file(path)
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing, and {MANIFEST} beside it names it") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    if found != expected:
+        raise UserError(f"{path}: not the file that {MANIFEST} beside it names")
+
+
+def check_results(path: Path) -> None:
+    load_results(path)
+
+
+def check_sealed(path: Path) -> None:
+    read_sealed_json(path, "results", "make them again")
+
+
+def check_state(path: Path) -> None:
+    """Raise UserError unless the state of an unfinished training has the digest that its metadata names."""
+    try:
+        file = read_tensors_file(path, LARGEST_STATE)
+        (key,) = file.metadata
+        file.check_digest(file.metadata_object(key))
+    except (DamagedTensors, ValueError) as error:
+        raise UserError(f"{path}: damaged: {error}") from None
