@@ -1,6 +1,6 @@
 """What freezing saves: one attack step (forward and backward to the input) on the live and on the frozen model.
 
-    python benchmarks/bench_frozen.py [--study studies/mnist5k.yaml] [--batch 50] [--rounds 30]
+    python benchmarks/bench_frozen.py [--study studies/mnist5k-published.yaml] [--batch 50] [--rounds 30]
 
 Both are timed in turn, live and frozen, round by round in one process on one thread, so that the machine's drift hits
 both alike; the table gives the median of the rounds and of their ratios. A round's frozen time leaves out the freezing

@@ -1,6 +1,6 @@
 """What busy neighbours cost a training: images a second alone, beside one and beside two other busy processes.
 
-    python benchmarks/bench_neighbours.py [--study studies/mnist5k.yaml] [--run ssm] [--seconds 3] [--rounds 3]
+    python benchmarks/bench_neighbours.py [--study FILE] [--run ssm] [--seconds S] [--rounds N]
 
 Every cell is a process of its own that trains one run of the study (7 attack steps and the update, the same batch again
 and again) while the neighbours, single-threaded loops, keep a processor busy each; the median over the rounds counts.
@@ -85,7 +85,7 @@ def measured(options: argparse.Namespace, threads: int, policy: str, count: int)
 def main() -> None:
     """Print the table, or with --threads (which it passes to its own processes) one number."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--study", type=Path, default=Path("studies/mnist5k.yaml"))
+    parser.add_argument("--study", type=Path, default=Path("studies/mnist5k-published.yaml"))
     parser.add_argument("--run", default="ssm")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--rounds", type=int, default=3)

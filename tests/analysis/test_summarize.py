@@ -17,7 +17,7 @@ from tests.analysis.synthetic import data_summary, default_study, protocol, resu
 
 @pytest.fixture
 def params(project: Path) -> Params:
-    return load_params(project / "studies" / "mnist5k.yaml")
+    return load_params(project / "studies" / "mnist5k-published.yaml")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from ruamel.yaml import YAML
 from ssmlab.core.errors import UserError
 from ssmlab.params import ModelParams, Params
 from ssmlab.params.written_float import WrittenFloat
+from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.params_file import load_params, merged, parse_params, read_yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -60,15 +61,16 @@ def test_every_study_is_valid_and_named_as_its_file(path: Path) -> None:
 
 
 def test_the_default_study_is_in_use() -> None:
-    assert (PROJECT / "params.yaml").read_bytes() == (PROJECT / "studies" / "mnist5k.yaml").read_bytes()
+    assert (PROJECT / "params.yaml").read_bytes() == expanded_params_yaml(PROJECT / "studies" / "mnist5k.yaml")
 
 
 def test_the_default_study_is_that_of_the_documentation() -> None:
     params = load_params(PROJECT / "params.yaml")
-    assert set(params.runs) >= {"ssm", "ssm-gelu", "attention", "ads", "ssm-standard"}
-    standard = params.attack.attacks["autoattack"]
-    assert (standard.kind, standard.steps, standard.queries) == ("autoattack", 100, 5000)
-    assert standard.images >= 100
+    assert set(params.groups) == {"ssm", "ssm-gelu", "ssm-glu", "attention", "ads", "ssm-standard"}
+    assert {len(runs) for runs in params.groups.values()} == {3}  # seeds
+    assert params.attack.attacks["screened-aa"].kind == "screened-autoattack"
+    published = load_params(PROJECT / "studies" / "mnist5k-published.yaml").attack.attacks["autoattack"]
+    assert (published.kind, published.steps, published.queries) == ("autoattack", 100, 5000)
 
 
 @pytest.mark.parametrize(

@@ -18,11 +18,11 @@ from ssmlab.project.switch import Change, in_use, studies, study_changes, use
 
 @pytest.fixture
 def root(project: Path, tmp_path: Path) -> Path:
-    """A project with the real studies, the default one in use."""
+    """A project with two studies: `mnist5k`, of five runs, is in use, and `smoke` has three."""
     (tmp_path / "studies").mkdir()
-    for name in ("mnist5k", "smoke"):
-        content = (project / "studies" / f"{name}.yaml").read_bytes()
-        (tmp_path / "studies" / f"{name}.yaml").write_bytes(content)
+    for name, source in {"mnist5k": "mnist5k-published", "smoke": "smoke"}.items():
+        content = (project / "studies" / f"{source}.yaml").read_text().replace(f"study: {source}", f"study: {name}")
+        (tmp_path / "studies" / f"{name}.yaml").write_text(content)
     (tmp_path / "params.yaml").write_bytes((tmp_path / "studies" / "mnist5k.yaml").read_bytes())
     return tmp_path
 

@@ -27,7 +27,7 @@ from tests.analysis.synthetic import data_summary, default_study, seeded_params,
 
 @pytest.fixture(scope="module")
 def summary() -> Summary:
-    params = load_params(Path(__file__).resolve().parents[2] / "studies" / "mnist5k.yaml")
+    params = load_params(Path(__file__).resolve().parents[2] / "studies" / "mnist5k-published.yaml")
     return summarize(params.study, default_study(params), params.analyze, data_summary())
 
 
@@ -106,7 +106,7 @@ def test_one_epoch_one_run_one_checkpoint_can_be_drawn(summary: Summary) -> None
 
 @pytest.fixture(scope="module")
 def seeded() -> Summary:
-    params = seeded_params(load_params(Path(__file__).resolve().parents[2] / "studies" / "mnist5k.yaml"))
+    params = seeded_params(load_params(Path(__file__).resolve().parents[2] / "studies" / "mnist5k-published.yaml"))
     return summarize(params.study, seeded_study(params), params.analyze, data_summary())
 
 

@@ -167,27 +167,27 @@ def test_a_mismatch_shows_in_every_rendering(forced: Comparison, format: Format)
 
 def test_the_headline_fits_a_terminal_of_80_columns(project: Path) -> None:
     """`make repro` ends with it, and may be piped: then Rich draws 80 columns."""
-    params = load_params(project / "studies" / "mnist5k.yaml")
+    params = load_params(project / "studies" / "mnist5k-published.yaml")
     table = headline(summarize(params.study, default_study(params), params.analyze, data_summary()))
     assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
 
 
 def test_the_headline_names_runs_and_numbers(project: Path) -> None:
-    params = load_params(project / "studies" / "mnist5k.yaml")
+    params = load_params(project / "studies" / "mnist5k-published.yaml")
     text = drawn(headline(summarize(params.study, default_study(params), params.analyze, data_summary())))
     for word in ("ssm-standard", "51,146", "81.3", "eps 0.1", "RO gap"):
         assert word in text
 
 
 def test_the_headline_of_seeds_has_their_means(project: Path) -> None:
-    params = seeded_params(load_params(project / "studies" / "mnist5k.yaml"))
+    params = seeded_params(load_params(project / "studies" / "mnist5k-published.yaml"))
     table = headline(summarize(params.study, seeded_study(params), params.analyze, data_summary()))
     assert Measurement.get(Console(width=200), Console(width=200).options, table).maximum <= 80
     assert len(table.table.rows) == 4
     assert "means over seeds" in drawn(table)
     assert " on " not in drawn(table)
     marked = summarize(params.study, seeded_study(params), params.analyze, data_summary("re-encoded", "x-jpeg"))
-    assert "mnist5k on x-jpeg (re-encoded): accuracy" in drawn(headline(marked))
+    assert "mnist5k-published on x-jpeg (re-encoded): accuracy" in drawn(headline(marked))
 
 
 def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Path) -> None:
