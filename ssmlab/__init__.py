@@ -13,20 +13,38 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.version import __version__
 
 if TYPE_CHECKING:
+    from ssmlab.analysis.compare.compare import compare
     from ssmlab.artifacts.checkpoint import load
     from ssmlab.data.dataset import load_data
     from ssmlab.evaluation.evaluate import evaluate
+    from ssmlab.report.frames import flags, history, results
     from ssmlab.training.adversary import pgd
     from ssmlab.training.attack import Attack
 
-__all__ = ["Attack", "UserError", "__version__", "evaluate", "load", "load_data", "pgd"]
+__all__ = [
+    "Attack",
+    "UserError",
+    "__version__",
+    "compare",
+    "evaluate",
+    "flags",
+    "history",
+    "load",
+    "load_data",
+    "pgd",
+    "results",
+]
 
 LAZY = {
     "Attack": "ssmlab.training.attack",
+    "compare": "ssmlab.analysis.compare.compare",
     "evaluate": "ssmlab.evaluation.evaluate",
+    "flags": "ssmlab.report.frames",
+    "history": "ssmlab.report.frames",
     "load": "ssmlab.artifacts.checkpoint",
     "load_data": "ssmlab.data.dataset",
     "pgd": "ssmlab.training.adversary",
+    "results": "ssmlab.report.frames",
 }
 
 

@@ -33,8 +33,8 @@ NOT_IMPORTED = {
     "analyze": {"analysis/compare"},
     "report": {
         "analysis/compare",
-        "analysis/protocol.py",
         "analysis/summarize.py",
+        "report/frames.py",
         "report/page.html.j2",
         "report/terminal",
     },

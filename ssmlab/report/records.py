@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from ssmlab.analysis.summary import Run, SeedGroup
+from ssmlab.analysis.protocol import by_strength
+from ssmlab.analysis.summary import WORST, Run, SeedGroup
 from ssmlab.evaluation.results import Protocol
 from ssmlab.params import Which
 
@@ -42,12 +43,14 @@ class AccuracyRecord(NamedTuple):
 def accuracy_records(
     study: str, runs: Sequence[Run], groups: Sequence[SeedGroup], protocol: Protocol
 ) -> Iterator[AccuracyRecord]:
-    """Every accuracy of these runs, in their order."""
+    """Every accuracy of these runs, in their order, from clean to the strongest attack."""
+    order = ("clean", *by_strength(protocol.attacks), WORST)
     group_of = {run: group.name for group in groups for run in group.runs}
     for run in runs:
         done, asked = (run.epochs.done, run.epochs.asked) if run.epochs else (None, None)
         for which, checkpoint in run.checkpoints.items():
-            for name, found in checkpoint.measures.items():
+            for name in (name for name in order if name in checkpoint.measures):
+                found = checkpoint.measures[name]
                 low, high = found.interval
                 eps = 0.0 if name == "clean" else protocol.eps.value
                 ball = (protocol.norm, eps)

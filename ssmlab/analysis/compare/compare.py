@@ -13,9 +13,10 @@ from ssmlab.analysis.protocol import by_strength, spell_difference
 from ssmlab.core.errors import ProtocolMismatch, UserError
 from ssmlab.core.text import listed
 from ssmlab.params import Which
+from ssmlab.params.paths import Paths
 
 if TYPE_CHECKING:
-    from ssmlab.params.paths import Paths
+    from pandas import DataFrame
 
 Moment = Literal["best", "last", "gap"]
 
@@ -68,13 +69,40 @@ class Comparison:
             *seed_notes(self.entries, self.confidence),
         )
 
+    def to_frame(self) -> DataFrame:
+        """One number of one entry a row, as a pandas DataFrame.
 
-def compare(entries: Sequence[str], paths: Paths, force: bool = False) -> Comparison:
+        Returns:
+            columns measure, of ("best", "last", or "gap": best minus last), entry, value, n, low, high, std, n_seeds,
+            delta, delta_low, delta_high and word; accuracies, gaps and deltas are fractions, and what was not measured
+            or cannot be judged is missing (NaN). `ssmlab.analysis.compare.deltas.ComparedValue` explains them.
+        """
+        from pandas import DataFrame
+
+        rows = []
+        for line in self.lines:
+            for entry, cell in zip(self.entries, line.values, strict=True):
+                low, high = cell.interval or (None, None)
+                change = cell.difference
+                delta = (cell.delta, change and change.low, change and change.high, cell.word)
+                value = (cell.value, cell.n, low, high, cell.std, cell.n_seeds)
+                rows.append((line.measure, line.moment, entry.name, *value, *delta))
+        value_columns = ("value", "n", "low", "high", "std", "n_seeds")
+        names = ("measure", "of", "entry", *value_columns, "delta", "delta_low", "delta_high", "word")
+        frame = DataFrame(rows, columns=list(names))
+        counts = {"n": "Int64", "n_seeds": "Int64"}
+        return frame.astype({name: counts.get(name, "float64") for name in names if name not in TEXTS})
+
+
+TEXTS = ("measure", "of", "entry", "word")  # columns of `Comparison.to_frame`
+
+
+def compare(entries: Sequence[str], paths: Paths | None = None, force: bool = False) -> Comparison:
     """Put runs, groups of runs that differ in their seed alone, or checkpoints side by side.
 
     Args:
         entries: names of runs or groups of the current study, `study/NAME`, or checkpoint files; at least two.
-        paths: the current study.
+        paths: the current study; None where every entry names its own, as `study/NAME` or as a file.
         force: compare also what was attacked under different protocols; the comparison is then marked.
 
     Raises:
@@ -83,6 +111,10 @@ def compare(entries: Sequence[str], paths: Paths, force: bool = False) -> Compar
     """
     if len(entries) < 2:
         raise UserError("compare needs two entries or more, for example `ssmlab compare ads attention`")
+    without_study = [entry for entry in entries if paths is None and "/" not in entry]
+    if without_study:
+        raise UserError(f"'{without_study[0]}': name the study too, as in 'mnist5k/{without_study[0]}'")
+    paths = paths or Paths("")
     return side_by_side(tuple(resolve_entry(entry, paths) for entry in entries), force)
 
 

@@ -1,0 +1,127 @@
+"""Results, histories and flags as pandas DataFrames, for scripts and notebooks.
+
+pandas is imported when a frame is made, so that `import ssmlab` and the command line do not wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import astuple
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ssmlab.analysis.summarize import summarize_groups, summarize_run
+from ssmlab.artifacts.history import COLUMNS, read_history
+from ssmlab.core.errors import UserError
+from ssmlab.core.text import hint, printable
+from ssmlab.evaluation.results import AttackResults, load_results
+from ssmlab.params.paths import Paths
+from ssmlab.report.records import AccuracyRecord, accuracy_records
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+CONFIDENCE = 0.95  # of every interval
+
+
+def results(study: str | Path) -> DataFrame:
+    """Every accuracy of a study, one a row.
+
+    Args:
+        study: name of a study in the current folder, or the path of a folder results/STUDY or of one attack/RUN.json.
+
+    Returns:
+        a frame with the columns study, run, group, seed, checkpoint, attack, norm, eps, n, accuracy, low, high,
+        epochs_done, epochs_asked; `ssmlab.report.records.AccuracyRecord` explains them. Accuracies are fractions in
+        [0, 1], low and high the ends of 95% Wilson intervals; epochs are missing (NA) where they are not recorded.
+
+    Raises:
+        UserError: there are no such results, or a file of them is damaged or of another version.
+    """
+    from pandas import DataFrame
+
+    found = list(read_attack_results(study))
+    runs = [summarize_run(each, CONFIDENCE, ()) for each in found]
+    groups = summarize_groups(runs)
+    rows = [
+        record
+        for each, run in zip(found, runs, strict=True)
+        for record in accuracy_records(each.study, [run], groups, each.protocol)
+    ]
+    frame = DataFrame(rows, columns=list(AccuracyRecord._fields))
+    return frame.astype({"epochs_done": "Int64", "epochs_asked": "Int64"})
+
+
+def history(study: str | Path) -> DataFrame:
+    """Every epoch of every finished training of a study, one a row.
+
+    Args:
+        study: the name of a study in the current folder, or the path of a folder results/STUDY of another project.
+
+    Returns:
+        a frame with the columns study, run and those of history.csv (`ssmlab.artifacts.history.Row` explains them).
+        What older versions did not write is missing (NaN).
+
+    Raises:
+        UserError: no run of the study has a history, or one cannot be read.
+    """
+    from pandas import DataFrame
+
+    paths = study_paths(study)
+    files = sorted(paths.model("any").parent.glob("*/history.csv"))
+    if not files:
+        raise UserError(f"{paths.model('any').parent}: no training history there; run `ssmlab repro`")
+    rows = [(paths.study, file.parent.name, *astuple(row)) for file in files for row in read_history(file)]
+    return DataFrame(rows, columns=["study", "run", *COLUMNS])
+
+
+def flags(study: str | Path) -> DataFrame:
+    """Which test images are classified correctly, image by image.
+
+    Args:
+        study: as for `results`.
+
+    Returns:
+        a frame of pandas' nullable booleans: a row an image (0 is the first test image), columns (run, checkpoint,
+        attack). Images that an attack did not see are missing (NA).
+
+    Raises:
+        UserError: as for `results`.
+    """
+    from pandas import DataFrame, MultiIndex, Series
+
+    columns = {
+        (each.run, which, name): Series([flag == "1" for flag in measure.flags], dtype="boolean")
+        for each in read_attack_results(study)
+        for which, checkpoint in each.checkpoints.items()
+        for name, measure in checkpoint.measures.items()
+    }
+    frame = DataFrame(columns)
+    frame.columns = MultiIndex.from_tuples(columns, names=("run", "checkpoint", "attack"))
+    return frame.rename_axis("image")
+
+
+def read_attack_results(study: str | Path) -> Iterator[AttackResults]:
+    """The attack results of a study, by run name, or those in one file; raises UserError where there are none."""
+    if Path(study).suffix == ".json":
+        yield load_results(Path(study))
+        return
+    folder = study_paths(study).attack("any").parent
+    files = sorted(folder.glob("*.json"))
+    if not files:
+        raise UserError(f"{folder}: no attack results there; run `ssmlab repro`")
+    yield from map(load_results, files)
+
+
+def study_paths(study: str | Path) -> Paths:
+    """The files of a study by its name or its folder results/STUDY; raises UserError if there is neither."""
+    folder = Path(study)
+    if (folder / "attack").is_dir():
+        folder = folder.resolve()
+        return Paths(folder.name, folder.parent.parent)
+    paths = Paths(str(study))
+    if "/" not in str(study) and (paths.results.is_dir() or paths.model("any").parent.is_dir()):
+        return paths
+    known = sorted(each.name for each in Path("results").glob("*") if each.is_dir())
+    there = f" ({hint(str(study), known, 'studies')})" if known else ""
+    raise UserError(f"no results of a study '{printable(str(study), 80)}' in {Path('results').resolve()}{there}")
