@@ -17,6 +17,7 @@ from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.stages.analyze import analyze
 from ssmlab.stages.attack.stage import attack
 from ssmlab.stages.prepare import prepare
+from ssmlab.stages.probe import probe
 from ssmlab.stages.report import report
 from ssmlab.stages.train.stage import train
 
@@ -30,6 +31,7 @@ NOT_IMPORTED = {
     "prepare": {"ingest/catalog.toml"},  # read as a file
     "train": set(),
     "attack": {"data/batches.py"},
+    "probe": {"data/batches.py"},
     "analyze": {"analysis/compare"},
     "report": {
         "analysis/compare",
@@ -144,6 +146,7 @@ def test_params_are_what_the_stages_read(project: Path, tiny_params: Params, tmp
     for run in params.runs:
         record("train", train, run, paths)
         record("attack", attack, run, paths)
+        record("probe", probe, run, paths)
     record("analyze", analyze, paths)
     record("report", report, paths)
     for name, seen in read.items():

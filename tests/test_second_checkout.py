@@ -57,7 +57,9 @@ def test_a_pipeline_in_a_second_checkout_trains_with_the_code_of_that_checkout(
     assert recorded_version(checkout / "models" / "smoke" / "ssm" / "best.safetensors") == VERSION
 
 
-@pytest.mark.parametrize("command", [("prepare",), ("train", "ssm"), ("attack", "ssm"), ("analyze",), ("report",)])
+@pytest.mark.parametrize(
+    "command", [("prepare",), ("train", "ssm"), ("attack", "ssm"), ("probe", "ssm"), ("analyze",), ("report",)]
+)
 def test_a_stage_of_the_installed_copy_stops_with_one_line_in_a_folder_with_its_own_code(
     checkout: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:

@@ -61,6 +61,7 @@ def test_it_leaves_every_output_and_a_clean_status(study: Path) -> None:
         "models/smoke/ads/last.safetensors",
         "models/smoke/ads/history.csv",
         "results/smoke/attack/ads.json",
+        "results/smoke/probe/ads.json",
         "results/smoke/analysis/summary.json",
         "results/smoke/report.md",
         "results/smoke/report.html",
@@ -86,7 +87,10 @@ def test_what_a_change_runs_again(study: Path) -> None:
         params.write_text(before)
         edit(params, "kind: fgsm, images: 50", "kind: fgsm, images: 40")
         changed = would_run(study)
-        assert changed == {"attack@ssm", "attack@attention", "attack@ads"}
+        assert changed == {"attack@ssm", "attack@attention", "attack@ads", "analyze"}
+        params.write_text(before)
+        edit(params, "images: 16 ", "images: 12 ")
+        assert would_run(study) == {"probe@ssm", "probe@attention", "probe@ads", "analyze"}
         params.write_text(before)
         edit(params, "title: Smoke test", "title: Another title")
         assert would_run(study) == {"report"}

@@ -129,6 +129,7 @@ class StudySettings(Strict):
 
     data: dict[str, Any]
     attack: dict[str, Any]
+    probe: dict[str, Any]
     analyze: dict[str, Any]
     is_prepared: bool
 

@@ -76,6 +76,7 @@ app.command(
     rich_help_panel=STAGES,
     epilog="Examples: `ssmlab attack ads`, `ssmlab attack models/imported/NAME/best.safetensors`",
 )(stages.attack)
+app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab probe ads`")(stages.probe)
 app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab analyze`, then `ssmlab report`")(stages.analyze)
 app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab report`")(stages.report)
 

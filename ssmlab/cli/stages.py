@@ -72,6 +72,16 @@ def attack(
             attack_run(params, run, paths, device, on_event, reread_params)
 
 
+def probe(run: RunName, device: DeviceOption = None, allow_installed: AllowInstalled = False) -> None:
+    """Follow errors through the models of one run: results/STUDY/probe/RUN.json."""
+    with stage(allow_installed) as on_event:
+        params, paths = study()
+        params.run(run)
+        from ssmlab.stages.probe import probe as run_stage
+
+        run_stage(params, run, paths, device, on_event, reread_params)
+
+
 def analyze(allow_installed: AllowInstalled = False) -> None:
     """Judge the study's claims by its numbers: results/STUDY/analysis/summary.json."""
     with stage(allow_installed) as on_event:

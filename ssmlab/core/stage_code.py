@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
-StageName = Literal["prepare", "train", "attack", "analyze", "report"]
+StageName = Literal["prepare", "train", "attack", "probe", "analyze", "report"]
 
 PACKAGE = Path(__file__).resolve().parents[1]  # the folder `ssmlab`
 
@@ -54,6 +54,21 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
         "stages/attack",
         "system/processes.py",
         "system/workers.py",
+    ),
+    "probe": (
+        *SHARED,
+        *STAGE_RUN,
+        "artifacts/checkpoint.py",
+        "artifacts/manifest.py",
+        "artifacts/metadata.py",
+        "data",
+        "nets",
+        "probes",
+        "stages/attack/fitting.py",
+        "stages/probe.py",
+        "training/adversary.py",
+        "training/attack.py",
+        "training/sharding.py",
     ),
     "analyze": (*ANALYSIS, "stages/analyze.py"),
     "report": (*ANALYSIS, "report", "stages/report.py"),

@@ -40,6 +40,10 @@ class Paths:
         """The attack results of a run."""
         return self.results / "attack" / f"{run}.json"
 
+    def probe(self, run: str) -> Path:
+        """The probe results of a run."""
+        return self.results / "probe" / f"{run}.json"
+
     @property
     def analysis(self) -> Path:
         """The analysis of the study."""
@@ -47,7 +51,7 @@ class Paths:
 
     @property
     def results(self) -> Path:
-        """The folder of everything that is measured: attack/, analysis/, report.md, report.html, figures/."""
+        """The folder of everything that is measured: attack/, probe/, analysis/, report.md, report.html, figures/."""
         return self.root / "results" / self.study
 
     @property

@@ -12,6 +12,7 @@ from ssmlab.params.attack import AttackParams
 from ssmlab.params.base import IMPORTED, NAME, NOT_TEXT, RUN_NAME, Strict
 from ssmlab.params.data import DataParams
 from ssmlab.params.model import ModelParams
+from ssmlab.params.probe import ProbeParams
 from ssmlab.params.seeds import seed_groups
 from ssmlab.params.train import TrainParams
 
@@ -59,6 +60,7 @@ class Params(Strict):
     data: DataParams
     runs: Annotated[dict[str, RunParams], Field(min_length=1)]
     attack: AttackParams
+    probe: ProbeParams
     analyze: AnalyzeParams
     report: ReportParams
 

@@ -20,8 +20,9 @@ from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import dvc
 from ssmlab.project.grid_jobs import Resources, run_jobs
-from ssmlab.project.grid_plan import STAGES, GridPlan
+from ssmlab.project.grid_plan import GridPlan
 from ssmlab.project.launched import active, launch_text
+from ssmlab.project.pipeline import RUN_STAGES
 
 
 def run_grid(
@@ -49,7 +50,7 @@ def run_grid(
     done = [run for run in done if run not in failed]
     if done:
         on_event(Note(f"registering {len(done)} of {len(plan.stages)} runs with DVC"))
-        dvc(paths.root, "commit", "--force", *(f"{stage}@{run}" for run in done for stage in STAGES))
+        dvc(paths.root, "commit", "--force", *(f"{stage}@{run}" for run in done for stage in RUN_STAGES))
     return done, failed
 
 
@@ -77,4 +78,4 @@ def fingerprint_of_folder(root: Path) -> tuple[str, ...]:
     """What the results depend on and a user may edit while the grid runs: params.yaml and the code of the stages."""
     own = root / "ssmlab"
     package = own if own.is_dir() else PACKAGE
-    return sha256_file(root / "params.yaml"), *(code_fingerprint(stage, package) for stage in STAGES)
+    return sha256_file(root / "params.yaml"), *(code_fingerprint(stage, package) for stage in RUN_STAGES)

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ssmlab.core.stage_code import StageName
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import dvc_status
-
-STAGES: tuple[StageName, ...] = (
-    "train",
-    "attack",
-)  # what a job runs of its run; the other stages are about the whole study
+from ssmlab.project.pipeline import RUN_STAGES
 
 
 @dataclass(frozen=True)
@@ -51,9 +46,9 @@ def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False) -> GridPla
     status = dvc_status(paths.root)
     stages = {}
     for run in runs:
-        changed = [stage for stage in STAGES if force or f"{stage}@{run}" in status]
+        changed = [stage for stage in RUN_STAGES if force or f"{stage}@{run}" in status]
         if "train" in changed or "prepare" in status:
-            changed = list(STAGES)  # the attack's inputs will change, which DVC cannot know yet
+            changed = list(RUN_STAGES)  # the inputs of the others will change, which DVC cannot know yet
         if changed:
             stages[run] = tuple(changed)
     return GridPlan("prepare" in status, stages)

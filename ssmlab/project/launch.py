@@ -38,7 +38,8 @@ def launch(
     """Start `dvc repro` on the study of params.yaml, detached: it outlives the caller and its terminal.
 
     Args:
-        targets: runs (trained and attacked), stages, or stages of one run such as `train@ads`; none means everything.
+        targets: runs (trained, attacked and probed), stages, or stages of one run such as `train@ads`; none means
+            everything.
         force: run the stages even where nothing has changed.
 
     Raises:

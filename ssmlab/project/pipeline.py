@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.stage_code import StageName
 from ssmlab.core.text import hint, printable
 from ssmlab.params import Params
 from ssmlab.project.params_file import read_yaml
+
+RUN_STAGES: tuple[StageName, ...] = ("train", "attack", "probe")  # of one run; the others are about the whole study
 
 
 def stages_of(params: Params, root: Path) -> list[str]:
@@ -22,13 +25,13 @@ def stages_of(params: Params, root: Path) -> list[str]:
 
 
 def resolve(targets: Sequence[str], params: Params, root: Path) -> tuple[str, ...]:
-    """DVC's names for `targets`; a run stands for its training and its attack. Raises UserError for unknown ones."""
+    """DVC's names for `targets`; a run stands for its own stages. Raises UserError for unknown ones."""
     specs = stage_specs(root)
     known = stages_of(params, root)
     names: list[str] = []
     for target in targets:
         if target in params.runs:
-            names += [name for name in (f"train@{target}", f"attack@{target}") if name in known]
+            names += [name for name in (f"{stage}@{target}" for stage in RUN_STAGES) if name in known]
         elif target in known or target in specs:
             names.append(target)
         else:

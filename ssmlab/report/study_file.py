@@ -24,6 +24,7 @@ def study_yaml(title: str, summary: Summary, settings: StudySettings) -> str:
         **shared,
         "runs": {name: changes(shared, run) for name, run in runs.items()},
         "attack": settings.attack,
+        "probe": settings.probe,
         "analyze": settings.analyze,
         "report": {"title": title},
     }

@@ -26,8 +26,9 @@ def analyze(
 ) -> None:
     """Write the summary of a study from its attack results, training histories and prepared data set.
 
-    Of params.yaml it reads the study's name, the names of its runs, how to judge them, and the sections `data` and
-    `attack`, which the report needs to say how the numbers are made again. `reread` gives params.yaml as it is now.
+    Of params.yaml it reads the study's name, the names of its runs, how to judge them, and the sections `data`,
+    `attack` and `probe`, which the report needs to say how the numbers are made again. `reread` gives params.yaml as
+    it is now.
 
     Raises:
         UserError: a run has no attack results, a claim asks for a measure that was not taken, the prepared data set
@@ -57,8 +58,8 @@ def analyze(
 def analyze_params(params: Params) -> dict[str, Any]:
     """What the stage reads of params.yaml; DVC hashes the runs whole, so they are compared whole."""
     runs = {name: run.plain() for name, run in params.runs.items()}
-    data, attack = params.data.plain(), params.attack.plain()
-    return {"study": params.study, "data": data, "runs": runs, "attack": attack, "analyze": params.analyze.plain()}
+    sections = {name: getattr(params, name).plain() for name in ("data", "attack", "probe", "analyze")}
+    return {"study": params.study, "runs": runs, **sections}
 
 
 def settings_used(params: Params, results: AttackResults, prepared: DataSummary) -> StudySettings:
@@ -76,6 +77,7 @@ def settings_used(params: Params, results: AttackResults, prepared: DataSummary)
     return StudySettings(
         data=data.plain(),
         attack=asked_attack if recorded is None or recorded == asked_attack else recorded,  # asked: in written order
+        probe=params.probe.plain(),
         analyze=params.analyze.plain(),
         is_prepared=counts and drawn,
     )

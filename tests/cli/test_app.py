@@ -64,6 +64,7 @@ assert "torch" not in sys.modules and "textual" not in sys.modules and "matplotl
         "use",
         "train",
         "attack",
+        "probe",
         "stop",
         "import",
         "parity",
@@ -168,6 +169,7 @@ def test_a_broken_study_names_file_and_key(folder: Path, old: str, new: str, exp
 def test_stages_name_the_command_that_makes_what_they_miss(folder: Path) -> None:
     assert "ssmlab prepare" in refused("train", "ads")
     assert "ssmlab" in refused("attack", "ads")
+    assert "ssmlab" in refused("probe", "ads")
     assert "ssmlab" in refused("analyze")
     assert "ssmlab" in refused("report")
 

@@ -82,7 +82,8 @@ def test_runs_that_a_grid_did_are_up_to_date_for_dvc_and_are_not_run_again(
     root: Path, params: Params, paths: Paths
 ) -> None:
     plan = plan_grid(paths, ["ssm", "ads"])
-    assert plan == GridPlan(prepare=True, stages={"ssm": ("train", "attack"), "ads": ("train", "attack")})
+    stages = ("train", "attack", "probe")
+    assert plan == GridPlan(prepare=True, stages={"ssm": stages, "ads": stages})
     said: list[Event] = []
     done, failed = run_grid(params, paths, plan, Resources(jobs=2), said.append)
     assert (done, failed) == (["ssm", "ads"], {})
@@ -92,8 +93,8 @@ def test_runs_that_a_grid_did_are_up_to_date_for_dvc_and_are_not_run_again(
         "ads: started",
     ]
     assert plan_grid(paths, ["ssm", "ads"]).stages == {}
-    assert "Running stage" not in dvc(root, "repro", "train@ssm", "attack@ssm", "train@ads", "attack@ads")
-    assert plan_grid(paths, list(params.runs)).stages == {"attention": ("train", "attack")}
+    assert "Running stage" not in dvc(root, "repro", "train@ssm", "attack@ssm", "probe@ssm", "train@ads", "attack@ads")
+    assert plan_grid(paths, list(params.runs)).stages == {"attention": ("train", "attack", "probe")}
 
 
 def measured(results: Path) -> dict[str, Any]:
@@ -116,7 +117,8 @@ def test_a_run_whose_job_fails_is_reported_and_not_registered(params: Params, pa
     backup = paths.prepared.with_suffix(".kept")
     shutil.move(paths.prepared, backup)
     try:
-        done, failed = run_grid(params, paths, GridPlan(False, {"attention": ("train", "attack")}), Resources(jobs=1))
+        plan = GridPlan(False, {"attention": ("train", "attack", "probe")})
+        done, failed = run_grid(params, paths, plan, Resources(jobs=1))
     finally:
         shutil.move(backup, paths.prepared)
     assert done == []

@@ -103,7 +103,7 @@ def test_a_launch_that_ends_well_has_no_problem(tiny_params: Params, paths: Path
     assert launched.problem is None
     assert launched.log.read_text().splitlines() == [
         "$ ssmlab repro ads report",
-        "targets ['train@ads', 'attack@ads', 'report']",
+        "targets ['train@ads', 'attack@ads', 'probe@ads', 'report']",
     ]
     assert active(paths) is None
 
@@ -249,6 +249,7 @@ def test_every_run_has_its_stages_in_the_order_of_dvc_yaml(tiny_params: Params, 
         "prepare",
         *(f"train@{run}" for run in runs),
         *(f"attack@{run}" for run in runs),
+        *(f"probe@{run}" for run in runs),
         "analyze",
         "report",
     ]
@@ -264,7 +265,7 @@ def test_a_run_stands_for_its_training_and_its_attack(tiny_params: Params, paths
         return pipeline.resolve(targets, tiny_params, paths.root)
 
     assert resolve() == ()
-    assert resolve("ads", "train@ads", "train", "report") == ("train@ads", "attack@ads", "train", "report")
+    assert resolve("ads", "train@ads", "train", "report") == ("train@ads", "attack@ads", "probe@ads", "train", "report")
     with pytest.raises(UserError, match=r"no run or stage 'adz' \(did you mean 'ads'\?\)"):
         resolve("adz")
 

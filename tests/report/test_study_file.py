@@ -20,7 +20,11 @@ def written(params: Params) -> str:
     no_claims = params.analyze.model_copy(update={"claims": ()})
     summary = summarize(params.study, found, no_claims, data_summary())
     settings = StudySettings(
-        data=params.data.plain(), attack=params.attack.plain(), analyze=params.analyze.plain(), is_prepared=True
+        data=params.data.plain(),
+        attack=params.attack.plain(),
+        probe=params.probe.plain(),
+        analyze=params.analyze.plain(),
+        is_prepared=True,
     )
     return study_yaml(params.report.title, summary, settings)
 

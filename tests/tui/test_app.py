@@ -194,7 +194,7 @@ async def test_a_launch_is_followed_found_again_and_stopped(study: Study, monkey
         await until(pilot, lambda: "ads was not launched here" in notice_of(app))
         await pilot.press("r")
         await until(pilot, lambda: "▶ repro of ssm" in screen_text(app))
-        await until(pilot, lambda: "at work on train@ssm attack@ssm" in screen_text(app))
+        await until(pilot, lambda: "at work on train@ssm attack@ssm probe@ssm" in screen_text(app))
         await pilot.press("R")
         await until(pilot, lambda: "already running" in notice_of(app))
         await pilot.press("s")

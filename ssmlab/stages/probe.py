@@ -1,0 +1,126 @@
+"""The stage `probe`: what both checkpoints of a run do to an error on its way through them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from ssmlab.artifacts.checkpoint import build_from
+from ssmlab.artifacts.manifest import Manifest, read_published
+from ssmlab.artifacts.metadata import CheckpointFile, parse_checkpoint
+from ssmlab.artifacts.provenance import Provenance
+from ssmlab.artifacts.stage_run import file_input, prepared_input, start_stage
+from ssmlab.core.events import Listener, Note, silence
+from ssmlab.core.version import __version__
+from ssmlab.data.dataset import Dataset, Split, load_dataset
+from ssmlab.nets.device import resolve_device
+from ssmlab.params import Params, ProbeParams, Which
+from ssmlab.params.paths import Paths
+from ssmlab.probes.probe import ProbeImages, probe_model
+from ssmlab.probes.results import CheckpointProbes, ProbeResults, SplitName, save_probes
+from ssmlab.stages.attack.fitting import check_same_data
+
+CHECKPOINTS: tuple[Which, ...] = ("best", "last")
+
+
+def probe(
+    params: Params,
+    run: str,
+    paths: Paths,
+    device: str | None = None,
+    on_event: Listener = silence,
+    reread: Callable[[], Params] | None = None,
+) -> None:
+    """Probe both checkpoints of `run` and write `paths.probe(run)`.
+
+    Of `params` only `probe` and the study's name are read: what was trained is what the checkpoints say.
+
+    Args:
+        device: overrides `probe.device`.
+        reread: gives params.yaml as it is now; results of what has changed since the start are not published.
+
+    Raises:
+        UserError: unknown device, missing or damaged inputs, a full disk, or params, code or inputs have changed.
+            Earlier results are untouched.
+    """
+    settings = params.probe
+    resolved = resolve_device(device or settings.device)
+    dataset = load_dataset(paths.prepared)
+    manifest, contents = read_published(paths.model(run))
+    files = {which: paths.checkpoint(run, which) for which in CHECKPOINTS}
+    checkpoints = {which: parse_checkpoint(contents[file.name], str(file)) for which, file in files.items()}
+    for which, checkpoint in checkpoints.items():
+        check_same_data(checkpoint.metadata, dataset, run, which)
+    started = start_stage(
+        "probe",
+        probe_params,
+        params,
+        [
+            prepared_input(paths.prepared, dataset.fingerprint),
+            *(file_input(files[which], checkpoint.sha256) for which, checkpoint in checkpoints.items()),
+        ],
+        root=paths.root,
+        reread=reread,
+        device=resolved.type,
+        threads=torch.get_num_threads(),
+    )
+    images = {split: first_images(part, settings.images, resolved) for split, part in splits(dataset).items()}
+    found = {which: probed(each, images, settings, resolved) for which, each in checkpoints.items()}
+    for which, each in found.items():
+        on_event(Note(f"{which}: {each.clean:.1%} clean, {each.robust:.1%} under attack of {len(images['test'][1])}"))
+    results = assemble(params, run, dataset, images, checkpoints, found, started.provenance, manifest)
+    started.require_unchanged(paths.probe(run), f"ssmlab probe {run}")
+    save_probes(paths.probe(run), results)
+    on_event(Note(f"wrote {paths.probe(run)}"))
+
+
+def probe_params(params: Params) -> dict[str, Any]:
+    """What the stage reads of params.yaml."""
+    return {"study": params.study, "probe": params.probe.plain()}
+
+
+def splits(dataset: Dataset) -> dict[SplitName, Split]:
+    return {"train": dataset.train, "test": dataset.test}
+
+
+def first_images(split: Split, count: int, device: torch.device) -> ProbeImages:
+    """The first `count` images of a split, or all of a smaller one."""
+    x, y = split.tensors(min(count, len(split)))
+    return x.to(device), y.to(device)
+
+
+def probed(
+    checkpoint: CheckpointFile, images: Mapping[SplitName, ProbeImages], settings: ProbeParams, device: torch.device
+) -> CheckpointProbes:
+    model, metadata = build_from(checkpoint, device), checkpoint.metadata
+    return probe_model(model, metadata.model, images, settings, checkpoint.sha256, metadata.epoch)
+
+
+def assemble(
+    params: Params,
+    run: str,
+    dataset: Dataset,
+    images: Mapping[SplitName, ProbeImages],
+    checkpoints: Mapping[Which, CheckpointFile],
+    found: Mapping[Which, CheckpointProbes],
+    provenance: Provenance,
+    manifest: Manifest,
+) -> ProbeResults:
+    """The content of the results file."""
+    metadata = checkpoints["best"].metadata
+    return ProbeResults(
+        format=1,
+        study=params.study,
+        run=run,
+        model=metadata.model.plain(),
+        train=metadata.train.plain() if metadata.train else {},
+        data_fingerprint=dataset.fingerprint,
+        probe=params.probe,
+        images={split: len(y) for split, (_, y) in images.items()},
+        code_version=__version__,
+        checkpoints=dict(found),
+        provenance=provenance,
+        manifest=manifest.without_history(),
+    )
