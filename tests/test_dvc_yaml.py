@@ -37,6 +37,8 @@ NOT_IMPORTED = {
         "analysis/compare",
         "analysis/summarize.py",
         "report/frames.py",
+        "report/hub_folder.py",
+        "report/model_card.py",
         "report/page.html.j2",
         "report/terminal",
     },

@@ -14,6 +14,7 @@ from ssmlab.cli import data, stages
 from ssmlab.cli.base import OneLineErrors
 from ssmlab.cli.compare import compare
 from ssmlab.cli.doctor import doctor
+from ssmlab.cli.export import export
 from ssmlab.cli.grid import grid
 from ssmlab.cli.published import import_, parity
 from ssmlab.cli.repro import repro, stop
@@ -55,6 +56,7 @@ app.command(
 )(runs)
 app.command(epilog="Examples: `ssmlab alerts`, `ssmlab alerts --json`")(alerts)
 app.command(epilog="Examples: `ssmlab samples ads`, `ssmlab samples ads --attack pgd-10 --to flipped.npz`")(samples)
+app.command(epilog="Example: `ssmlab export ads --to exported/ads --license apache-2.0`")(export)
 app.command(epilog="Examples: `ssmlab verify`, `ssmlab verify --json`")(verify)
 app.command(epilog="Examples: `ssmlab doctor`, `ssmlab doctor --fix`, `ssmlab doctor --json`")(doctor)
 app.command(

@@ -1,0 +1,49 @@
+"""Exporting a trained run as a folder that can be uploaded to a model hub as it is."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ssmlab.artifacts.manifest import read_published
+from ssmlab.artifacts.metadata import read_metadata
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import write_atomic
+from ssmlab.evaluation.results import load_results
+from ssmlab.params import Which
+from ssmlab.params.paths import Paths
+from ssmlab.report.model_card import WEIGHTS, model_card, robustbench_json
+
+
+def export_run(run: str, paths: Paths, folder: Path, which: Which = "best", license: str | None = None) -> list[Path]:
+    """Write one checkpoint of a run, its model card, RobustBench's fields and its attack results to `folder`.
+
+    The weights are the checkpoint's own file, byte for byte, which `ssmlab.load` reads.
+
+    Returns:
+        the files written.
+
+    Raises:
+        UserError: the run was not trained or not attacked, or was trained again since; the folder holds something else.
+    """
+    _, contents = read_published(paths.model(run))
+    weights = contents[f"{which}.safetensors"]
+    metadata = read_metadata(paths.checkpoint(run, which))
+    results = load_results(paths.attack(run))
+    found = results.checkpoints.get(which)
+    if found is None or found.sha256 != hashlib.sha256(weights).hexdigest():
+        raise UserError(
+            f"run {run}: its {which} checkpoint is not the one that was attacked, so its numbers are unknown; run "
+            f"`ssmlab attack {run}`"
+        )
+    files: dict[str, str | bytes] = {
+        WEIGHTS: weights,
+        "README.md": model_card(metadata, results, found, license),
+        "robustbench.json": robustbench_json(metadata, results, found),
+        "attack.json": paths.attack(run).read_bytes(),
+    }
+    if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - set(files)):
+        raise UserError(f"{folder}: holds other files; name a new or empty folder with --to")
+    for name, content in files.items():
+        write_atomic(folder / name, content)
+    return [folder / name for name in files]
