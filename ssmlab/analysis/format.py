@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssmlab.analysis.intervals import Difference
-from ssmlab.params import AttackSpec, AutoAttackParams, ModelParams, PgdParams, ScreenedAutoAttackParams, TrainParams
+from ssmlab.params import (
+    ApgdParams,
+    AttackSpec,
+    AutoAttackParams,
+    FmnParams,
+    ModelParams,
+    PgdParams,
+    ScreenedAutoAttackParams,
+    SquareParams,
+    TrainParams,
+)
 
 if TYPE_CHECKING:
     from ssmlab.data.header import DataProvenance
@@ -106,7 +116,15 @@ def attack_label(name: str, spec: AttackSpec) -> str:
     """An attack with its settings: `pgd-10: PGD, 10 steps of 0.025, random start`."""
     if isinstance(spec, PgdParams):
         start = "random start" if spec.random_start else "no random start"
-        return f"{name}: PGD, {spec.steps} {plural('step', spec.steps)} of {spec.alpha}, {start}"
+        times = f", {spec.restarts} starts" if spec.restarts else ""
+        loss = " on the margin" if spec.loss else ""
+        return f"{name}: PGD{loss}, {spec.steps} {plural('step', spec.steps)} of {spec.alpha}, {start}{times}"
+    if isinstance(spec, ApgdParams):
+        return f"{name}: APGD-{spec.loss.upper()}, {spec.steps} steps, {spec.restarts} {plural('start', spec.restarts)}"
+    if isinstance(spec, SquareParams):
+        return f"{name}: Square, {spec.queries} queries"
+    if isinstance(spec, FmnParams):
+        return f"{name}: FMN, {spec.steps} steps towards the smallest distance"
     if isinstance(spec, AutoAttackParams):
         kind = "standard AutoAttack" if spec.standard else "AutoAttack with other settings than the standard one"
         return f"{name}: {kind} (APGD-CE, APGD-T, FAB-T with {spec.steps} steps; Square with {spec.queries} queries)"

@@ -58,6 +58,6 @@ def check_one_protocol(results: Sequence[AttackResults]) -> None:
 
 
 def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:
-    """Names of attacks as papers list them: FGSM, PGD with few to many steps, screened AutoAttack, AutoAttack."""
-    kinds = ("fgsm", "pgd", "screened-autoattack", "autoattack")
+    """Names of attacks from the weakest kind to the strongest, those of one kind by their steps."""
+    kinds = ("fgsm", "square", "fmn", "pgd", "apgd", "screened-autoattack", "autoattack")
     return sorted(attacks, key=lambda name: (kinds.index(attacks[name].kind), getattr(attacks[name], "steps", 0), name))

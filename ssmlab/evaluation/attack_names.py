@@ -7,7 +7,17 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ssmlab.core.errors import UserError
-from ssmlab.params import AttackBase, AttackSpec, AutoAttackParams, FgsmParams, PgdParams, ScreenedAutoAttackParams
+from ssmlab.params import (
+    ApgdParams,
+    AttackBase,
+    AttackSpec,
+    AutoAttackParams,
+    FgsmParams,
+    FmnParams,
+    PgdParams,
+    ScreenedAutoAttackParams,
+    SquareParams,
+)
 from ssmlab.params.written_float import WrittenFloat
 
 
@@ -20,11 +30,17 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
         return AutoAttackParams(kind="autoattack", steps=100, queries=5000, **everything)
     if name == "screened-autoattack":
         return ScreenedAutoAttackParams(kind="screened-autoattack", steps=100, queries=5000, **everything)
+    if name in ("apgd-ce", "apgd-dlr"):
+        return ApgdParams(kind="apgd", loss="ce" if name == "apgd-ce" else "dlr", steps=100, restarts=1, **everything)
+    if name == "square":
+        return SquareParams(kind="square", queries=5000, **everything)
+    if name == "fmn":
+        return FmnParams(kind="fmn", steps=100, **everything)
     match = re.fullmatch(r"pgd-([1-9][0-9]*)", name) if isinstance(name, str) else None
     if match is None:
         raise UserError(
-            f"attacks: no attack is called '{name}'; there are fgsm, pgd-N (such as pgd-10), autoattack and "
-            "screened-autoattack"
+            f"attacks: no attack is called '{name}'; there are fgsm, pgd-N (such as pgd-10), apgd-ce, apgd-dlr, fmn, "
+            "square, screened-autoattack and autoattack"
         )
     steps = int(match[1])
     return PgdParams(kind="pgd", alpha=WrittenFloat(2.5 * eps / steps), steps=steps, random_start=True, **everything)

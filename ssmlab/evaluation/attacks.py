@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 from ssmlab.evaluation.losses import margins
+from ssmlab.evaluation.own_attacks import distances_of
 from ssmlab.evaluation.parts import SCREEN_STEPS, attack_parts, phases
 from ssmlab.evaluation.victim import Victim
-from ssmlab.params import AttackSpec
+from ssmlab.params import AttackSpec, FgsmParams, PgdParams
 
 TOLERANCE = 1e-6  # float32 rounding of x + delta; anything further out of the ball or of [0, 1] is a violation
 
@@ -37,16 +38,30 @@ class Survivors:
         after: for each part of the attack, in order, how many of them were left after it.
         escaped: how many images came back outside the ball or [0, 1]; they count as not broken.
         x_adv: (B, C, H, W), what broke each image that was broken; the clean image otherwise.
+        queries: how many images the model was asked about.
+        losses: the cross entropy before every step of the first start and after the last, summed over the images; only
+            of FGSM and PGD.
+        distances: (B,) at which the images are broken, infinite where they are not; only of FMN.
     """
 
     right: Tensor
     after: dict[str, int]
     escaped: int
     x_adv: Tensor
+    queries: int
+    losses: tuple[float, ...] = ()
+    distances: Tensor | None = None
 
 
 def run_attack(
-    spec: AttackSpec, victim: Victim, x: Tensor, y: Tensor, eps: float, classes: int, seed: int, phase: int = 0
+    spec: AttackSpec,
+    victim: Victim,
+    x: Tensor,
+    y: Tensor,
+    eps: float,
+    classes: int,
+    seed: int,
+    phase: int | None = None,
 ) -> Survivors:
     """Attack images that the victim classifies correctly; a part sees only those that the parts before it left over.
 
@@ -54,23 +69,40 @@ def run_attack(
         x: (B, C, H, W) float32 in [0, 1]; y: (B,) int64; both on the victim's device.
         eps: radius of the L-inf ball in pixel units.
         seed: of everything random in it; the global generators are left as they were.
-        phase: which of the attack's phases.
+        phase: which of the attack's phases; None for all.
     """
     right = torch.ones_like(y, dtype=torch.bool)
     after: dict[str, int] = {}
-    escaped, broken_by = 0, x.clone()
-    with forked_generators(), attack_defaults():
+    escaped, broken_by, queries, distances = 0, x.clone(), victim.queries, None
+    with forked_generators(), attack_defaults(), losses_noted(spec, victim, y) as losses:
         torch.manual_seed(seed)
         parts = attack_parts(spec, victim, eps, classes, seed)
-        for name in phases(spec)[phase]:
+        for name in [part for now, each in enumerate(phases(spec)) if phase in (None, now) for part in each]:
             left = right.nonzero().flatten()
             if len(left):
                 x_adv, inside = check_confined(x[left], parts[name](x[left], y[left]), eps)
                 right[left] = victim.is_right(x_adv, y[left]) | ~inside
                 broken_by[left] = x_adv
                 escaped += int((~inside).sum())
+                distances = distances_of(parts[name])
             after[name] = int(right.sum())
-    return Survivors(right, after, escaped, torch.where(right.view(-1, 1, 1, 1), x, broken_by))  # (B, C, H, W)
+    x_adv = torch.where(right.view(-1, 1, 1, 1), x, broken_by)  # (B, C, H, W)
+    return Survivors(right, after, escaped, x_adv, victim.queries - queries, tuple(losses), distances)
+
+
+@contextmanager
+def losses_noted(spec: AttackSpec, victim: Victim, y: Tensor) -> Iterator[list[float]]:
+    """The losses of the forward passes inside, filled at the end; of attacks that take a step in each of them."""
+    steps = spec.steps if isinstance(spec, PgdParams) else 1 if isinstance(spec, FgsmParams) else 0
+    noted: list[float] = []
+    if steps:
+        victim.labels, victim.losses = y, []
+    try:
+        yield noted
+    finally:
+        victim.labels = None
+        if steps:
+            noted += victim.losses[: steps + 1]
 
 
 def lowest_margins(victim: Victim, x: Tensor, y: Tensor, eps: float) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ssmlab.core.events import Listener, Progress
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.evaluation.checks.attacks_compared import compared_checks
-from ssmlab.evaluation.parts import phases
+from ssmlab.evaluation.parts import phases, screens_after
 from ssmlab.evaluation.results import Check, Evaluation, Measure, worst_case
 from ssmlab.evaluation.schedule import Schedule
 from ssmlab.evaluation.tasks import AttackOutcome, Clean
@@ -47,8 +49,36 @@ def attack_measure(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcom
     """The accuracy under one attack; `clean` are the flags without it, of the images that it saw."""
     broken = {row for outcome in outcomes for row in set(outcome.task.images) - set(outcome.right)}
     flags = "".join("0" if row in broken else flag for row, flag in enumerate(clean))
+    return Measure.of(flags, **effort(outcomes), **distances(clean, outcomes), **parts_left(spec, clean, outcomes))
+
+
+def effort(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
+    """Queries an image, and the mean loss by step; sums that do not depend on the order of the outcomes."""
+    images = sum(len(each.task.images) for each in outcomes if each.task.phase == 0)
+    if not images:
+        return {}
+    losses = zip(*(each.losses for each in outcomes), strict=True)
+    means = tuple(math.fsum(step) / images for step in losses)
+    return {"queries": sum(each.queries for each in outcomes) / images, "loss_by_step": means or None}
+
+
+def distances(clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
+    """The distance of every image, where an attack looked for it."""
+    found = {
+        row: distance
+        for each in outcomes
+        for row, distance in zip(each.task.images, each.distances, strict=bool(each.distances))
+    }
+    if not found:
+        return {}
+    known = (0.0 if flag == "0" else found[row] for row, flag in enumerate(clean))
+    return {"distances": tuple(None if math.isinf(distance) else distance for distance in known)}
+
+
+def parts_left(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
+    """The accuracy after each part of AutoAttack, and how it was made."""
     if not isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams):
-        return Measure.of(flags)
+        return {}
     left, parts = clean.count("1"), {}
     for phase, names in enumerate(phases(spec)):
         found = [outcome for outcome in outcomes if outcome.task.phase == phase]
@@ -56,8 +86,9 @@ def attack_measure(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcom
             parts[name] = (left - sum(len(each.task.images) - each.after[name] for each in found)) / len(clean)
         left -= sum(len(each.task.images) - len(each.right) for each in found)
     if isinstance(spec, AutoAttackParams):
-        return Measure.of(flags, parts=parts, standard=spec.standard)
-    return Measure.of(flags, parts=parts, screened=sum(len(each.task.images) for each in found))
+        return {"parts": parts, "standard": spec.standard}
+    screened = [each for each in outcomes if each.task.phase > 0 and screens_after(spec, each.task.phase - 1)]
+    return {"parts": parts, "screened": sum(len(each.task.images) for each in screened)}
 
 
 def flags_of(right: set[int], n: int) -> str:

@@ -55,7 +55,8 @@ def evaluate(
             Both are copied first, so that no model can change them.
         attacks: names ("fgsm", "pgd-N" with N steps of 2.5 eps / N from a random start, as in Madry et al. 2018,
             "autoattack": the standard ensemble; "screened-autoattack": the same, but FAB-T and Square only on the 100
-            survivors of lowest margin), or specifications by name, whose `checkpoints` play no part here.
+            survivors of lowest margin; "apgd-ce", "apgd-dlr" and "square" alone; "fmn": the smallest distance of each
+            image), or specifications by name, whose `checkpoints` play no part here.
         eps: radius of the L-inf ball in [0, 1] pixel units. More than 1 is refused, more than 0.5 gets a warning.
         device: "auto" is where the model is; another device gets a copy of the model.
         workers: processes on the CPU, each with one thread; None takes as many as there are cores, if that pays. More

@@ -5,10 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 import torchattacks
-from torch import Tensor, nn
+from torch import Tensor
 
 from ssmlab.evaluation.image_noise import StartsByImage
-from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams, ScreenedAutoAttackParams
+from ssmlab.evaluation.losses import negative_margin
+from ssmlab.evaluation.own_attacks import Fmn, LossPgd, Restarts
+from ssmlab.evaluation.victim import Victim
+from ssmlab.params import (
+    ApgdParams,
+    AttackSpec,
+    AutoAttackParams,
+    FgsmParams,
+    FmnParams,
+    PgdParams,
+    ScreenedAutoAttackParams,
+    SquareParams,
+)
 
 MOST_TARGETS = 9  # of standard AutoAttack (Croce and Hein 2020)
 AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
@@ -18,7 +30,7 @@ SCREEN_STEPS = 20  # of PGD on the margin, which ranks the survivors of screened
 class Pgd(StartsByImage, torchattacks.PGD):  # type: ignore[misc]
     """PGD whose random start depends on the image."""
 
-    def __init__(self, victim: nn.Module, seed: int, **settings: Any) -> None:
+    def __init__(self, victim: Victim, seed: int, **settings: Any) -> None:
         super().__init__(victim, **settings)
         self.seed = seed
 
@@ -51,15 +63,28 @@ class Square(StartsByImageInRuns, torchattacks.Square):  # type: ignore[misc]
 
 
 def phases(spec: AttackSpec) -> tuple[tuple[str, ...], ...]:
-    """The parts of an attack in the order in which they run, those together that need no choice of images between."""
-    if isinstance(spec, ScreenedAutoAttackParams):
-        return (AUTOATTACK_PARTS[:2], AUTOATTACK_PARTS[2:])
-    if isinstance(spec, AutoAttackParams):
-        return (AUTOATTACK_PARTS,)
+    """The parts of an attack in the order in which they run, by phases.
+
+    Between two phases the images that are left are put together anew in full batches: in a batch of 2 or 3 an image
+    costs three times what it costs in one of 16 or more.
+    """
+    if isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams):
+        return tuple((part,) for part in AUTOATTACK_PARTS)
     return ((spec.kind,),)
 
 
-def attack_parts(spec: AttackSpec, victim: nn.Module, eps: float, classes: int, seed: int) -> dict[str, Any]:
+def screens_after(spec: AttackSpec, phase: int) -> bool:
+    """Whether only the survivors of lowest margin go on from this phase."""
+    return isinstance(spec, ScreenedAutoAttackParams) and phases(spec)[phase] == ("apgd-t",)
+
+
+def phases_before_screening(spec: AttackSpec) -> int:
+    """How many of an attack's phases see every image that the phases before them left; the first ones."""
+    count = len(phases(spec))
+    return next((phase + 1 for phase in range(count) if screens_after(spec, phase)), count)
+
+
+def attack_parts(spec: AttackSpec, victim: Victim, eps: float, classes: int, seed: int) -> dict[str, Any]:
     """The torchattacks objects behind a specification, by the names that `phases` gives them.
 
     AutoAttack is the standard ensemble of Croce and Hein (2020): APGD on the cross-entropy, targeted APGD and targeted
@@ -72,20 +97,37 @@ def attack_parts(spec: AttackSpec, victim: nn.Module, eps: float, classes: int, 
     if isinstance(spec, FgsmParams):
         return {"fgsm": torchattacks.FGSM(victim, eps=eps)}
     if isinstance(spec, PgdParams):
-        alpha = float(spec.alpha)
-        return {"pgd": Pgd(victim, seed, eps=eps, alpha=alpha, steps=spec.steps, random_start=spec.random_start)}
-    common = {"norm": "Linf", "eps": eps, "n_restarts": 1, "seed": seed}
+        return {"pgd": pgd_part(spec, victim, eps, seed)}
+    if isinstance(spec, FmnParams):
+        return {"fmn": Fmn(victim, eps=eps, steps=spec.steps)}
+    common = {"norm": "Linf", "eps": eps, "seed": seed}
+    square = {"n_restarts": 1, "p_init": 0.8, "loss": "margin", "resc_schedule": False}
+    if isinstance(spec, SquareParams):
+        return {"square": Square(victim, n_queries=spec.queries, **square, **common)}
     apgd = {**common, "steps": spec.steps, "eot_iter": 1, "rho": 0.75}
+    if isinstance(spec, ApgdParams):
+        return {"apgd": Apgd(victim, loss=spec.loss, n_restarts=spec.restarts, **apgd)}
     fab = {**common, "steps": spec.steps, "alpha_max": 0.1, "eta": 1.05, "beta": 0.9}
-    square = {**common, "n_queries": spec.queries, "p_init": 0.8, "loss": "margin", "resc_schedule": False}
     others = min(MOST_TARGETS, classes - 1) + 1  # torchattacks aims at n_classes - 1 targets
     ensemble = (
-        Apgd(victim, loss="ce", **apgd),
-        ApgdT(victim, n_classes=others, **apgd),
-        torchattacks.FAB(victim, multi_targeted=True, n_classes=others, **fab),
-        Square(victim, **square),
+        Apgd(victim, loss="ce", n_restarts=1, **apgd),
+        ApgdT(victim, n_classes=others, n_restarts=1, **apgd),
+        torchattacks.FAB(victim, multi_targeted=True, n_classes=others, n_restarts=1, **fab),
+        Square(victim, n_queries=spec.queries, **square, **common),
     )
     return dict(zip(AUTOATTACK_PARTS, ensemble, strict=True))
+
+
+def pgd_part(spec: PgdParams, victim: Victim, eps: float, seed: int) -> Any:
+    """torchattacks' PGD, or ours on the margin; once, or several times from different starts."""
+    settings: dict[str, Any] = {
+        "eps": eps,
+        "alpha": float(spec.alpha),
+        "steps": spec.steps,
+        "random_start": spec.random_start,
+    }
+    once = LossPgd(victim, seed, negative_margin, **settings) if spec.loss else Pgd(victim, seed, **settings)
+    return once if spec.restarts is None else Restarts(once, victim, spec.restarts)
 
 
 def passes(spec: AttackSpec, classes: int, phase: int) -> float:
@@ -95,8 +137,12 @@ def passes(spec: AttackSpec, classes: int, phase: int) -> float:
     """
     if isinstance(spec, FgsmParams):
         return 3.0
-    if isinstance(spec, PgdParams):
-        return 3.0 * spec.steps
+    if isinstance(spec, PgdParams | ApgdParams):
+        return 3.0 * spec.steps * (spec.restarts or 1)
+    if isinstance(spec, FmnParams):
+        return 3.0 * (spec.steps + 1)
+    if isinstance(spec, SquareParams):
+        return 1.1 * spec.queries
     targets = min(MOST_TARGETS, classes - 1)
     cost = {
         "apgd-ce": 3.0 * spec.steps,
@@ -104,5 +150,5 @@ def passes(spec: AttackSpec, classes: int, phase: int) -> float:
         "fab-t": 5.5 * targets * spec.steps,
         "square": 1.1 * spec.queries,
     }
-    screening = 3.0 * SCREEN_STEPS if isinstance(spec, ScreenedAutoAttackParams) and phase == 0 else 0.0
+    screening = 3.0 * SCREEN_STEPS if screens_after(spec, phase) else 0.0
     return sum(cost[part] for part in phases(spec)[phase]) + screening

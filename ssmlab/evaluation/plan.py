@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataSummary, read_data_summary
-from ssmlab.params import AttackSpec, AutoAttackParams, Params, ScreenedAutoAttackParams
+from ssmlab.params import ApgdParams, AttackSpec, AutoAttackParams, Params, ScreenedAutoAttackParams
 from ssmlab.params.paths import Paths
 
 DLR_CLASSES = 4  # AutoAttack's targeted DLR loss divides by a difference that has the fourth largest logit in it
@@ -47,6 +47,11 @@ def check_attacks(attacks: Mapping[str, AttackSpec], images: int, classes: int, 
             raise UserError(
                 f"{where}{name}: AutoAttack needs at least {DLR_CLASSES} classes, since its loss uses the fourth "
                 f"largest logit, and there are {classes}; attack with PGD instead"
+            )
+        if isinstance(spec, ApgdParams) and spec.loss == "dlr" and classes < 3:
+            raise UserError(
+                f"{where}{name}: its loss needs 3 classes, since it uses the third largest logit, and there are "
+                f"{classes}; use `loss: ce`"
             )
 
 

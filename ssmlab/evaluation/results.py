@@ -20,6 +20,8 @@ from ssmlab.params.written_float import WrittenFloat
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
+Numbers = Annotated[tuple[float, ...], Field(strict=False)]
+Distances = Annotated[tuple[float | None, ...], Field(strict=False)]
 
 
 class Count(Strict):
@@ -59,12 +61,19 @@ class Measure(Count):
     Attributes:
         standard: of AutoAttack only: whether it is the published ensemble (100 steps, 5,000 queries).
         parts: of AutoAttack and screened AutoAttack: the accuracy that was left after each part, in order of running.
-        screened: of screened AutoAttack only: how many survivors its last two parts attacked.
+        screened: of screened AutoAttack only: how many survivors FAB-T attacked.
+        queries: how often the model was asked about an image that was attacked, on average; a gradient is one query.
+        loss_by_step: of FGSM and PGD: the mean cross entropy before every step of the first start and after the last.
+        distances: of FMN: for each image the smallest L-inf distance at which it was found to be broken; 0 where it is
+            wrong when clean, None where none was found. Accuracy at any radius is the share of images beyond it.
     """
 
     standard: bool | None = None
     parts: dict[str, float] | None = None
     screened: int | None = None
+    queries: float | None = None
+    loss_by_step: Numbers | None = None
+    distances: Distances | None = None
 
 
 class WorstCase(Count):

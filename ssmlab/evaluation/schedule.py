@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 
-from ssmlab.evaluation.parts import phases
+from ssmlab.evaluation.parts import phases, screens_after
 from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.tasks import AttackOutcome, AttackTask, Clean
 from ssmlab.params import AttackSpec, ScreenedAutoAttackParams
@@ -23,8 +24,8 @@ class Schedule:
 
     Attributes:
         outcomes: of each model and attack, as they came.
-        open: of each model and attack the tasks that are not done, and one that stands for the images of a later
-            phase, as many as there can be.
+        open: of each model and attack the tasks that are not done, and one for each later phase, which stands for as
+            many images as there can be.
 
     Raises:
         UserError: an attack is not defined for a model with so few classes.
@@ -40,10 +41,8 @@ class Schedule:
                 seen = clean[model].right[: None if spec.images == "all" else spec.images]
                 rows = seen.nonzero().flatten().tolist()
                 self.outcomes[model, attack] = []
-                self.open[model, attack] = self.tasks(model, attack, 0, rows) if rows else []
-                if rows and len(phases(spec)) > 1:
-                    later = rows[: len(rows) if image_limit(spec) is None else image_limit(spec)]
-                    self.open[model, attack].append(self.task(model, attack, 1, later))
+                self.open[model, attack] = self.tasks(model, attack, 0, rows)
+                self.open[model, attack] += self.later_tasks(model, attack, 0, rows)
 
     def first_tasks(self) -> list[AttackTask]:
         """What can be started at once; the tasks that take longest first."""
@@ -58,8 +57,10 @@ class Schedule:
         self.open[key].remove(task)
         if any(other.phase == task.phase for other in self.open[key]) or task.phase + 1 == len(phases(task.spec)):
             return []
-        self.open[key] = self.tasks(*key, task.phase + 1, self.chosen(key, task.phase, task.spec))
-        return list(self.open[key])
+        rows = self.chosen(key, task.phase, task.spec)
+        following = self.tasks(*key, task.phase + 1, rows)
+        self.open[key] = following + self.later_tasks(*key, task.phase + 1, rows)
+        return following
 
     @property
     def images_left(self) -> int:
@@ -74,22 +75,31 @@ class Schedule:
     def chosen(self, key: tuple[str, str], phase: int, spec: AttackSpec) -> list[int]:
         """The rows for the next phase: the survivors, or those of them that have the lowest margins."""
         outcomes = [outcome for outcome in self.outcomes[key] if outcome.task.phase == phase]
-        if image_limit(spec) is None:
+        if image_limit(spec, phase) is None:
             return sorted(row for outcome in outcomes for row in outcome.right)
         pairs = (pair for outcome in outcomes for pair in zip(outcome.margins, outcome.right, strict=True))
-        return sorted(row for _, row in sorted(pairs)[: image_limit(spec)])  # of equal margins the first rows
+        return sorted(row for _, row in sorted(pairs)[: image_limit(spec, phase)])  # of equal margins the first rows
 
     def tasks(self, model: str, attack: str, phase: int, rows: list[int]) -> list[AttackTask]:
-        """Tasks of at most `batch_size` images."""
-        starts = range(0, len(rows), self.batch_size)
-        return [self.task(model, attack, phase, rows[start : start + self.batch_size]) for start in starts]
+        """Tasks of about equally many images, at most `batch_size` each."""
+        count = -(-len(rows) // self.batch_size)
+        ends = [len(rows) * piece // max(count, 1) for piece in range(count + 1)]
+        return [self.task(model, attack, phase, rows[start:end]) for start, end in pairwise(ends)]
+
+    def later_tasks(self, model: str, attack: str, phase: int, rows: list[int]) -> list[AttackTask]:
+        """One task for each phase after this one, which stands for as many images as there can be."""
+        spec, tasks = self.plan[model][attack], []
+        for later in range(phase + 1, len(phases(spec)) if rows else 0):
+            rows = rows[: image_limit(spec, later - 1)]
+            tasks.append(self.task(model, attack, later, rows))
+        return tasks
 
     def task(self, model: str, attack: str, phase: int, rows: list[int]) -> AttackTask:
         return AttackTask(model, attack, self.plan[model][attack], phase, tuple(rows), self.clean[model].classes)
 
 
-def image_limit(spec: AttackSpec) -> int | None:
-    """How many survivors of its first phase an attack goes on with; None for all."""
-    if isinstance(spec, ScreenedAutoAttackParams) and spec.survivors != "all":
+def image_limit(spec: AttackSpec, phase: int) -> int | None:
+    """How many survivors of a phase an attack goes on with; None for all."""
+    if isinstance(spec, ScreenedAutoAttackParams) and screens_after(spec, phase) and spec.survivors != "all":
         return spec.survivors
     return None

@@ -13,7 +13,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import Survivors, lowest_margins, run_attack
 from ssmlab.evaluation.checks.run import check_model
-from ssmlab.evaluation.parts import passes, phases
+from ssmlab.evaluation.parts import passes, screens_after
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim, no_tick
 from ssmlab.params import AttackSpec
@@ -72,14 +72,19 @@ class AttackOutcome:
         right: the rows that are still right.
         after: how many were after each part.
         escaped: how many images came back outside the ball or [0, 1].
-        margins: of each row that is still right the lowest margin that was met, where a later phase asks for it.
+        queries, losses: as those of `Survivors`.
+        margins: of each row that is still right the lowest margin that was met, where the next phase asks for it.
+        distances: of each of the task's rows, of an attack that looks for them.
     """
 
     task: AttackTask
     right: tuple[int, ...]
     after: dict[str, int]
     escaped: int
+    queries: int
+    losses: tuple[float, ...] = ()
     margins: tuple[float, ...] = ()
+    distances: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,9 +149,12 @@ class AttackRunner:
         victim, found = self.victims[task.model], self.attack(task)
         left = rows[found.right]
         margins: tuple[float, ...] = ()
-        if len(left) and task.phase + 1 < len(phases(task.spec)):
+        if len(left) and screens_after(task.spec, task.phase):
             margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.eps).tolist())
-        return AttackOutcome(task, tuple(left.tolist()), found.after, found.escaped, margins)
+        distances = () if found.distances is None else tuple(found.distances.tolist())
+        return AttackOutcome(
+            task, tuple(left.tolist()), found.after, found.escaped, found.queries, found.losses, margins, distances
+        )
 
     def attack(self, task: AttackTask) -> Survivors:
         """Attack a batch; an image is attacked alike in every evaluation with this seed."""

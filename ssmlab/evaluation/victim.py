@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+LARGEST_LOSS = 1e12  # what is not finite is written as this, since JSON has no infinity
 
 
 def no_tick() -> None:
@@ -23,6 +26,10 @@ class Victim(nn.Module):
         model: from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`; it is put in eval mode.
         tick: called before every forward pass, so that somebody can follow a long attack.
         dtype: of the images that the model gets.
+
+    Attributes:
+        queries: how many images it has been asked about.
+        losses: while `labels` (B,) are set, the summed cross entropy of every forward pass of B images.
     """
 
     def __init__(
@@ -37,16 +44,23 @@ class Victim(nn.Module):
         self.model = model
         self.tick = tick
         self.dtype = dtype
+        self.queries = 0
+        self.labels: Tensor | None = None
+        self.losses: list[float] = []
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (B, classes), float32, of images (B, C, H, W)."""
         self.tick()
+        self.queries += len(x)
         logits: Tensor = self.model(x.to(self.dtype, copy=True)).float()
         if x.requires_grad and torch.is_grad_enabled():
             # A model that detaches its images then has a gradient of zero, which a check reports, and not none at all,
             # which autograd refuses with an error of its own.
             logits = logits + 0.0 * x.flatten(1).sum(dim=1, keepdim=True)  # (B, classes)
+        if self.labels is not None and len(self.labels) == len(x):
+            loss = F.cross_entropy(logits.detach(), self.labels, reduction="sum")
+            self.losses.append(float(loss.nan_to_num(nan=LARGEST_LOSS, posinf=LARGEST_LOSS)))
         return logits
 
     @torch.no_grad()

@@ -1,13 +1,16 @@
 """What can be said about a study: params.yaml as strict, frozen models. `ssmlab.project.params_file` reads the file."""
 
 from ssmlab.params.attack import (
+    ApgdParams,
     AttackBase,
     AttackParams,
     AttackSpec,
     AutoAttackParams,
     FgsmParams,
+    FmnParams,
     PgdParams,
     ScreenedAutoAttackParams,
+    SquareParams,
 )
 from ssmlab.params.base import IMPORTED, NAME, Device, Epsilon, ImageCount, Norm, Positive, Seed, Strict, Which
 from ssmlab.params.data import DataParams
@@ -40,6 +43,7 @@ __all__ = [
     "AdsParams",
     "AdversaryParams",
     "AnalyzeParams",
+    "ApgdParams",
     "AttackBase",
     "AttackParams",
     "AttackSpec",
@@ -53,6 +57,7 @@ __all__ = [
     "Epsilon",
     "FgsmAtParams",
     "FgsmParams",
+    "FmnParams",
     "FreeParams",
     "GridParams",
     "GridRun",
@@ -74,6 +79,7 @@ __all__ = [
     "ScreenedAutoAttackParams",
     "Seed",
     "SelectionParams",
+    "SquareParams",
     "Strict",
     "TradesParams",
     "TrainParams",

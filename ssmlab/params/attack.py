@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ssmlab.params.base import Device, ImageCount, PixelEpsilon, Positive, Seed, Strict, Which
 
@@ -23,12 +23,48 @@ class FgsmParams(AttackBase):
 
 
 class PgdParams(AttackBase):
-    """PGD (Madry et al. 2018)."""
+    """PGD (Madry et al. 2018) on the cross entropy, or on the margin as Carlini and Wagner (2017) have it.
+
+    Attributes:
+        restarts: how often it starts anew on the images that are left; once if it is not said.
+    """
 
     kind: Literal["pgd"]
     alpha: PixelEpsilon
     steps: Positive
     random_start: bool
+    restarts: Positive | None = None
+    loss: Literal["margin"] | None = None
+
+    @model_validator(mode="after")
+    def restarts_differ(self) -> Self:
+        """Only random starts differ from each other."""
+        if (self.restarts or 1) > 1 and not self.random_start:
+            raise ValueError("restarts need random_start: true; without it every start is the same")
+        return self
+
+
+class ApgdParams(AttackBase):
+    """APGD (Croce and Hein 2020) on the cross entropy (`ce`) or on the difference of logits ratio (`dlr`)."""
+
+    kind: Literal["apgd"]
+    loss: Literal["ce", "dlr"]
+    steps: Positive
+    restarts: Positive
+
+
+class SquareParams(AttackBase):
+    """Square (Andriushchenko et al. 2020), which asks for logits only."""
+
+    kind: Literal["square"]
+    queries: Positive
+
+
+class FmnParams(AttackBase):
+    """FMN (Pintor et al. 2021): the smallest distance at which each image is broken, hence accuracy at every eps."""
+
+    kind: Literal["fmn"]
+    steps: Positive
 
 
 class AutoAttackParams(AttackBase):
@@ -58,7 +94,8 @@ class ScreenedAutoAttackParams(AttackBase):
 
 
 AttackSpec = Annotated[
-    FgsmParams | PgdParams | AutoAttackParams | ScreenedAutoAttackParams, Field(discriminator="kind")
+    FgsmParams | PgdParams | ApgdParams | SquareParams | FmnParams | AutoAttackParams | ScreenedAutoAttackParams,
+    Field(discriminator="kind"),
 ]
 
 

@@ -181,7 +181,7 @@ def test_a_checkpoint_that_is_none() -> None:
     assert " attack.attacks.fgsm.checkpoints" in problem(("attack.attacks.fgsm.checkpoints", []))
 
 
-@pytest.mark.parametrize("kind", ["square", 3, REMOVED])
+@pytest.mark.parametrize("kind", ["cw", 3, REMOVED])
 def test_an_attack_of_no_known_kind(kind: Any) -> None:
     text = problem(("attack.attacks.fgsm.kind", kind))
     assert " attack.attacks.fgsm.kind: " in text

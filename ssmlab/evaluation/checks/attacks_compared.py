@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import combinations
 
+from ssmlab.core.text import listed
 from ssmlab.evaluation.checks.finding import images_finding
 from ssmlab.evaluation.results import Check, Measure
 from ssmlab.params import AttackSpec, PgdParams
 
-STRENGTH = ("fgsm", "pgd", "screened-autoattack", "autoattack")
+STRENGTH = ("fgsm", "pgd", "apgd", "screened-autoattack", "autoattack")
+WHITE_BOX = (*STRENGTH, "fmn")
 LEAST_SHARE = 0.01  # of the images; one image alone may fall to any attack by chance
 
 
@@ -25,11 +27,11 @@ def compared_checks(measures: Mapping[str, Measure], attacks: Mapping[str, Attac
 def weaker_wins(measures: Mapping[str, Measure], attacks: Mapping[str, AttackSpec], eps: float) -> list[Check]:
     """Attacks that broke more than a stronger kind of attack did, on the images that both saw."""
     found = []
-    able = [name for name in attacks if reaches(attacks[name], eps)]
+    able = [name for name in attacks if attacks[name].kind in STRENGTH and reaches(attacks[name], eps)]
     ranked = sorted(able, key=lambda name: STRENGTH.index(attacks[name].kind))
     for weak, strong in combinations(ranked, 2):
-        if attacks[weak].kind == attacks[strong].kind:
-            continue
+        if attacks[weak].kind == attacks[strong].kind or (on_margin(attacks[weak]) and attacks[strong].kind == "apgd"):
+            continue  # the margin is the better loss of many honest models, so APGD on another one may break less
         n = min(measures[weak].n, measures[strong].n)
         left_weak, left_strong = (measures[name].flags[:n].count("1") for name in (weak, strong))
         sentence = (
@@ -45,11 +47,18 @@ def reaches(spec: AttackSpec, eps: float) -> bool:
     return not isinstance(spec, PgdParams) or spec.steps * float(spec.alpha) >= eps
 
 
+def on_margin(spec: AttackSpec) -> bool:
+    return isinstance(spec, PgdParams) and spec.loss == "margin"
+
+
 def black_box_wins(measures: Mapping[str, Measure], attacks: Mapping[str, AttackSpec]) -> list[Check]:
     """AutoAttacks, screened or not, whose Square, without gradients, broke images that their gradients did not."""
     found = []
-    for name in attacks:
+    gradients = [name for name, spec in attacks.items() if spec.kind in WHITE_BOX]
+    for name, spec in attacks.items():
         measure = measures[name]
+        if spec.kind == "square" and gradients:
+            found.append(lone_square(name, measures, gradients))
         if measure.parts is not None:
             broken = round((measure.parts["fab-t"] - measure.parts["square"]) * measure.n)
             sentence = (
@@ -58,3 +67,14 @@ def black_box_wins(measures: Mapping[str, Measure], attacks: Mapping[str, Attack
             )
             found.append(images_finding(f"{name}: Square beats gradients", broken, measure.n, LEAST_SHARE, sentence))
     return found
+
+
+def lone_square(name: str, measures: Mapping[str, Measure], gradients: list[str]) -> Check:
+    """Whether Square, as an attack of its own, broke images that no attack with gradients broke."""
+    flags = zip(measures[name].flags, *(measures[other].flags for other in gradients), strict=False)
+    broken = [square == "0" and "0" not in others for square, *others in flags]
+    sentence = (
+        f"{name}, which sees no gradients, broke {sum(broken)} of {len(broken)} images that {listed(gradients)} could "
+        "not: the gradients may be masked"
+    )
+    return images_finding(f"{name} beats gradients", sum(broken), len(broken), LEAST_SHARE, sentence)

@@ -14,6 +14,7 @@ from ssmlab.core.files import sha256_file
 from ssmlab.core.text import hint, printable
 from ssmlab.data.dataset import load_dataset
 from ssmlab.data.pixels import to_unit
+from ssmlab.evaluation.parts import phases_before_screening
 from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, AttackTask, modules_restored, one_thread
 from ssmlab.nets.device import resolve_device
@@ -23,7 +24,6 @@ from ssmlab.stages.attack.fitting import check_same_data
 from ssmlab.stages.samples.sample_file import FlippedSamples, SampleHeader
 
 MODEL = "model"  # the only one of the runner
-FIRST_PHASE = 0  # later phases see images that are chosen among all, which a search batch by batch does not know
 
 
 def flipped_samples(
@@ -39,8 +39,8 @@ def flipped_samples(
     """The first `count` test images that checkpoint `which` of a run has right when clean and wrong under an attack.
 
     Attacked are the test images of the attack's `images`, batch by batch with the seed of the stage `attack`, so that
-    these are the very images behind the flags in results/ (of screened AutoAttack those of its first phase); the search
-    ends with the batch in which there are enough.
+    these are the very images behind the flags in results/ (of screened AutoAttack those of its parts before the
+    screening); the search ends with the batch in which there are enough.
 
     Raises:
         UserError: no such run or attack, or missing, damaged or unfitting inputs.
@@ -124,11 +124,16 @@ class FlippedSearch:
 
     def keep_flipped(self, rows: Sequence[int], classes: int) -> None:
         """Attack images that the model has right, and keep those that it then has wrong."""
-        task = AttackTask(MODEL, self.attack, self.spec, FIRST_PHASE, tuple(rows), classes)
-        survivors = self.runner.attack(task)
-        for place in (~survivors.right).nonzero().flatten().tolist():
-            self.rows.append(rows[place])
-            self.x_adv.append(survivors.x_adv[place].cpu())
+        flipped: dict[int, Tensor] = {}
+        for phase in range(phases_before_screening(self.spec)):
+            left = tuple(row for row in rows if row not in flipped)
+            if left:
+                survivors = self.runner.attack(AttackTask(MODEL, self.attack, self.spec, phase, left, classes))
+                broken = (~survivors.right).nonzero().flatten().tolist()
+                flipped |= {left[place]: survivors.x_adv[place].cpu() for place in broken}
+        for row in sorted(flipped):
+            self.rows.append(row)
+            self.x_adv.append(flipped[row])
 
     @torch.no_grad()
     def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,126 @@
+"""Attacks that torchattacks does not have: PGD on another loss, restarts of any attack, and minimum norms (FMN)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssmlab.evaluation.image_noise import image_noise
+from ssmlab.evaluation.losses import margins
+from ssmlab.evaluation.victim import Victim, is_right
+
+ImageLoss = Callable[[Tensor, Tensor], Tensor]  # from logits (B, classes) and labels (B,) to (B,)
+
+
+class LossPgd:
+    """PGD (Madry et al. 2018) on any loss; on the cross entropy it is torchattacks' to the bit.
+
+    Args:
+        loss: what it climbs.
+        eps, alpha, steps, random_start: as everywhere; the start depends on the image, `seed` and its number.
+    """
+
+    def __init__(
+        self, victim: Victim, seed: int, loss: ImageLoss, *, eps: float, alpha: float, steps: int, random_start: bool
+    ) -> None:
+        self.victim, self.seed, self.loss = victim, seed, loss
+        self.eps, self.alpha, self.steps, self.random_start = eps, alpha, steps, random_start
+        self.starts = 0
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """Adversarial images (B, C, H, W)."""
+        self.starts += 1
+        x_adv = x.clone()
+        if self.random_start:
+            noise = image_noise(x, x.shape, self.seed, f"start {self.starts}")  # (B, C, H, W)
+            x_adv = (x + (-self.eps + 2 * self.eps * noise)).clamp(0.0, 1.0)
+        for _ in range(self.steps):
+            here = x_adv.detach().requires_grad_()
+            (gradient,) = torch.autograd.grad(self.loss(self.victim(here), y).sum(), here)
+            moved = here.detach() + self.alpha * gradient.sign()
+            x_adv = (x + (moved - x).clamp(-self.eps, self.eps)).clamp(0.0, 1.0)
+        return x_adv
+
+
+class Restarts:
+    """An attack several times from different starts, each on the images that those before it have not broken.
+
+    Args:
+        attack: from images and labels to adversarial images; each call starts elsewhere.
+    """
+
+    def __init__(self, attack: Callable[[Tensor, Tensor], Tensor], victim: Victim, count: int) -> None:
+        self.attack, self.victim, self.count = attack, victim, count
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """Adversarial images (B, C, H, W): those of the first start that broke the image, else of the last one."""
+        x_adv = x.clone()
+        left = torch.ones_like(y, dtype=torch.bool)
+        for _ in range(self.count):
+            rows = left.nonzero().flatten()
+            if len(rows) == 0:
+                break
+            x_adv[rows] = self.attack(x[rows], y[rows])
+            left[rows] = self.victim.is_right(x_adv[rows], y[rows])
+        return x_adv
+
+
+class Fmn:
+    """FMN (Pintor et al. 2021, Algorithm 1) in L-inf: the smallest distance at which an image is broken.
+
+    It descends the margin with steps of L2 length `alpha` inside a ball whose radius shrinks where the image is broken
+    and grows where it is not; both rates fall with a cosine over the steps. It starts at the image and draws nothing.
+
+    Attributes:
+        distances: of the batch that it attacked last, (B,), infinite where nothing was found.
+    """
+
+    ALPHAS = (1.0, 0.01)  # first and last step, as published
+    RATES = (0.05, 0.0001)  # first and last relative change of the radius, as published
+
+    def __init__(self, victim: Victim, *, eps: float, steps: int) -> None:
+        self.victim, self.eps, self.steps = victim, eps, steps
+        self.distances = torch.empty(0)
+
+    def __call__(self, x: Tensor, y: Tensor) -> Tensor:
+        """The nearest adversarial images (B, C, H, W) that are within eps; x itself where there is none."""
+        best = torch.full_like(y, math.inf, dtype=torch.float32)
+        nearest, radius = x.clone(), best.clone()
+        x_adv = x.clone()
+        for step in range(self.steps + 1):
+            here = x_adv.detach().requires_grad_()
+            logits = self.victim(here)
+            margin = margins(logits, y)  # (B,)
+            (gradient,) = torch.autograd.grad(margin.sum(), here)
+            gradient = gradient.nan_to_num()
+            distance = (here.detach() - x).abs().flatten(1).amax(dim=1)  # (B,)
+            broken = ~is_right(logits.detach(), y)
+            closer = broken & (distance < best)
+            best = torch.where(closer, distance, best)
+            nearest[closer] = here.detach()[closer]
+            alpha, rate = (self.at(step, ends) for ends in (self.ALPHAS, self.RATES))
+            # Where nothing is found yet, a linear model would be broken at this distance.
+            slope = gradient.abs().flatten(1).sum(dim=1).clamp(min=1e-12)  # (B,)
+            guess = distance + margin.detach().abs() / slope
+            grown = torch.where(best.isinf(), guess, radius * (1 + rate))
+            radius = torch.where(broken, torch.minimum(radius * (1 - rate), best), grown).clamp(max=1.0)
+            length = gradient.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
+            moved = here.detach() - alpha * gradient / length
+            limit = radius.view(-1, 1, 1, 1)
+            x_adv = (x + (moved - x).clamp(-limit, limit)).clamp(0.0, 1.0)
+        self.distances = best
+        return torch.where((best <= self.eps).view(-1, 1, 1, 1), nearest, x)
+
+    def at(self, step: int, ends: tuple[float, float]) -> float:
+        """A rate that falls from one end to the other with a cosine."""
+        first, last = ends
+        return last + (first - last) * (1 + math.cos(math.pi * step / self.steps)) / 2
+
+
+def distances_of(part: Any) -> Tensor | None:
+    """The distances (B,) that a part has found; None of one that looks for none."""
+    return part.distances if isinstance(part, Fmn) else None
