@@ -21,7 +21,8 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-repro: $(STAMP)  ## run the pipeline of params.yaml, then show the results
+repro: $(STAMP)  ## run the study of params.yaml, a run a processor, then analysis and report through DVC
+	@ssmlab grid
 	@ssmlab repro
 
 test: $(STAMP)  ## every test but the slow ones

@@ -19,8 +19,8 @@ def repro(
     targets: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN|STAGE]...",
-            help="Runs or stages; all of them by default.",
+            metavar="[RUN|GROUP|STAGE]...",
+            help="Runs, groups of seeds or stages; everything by default.",
             autocompletion=completion.target_names,
         ),
     ] = None,

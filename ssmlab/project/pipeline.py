@@ -25,17 +25,22 @@ def stages_of(params: Params, root: Path) -> list[str]:
 
 
 def resolve(targets: Sequence[str], params: Params, root: Path) -> tuple[str, ...]:
-    """DVC's names for `targets`; a run stands for its own stages. Raises UserError for unknown ones."""
+    """DVC's names for `targets`: runs, groups of runs or stages; a run stands for its own stages.
+
+    Raises UserError for unknown ones.
+    """
     specs = stage_specs(root)
     known = stages_of(params, root)
     names: list[str] = []
     for target in targets:
-        if target in params.runs:
-            names += [name for name in (f"{stage}@{target}" for stage in RUN_STAGES) if name in known]
+        runs = (target,) if target in params.runs else params.groups.get(target, ())
+        if runs:
+            names += [f"{stage}@{run}" for run in runs for stage in RUN_STAGES if f"{stage}@{run}" in known]
         elif target in known or target in specs:
             names.append(target)
         else:
-            raise UserError(f"no run or stage '{printable(target, 80)}' ({hint(target, [*params.runs, *specs])})")
+            names_known = [*params.groups, *params.runs, *specs]
+            raise UserError(f"no run, group or stage '{printable(target, 80)}' ({hint(target, names_known)})")
     return tuple(dict.fromkeys(names))
 
 

@@ -23,6 +23,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.project import dvc_command, dvc_files, launch, pipeline
 from ssmlab.project.launched import Launched, active, record_path, stop_launch
 from ssmlab.project.log import LogFollower
+from ssmlab.project.params_file import load_params
 from ssmlab.system.processes import pid_start_time
 from tests.analysis.synthetic import data_summary, write_data
 
@@ -266,8 +267,14 @@ def test_a_run_stands_for_its_training_and_its_attack(tiny_params: Params, paths
 
     assert resolve() == ()
     assert resolve("ads", "train@ads", "train", "report") == ("train@ads", "attack@ads", "probe@ads", "train", "report")
-    with pytest.raises(UserError, match=r"no run or stage 'adz' \(did you mean 'ads'\?\)"):
+    with pytest.raises(UserError, match=r"no run, group or stage 'adz' \(did you mean 'ads'\?\)"):
         resolve("adz")
+
+
+def test_a_group_of_seeds_stands_for_its_runs(project: Path) -> None:
+    params = load_params(project / "params.yaml")
+    named = pipeline.resolve(["ads"], params, project)
+    assert named == tuple(f"{stage}@ads-s{seed}" for seed in (0, 1, 2) for stage in ("train", "attack", "probe"))
 
 
 def test_without_stages_in_dvc_yaml_nothing_is_launched(tiny_params: Params, tmp_path: Path) -> None:
