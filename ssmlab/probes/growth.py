@@ -8,8 +8,8 @@ e (images, T): the error at T distances tau. For every image a line is fitted to
 
 The law of the smallest AICc over all images together is taken, with one variance for all of them (Hurvich and Tsai
 1989). The rate r is the mean over images with Student's 95% interval: images are independent of each other, while the
-distances within one are not, so that an interval from the residuals would be too narrow. An error is called an
-explosion only if the exponential law wins and the interval of its rate lies above 0.
+distances within one are not, so that an interval from the residuals would be too narrow. An error is said
+to grow exponentially only if that law wins and the interval of its rate lies above 0.
 """
 
 from __future__ import annotations
@@ -93,5 +93,5 @@ def trend_of(law: Law, low: float, high: float) -> Trend:
     if law == "bounded" or low <= 0.0 <= high:
         return "bounded"
     if low > 0.0:
-        return "explosion" if law == "exponential" else "grows as a power"
+        return "grows exponentially" if law == "exponential" else "grows as a power"
     return "fades exponentially" if law == "exponential" else "fades as a power"

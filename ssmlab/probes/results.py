@@ -20,7 +20,7 @@ Quartiles = Annotated[tuple[float, float, float, float, float], Field(strict=Fal
 SplitName = Literal["train", "test"]
 Aim = Literal["loss", "features"]  # what an attack raises
 Law = Literal["bounded", "power", "exponential"]
-Trend = Literal["explosion", "grows as a power", "bounded", "fades as a power", "fades exponentially"]
+Trend = Literal["grows exponentially", "grows as a power", "bounded", "fades as a power", "fades exponentially"]
 
 
 class LadderStep(Strict):
@@ -116,6 +116,16 @@ class Growth(Strict):
     distances: Distances
     end: FloatList
     over: GrowthFit | None = None
+
+    @property
+    def explodes(self) -> bool:
+        """Whether the error grows exponentially in both measurements.
+
+        One alone does not separate distance from place: the first looks at other tokens the further it goes, the second
+        perturbs others.
+        """
+        fits = (self.after, self.over)
+        return all(fit is not None and fit.trend == "grows exponentially" for fit in fits)
 
 
 class Certificate(Strict):

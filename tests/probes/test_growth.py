@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmlab.probes.growth import Array, fit_growth
-from ssmlab.probes.perturbed_token import errors_after, growth_of
+from ssmlab.probes.perturbed_token import errors_after, growth_of, measured
 from ssmlab.probes.results import GrowthFit, Trend
 from tests.probes.models import model_of, random_images
 
@@ -28,7 +28,7 @@ def planted(log_error: Array, noise: float = 0.1, images: int = 20, seed: int = 
 @pytest.mark.parametrize(
     ("log_error", "trend", "rate"),
     [
-        (0.05 * DISTANCES, "explosion", 0.05),
+        (0.05 * DISTANCES, "grows exponentially", 0.05),
         (-0.05 * DISTANCES, "fades exponentially", -0.05),
         (0.5 * np.log(DISTANCES), "grows as a power", 0.5),
         (-1.5 * np.log(DISTANCES), "fades as a power", -1.5),
@@ -46,17 +46,17 @@ def test_a_planted_law_is_found_with_its_rate(log_error: Array, trend: Trend, ra
 @settings(max_examples=60, deadline=None)
 @given(seed=st.integers(0, 10**6), power=st.floats(-1.0, 1.0))
 def test_no_power_law_is_called_an_explosion(seed: int, power: float) -> None:
-    assert planted(power * np.log(DISTANCES), 0.1, seed=seed).trend != "explosion" or abs(power) < 0.05
+    assert planted(power * np.log(DISTANCES), 0.1, seed=seed).trend != "grows exponentially" or abs(power) < 0.05
 
 
 def test_noise_alone_is_seldom_called_an_explosion() -> None:
     """Both must happen: the exponential law wins, and the 95% interval of its rate lies above 0."""
-    called = sum(planted(0.0 * DISTANCES, 0.5, seed=seed).trend == "explosion" for seed in range(400))
+    called = sum(planted(0.0 * DISTANCES, 0.5, seed=seed).trend == "grows exponentially" for seed in range(400))
     assert called <= 400 * 0.025 + 8
 
 
 def test_a_saturating_error_is_no_explosion() -> None:
-    assert planted(-np.exp(-DISTANCES / 3), 0.05).trend != "explosion"
+    assert planted(-np.exp(-DISTANCES / 3), 0.05).trend != "grows exponentially"
 
 
 def test_images_that_disagree_on_the_rate_are_no_explosion() -> None:
@@ -114,3 +114,27 @@ def test_the_profile_of_a_linear_layer_does_not_depend_on_the_size_of_its_input(
         one = errors_after(block, u, block(u), 2, generator.manual_seed(0))
         ten = errors_after(block, 10 * u, block(10 * u), 2, generator.manual_seed(0))
     np.testing.assert_allclose(one, ten, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("rate", "explodes"), [(-0.1, False), (0.0, False), (0.1, True)])
+def test_a_recurrence_explodes_if_it_grows_from_any_token_to_any_other(rate: float, explodes: bool) -> None:
+    def recurrence(u: torch.Tensor) -> torch.Tensor:
+        state, states = torch.zeros_like(u[:, 0]), []
+        for token in u.unbind(1):
+            state = np.exp(rate) * state + token
+            states.append(state)
+        return torch.stack(states, dim=1)
+
+    u = torch.randn(5, 40, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert measured("planted", recurrence, u, torch.Generator().manual_seed(1)).explodes == explodes
+
+
+def test_an_output_that_is_larger_at_later_tokens_is_no_explosion() -> None:
+    """After one token the error grows exponentially with the distance, because later tokens are larger; the error in
+    the last token does not.
+    """
+    u = torch.randn(5, 40, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    size = torch.exp(0.1 * torch.arange(40.0, dtype=torch.float64))[:, None]
+    found = measured("planted", lambda v: size * v.cumsum(1), u, torch.Generator().manual_seed(1))
+    assert found.after is not None and found.after.trend == "grows exponentially"
+    assert not found.explodes
