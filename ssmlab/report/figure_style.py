@@ -94,13 +94,16 @@ def figure_files(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequenc
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(theme.settings())
         figure = draw(theme)
+        FigureCanvasAgg(figure)
+        figure.set_dpi(DPI)
+        figure.draw_without_rendering()  # lays out the panels, which takes most of the time, once for all formats
+        figure.set_layout_engine("none")
         return {f".{name}": figure_bytes(figure, name) for name in formats}
 
 
 def figure_bytes(figure: Figure, name: str) -> bytes:
     """The figure in one format; equal figures give equal bytes, since neither date nor software is written into it."""
     file = io.BytesIO()
-    FigureCanvasAgg(figure)
     figure.savefig(file, format=name, dpi=DPI, metadata=dict.fromkeys(UNSAID[name]))
     return file.getvalue()
 
