@@ -8,10 +8,9 @@ from typing import Any
 import torch
 
 from ssmlab.artifacts.checkpoint import build_from
-from ssmlab.artifacts.manifest import Manifest, read_published
-from ssmlab.artifacts.metadata import CheckpointFile, parse_checkpoint
+from ssmlab.artifacts.metadata import CheckpointFile
 from ssmlab.artifacts.provenance import Provenance
-from ssmlab.artifacts.stage_run import file_input, prepared_input, start_stage
+from ssmlab.artifacts.stage_run import prepared_input, start_stage
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset, Split, load_dataset
@@ -20,9 +19,7 @@ from ssmlab.params import Params, ProbeParams, Which
 from ssmlab.params.paths import Paths
 from ssmlab.probes.probe import ProbeImages, probe_model
 from ssmlab.probes.results import CheckpointProbes, ProbeResults, SplitName, save_probes
-from ssmlab.stages.attack.fitting import check_same_data
-
-CHECKPOINTS: tuple[Which, ...] = ("best", "last")
+from ssmlab.stages.trained_run import TrainedRun, read_trained_run
 
 
 def probe(
@@ -48,29 +45,22 @@ def probe(
     settings = params.probe
     resolved = resolve_device(device or settings.device)
     dataset = load_dataset(paths.prepared)
-    manifest, contents = read_published(paths.model(run))
-    files = {which: paths.checkpoint(run, which) for which in CHECKPOINTS}
-    checkpoints = {which: parse_checkpoint(contents[file.name], str(file)) for which, file in files.items()}
-    for which, checkpoint in checkpoints.items():
-        check_same_data(checkpoint.metadata, dataset, run, which)
+    trained = read_trained_run(run, paths, dataset)
     started = start_stage(
         "probe",
         probe_params,
         params,
-        [
-            prepared_input(paths.prepared, dataset.fingerprint),
-            *(file_input(files[which], checkpoint.sha256) for which, checkpoint in checkpoints.items()),
-        ],
+        [prepared_input(paths.prepared, dataset.fingerprint), *trained.inputs],
         root=paths.root,
         reread=reread,
         device=resolved.type,
         threads=torch.get_num_threads(),
     )
     images = {split: first_images(part, settings.images, resolved) for split, part in splits(dataset).items()}
-    found = {which: probed(each, images, settings, resolved) for which, each in checkpoints.items()}
+    found = {which: probed(each, images, settings, resolved) for which, each in trained.checkpoints.items()}
     for which, each in found.items():
         on_event(Note(f"{which}: {each.clean:.1%} clean, {each.robust:.1%} under attack of {len(images['test'][1])}"))
-    results = assemble(params, run, dataset, images, checkpoints, found, started.provenance, manifest)
+    results = assemble(params, run, dataset, images, trained, found, started.provenance)
     started.require_unchanged(paths.probe(run), f"ssmlab probe {run}")
     save_probes(paths.probe(run), results)
     on_event(Note(f"wrote {paths.probe(run)}"))
@@ -103,13 +93,12 @@ def assemble(
     run: str,
     dataset: Dataset,
     images: Mapping[SplitName, ProbeImages],
-    checkpoints: Mapping[Which, CheckpointFile],
+    trained: TrainedRun,
     found: Mapping[Which, CheckpointProbes],
     provenance: Provenance,
-    manifest: Manifest,
 ) -> ProbeResults:
     """The content of the results file."""
-    metadata = checkpoints["best"].metadata
+    metadata = trained.checkpoints["best"].metadata
     return ProbeResults(
         format=1,
         study=params.study,
@@ -122,5 +111,5 @@ def assemble(
         code_version=__version__,
         checkpoints=dict(found),
         provenance=provenance,
-        manifest=manifest.without_history(),
+        manifest=trained.manifest.without_history(),
     )

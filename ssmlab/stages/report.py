@@ -77,7 +77,7 @@ def report_params(params: Params) -> dict[str, Any]:
 
 def remove_others(folder: Path, names: Container[str]) -> None:
     """Remove from an output folder what earlier reports left there: of runs that are no longer in the study."""
-    for path in folder.iterdir():
+    for path in folder.glob("*"):  # nothing if there is no such folder
         if path.is_file() and path.name not in names:
             path.unlink(missing_ok=True)
 

@@ -40,6 +40,7 @@ from ssmlab.artifacts import provenance
 from ssmlab.artifacts.manifest import read_published
 from ssmlab.cli.app import app
 from ssmlab.core.errors import UserError
+from ssmlab.stages import probe as probe_stage
 from ssmlab.stages import report as report_stage
 from ssmlab.stages.attack import stage as attack_stage
 
@@ -52,6 +53,7 @@ SECONDS = 300  # after which a stage is taken to hang
 
 COSTLY = (
     (attack_stage, "evaluate_models"),
+    (probe_stage, "probe_model"),
     (report_stage, "compose"),
     (report_stage, "write_html"),
     (report_stage, "write_markdown"),
@@ -82,6 +84,11 @@ attack:
   seed: 0
   attacks:
     fgsm: {kind: fgsm, images: 10, checkpoints: [best, last]}
+probe:
+  device: cpu
+  images: 10
+  adversary: {eps: 0.1, alpha: 0.1, steps: 1, random_start: true}
+  seed: 0
 analyze: {confidence: 0.95, claims: []}
 report: {title: "Tiny, seed %(seed)d"}
 """
@@ -100,8 +107,9 @@ STAGES = (
     Stage("prepare", ("prepare",), ("data/*",)),
     Stage("train", ("train", RUN), (f"models/{STUDY}/{RUN}/*",)),
     Stage("attack", ("attack", RUN), (f"results/{STUDY}/attack/*",)),
+    Stage("probe", ("probe", RUN), (f"results/{STUDY}/probe/*",)),
     Stage("analyze", ("analyze",), (f"results/{STUDY}/analysis/*",)),
-    Stage("report", ("report",), (f"results/{STUDY}/*", f"results/{STUDY}/figures/*")),
+    Stage("report", ("report",), (f"results/{STUDY}/*", f"results/{STUDY}/figures/*", f"results/{STUDY}/tables/*")),
     Stage("use", ("use", "other"), ("params.yaml", "dvc.lock", "runs/*/dvc.lock")),
 )
 
@@ -183,7 +191,7 @@ class Harness:
             params.write_text(PARAMS % {"seed": seed})
             (self.project / "studies" / f"{STUDY}.yaml").write_text(PARAMS % {"seed": seed})
             (self.project / "dvc.lock").write_text("# as DVC left it\nschema: '2.0'\nstages: {}\n")
-            for stage in STAGES[: 6 if seed else 5]:
+            for stage in STAGES if seed else STAGES[:-1]:
                 if seed:
                     self.before[stage.name] = self.work / f"before {stage.name}"
                     shutil.copytree(self.project, self.before[stage.name])

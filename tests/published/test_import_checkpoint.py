@@ -26,9 +26,9 @@ from ssmlab.params import ModelParams, Params
 from ssmlab.params.paths import Paths
 from ssmlab.published.import_checkpoint import import_checkpoint, name_of
 from ssmlab.report.terminal.tables import render
-from ssmlab.stages.attack.fitting import check_same_data
 from ssmlab.stages.attack.stage import attack_file
 from ssmlab.stages.prepare import prepare
+from ssmlab.stages.trained_run import check_same_data
 
 SIDE = 6
 

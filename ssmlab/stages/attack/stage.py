@@ -12,8 +12,8 @@ import torch
 
 from ssmlab.artifacts.checkpoint import build_from
 from ssmlab.artifacts.heartbeat import HeartbeatWriter
-from ssmlab.artifacts.manifest import Manifest, read_published
-from ssmlab.artifacts.metadata import CheckpointFile, parse_checkpoint, read_checkpoint
+from ssmlab.artifacts.manifest import Manifest
+from ssmlab.artifacts.metadata import CheckpointFile, read_checkpoint
 from ssmlab.artifacts.outcome import recording_outcome
 from ssmlab.artifacts.stage_run import StageRun, file_input, prepared_input, start_stage
 from ssmlab.core.errors import UserError
@@ -28,10 +28,9 @@ from ssmlab.nets.device import resolve_device
 from ssmlab.params import IMPORTED, AttackSpec, Params, Which
 from ssmlab.params.paths import Paths
 from ssmlab.stages.attack.contents import attack_results
-from ssmlab.stages.attack.fitting import check_image_shape, check_same_data
+from ssmlab.stages.attack.fitting import check_image_shape
 from ssmlab.stages.attack.reporting import notes, with_heartbeat
-
-CHECKPOINTS: tuple[Which, ...] = ("best", "last")
+from ssmlab.stages.trained_run import read_trained_run
 
 
 def attack(
@@ -122,13 +121,9 @@ class Target:
 
 def trained_target(run: str, paths: Paths, dataset: Dataset) -> Target:
     """Both checkpoints of a run; raises UserError if they are damaged or were trained on other data."""
-    manifest, contents = read_published(paths.model(run))
-    files = {which: paths.checkpoint(run, which) for which in CHECKPOINTS}
-    checkpoints = {which: parse_checkpoint(contents[file.name], str(file)) for which, file in files.items()}
-    for which, checkpoint in checkpoints.items():
-        check_same_data(checkpoint.metadata, dataset, run, which)
+    trained = read_trained_run(run, paths, dataset)
     aside = paths.live(run) / "unpublished-attack.json"
-    return Target(run, paths.study, run, files, checkpoints, manifest, paths.attack(run), aside)
+    return Target(run, paths.study, run, trained.files, trained.checkpoints, trained.manifest, paths.attack(run), aside)
 
 
 def imported_target(path: Path, paths: Paths) -> Target:

@@ -20,8 +20,8 @@ from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, AttackTask, modu
 from ssmlab.nets.device import resolve_device
 from ssmlab.params import AttackSpec, Params, Which
 from ssmlab.params.paths import Paths
-from ssmlab.stages.attack.fitting import check_same_data
 from ssmlab.stages.samples.sample_file import FlippedSamples, SampleHeader
+from ssmlab.stages.trained_run import check_same_data
 
 MODEL = "model"  # the only one of the runner
 
