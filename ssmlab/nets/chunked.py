@@ -94,32 +94,34 @@ class ChunkedConvolution(nn.Module):
     the input is copied.
     """
 
+    full_precision_tensors = frozenset({"past", "future"})  # the states are never in half precision
+
     own: Tensor  # (D, T, T): the chunk's own Toeplitz matrix; entry s, t weighs u[s] in y[t]
     into: Tensor  # (D, T, R): the way into the states
     out: Tensor  # (D, R, T): the way out of them
 
     def __init__(self, feed: PerChannel, length: int, chunk: int, past: Realisation, future: Realisation | None = None):
         super().__init__()
-        self.length, self.chunk, self.dtype = length, chunk, feed.dtype
+        self.length, self.chunk, dtype = length, chunk, feed.dtype
         inputs, outputs, power = powers_on_both_sides(past, chunk)
         near = F.pad(first_taps(past, outputs), (chunk - 1, 0))  # (D, 2 T - 1)
         near[:, chunk - 1] += feed
-        into, out, carries = [inputs.to(self.dtype).flip(1)], [outputs], [power]
+        into, out, carries = [inputs.to(dtype).flip(1)], [outputs], [power]
         if future is not None:
             inputs, outputs, power = powers_on_both_sides(future, chunk)
             near[:, :chunk] += first_taps(future, outputs).flip(-1)
-            into.append(inputs.to(self.dtype))
-            out.append(outputs.to(self.dtype).flip(1))
+            into.append(inputs.to(dtype))
+            out.append(outputs.to(dtype).flip(1))
             carries.append(power)
-        self.keep("own", near.to(self.dtype).unfold(-1, chunk, 1).flip(1))
-        self.keep("into", torch.cat(into, dim=-1))
-        self.keep("out", torch.cat([part.to(self.dtype).transpose(1, 2) for part in out], dim=1))
+        self.keep("own", near.to(dtype).unfold(-1, chunk, 1).flip(1))
+        self.keep("into", torch.cat(into, dim=-1).to(dtype))
+        self.keep("out", torch.cat([part.to(dtype).transpose(1, 2) for part in out], dim=1))
         self.sides = ("past", "future")[: len(carries)]
         for side, carry in zip(self.sides, carries, strict=True):
-            self.keep(side, carry.transpose(1, 2))
+            self.keep(side, carry.to(dtype).transpose(1, 2))
 
     def keep(self, name: str, matrix: Tensor) -> None:
-        self.register_buffer(name, matrix.to(self.dtype).contiguous(), persistent=False)
+        self.register_buffer(name, matrix.contiguous(), persistent=False)
 
     def forward(self, u: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) for u (D, B, L); raises ValueError if L is not the length it was made for."""
@@ -127,7 +129,7 @@ class ChunkedConvolution(nn.Module):
         if length != self.length:
             raise ValueError(f"this convolution was made for {self.length} tokens, not {length}")
         device = u.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.dtype
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.own.dtype
         chunks = -(-length // self.chunk)
         missing = chunks * self.chunk - length
         padded = (

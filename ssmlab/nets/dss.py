@@ -76,4 +76,9 @@ class DssKernel(SsmKernel):
     def realisation(self, length: int) -> Realisation | None:
         """The state space of these taps; None if a mode grows, whose powers could overflow."""
         weight, rate, growing = self.modes(length)
-        return None if bool(growing.any()) else diagonal_realisation(weight, rate)
+        return None if any_growing(growing) else diagonal_realisation(weight, rate)
+
+
+def any_growing(growing: Tensor) -> bool:
+    """Whether a mode grows: the one place where a layer looks at numbers, which on a GPU waits for them."""
+    return bool(growing.any())

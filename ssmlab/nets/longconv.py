@@ -36,8 +36,24 @@ TOEPLITZ_LIMIT = 2**25  # entries of the columns (D, L, T): 128 MiB in float32
 
 def channel_first(u: BatchFirst) -> ChannelFirst:
     """(B, L, D) as contiguous (D, B, L)."""
-    batch, length, width = u.shape
-    return u.reshape(batch * length, width).t().contiguous().view(width, batch, length)  # (D, B, L)
+    y: Tensor = ToChannelFirst.apply(u)  # type: ignore[no-untyped-call]
+    return y
+
+
+class ToChannelFirst(torch.autograd.Function):
+    """`channel_first` with a gradient that is contiguous, too: the residual's gradient is added to it."""
+
+    @staticmethod
+    def forward(ctx: Any, u: Tensor) -> Tensor:  # noqa: ARG004
+        """(D, B, L)."""
+        batch, length, width = u.shape
+        return u.reshape(batch * length, width).t().contiguous().view(width, batch, length)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004
+        """(B, L, D)."""
+        width, batch, length = gradients[0].shape
+        return gradients[0].reshape(width, -1).t().contiguous().view(batch, length, width)
 
 
 def two_sided(past: OneSide, future: OneSide) -> Taps:

@@ -53,6 +53,7 @@ class ShortConvolution(nn.Module):
 class MambaLayer(Mixer):
     """A whole Mamba layer without its residual and norm, (B, L, D) -> (B, L, D)."""
 
+    full_precision_tensors = frozenset({"A", "A_log", "skip", "dt_proj"})
     A: Tensor | None
 
     def __init__(self, width: int, state: int, enhancement: nn.Module, dropout: float):
@@ -99,10 +100,10 @@ class MambaLayer(Mixer):
         """The selective state space with its skip, (L, B, Di) -> (L, B, Di); the scan is in float32 at least."""
         state = self.A_log.shape[1]
         ranks, B, C = self.x_proj(x).split([self.dt_proj.in_features, state, state], dim=-1)
-        steps = F.linear(ranks, self.dt_proj.weight)  # (L, B, Di)
+        steps = F.linear(ranks, self.dt_proj.weight.to(ranks.dtype))  # (L, B, Di)
         with torch.autocast(x.device.type, enabled=False):
-            x = full_precision(x)
+            wide = full_precision(x)
             dt = F.softplus(full_precision(steps) + full_precision(self.dt_proj.bias))
             A = self.transition() if self.A is None else self.A
-            y = selective_scan(x, dt, A, full_precision(B), full_precision(C))
-            return torch.addcmul(y, full_precision(self.skip), x)  # (L, B, Di)
+            y = selective_scan(wide, dt, A, full_precision(B), full_precision(C))
+            return torch.addcmul(y, full_precision(self.skip), wide).to(x.dtype)  # (L, B, Di)

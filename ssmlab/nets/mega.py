@@ -53,6 +53,7 @@ class RelativeBias(nn.Module):
 class FixedBias(nn.Module):
     """The position bias (L, L) of fixed parameters, for sequences of L tokens and no others."""
 
+    full_precision_tensors = frozenset({"matrix"})
     matrix: Tensor
 
     def __init__(self, matrix: Tensor):

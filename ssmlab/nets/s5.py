@@ -110,5 +110,6 @@ def apply(u: ChannelFirst, system: System) -> ChannelFirst:
     with torch.autocast(u.device.type, enabled=False):
         b = torch.view_as_complex(full_precision(inputs).view(*tokens.shape[:2], -1, 2))  # (L, B, P)
         states = torch.view_as_real(scan(system.decay.expand(len(b), 1, -1), b)).flatten(2)  # (L, B, 2 P)
+        states = states.to(system.out.dtype)
     y = torch.addcmul(F.linear(states, system.out), tokens, system.skip)
     return y.permute(2, 1, 0)  # (D, B, L)

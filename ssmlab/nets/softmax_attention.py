@@ -43,8 +43,11 @@ def at_once(query: Queries, key: Queries, value: Values, bias: BiasMatrix | None
     """o (B, L, v) by two products for all sequences."""
     scale = 1 / math.sqrt(query.shape[-1])
     none = query.new_zeros(()) if bias is None else bias
-    scores = torch.baddbmm(none, query, key.transpose(1, 2), alpha=scale)  # (B, L, L)
-    return torch.bmm(scores.softmax(-1), value)
+    if query.dtype in (torch.bfloat16, torch.float16):
+        scores = torch.bmm(query, key.transpose(1, 2)).float() * scale + none  # (B, L, L)
+    else:
+        scores = torch.baddbmm(none, query, key.transpose(1, 2), alpha=scale)  # (B, L, L)
+    return torch.bmm(scores.softmax(-1).to(value.dtype), value)
 
 
 def in_blocks(query: Queries, key: Queries, value: Values, bias: BiasMatrix | None = None) -> Values:

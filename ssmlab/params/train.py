@@ -122,7 +122,8 @@ class TrainParams(Strict):
     epochs: how often the training images are gone through, replays included. warmup: epochs over which the training
     adversary's eps and alpha grow from 0 to their full value; 0 for none. patience: training ends when so many epochs
     after the warm-up have brought nothing better in selection. threads: of the CPU, for one run; `auto` depends
-    on the model's size (`ssmlab.training.threads`).
+    on the model's size (`ssmlab.training.threads`). precision: bf16 attacks in bfloat16; the update, validation and
+    everything else stay in float32.
     """
 
     device: Device
@@ -146,6 +147,7 @@ class TrainParams(Strict):
     augment: AugmentParams
     seed: Seed
     threads: Threads = "auto"
+    precision: Literal["bf16"] | None = None
 
     @property
     def replays(self) -> int:
@@ -169,6 +171,9 @@ class TrainParams(Strict):
                 raise ValueError(f"a section `{regime}` is needed exactly when `regime` is {regime}")
         if self.awp is not None and self.regime not in ("pgd_at", "trades"):
             raise ValueError("`awp` goes with `regime` pgd_at and trades only")
+        # the attack of trades begins where p and softmax(logits) differ by less than bfloat16 resolves
+        if self.precision is not None and self.regime not in ("pgd_at", "mart", "fgsm"):
+            raise ValueError("`precision` goes with `regime` pgd_at, mart and fgsm only")
         if self.label_smoothing is not None and self.regime == "mart":
             raise ValueError("`label_smoothing` has no meaning in `regime` mart, which has no cross entropy")
         return self

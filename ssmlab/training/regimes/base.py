@@ -9,10 +9,11 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import AdamW
 from torch.optim.lr_scheduler import LambdaLR
 
+from ssmlab.nets.half_precision import HalfPrecisionClassifier
 from ssmlab.params import TrainParams
 from ssmlab.training.adversary import Loss
 from ssmlab.training.attack import Attack
@@ -65,6 +66,7 @@ class Regime(ABC):
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         self.learner = learner
         self.model = learner.model
+        self.half_precision = params.precision == "bf16"
         self.cross_entropy = smoothed_cross_entropy(params.label_smoothing or 0.0)
 
     @abstractmethod
@@ -74,6 +76,11 @@ class Regime(ABC):
         The model is in training mode, before and after. The loop calls this `params.replays` times with every batch,
         because every optimiser step has an attack of its own while eps warms up.
         """
+
+    def target(self) -> nn.Module:
+        """What the attack is run on: the model as it is now, frozen, in the precision that the params ask for."""
+        frozen = self.model.freeze()
+        return HalfPrecisionClassifier(frozen) if self.half_precision else frozen  # type: ignore[arg-type]
 
     @property
     def carried(self) -> Mapping[str, Carried]:

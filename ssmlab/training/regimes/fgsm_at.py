@@ -29,7 +29,7 @@ class FgsmAt(Regime):
         self.settings = params.fgsm
 
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
-        x_adv = single_step(self.model.freeze(), x, y, attack, self.settings, self.learner.generator)
+        x_adv = single_step(self.target(), x, y, attack, self.settings, self.learner.generator)
         logits = self.model(x_adv)  # (B, classes)
         loss = self.cross_entropy(logits, y)
         self.learner.descend(loss)

@@ -28,7 +28,7 @@ class Mart(Regime):
         self.beta = params.mart.beta
 
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
-        x_adv = pgd(self.model.freeze(), x, y, attack, self.learner.generator)
+        x_adv = pgd(self.target(), x, y, attack, self.learner.generator)
         clean, attacked = self.model(x), self.model(x_adv)  # (B, classes) each
         loss = mart_loss(clean, attacked, y, self.beta)
         self.learner.descend(loss)

@@ -24,7 +24,7 @@ class PgdAt(Regime):
         self.awp = params.awp
 
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
-        x_adv = pgd(self.model.freeze(), x, y, attack, self.learner.generator)
+        x_adv = pgd(self.target(), x, y, attack, self.learner.generator)
         with perturbed_weights(self.model, self.awp, self.objective, x_adv, y):
             loss, logits = self.objective(x_adv, y)
             self.learner.backward(loss)

@@ -126,6 +126,35 @@ class TinyNet(nn.Module):
         return self.trunk(self.stem(x))
 
 
+# --- attacks in bfloat16 ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["pgd_at", "mart", "fgsm"])
+def test_a_step_with_an_attack_in_bfloat16_is_that_of_float32_up_to_rounding(
+    name: str, shared: TrainParams, new_model: Any
+) -> None:
+    results, moves = [], []
+    for precision in (None, "bf16"):
+        model = new_model()
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        regime = regime_of(settings_of(shared, name, precision=precision), model)
+        results.append(run(regime, data(1), attack_of()))
+        assert all(parameter.dtype == torch.float32 for parameter in model.parameters())
+        moves.append(torch.cat([(p - b).flatten() for p, b in zip(model.parameters(), before, strict=True)]))
+    assert losses(results[1]) == pytest.approx(losses(results[0]), rel=2e-3)
+    assert F.cosine_similarity(*moves, dim=0) > 0.98  # Adam's first step is the gradient's sign
+
+
+@pytest.mark.parametrize("name", ["standard", "free", "yopo", "jacobian", "trades"])
+def test_a_regime_whose_attack_cannot_be_in_bfloat16_refuses_it(name: str, shared: TrainParams) -> None:
+    with pytest.raises(ValueError, match="`precision` goes with `regime` pgd_at, mart and fgsm only"):
+        settings_of(shared, name, precision="bf16")
+
+
+def test_without_a_precision_settings_keep_their_fingerprint(shared: TrainParams) -> None:
+    assert "precision" not in shared.plain()
+
+
 # --- all regimes ------------------------------------------------------------------------------------------------------
 
 
