@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-slow test-slurm torture faults docs check format lock clean
+.PHONY: help install repro test test-slow test-slurm bench-gpu torture faults docs check format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -44,6 +44,9 @@ docs: $(STAMP)  ## the documentation as a site, in site/; stops at every warning
 
 faults: $(STAMP)  ## a failing disk under every stage, for ten minutes (SECONDS=..., SEED=...); needs cc
 	@OMP_NUM_THREADS=1 SSMLAB_FAULT_SECONDS=$(or $(SECONDS),600) SSMLAB_FAULT_SEED=$(or $(SEED),1) python -m pytest -q --timeout 0 tests/faults
+
+bench-gpu: $(STAMP)  ## the speed of adversarial training on this GPU, within ten minutes, in bench-gpu.json
+	@python benchmarks/bench_gpu.py
 
 check: $(STAMP)  ## ruff, formatting, types, import layers
 	@ruff check .

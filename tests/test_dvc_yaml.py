@@ -30,8 +30,8 @@ STAGES = list(STAGE_CODE)
 NOT_IMPORTED = {
     "prepare": {"ingest/catalog.toml"},  # read as a file
     "train": set(),
-    "attack": {"data/batches.py"},
-    "probe": {"data/batches.py"},
+    "attack": {"data/batches.py", "nets/half_precision.py"},
+    "probe": {"data/batches.py", "nets/half_precision.py"},
     "analyze": {"analysis/compare"},
     "report": {
         "analysis/compare",

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Column
+from typing import TYPE_CHECKING
 
 from ssmlab.core import events
 from ssmlab.core.text import duration
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress, TaskID
 
 SECONDS_BETWEEN_PLAIN_LINES = 30.0
 
@@ -23,6 +24,9 @@ def display(console: Console) -> Iterator[events.Listener]:
     if not console.is_terminal:
         yield plain_listener(partial(console.print, soft_wrap=True, markup=False, highlight=False), time.monotonic)
         return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn  # slow to import
+    from rich.table import Column
+
     bar = Progress(
         TextColumn("{task.description}", table_column=Column(min_width=14)),
         BarColumn(bar_width=24),

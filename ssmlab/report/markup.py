@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from typing import TYPE_CHECKING
 
-from markdown_it import MarkdownIt
 from markupsafe import Markup
+
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
 
 SPECIAL = re.compile(r"[\\*_\[\]<>#&~!]")  # what Markdown or HTML could act on inside a line
 LINE_START = re.compile(r"^([-+=]|\d+(?=[.)]))")  # what would begin a list or underline a heading
 
-# The preset "zero" knows no markup at all, so that only code is left to be recognised, and all HTML is escaped.
-INLINE = MarkdownIt("zero").enable("backticks")
+
+@cache
+def inline_markdown() -> MarkdownIt:
+    """A parser that knows code alone: the preset "zero" has no markup at all, and escapes all HTML."""
+    from markdown_it import MarkdownIt  # tables in a terminal come by here and need no HTML
+
+    return MarkdownIt("zero").enable("backticks")
 
 
 def markdown_text(text: str) -> str:
@@ -33,7 +42,7 @@ def escape_first(found: re.Match[str]) -> str:
 
 def html_text(text: str) -> Markup:
     """`text` for HTML: code becomes a `code` element, everything else is escaped."""
-    return Markup(INLINE.renderInline(text))
+    return Markup(inline_markdown().renderInline(text))
 
 
 def split_code(text: str) -> list[tuple[str, bool]]:
