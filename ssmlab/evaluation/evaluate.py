@@ -16,6 +16,7 @@ from ssmlab.core.events import Listener, Note, silence
 from ssmlab.evaluation.attack_names import chosen_attacks
 from ssmlab.evaluation.collect import AttackProgress, collect_evaluation
 from ssmlab.evaluation.inputs import prepared_images, prepared_labels, prepared_model
+from ssmlab.evaluation.journal import OutcomeJournal
 from ssmlab.evaluation.plan import check_eps, check_images_asked
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.evaluation.schedule import Plan, Schedule
@@ -102,14 +103,16 @@ def evaluate_models(
     device: torch.device,
     workers: int | None = None,
     on_event: Listener = silence,
+    journal: OutcomeJournal | None = None,
 ) -> dict[str, Evaluation]:
     """`evaluate` for several models at once, so that their attacks share one set of workers.
 
     Args:
         models: by name, on `device`, the CPU or a GPU; plan: for each of them the attacks by name.
+        journal: keeps outcomes; those that it has from a run that was killed are not computed again.
 
     Raises:
-        UserError: as `evaluate`.
+        UserError: as `evaluate`, or the journal cannot be written.
     """
     check_settings(plan, len(x), eps, batch_size, workers)
     inputs = AttackInputs(dict(models), x, y, float(eps), seed, device)
@@ -126,34 +129,56 @@ def evaluate_models(
         seconds_a_pass = (time.monotonic() - began) / (len(models) * len(x))  # of one image
         schedule = Schedule(plan, clean, batch_size)
         checks = {name: runner.check(name, model, clean[name].classes) for name, model in models.items()}
+        tasks = unknown_tasks(schedule.first_tasks(), schedule, journal)
         seconds = seconds_a_pass * schedule.passes_left
-        count = min(workers or useful_workers(device, seconds), len(schedule.first_tasks()))
+        count = min(workers or useful_workers(device, seconds), len(tasks))
         progress = AttackProgress(on_event, schedule, seconds / max(count, 1))
-        run_attacks(runner, inputs, schedule, progress, count)
+        run_attacks(runner, inputs, tasks, schedule, progress, journal, count)
     outcomes = {name: {attack: schedule.outcomes[name, attack] for attack in plan[name]} for name in models}
     return {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name], eps) for name in models}
 
 
+def unknown_tasks(tasks: Iterable[AttackTask], schedule: Schedule, journal: OutcomeJournal | None) -> list[AttackTask]:
+    """The tasks that must be run: those among `tasks`, and among what follows from them, that the journal has not."""
+    unknown, waiting = [], deque(tasks)
+    while waiting:
+        task = waiting.popleft()
+        outcome = journal.outcome(task) if journal else None
+        if outcome is None:
+            unknown.append(task)
+        else:
+            waiting.extend(schedule.done(outcome))
+    return unknown
+
+
 def run_attacks(
-    runner: AttackRunner, inputs: AttackInputs, schedule: Schedule, progress: AttackProgress, count: int
+    runner: AttackRunner,
+    inputs: AttackInputs,
+    tasks: Iterable[AttackTask],
+    schedule: Schedule,
+    progress: AttackProgress,
+    journal: OutcomeJournal | None,
+    count: int,
 ) -> None:
-    """Carry out all tasks of the schedule, on `count` processes or, if that is 1 or cannot be, in this one."""
+    """Carry out the tasks and what follows from them: on `count` processes or, if that is 1 or cannot be, here."""
 
     def collect(outcome: AttackOutcome) -> list[AttackTask]:
         following = schedule.done(outcome)
+        if journal:
+            journal.write(outcome)
         progress.task_done()
-        return following
+        return unknown_tasks(following, schedule, journal)
 
-    tasks = deque(schedule.first_tasks())
+    waiting = deque(tasks)
     if count > 1:
         remedy = "try again with workers=1"
         try:
-            run_in_processes(worker, inputs, tasks, count, collect, remedy=remedy, tick=progress.tick)
+            run_in_processes(worker, inputs, waiting, count, collect, remedy=remedy, tick=progress.tick)
             return
         except NoPool as error:
             progress.listener(Note(f"no worker processes ({error}); attacking in this one, slower", warning=True))
-    while tasks:
-        tasks.extend(collect(runner.run(tasks.popleft())))
+    while waiting:
+        waiting.extend(collect(runner.run(waiting.popleft())))
 
 
 def useful_workers(device: torch.device, seconds: float) -> int:

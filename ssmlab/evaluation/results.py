@@ -20,8 +20,8 @@ from ssmlab.params.written_float import WrittenFloat
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
-Numbers = Annotated[tuple[float, ...], Field(strict=False)]
-Distances = Annotated[tuple[float | None, ...], Field(strict=False)]
+LossByStep = Annotated[tuple[float, ...], Field(strict=False)]
+BreakingDistances = Annotated[tuple[float | None, ...], Field(strict=False)]
 
 
 class Count(Strict):
@@ -72,8 +72,8 @@ class Measure(Count):
     parts: dict[str, float] | None = None
     screened: int | None = None
     queries: float | None = None
-    loss_by_step: Numbers | None = None
-    distances: Distances | None = None
+    loss_by_step: LossByStep | None = None
+    distances: BreakingDistances | None = None
 
 
 class WorstCase(Count):

@@ -198,8 +198,25 @@ def test_an_early_end_leaves_earlier_results_and_says_so(
     if raised is Interrupted:
         assert caught.value.code == 130
         assert str(caught.value) == (
-            "attack on run ads stopped; earlier results are untouched, `ssmlab attack ads` starts again"
+            "attack on run ads stopped; earlier results are untouched, `ssmlab attack ads` goes on"
         )
+
+
+def test_an_attack_that_was_stopped_goes_on_to_equal_bytes(tiny_params: Params, paths: Paths) -> None:
+    attack(tiny_params, RUN, paths, "cpu")
+    expected, journal = paths.attack(RUN).read_bytes(), paths.live(RUN) / "attack.journal"
+    assert not journal.exists()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.done > 30:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted):
+        attack(tiny_params, RUN, paths, "cpu", stop)
+    assert len(journal.read_text().splitlines()) > 1
+    attack(tiny_params, RUN, paths, "cpu")
+    assert paths.attack(RUN).read_bytes() == expected
+    assert not journal.exists()
 
 
 def test_a_best_of_one_training_beside_a_last_of_another_is_refused(tiny_params: Params, paths: Paths) -> None:

@@ -15,12 +15,15 @@ from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.artifacts.manifest import Manifest
 from ssmlab.artifacts.metadata import CheckpointFile, read_checkpoint
 from ssmlab.artifacts.outcome import recording_outcome
+from ssmlab.artifacts.provenance import Provenance
 from ssmlab.artifacts.stage_run import StageRun, file_input, prepared_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
+from ssmlab.core.files import canonical_json, sha256_text
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.evaluate import evaluate_models
+from ssmlab.evaluation.journal import OutcomeJournal
 from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.results import Evaluation, save_results
 from ssmlab.nets.classifier import Classifier
@@ -45,7 +48,7 @@ def attack(
 
     Of `params` only `attack` and the study's name are read: what was trained is what the checkpoints say. Each is read
     once, so that what the results name is what was attacked. While it works, `paths.live(run)/progress.json` is its
-    heartbeat.
+    heartbeat and attack.journal beside it keeps what is done, so that an attack that was killed goes on there.
 
     Args:
         device: overrides `attack.device`.
@@ -62,7 +65,7 @@ def attack(
     models, started = job.build_models(), job.start(reread)
     live = paths.live(run)
     heart = HeartbeatWriter(live / "progress.json", stage="attack", study=params.study, run=run, device=resolved.type)
-    again = f"earlier results are untouched, `ssmlab attack {run}` starts again"
+    again = f"earlier results are untouched, `ssmlab attack {run}` goes on"
     with recording_outcome(heart, silence, lambda: f"attack on run {run} stopped", lambda: again, lambda _: None):
         job.attack_and_publish(models, started, with_heartbeat(heart, on_event))
         heart.close("finished")
@@ -175,7 +178,9 @@ class AttackJob:
 
     def attack_and_publish(self, models: Mapping[Which, Classifier], started: StageRun, on_event: Listener) -> None:
         """Attack the models and write the results; aside, with a UserError, if what they come from has changed."""
-        target, evaluations = self.target, self.evaluate(models, on_event)
+        target, provenance = self.target, started.provenance
+        journal = OutcomeJournal(target.aside.with_name("attack.journal"), evaluation_fingerprint(provenance))
+        evaluations = self.evaluate(models, on_event, journal)
         results = attack_results(
             self.params.attack,
             target.study,
@@ -183,18 +188,21 @@ class AttackJob:
             self.dataset,
             target.checkpoints,
             evaluations,
-            started.provenance,
+            provenance,
             target.manifest,
         )
         changed = started.changed()
         save_results(target.aside if changed else target.results, results)
+        journal.remove()
         if changed:
             raise UserError(
                 f"{changed} has changed since the attack on {target.name} started, so its results are not published; "
                 f"they are kept as {target.aside}, and `ssmlab attack {target.name}` attacks what there is now"
             )
 
-    def evaluate(self, models: Mapping[Which, Classifier], on_event: Listener) -> Mapping[str, Evaluation]:
+    def evaluate(
+        self, models: Mapping[Which, Classifier], on_event: Listener, journal: OutcomeJournal
+    ) -> Mapping[str, Evaluation]:
         """Every checkpoint under the attacks that are asked of it, with a note for each accuracy and warning."""
         settings, test = self.params.attack, self.dataset.test
         plan: dict[str, dict[str, AttackSpec]] = {
@@ -211,11 +219,24 @@ class AttackJob:
             seed=settings.seed,
             device=self.device,
             on_event=on_event,
+            journal=journal,
         )
         for name, evaluation in evaluations.items():
             for note in notes(name, evaluation):
                 on_event(note)
         return evaluations
+
+
+def evaluation_fingerprint(provenance: Provenance) -> str:
+    """A hash of all that the outcomes of attacks depend on. The number of threads does not: attacks use one."""
+    parts = (
+        provenance.params_sha256,
+        provenance.code_sha256,
+        provenance.inputs,
+        provenance.versions,
+        provenance.device,
+    )
+    return sha256_text(canonical_json(parts))
 
 
 def attack_params(params: Params) -> dict[str, Any]:

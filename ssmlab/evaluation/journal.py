@@ -1,0 +1,82 @@
+"""Outcomes of attacks on disk while an evaluation runs, so that one that was killed goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import sha256_text
+from ssmlab.evaluation.tasks import AttackOutcome, AttackTask
+
+Key = tuple[str, str, int, tuple[int, ...]]
+NUMBERS = tuple(field.name for field in fields(AttackOutcome) if field.name != "task")
+
+
+class OutcomeJournal:
+    """One line an outcome, each with a digest; lines that are damaged or cut off are left out.
+
+    Args:
+        path: the file; it is begun anew if it is of another evaluation.
+        evaluation: a fingerprint of all that outcomes depend on: checkpoints, images, attacks, seed and code.
+
+    Raises:
+        UserError: the file cannot be read or written.
+    """
+
+    def __init__(self, path: Path, evaluation: str) -> None:
+        self.path = path
+        self.known: dict[Key, dict[str, Any]] = {}
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lines = path.read_bytes().split(b"\n") if path.exists() else []
+            if lines[:1] == [evaluation.encode()]:
+                # A killed process may have left half a line, behind which nothing may be appended.
+                whole = [line for line in lines[1:] if self.read(line)]
+                path.write_bytes(b"\n".join([evaluation.encode(), *whole, b""]))
+            else:
+                path.write_bytes(evaluation.encode() + b"\n")
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+
+    def read(self, line: bytes) -> bool:
+        """Take up a line; False if it is not whole."""
+        try:
+            digest, _, text = line.decode().partition(" ")
+            if digest != sha256_text(text):
+                return False
+            model, attack, phase, images, numbers = json.loads(text)
+        except ValueError:
+            return False
+        self.known[model, attack, phase, tuple(images)] = numbers
+        return True
+
+    def outcome(self, task: AttackTask) -> AttackOutcome | None:
+        """What a task gave earlier; None if it is not known."""
+        found = self.known.get((task.model, task.attack, task.phase, task.images))
+        if found is None:
+            return None
+        numbers: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+        }
+        return AttackOutcome(task, **numbers)
+
+    def write(self, outcome: AttackOutcome) -> None:
+        """Append an outcome; it survives a power cut once this returns. Raises UserError if the disk is full."""
+        task = outcome.task
+        numbers = {name: getattr(outcome, name) for name in NUMBERS}
+        text = json.dumps([task.model, task.attack, task.phase, task.images, numbers])  # writes infinity, reads it back
+        try:
+            with self.path.open("ab") as file:
+                file.write(f"{sha256_text(text)} {text}\n".encode())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+
+    def remove(self) -> None:
+        """Remove the file, once the results are written."""
+        self.path.unlink(missing_ok=True)
