@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -97,6 +97,9 @@ AttackSpec = Annotated[
     FgsmParams | PgdParams | ApgdParams | SquareParams | FmnParams | AutoAttackParams | ScreenedAutoAttackParams,
     Field(discriminator="kind"),
 ]
+
+
+ATTACK_KINDS = tuple(get_args(spec.model_fields["kind"].annotation)[0] for spec in get_args(get_args(AttackSpec)[0]))
 
 
 class AttackParams(Strict):

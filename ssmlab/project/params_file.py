@@ -17,6 +17,7 @@ from ssmlab.core.plain_values import check_plain
 from ssmlab.core.text import printable
 from ssmlab.core.validation import at_key, first_problem, problem_text
 from ssmlab.params import GridParams, GridRun, Params
+from ssmlab.params.attack import ATTACK_KINDS
 
 
 def load_params(path: Path) -> Params:
@@ -138,8 +139,7 @@ def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid
     elif path[:1] == ["runs"] and len(path) > 2 and path[1] in grid_runs:
         path = place_in_grid(grid_runs[path[1]], path[2:])
     if kind.startswith("union_tag"):
-        kinds = problem.get("ctx", {}).get("expected_tags", "the attacks of docs/evaluation.md")
-        return at_key([*path, "kind"], f"must be one of {kinds}")
+        return at_key([*path, "kind"], f"must be one of {', '.join(ATTACK_KINDS)}")
     return at_key(path, problem_text(problem))
 
 
