@@ -20,6 +20,16 @@ def run_names(incomplete: str) -> list[str]:
     return []
 
 
+def run_and_group_names(incomplete: str) -> list[str]:
+    """The runs of params.yaml, and the groups of those that differ in their seed alone."""
+    from ssmlab.project.params_file import load_params
+
+    with suppress(UserError):
+        params = load_params(PARAMS)
+        return matching(dict.fromkeys([*params.runs, *params.groups]), incomplete)
+    return []
+
+
 def target_names(incomplete: str) -> list[str]:
     """The runs of params.yaml and the stages of dvc.yaml."""
     from ssmlab.project.pipeline import stage_specs

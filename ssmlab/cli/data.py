@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssmlab.cli import completion
 from ssmlab.cli.base import AllowInstalled, prepare_study, stage, study
+from ssmlab.cli.records import FormatOption, ListFormat, records_text
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import hint, printable
 
 if TYPE_CHECKING:
     from ssmlab.data.header import DataSummary
+    from ssmlab.ingest.catalog import CatalogEntry
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,35 +24,94 @@ app = typer.Typer(
     epilog="Examples: `ssmlab data list`, `ssmlab data fetch cifar10`, `ssmlab data show`",
 )
 PREPARED = Path("data")
+COLUMNS = (
+    *("name", "kind", "data", "title", "here", "classes", "image_shape", "train", "validation", "test", "bytes"),
+    *("provenance", "fingerprint"),
+)
 WIDTH_WITH_TITLES = 102
 WIDTH_OF_A_PIPE = 120  # nothing wraps there
 
 
-@app.command("list")
-def list_() -> None:
+@app.command(
+    "list", epilog="Examples: `ssmlab data list`, `ssmlab data list --format json`, `ssmlab data list --format csv`"
+)
+def list_(format: FormatOption = ListFormat.table) -> None:
     """List the known data sets, whether each is at hand, and what is prepared in data/."""
-    from rich.console import Console
-
     from ssmlab.ingest.catalog import CATALOG
     from ssmlab.ingest.fetch import cache_folder, is_fetched
-    from ssmlab.report.terminal.data_tables import known_table, prepared_table
 
-    cache, console = cache_folder(), Console()
-    if not console.is_terminal:
-        console = Console(width=WIDTH_OF_A_PIPE)
-    states = (
+    cache = cache_folder()
+    states = [
         (known, "embedded" if known.embedded else "fetched" if is_fetched(known, cache) else "-")
         for known in CATALOG.values()
-    )
-    console.print(known_table(states, titles=console.width >= WIDTH_WITH_TITLES))
-    typer.echo(f"fetched into {cache} by `ssmlab data fetch NAME`\n")
+    ]
     found, damaged = prepared_sets(PREPARED)
-    if found:
-        console.print(prepared_table(found))
+    if format is ListFormat.table:
+        print_tables(states, found, cache)
     else:
-        typer.echo(f"nothing is prepared in {PREPARED}/ yet: ssmlab prepare")
+        rows = [known_record(known, state) for known, state in states] + [prepared_record(*each) for each in found]
+        typer.echo(records_text("data sets", COLUMNS, rows, format), nl=False)
     for problem in damaged:
         typer.secho(f"warning: {problem}", err=True, fg=typer.colors.YELLOW)
+
+
+def print_tables(
+    states: Sequence[tuple[CatalogEntry, str]], prepared: Sequence[tuple[Path, DataSummary]], cache: Path
+) -> None:
+    """The known and the prepared data sets for people."""
+    from rich.console import Console
+
+    from ssmlab.report.terminal.data_tables import known_table, prepared_table
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=WIDTH_OF_A_PIPE)
+    console.print(known_table(states, titles=console.width >= WIDTH_WITH_TITLES))
+    typer.echo(f"fetched into {cache} by `ssmlab data fetch NAME`\n")
+    if prepared:
+        console.print(prepared_table(prepared))
+    else:
+        typer.echo(f"nothing is prepared in {PREPARED}/ yet: ssmlab prepare")
+
+
+def known_record(known: CatalogEntry, state: str) -> dict[str, Any]:
+    """A data set of the catalogue as a row for scripts."""
+    sizes = [each.size for each in known.downloads]
+    return {
+        "name": known.name,
+        "kind": "known",
+        "data": known.name,
+        "title": known.title,
+        "here": state != "-",
+        "classes": known.classes,
+        "image_shape": shape_cell(known.image_shape),
+        **{str(part): count for part, count in known.counts.items()},
+        "bytes": None if None in sizes else sum(size or 0 for size in sizes),
+    }
+
+
+def prepared_record(path: Path, summary: DataSummary) -> dict[str, Any]:
+    """A prepared data set as a row for scripts."""
+    description = summary.description
+    return {
+        "name": path.stem,
+        "kind": "prepared",
+        "data": description.name,
+        "title": description.source,
+        "here": True,
+        "classes": description.classes,
+        "image_shape": shape_cell(summary.image_shape),
+        "train": summary.train,
+        "validation": summary.validation,
+        "test": summary.test,
+        "bytes": path.stat().st_size,
+        "provenance": description.provenance,
+        "fingerprint": description.fingerprint,
+    }
+
+
+def shape_cell(shape: tuple[int, int, int]) -> str:
+    return "x".join(map(str, shape))
 
 
 def prepared_sets(folder: Path) -> tuple[list[tuple[Path, DataSummary]], list[str]]:
@@ -65,7 +129,12 @@ def prepared_sets(folder: Path) -> tuple[list[tuple[Path, DataSummary]], list[st
 
 @app.command(epilog="Examples: `ssmlab data fetch cifar10`, `ssmlab data fetch mnist --mirror https://HOST/mnist`")
 def fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A data set of `ssmlab data list`.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="A data set of `ssmlab data list`.", autocompletion=completion.data_set_names
+        ),
+    ],
     mirror: Annotated[
         str | None, typer.Option("--mirror", metavar="URL", help="Look for the files as URL/FILE instead.")
     ] = None,
@@ -92,7 +161,12 @@ def prepare(allow_installed: AllowInstalled = False) -> None:
 )
 def show(
     name: Annotated[
-        str | None, typer.Argument(metavar="[NAME]", help="A prepared data set: data/NAME.safetensors, or a path.")
+        str | None,
+        typer.Argument(
+            metavar="[NAME]",
+            help="A prepared data set: data/NAME.safetensors, or a path.",
+            autocompletion=completion.prepared_names,
+        ),
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="The picture; data/NAME.png by default.")] = None,
 ) -> None:
@@ -100,6 +174,7 @@ def show(
     from rich.console import Console
 
     from ssmlab.core.files import write_atomic
+    from ssmlab.project.own_digests import check_prepared
     from ssmlab.report.terminal.contact_sheet import contact_sheet_png, read_contact_sheet
     from ssmlab.report.terminal.image import terminal_sheet
 
@@ -107,6 +182,7 @@ def show(
     to = to or PREPARED / f"{path.stem}.png"
     if to.suffix.lower() != ".png":
         raise UserError(f"--to {to}: the picture is a PNG; name it .png")
+    check_prepared(path)
     sheet = read_contact_sheet(path)
     write_atomic(to, contact_sheet_png(sheet))
     console = Console()
@@ -135,5 +211,6 @@ def prepared_path(name: str | None) -> Path:
             f"{name}: known, but no study of that name is prepared; put data.name: {name} into params.yaml, run "
             "`ssmlab prepare`, then `ssmlab data show`"
         )
-    there = ", ".join(path.stem for path in sorted(PREPARED.glob("*.safetensors"))) or "nothing"
-    raise UserError(f"{name}: not a prepared data set; {PREPARED}/ has {there} (`ssmlab data list`)")
+    there = [path.stem for path in sorted(PREPARED.glob("*.safetensors"))]
+    known = hint(name, there, "prepared") if there else f"{PREPARED}/ has nothing"
+    raise UserError(f"{printable(name, 80)}: not a prepared data set ({known}); see `ssmlab data list`")

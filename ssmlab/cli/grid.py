@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ssmlab.cli import completion
 from ssmlab.cli.base import fail, stage, study
 
 
@@ -19,7 +20,12 @@ class ClusterChoice(StrEnum):
 
 def grid(
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[RUN|GROUP]...", help="Runs or groups of seeds; all by default.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|GROUP]...",
+            help="Runs or groups of seeds; all by default.",
+            autocompletion=completion.run_and_group_names,
+        ),
     ] = None,
     jobs: Annotated[
         int | None, typer.Option("--jobs", min=1, metavar="N", help="How many run at once; one a processor by default.")

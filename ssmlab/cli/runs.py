@@ -50,14 +50,15 @@ def runs(
         raise UserError(f"--watch writes a table or JSON, not {form.value}; leave out --format, or add --json")
 
 
-def alerts(as_json: JsonOption = False) -> None:
+def alerts(format: FormatOption = ListFormat.table, as_json: JsonOption = False) -> None:
     """List what should be looked at: diverged, failed, killed or silent runs, warnings of evaluations, a full disk."""
     from ssmlab.tui.alerts import alerts_of
 
     found = alerts_of(whole_look(study_follower()))
-    if as_json:
+    form = ListFormat.json if as_json else format
+    if form is not ListFormat.table:
         columns = ("kind", "run", "text")
-        typer.echo(records_text("alerts", columns, [asdict(alert) for alert in found], ListFormat.json), nl=False)
+        typer.echo(records_text("alerts", columns, [asdict(alert) for alert in found], form), nl=False)
         return
     for alert in found:
         kind = typer.style(alert.kind, fg=typer.colors.YELLOW)

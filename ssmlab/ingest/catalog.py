@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import TypeAdapter
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import hint, printable
 from ssmlab.data.header import PartName
 
 CatalogLayout = Literal["mnist5k", "idx", "cifar", "tiny-imagenet", "npz"]
@@ -77,5 +78,6 @@ CATALOG: Mapping[str, CatalogEntry] = read_catalog(
 def look_up(name: str) -> CatalogEntry:
     """The data set called `name`; raises UserError where there is none."""
     if name not in CATALOG:
-        raise UserError(f"{name}: not a data set of the catalogue; it has {', '.join(CATALOG)} (`ssmlab data list`)")
+        known = hint(name, CATALOG, "data sets")
+        raise UserError(f"{printable(name, 80)}: not a data set of the catalogue ({known}); see `ssmlab data list`")
     return CATALOG[name]

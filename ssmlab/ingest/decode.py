@@ -20,7 +20,7 @@ from ssmlab.system.workers import NoPool, cores, run_in_processes
 CHUNK_IMAGES = 512  # at most
 CHUNK_BYTES = 8 << 20  # at most, as long as one image is less
 
-Numbers = npt.NDArray[np.int64]
+RowNumbers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +47,14 @@ class DecodeChunk:
     """
 
     part: PartName
-    rows: Numbers
-    offsets: Numbers
+    rows: RowNumbers
+    offsets: RowNumbers
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
-def plan_chunks(parts: Mapping[PartName, int], rows: Numbers, offsets: Numbers, size: int) -> list[DecodeChunk]:
+def plan_chunks(parts: Mapping[PartName, int], rows: RowNumbers, offsets: RowNumbers, size: int) -> list[DecodeChunk]:
     """Cut the work into chunks.
 
     Args:

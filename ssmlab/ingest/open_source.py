@@ -11,6 +11,7 @@ import numpy as np
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
+from ssmlab.core.text import hint
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members, open_members
 from ssmlab.ingest.catalog import CATALOG, CatalogEntry, look_up
@@ -45,7 +46,7 @@ def open_source(wanted: DataParams, workdir: Path, listen: Listener = silence) -
     match wanted.source:
         case "auto" if known is None:
             raise UserError(
-                f"data.name: {wanted.name} is not known, known are {', '.join(CATALOG)}; "
+                f"data.name: {wanted.name} is not known ({hint(wanted.name, CATALOG, 'data sets')}); "
                 "for images of your own set data.source to the PATH of an archive or a folder"
             )
         case "auto" | "embedded" if known is not None and known.embedded:

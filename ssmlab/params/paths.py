@@ -50,6 +50,16 @@ class Paths:
         return self.results / "analysis" / "summary.json"
 
     @property
+    def metrics(self) -> Path:
+        """The accuracies of every run, as DVC shows and compares them."""
+        return self.results / "metrics.json"
+
+    @property
+    def plots(self) -> Path:
+        """CSV files for DVC's plots: learning/ and accuracy-eps/."""
+        return self.results / "plots"
+
+    @property
     def results(self) -> Path:
         """The folder of everything that is measured: attack/, probe/, analysis/, report.md, report.html, figures/."""
         return self.root / "results" / self.study

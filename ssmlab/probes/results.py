@@ -15,7 +15,7 @@ from ssmlab.core.validation import as_model
 from ssmlab.params import ProbeParams, Strict, Which
 
 FloatList = Annotated[tuple[float, ...], Field(strict=False)]
-Distances = Annotated[tuple[int, ...], Field(strict=False)]
+ProbeDistances = Annotated[tuple[int, ...], Field(strict=False)]
 Quartiles = Annotated[tuple[float, float, float, float, float], Field(strict=False)]
 SplitName = Literal["train", "test"]
 Aim = Literal["loss", "features"]  # what an attack raises
@@ -113,7 +113,7 @@ class Growth(Strict):
     at: int
     profile: FloatList
     after: GrowthFit | None = None
-    distances: Distances
+    distances: ProbeDistances
     end: FloatList
     over: GrowthFit | None = None
 

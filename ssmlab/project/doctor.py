@@ -30,6 +30,7 @@ from ssmlab.project.dvc_files import (
     lock_problem,
     mend_busy_paths,
     mend_lock,
+    outputs_asked,
     read_lock,
 )
 from ssmlab.project.launched import active, launch_text
@@ -228,7 +229,7 @@ def dvc_state(root: Path, mend: bool) -> Iterator[Finding]:
     if content is None:
         yield Finding("dvc.lock", "ok", "none yet")
         return
-    problem = lock_problem(content, copy if lock_owner(content) in (None, study) else None)
+    problem = lock_problem(content, copy if lock_owner(content) in (None, study) else None, outputs_asked(root))
     if problem is None:
         yield Finding("dvc.lock", "ok", f"whole, of study {lock_owner(content) or 'unknown'}")
     elif busy is not None:

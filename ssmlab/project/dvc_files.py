@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
@@ -20,10 +21,12 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.core.plain_values import parse_json
 from ssmlab.core.text import printable
+from ssmlab.project.pipeline import stage_specs
 from ssmlab.system.processes import command_line
 
 PREPARED = re.compile(rb"^  prepare:\n(?:    .*\n)*?    outs:\n    - path: data/(\S+)\.safetensors$", re.MULTILINE)
 STAGE = re.compile(rb"^  (\S.*):$", re.MULTILINE)
+OUTPUT = re.compile(rb"^    - path: .*\n(?:      .*\n)*?      size: \d+\n(?:      .*\n)*", re.MULTILINE)
 MERGE_MARKERS = re.compile(rb"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 WRITING = ("repro", "exp", "experiments", "commit", "checkout", "pull", "add", "remove", "move", "run", "import", "gc")
 LEAST_ROOM = 100_000_000  # bytes; a study writes a few of them, and DVC breaks its own files on a full disk
@@ -50,12 +53,20 @@ def lock_owner(content: bytes | None) -> str | None:
     return found.group(1).decode(errors="replace") if found else None
 
 
-def lock_problem(content: bytes, before: bytes | None = None) -> str | None:
+def unknown(stage: str) -> None:
+    """Nobody knows how many outputs a stage has."""
+
+
+def lock_problem(
+    content: bytes, before: bytes | None = None, asked: Callable[[str], int | None] = unknown
+) -> str | None:
     """Why a dvc.lock is not whole, in a few words; None if nothing is wrong with it.
 
     Args:
         before: an earlier one of the same study. DVC takes no stage away, so a lock file that has only the first stages
-            of the earlier one was cut.
+            of the earlier one was cut; so was one whose last stage has fewer outputs than there.
+        asked: how many outputs dvc.yaml names for a stage now, None where nobody knows: one that names fewer than
+            before explains why the lock file has fewer.
     """
     if not content.strip():
         return "it is empty"
@@ -73,7 +84,50 @@ def lock_problem(content: bytes, before: bytes | None = None) -> str | None:
     earlier = STAGE.findall(before or b"")
     if len(names) < len(earlier) and names == earlier[: len(names)]:
         return f"it ends after {len(names)} of {len(earlier)} stages"
+    if names and (problem := cut_stage(content, names[-1], before, asked)):
+        return f"it ends inside its last stage, {names[-1].decode()}: {problem}"
     return None
+
+
+def cut_stage(content: bytes, name: bytes, before: bytes | None, asked: Callable[[str], int | None]) -> str:
+    """What the last stage of a lock file lacks, in a few words; nothing if it is whole."""
+    stage = stage_text(content, name)
+    earlier = stage_text(before or b"", name)
+    _, section, outs = stage.partition(b"    outs:\n")
+    if not section:
+        had = b"    outs:\n" in earlier or bool(asked(name.decode()))
+        return "it has no outputs" if had else ""
+    whole = OUTPUT.findall(outs)
+    if not whole or b"".join(whole) != outs or (b".dir\n" in whole[-1] and b"nfiles:" not in whole[-1]):
+        return "an output is not whole"
+    were = len(OUTPUT.findall(earlier.partition(b"    outs:\n")[2]))
+    if len(whole) < were and asked(name.decode()) != len(whole):
+        return f"it has {len(whole)} of {were} outputs"
+    return ""
+
+
+def stage_text(content: bytes, name: bytes) -> bytes:
+    """The lines of one stage of a lock file, without its name; nothing if it is not there."""
+    found = re.search(rb"^  " + re.escape(name) + rb":\n((?:    .*\n)*)", content, re.MULTILINE)
+    return found.group(1) if found else b""
+
+
+def outputs_asked(root: Path) -> Callable[[str], int | None]:
+    """How many outputs dvc.yaml names for a stage; None for one that it does not have, or if it cannot be read."""
+    try:
+        specs = stage_specs(root)
+    except UserError:
+        return unknown
+
+    def count_outputs(stage: str) -> int | None:
+        spec = specs.get(stage.partition("@")[0])
+        spec = spec.get("do", spec) if isinstance(spec, dict) else None
+        if not isinstance(spec, dict):
+            return None
+        kinds = (spec.get(kind) or () for kind in ("outs", "metrics", "plots"))
+        return sum(len(kind) for kind in kinds)
+
+    return count_outputs
 
 
 def keep_lock(root: Path) -> None:
@@ -84,7 +138,7 @@ def keep_lock(root: Path) -> None:
         return
     copy = kept_lock(owner, root)
     before = read_lock(copy)
-    if content != before and lock_problem(content, before) is None:
+    if content != before and lock_problem(content, before, outputs_asked(root)) is None:
         write_atomic(copy, content)
 
 
@@ -101,7 +155,7 @@ def mend_lock(root: Path, study: str) -> str | None:
     content, copy = read_lock(lock), read_lock(kept_lock(study, root))
     if content is None:
         return None
-    problem = lock_problem(content, copy if lock_owner(content) in (None, study) else None)
+    problem = lock_problem(content, copy if lock_owner(content) in (None, study) else None, outputs_asked(root))
     if problem is None:
         return None
     if MERGE_MARKERS.search(content):

@@ -17,7 +17,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.core.text import printable
 from ssmlab.params import Params
-from ssmlab.project.expand import UNBROKEN
+from ssmlab.project.expand import params_writer
 from ssmlab.project.params_file import load_params, parse_params, plain_yaml
 from ssmlab.project.switch import refuse_while_running
 
@@ -82,9 +82,7 @@ def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
     before = path.read_text(encoding="utf-8")
     if not wanted:
         return RunEdit(path, run, before, before)
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = UNBROKEN, True
-    yaml.indent(mapping=2, sequence=4, offset=2)  # as the studies are written
+    yaml = params_writer()
     document = yaml.load(before)
     if document["runs"].get(run) is None:
         document["runs"][run] = CommentedMap()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from ssmlab.core.errors import UserError
 from ssmlab.project.params_file import expanded, parse_params, plain_yaml, read_yaml
 
-UNBROKEN = 4096  # columns: no value is folded
+WIDEST = 79  # columns; longer lines in flow style are folded by DVC
 
 
 def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None) -> bytes:
@@ -29,9 +30,7 @@ def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None)
     raw = read_yaml(study)
     if "grid" not in raw and not settings:
         return study.read_bytes()
-    yaml = YAML()
-    yaml.width, yaml.preserve_quotes = UNBROKEN, True
-    yaml.indent(mapping=2, sequence=4, offset=2)  # as the studies are written
+    yaml = params_writer()
     document = yaml.load(study.read_text(encoding="utf-8"))
     for key, value in (settings or {}).items():
         put(document, key, value)
@@ -41,7 +40,20 @@ def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None)
     yaml.dump(document, text)
     if settings:
         parse_params(YAML(typ="safe", pure=True).load(text.getvalue()), f"{study} with {spelled(settings)}")
-    return text.getvalue().encode()
+    return (with_one_blank_line(text.getvalue()) if "grid" in raw else text.getvalue()).encode()
+
+
+def with_one_blank_line(text: str) -> str:
+    """The text with one blank line before and after the runs, where taking the grid away has left more or none."""
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    return re.sub(r"(?m)(^runs:.*\n(?:[ #].*\n)+)(?=\S)", r"\1\n", text)
+
+
+def params_writer() -> YAML:
+    """Reads and writes params.yaml with its comments, as DVC does: `dvc exp run -S` then changes its values alone."""
+    yaml = YAML()
+    yaml.default_flow_style = False
+    return yaml
 
 
 def put(document: CommentedMap, key: str, value: str) -> None:
@@ -59,26 +71,45 @@ def put(document: CommentedMap, key: str, value: str) -> None:
 
 
 def write_runs_out(document: CommentedMap, runs: Mapping[str, Any], study: Path) -> None:
-    """Replace the grid by its runs, one a line, at the grid's place."""
+    """Replace the grid by its runs, each on one line if it fits, at the grid's place."""
     place = list(document).index("grid")
     del document["grid"]
     document.pop("runs", None)
+    document.ca.items.pop("runs", None)  # its comments would stand at the new runs
     lines = CommentedMap()
     for name, changes in runs.items():
-        lines[name] = in_one_line(changes or {})
+        lines[name] = flow_or_block(changes or {}, f"  {name}: ")
     document.insert(min(place, len(document)), "runs", lines)
     document.yaml_set_comment_before_after_key(
         "runs", before=f"\nwritten out by `ssmlab use` from the grid in {study.name}"
     )
 
 
-def in_one_line(value: Any) -> Any:
-    """A nested value in YAML's flow style."""
+def flow_or_block(value: Any, before: str) -> Any:
+    """A nested value in YAML's flow style if it fits on the line that begins with `before`; else a key a line."""
     if not isinstance(value, Mapping):
         return value
-    flow = CommentedMap({key: in_one_line(below) for key, below in value.items()})
+    if len(before) + len(flow_text(value)) <= WIDEST:
+        return in_flow_style(value)
+    indent = " " * (len(before) - len(before.lstrip()) + 2)
+    return CommentedMap({key: flow_or_block(below, f"{indent}{key}: ") for key, below in value.items()})
+
+
+def in_flow_style(value: Any) -> Any:
+    """The value with every mapping in it in YAML's flow style."""
+    if not isinstance(value, Mapping):
+        return value
+    flow = CommentedMap({key: in_flow_style(below) for key, below in value.items()})
     flow.fa.set_flow_style()
     return flow
+
+
+def flow_text(value: Mapping[str, Any]) -> str:
+    """The value in flow style on one line."""
+    text, yaml = io.StringIO(), YAML()
+    yaml.width = 1 << 20
+    yaml.dump(in_flow_style(value), text)
+    return text.getvalue().strip()
 
 
 def spelled(settings: Mapping[str, str]) -> str:

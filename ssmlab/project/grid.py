@@ -14,13 +14,14 @@ from ssmlab.artifacts.metadata import read_metadata
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import sha256_file
-from ssmlab.core.stage_code import PACKAGE, code_fingerprint
+from ssmlab.core.stage_code import code_fingerprint
 from ssmlab.data.header import read_data_summary
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import dvc
 from ssmlab.project.grid_jobs import Resources, run_jobs
 from ssmlab.project.grid_plan import GridPlan
+from ssmlab.project.inputs import package_of
 from ssmlab.project.launched import active, launch_text
 from ssmlab.project.pipeline import RUN_STAGES
 
@@ -76,6 +77,5 @@ def foreign_reason(params: Params, paths: Paths, run: str) -> str:
 
 def fingerprint_of_folder(root: Path) -> tuple[str, ...]:
     """What the results depend on and a user may edit while the grid runs: params.yaml and the code of the stages."""
-    own = root / "ssmlab"
-    package = own if own.is_dir() else PACKAGE
+    package = package_of(root)
     return sha256_file(root / "params.yaml"), *(code_fingerprint(stage, package) for stage in RUN_STAGES)

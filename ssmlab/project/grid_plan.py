@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ssmlab.core.errors import UserError
+from ssmlab.core.text import hint, printable
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import dvc_status
@@ -37,7 +39,8 @@ def selected_runs(params: Params, names: Sequence[str]) -> list[str]:
         elif name in params.groups:
             wanted.update(params.groups[name])
         else:
-            params.run(name)  # raises, with the names that there are
+            known = hint(name, [*params.runs, *params.groups], "runs and groups")
+            raise UserError(f"no run or group '{printable(name, 80)}' in study {params.study} ({known})")
     return [run for run in params.runs if not names or run in wanted]
 
 

@@ -17,6 +17,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import (
     kept_lock,
     lock_problem,
+    outputs_asked,
     read_lock,
 )
 from ssmlab.project.log import LogFollower
@@ -131,6 +132,7 @@ def signal_between_writes(launched: Launched, number: signal.Signals) -> None:
     A lock file that does not become whole within `WRITE_TIME` was damaged before, and keeps nobody from stopping.
     """
     deadline = time.monotonic() + WRITE_TIME
+    asked = outputs_asked(launched.root)
     leader = launched.pid if is_alive(launched.pid, launched.pid_start) else None
     while True:
         if leader is not None:
@@ -138,7 +140,7 @@ def signal_between_writes(launched: Launched, number: signal.Signals) -> None:
         try:
             content = read_lock(launched.root / "dvc.lock")
             before = read_lock(kept_lock(launched.study, launched.root))
-            whole = content is None or lock_problem(content, before) is None
+            whole = content is None or lock_problem(content, before, asked) is None
         except UserError:
             whole = True  # it cannot be read, so there is nothing to wait for
         if whole or leader is None or time.monotonic() > deadline:

@@ -23,7 +23,7 @@ RunState = Literal[
     "failed",  # ended by an error
     "killed",  # its process is gone and has not said why
     "stale",  # no sign of life for a minute
-    "changed",  # published, but its params or data are no longer those of the study
+    "changed",  # published, but its params, data or code are no longer those of now
 ]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 AT_WORK: tuple[RunState, ...] = ("training", "attacking")
@@ -38,7 +38,9 @@ class Published:
         checkpoint: what the best checkpoint says of itself; None if it is missing or cannot be read.
         attack: results/STUDY/attack/RUN.json as it is, unchecked; None if it is missing or cannot be read.
         trained_at, attacked_at: when history and results were last written, in unix seconds; None if they are missing.
-        data_fingerprint: of the prepared data set of the study as it is now; None if there is none.
+        trained_code: the fingerprint of the code that trained it, from its manifest; None if it does not say.
+        data_now: the fingerprint of the prepared data set as it is now; None if there is none.
+        train_code_now, attack_code_now: the fingerprints of the code of the two stages as it is now.
     """
 
     rows: Sequence[Row] = ()
@@ -46,7 +48,10 @@ class Published:
     attack: Mapping[str, Any] | None = None
     trained_at: float | None = None
     attacked_at: float | None = None
-    data_fingerprint: str | None = None
+    trained_code: str | None = None
+    data_now: str | None = None
+    train_code_now: str | None = None
+    attack_code_now: str | None = None
 
     def newer_than(self, beat: Heartbeat) -> bool:
         """Whether what the heartbeat's stage publishes was written after that heartbeat, by DVC or by hand."""
@@ -128,12 +133,39 @@ def changes_since(published: Published, run: RunParams, attack: AttackParams) ->
     if trained is not None and trained.train is not None:
         before = {"model": trained.model.plain(), "train": trained.train.plain()}
         found += changed_keys(before, run.plain(), "trained with")
-    data_then, data_now = trained and trained.data_fingerprint, published.data_fingerprint
-    if data_then is not None and data_now is not None and data_then != data_now:
+    if differ(trained.data_fingerprint if trained is not None else None, published.data_now):
         found.append("data: trained on other images than those prepared now")
+    if differ(published.trained_code, published.train_code_now):
+        found.append("code: trained by other code than that of now")
     if published.attack is not None:
         found += attack_changes(published.attack, trained, attack)
+        if differ(data_in(published.attack), published.data_now):
+            found.append("data: attacked on other images than those prepared now")
+        if differ(code_in(published.attack), published.attack_code_now):
+            found.append("code: attacked by other code than that of now")
     return found
+
+
+def differ(then: str | None, now: str | None) -> bool:
+    """Whether two fingerprints are known and not equal."""
+    return then is not None and now is not None and then != now
+
+
+def code_in(document: Any) -> str | None:
+    """The fingerprint of the code in the provenance of a manifest or of attack results; None if it has none."""
+    return text_at(document, "provenance", "code_sha256")
+
+
+def data_in(results: Any) -> str | None:
+    """The fingerprint of the data that results were attacked on; None if they do not say."""
+    return text_at(results, "protocol", "data", "fingerprint")
+
+
+def text_at(document: Any, *keys: str) -> str | None:
+    """The text at nested keys of an unchecked document; None where there is none."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, Mapping) else None
+    return document if isinstance(document, str) else None
 
 
 def attack_changes(results: Mapping[str, Any], trained: Metadata | None, attack: AttackParams) -> list[str]:

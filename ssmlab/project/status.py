@@ -10,13 +10,14 @@ from typing import Any
 from ssmlab.analysis.format import model_label
 from ssmlab.artifacts.heartbeat import Heartbeat, Stage, read_heartbeat
 from ssmlab.artifacts.history import HistoryReader, Row
+from ssmlab.artifacts.manifest import MANIFEST
 from ssmlab.artifacts.metadata import read_metadata
 from ssmlab.core.text import listed
-from ssmlab.data.header import read_data_summary
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.inputs import StudyInputs
 from ssmlab.project.launched import active
-from ssmlab.project.run_state import AT_WORK, Decided, Published, RunState, decide_state
+from ssmlab.project.run_state import AT_WORK, Decided, Published, RunState, code_in, decide_state
 from ssmlab.project.watched_files import CachedFile
 
 
@@ -76,20 +77,15 @@ class RunStatus:
         return self.state
 
 
-def data_fingerprint(path: Path) -> str:
-    """The fingerprint of a prepared data set, from its header."""
-    return read_data_summary(path).description.fingerprint
-
-
 def raw_json(path: Path) -> Any:
     """The value of a JSON file, unchecked."""
     return json.loads(path.read_bytes())
 
 
 class RunWatcher:
-    """Follows the files of one run. `prepared` is the study's data set, which its runs share."""
+    """Follows the files of one run. `inputs` are the study's data and code, which its runs share."""
 
-    def __init__(self, name: str, params: Params, paths: Paths, prepared: CachedFile[str] | None = None) -> None:
+    def __init__(self, name: str, params: Params, paths: Paths, inputs: StudyInputs | None = None) -> None:
         self.name = name
         self.params = params.run(name)
         self.attack_params = params.attack
@@ -99,7 +95,8 @@ class RunWatcher:
         self.published = HistoryReader(paths.model(name) / "history.csv")
         self.checkpoint = CachedFile(paths.checkpoint(name, "best"), read_metadata)
         self.results = CachedFile(paths.attack(name), raw_json)
-        self.prepared = prepared or CachedFile(paths.prepared, data_fingerprint)
+        self.inputs = inputs or StudyInputs(paths)
+        self.manifest = CachedFile(paths.model(name) / MANIFEST, raw_json)
         self.log = paths.live(name) / "log.txt"
 
     def poll(self, now: float, queued: bool = False) -> RunStatus:
@@ -158,7 +155,10 @@ class RunWatcher:
             attack=results if isinstance(results, dict) else None,
             trained_at=modified(self.published.path),
             attacked_at=modified(self.results.path),
-            data_fingerprint=self.prepared.poll(),
+            trained_code=code_in(self.manifest.poll()),
+            data_now=self.inputs.data(),
+            train_code_now=self.inputs.code("train"),
+            attack_code_now=self.inputs.code("attack"),
         )
 
 
@@ -182,8 +182,8 @@ def stage_of(decided: Decided, beat: Heartbeat | None, has_rows: bool, attacked:
 
 def run_statuses(params: Params, paths: Paths, now: float) -> list[RunStatus]:
     """Every run of the study once, in the order of params.yaml; `now` in unix seconds."""
-    queued, prepared = queued_runs(params, paths), CachedFile(paths.prepared, data_fingerprint)
-    return [RunWatcher(name, params, paths, prepared).poll(now, name in queued) for name in params.runs]
+    queued, inputs = queued_runs(params, paths), StudyInputs(paths)
+    return [RunWatcher(name, params, paths, inputs).poll(now, name in queued) for name in params.runs]
 
 
 def queued_runs(params: Params | None, paths: Paths | None) -> set[str]:

@@ -1,12 +1,13 @@
-"""Stage `analyze`: the attack results of all runs become results/<study>/analysis/summary.json."""
+"""Stage `analyze`: the attack results of all runs become analysis/summary.json, metrics.json and plots/."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ssmlab.analysis.dvc_files import metrics, plot_files
 from ssmlab.analysis.summarize import summarize
-from ssmlab.analysis.summary import StudySettings
+from ssmlab.analysis.summary import StudySettings, Summary
 from ssmlab.artifacts.history import Row, read_history
 from ssmlab.artifacts.stage_run import file_input, start_stage
 from ssmlab.core.errors import UserError
@@ -26,6 +27,8 @@ def analyze(
 ) -> None:
     """Write the summary of a study from its attack results, training histories and prepared data set.
 
+    Beside it metrics.json and plots/ have the numbers as DVC shows and compares them.
+
     Of params.yaml it reads the study's name, the names of its runs, how to judge them, and the sections `data`,
     `attack` and `probe`, which the report needs to say how the numbers are made again. `reread` gives params.yaml as
     it is now.
@@ -39,20 +42,33 @@ def analyze(
     started = start_stage("analyze", analyze_params, params, inputs, root=paths.root, reread=reread)
     results = [read_results(run, paths) for run in params.runs]
     prepared = read_data_summary(paths.prepared)
+    histories = read_histories(params, paths)
     summary = summarize(
         params.study,
         results,
         params.analyze,
         prepared,
-        read_histories(params, paths),
+        histories,
         settings=settings_used(params, results[0], prepared),
         left_out=left_out(params, paths),
     )
     started.require_unchanged(paths.analysis, "ssmlab analyze")
+    write_for_dvc(summary, histories, paths)
     write_atomic(paths.analysis, readable_json(summary.plain()))
     for claim in summary.claims:
         on_event(Note(f"{claim.says}: {claim.sentence}"))
     on_event(Note(f"wrote {paths.analysis}"))
+
+
+def write_for_dvc(summary: Summary, histories: Mapping[str, Sequence[Row]], paths: Paths) -> None:
+    """Write metrics.json and plots/, and remove from plots/ what earlier runs left there."""
+    write_atomic(paths.metrics, readable_json(metrics(summary)))
+    files = {paths.plots / name: content for name, content in plot_files(summary, histories).items()}
+    for path, content in files.items():
+        write_atomic(path, content)
+    for path in paths.plots.rglob("*.csv"):
+        if path not in files:
+            path.unlink(missing_ok=True)
 
 
 def analyze_params(params: Params) -> dict[str, Any]:

@@ -15,9 +15,10 @@ from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import load_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.inputs import StudyInputs
 from ssmlab.project.launched import Launched, active, record_path
-from ssmlab.project.status import RunStatus, RunWatcher, data_fingerprint, queued_runs
-from ssmlab.project.watched_files import CachedFile, FileStamp, WatchedParams, file_stamp
+from ssmlab.project.status import RunStatus, RunWatcher, queued_runs
+from ssmlab.project.watched_files import FileStamp, WatchedParams, file_stamp
 
 RESULTS_AT_ONCE = 40  # result files read in one look, so that the first screen of a large study does not wait for all
 
@@ -96,10 +97,8 @@ class Look:
 class RunFollower:
     """Follows the files of one run."""
 
-    def __init__(
-        self, name: str, place: int, group: str, params: Params, paths: Paths, prepared: CachedFile[str]
-    ) -> None:
-        self.watcher = RunWatcher(name, params, paths, prepared)
+    def __init__(self, name: str, place: int, group: str, params: Params, paths: Paths, inputs: StudyInputs) -> None:
+        self.watcher = RunWatcher(name, params, paths, inputs)
         self.regime = regime_label(params.run(name).train)
         self.group, self.place = group, place
         self.results = paths.attack(name)
@@ -110,14 +109,14 @@ class RunFollower:
         self.results_seen: FileStamp = None
         self.view: RunView | None = None
 
-    def look(self, now: float, may_read_results: bool, queued: bool, prepared: FileStamp) -> RunView:
+    def look(self, now: float, may_read_results: bool, queued: bool, inputs: tuple[object, ...]) -> RunView:
         """The run at `now`; the same object as last time if nothing has changed.
 
         Args:
-            queued: whether the running launch will start it. prepared: the stamp of the study's data set.
+            queued: whether the running launch will start it. inputs: what identifies data and code.
         """
         results_seen = file_stamp(self.results)
-        seen = (*map(file_stamp, self.files), results_seen, queued, prepared)
+        seen = (*map(file_stamp, self.files), results_seen, queued, inputs)
         last = self.view
         status_stands = (
             last is not None and seen == self.seen and not last.running and results_seen == self.results_seen
@@ -152,6 +151,7 @@ class StudyFollower:
         self.runs: list[RunFollower] = []
         self.launched: Launched | None = None
         self.dead_launch: FileStamp = None
+        self.inputs: StudyInputs | None = None
 
     @property
     def params(self) -> Params | None:
@@ -166,13 +166,13 @@ class StudyFollower:
         self.read_params()
         launched, ended = self.look_at_launch()
         queued = queued_runs(self.params, self.paths) if launched is not None else set()
-        prepared = file_stamp(self.paths.prepared) if self.paths is not None else None
+        inputs = self.inputs.seen() if self.inputs is not None else ()
         views = []
         reads = 0
         for run in self.runs:
             before = run.results_seen
             may_read = self.results_at_once is None or reads < self.results_at_once
-            views.append(run.look(now, may_read, run.watcher.name in queued, prepared))
+            views.append(run.look(now, may_read, run.watcher.name in queued, inputs))
             reads += run.results_seen != before
         try:
             total, _, free = shutil.disk_usage(self.root)
@@ -200,9 +200,9 @@ class StudyFollower:
             return
         params, paths = self.params, self.paths
         groups = {name: group for group, members in params.groups.items() for name in members}
-        data = CachedFile(paths.prepared, data_fingerprint)
+        inputs = self.inputs = StudyInputs(paths)
         self.runs = [
-            RunFollower(name, place, groups.get(name, name), params, paths, data)
+            RunFollower(name, place, groups.get(name, name), params, paths, inputs)
             for place, name in enumerate(params.runs)
         ]
 

@@ -235,6 +235,7 @@ def test_the_shell_completes_names(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert completion.target_names("re") == ["report"]
     assert completion.study_names("smo") == ["smoke"]
     assert "mnist5k" in completion.data_set_names("mni")
+    assert completion.run_and_group_names("at") == ["attention"]
     (folder / "params.yaml").write_text("[")
     assert completion.run_names("") == []
 
@@ -242,6 +243,7 @@ def test_the_shell_completes_names(folder: Path, monkeypatch: pytest.MonkeyPatch
 def test_doctor_names_a_damaged_lock_file_and_mends_it_when_asked(folder: Path) -> None:
     (folder / ".dvc").mkdir()
     whole = "schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n    outs:\n    - path: data/smoke.safetensors\n"
+    whole += "      md5: 0a\n      size: 12\n"
     (folder / "dvc.lock").write_text(whole)
     keep_lock(folder)
     (folder / "dvc.lock").write_text("")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -105,6 +106,36 @@ def test_list_where_there_is_nothing(folder: Path) -> None:
     assert line_of(output, "cifar100") == ["cifar100", "CIFAR-100", "100", "3x32x32", "50,000+10,000", "169", "-"]
     assert "89,996+10,004+7,180" in line_of(output, "pathmnist")
     assert list(folder.iterdir()) == [folder / "params.yaml"]
+
+
+def test_list_for_scripts_has_a_schema_and_a_row_for_every_data_set(with_data: Path) -> None:
+    document = json.loads(run("list", "--format", "json").stdout)
+    assert (document["schema"], document["kind"]) == (1, "data sets")
+    rows = {(row["kind"], row["name"]): row for row in document["rows"]}
+    assert {name for kind, name in rows if kind == "known"} == set(CATALOG)
+    prepared = rows["prepared", "smoke"]
+    assert (prepared["train"], prepared["validation"], prepared["test"]) == (4800, 100, 100)
+    assert len(prepared["fingerprint"]) == 64 and rows["known", "mnist5k"]["here"]
+    lines = run("list", "--format", "csv").stdout.splitlines()
+    assert len(lines) == 1 + len(document["rows"]) and lines[0].startswith("name,kind,data,title,here,classes")
+    assert run("list", "--format", "md").stdout.startswith("| name | kind |")
+
+
+def test_show_refuses_a_data_set_whose_pixels_were_changed(with_data: Path) -> None:
+    path = with_data / "data" / "smoke.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert "does not match its fingerprint" in refused("show")
+
+
+def test_an_unknown_name_gets_a_hint_and_never_the_whole_list(with_data: Path) -> None:
+    assert "did you mean 'cifar10'?" in refused("fetch", "cifar_10")
+    assert "did you mean 'smoke'?" in refused("show", "smok")
+    for number in range(300):
+        (with_data / "data" / f"study{number}.safetensors").touch()
+    line = refused("show", "zzz")
+    assert "and 294 more" in line and len(line) < 300
 
 
 def test_list_in_a_narrow_terminal_leaves_out_the_titles(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_mnist5k_comes_from_its_package(where: str, workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        (wanted("auto", "mnist6k"), r"^data.name: mnist6k is not known, known are mnist5k, mnist.* PATH of an archive"),
+        (wanted("auto", "mnist6k"), r"^data.name: mnist6k is not known .did you mean .mnist5k.\?.*PATH of an archive"),
         (wanted("embedded", "cifar10"), r"^data.source: cifar10 is not embedded, only mnist5k is"),
         (wanted("embedded", "mnist6k"), r"^data.source: mnist6k is not embedded"),
         (wanted("fetch", "mnist6k"), r"^mnist6k: not a data set of the catalogue"),

@@ -23,6 +23,7 @@ from ssmlab.project.dvc_files import (
     lock_problem,
     mend_busy_paths,
     mend_lock,
+    outputs_asked,
 )
 
 STAGES = ("prepare", "train@ssm", "train@ads", "attack@ssm", "attack@ads", "analyze", "report")
@@ -37,6 +38,10 @@ def lock_text(stages: tuple[str, ...] = STAGES, md5: str = "0") -> str:
             f"  {stage}:\n    cmd: python -m ssmlab {stage}\n    params:\n      params.yaml:\n        study: smoke\n"
             f"    outs:\n    - path: {out}\n      hash: md5\n      md5: '{md5}'\n      size: 12\n"
         )
+        if stage == "report":
+            parts.append(
+                "    - path: out/figures\n      hash: md5\n      md5: 0a.dir\n      size: 34\n      nfiles: 2\n"
+            )
     return "".join(parts)
 
 
@@ -53,10 +58,27 @@ def test_a_whole_lock_file_has_no_problem_and_names_its_study() -> None:
 
 
 @given(st.integers(min_value=0, max_value=len(WHOLE) - 1))
-def test_a_lock_file_cut_before_its_last_stage_is_noticed_wherever_it_is_cut(size: int) -> None:
-    """The last stage alone may be cut at the end of a line; DVC then runs that stage again, and nothing is lost."""
-    cut = WHOLE[:size]
-    assert lock_problem(cut, WHOLE) is not None or b"\n  report:\n" in cut
+def test_a_cut_lock_file_is_noticed_wherever_it_is_cut(size: int) -> None:
+    assert lock_problem(WHOLE[:size], WHOLE) is not None
+
+
+def test_a_lock_file_cut_at_a_line_end_inside_its_last_stage_is_noticed_without_a_copy() -> None:
+    lines = lock_text(("prepare", "train@ssm")).encode().splitlines(keepends=True)
+    last = lines.index(b"  train@ssm:\n")
+    cuts = [b"".join(lines[:end]) for end in range(last + 2, len(lines))]
+    asked = {"train@ssm": 1}
+    assert all(lock_problem(cut, asked=asked.get) for cut in cuts)
+    assert lock_problem(b"".join(lines), asked=asked.get) is None
+
+
+def test_fewer_outputs_are_no_damage_if_dvc_yaml_names_fewer(tmp_path: Path) -> None:
+    fewer = WHOLE[: WHOLE.index(b"    - path: out/figures")]
+    assert "1 of 2 outputs" in str(lock_problem(fewer, WHOLE))
+    pipeline = tmp_path / "dvc.yaml"
+    pipeline.write_text("stages:\n  report: {cmd: x, outs: [out/report, out/figures]}\n")
+    assert lock_problem(fewer, WHOLE, outputs_asked(tmp_path)) is not None
+    pipeline.write_text("stages:\n  report: {cmd: x, outs: [out/report]}\n")
+    assert lock_problem(fewer, WHOLE, outputs_asked(tmp_path)) is None
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
 
 from ssmlab.core.errors import UserError
@@ -35,7 +36,8 @@ def test_a_grid_loses_nothing_but_itself(project: Path) -> None:
     kept = [line for line in before if line not in after]
     grid = before[before.index(next(line for line in before if line.startswith("grid:"))) :]
     assert kept == [line for line in grid[: grid.index("")] if line not in after]
-    assert sum(": {train: {" in line or ": {model: {" in line for line in after) == 144
+    runs = load_params(study).runs
+    assert sum(line[2:].partition(":")[0] in runs for line in after) == 144
 
 
 def test_settings_are_put_in_and_nothing_else_changes(project: Path) -> None:
@@ -56,6 +58,28 @@ def test_a_setting_is_read_as_yaml(project: Path, tmp_path: Path) -> None:
     written.write_bytes(expanded_params_yaml(project / "studies" / "smoke.yaml", settings))
     run = load_params(written).runs["ssm"]
     assert (run.train.epochs, run.train.adversary.eps.text, run.model.dropout) == (3, "8/255", 0.5)
+
+
+def rewritten_by_dvc(content: bytes, folder: Path) -> bytes:
+    """`dvc exp run -S` reads params.yaml, sets its values and writes it all."""
+    path = folder / "params.yaml"
+    path.write_bytes(content)
+    with modify_yaml(str(path)):
+        pass
+    return path.read_bytes()
+
+
+def test_dvc_writes_a_study_again_as_it_is(project: Path, tmp_path: Path) -> None:
+    for study in all_studies(project):
+        content = study.read_bytes()
+        assert rewritten_by_dvc(content, tmp_path) == content, study.name
+        assert b" \n" not in content, study.name
+
+
+@pytest.mark.parametrize("settings", [{}, {"train.batch_size": "32", "data.source": "../a b"}])
+def test_dvc_writes_a_grid_written_out_again_as_it_is(project: Path, tmp_path: Path, settings: dict[str, str]) -> None:
+    content = expanded_params_yaml(project / "studies" / "mnist5k.yaml", settings)
+    assert rewritten_by_dvc(content, tmp_path) == content
 
 
 @pytest.mark.parametrize(
@@ -87,6 +111,6 @@ def test_dvc_makes_a_stage_of_every_run_of_a_grid(project: Path, tmp_path: Path)
     (tmp_path / "params.yaml").write_bytes(expanded_params_yaml(project / "studies" / "regimes.yaml"))
     stages = stages_of(load_params(tmp_path / "params.yaml"), tmp_path)
     assert "train@ads-trades-s2" in stages
-    assert len(stages) == 3 + 2 * 144
+    assert len(stages) == 3 + 3 * 144
     raw = YAML(typ="safe").load((tmp_path / "params.yaml").read_text())  # as DVC reads it, whole and unexpanded
     assert len(raw["runs"]) == 144

@@ -382,7 +382,8 @@ def test_a_record_that_names_a_stranger_stops_nobody(paths: Paths, start: str) -
 WRITER = """
 import time
 lines = ["schema: '2.0'", "stages:", "  prepare:", "    outs:", "    - path: data/smoke.safetensors"]
-lines += [line for n in range(40) for line in (f"  train@{n}:", "    cmd: x")]
+lines += ["      size: 1"]
+lines += [line for n in range(20) for line in (f"  train@{n}:", "    outs:", f"    - path: m{n}", "      size: 1")]
 while True:
     with open("dvc.lock", "w", buffering=1) as file:
         for line in lines:
@@ -407,11 +408,12 @@ def test_a_stop_waits_until_dvc_has_written_its_lock_file(tiny_params: Params, p
         assert not launched.running
         content = (paths.root / "dvc.lock").read_bytes()
         assert dvc_files.lock_problem(content) is None
-        assert content.count(b"train@") == 40
+        assert content.count(b"train@") == 20
 
 
 def test_a_damaged_lock_file_is_mended_before_dvc_starts(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     whole = "schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n    outs:\n    - path: data/smoke.safetensors\n"
+    whole += "      md5: 0a\n      size: 12\n"
     lock = paths.root / "dvc.lock"
     lock.write_text(whole)
     fake("print(open('dvc.lock').read())")

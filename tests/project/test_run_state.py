@@ -68,7 +68,7 @@ def published(run: RunParams) -> Published:
         attack={},
         trained_at=NOW - 200,
         attacked_at=NOW - 100,
-        data_fingerprint="d",
+        data_now="d",
     )
 
 
@@ -132,8 +132,28 @@ def test_other_params_than_those_trained_with_are_a_change(tiny_params: Params, 
 
 
 def test_other_data_than_those_trained_on_are_a_change(tiny_params: Params, published: Published) -> None:
-    assert state(None, replace(published, data_fingerprint="other"), tiny_params) == "changed"
-    assert state(None, replace(published, data_fingerprint=None), tiny_params) == "finished"
+    assert state(None, replace(published, data_now="other"), tiny_params) == "changed"
+    assert state(None, replace(published, data_now=None), tiny_params) == "finished"
+
+
+def test_results_on_other_data_are_a_change(tiny_params: Params, published: Published) -> None:
+    for fingerprint, expected in (("d", "finished"), ("other", "changed")):
+        results = {"protocol": {"data": {"fingerprint": fingerprint}}}
+        assert state(None, replace(published, attack=results), tiny_params) == expected
+
+
+@pytest.mark.parametrize("stage", ["train", "attack"])
+def test_other_code_than_that_of_now_is_a_change_and_unknown_code_is_none(
+    tiny_params: Params, published: Published, stage: str
+) -> None:
+    run = tiny_params.runs["ads"]
+    made = replace(published, trained_code="a", attack={"provenance": {"code_sha256": "b"}})
+    assert state(None, replace(made, train_code_now="a", attack_code_now="b"), tiny_params) == "finished"
+    assert state(None, made, tiny_params) == "finished"
+    changed = replace(made, **{f"{stage}_code_now": "c"})
+    decided = decide_state(None, changed, run, tiny_params.attack, NOW)
+    assert decided.state == "changed"
+    assert decided.reasons == (f"code: {stage}ed by other code than that of now".replace("traineded", "trained"),)
 
 
 def test_other_attack_settings_are_a_change_but_not_another_spelling(tiny_params: Params, published: Published) -> None:

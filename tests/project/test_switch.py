@@ -30,7 +30,7 @@ def root(project: Path, tmp_path: Path) -> Path:
 def lock_of(study: str, note: str = "") -> str:
     return (
         "schema: '2.0'\nstages:\n  prepare:\n    cmd: ssmlab prepare\n    outs:\n"
-        f"    - path: data/{study}.safetensors\n      md5: 0{note}\n"
+        f"    - path: data/{study}.safetensors\n      md5: 0{note}\n      size: 12\n"
     )
 
 

@@ -17,6 +17,7 @@ from ssmlab.analysis.seeds import Flags
 from ssmlab.artifacts.metadata import Metadata, count_parameters, read_metadata
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
+from ssmlab.core.text import hint
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, load_results
 from ssmlab.params import Which, seed_groups
 
@@ -122,8 +123,8 @@ def named_entry(name: str, run: str, paths: Paths) -> Entry:
     known = {other: known_sections(other, paths) for other in known_runs(paths)}
     groups = seed_groups({other: parts for other, parts in known.items() if "seed" in parts["train"]})
     if run not in groups:
-        there = ", ".join(dict.fromkeys([*known, *groups])) or "none yet"
-        raise UserError(f"no results of run '{run}' in study {paths.study} (there are: {there}); run `ssmlab repro`")
+        there = hint(run, [*known, *groups], "there are") if known else "there are none yet"
+        raise UserError(f"no results of run '{run}' in study {paths.study} ({there}); run `ssmlab repro`")
     members = (run_entry(member, member, paths) for member in groups[run])
     return group_entry(name, run, [member for member in members if member])
 

@@ -23,7 +23,7 @@ def known_table(states: Iterable[tuple[CatalogEntry, str]], titles: bool) -> Fit
         counts = [known.counts[part] for part in SPLITS if part in known.counts]
         numbers = (f"{known.classes}", shape_text(known.image_shape), counts_text(counts), download_text(known))
         rows.append((*name, *numbers, state))
-    caption = "CatalogEntry data sets (images: training + validation, if there are any, + test; MB: to download)"
+    caption = "Known data sets (images: training + validation, if there are any, + test; MB: to download)"
     return to_rich(TextTable(columns, tuple(rows), caption), state_style)
 
 
