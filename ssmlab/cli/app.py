@@ -16,6 +16,7 @@ from ssmlab.cli.compare import compare
 from ssmlab.cli.doctor import doctor
 from ssmlab.cli.export import export
 from ssmlab.cli.grid import grid
+from ssmlab.cli.project import new, schema
 from ssmlab.cli.published import import_, parity
 from ssmlab.cli.repro import repro, stop
 from ssmlab.cli.runs import alerts, runs
@@ -49,6 +50,8 @@ app.command(
     epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke --dry-run`, `ssmlab use --format json`, "
     "`ssmlab use cifar10-small --set data.source=../cifar-10-python.tar.gz`"
 )(use)
+app.command(epilog="Examples: `ssmlab new my-project`, `ssmlab new my-project --study smoke`")(new)
+app.command(epilog="Example: `ssmlab schema > params.schema.json`")(schema)
 app.command("status", hidden=True)(runs)  # the word that git and DVC have for it
 app.command(
     epilog="Examples: `ssmlab runs`, `ssmlab runs --json`, `ssmlab runs --format csv > runs.csv`, "
