@@ -49,7 +49,7 @@ class Picture:
 
     Attributes:
         name: of its files in figures/, without what is added to it.
-        files: PNG, SVG and PDF bytes, and a PNG for dark pages, by what is added to the name.
+        files: their bytes by what is added to the name (`ssmlab.report.figure_style.draw_files`).
         alt: what it shows in words.
     """
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import matplotlib
@@ -22,7 +22,10 @@ DPI = 200  # twice a page's 96 pixels an inch: sharp on dense screens
 
 @dataclass(frozen=True)
 class Theme:
-    """The colours of a figure that are not those of a run."""
+    """The look of a figure: the colours that are not those of a run, and whether it is for a narrow screen.
+
+    A narrow figure has its panels below each other, so that a telephone shows it whole.
+    """
 
     paper: str
     ink: str
@@ -30,6 +33,12 @@ class Theme:
     grid: str
     black: str  # what stands for black among the colours of runs
     text_mix: str  # what is mixed into a run's colour to make text in it easier to read
+    narrow: bool = False
+
+    @property
+    def width(self) -> float:
+        """In inches: 768 pixels on a page, 384 on a narrow screen."""
+        return 4.0 if self.narrow else 8.0
 
     def run_colour(self, index: int) -> str:
         """The colour of a study's run number `index`; with more runs than colours the markers still differ."""
@@ -84,8 +93,17 @@ def marker(index: int) -> str:
 
 
 def draw_files(draw: Callable[[Theme], Figure]) -> dict[str, bytes]:
-    """A figure as files, by what is added to its name: PNG, SVG and PDF on white, and a PNG for dark pages."""
-    return {**figure_files(draw, LIGHT, ("png", "svg", "pdf")), "-dark.png": figure_files(draw, DARK, ("png",))[".png"]}
+    """A figure as files, by what is added to its name.
+
+    PNG, SVG and PDF on white, for report.md and papers, and SVG for dark pages, narrow ones, and both.
+    """
+    looks = {
+        "-dark": DARK,
+        "-narrow": replace(LIGHT, narrow=True),
+        "-narrow-dark": replace(DARK, narrow=True),
+    }
+    others = {f"{name}.svg": figure_files(draw, theme, ("svg",))[".svg"] for name, theme in looks.items()}
+    return figure_files(draw, LIGHT, ("png", "svg", "pdf")) | others
 
 
 def figure_files(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequence[str]) -> dict[str, bytes]:

@@ -18,7 +18,6 @@ from ssmlab.artifacts.history import Row
 from ssmlab.params import Which
 from ssmlab.report.figure_style import Theme, label_beside, marker
 
-WIDTH = 8.0  # inches; 768 pixels on a page
 BAR = 0.36  # a bar's height, where runs are 1 apart
 BARS: dict[Which, float] = {"best": -BAR / 2, "last": BAR / 2}  # where a run's two bars stand
 
@@ -31,8 +30,7 @@ def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], th
     Args:
         histories: the rows of history.csv by run name.
     """
-    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
+    figure, (left, right) = two_panels(theme, sharey=True)
     for axes, column in ((left, "val_clean"), (right, "val_robust")):
         curves = {run: [getattr(row, column) for row in rows] for run, rows in histories.items()}
         draw_curves(axes, summary, curves, theme, (0.0, 1.0))
@@ -50,8 +48,7 @@ def has_overfitting_curves(histories: Mapping[str, Sequence[Row]]) -> bool:
 
 def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
     """How much better each model is on attacked training than on validation images, and its robust loss there."""
-    figure = Figure(figsize=(WIDTH, 3.9), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = two_panels(theme)
     gaps = {
         run: [row.train_eval_robust - row.val_robust for row in rows if row.train_eval_robust is not None]
         for run, rows in histories.items()
@@ -62,13 +59,20 @@ def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]],
     for axes, curves in ((left, gaps), (right, losses)):
         values = [value for each in curves.values() for value in each]
         low, high = min(values), max(values)
-        room = 0.05 * (high - low) or 0.05
+        room = 0.1 * (high - low) or 0.05
         draw_curves(axes, summary, curves, theme, (low - room, high + room))
     left.axhline(0.0, color=theme.grey, linewidth=0.8)
-    left.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=""))
-    left.set(title="Robust accuracy, training - validation", ylabel="points")
+    left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    left.set(title="Training - validation", ylabel="points of robust accuracy")
     right.set(title="Robust loss on validation images", ylabel="cross entropy")
     return figure
+
+
+def two_panels(theme: Theme, sharey: bool = False) -> tuple[Figure, tuple[Axes, Axes]]:
+    """A figure with two panels, side by side, or on a narrow screen below each other."""
+    figure = Figure(figsize=(theme.width, 6.4 if theme.narrow else 3.9), layout="constrained")
+    grid = figure.subplots(2, 1) if theme.narrow else figure.subplots(1, 2, sharey=sharey)
+    return figure, (grid[0], grid[1])
 
 
 def draw_curves(
@@ -135,7 +139,7 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
         and (robust := accuracy_bar(summary, group, main, "best"))
     ]
     largest = max(run.parameters for run in summary.runs)
-    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
+    figure = Figure(figsize=(theme.width, 4.6), layout="constrained")
     axes = figure.subplots()
     for index, group, clean, robust in points:
         axes.errorbar(
@@ -153,24 +157,25 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
             pale = theme.pale(theme.run_colour(index), 0.45)
             axes.scatter(clean.seeds, robust.seeds, 14, color=pale, marker=marker(index), zorder=2)
     axes.margins(0.08)
+    unit = "" if theme.narrow else " parameters"
     labels = [
-        (f"{group.name}\n{number(group.parameters)} parameters", clean.value, robust.value, theme.run_colour(index))
+        (f"{group.name}\n{number(group.parameters)}{unit}", clean.value, robust.value, theme.run_colour(index))
         for index, group, clean, robust in points
     ]
     label_beside(axes, labels, distance=0.1, gap=8, theme=theme)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.set_major_formatter(PercentFormatter(1.0))  # with a decimal where steps are finer than 1%
     axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
-    axes.set_title("Clean against robust accuracy of the best checkpoints")
+    axes.set_title("Clean against robust accuracy")
     return figure
 
 
 def measure_bars(summary: Summary, theme: Theme) -> Figure:
     """Accuracy under every measure, a panel each: the best checkpoint, and below it, paler, the last."""
     names = [name for name in summary.measures if summary.every(name)]
-    columns = min(len(names), 3)
+    columns = min(len(names), 1 if theme.narrow else 3)
     rows = -(-len(names) // columns)
-    figure = Figure(figsize=(WIDTH, rows * (0.42 * len(summary.groups) + 0.75) + 0.3), layout="constrained")
+    figure = Figure(figsize=(theme.width, rows * (0.42 * len(summary.groups) + 0.75) + 0.3), layout="constrained")
     panels = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):
         draw_bars(axes, summary, name, theme)

@@ -30,7 +30,7 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
         draw_files(partial(learning_curves, summary, histories)),
         f"Two line charts of accuracy against epoch, one line a run. Clean and attacked at the end: "
         f"{listed(curve_ends(summary, histories))}.",
-        "Learning curves on the split that selects the best checkpoint: left clean images, right images attacked by "
+        "Learning curves on the split that selects the best checkpoint: first clean images, then images attacked by "
         f"the selection's adversary ({listed(selection_adversaries(summary))}). The marker is the epoch kept as best."
         + (" Thin lines are single seeds, thick ones their means." if summary.several_seeds else ""),
     )
@@ -71,8 +71,8 @@ def overfitting_picture(summary: Summary, histories: Mapping[str, Sequence[Row]]
         draw_files(partial(overfitting_curves, summary, histories)),
         "Two line charts against epoch: by how many points robust accuracy on training images is above that on "
         f"validation images, and the robust loss on validation images. At the end: {listed(ends)}.",
-        "Signs of robust overfitting: left, robust accuracy on a fixed sample of training images minus that on "
-        "validation images, both judged alike; right, the robust loss on the validation images. A model that overfits "
+        "Signs of robust overfitting: first, robust accuracy on a fixed sample of training images minus that on "
+        "validation images, both judged alike; then, the robust loss on the validation images. A model that overfits "
         "has a growing gap and a rising loss. The marker is the epoch kept as best.",
     )
 

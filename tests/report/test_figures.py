@@ -175,10 +175,10 @@ def test_a_dark_figure_has_dark_paper_and_light_letters(name: str, summary: Summ
     assert dark.max() > 0.8
 
 
-def test_every_figure_is_png_svg_pdf_and_a_dark_png_and_the_same_bytes_again(summary: Summary) -> None:
+def test_every_figure_is_png_svg_pdf_dark_and_narrow_and_the_same_bytes_again(summary: Summary) -> None:
     draw_tradeoff = partial(figures.tradeoff, summary)
     files = draw_files(draw_tradeoff)
-    assert list(files) == [".png", ".svg", ".pdf", "-dark.png"]
+    assert list(files) == [".png", ".svg", ".pdf", "-dark.svg", "-narrow.svg", "-narrow-dark.svg"]
     assert b"<svg" in files[".svg"] and b"<dc:date>" not in files[".svg"]
     assert files[".pdf"].startswith(b"%PDF") and b"CreationDate" not in files[".pdf"]
     assert draw_files(draw_tradeoff) == files
@@ -206,3 +206,18 @@ def test_a_bar_that_counts_other_images_says_how_many(summary: Summary) -> None:
         "100",
         "1,000",
     ]
+
+
+@pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
+def test_a_narrow_figure_has_its_panels_below_each_other(name: str, summary: Summary) -> None:
+    draws = {
+        "curves": partial(figures.learning_curves, summary, histories(summary)),
+        "tradeoff": partial(figures.tradeoff, summary),
+        "measures": partial(figures.measure_bars, summary),
+    }
+    wide, narrow = (draws[name](theme) for theme in (LIGHT, dataclasses.replace(LIGHT, narrow=True)))
+    assert narrow.get_figwidth() == wide.get_figwidth() / 2
+    columns = {axes.get_subplotspec().colspan.start for axes in narrow.axes if axes.axison}
+    assert columns == {0}
+    shown = [axes.get_title(loc="left") or axes.get_title() for axes in wide.axes if axes.axison]
+    assert [axes.get_title(loc="left") or axes.get_title() for axes in narrow.axes if axes.axison] == shown

@@ -80,7 +80,7 @@ def report_of(text: str) -> Report:
         Caution(text),
         Bullets((text, text)),
         Commands(text),
-        Picture("a", {".png": b"", ".svg": b"", "-dark.png": b""}, text, text),
+        Picture("a", dict.fromkeys((".svg", "-dark.svg", "-narrow.svg", "-narrow-dark.svg"), b""), text, text),
         ClaimVerdict(text, "supported", text, (text,)),
         Folded(text, table),
         table,

@@ -142,7 +142,7 @@ def test_the_page_is_valid_and_needs_no_other_file(written: Paths) -> None:
     assert not re.search(r"https?://|url\(|@import", text)
     assert len(page.images) == 4
     for image in page.images:
-        assert (image["src"] or "").startswith("data:image/png;base64,")
+        assert (image["src"] or "").startswith("data:image/svg+xml;base64,")
         assert len(image["alt"] or "") > 40
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text
@@ -168,7 +168,7 @@ def test_equal_results_give_equal_bytes(rewritten: Paths, tiny_params: Params) -
     analyze(tiny_params, rewritten)
     report(tiny_params, rewritten)
     assert everything() == first
-    assert len(first) == 3 + 1 + 3 + 4 * 4 + 3 * 2 + 1
+    assert len(first) == 3 + 1 + 3 + 4 * 6 + 3 * 2 + 1
 
 
 def test_every_link_of_the_report_leads_to_a_file(written: Paths) -> None:
