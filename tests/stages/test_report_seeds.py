@@ -12,7 +12,7 @@ import pytest
 
 from ssmlab.artifacts.history import HistoryWriter, Row
 from ssmlab.core.errors import UserError
-from ssmlab.data.header import Provenance
+from ssmlab.data.header import DataProvenance
 from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -148,7 +148,9 @@ def test_without_several_seeds_no_word_is_said_of_them(params: Params, paths: Pa
 
 
 @pytest.mark.parametrize(("provenance", "marked"), [("own", False), ("partial", True), ("re-encoded", True)])
-def test_the_data_are_called_what_they_are(params: Params, paths: Paths, provenance: Provenance, marked: bool) -> None:
+def test_the_data_are_called_what_they_are(
+    params: Params, paths: Paths, provenance: DataProvenance, marked: bool
+) -> None:
     about = data_summary(provenance, "cifar10-jpeg", source="60,000 images, JPEG of quality 95")
     write_data(paths.prepared, about)
     text = written(params, paths)
