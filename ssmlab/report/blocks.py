@@ -24,7 +24,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Caution:
-    """Something that a reader must not miss."""
+    """A warning that a reader must not miss."""
 
     text: str
 
@@ -76,7 +76,7 @@ class ClaimVerdict:
 
 @dataclass(frozen=True)
 class Folded:
-    """What only some readers want: closed behind its title where the form can do that."""
+    """A table that few readers need: folded behind its title in HTML."""
 
     title: str
     table: TextTable

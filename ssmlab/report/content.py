@@ -121,7 +121,7 @@ def seed_counts(summary: Summary) -> str:
 
 
 def intervals_section(summary: Summary) -> Iterator[Block]:
-    """The numbers again, with how sure they are."""
+    """The numbers with their intervals."""
     yield Heading("Intervals")
     sure = level(summary.confidence)
     over = " over the test images, every training by itself" if summary.several_seeds else ""
@@ -179,7 +179,7 @@ def verdict_remarks(item: Judgement, summary: Summary) -> tuple[str, ...]:
 
 
 def limits_section(summary: Summary) -> Iterator[Block]:
-    """What must not be read into the numbers."""
+    """What must not be concluded from the numbers."""
     smallest = min((name for name in summary.attacks if summary.every(name)), key=lambda name: summary.images(name))
     widest = max(summary.every(smallest), key=half_width)
     epochs = sorted({run.train.epochs for run in summary.runs})

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 # Okabe and Ito's colours without yellow, which is too faint on white: told apart with any colour vision.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
-UNSAID = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
+LEFT_OUT = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
 DPI = 200  # twice a page's 96 pixels an inch: sharp on dense screens
 
 
@@ -46,7 +46,7 @@ class Theme:
         return self.black if found == "#000000" else found
 
     def pale(self, ink: str, share: float) -> tuple[float, float, float]:
-        """A colour with a share of the paper's in it."""
+        """A colour mixed with a share of the paper's."""
         return mix_colours(ink, self.paper, share)
 
     def settings(self) -> dict[Any, Any]:
@@ -82,7 +82,7 @@ DARK = Theme("#161616", "#dddddd", "#aaaaaa", "#444444", black="#eeeeee", text_m
 
 
 def mix_colours(ink: str, other: str, share: float) -> tuple[float, float, float]:
-    """`ink` with a share of another colour in it: white makes it paler."""
+    """`ink` mixed with a share of another colour; white makes it paler."""
     r, g, b = ((1 - share) * a + share * c for a, c in zip(to_rgb(ink), to_rgb(other), strict=True))
     return r, g, b
 
@@ -122,7 +122,7 @@ def figure_files(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequenc
 def figure_bytes(figure: Figure, name: str) -> bytes:
     """The figure in one format; equal figures give equal bytes, since neither date nor software is written into it."""
     file = io.BytesIO()
-    figure.savefig(file, format=name, dpi=DPI, metadata=dict.fromkeys(UNSAID[name]))
+    figure.savefig(file, format=name, dpi=DPI, metadata=dict.fromkeys(LEFT_OUT[name]))
     return file.getvalue()
 
 
@@ -154,7 +154,7 @@ def overlap(above: list[int], below: list[int], wanted: Sequence[float], distanc
 
 
 def block_start(block: list[int], wanted: Sequence[float], distance: float) -> float:
-    """Where a block's first member goes, so that the members are on average where they want to be."""
+    """Where a block's first member goes, so that its members are at their wanted places on average."""
     return sum(wanted[i] for i in block) / len(block) - (len(block) - 1) * distance / 2
 
 

@@ -17,7 +17,7 @@ LINE_START = re.compile(r"^([-+=]|\d+(?=[.)]))")  # what would begin a list or u
 
 @cache
 def inline_markdown() -> MarkdownIt:
-    """A parser that knows code alone: the preset "zero" has no markup at all, and escapes all HTML."""
+    """A parser that recognises only code: the preset "zero" has no markup at all and escapes all HTML."""
     from markdown_it import MarkdownIt  # tables in a terminal come by here and need no HTML
 
     return MarkdownIt("zero").enable("backticks")
@@ -36,7 +36,7 @@ def markdown_line(text: str) -> str:
 
 
 def escape_first(found: re.Match[str]) -> str:
-    """What would begin a list, made text: `-` as `\\-`; after a number its dot: `1` as `1\\`, before `.`."""
+    """Escapes what would begin a list: `-` becomes `\\-`; a number gets a backslash before its dot."""
     return f"{found[0]}\\" if found[0].isdigit() else f"\\{found[0]}"
 
 

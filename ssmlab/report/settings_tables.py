@@ -1,4 +1,4 @@
-"""The report's last tables: everything that was set, of the study and of each run."""
+"""The tables of all settings, of the study and of its runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssmlab.report.table import ABSENT, Column, TextTable
 
 
 def settings_tables(summary: Summary) -> Iterator[Block]:
-    """Everything that was set, in two tables: of the study, and of its runs."""
+    """All settings in two tables: one of the study, one of its runs."""
     protocol, data = summary.protocol, summary.data
     channels, height, width = data.image_shape
     yield Heading("What was run")
@@ -44,7 +44,7 @@ def settings_tables(summary: Summary) -> Iterator[Block]:
 
 
 def run_table(summary: Summary) -> TextTable:
-    """The training settings of every run; of runs that differ in their seed alone in one row."""
+    """The training settings, one row a run; runs that differ only in their seed share a row."""
     columns = (
         "run",
         "model",

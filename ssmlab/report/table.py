@@ -17,9 +17,9 @@ class Column:
 
     Attributes:
         name: the heading.
-        group: neighbours with the same group share it as a heading above theirs, and stay together in narrow places.
-        left: whether it holds words, which stand on the left; numbers stand on the right.
-        beside: whether it says nothing without the column before it, and so stays beside that one in narrow places.
+        group: neighbours with the same group share it as a heading above their own, and are never separated.
+        left: whether it holds words, which are aligned left; numbers are aligned right.
+        beside: whether it means nothing without the column before it: the two are never separated.
     """
 
     name: str
@@ -107,7 +107,7 @@ LATEX_SPECIAL = {
 
 
 def latex_text(text: str) -> str:
-    """`text` for LaTeX, without any command in it."""
+    """`text` for LaTeX with every special letter escaped."""
     return "".join(LATEX_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 

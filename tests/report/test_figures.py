@@ -150,7 +150,7 @@ def test_seeds_that_ended_early_are_drawn(seeded: Summary) -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-def test_spread_labels_keep_their_order_and_distance(wanted: list[float]) -> None:
+def test_labels_that_are_moved_apart_keep_their_order_and_distance(wanted: list[float]) -> None:
     places = spaced_positions(wanted, 0.1, 0.0, 1.0)
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     ranked = [places[i] for i in order]
@@ -159,7 +159,7 @@ def test_spread_labels_keep_their_order_and_distance(wanted: list[float]) -> Non
     assert ranked[-1] <= 1 + 1e-9
 
 
-def test_spread_moves_no_label_without_need() -> None:
+def test_labels_with_enough_room_are_not_moved() -> None:
     assert spaced_positions([0.9, 0.1, 0.5], 0.1, 0.0, 1.0) == [0.9, 0.1, 0.5]
     assert spaced_positions([0.5, 0.5], 0.1, 0.0, 1.0) == pytest.approx([0.45, 0.55])
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ssmlab.data.header import DataSummary, open_prepared, read_summary
 
 PER_CLASS = 10
-MOST_CLASSES = 200  # the picture lies in memory whole
+MOST_CLASSES = 200  # the whole picture is held in memory
 SIDE = 56  # pixels that an image should have at least in the picture
 GAP = 2  # pixels
 FONT_SIZE = 14
@@ -37,7 +37,7 @@ class ContactSheet:
 
 
 def read_contact_sheet(path: Path) -> ContactSheet:
-    """Read a few images of a prepared data set, and no more of its pixels than theirs.
+    """Read the first images of every class of a prepared data set; no other pixels are read.
 
     Raises:
         UserError: the file is missing or is not a whole prepared data set.
@@ -63,26 +63,26 @@ def rgb(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def contact_sheet_png(sheet: ContactSheet) -> bytes:
-    """The sheet as a picture: a class a row, its name on the left; images are enlarged by a whole factor, unblurred."""
+    """The sheet as a picture: a class a row, its name on the left; images are enlarged without blurring."""
     _, height, width = sheet.summary.image_shape
     factor = -(-SIDE // max(height, width))
     font = ImageFont.load_default(FONT_SIZE)
     names = [shortened(row.name, LONGEST_NAME) for row in sheet.rows]
     margin = 2 * GAP + int(max(map(font.getlength, names)) + 1)
     step_x, step_y = width * factor + GAP, max(height * factor, FONT_SIZE + GAP) + GAP
-    job = Image.new("RGB", (margin + PER_CLASS * step_x, len(names) * step_y + GAP), "white")
-    draw = ImageDraw.Draw(job)
+    sheet_image = Image.new("RGB", (margin + PER_CLASS * step_x, len(names) * step_y + GAP), "white")
+    draw = ImageDraw.Draw(sheet_image)
     for place, (name, row) in enumerate(zip(names, sheet.rows, strict=True)):
         y = GAP + place * step_y
         draw.text((GAP, y), name, fill="black", font=font)
         for column, image in enumerate(row.images):
             enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)  # (H * factor, W * factor, 3)
-            job.paste(Image.fromarray(enlarged), (margin + column * step_x, y))
+            sheet_image.paste(Image.fromarray(enlarged), (margin + column * step_x, y))
     file = io.BytesIO()
-    job.save(file, format="PNG")
+    sheet_image.save(file, format="PNG")
     return file.getvalue()
 
 
 def shortened(name: str, longest: int) -> str:
-    """A name in at most so many letters."""
+    """A name of at most `longest` letters."""
     return name if len(name) <= longest else name[: longest - 3].rstrip() + "..."

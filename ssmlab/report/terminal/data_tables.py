@@ -14,7 +14,7 @@ MB = 1_000_000  # bytes
 
 
 def known_table(states: Iterable[tuple[CatalogEntry, str]], titles: bool) -> FittedTable:
-    """Data sets of the catalogue, each with a word for where it is; without titles it fits into 80 columns."""
+    """Data sets of the catalogue, each with where it is; without titles the table fits into 80 columns."""
     names = [Column("name", left=True), Column("title", left=True)]
     columns = (*names[: 1 + titles], *map(Column, ("classes", "image", "images", "MB")), Column("here", left=True))
     rows = []
@@ -45,7 +45,7 @@ def prepared_table(found: Iterable[tuple[Path, DataSummary]]) -> FittedTable:
 
 
 def state_style(text: str) -> str:
-    """The style of what is at hand."""
+    """Green for data sets that can be used without a download."""
     return "green" if text in ("embedded", "fetched") else ""
 
 
@@ -55,12 +55,12 @@ def shape_text(shape: tuple[int, int, int]) -> str:
 
 
 def counts_text(counts: Iterable[int]) -> str:
-    """Numbers of images as a sum."""
+    """`4800+100+100`, with thousands separated."""
     return "+".join(f"{count:,}" for count in counts)
 
 
 def download_text(known: CatalogEntry) -> str:
-    """How much there is to download, in MB, as far as its publisher says."""
+    """The size of the download in MB; `?` where its publisher does not say."""
     if not known.downloads:
         return ABSENT
     sizes = [each.size for each in known.downloads]

@@ -62,7 +62,7 @@ def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
 
 
 def checkpoint_of(line: ComparisonLine, entry: Entry) -> str:
-    """The checkpoint a number is of: where best is asked of a checkpoint file, that file's own, which may be `last`."""
+    """The checkpoint that a number belongs to; the line `best` of a checkpoint file shows that file."""
     return entry.which if line.moment == "best" else line.moment
 
 
@@ -78,7 +78,7 @@ def without_nan(value: Any) -> Any:
 
 
 def cell_json(cell: ComparedValue, checkpoint: str) -> dict[str, Any] | None:
-    """One number of one entry, with the checkpoint it is of; None where it was not measured."""
+    """One number of one entry, with its checkpoint; None where it was not measured."""
     if cell.value is None:
         return None
     difference = cell.difference
@@ -96,7 +96,7 @@ def cell_json(cell: ComparedValue, checkpoint: str) -> dict[str, Any] | None:
 
 
 def comparison_csv(comparison: Comparison, all_parameters: bool) -> str:
-    """The comparison in long form, one value a line; a last column repeats the mismatch, so that no line loses it."""
+    """The comparison with one value a line; the last column repeats a mismatch, so that every line carries it."""
     marker = comparison.mismatch or ""
     return to_csv((*CSV_HEADER, "mismatch"), ((*row, marker) for row in csv_rows(comparison, all_parameters)))
 

@@ -60,7 +60,7 @@ class FittedTable:
         return drawn
 
     def records(self, width: int) -> Iterator[Text]:
-        """Every row below its name, one cell a line, each with its column's heading."""
+        """Every row as a list: its name, then one line a cell with the column's heading."""
         for first, *others in self.table.rows:
             yield Text(shorten_words(first, width), style="bold")
             for column, cell in zip(self.table.columns[1:], others, strict=True):
@@ -128,7 +128,7 @@ def fitted_widths(table: TextTable, width: int) -> list[int] | None:
 
 
 def least_width(table: TextTable, place: int) -> int:
-    """How narrow a column may become: no cell with a number breaks but at its spaces, and names keep some letters."""
+    """How narrow a column may become: numbers never break, texts break at spaces, and names keep some letters."""
     cells = [row[place] for row in table.rows]
     names = [table.columns[place].title, *(cells if place == 0 else [])]
     words = [min(longest_word(name), SHORTEST_NAME) for name in names]
@@ -143,12 +143,12 @@ def longest_word(text: str) -> int:
 
 
 def table_width(widths: Sequence[int]) -> int:
-    """The width of a whole table with columns of such widths."""
+    """The width of a table whose columns have these widths."""
     return sum(widths) + BESIDE_COLUMN * len(widths) + BORDER
 
 
 def shorten_words(text: str, width: int) -> str:
-    """The text with every word at most `width` cells wide: long ones lose their middle, for ends tell names apart."""
+    """The text with every word at most `width` cells wide; long ones lose their middle, since ends tell names apart."""
     return " ".join(word if cell_len(word) <= width else shorten_middle(word, width) for word in text.split(" "))
 
 

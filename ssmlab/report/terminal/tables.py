@@ -99,7 +99,7 @@ def render(comparison: Comparison, format: Format, all_parameters: bool = False)
 
 
 def style_of(text: str) -> str:
-    """The style of a delta, by the word it ends in."""
+    """The style of a delta, by its last word."""
     return STYLES.get(text.rpartition(" ")[2], "")
 
 
@@ -175,11 +175,11 @@ def checkpoints_text(entry: Entry) -> str:
 
 
 def line_label(line: ComparisonLine, comparison: Comparison) -> str:
-    """What a line measures; `best` is left unsaid where an entry is a checkpoint file that is not its run's best."""
+    """What a line measures; `best` is left out where an entry is a checkpoint file that is not its run's best."""
     if line.moment == "gap":
         return f"RO gap {line.measure}"
-    unsaid = line.moment == "best" and any(entry.which != "best" for entry in comparison.entries)
-    return line.measure if unsaid else f"{line.measure}, {line.moment}"
+    is_left_out = line.moment == "best" and any(entry.which != "best" for entry in comparison.entries)
+    return line.measure if is_left_out else f"{line.measure}, {line.moment}"
 
 
 def value_text(cell: ComparedValue, line: ComparisonLine, seeds: int) -> str:
