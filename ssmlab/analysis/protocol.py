@@ -8,7 +8,7 @@ from typing import Any
 from ssmlab.core.errors import ProtocolMismatch
 from ssmlab.core.text import listed
 from ssmlab.evaluation.results import AttackResults
-from ssmlab.params import AttackSpec
+from ssmlab.params import ATTACK_KINDS, AttackSpec
 
 
 def dotted_leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -59,5 +59,5 @@ def check_one_protocol(results: Sequence[AttackResults]) -> None:
 
 def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:
     """Names of attacks from the weakest kind to the strongest, those of one kind by their steps."""
-    kinds = ("fgsm", "square", "fmn", "pgd", "apgd", "screened-autoattack", "autoattack")
-    return sorted(attacks, key=lambda name: (kinds.index(attacks[name].kind), getattr(attacks[name], "steps", 0), name))
+    kind = {name: ATTACK_KINDS.index(spec.kind) for name, spec in attacks.items()}
+    return sorted(attacks, key=lambda name: (kind[name], getattr(attacks[name], "steps", 0), name))

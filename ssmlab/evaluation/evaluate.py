@@ -41,6 +41,7 @@ def evaluate(
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     workers: int | None = 1,
+    binarisation: int = 0,
     on_event: Listener = silence,
 ) -> Evaluation:
     """Measure a model's accuracy on clean and on attacked images.
@@ -62,6 +63,7 @@ def evaluate(
         device: "auto" is where the model is; another device gets a copy of the model.
         workers: processes on the CPU, each with one thread; None takes as many as there are cores, if that pays. More
             than one imports the calling script again, which therefore needs `if __name__ == "__main__":`.
+        binarisation: on how many images the binarisation test of the checks is made; its model ends in a linear layer.
         on_event: gets a `Progress` about once a second, and a `Note` for every warning.
 
     Raises:
@@ -88,6 +90,7 @@ def evaluate(
         device=there,
         workers=workers,
         on_event=on_event,
+        binarisation=binarisation,
     )["model"]
 
 
@@ -104,11 +107,13 @@ def evaluate_models(
     workers: int | None = None,
     on_event: Listener = silence,
     journal: OutcomeJournal | None = None,
+    binarisation: int = 0,
 ) -> dict[str, Evaluation]:
     """`evaluate` for several models at once, so that their attacks share one set of workers.
 
     Args:
         models: by name, on `device`, the CPU or a GPU; plan: for each of them the attacks by name.
+        binarisation: on how many images the binarisation test is made (docs/evaluation.md).
         journal: keeps outcomes; those that it has from a run that was killed are not computed again.
 
     Raises:
@@ -128,7 +133,7 @@ def evaluate_models(
         clean = {name: runner.clean(name, batch_size) for name in models}
         seconds_a_pass = (time.monotonic() - began) / (len(models) * len(x))  # of one image
         schedule = Schedule(plan, clean, batch_size)
-        checks = {name: runner.check(name, model, clean[name].classes) for name, model in models.items()}
+        checks = {name: runner.check(name, model, clean[name].classes, binarisation) for name, model in models.items()}
         tasks = unknown_tasks(schedule.first_tasks(), schedule, journal)
         seconds = seconds_a_pass * schedule.passes_left
         count = min(workers or useful_workers(device, seconds), len(tasks))

@@ -130,9 +130,9 @@ class AttackRunner:
         right = (logits.argmax(dim=1) == self.y) & finite  # (N,)
         return Clean(right.cpu(), classes, int((~finite).sum()))
 
-    def check(self, model: str, live: nn.Module, classes: int) -> tuple[Check, ...]:
-        """What speaks against taking this model's numbers at face value; `live` is the model as it was given."""
-        return check_model(self.victims[model], live, self.x, self.y, self.eps, classes, self.seed)
+    def check(self, model: str, live: nn.Module, classes: int, binarisation: int = 0) -> tuple[Check, ...]:
+        """What speaks against taking this model's numbers at face value; the arguments are those of `check_model`."""
+        return check_model(self.victims[model], live, self.x, self.y, self.eps, classes, self.seed, binarisation)
 
     def logits(self, model: str, x: Tensor) -> Tensor:
         """Logits (B, classes), checked to be that."""

@@ -1,6 +1,7 @@
 """What can be said about a study: params.yaml as strict, frozen models. `ssmlab.project.params_file` reads the file."""
 
 from ssmlab.params.attack import (
+    ATTACK_KINDS,
     ApgdParams,
     AttackBase,
     AttackParams,
@@ -37,6 +38,7 @@ from ssmlab.params.train import (
 )
 
 __all__ = [
+    "ATTACK_KINDS",
     "CONVOLUTIONS",
     "IMPORTED",
     "NAME",

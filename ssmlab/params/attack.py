@@ -93,8 +93,8 @@ class ScreenedAutoAttackParams(AttackBase):
     survivors: ImageCount = 100
 
 
-AttackSpec = Annotated[
-    FgsmParams | PgdParams | ApgdParams | SquareParams | FmnParams | AutoAttackParams | ScreenedAutoAttackParams,
+AttackSpec = Annotated[  # from the weakest kind to the strongest, the order in which tables show them
+    FgsmParams | SquareParams | FmnParams | PgdParams | ApgdParams | ScreenedAutoAttackParams | AutoAttackParams,
     Field(discriminator="kind"),
 ]
 
@@ -103,10 +103,15 @@ ATTACK_KINDS = tuple(get_args(spec.model_fields["kind"].annotation)[0] for spec 
 
 
 class AttackParams(Strict):
-    """The judging attacks. Results are the same for any number of workers: `batch_size` alone cuts the images."""
+    """The judging attacks. Results are the same for any number of workers: `batch_size` alone cuts the images.
+
+    Attributes:
+        binarisation: on how many images each checkpoint is put to the binarisation test; none if it is not said.
+    """
 
     device: Device
     eps: PixelEpsilon
     batch_size: Positive
     seed: Seed
     attacks: Annotated[dict[str, AttackSpec], Field(min_length=1)]
+    binarisation: Positive | None = None

@@ -16,8 +16,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.plain_values import check_plain
 from ssmlab.core.text import printable
 from ssmlab.core.validation import at_key, first_problem, problem_text
-from ssmlab.params import GridParams, GridRun, Params
-from ssmlab.params.attack import ATTACK_KINDS
+from ssmlab.params import ATTACK_KINDS, GridParams, GridRun, Params
 
 
 def load_params(path: Path) -> Params:

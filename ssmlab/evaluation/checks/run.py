@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import attack_defaults, forked_generators
 from ssmlab.evaluation.checks.behaviour import behaviour_checks
+from ssmlab.evaluation.checks.binarisation import binarisation_check
 from ssmlab.evaluation.checks.finding import finding
 from ssmlab.evaluation.checks.gradients import gradient_checks
 from ssmlab.evaluation.checks.strength import Attacked, strength_checks
@@ -19,7 +20,7 @@ IMAGES = 64  # more would find rarer faults and cost every evaluation more
 
 
 def check_model(
-    victim: Victim, live: nn.Module, x: Tensor, y: Tensor, eps: float, classes: int, seed: int
+    victim: Victim, live: nn.Module, x: Tensor, y: Tensor, eps: float, classes: int, seed: int, binarisation: int = 0
 ) -> tuple[Check, ...]:
     """Check whether numbers on this model can be taken at face value.
 
@@ -27,8 +28,12 @@ def check_model(
         victim: the model as it is attacked; live: as it was given, in eval mode.
         x: (N, C, H, W) in [0, 1]; y: (N,); of which the first are looked at.
         eps: radius of the L-inf ball that the model is attacked in; 0 leaves out the checks that attack.
+        binarisation: on how many images the binarisation test is made.
+
+    Raises:
+        UserError: the binarisation test was asked for, and the model has no linear layer at its end.
     """
-    x, y = x[:IMAGES], y[:IMAGES]
+    more, x, y = x[:binarisation], x[:IMAGES], y[:IMAGES]
     generator = torch.Generator().manual_seed(seed_of(seed, "checks"))
     sentence = f"eps is {eps:g}: beyond {UNUSUAL_EPS} every image can be made uniformly grey; was it meant in 255ths?"
     found = [finding("eps", eps, UNUSUAL_EPS, sentence)]
@@ -40,4 +45,6 @@ def check_model(
             found += gradient_checks(victim, x[right], y[right], generator)
             if eps > 0.0:
                 found += strength_checks(Attacked(victim, x[right], y[right], generator), eps, classes)
+        if binarisation and eps > 0.0:
+            found.append(binarisation_check(live, more, eps, seed, victim.dtype))
     return tuple(found)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ssmlab.core.text import percent
 from ssmlab.evaluation.checks.finding import finding, images_finding
+from ssmlab.evaluation.checks.softened import SoftenedGates
 from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim, is_right
@@ -69,7 +70,28 @@ class Attacked:
 def strength_checks(attacked: Attacked, eps: float, classes: int) -> list[Check]:
     """The checks that attack: at `eps`, beyond it, with other losses, more steps, restarts, and without gradients."""
     first, twenty = attacked.left(eps, 10), attacked.left(eps, 20)
-    return effort_checks(attacked, eps, first, twenty) + radius_checks(attacked, eps, twenty, classes)
+    found = effort_checks(attacked, eps, first, twenty) + radius_checks(attacked, eps, twenty, classes)
+    return found + gate_checks(attacked, eps, twenty)
+
+
+def gate_checks(attacked: Attacked, eps: float, twenty: Tensor) -> list[Check]:
+    """PGD with a softened backward pass of gates against the same as it is; none for a model without gates.
+
+    Both attack what PGD-20 left, `twenty` (B,), from the same starts, so that a second start is not taken for a gain.
+    """
+    state, gates = attacked.generator.get_state(), SoftenedGates()
+    plain = int(attacked.left(eps, 20, among=twenty).sum())
+    attacked.generator.set_state(state)
+    with gates:
+        softened = int(attacked.left(eps, 20, among=twenty).sum())
+    if not gates.met:
+        return []
+    n = len(attacked.x)
+    sentence = (
+        f"PGD-20 leaves {plain} of {n} images right, and {softened} where the backward pass of gates (ReLU, sigmoid, "
+        "tanh) is softened: shut gates hide the gradient"
+    )
+    return [images_finding("softened gates gain", plain - softened, n, 0.02, sentence)]
 
 
 def effort_checks(attacked: Attacked, eps: float, first: Tensor, twenty: Tensor) -> list[Check]:

@@ -220,6 +220,7 @@ class AttackJob:
             device=self.device,
             on_event=on_event,
             journal=journal,
+            binarisation=settings.binarisation or 0,
         )
         for name, evaluation in evaluations.items():
             for note in notes(name, evaluation):

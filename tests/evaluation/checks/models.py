@@ -118,6 +118,15 @@ def dropped(x: Tensor, model: nn.Module) -> Tensor:
     return model(F.dropout(x, 0.3, training=True))
 
 
+def shut_gates(x: Tensor, model: nn.Module) -> Tensor:
+    """The hidden units go through a staircase of sigmoids that are steep enough to have no gradient."""
+    hidden = model[2](model[1](x.flatten(1)))  # (B, 64)
+    edges = torch.arange(0.15, 6.0, 0.3)  # (20,)
+    stairs = 0.3 * torch.sigmoid(2000 * (hidden[:, :, None] - edges)).sum(dim=2)  # (B, 64)
+    logits: Tensor = model[3](stairs)
+    return logits
+
+
 def batch_dependent(x: Tensor, model: nn.Module) -> Tensor:
     return model(x - 0.3 * x.mean(dim=0, keepdim=True))
 
@@ -140,6 +149,7 @@ PLANTED: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "gradient of NaN": (lambda: Function(lambda x, model: model(NanGradient.apply(x))), "non-finite gradient"),
     "turned gradient": (lambda: Function(lambda x, model: model(WrongGradient.apply(x))), "gradient is not the slope"),
     "batch-dependent": (lambda: Function(batch_dependent), "batch-dependent"),
+    "shut gates": (lambda: Function(shut_gates), "softened gates gain"),
     "softmax outputs": (lambda: Function(lambda x, model: model(x).softmax(1)), "probabilities"),
     "in-place normalisation": (lambda: Function(in_place), "changes its input or state"),
     "a counter of passes": (Counting, "changes its input or state"),

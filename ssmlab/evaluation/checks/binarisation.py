@@ -1,0 +1,146 @@
+"""The binarisation test: can the attack find an adversarial image where one is known to be?
+
+Zimmermann, Brendel, Tramer and Carlini (2022), "Increasing confidence in adversarial robustness evaluations". For every
+image a linear map of the model's features is made that tells noisy copies of the image from one point at the edge of
+the ball. That point is adversarial by construction, so an attack that works finds one; where gradients are masked it
+does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.text import percent
+from ssmlab.evaluation.attacks import check_confined
+from ssmlab.evaluation.checks.finding import finding
+from ssmlab.evaluation.image_noise import image_noise
+from ssmlab.evaluation.losses import negative_margin
+from ssmlab.evaluation.own_attacks import LossPgd
+from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.victim import Victim
+
+INNER = 199  # noisy copies of an image, which must keep their label
+INNER_RADIUS = 0.9  # of the ball, in which these are drawn
+STEPS, STARTS = 100, 10  # of PGD on the margin, which is put to the test
+LEAST_SUCCESS = 0.90  # honest models: 96% and more of 200 images; masked ones 60% and less
+
+
+class LinearOfFeatures(nn.Module):
+    """Two logits an image from a linear map of features: each image's own, weight (B, D) and bias (B,).
+
+    All batches are these B images in order.
+    """
+
+    def __init__(self, features: FeatureModel, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.features, self.weight, self.bias = features, weight, bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        score = (self.features(x) * self.weight).sum(dim=1) + self.bias  # (B,)
+        return torch.stack([-score, score], dim=1)  # (B, 2): the edge point is of class 1
+
+
+class FeatureModel(nn.Module):
+    """From images (B, C, H, W) to what the last linear layer of a model gets: (B, D)."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
+        if not layers:
+            raise UserError("binarisation: the model has no linear layer whose input could be its features")
+        self.last = layers[-1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        with noted_input(self.last) as noted:
+            self.model(x.to(self.dtype, copy=True))
+        if len(noted) != 1 or noted[0].ndim != 2:
+            raise UserError("binarisation: the last linear layer is not the classifier at the model's end")
+        return noted[0].float()  # (B, D)
+
+
+@contextmanager
+def noted_input(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """What the layer gets in the passes inside."""
+    noted: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: noted.append(inputs[0]))
+    try:
+        yield noted
+    finally:
+        handle.remove()
+
+
+@dataclass(frozen=True)
+class Binarised:
+    """How the test went: of `images` planted problems that could be made, how many the attack solved."""
+
+    images: int
+    solved: int
+
+
+def binarisation_test(model: nn.Module, x: Tensor, eps: float, seed: int, dtype: torch.dtype) -> Binarised:
+    """Plant one adversarial point for each of the images x (B, C, H, W) and attack.
+
+    Args:
+        model: as it was given, in eval mode, with a linear layer at its end; dtype: of the images that it takes.
+
+    Raises:
+        UserError: it has no such layer.
+    """
+    features = FeatureModel(model, dtype)
+    problems = [planted(features, image, eps, seed) for image in torch.split(x, 1)]
+    made = [row for row, problem in enumerate(problems) if problem is not None]
+    if not made:
+        return Binarised(0, 0)
+    weight, bias = (torch.stack(each) for each in zip(*(p for p in problems if p is not None), strict=True))
+    victim = Victim(LinearOfFeatures(features, weight, bias), x.device)
+    y = torch.zeros(len(made), dtype=torch.int64, device=x.device)
+    solved = torch.zeros_like(y, dtype=torch.bool)
+    for start in range(STARTS):
+        attack = LossPgd(
+            victim, seed + start, negative_margin, eps=eps, alpha=2.5 * eps / STEPS, steps=STEPS, random_start=start > 0
+        )
+        x_adv, inside = check_confined(x[made], attack(x[made], y), eps)
+        solved |= inside & ~victim.is_right(x_adv, y)
+    return Binarised(len(made), int(solved.sum()))
+
+
+@torch.no_grad()
+def planted(features: FeatureModel, image: Tensor, eps: float, seed: int) -> tuple[Tensor, Tensor] | None:
+    """Weight (D,) and bias () that tell noisy copies of an image (1, C, H, W) from a point at the edge of its ball.
+
+    None where the features of the point cannot be told from those of the copies.
+    """
+    copies = image.expand(INNER, *image.shape[1:])
+    noise = image_noise(image, torch.Size((1, INNER + 1, *image.shape[1:])), seed, "binarisation")[0] * 2 - 1
+    inner = (copies + INNER_RADIUS * eps * noise[:-1]).clamp(0.0, 1.0)
+    edge = (image + eps * noise[-1:].sign()).clamp(0.0, 1.0)
+    given, point = features(torch.cat([image, inner])), features(edge)[0]  # (INNER + 1, D), (D,)
+    centred = given - given.mean(dim=0)
+    covariance = centred.T @ centred / len(given)  # (D, D)
+    ridge = 1e-3 * covariance.diagonal().mean().clamp(min=1e-12)
+    weight = torch.linalg.solve(covariance + ridge * torch.eye(len(point)).to(covariance), point - given.mean(dim=0))
+    highest, planted_score = (given @ weight).max(), point @ weight
+    if not planted_score > highest + 1e-6 * weight.norm() * point.norm():
+        return None
+    scale = 2 / (planted_score - highest)  # so that the logits of both sides are -1 and 1
+    return weight * scale, -scale * (highest + planted_score) / 2
+
+
+def binarisation_check(model: nn.Module, x: Tensor, eps: float, seed: int, dtype: torch.dtype) -> Check:
+    """The test as a check: raised where the attack misses more than 10% of the points that are known to be there."""
+    found = binarisation_test(model, x, eps, seed, dtype)
+    missed = 1.0 - found.solved / found.images if found.images else 1.0
+    sentence = (
+        f"PGD-{STEPS} finds {percent(1.0 - missed)} of {found.images} adversarial points that were planted within eps "
+        "(binarisation test): its gradients do not lead there"
+        if found.images
+        else "binarisation test: the model's features tell no point at the edge of the ball from the points inside"
+    )
+    return finding("binarisation", missed, 1.0 - LEAST_SUCCESS, sentence)
