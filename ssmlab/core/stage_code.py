@@ -72,7 +72,7 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
         "training/sharding.py",
     ),
     "analyze": (*ANALYSIS, "stages/analyze.py"),
-    "report": (*ANALYSIS, "report", "stages/report.py"),
+    "report": (*ANALYSIS, "probes/results.py", "report", "stages/report.py"),
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ssmlab.nets.classifier import Classifier, Residual
+from ssmlab.nets.classifier import Residual
 from ssmlab.probes.growth import Array, fit_growth
 from ssmlab.probes.results import Growth
 
@@ -23,23 +23,24 @@ MOST_POSITIONS = 12  # from which the last token is looked at
 PerturbedSystem = Callable[[Tensor], Tensor]
 
 
-def growth_of(model: Classifier, x: Tensor, generator: torch.Generator) -> list[Growth]:
+def growth_of(model: nn.Module, x: Tensor, generator: torch.Generator) -> list[Growth]:
     """The growth in every layer's mixer (Mega: its whole layer), on its own input, and in all layers together.
 
     Args:
-        model: in float64. x: (B, C, H, W) float64.
+        model: in float64, best frozen. x: (B, C, H, W) float64.
     """
     with torch.no_grad():
         return [measured(name, system, u, generator) for name, system, u in systems(model, x)]
 
 
-def systems(model: Classifier, x: Tensor) -> Iterator[tuple[str, PerturbedSystem, Tensor]]:
+def systems(model: nn.Module, x: Tensor) -> Iterator[tuple[str, PerturbedSystem, Tensor]]:
     """Every map from sequences to sequences, (B, L, D) both, with the input that the images x give it."""
-    h = start = model.norm(model.stem(x))
-    for number, layer in enumerate(model.layers, start=1):
+    h = start = model.norm(model.stem(x))  # type: ignore[operator]
+    layers = list(model.layers.children())  # type: ignore[union-attr]
+    for number, layer in enumerate(layers, start=1):
         yield f"layer {number}", layer.mixer if isinstance(layer, Residual) else layer, h
         h = layer(h)
-    yield "all layers", nn.Sequential(*model.layers), start
+    yield "all layers", nn.Sequential(*layers), start
 
 
 def measured(name: str, system: PerturbedSystem, u: Tensor, generator: torch.Generator) -> Growth:

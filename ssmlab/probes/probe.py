@@ -57,7 +57,7 @@ def probe_model(
         ladders=tuple(found for found in ladders if found is not None),
         gains=tuple(layer_gains(double, sites(double, params), x, attacked["test"])),
         certificate=certificate(double, x, y, attack.eps, robust) if can_be_bounded(params) else None,
-        growth=tuple(growth_of(double, x.double(), generator)),
+        growth=tuple(growth_of(double.freeze(), x.double(), generator)),
     )
 
 

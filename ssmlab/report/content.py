@@ -10,9 +10,11 @@ from ssmlab.analysis.summary import Accuracy, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed
 from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams
+from ssmlab.probes.results import ProbeResults
 from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
 from ssmlab.report.checks import checks_section, flags_sentence
 from ssmlab.report.pictures import pictures
+from ssmlab.report.probe_section import probe_section
 from ssmlab.report.reproduction import origin_section, reproduction_section
 from ssmlab.report.settings_tables import settings_tables
 from ssmlab.report.study_tables import group_table, interval_table, paper_table
@@ -20,11 +22,17 @@ from ssmlab.report.study_tables import group_table, interval_table, paper_table
 ACCURACIES = "accuracies.csv"  # in tables/
 
 
-def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Report:
+def compose(
+    title: str,
+    summary: Summary,
+    histories: Mapping[str, Sequence[Row]],
+    probes: Mapping[str, ProbeResults],
+) -> Report:
     """The report on a study.
 
     Args:
         histories: the rows of history.csv by run name, at least one row a run.
+        probes: the probe results by run name, of the runs that have some.
     """
     blocks = (
         *opening_section(summary),
@@ -34,6 +42,7 @@ def compose(title: str, summary: Summary, histories: Mapping[str, Sequence[Row]]
         *checks_section(summary),
         *claims_section(summary),
         *intervals_section(summary),
+        *probe_section(summary, probes),
         *settings_tables(summary),
         *limits_section(summary),
         *origin_section(summary),

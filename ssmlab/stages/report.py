@@ -15,6 +15,7 @@ from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import write_atomic
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.probes.results import ProbeResults, load_probes
 from ssmlab.report.content import ACCURACIES, compose
 from ssmlab.report.html import write_html
 from ssmlab.report.markdown import write_markdown
@@ -29,7 +30,7 @@ def report(
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
 ) -> None:
-    """Write the report of a study; reads its `study` and `report` sections, the summary and the histories.
+    """Write the report of a study; reads its `study` and `report` sections, summary, histories, probes.
 
     `reread` gives params.yaml as it is now.
 
@@ -38,14 +39,14 @@ def report(
     Raises:
         UserError: the summary or a history is missing or broken, or params, code or inputs have changed meanwhile.
     """
-    inputs = [file_input(paths.analysis)] if paths.analysis.is_file() else []
+    inputs = [file_input(file) for file in (paths.analysis, *probe_files(paths)) if file.is_file()]
     started = start_stage("report", report_params, params, inputs, root=paths.root, reread=reread)
     summary = load_summary(paths.analysis)
     histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
     if summary.settings is None:
         raise UserError(f"{paths.analysis}: written by an older version of ssmlab; run `ssmlab analyze`")
     study = study_yaml(params.report.title, summary, summary.settings)
-    composed = compose(params.report.title, summary, histories)
+    composed = compose(params.report.title, summary, histories, read_probes(summary, paths))
     markdown, html = write_markdown(composed), write_html(composed)
     tables = table_files(composed.tables, summary)
     figures = {f"{each.name}{ending}": content for each in composed.pictures for ending, content in each.files.items()}
@@ -73,6 +74,25 @@ def table_files(tables: Sequence[TextTable], summary: Summary) -> dict[str, str]
 def report_params(params: Params) -> dict[str, Any]:
     """What the stage reads of params.yaml."""
     return {"study": params.study, "report": params.report.plain()}
+
+
+def probe_files(paths: Paths) -> list[Path]:
+    """The probe results that there are."""
+    return sorted(paths.probe("any").parent.glob("*.json"))
+
+
+def read_probes(summary: Summary, paths: Paths) -> dict[str, ProbeResults]:
+    """The probe results of the runs that have some; raises UserError where they are damaged or another run's."""
+    found = {}
+    for run in summary.runs:
+        path = paths.probe(run.name)
+        if path.is_file():
+            found[run.name] = results = load_probes(path)
+            if (results.study, results.run) != (summary.study, run.name):
+                raise UserError(
+                    f"{path}: these are the probes of {results.study}/{results.run}; run `ssmlab probe {run.name}`"
+                )
+    return found
 
 
 def remove_others(folder: Path, names: Container[str]) -> None:

@@ -140,7 +140,7 @@ def test_one_affine_layer_is_bounded_exactly_at_the_last_token() -> None:
     torch.testing.assert_close(bound, 0.1 * weights.abs().sum((1, 2)))
 
 
-def test_the_certified_eps_is_the_largest_within_two_percent() -> None:
+def test_the_certified_eps_is_the_largest_within_four_percent() -> None:
     model = model_of()
     x, y = labelled_images(model, 10)
     model, x = model.double(), x.double()
@@ -149,4 +149,4 @@ def test_the_certified_eps_is_the_largest_within_two_percent() -> None:
     assert bool(there.any())
     with torch.no_grad():
         assert bool((certified_margins(model, x[there], y[there], found[there]) > 0).all())
-        assert bool((certified_margins(model, x[there], y[there], 1.02 * found[there]) <= 0).all())
+        assert bool((certified_margins(model, x[there], y[there], 1.04 * found[there]) <= 0).all())

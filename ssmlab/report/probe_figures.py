@@ -1,0 +1,145 @@
+"""Figures of what the probes found, in the best checkpoint of every run. A group of seeds shows each of its runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from math import nan, prod
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import StrMethodFormatter
+
+from ssmlab.analysis.summary import Summary
+from ssmlab.probes.results import CheckpointProbes, ErrorLadder, LadderStep, LayerGains
+from ssmlab.report.figure_style import Theme, marker
+from ssmlab.report.figures import two_panels
+
+Found = Mapping[str, CheckpointProbes]  # by run
+# From the image to the head; a model has some of them.
+COMPONENTS = (
+    "embedding",
+    "norm",
+    "convolution",
+    "mixer",
+    "pointwise",
+    "AdS",
+    "attention",
+    "gated attention",
+    "gate",
+    "output",
+    "feed-forward",
+    "residual",
+)
+
+
+def loss_ladder(found: CheckpointProbes) -> ErrorLadder | None:
+    """The error of the loss attack on test images; None if no image was changed."""
+    return next((each for each in found.ladders if (each.attack, each.split) == ("loss", "test")), None)
+
+
+def amplifications(ladder: ErrorLadder, component: str) -> tuple[float, float] | None:
+    """What all components of one kind make of rho and of the mean squared error; None if the model has none."""
+    steps = list(zip(ladder.steps, ladder.steps[1:], strict=False))
+    there = [(before, after) for before, after in steps if after.component == component]
+    if not there:
+        return None
+    return prod(after.amplification or 1.0 for _, after in there), prod(growth(*pair) for pair in there)
+
+
+def growth(before: LadderStep, after: LadderStep) -> float:
+    return after.mse / before.mse
+
+
+def coloured(summary: Summary, found: Found) -> Iterator[tuple[int, str, CheckpointProbes]]:
+    """The probed runs, each with the number of its group."""
+    for index, group in enumerate(summary.groups):
+        for run in group.runs:
+            if run in found:
+                yield index, run, found[run]
+
+
+def component_ladder(summary: Summary, found: Found, theme: Theme) -> Figure:
+    """Amplification of every kind of component, rho on the left, mean squared error on the right; one mark a run."""
+    ladders = [(index, ladder) for index, _, each in coloured(summary, found) if (ladder := loss_ladder(each))]
+    rows = [name for name in COMPONENTS if any(amplifications(ladder, name) for _, ladder in ladders)]
+    figure, panels = two_panels(theme, sharey=True)
+    figure.set_figheight((1.5 + 0.32 * (len(rows) + 1)) * (2 if theme.narrow else 1))
+    for side, axes in enumerate(panels):
+        axes.set_xscale("log", base=(2, 10)[side])
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.axvline(1.0, color=theme.grey, linewidth=0.9)
+        for index, ladder in ladders:
+            first, last = ladder.steps[0], ladder.steps[-1]
+            for place, name in enumerate(rows):
+                if factors := amplifications(ladder, name):
+                    mark(axes, factors[side], place, index, theme)
+            mark(axes, (ladder.total, growth(first, last))[side], len(rows), index, theme)
+        axes.set_yticks(range(len(rows) + 1), [*rows, "all together"])
+        axes.axhline(len(rows) - 0.5, color=theme.grey, linewidth=0.6)
+        axes.set(xlabel=("rho after / rho before", "mse after / mse before")[side])
+    figure.axes[0].set(title="Error against the signal (rho)")
+    figure.axes[1].set(title="Mean squared error, follows scale")
+    for axes in panels if theme.narrow else panels[:1]:  # side by side they share it
+        axes.invert_yaxis()
+    add_legend(figure, summary, found, theme)
+    return figure
+
+
+def mark(axes: Axes, x: float, y: float, index: int, theme: Theme) -> None:
+    colour = theme.run_colour(index)
+    axes.plot([x], [y], marker(index), color=colour, markersize=6, markerfacecolor=theme.pale(colour, 0.5))
+
+
+def add_legend(figure: Figure, summary: Summary, found: Found, theme: Theme) -> None:
+    """The groups that were probed, below the figure."""
+    shown = sorted({index for index, _, _ in coloured(summary, found)})
+    lines = [
+        Line2D([], [], color=theme.run_colour(index), marker=marker(index), label=summary.groups[index].name)
+        for index in shown
+    ]
+    figure.legend(handles=lines, loc="outside lower center", ncols=min(5, len(lines)), frameon=False)
+
+
+def tightness_boxes(summary: Summary, found: Found, theme: Theme) -> Figure:
+    """How much of its bound the error of each layer's fixed SSM reaches: range, quartiles and median."""
+    rows = list(gains_of(summary, found))
+    figure = Figure(figsize=(theme.width, 1.2 + 0.34 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    for place, (index, _, gains) in enumerate(rows):
+        low, first, middle, third, high = gains.tightness or (0.0,) * 5
+        colour = theme.run_colour(index)
+        axes.plot([low, high], [place, place], color=colour, linewidth=1.0)
+        axes.barh(place, third - first, left=first, height=0.5, color=theme.pale(colour, 0.5), edgecolor=colour)
+        axes.plot([middle, middle], [place - 0.25, place + 0.25], color=colour, linewidth=2.0)
+    axes.set_yticks(range(len(rows)), [f"{run}, layer {gains.layer}" for _, run, gains in rows])
+    axes.set(xlim=(0, 1.02), xlabel="measured error / bound", title="Tightness of the SSMs' bounds under attack")
+    axes.invert_yaxis()
+    return figure
+
+
+def gains_of(summary: Summary, found: Found) -> Iterator[tuple[int, str, LayerGains]]:
+    """Every layer's gains with a measured tightness."""
+    for index, run, each in coloured(summary, found):
+        yield from ((index, run, gains) for gains in each.gains if gains.tightness is not None)
+
+
+def growth_curves(summary: Summary, found: Found, theme: Theme) -> Figure:
+    """The error after one perturbed token through all layers (left), and in the last token by distance (right)."""
+    figure, (left, right) = two_panels(theme)
+    for index, _, each in coloured(summary, found):
+        whole = each.growth[-1]
+        colour = theme.run_colour(index)
+        left.plot(range(1, len(whole.profile) + 1), above_zero(whole.profile), color=colour, linewidth=1.5)
+        right.plot(whole.distances, above_zero(whole.end), marker(index) + "-", color=colour, markersize=4)
+    for axes in (left, right):
+        axes.set_yscale("log")
+    left.set(title="After one perturbed token", xlabel="tokens later", ylabel="error / perturbation")
+    right.set(title="In the last token", xlabel="tokens between it and the perturbed one")
+    add_legend(figure, summary, found, theme)
+    return figure
+
+
+def above_zero(values: Sequence[float]) -> list[float]:
+    """What a logarithmic axis can show; a gap where an error has vanished."""
+    return [value if value > 0 else nan for value in values]

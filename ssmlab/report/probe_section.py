@@ -1,0 +1,204 @@
+"""What the probes found, in plain sentences, three figures and a table; docs/probes.md has the formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import partial
+
+from ssmlab.analysis.format import plural
+from ssmlab.analysis.summary import Summary
+from ssmlab.core.text import listed, percent
+from ssmlab.probes.results import CheckpointProbes, GrowthFit, ProbeResults
+from ssmlab.report.blocks import Block, Caution, Folded, Heading, Paragraph, Picture
+from ssmlab.report.figure_style import draw_files
+from ssmlab.report.probe_figures import (
+    COMPONENTS,
+    Found,
+    amplifications,
+    component_ladder,
+    gains_of,
+    growth_curves,
+    loss_ladder,
+    tightness_boxes,
+)
+from ssmlab.report.table import ABSENT, Column, TextTable
+
+
+def probe_section(summary: Summary, probes: Mapping[str, ProbeResults]) -> Iterator[Block]:
+    """The section on the best checkpoints of the probed runs; nothing if none was probed.
+
+    Args:
+        probes: the probe results by run name; a run may have none.
+    """
+    found, stale = current(summary, probes)
+    if not probes:
+        return
+    yield Heading("Inside the models")
+    if stale:
+        yield Caution(f"The probes of {listed(stale)} are of other checkpoints than those attacked, and are left out.")
+    if not found:
+        return
+    first = next(iter(probes.values()))
+    adversary = first.probe.adversary
+    yield Paragraph(
+        f"The best checkpoints on {first.images['test']} test images and their adversarial examples (PGD, "
+        f"{adversary.steps} {plural('step', adversary.steps)}, eps {adversary.eps}). How to read the figures, and what "
+        "they cannot say: docs/probes.md."
+    )
+    yield from exact_paragraph(found)
+    yield from ladder_blocks(summary, found)
+    yield from gain_blocks(summary, found)
+    yield from growth_blocks(summary, found)
+
+
+def current(summary: Summary, probes: Mapping[str, ProbeResults]) -> tuple[Found, list[str]]:
+    """The probes of the very checkpoints that were attacked, and the runs whose probes are of others."""
+    found: dict[str, CheckpointProbes] = {}
+    stale = []
+    for run in summary.runs:
+        if run.name in probes:
+            best = probes[run.name].checkpoints["best"]
+            if best.sha256 == run.checkpoints["best"].sha256:
+                found[run.name] = best
+            else:
+                stale.append(run.name)
+    return found, stale
+
+
+def exact_paragraph(found: Found) -> Iterator[Block]:
+    """The exact robust accuracy of linear models."""
+    known = [
+        f"{run} {percent(each.exact)} (PGD leaves {percent(each.robust)})"
+        for run, each in found.items()
+        if each.exact is not None
+    ]
+    if known:
+        yield Paragraph(f"Linear models have a robust accuracy that is known exactly: {listed(known)}.")
+
+
+def ladder_blocks(summary: Summary, found: Found) -> Iterator[Block]:
+    """How the error changes from component to component."""
+    ladders = {run: ladder for run, each in found.items() if (ladder := loss_ladder(each))}
+    if not ladders:
+        return
+    totals = [f"{run} x{ladder.total:.2f}" for run, ladder in ladders.items()]
+    text = (
+        "From the tokens to the last layer's output, an attack's error measured against what tells the tokens apart "
+        f"(rho) changes by {listed(totals)}."
+    )
+    misled = [text for _, text in sorted(misled_components(found), reverse=True)]
+    if misled:
+        text += (
+            " The mean squared error follows the scale of the features, and says the opposite for "
+            f"{listed(misled[:4])}."
+        )
+    yield Paragraph(text)
+    yield Picture(
+        "probe-ladder",
+        draw_files(partial(component_ladder, summary, found)),
+        f"Two charts of the amplification of an error by kind of component, one mark a run. All together: "
+        f"{listed(totals)}.",
+        "Amplification of an attack's error by each kind of component, all layers multiplied. Left of 1 an error "
+        "shrinks. The right panel is the same error as mean squared error: what it shows beyond the left one is a "
+        "change of scale.",
+    )
+
+
+def misled_components(found: Found) -> Iterator[tuple[float, str]]:
+    """Components in which the error shrinks against the signal while its mean square grows at least twofold, and how
+    much it grows.
+    """
+    for run, each in found.items():
+        ladder = loss_ladder(each)
+        for name in COMPONENTS if ladder else ():
+            factors = amplifications(ladder, name) if ladder else None
+            if factors and factors[0] < 1.0 and factors[1] > 2.0:
+                yield factors[1], f"{name} in {run} (mse x{factors[1]:.1f}, rho x{factors[0]:.2f})"
+
+
+def gain_blocks(summary: Summary, found: Found) -> Iterator[Block]:
+    """What fixed SSMs could do to an error, and what they do."""
+    rows = [gains for _, _, gains in gains_of(summary, found)]
+    medians = [gains.tightness[2] for gains in rows if gains.tightness]
+    if rows:
+        highest = max(gains.tightness[-1] for gains in rows if gains.tightness)
+        peaks = [sorted(gains.peak)[len(gains.peak) // 2] for gains in rows]
+        yield Paragraph(
+            f"The taps of a fixed SSM bound its error exactly. Its peak gain is {span(peaks)} (median channel); under "
+            f"attack the error reaches {percent(min(medians))} to {percent(max(medians))} of the bound (median), "
+            f"{percent(highest)} at most."
+        )
+        yield Picture(
+            "probe-tightness",
+            draw_files(partial(tightness_boxes, summary, found)),
+            f"Box charts of measured error over bound for {len(rows)} layers; medians from {percent(min(medians))} to "
+            f"{percent(max(medians))}.",
+            "Largest error of the SSM's output over its bound, peak gain times the largest error of its input, over "
+            "images and channels: range, quartiles and median. At 1 the bound is reached.",
+        )
+    yield from certificate_paragraph(found)
+
+
+def certificate_paragraph(found: Found) -> Iterator[Block]:
+    """What the bounds of all layers together certify, and that it is little."""
+    halves = [f"{run} {each.certificate.half:.1e}" for run, each in found.items() if each.certificate]
+    if not halves:
+        return
+    vacuous = [run for run, each in found.items() if each.certificate and each.certificate.vacuous]
+    text = f"Bounds composed through all layers certify half of the images up to eps {listed(halves)}."
+    if vacuous:
+        text += (
+            f" At the attack's eps they certify none of the images that survive it in {listed(vacuous)}: there the "
+            "bound is vacuous, and explains no robustness."
+        )
+    yield Paragraph(text)
+
+
+def growth_blocks(summary: Summary, found: Found) -> Iterator[Block]:
+    """Whether errors grow along the tokens."""
+    exploding = [f"{each.system} of {run}" for run, probed in found.items() for each in probed.growth if each.explodes]
+    yield Paragraph(
+        f"An error of one token grows exponentially along the sequence in {listed(exploding)}."
+        if exploding
+        else "No error of one token grows exponentially along the sequence: no model shows an explosion of errors."
+    )
+    yield Picture(
+        "probe-growth",
+        draw_files(partial(growth_curves, summary, found)),
+        "Two line charts of the error after one perturbed token, one line a run; the laws they follow are in the "
+        "table.",
+        "The error of one token on its way through all layers, in units of the perturbation. Left: in the tokens "
+        "after it. Right: in the last token, for tokens perturbed at several distances before it.",
+    )
+    yield Folded("The laws of growth, by layer", growth_table(found))
+
+
+def growth_table(found: Found) -> TextTable:
+    """The law of every layer and of all together, after one token and towards the last one."""
+    columns = (
+        Column("run", left=True),
+        Column("system", left=True),
+        Column("after one token", left=True),
+        Column("rate"),
+        Column("in the last token", left=True),
+        Column("rate"),
+    )
+    rows = tuple(
+        (run, each.system, *fit_texts(each.after), *fit_texts(each.over))
+        for run, probed in found.items()
+        for each in probed.growth
+    )
+    return TextTable(columns, rows, "Rates with 95% intervals over images: per token, of powers the exponent.")
+
+
+def fit_texts(fit: GrowthFit | None) -> tuple[str, str]:
+    """`fades as a power`, `-1.59 (-1.66 to -1.51)`."""
+    if fit is None:
+        return "too few errors", ABSENT
+    return fit.trend, f"{fit.rate:.3g} ({fit.low:.3g} to {fit.high:.3g})"
+
+
+def span(values: list[float]) -> str:
+    """`3.0 to 5.2`, or the value itself if there is one."""
+    low, high = f"{min(values):.1f}", f"{max(values):.1f}"
+    return low if low == high else f"{low} to {high}"
