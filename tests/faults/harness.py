@@ -310,14 +310,18 @@ def wrong_message(ended: Ended) -> Iterator[str]:
 
 
 def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A pure function whose last result in this process is given again in forked ones, whatever its arguments."""
-    here, kept = os.getpid(), list[Any]()
+    """A pure function whose last result in this process is given again in forked ones.
+
+    Of its arguments only texts and whole numbers are looked at: the others follow from the files before the stage.
+    """
+    here, kept = os.getpid(), dict[tuple[Any, ...], Any]()
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
+        key = tuple(each for each in arguments if isinstance(each, (str, int)))
         if os.getpid() == here:
-            kept[:] = [function(*arguments, **named)]
-        return kept[0]
+            kept[key] = function(*arguments, **named)
+        return kept[key]
 
     return call
 
