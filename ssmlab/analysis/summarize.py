@@ -23,6 +23,8 @@ from ssmlab.data.header import DataSummary
 from ssmlab.evaluation.results import AttackResults, Check, CheckpointResults, Count, wilson
 from ssmlab.params import AnalyzeParams, RunParams, Which, seed_groups
 
+EPS_SHARES = tuple(step / 10 for step in range(31))  # of eps: the radii of an accuracy-eps curve, eps itself among them
+
 
 def summarize(
     study: str,
@@ -87,7 +89,8 @@ def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row])
         train=settings.train,
         code_version=result.code_version,
         checkpoints={
-            which: summarize_checkpoint(checkpoint, confidence) for which, checkpoint in result.checkpoints.items()
+            which: summarize_checkpoint(checkpoint, confidence, result.protocol.eps.value)
+            for which, checkpoint in result.checkpoints.items()
         },
         gaps=best_minus_last(result.checkpoints, confidence),
         epochs=epochs_done(result, rows, settings.train.passes),
@@ -151,7 +154,7 @@ def measures_of(checkpoint: CheckpointResults | None) -> dict[str, Count]:
     return {**checkpoint.measures, WORST: checkpoint.worst_case}
 
 
-def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float) -> Checkpoint:
+def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float, eps: float) -> Checkpoint:
     """One checkpoint of the summary; the intervals are made anew, at the confidence that is asked for."""
     return Checkpoint(
         sha256=checkpoint.sha256,
@@ -172,7 +175,18 @@ def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float) -> Ch
         warnings=tuple(checkpoint.warnings),
         checked=tuple(check.name for check in checkpoint.checks),
         raised=tuple(check for check in checkpoint.checks if check.raised),
+        by_eps=tuple(accuracy_by_eps(checkpoint, eps)),
     )
+
+
+def accuracy_by_eps(checkpoint: CheckpointResults, eps: float) -> Iterator[tuple[float, float]]:
+    """(radius, accuracy) from 0 to three times eps, from the smallest distances that an attack found; else nothing."""
+    for measure in checkpoint.measures.values():
+        if measure.distances is not None:
+            for radius in (min(eps * share, 1.0) for share in EPS_SHARES):
+                right = sum(distance is None or distance > radius for distance in measure.distances)
+                yield radius, right / len(measure.distances)
+            return
 
 
 def summarize_groups(runs: Sequence[Run]) -> tuple[SeedGroup, ...]:

@@ -34,6 +34,7 @@ class Checkpoint(Strict):
     Attributes:
         checked: the names of the checks that the evaluation made; empty in results of older versions, which made none.
         raised: the checks among them that speak against the numbers.
+        by_eps: (eps, accuracy) at radii from 0 on, where an attack searched the smallest distances (FMN); else empty.
     """
 
     sha256: str
@@ -46,6 +47,7 @@ class Checkpoint(Strict):
     warnings: Annotated[tuple[str, ...], Field(strict=False)]
     checked: Annotated[tuple[str, ...], Field(strict=False)] = ()
     raised: Annotated[tuple[Check, ...], Field(strict=False)] = ()
+    by_eps: Annotated[tuple[Annotated[tuple[float, float], Field(strict=False)], ...], Field(strict=False)] = ()
 
 
 class CheckOverview(Strict):

@@ -102,6 +102,34 @@ def draw_curves(
     label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
 
 
+def groups_with_eps_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[tuple[float, float]]]]:
+    """(place in the study, group, its (eps, mean accuracy over the seeds)) where every seed has a curve."""
+    found = []
+    for index, group in enumerate(summary.groups):
+        curves = [run.checkpoints["best"].by_eps for run in summary.members(group) if "best" in run.checkpoints]
+        if curves and all(curves):
+            mean = [(points[0][0], fmean(accuracy for _, accuracy in points)) for points in zip(*curves, strict=True)]
+            found.append((index, group, mean))
+    return found
+
+
+def eps_curves(summary: Summary, theme: Theme) -> Figure:
+    """Accuracy of the best checkpoints against the radius of the ball; a dashed line marks the study's eps."""
+    figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
+    axes = figure.subplots()
+    labels = []
+    for index, group, curve in groups_with_eps_curves(summary):
+        radii, accuracies = zip(*curve, strict=True)
+        axes.plot(radii, accuracies, color=theme.run_colour(index), linewidth=1.8)
+        labels.append((group.name, radii[-1], accuracies[-1], theme.run_colour(index)))
+    axes.axvline(summary.protocol.eps.value, color=theme.grey, linewidth=0.8, linestyle="--")
+    axes.set(xlim=(0, max(x for _, x, _, _ in labels)), ylim=(0, 1), xlabel="eps, L-inf", ylabel="accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_title("Accuracy against eps")
+    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
+    return figure
+
+
 class Bar(NamedTuple):
     """A value with the ends of its error bar, its number of images, and the values of several seeds, if there are."""
 

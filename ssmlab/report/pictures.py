@@ -13,6 +13,8 @@ from ssmlab.core.text import listed, percent
 from ssmlab.report.blocks import Picture
 from ssmlab.report.figure_style import draw_files
 from ssmlab.report.figures import (
+    eps_curves,
+    groups_with_eps_curves,
     has_overfitting_curves,
     learning_curves,
     measure_bars,
@@ -51,11 +53,31 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
         f"{summary.images(main)}) of the best checkpoints, {bars}. A marker's area grows with the "
         "number of parameters.",
     )
+    if groups_with_eps_curves(summary):
+        yield eps_picture(summary)
     yield Picture(
         "measures",
         draw_files(partial(measure_bars, summary)),
         f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
         f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, {bars}.",
+    )
+
+
+def eps_picture(summary: Summary) -> Picture:
+    """Accuracy against eps, of the models whose smallest distances were searched."""
+    eps = summary.protocol.eps
+    at_eps = []
+    for _, group, curve in groups_with_eps_curves(summary):
+        accuracy = min(curve, key=lambda point: abs(point[0] - eps.value))[1]
+        at_eps.append(f"{group.name} {percent(accuracy)}")
+    return Picture(
+        "eps",
+        draw_files(partial(eps_curves, summary)),
+        f"Line chart of accuracy against eps, one line a run. At eps {eps.text}: {listed(at_eps)}.",
+        "Accuracy of the best checkpoints against eps, from the smallest distance at which FMN broke each image"
+        + (", means over seeds" if summary.several_seeds else "")
+        + f". The dashed line is the eps of the other attacks ({eps.text}). A curve that does not fall to zero at "
+        "large eps speaks of an attack that fails, not of robustness.",
     )
 
 

@@ -221,3 +221,23 @@ def test_a_narrow_figure_has_its_panels_below_each_other(name: str, summary: Sum
     assert columns == {0}
     shown = [axes.get_title(loc="left") or axes.get_title() for axes in wide.axes if axes.axison]
     assert [axes.get_title(loc="left") or axes.get_title() for axes in narrow.axes if axes.axison] == shown
+
+
+def test_an_eps_curve_is_the_share_of_images_whose_smallest_distance_is_beyond_each_radius(summary: Summary) -> None:
+    params = load_params(Path(__file__).resolve().parents[2] / "studies" / "mnist5k-published.yaml")
+    first, *others = default_study(params)
+    best = first.checkpoints["best"]
+    distances = (0.0, 0.05, 0.1, 0.25, None)
+    fmn = best.measures["fgsm"].model_copy(update={"distances": distances})
+    checkpoint = best.model_copy(update={"measures": {**best.measures, "fgsm": fmn}})
+    found = first.model_copy(update={"checkpoints": {"best": checkpoint}})
+    no_claims = params.analyze.model_copy(update={"claims": ()})
+    drawn = summarize(params.study, [found, *others], no_claims, data_summary())
+    ((index, group, curve),) = figures.groups_with_eps_curves(drawn)
+    assert (index, group.name) == (0, first.run)
+    for eps, accuracy in curve:
+        assert accuracy == sum(distance is None or distance > eps for distance in distances) / 5
+    assert dict(curve)[0.1] == 0.4
+    (axes,) = figures.eps_curves(drawn, LIGHT).axes
+    assert list(axes.lines[0].get_ydata()) == [accuracy for _, accuracy in curve]
+    assert figures.groups_with_eps_curves(summary) == []
