@@ -73,7 +73,7 @@ def study_follower() -> StudyFollower:
     from ssmlab.tui.follower import StudyFollower
 
     load_params(Path("params.yaml"))
-    return StudyFollower(Path(), results_at_once=None)
+    return StudyFollower(Path(), runs_at_once=None, results_at_once=None)
 
 
 def whole_look(follower: StudyFollower) -> Look:

@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 import sys
+import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import ClassVar
 from textual import work
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 from textual.screen import Screen
 
 from ssmlab.core.errors import UserError
@@ -25,6 +27,7 @@ from ssmlab.tui.details import key_table
 from ssmlab.tui.follower import Look, StudyFollower
 from ssmlab.tui.launcher import Launcher
 from ssmlab.tui.messages import StudyLooked
+from ssmlab.tui.no_color import tolerant
 from ssmlab.tui.places import PLACES
 from ssmlab.tui.preferences import KeySettings, Preferences, keys_path, load_keys, load_preferences, save_preferences
 from ssmlab.tui.screens.base import LabScreen
@@ -34,6 +37,8 @@ from ssmlab.tui.screens.study import StudyScreen
 from ssmlab.tui.widgets.picture import PixelWidget, pixel_widget
 
 POLL = 1.0  # seconds between two looks at the files
+GONE = 3.0  # seconds that leaving may take after a signal
+POLL_LOADING = 0.05  # while some runs have not been read yet; what has been read is drawn between two looks
 
 
 def digit_keys() -> list[BindingType]:
@@ -64,9 +69,14 @@ class StudyApp(App[None]):
         self.preferences = preferences or Preferences()
         self.follower = StudyFollower(root)
         self.launcher = Launcher()
+        self.clock: Callable[[], float] = time.time  # unix seconds
         self.look: Look | None = None
         self.alerts: list[Alert] = []
         self.pixel_widget: type[PixelWidget] | None = None  # for terminals that can draw pixels
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Textual's filters, which NO_COLOR adds to, mended."""
+        return tolerant(super().get_line_filters())
 
     def get_default_screen(self) -> Screen[None]:
         """The table of runs."""
@@ -80,8 +90,15 @@ class StudyApp(App[None]):
         loop = asyncio.get_running_loop()
         if not self.is_headless:
             for number in (signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, partial(self.exit, None, 128 + number))
+                loop.add_signal_handler(number, partial(self.end_by_signal, 128 + number))
         self.follow()
+
+    def end_by_signal(self, code: int) -> None:
+        """End as `q` does; at once if the terminal has gone, where Textual would wait for it without end."""
+        last_resort = threading.Timer(GONE, os._exit, [code])
+        last_resort.daemon = True
+        last_resort.start()
+        self.exit(None, code)
 
     # Following
 
@@ -93,11 +110,11 @@ class StudyApp(App[None]):
             self.take(look, alerts)
             if look.ended is not None:
                 self.say_ended(look.ended, problem)
-            await asyncio.sleep(POLL)
+            await asyncio.sleep(POLL_LOADING if look.loading else POLL)
 
     def look_once(self) -> tuple[Look, str | None, list[Alert]]:
         """One look, the problem of a launch that has just ended, and the alerts."""
-        look = self.follower.look(time.time())
+        look = self.follower.look(self.clock())
         problem = look.ended.problem if look.ended is not None else None
         return look, problem, alerts_of(look)
 

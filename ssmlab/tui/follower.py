@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-from ssmlab.analysis.format import regime_label
+from ssmlab.analysis.format import model_label, regime_label
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import load_results
 from ssmlab.params import Params
@@ -20,6 +21,7 @@ from ssmlab.project.launched import Launched, active, record_path
 from ssmlab.project.status import RunStatus, RunWatcher, queued_runs
 from ssmlab.project.watched_files import FileStamp, WatchedParams, file_stamp
 
+RUNS_AT_ONCE = 40  # runs read for the first time in one look, so that the first screen does not wait for all
 RESULTS_AT_ONCE = 40  # result files read in one look, so that the first screen of a large study does not wait for all
 
 
@@ -75,6 +77,7 @@ class Look:
         launched: the running launch, if any. ended: a launch that was running at the previous look and has ended.
         disk_free, disk_total: bytes of the file system that the project lies on; None where it cannot be asked.
         now: unix seconds.
+        loading: whether some runs have not been read yet.
         foreign: whether it is a study of studies/ that params.yaml does not hold: it can be looked at and no more.
     """
 
@@ -88,6 +91,7 @@ class Look:
     disk_total: int | None
     now: float
     foreign: bool = False
+    loading: bool = False
 
     def run(self, name: str) -> RunView | None:
         """The run with this name; None if there is none."""
@@ -108,6 +112,7 @@ class RunFollower:
         self.seen: tuple[object, ...] | None = None
         self.results_seen: FileStamp = None
         self.view: RunView | None = None
+        self.unread = RunView(unread_status(name, params), self.regime, group, place)
 
     def look(self, now: float, may_read_results: bool, queued: bool, inputs: tuple[object, ...]) -> RunView:
         """The run at `now`; the same object as last time if nothing has changed.
@@ -136,18 +141,29 @@ class RunFollower:
         return self.view
 
 
+def unread_status(name: str, params: Params) -> RunStatus:
+    """The status of a run whose files have not been read yet."""
+    run = params.run(name)
+    unknown: dict[str, Any] = dict.fromkeys(field.name for field in fields(RunStatus))
+    known = {"name": name, "model": model_label(run.model), "state": "waiting", "task": "loading ..."}
+    return RunStatus(**{**unknown, **known, "epoch": 0, "epochs": run.train.passes, "reasons": (), "rows": ()})
+
+
 class StudyFollower:
     """Follows params.yaml, its runs and the launch. While params.yaml is broken, the last good study stays.
 
     Args:
-        results_at_once: most result files that one look reads; None for all.
+        runs_at_once, results_at_once: the most runs that one look reads for the first time, and the most result files;
+            None for all.
     """
 
-    def __init__(self, root: Path, results_at_once: int | None = RESULTS_AT_ONCE) -> None:
+    def __init__(
+        self, root: Path, runs_at_once: int | None = RUNS_AT_ONCE, results_at_once: int | None = RESULTS_AT_ONCE
+    ) -> None:
         self.root = root
         self.study = WatchedParams(root)
         self.shown: str | None = None  # a study of studies/ to look at; None for that of params.yaml
-        self.results_at_once = results_at_once
+        self.runs_at_once, self.results_at_once = runs_at_once, results_at_once
         self.runs: list[RunFollower] = []
         self.launched: Launched | None = None
         self.dead_launch: FileStamp = None
@@ -167,9 +183,13 @@ class StudyFollower:
         launched, ended = self.look_at_launch()
         queued = queued_runs(self.params, self.paths) if launched is not None else set()
         inputs = self.inputs.seen() if self.inputs is not None else ()
-        views = []
-        reads = 0
+        views: list[RunView] = []
+        reads = first_reads = 0
         for run in self.runs:
+            if run.view is None and self.runs_at_once is not None and first_reads >= self.runs_at_once:
+                views.append(run.unread)
+                continue
+            first_reads += run.view is None
             before = run.results_seen
             may_read = self.results_at_once is None or reads < self.results_at_once
             views.append(run.look(now, may_read, run.watcher.name in queued, inputs))
@@ -191,7 +211,8 @@ class StudyFollower:
     ) -> Look:
         """The look made of these parts."""
         problem, foreign = self.study.problem, self.shown is not None
-        return Look(self.params, self.paths, problem, views, launched, ended, free, total, now, foreign)
+        loading = any(run.view is None for run in self.runs)
+        return Look(self.params, self.paths, problem, views, launched, ended, free, total, now, foreign, loading)
 
     def read_params(self) -> None:
         """Read params.yaml, or the study that is looked at, if it has changed."""

@@ -42,7 +42,8 @@ class Launcher:
                 await asyncio.sleep(LOOK_EVERY)
                 if not self.waiting:
                     return None
-            return await asyncio.to_thread(launch.launch, look.params, look.paths, list(targets))
+            force = needs_force(look, targets)
+            return await asyncio.to_thread(launch.launch, look.params, look.paths, list(targets), force)
         finally:
             self.waiting = False
 
@@ -61,6 +62,14 @@ class Launcher:
         """End a launch and all its processes; returns when they are gone."""
         self.stopping = launched
         await asyncio.to_thread(stop_launch, launched)
+
+
+def needs_force(look: Look, targets: Sequence[str]) -> bool:
+    """Whether all targets are trainings that were stopped early: DVC takes what they have published for complete."""
+    views = [look.run(target) for target in targets]
+    return bool(views) and all(
+        view is not None and view.status.state == "stopped" and view.status.epoch < view.status.epochs for view in views
+    )
 
 
 def kept_when_stopped(look: Look) -> str:

@@ -31,16 +31,20 @@ def in_percent(value: float | None) -> float | None:
     return None if value is None else 100 * value
 
 
+def train_robust(row: Epoch) -> float | None:
+    """Robust accuracy in percent on training images: judged as the validation is, or else during training."""
+    return in_percent(row.train_robust if row.train_eval_robust is None else row.train_eval_robust)
+
+
 MEASURES = {
     measure.key: measure
     for measure in (
         CurveMeasure("clean", "clean accuracy %", lambda row: in_percent(row.val_clean), percent=True),
         CurveMeasure("robust", "robust accuracy %", lambda row: in_percent(row.val_robust), percent=True),
         CurveMeasure("loss", "training loss (log)", lambda row: row.train_loss, log=True),
+        CurveMeasure("val_loss", "validation loss under attack (log)", lambda row: row.val_robust_loss, log=True),
         CurveMeasure("lr", "learning rate (log)", lambda row: row.lr, log=True),
-        CurveMeasure(
-            "train_robust", "robust accuracy % in training", lambda row: in_percent(row.train_robust), percent=True
-        ),
+        CurveMeasure("train", "robust accuracy % on training images", train_robust, percent=True),
     )
 }
 

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+import pytest_textual_snapshot
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Static
@@ -23,6 +24,9 @@ from ssmlab.params.paths import Paths
 from ssmlab.project.launched import active, stop_launch
 from ssmlab.project.params_file import load_params
 from ssmlab.system.processes import pid_start_time
+
+# The plugin names its files by an attribute that syrupy does not read any more.
+pytest_textual_snapshot.SVGImageExtension.file_extension = "svg"
 
 BEAT = Heartbeat(
     stage="train",
@@ -53,7 +57,7 @@ class Study:
         folder.mkdir(parents=True, exist_ok=True)
         writer = HistoryWriter(folder / "history.csv")
         for epoch, (clean, robust) in enumerate(accuracies, start=1):
-            writer.append(Row(epoch, epoch, 1e-3, 2.0 / epoch, 0.1, clean, robust, 1.0, 800.0))
+            writer.append(Row(epoch, epoch, 1e-3, 2.0 / epoch, 0.1, clean, robust, 1.0, 800.0, 2.5 / epoch))
 
     def beat(self, heartbeat: Heartbeat = BEAT, **changes: object) -> None:
         text = canonical_json(asdict(replace(heartbeat, time=time.time(), **changes)))  # type: ignore[arg-type]

@@ -62,7 +62,7 @@ async def test_the_cursor_of_the_curves_reads_every_curve_at_one_epoch(study: St
         await pilot.press("right", "right")
         await until(pilot, lambda: "epoch 2" in screen_text(app))
         text = screen_text(app)
-        assert "clean 62.5  robust 12.5  loss 1  lr 0.001" in text and "clean -" in text
+        assert "clean 62.5  robust 12.5  train 10.0  loss 1  val_loss 1.25  lr 0.001" in text and "clean -" in text
         await pilot.press("left")
         await until(pilot, lambda: "clean 50.0" in screen_text(app) and "clean 75.0" in screen_text(app))
         await pilot.press("x", "m")

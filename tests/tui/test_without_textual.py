@@ -56,6 +56,14 @@ def test_many_result_files_are_read_in_several_looks(study: Study) -> None:
     assert [bool(view.tests) for view in second.runs] == [True, False, True]
 
 
+def test_the_first_look_at_many_runs_reads_some_and_says_that_it_loads(study: Study) -> None:
+    follower = StudyFollower(study.root, runs_at_once=2)
+    first, second = follower.look(BEAT.time), follower.look(BEAT.time)
+    assert first.loading and [view.status.task for view in first.runs][2] == "loading ..."
+    assert [view.status.state for view in first.runs] == ["finished", "waiting", "waiting"]
+    assert not second.loading and second.runs[2].status.rows and second.runs[0] is first.runs[0]
+
+
 def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
     study.paths.attack("ssm").write_text("{}")
     view = look_of(study).runs[0]
@@ -188,7 +196,7 @@ def test_without_dvc_the_pipeline_says_why(study: Study, monkeypatch: pytest.Mon
     monkeypatch.setattr("ssmlab.tui.pipeline.sys.executable", "/nowhere/python")
     monkeypatch.setattr("ssmlab.project.dvc_command.allow_no_git", lambda root: None)
     state = asyncio.run(ask_dvc(tiny_params, study.root))
-    assert state.problem is not None and "DVC does not answer" in state.problem and len(state.stages) == 9
+    assert state.problem is not None and "DVC does not answer" in state.problem and "attack@ads" in state.stages
 
 
 def test_the_estimate_uses_the_seconds_of_earlier_epochs(study: Study) -> None:

@@ -1,4 +1,4 @@
-"""The curves of the marked runs, large: accuracies, loss and learning rate, with a cursor that reads all of them."""
+"""The curves of the marked runs, large: accuracies, losses and learning rate, with a cursor that reads all of them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ssmlab.tui.series import MEASURES
 from ssmlab.tui.widgets.curve_panel import CurvePanel
 from ssmlab.tui.widgets.text_line import TextLine
 
-SHOWN = ("clean", "robust", "loss", "lr")
+SHOWN = ("clean", "robust", "train", "loss", "val_loss", "lr")
 STEPS = 50  # of the cursor along an axis that is not in epochs
 
 
 class CurvesScreen(LabScreen):
-    """Four plots; the arrows move one cursor through all of them."""
+    """Six plots; the arrows move one cursor through all of them."""
 
     heading = "curves"
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -85,7 +85,7 @@ class TableScreen(LabScreen):
         self.marks = [mark for mark in self.marks if mark in names]
         rows = arrange(look.runs, self.how, self.columns)
         self.table.show(rows, self.columns, frozenset(self.marks), (self.how.sort, self.how.descending), look.now)
-        self.filter_box.display = bool(self.how.filter) or self.filter_box.has_focus
+        self.filter_box.display = bool(self.how.filter) or self.focused is self.filter_box
         self.show_chosen()
 
     def begin_study(self, study: str) -> None:
@@ -169,7 +169,7 @@ class TableScreen(LabScreen):
     def action_filter(self) -> None:
         """Start typing a filter."""
         self.filter_box.display = True
-        self.filter_box.focus()
+        self.set_focus(self.filter_box)  # at once: `focus()` would leave the next keys of a quick typist to the table
 
     @on(Input.Changed, "#filter")
     def filter_typed(self, event: Input.Changed) -> None:

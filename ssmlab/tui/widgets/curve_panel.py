@@ -26,6 +26,7 @@ class CurvePanel(Vertical):
         self.rows: tuple[TableRow, ...] = ()
         self.axis, self.window = "epoch", 1
         self.cursor: float | None = None
+        self.made: dict[tuple[str, str], tuple[tuple[object, ...], Curve]] = {}  # by row and measure: from what, and it
 
     def compose(self) -> ComposeResult:
         with Container(classes="plots"):
@@ -55,6 +56,15 @@ class CurvePanel(Vertical):
         return max((positions(view.status.rows, self.axis)[-1] for view in views if view.status.rows), default=1.0)
 
     def curve(self, row: TableRow, measure: CurveMeasure) -> Curve:
+        """The curve of a run, or of a group; made anew only when its runs, the axis or the smoothing have changed."""
+        wanted = (row.members, row.is_group, self.axis, self.window)
+        made_of, curve = self.made.get((row.key, measure.key), (None, None))
+        if curve is None or made_of != wanted:
+            curve = self.make_curve(row, measure)
+            self.made[row.key, measure.key] = (wanted, curve)
+        return curve
+
+    def make_curve(self, row: TableRow, measure: CurveMeasure) -> Curve:
         """The curve of a run, or of a group."""
         place = row.members[0].place
         colour, marker = labels.curve_colour(place), labels.curve_marker(place)
@@ -65,6 +75,8 @@ class CurvePanel(Vertical):
     def legend(self, chosen: int) -> Text:
         """`● ssm  ■ ads  ★ best · by epoch · mean of 3 epochs`."""
         text = Text(no_wrap=True, overflow="ellipsis")
+        if chosen > MOST_CURVES:
+            text.append(f"{MOST_CURVES} of {chosen} drawn: ", "dim")
         for row in self.rows:
             place = row.members[0].place
             text.append(f"{labels.curve_marker(place)} ", labels.curve_colour(place))
@@ -72,7 +84,5 @@ class CurvePanel(Vertical):
         notes = ["★ best", f"by {self.axis}"]
         if self.window > 1:
             notes.append(f"mean of {self.window} epochs")
-        if chosen > MOST_CURVES:
-            notes.append(f"{MOST_CURVES} of {chosen} drawn")
         text.append(" · ".join(notes), "dim")
         return text

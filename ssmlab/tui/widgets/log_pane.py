@@ -27,9 +27,9 @@ class LogPane(RichLog):
 
     def follow(self, path: Path, title: str) -> None:
         """Show this file, beginning near its end."""
-        self.border_title = title
         if path == self.path:
             return
+        self.border_title = title  # which redraws the pane, so only when it is another file
         self.path = path
         self.clear()
         self.run_worker(self._read(path, LogFollower(path, tail=TAIL)), exclusive=True, group="log")

@@ -51,7 +51,7 @@ class HalfBlockPicture(Widget):
 
 
 class PictureCaption(Static):
-    """The words below an image."""
+    """The words above an image."""
 
 
 class FramedPicture(Vertical):
@@ -62,11 +62,11 @@ class FramedPicture(Vertical):
         self.pixels = pixels
 
     def compose(self) -> ComposeResult:
-        yield HalfBlockPicture() if self.pixels is None else self.pixels(classes="pixels")
         yield PictureCaption("", markup=False)
+        yield HalfBlockPicture() if self.pixels is None else self.pixels(classes="pixels")
 
     def show(self, picture: Raster | None, caption: str) -> None:
-        """Draw an image, (H, W, 3) bytes, and write below it."""
+        """Draw an image, (H, W, 3) bytes, and write above it."""
         self.query_one(PictureCaption).update(caption)
         if self.pixels is None:
             self.query_one(HalfBlockPicture).show(picture)

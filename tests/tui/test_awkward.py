@@ -1,0 +1,79 @@
+"""Projects that are empty, large or odd, and machines that lack something."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ssmlab.artifacts.history import Row, format_history
+from ssmlab.tui import machine
+from ssmlab.tui.app import StudyApp
+from ssmlab.tui.screens.system import machine_table
+from ssmlab.tui.widgets.runs_table import RunsTable
+from tests.tui.conftest import Study, line_of, notice_of, screen_text, until
+
+
+async def test_a_study_without_runs_says_what_to_add(study: Study) -> None:
+    text = (study.root / "params.yaml").read_text()
+    begin, end = text.index("runs:\n"), text.index("attack:\n")
+    (study.root / "params.yaml").write_text(text[:begin] + "runs: {}\n\n" + text[end:])
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await until(pilot, lambda: "the study has no runs" in notice_of(app))
+        await pilot.press("r", "R", "s", "c", "e", "i", "2", "escape", "4", "escape")
+
+
+async def test_a_project_without_studies_says_so(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("w")
+        await until(pilot, lambda: "there are no studies here" in notice_of(app))
+
+
+async def test_three_hundred_runs_are_all_read_and_moved_through(study: Study) -> None:
+    text = (study.root / "params.yaml").read_text()
+    begin, end, claims = text.index("runs:\n"), text.index("attack:\n"), text.index("  claims:")
+    names = [f"run-{i:03d}" for i in range(300)]
+    runs = "runs:\n" + "".join(f"  {name}: {{train: {{batch_size: {i + 1}}}}}\n" for i, name in enumerate(names))
+    rest = text[end:claims] + "  claims: []\n\n" + text[text.index("report:\n") :]
+    (study.root / "params.yaml").write_text(text[:begin] + runs + "\n" + rest)
+    for name in names:
+        path = study.paths.model(name) / "history.csv"
+        path.parent.mkdir(parents=True)
+        path.write_text(format_history([Row(1, 1, 1e-3, 1.0, 0.1, 0.5, 0.25, 1.0, 10.0)]))
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        table = app.screen.query_one(RunsTable)
+        await until(pilot, lambda: app.look is not None and len(app.look.runs) == 300 and not app.look.loading)
+        await until(pilot, lambda: len(table.rows) == 300)
+        assert all(view.status.rows for view in app.look.runs)  # type: ignore[union-attr]
+        await pilot.press("end")
+        await until(pilot, lambda: line_of(app, "run-299"))
+        await pilot.press("a", "2")
+        await until(pilot, lambda: "12 of 300 drawn" in screen_text(app))
+        await pilot.press("escape", "home", "slash", *"run-01[0-9]", "enter")
+        await until(pilot, lambda: len(table.rows) == 10)
+
+
+def test_a_machine_without_gpu_or_with_one_that_does_not_answer_shows_not_available(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pynvml
+
+    def missing() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIBRARY_NOT_FOUND)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", missing)
+    assert machine.opened_gpus() is None
+    found = machine.MachineWatcher().look(tmp_path, None, [])
+    assert found.gpus is None
+    cells = [str(cell) for column in machine_table(found).columns for cell in column.cells]
+    assert "GPU" in cells and "n/a" in cells
+
+    def silent(handle: object) -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_GPU_IS_LOST)
+
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", silent)
+    assert machine.gpu_now(None, "H100") == machine.Gpu("H100", None, None, None, None)

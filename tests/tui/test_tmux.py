@@ -1,0 +1,121 @@
+"""The laboratory in a real terminal: tmux, driven with real keys."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.tui.conftest import Study
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="needs tmux, which is not installed here")
+
+
+class Terminal:
+    """A tmux server of its own with one window."""
+
+    def __init__(self, folder: Path, command: list[str], width: int = 100, height: int = 30) -> None:
+        self.socket = str(folder / "tmux.sock")
+        self.environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+        self.environment.pop("TMUX", None)
+        text = " ".join(command) + "; code=$?; echo; echo ended with $code; sleep 60"
+        self.tmux("-f", os.devnull, "new-session", "-d", "-x", str(width), "-y", str(height), text)
+
+    def tmux(self, *arguments: str) -> str:
+        done = subprocess.run(
+            ["tmux", "-S", self.socket, *arguments], env=self.environment, capture_output=True, text=True
+        )
+        return done.stdout
+
+    def screen(self) -> str:
+        return self.tmux("capture-pane", "-p")
+
+    def press(self, *keys: str) -> None:
+        self.tmux("send-keys", *keys)
+
+    def wait_for(self, text: str, seconds: float = 60.0) -> str:
+        deadline = time.monotonic() + seconds
+        while text not in (screen := self.screen()):
+            assert time.monotonic() < deadline, screen
+            time.sleep(0.1)
+        return screen
+
+    def laboratory(self) -> psutil.Process:
+        """The process of `ssmlab tui`."""
+        shell = psutil.Process(int(self.tmux("display-message", "-p", "#{pane_pid}")))
+        return next(child for child in shell.children(recursive=True) if "ssmlab" in child.cmdline())
+
+    def wait_without(self, text: str, seconds: float = 60.0) -> None:
+        deadline = time.monotonic() + seconds
+        while text in (screen := self.screen()):
+            assert time.monotonic() < deadline, screen
+            time.sleep(0.1)
+
+
+@pytest.fixture
+def terminal(study: Study) -> Iterator[Terminal]:
+    terminal = Terminal(study.root, [sys.executable, "-m", "ssmlab", "tui", str(study.root)])
+    yield terminal
+    terminal.tmux("kill-server")
+
+
+def test_real_keys_move_filter_open_and_quit_and_the_terminal_is_given_back(terminal: Terminal) -> None:
+    screen = terminal.wait_for("[41-93]")
+    assert "smoke · runs" in screen and "✔ finished" in screen
+    terminal.press("Down", "Enter")
+    terminal.wait_for("attention of smoke")
+    terminal.press("Escape")
+    terminal.wait_without("attention of smoke")  # an Escape with a key right behind it is that key with Alt
+    terminal.press("/")
+    terminal.wait_for("filter: words")
+    terminal.press("-l", "run:ssm")
+    terminal.wait_for("run:ssm")
+    terminal.press("Enter")
+    terminal.wait_without("attention")
+    time.sleep(1.0)  # until the table has the keys again
+    terminal.press("2")
+    terminal.wait_for("smoke · curves")
+    terminal.press("Escape")
+    terminal.wait_for("smoke · runs")
+    terminal.press("q")
+    assert "smoke · runs" not in terminal.wait_for("ended with 0")
+
+
+def test_a_window_that_is_made_small_and_large_again_is_drawn_whole(terminal: Terminal) -> None:
+    terminal.wait_for("[41-93]")
+    terminal.tmux("resize-window", "-x", "40", "-y", "10")
+    terminal.wait_for("attention")
+    terminal.tmux("resize-window", "-x", "120", "-y", "36")
+    screen = terminal.wait_for("robust accuracy %")
+    assert "q quit" in terminal.wait_for("q quit") and "✔ finished" in screen
+
+
+def test_an_end_by_signal_gives_the_terminal_back(terminal: Terminal) -> None:
+    terminal.wait_for("[41-93]")
+    os.kill(terminal.laboratory().pid, 15)
+    terminal.wait_for("ended with 143")
+
+
+def test_a_terminal_that_is_closed_leaves_no_process_behind(terminal: Terminal) -> None:
+    terminal.wait_for("[41-93]")
+    process = terminal.laboratory()
+    terminal.tmux("kill-server")
+    process.wait(timeout=30)
+
+
+def test_no_colour_is_needed_to_read_the_states(study: Study) -> None:
+    command = ["env", "NO_COLOR=1", sys.executable, "-m", "ssmlab", "tui", str(study.root)]
+    terminal = Terminal(study.root, command)
+    try:
+        terminal.wait_for("✔ finished")
+        coloured = terminal.tmux("capture-pane", "-p", "-e")
+        assert "▶ training" in terminal.screen() and "\x1b[38;2;63;174;124" not in coloured
+    finally:
+        terminal.tmux("kill-server")
