@@ -79,7 +79,8 @@ app.command(
 )(stages.train)
 app.command(
     rich_help_panel=STAGES,
-    epilog="Examples: `ssmlab attack ads`, `ssmlab attack models/imported/NAME/best.safetensors`",
+    epilog="Examples: `ssmlab attack ads`, `ssmlab attack models/imported/NAME/best.safetensors`, "
+    "`ssmlab attack best.safetensors --eps 8/255 --attacks pgd-50,autoattack --images 500`",
 )(stages.attack)
 app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab probe ads`")(stages.probe)
 app.command(rich_help_panel=STAGES, epilog="Example: `ssmlab analyze`, then `ssmlab report`")(stages.analyze)

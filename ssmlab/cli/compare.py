@@ -41,9 +41,15 @@ def compare(
     from ssmlab.analysis.compare.compare import compare as side_by_side
     from ssmlab.report.terminal.tables import render
 
-    _, paths = study()
+    # files and STUDY/NAME say where they are themselves, so they need no params.yaml
+    paths = None if all_named(subjects) else study()[1]
     rendered = render(side_by_side(subjects, paths, force), format.value, all_parameters=all)
     if isinstance(rendered, str):
         typer.echo(rendered, nl=False)
     else:
         Console().print(rendered)
+
+
+def all_named(subjects: list[str]) -> bool:
+    """Whether every entry is a checkpoint file or names its study."""
+    return all("/" in subject or subject.endswith(".safetensors") for subject in subjects)

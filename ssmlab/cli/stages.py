@@ -10,6 +10,8 @@ import typer
 
 from ssmlab.cli import completion
 from ssmlab.cli.base import AllowInstalled, RunName, prepare_study, reread_params, stage, study
+from ssmlab.cli.records import FormatOption, ListFormat
+from ssmlab.core.errors import UserError
 
 
 class DeviceChoice(StrEnum):
@@ -50,14 +52,36 @@ def attack(
         str,
         typer.Argument(
             metavar="RUN",
-            help="A run of params.yaml, or the file of an imported checkpoint.",
+            help="A run of params.yaml, or the file of a checkpoint.",
             autocompletion=completion.run_names,
         ),
     ],
     device: DeviceOption = None,
     allow_installed: AllowInstalled = False,
+    eps: Annotated[
+        str | None, typer.Option("--eps", metavar="EPS", help="Of a file: attack at this eps, and only print.")
+    ] = None,
+    attacks: Annotated[
+        str, typer.Option("--attacks", metavar="A,B", help="With --eps: fgsm, pgd-N, autoattack, apgd-ce, square, ...")
+    ] = "pgd-10",
+    images: Annotated[
+        int | None, typer.Option("--images", min=1, metavar="N", help="With --eps: the first N test images.")
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="DATA", help="With --eps: a prepared data set; the study's by default."),
+    ] = None,
+    format: FormatOption = ListFormat.table,
 ) -> None:
     """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
+    if eps is not None:
+        if not run.endswith(".safetensors"):
+            raise UserError(f"--eps {eps}: it is for checkpoint files; runs are attacked as params.yaml says")
+        from ssmlab.cli.checkpoint_attack import attack_checkpoint
+
+        source = data or str(study()[1].prepared)
+        attack_checkpoint(Path(run), eps, attacks, images, source, device or "auto", format)
+        return
     with stage(allow_installed) as on_event:
         params, paths = study()
         imported = run.endswith(".safetensors")

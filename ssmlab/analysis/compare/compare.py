@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from ssmlab.analysis.compare.deltas import ComparedValue, compared_values
-from ssmlab.analysis.compare.entries import Entry, resolve_entry
+from ssmlab.analysis.compare.entries import CHECKPOINT, Entry, resolve_entry
 from ssmlab.analysis.format import level
 from ssmlab.analysis.protocol import by_strength, spell_difference
 from ssmlab.core.errors import ProtocolMismatch, UserError
@@ -111,7 +111,9 @@ def compare(entries: Sequence[str], paths: Paths | None = None, force: bool = Fa
     """
     if len(entries) < 2:
         raise UserError("compare needs two entries or more, for example `ssmlab compare ads attention`")
-    without_study = [entry for entry in entries if paths is None and "/" not in entry]
+    without_study = [
+        entry for entry in entries if paths is None and "/" not in entry and not entry.endswith(CHECKPOINT)
+    ]
     if without_study:
         raise UserError(f"'{without_study[0]}': name the study too, as in 'mnist5k/{without_study[0]}'")
     paths = paths or Paths("")

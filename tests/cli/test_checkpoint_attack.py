@@ -1,0 +1,100 @@
+"""`ssmlab attack FILE --eps ...`, and comparing checkpoint files, in a folder that is no project."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+import ssmlab
+from ssmlab.artifacts.checkpoint import save
+from ssmlab.artifacts.metadata import Metadata
+from ssmlab.cli.app import app
+from ssmlab.data.dataset import Split, make_dataset, save_dataset
+from ssmlab.nets.build import build
+from ssmlab.params import Params
+
+SHAPE, CLASSES = (1, 28, 28), 3
+
+
+def split(n: int, seed: int) -> Split:
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.randint(0, 256, (n, *SHAPE), generator=generator, dtype=torch.uint8)
+    return Split(images, torch.arange(n) % CLASSES, torch.arange(n))
+
+
+@pytest.fixture
+def folder(tmp_path: Path, tiny_params: Params, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a checkpoint and a prepared data set, and no params.yaml."""
+    settings = tiny_params.run("ads")
+    metadata = Metadata(
+        study="smoke",
+        run="ads",
+        which="best",
+        epoch=2,
+        model=settings.model,
+        train=settings.train,
+        image_shape=SHAPE,
+        classes=CLASSES,
+        val_clean=0.9,
+        val_robust=0.5,
+        selection_split="validation",
+        data_name="tiny",
+        data_fingerprint="0" * 64,
+        params_fingerprint=settings.fingerprint(),
+        code_version="0.0.0",
+    )
+    save(tmp_path / "ads.safetensors", build(settings.model, SHAPE, CLASSES, 0), metadata)
+    splits = {name: split(12, seed) for seed, name in enumerate(("train", "validation", "test"))}
+    save_dataset(tmp_path / "tiny.safetensors", make_dataset("tiny", CLASSES, splits))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_checkpoint_is_attacked_without_a_project_as_evaluate_does(folder: Path) -> None:
+    options = ("--eps", "8/255", "--attacks", "fgsm,pgd-3", "--images", "9", "--data", "tiny.safetensors")
+    document = json.loads(run("attack", "ads.safetensors", *options, "--format", "json"))
+    model, _ = ssmlab.load("ads.safetensors")
+    x, y = ssmlab.load_data("tiny.safetensors").test.tensors(9)
+    expected = ssmlab.evaluate(model, x, y, attacks=["fgsm", "pgd-3"], eps="8/255")  # type: ignore[arg-type]
+    assert {row["attack"]: row["correct"] for row in document["rows"]} == {
+        name: measure.correct for name, measure in expected.measures.items()
+    }
+    assert "pgd-3" in run("attack", "ads.safetensors", *options) and sorted(folder.iterdir()) == [
+        folder / "ads.safetensors",
+        folder / "tiny.safetensors",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("ads", "--eps", "0.1", "--data", "tiny.safetensors"), "it is for checkpoint files"),
+        (("ads.safetensors", "--eps", "x", "--data", "tiny.safetensors"), "--eps x: a number or a fraction"),
+        (("ads.safetensors", "--eps", "0.1", "--attacks", "pgd", "--data", "tiny.safetensors"), "pgd"),
+        (("ads.safetensors", "--eps", "0.1", "--images", "13", "--data", "tiny.safetensors"), "13"),
+        (("ads.safetensors", "--eps", "0.1", "--data", "nowhere.safetensors"), "nowhere.safetensors"),
+        (("ads.safetensors", "--eps", "0.1"), "params.yaml: not found"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+    result = CliRunner().invoke(app, ["attack", *arguments])
+    assert result.exit_code == 1 and result.stderr.count("\n") == 1
+    assert says in result.stderr
+
+
+def test_checkpoint_files_are_compared_without_params_yaml(folder: Path) -> None:
+    (folder / "other.safetensors").write_bytes((folder / "ads.safetensors").read_bytes())
+    output = run("compare", "ads.safetensors", "other.safetensors", "--format", "md")
+    assert "parameters" in output
+    result = CliRunner().invoke(app, ["compare", "ads", "other.safetensors"])
+    assert result.exit_code == 1 and "params.yaml: not found" in result.stderr
