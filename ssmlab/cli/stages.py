@@ -80,7 +80,7 @@ def attack(
         from ssmlab.cli.checkpoint_attack import attack_checkpoint
 
         source = data or str(study()[1].prepared)
-        attack_checkpoint(Path(run), eps, attacks, images, source, device or "auto", format)
+        attack_checkpoint(Path(run), eps, attacks, images, source, device.value if device else "auto", format)
         return
     with stage(allow_installed) as on_event:
         params, paths = study()

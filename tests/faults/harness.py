@@ -108,7 +108,11 @@ STAGES = (
     Stage("train", ("train", RUN), (f"models/{STUDY}/{RUN}/*",)),
     Stage("attack", ("attack", RUN), (f"results/{STUDY}/attack/*",)),
     Stage("probe", ("probe", RUN), (f"results/{STUDY}/probe/*",)),
-    Stage("analyze", ("analyze",), (f"results/{STUDY}/analysis/*",)),
+    Stage(
+        "analyze",
+        ("analyze",),
+        (f"results/{STUDY}/analysis/*", f"results/{STUDY}/metrics.json", f"results/{STUDY}/plots/*/*"),
+    ),
     Stage("report", ("report",), (f"results/{STUDY}/*", f"results/{STUDY}/figures/*", f"results/{STUDY}/tables/*")),
     Stage("use", ("use", "other"), ("params.yaml", "dvc.lock", "runs/*/dvc.lock")),
 )
