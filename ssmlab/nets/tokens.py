@@ -4,21 +4,29 @@ A token is a patch of p x p pixels, all colours; p = 1 is the paper's pixel sequ
 row by row, in each its pixels row by row, in each its colours. `published`: the memory of (B, C, H, W) cut into L equal
 pieces, which is what the published code does; for C = 1 it is the same as raster, for C = 3 a token is three
 neighbouring values of one colour plane. There are no patches in it.
+
+Three other orders of the same patches, to see what an SSM's result owes to the order. `column`: column by column.
+`snake`: row by row, every second row from right to left, so that neighbours in the sequence are neighbours in the
+image. `permuted`: one random order, the same for every model and image.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ssmlab.nets.shapes import BatchFirst, Images
+
+TokenOrder = Literal["raster", "published", "column", "snake", "permuted"]
+PERMUTATION_SEED = 0
 
 
 class Tokens(nn.Module):
     """(B, C, H, W) -> (B, L, C p p)."""
 
-    def __init__(self, patch: int, order: Literal["raster", "published"]):
+    def __init__(self, patch: int, order: TokenOrder):
         super().__init__()
         self.patch = patch
         self.order = order
@@ -30,4 +38,16 @@ class Tokens(nn.Module):
             return x.reshape(batch, height * width, channels)  # (B, L, C)
         p = self.patch
         grid = x.reshape(batch, channels, height // p, p, width // p, p)
-        return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)  # (B, L, p p C)
+        patches = grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)  # (B, L, p p C)
+        return patches if self.order == "raster" else patches[:, self.places(height // p, width // p, x.device)]
+
+    def places(self, rows: int, columns: int, device: torch.device) -> Tensor:
+        """(L,): which patch in raster order each token is, for rows x columns patches."""
+        raster = torch.arange(rows * columns, device=device).view(rows, columns)
+        if self.order == "column":
+            return raster.t().flatten()
+        if self.order == "snake":
+            raster[1::2] = raster[1::2].flip(1)
+            return raster.flatten()
+        generator = torch.Generator().manual_seed(PERMUTATION_SEED)
+        return torch.randperm(rows * columns, generator=generator).to(device)

@@ -56,7 +56,8 @@ class ModelParams(Strict):
     """One model, whole: what `ssmlab.nets.build` needs besides the image shape and the number of classes.
 
     tokens: `raster` is the pixel order of the paper's text; `published` the order its code produces (for C > 1 a token
-    is then C neighbouring values of one colour plane). pointwise and output: what follows the SSM; `none` and `linear`
+    is then C neighbouring values of one colour plane); `column`, `snake` and `permuted` are other orders of the same
+    patches. pointwise and output: what follows the SSM; `none` and `linear`
     reproduce the published code. docs/deviations.md has the evidence for each. d_state: the state's size (see
     docs/models.md for what each mixer counts). bidirectional: a second kernel runs from the last token to the first.
     norm: `layer` (the default) or `none`, which leaves out every LayerNorm.
@@ -69,7 +70,7 @@ class ModelParams(Strict):
     mega: MegaParams | None = None
     bidirectional: Annotated[bool | None, BeforeValidator(unsaid_if_false)] = None
     norm: Annotated[Literal["none"] | None, BeforeValidator(unsaid_if_layer)] = None
-    tokens: Literal["raster", "published"]
+    tokens: Literal["raster", "published", "column", "snake", "permuted"]
     patch: Positive
     d_model: Positive
     d_state: Annotated[int, Field(ge=2, multiple_of=2)]

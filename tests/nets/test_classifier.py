@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -216,3 +216,24 @@ def test_published_tokens_scramble_colours_and_agree_on_grey_images() -> None:
     assert Tokens(1, "raster")(colour)[0, 0].tolist() == [0, 4, 8]
     grey = torch.rand(2, 1, 3, 4)
     assert torch.equal(Tokens(1, "published")(grey), Tokens(1, "raster")(grey))
+
+
+@pytest.mark.parametrize(
+    ("order", "places"),
+    [("column", [0, 3, 1, 4, 2, 5]), ("snake", [0, 1, 2, 5, 4, 3])],
+)
+def test_another_order_is_the_same_patches_at_other_places(
+    order: Literal["column", "snake"], places: list[int]
+) -> None:
+    x = torch.rand(2, 3, 4, 6)
+    assert torch.equal(Tokens(2, order)(x), Tokens(2, "raster")(x)[:, places])
+
+
+def test_the_permuted_order_is_one_permutation_for_every_model_and_image() -> None:
+    x = torch.arange(64.0).view(1, 1, 8, 8).expand(2, 1, 8, 8)
+    tokens = Tokens(1, "permuted")(x)[..., 0]
+    assert torch.equal(tokens[0].sort().values, torch.arange(64.0))
+    assert not torch.equal(tokens[0], torch.arange(64.0))
+    assert torch.equal(tokens[0], tokens[1])
+    torch.manual_seed(5)
+    assert torch.equal(Tokens(1, "permuted")(x)[..., 0], tokens)
