@@ -186,7 +186,7 @@ async def test_no_number_of_a_comparison_is_cut_where_it_is_narrow(study: Study)
 
 async def test_a_launch_is_followed_found_again_and_stopped(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys, time; print('at work on', *sys.argv[1:], flush=True); time.sleep(60)"
-    monkeypatch.setattr(launch, "dvc_command", lambda targets, force: [sys.executable, "-c", code, *targets])
+    monkeypatch.setattr(launch, "repro_command", lambda targets, force: [sys.executable, "-c", code, *targets])
     app = StudyApp(study.root)
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))
@@ -221,7 +221,7 @@ async def test_a_launch_is_followed_found_again_and_stopped(study: Study, monkey
 
 async def test_a_launch_that_fails_says_why(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     code = "import sys; print('ERROR: Unable to acquire lock.'); sys.exit(255)"
-    monkeypatch.setattr(launch, "dvc_command", lambda targets, force: [sys.executable, "-c", code])
+    monkeypatch.setattr(launch, "repro_command", lambda targets, force: [sys.executable, "-c", code])
     app = StudyApp(study.root)
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))
