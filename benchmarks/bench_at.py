@@ -1,6 +1,6 @@
 """One step of adversarial training (PGD-10 and the update): ours against a straightforward implementation.
 
-    python benchmarks/bench_at.py [--size mnist cifar] [--model s4 ads ...] [--rounds 3] [--steps 10] [--profile]
+    python benchmarks/bench_at.py [--size mnist] [--model s4 ads] [--rounds 3] [--steps 10] [--precision fp32]
 
 Both start from equal weights and see equal images. They take turns, step by step, in one process on one thread, and are
 timed in CPU seconds, so that other work on the machine hits both alike; the table gives medians over the rounds and the
@@ -10,6 +10,8 @@ at every attack step.
 `slopes` and `weights` are relative L2 distances between the two: of the input's gradients before the first step, and of
 how far all parameters have moved after the last. Two right implementations differ by float32 rounding; the signs in PGD
 and the division by the gradient's size in Adam make more of it.
+
+`--precision bf16` runs our attack in bfloat16; update and baseline stay in float32.
 
 `--profile` prints the operations in which our step spends most of its CPU time.
 """
@@ -30,6 +32,7 @@ from plain_models import PlainModel
 from torch import Tensor, nn
 
 from ssmlab.nets import build
+from ssmlab.nets.half_precision import HalfPrecisionClassifier
 from ssmlab.params import ModelParams
 from ssmlab.training.adversary import input_gradient, pgd
 from ssmlab.training.attack import Attack
@@ -73,6 +76,12 @@ def model_params(name: str, size: dict[str, Any]) -> ModelParams:
 def our_attack(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int) -> Tensor:
     """PGD on the frozen model."""
     return pgd(model.freeze(), x, y, attack, torch.Generator().manual_seed(seed))  # type: ignore[operator]
+
+
+def our_attack_in_half_precision(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int) -> Tensor:
+    """PGD on the frozen model in bfloat16."""
+    half = HalfPrecisionClassifier(model.freeze())  # type: ignore[operator]
+    return pgd(half, x, y, attack, torch.Generator().manual_seed(seed))
 
 
 def plain_attack(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int) -> Tensor:
@@ -121,7 +130,8 @@ def line(size: str, name: str, options: argparse.Namespace) -> str:
     generator = torch.Generator().manual_seed(0)
     model = build(model_params(name, sizes), sizes["shape"], 10, seed=0)
     before = weights(model)
-    ours, plain = Trainer(model, our_attack), Trainer(PlainModel(model), plain_attack)
+    attacker = our_attack if options.precision == "fp32" else our_attack_in_half_precision
+    ours, plain = Trainer(model, attacker), Trainer(PlainModel(model), plain_attack)
     attack = Attack(eps=0.1, alpha=0.02, steps=options.steps, norm="linf", random_start=True)
     rounds, slopes = [], []
     for seed in range(options.rounds + 1):
@@ -148,6 +158,7 @@ def main() -> None:
     parser.add_argument("--model", choices=list(MODELS), nargs="+", default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
