@@ -38,7 +38,8 @@ class Survivors:
         after: for each part of the attack, in order, how many of them were left after it.
         escaped: how many images came back outside the ball or [0, 1]; they count as not broken.
         x_adv: (B, C, H, W), what broke each image that was broken; the clean image otherwise.
-        queries: how many images the model was asked about.
+        unstable: how many of the broken images the model has right when it sees them in other batches.
+        queries: how many images the attack asked the model about.
         losses: the cross entropy before every step of the first start and after the last, summed over the images; only
             of FGSM and PGD.
         distances: (B,) at which the images are broken, infinite where they are not; only of FMN.
@@ -48,6 +49,7 @@ class Survivors:
     after: dict[str, int]
     escaped: int
     x_adv: Tensor
+    unstable: int
     queries: int
     losses: tuple[float, ...] = ()
     distances: Tensor | None = None
@@ -86,8 +88,16 @@ def run_attack(
                 escaped += int((~inside).sum())
                 distances = distances_of(parts[name])
             after[name] = int(right.sum())
-    x_adv = torch.where(right.view(-1, 1, 1, 1), x, broken_by)  # (B, C, H, W)
-    return Survivors(right, after, escaped, x_adv, victim.queries - queries, tuple(losses), distances)
+        x_adv = torch.where(right.view(-1, 1, 1, 1), x, broken_by)  # (B, C, H, W)
+        asked = victim.queries - queries
+        unstable = right_in_halves(victim, x_adv[~right], y[~right])
+    return Survivors(right, after, escaped, x_adv, unstable, asked, tuple(losses), distances)
+
+
+def right_in_halves(victim: Victim, x: Tensor, y: Tensor) -> int:
+    """How many of the images x (B, C, H, W) have label y (B,) when they are asked about in two halves of the batch."""
+    halves = [rows for rows in torch.arange(len(x)).chunk(2) if len(rows)]
+    return sum(int(victim.is_right(x[rows], y[rows]).sum()) for rows in halves)
 
 
 @contextmanager

@@ -40,6 +40,9 @@ def collect_evaluation(
         escaped = sum(outcome.escaped for outcome in outcomes[name])
         if escaped:
             warnings.append(f"{name}: {escaped} images came back outside the ball or [0, 1]; they count as not broken")
+        unstable = sum(outcome.unstable for outcome in outcomes[name])
+        if unstable:
+            warnings.append(f"{name}: unstable: {unstable} images that it broke are right when asked in other batches")
     checks = (*checks, *compared_checks(measures, attacks, eps))
     warnings += [check.sentence for check in checks if check.raised]
     return Evaluation(measures=measures, worst_case=worst_case(measures), checks=checks, warnings=tuple(warnings))

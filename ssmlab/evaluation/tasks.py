@@ -72,7 +72,7 @@ class AttackOutcome:
         right: the rows that are still right.
         after: how many were after each part.
         escaped: how many images came back outside the ball or [0, 1].
-        queries, losses: as those of `Survivors`.
+        unstable, queries, losses: as those of `Survivors`.
         margins: of each row that is still right the lowest margin that was met, where the next phase asks for it.
         distances: of each of the task's rows, of an attack that looks for them.
     """
@@ -81,6 +81,7 @@ class AttackOutcome:
     right: tuple[int, ...]
     after: dict[str, int]
     escaped: int
+    unstable: int
     queries: int
     losses: tuple[float, ...] = ()
     margins: tuple[float, ...] = ()
@@ -152,9 +153,8 @@ class AttackRunner:
         if len(left) and screens_after(task.spec, task.phase):
             margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.eps).tolist())
         distances = () if found.distances is None else tuple(found.distances.tolist())
-        return AttackOutcome(
-            task, tuple(left.tolist()), found.after, found.escaped, found.queries, found.losses, margins, distances
-        )
+        counts = (found.after, found.escaped, found.unstable, found.queries)
+        return AttackOutcome(task, tuple(left.tolist()), *counts, found.losses, margins, distances)
 
     def attack(self, task: AttackTask) -> Survivors:
         """Attack a batch; an image is attacked alike in every evaluation with this seed."""

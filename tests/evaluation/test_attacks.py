@@ -19,6 +19,8 @@ from ssmlab.evaluation.attacks import (
     forked_generators,
     run_attack,
 )
+from ssmlab.evaluation.evaluate import evaluate
+from ssmlab.evaluation.inputs import CallableModel
 from ssmlab.evaluation.parts import attack_parts, passes
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AutoAttackParams, FgsmParams, PgdParams
@@ -172,6 +174,40 @@ def test_nothing_is_run_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     x, y = torch.full((2, 1, 2, 2), 0.2), torch.zeros(2, dtype=torch.int64)
     verdict = run_attack(parse_attack("autoattack", 0.2), Victim(Bright(), CPU), x, y, 0.2, 4, seed=0)
     assert verdict.after == {"apgd-ce": 0, "apgd-t": 0, "fab-t": 0, "square": 0}
+
+
+def test_an_image_that_is_broken_in_one_batch_and_right_in_another_is_unstable() -> None:
+    """The class depends on how many images there are in the batch."""
+    x, y = torch.full((4, 1, 2, 2), 0.5), torch.zeros(4, dtype=torch.int64)
+
+    def counts(x: Tensor) -> Tensor:
+        wrong = float(len(x) == 4)
+        return torch.tensor([[0.5, wrong]]).expand(len(x), 2) + 0.0 * x.flatten(1)[:, :2]
+
+    found = run_attack(parse_attack("fgsm", 0.1), Victim(CallableModel(counts), CPU), x, y, 0.1, 2, seed=0)
+    assert not found.right.any()
+    assert found.unstable == 4
+    model = linear(2)
+    y = model(torch.rand(4, 1, 6, 6)).argmax(dim=1)
+    honest = run_attack(parse_attack("fgsm", 0.5), Victim(model, CPU), torch.full((4, 1, 6, 6), 0.5), y, 0.5, 2, seed=0)
+    assert honest.unstable == 0
+
+
+def test_instability_is_a_warning() -> None:
+    x, y = torch.full((4, 1, 2, 2), 0.5), torch.zeros(4, dtype=torch.int64)
+    seen: list[int] = []
+
+    def turns(x: Tensor) -> Tensor:
+        wrong = float(len(x) == 4 and x.min() > 0.5)
+        seen.append(len(x))
+        return torch.tensor([[0.5, 0.0]]).expand(len(x), 2) + torch.tensor([[-1.0, 1.0]]) * (
+            wrong + x.mean(dim=(1, 2, 3))[:, None] - 0.5
+        )
+
+    found = evaluate(CallableModel(turns), x, y, ["fgsm"], 0.1)
+    assert 2 in seen
+    assert found.measures["fgsm"].correct == 0
+    assert any("unstable: 4 images that it broke are right" in warning for warning in found.warnings)
 
 
 def test_logits_that_are_not_finite_are_wrong() -> None:
