@@ -8,8 +8,8 @@ Three routes. `at_once` writes it down; it keeps B L^2 numbers for the gradient.
 that a core's cache holds and computes their weights again for the gradient, as FlashAttention does (Dao et al. 2022):
 per row only the logarithm of the softmax's denominator is kept. On a GPU it is torch's own fused attention.
 
-Forward and backward, one thread, B 32, L 784, z 64, v 32 (2026-11-26): at once 406 ms, torch's fused attention 230 ms
-(with v padded to z, which it asks for on a CPU), in blocks 168 ms.
+Forward and backward, one thread, B 32, L 784, z 64, v 32, two turns on a busy machine (2026-11-26): at once 400 and 406
+ms, torch's fused attention (with v padded to z, which it asks for on a CPU) 261 and 230 ms, in blocks 262 and 168 ms.
 """
 
 from __future__ import annotations
