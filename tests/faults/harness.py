@@ -113,7 +113,16 @@ STAGES = (
         ("analyze",),
         (f"results/{STUDY}/analysis/*", f"results/{STUDY}/metrics.json", f"results/{STUDY}/plots/*/*"),
     ),
-    Stage("report", ("report",), (f"results/{STUDY}/*", f"results/{STUDY}/figures/*", f"results/{STUDY}/tables/*")),
+    Stage(
+        "report",
+        ("report",),
+        (
+            f"results/{STUDY}/report.*",
+            f"results/{STUDY}/study.yaml",
+            f"results/{STUDY}/figures/*",
+            f"results/{STUDY}/tables/*",
+        ),
+    ),
     Stage("use", ("use", "other"), ("params.yaml", "dvc.lock", "runs/*/dvc.lock")),
 )
 
