@@ -34,6 +34,26 @@ def alerts_of(look: Look) -> list[Alert]:
     return [*disk_alerts(look.disk_free, look.disk_total), *found]
 
 
+class AlertFinder:
+    """Finds the alerts of one look after the other; a run that has not changed keeps its own."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[RunView, tuple[Alert, ...]]] = {}
+
+    def find(self, look: Look) -> list[Alert]:
+        """All alerts, as `alerts_of` has them."""
+        found = disk_alerts(look.disk_free, look.disk_total)
+        return [*found, *(alert for view in look.runs for alert in self.of_run(view))]
+
+    def of_run(self, view: RunView) -> tuple[Alert, ...]:
+        """The alerts of one run."""
+        judged, alerts = self.found.get(view.name, (None, ()))
+        if judged is not view:
+            alerts = tuple(run_alerts(view))
+            self.found[view.name] = (view, alerts)
+        return alerts
+
+
 def run_alerts(view: RunView) -> Iterator[Alert]:
     """The alerts of one run."""
     status = view.status

@@ -22,7 +22,7 @@ from textual.screen import Screen
 
 from ssmlab.core.errors import UserError
 from ssmlab.project.launched import Launched, launch_text
-from ssmlab.tui.alerts import Alert, alerts_of
+from ssmlab.tui.alerts import Alert, AlertFinder
 from ssmlab.tui.details import key_table
 from ssmlab.tui.follower import Look, StudyFollower
 from ssmlab.tui.launcher import Launcher
@@ -72,6 +72,7 @@ class StudyApp(App[None]):
         self.clock: Callable[[], float] = time.time  # unix seconds
         self.look: Look | None = None
         self.alerts: list[Alert] = []
+        self.alert_finder = AlertFinder()
         self.pixel_widget: type[PixelWidget] | None = None  # for terminals that can draw pixels
 
     def get_line_filters(self) -> Sequence[LineFilter]:
@@ -116,7 +117,7 @@ class StudyApp(App[None]):
         """One look, the problem of a launch that has just ended, and the alerts."""
         look = self.follower.look(self.clock())
         problem = look.ended.problem if look.ended is not None else None
-        return look, problem, alerts_of(look)
+        return look, problem, self.alert_finder.find(look)
 
     def take(self, look: Look, alerts: list[Alert]) -> None:
         """Give a look to every open screen."""

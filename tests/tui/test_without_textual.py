@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ssmlab.artifacts.history import Row
 from ssmlab.params import Params
 from ssmlab.tui import labels
-from ssmlab.tui.alerts import alerts_of, disk_alerts, history_alerts
+from ssmlab.tui.alerts import AlertFinder, alerts_of, disk_alerts, history_alerts
 from ssmlab.tui.arrange import Arrangement, arrange, matches
 from ssmlab.tui.columns import columns_for
 from ssmlab.tui.follower import Look, StudyFollower
@@ -178,6 +178,15 @@ def test_catastrophic_overfitting_is_a_fall_under_pgd_while_the_training_attack_
     assert kinds(before, epoch(2, 0.9, 0.02, train_robust=0.1)) == []  # both fall: something else is wrong
     assert kinds(before, epoch(2, 0.9, 0.35, train_robust=0.9)) == []  # ordinary robust overfitting
     assert kinds(replace(before, train_robust=None), epoch(2, 0.9, 0.0, train_robust=None)) == []
+
+
+def test_a_run_that_has_not_changed_is_judged_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    study.beat(state="failed", message="the loss is not finite")
+    follower, finder = StudyFollower(study.root), AlertFinder()
+    first = follower.look(BEAT.time)
+    assert finder.find(first) == alerts_of(first) != []
+    monkeypatch.setattr("ssmlab.tui.alerts.history_alerts", lambda name, rows: pytest.fail(name))
+    assert finder.find(follower.look(BEAT.time)) == finder.find(first)
 
 
 def test_a_disk_that_is_nearly_full_is_an_alert() -> None:
