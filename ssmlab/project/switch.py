@@ -129,7 +129,7 @@ def no_studies(root: Path) -> UserError:
     lacks = (
         f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing here" if missing else "studies/ is empty"
     )
-    return UserError(f"{root.resolve()}: {lacks}; change to a project's folder")
+    return UserError(f"{root.resolve()}: {lacks}; change to a project's folder, or make one with `ssmlab new FOLDER`")
 
 
 def is_saved(params: Path, files: Iterable[Path]) -> bool:
