@@ -18,12 +18,13 @@ def study_yaml(title: str, summary: Summary, settings: StudySettings) -> str:
     """The params.yaml with which these numbers are made again."""
     runs = {run.name: RunParams(model=run.model, train=run.train).plain() for run in summary.runs}
     shared = next(iter(runs.values()))
+    attacks = {name: settings.attack["attacks"][name] for name in summary.attacks}  # JSON has lost their order
     study = {
         "study": summary.study,
         "data": settings.data,
         **shared,
         "runs": {name: changes(shared, run) for name, run in runs.items()},
-        "attack": settings.attack,
+        "attack": {**settings.attack, "attacks": attacks},
         "probe": settings.probe,
         "analyze": settings.analyze,
         "report": {"title": title},

@@ -88,11 +88,9 @@ def settings_used(params: Params, results: AttackResults, prepared: DataSummary)
     wanted = {"train": data.train, "validation": data.validation, "test": data.test}
     counts = all(count in ("all", getattr(prepared, split)) for split, count in wanted.items())
     drawn = (data.seed, data.label_noise or 0.0) == (prepared.description.seed, noise.fraction if noise else 0.0)
-    asked_attack = params.attack.plain()
-    recorded = results.provenance.params["attack"] if results.provenance else None
     return StudySettings(
         data=data.plain(),
-        attack=asked_attack if recorded is None or recorded == asked_attack else recorded,  # asked: in written order
+        attack=results.provenance.params["attack"] if results.provenance else params.attack.plain(),
         probe=params.probe.plain(),
         analyze=params.analyze.plain(),
         is_prepared=counts and drawn,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from ssmlab.analysis.protocol import by_strength
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import StudySettings
 from ssmlab.params import Params
@@ -19,9 +20,11 @@ def written(params: Params) -> str:
     found = [results(params, run, flags) for run in params.runs]
     no_claims = params.analyze.model_copy(update={"claims": ()})
     summary = summarize(params.study, found, no_claims, data_summary())
+    attack = params.attack.plain()
+    attack["attacks"] = dict(sorted(attack["attacks"].items()))  # as JSON gives it back
     settings = StudySettings(
         data=params.data.plain(),
-        attack=params.attack.plain(),
+        attack=attack,
         probe=params.probe.plain(),
         analyze=params.analyze.plain(),
         is_prepared=True,
@@ -35,6 +38,7 @@ def test_the_file_is_read_back_as_the_same_study(study: str, project: Path, tmp_
     file = tmp_path / "params.yaml"
     file.write_text(written(params))
     assert load_params(file) == params
+    assert list(load_params(file).attack.attacks) == by_strength(params.attack.attacks)
     assert load_params(file).attack.eps.text == params.attack.eps.text
 
 
