@@ -49,6 +49,7 @@ SOURCE = Path(__file__).with_name("inject.c")
 KINDS = ("no space once", "EIO once", "short write, then full", "full", "EIO", "killed", "killed in a write")
 STUDY, RUN = "tiny", "ssm"
 NEVER = 10**9
+LEAST = 24  # injections, however slow the machine is
 SECONDS = 300  # after which a stage is taken to hang
 
 COSTLY = (
@@ -362,7 +363,7 @@ def sweep(
             yield stage, [(draw.randint(1, last), draw.randrange(len(KINDS))) for _ in range(2)]
 
     for stage, faults in itertools.chain(singles, pairs()):
-        if time.monotonic() - began > seconds:
+        if time.monotonic() - began > seconds and counts["commands"] >= LEAST:
             break
         counts[stage.name] += len(faults)
         counts["commands"] += 1

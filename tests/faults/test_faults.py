@@ -101,6 +101,6 @@ def test_after_any_fault_every_output_is_the_old_or_the_new_one_and_the_next_run
     assert done.returncode in (0, 1), done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["failures"] == []
-    assert found["injections"] > 20
+    assert found["injections"] >= harness.LEAST
     assert set(found["changes"]) == {stage.name for stage in harness.STAGES}
     assert min(found["changes"].values()) > 5
