@@ -28,7 +28,7 @@ async def test_the_table_shows_what_the_files_say(study: Study) -> None:
         assert words.startswith("● ssm S4 ✔ finished 2/2 62.5 12.5 25.0")
         assert "75.0 [41-93]" in words and "37.5 [14-69]" in words
         study.beat()  # a slow machine may have aged the first one
-        await until(pilot, lambda: line_of(app, "ads")[-1] == "now")
+        await until(pilot, lambda: line_of(app, "ads")[-1:] == ["now"])
         words = " ".join(line_of(app, "ads"))
         assert words.startswith("▲ ads S4 + AdS (relu) ▶ training 2/2 75.0 50.0 50.0") and "1.2k 1m15s" in words
         assert " ".join(line_of(app, "attention")).startswith("■ attention Mega · waiting - - - -")
