@@ -67,6 +67,7 @@ class Comparison:
             *cut_short_notes(self.entries),
             *same_checkpoint_notes(self.entries),
             *seed_notes(self.entries, self.confidence),
+            *((EXPLORATORY,) if len(self.entries) > 1 else ()),
         )
 
     def to_frame(self) -> DataFrame:
@@ -94,6 +95,9 @@ class Comparison:
         return frame.astype({name: counts.get(name, "float64") for name in names if name not in TEXTS})
 
 
+EXPLORATORY = (
+    "exploratory: every interval stands alone; a study's claims are corrected for how many there are, in its report"
+)
 TEXTS = ("measure", "of", "entry", "word")  # columns of `Comparison.to_frame`
 
 
