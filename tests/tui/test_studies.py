@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, OptionList
 
+from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.params_file import load_params
 from ssmlab.tui.app import StudyApp
 from ssmlab.tui.screens.dialogs import Choice, Question
@@ -105,4 +106,5 @@ async def test_a_study_that_is_used_becomes_params_yaml(studies: Study, project:
         await until(pilot, lambda: isinstance(app.screen, Question))
         await pilot.press("u")
         await until(pilot, lambda: "mnist5k · runs" in screen_text(app))
-    assert (studies.root / "params.yaml").read_bytes() == (project / "studies" / "mnist5k.yaml").read_bytes()
+    written_out = expanded_params_yaml(project / "studies" / "mnist5k.yaml")
+    assert (studies.root / "params.yaml").read_bytes() == written_out

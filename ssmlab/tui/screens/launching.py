@@ -49,6 +49,10 @@ class Launching(Base):
     @work(group="launch")
     async def launch_after_question(self, names: list[str]) -> None:
         """Launch one run at once; ask before launching several."""
+        look = self.look
+        if look is not None and look.params is not None and look.foreign:  # before the question, which would be idle
+            self.say(not_in_use(look.params.study), "bad")
+            return
         if len(names) > 1:
             shown = names if len(names) <= LISTED else [*names[:LISTED], f"{len(names) - LISTED} more"]
             about = estimate(self.look, [f"{stage}@{name}" for name in names for stage in ("train", "attack")])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ssmlab.analysis.compare.compare import Comparison, ComparisonLine, compare
+from ssmlab.analysis.compare.compare import EXPLORATORY, Comparison, ComparisonLine, compare
 from ssmlab.artifacts.checkpoint import save as save_checkpoint
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.core.digest import sealed_json
@@ -82,7 +82,7 @@ def line(comparison: Comparison, measure: str, moment: str) -> ComparisonLine:
 def test_two_runs_are_compared_by_their_names(attacked: Paths) -> None:
     found = compare(["ssm", "ads"], attacked)
     assert found.mismatch is None
-    assert found.notes == ()
+    assert found.notes == (EXPLORATORY,)
     assert [entry.parameters for entry in found.entries] == [1000, 1900]
     changed = {setting.key: setting.values for setting in found.settings if setting.changed}
     assert changed == {
@@ -119,7 +119,7 @@ def test_what_images_explain_is_noise_and_equal_numbers_are_the_same(tiny_params
     assert line(compare(["ssm", "ads"], paths), "clean", "best").values[1].word == "within noise"
     twice = compare(["ads", "ads"], paths)
     assert line(twice, "clean", "best").values[1].word == "same"
-    assert twice.notes == ("ads and ads are the same checkpoint.",)
+    assert twice.notes == ("ads and ads are the same checkpoint.", EXPLORATORY)
 
 
 def test_a_run_of_another_study_is_named_with_its_study(attacked: Paths, tiny_params: Params) -> None:
@@ -134,7 +134,7 @@ def test_a_run_that_was_not_attacked(attacked: Paths, tiny_params: Params) -> No
     write_checkpoint(attacked.checkpoint("attention", "best"), tiny_params, "attention")
     found = compare(["ads", "attention"], attacked)
     assert found.entries[1].parameters == trained_numbers(build(tiny_params.run("attention").model, (1, 28, 28), 10, 0))
-    assert found.notes == ("attention: not attacked yet: run `ssmlab attack attention`",)
+    assert found.notes == ("attention: not attacked yet: run `ssmlab attack attention`", EXPLORATORY)
     assert line(found, "clean", "best").values[1].value is None
     assert {"model.mixer"} <= {setting.key for setting in found.settings if setting.changed}
 
@@ -150,7 +150,7 @@ def test_a_checkpoint_file_finds_its_numbers_by_its_hash(attacked: Paths, tiny_p
         value["checkpoints"][which]["sha256"] = sha
     attacked.attack("ads").write_text(sealed_json(value))
     found = compare([str(best), str(last)], attacked)
-    assert found.notes == ()
+    assert found.notes == (EXPLORATORY,)
     cells = line(found, "pgd-2", "best").values
     assert [cell.value for cell in cells] == [0.8, 0.7]
     assert cells[1].word == "worse"
@@ -234,7 +234,7 @@ def test_groups_are_compared_seed_by_seed(seeded: Paths) -> None:
     changed = {setting.key for setting in found.settings if setting.changed}
     assert changed == {"model.enhancement", "model.ads.act", "model.ads.parts"}
     assert {s.key: s.values for s in found.settings}["train.seed"] == ([0, 1, 2], [0, 1, 2])
-    assert len(found.notes) == 1
+    assert found.notes[1:] == (EXPLORATORY,)
     assert found.notes[0].startswith("±: the standard deviation over seeds.")
 
 
