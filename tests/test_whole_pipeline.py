@@ -119,7 +119,7 @@ def test_touching_a_mixer_retrains(study: Path) -> None:
 
 def test_switching_the_study_and_back_runs_nothing_again(study: Path) -> None:
     assert run(study, *SSMLAB, "use", "mnist5k").returncode == 0
-    assert "train@ssm-gelu" in would_run(study)
+    assert "train@ssm-gelu-s0" in would_run(study)
     assert run(study, *SSMLAB, "use", "smoke").returncode == 0
     assert would_run(study) == set()
 

@@ -51,9 +51,11 @@ def record(root: Path, outs: dict[str, list[str]]) -> None:
                     for file in files
                 ]
                 name = cached(root, json.dumps(entries, sort_keys=True).encode(), ".dir")
+                counts = {"size": sum(file.stat().st_size for file in files), "nfiles": len(files)}
             else:
                 name = cached(root, (root / path).read_bytes())
-            stages[stage]["outs"].append({"path": path, "hash": "md5", "md5": name})
+                counts = {"size": (root / path).stat().st_size}
+            stages[stage]["outs"].append({"path": path, "hash": "md5", "md5": name, **counts})
     with (root / "dvc.lock").open("w") as file:
         yaml = YAML()
         yaml.default_flow_style = False

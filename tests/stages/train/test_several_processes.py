@@ -37,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("distributed")
 
 def split(images: int, seed: int) -> Split:
     draw = torch.Generator().manual_seed(seed)
-    labels = torch.randint(3, (images,), generator=draw)
+    labels = torch.randint(4, (images,), generator=draw)
     return Split(
         torch.randint(250, (images, 1, 14, 14), generator=draw, dtype=torch.uint8), labels, torch.arange(images)
     )
@@ -45,7 +45,7 @@ def split(images: int, seed: int) -> Split:
 
 @pytest.fixture(scope="module")
 def dataset() -> Dataset:
-    return make_dataset("toy", 3, {"train": split(60, 0), "validation": split(20, 1), "test": split(20, 2)})
+    return make_dataset("toy", 4, {"train": split(60, 0), "validation": split(20, 1), "test": split(20, 2)})
 
 
 @pytest.fixture
