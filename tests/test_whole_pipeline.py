@@ -204,6 +204,8 @@ def test_the_readme_snippet_works(study: Path) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (PROJECT / "README.md").read_text(), re.DOTALL)
     assert blocks
     for block in blocks:
-        done = run(study, sys.executable, "-c", block.replace("mnist5k", "smoke"))
+        done = run(
+            study, sys.executable, "-c", block.replace("mnist5k/ads-s0", "smoke/ads").replace("mnist5k", "smoke")
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()

@@ -177,6 +177,8 @@ def test_the_question_before_a_launch_of_the_rest(recorded: Study, snap_compare:
 def test_the_editing_of_a_run(recorded: Study, snap_compare: Compare) -> None:
     async def typed(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: isinstance(pilot.app.screen, EditRun))
+        for box in pilot.app.screen.query(Input):
+            box.cursor_blink = False  # a picture shows a blinking cursor or not, by chance
         pilot.app.screen.query_one("#edit-regime", Input).value = "pgd"
         await pilot.press("enter")
 
