@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from ssmlab.analysis.summary import Run, Summary
 from ssmlab.artifacts.history import Row
+from ssmlab.core.files import to_csv
 
 LEARNING = ("epoch", "val_robust", "val_clean", "train_robust", "train_loss", "lr")  # no times: they never repeat
 ACCURACY_EPS = ("eps", "accuracy", "low", "high", "attack", "n")
@@ -39,7 +37,7 @@ def plot_files(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> dict
 
 def learning_csv(rows: Sequence[Row]) -> str:
     """One line an epoch; a number that the regime does not have is left empty."""
-    return csv_text(LEARNING, [[getattr(row, name) for name in LEARNING] for row in rows])
+    return to_csv(LEARNING, [[getattr(row, name) for name in LEARNING] for row in rows])
 
 
 def accuracy_eps_csv(run: Run, summary: Summary) -> str:
@@ -49,11 +47,4 @@ def accuracy_eps_csv(run: Run, summary: Summary) -> str:
         accuracy = run.measure(name, "best")
         if accuracy is not None:
             lines.append([eps, accuracy.value, *accuracy.interval, name, accuracy.n])
-    return csv_text(ACCURACY_EPS, lines)
-
-
-def csv_text(columns: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([columns, *lines])
-    return text.getvalue()
+    return to_csv(ACCURACY_EPS, lines)

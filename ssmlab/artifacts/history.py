@@ -9,6 +9,7 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
 from ssmlab.core.errors import UserError
 
 
@@ -123,6 +124,18 @@ def read_history(path: Path) -> list[Row]:
     except OSError:
         raise UserError(f"{path}: no training history can be read there; train the run with `ssmlab train`") from None
     return parse_history(content, path)
+
+
+def published_history(folder: Path) -> list[Row]:
+    """The history of a trained run, of the very training whose checkpoints are beside it.
+
+    Raises:
+        UserError: there is none, or it is damaged or not of this training.
+    """
+    path = folder / HISTORY
+    if (folder / MANIFEST).exists():
+        return parse_history(read_published(folder)[1][HISTORY], path)
+    return read_history(path)  # older versions wrote no manifest
 
 
 def parse_history(content: bytes, path: Path) -> list[Row]:

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from ssmlab.cli import completion
 from ssmlab.cli.base import study
-
-
-class FormatChoice(StrEnum):
-    """How to write a comparison."""
-
-    table = "table"
-    json = "json"
-    csv = "csv"
-    md = "md"
+from ssmlab.cli.records import FormatOption, ListFormat
 
 
 def compare(
@@ -29,7 +20,7 @@ def compare(
             autocompletion=completion.entry_names,
         ),
     ],
-    format: Annotated[FormatChoice, typer.Option("--format", help="How to write it.")] = FormatChoice.table,
+    format: FormatOption = ListFormat.table,
     all: Annotated[bool, typer.Option("--all", help="Every parameter, not only those that differ.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Compare results of different protocols anyway, and mark them.")

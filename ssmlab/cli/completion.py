@@ -31,19 +31,19 @@ def run_and_group_names(incomplete: str) -> list[str]:
 
 
 def target_names(incomplete: str) -> list[str]:
-    """The runs of params.yaml and the stages of dvc.yaml."""
+    """The runs and groups of params.yaml and the stages of dvc.yaml."""
     from ssmlab.project.pipeline import stage_specs
 
     stages: list[str] = []
     with suppress(UserError):
         stages = matching(stage_specs(Path()), incomplete)
-    return [*run_names(incomplete), *stages]
+    return [*run_and_group_names(incomplete), *stages]
 
 
 def entry_names(incomplete: str) -> list[str]:
-    """The runs of params.yaml, and STUDY/NAME of what other studies have results of."""
+    """The runs and groups of params.yaml, and STUDY/NAME of what other studies have results of."""
     found = sorted(path.parent.parent.name + "/" + path.stem for path in Path("results").glob("*/attack/*.json"))
-    return [*run_names(incomplete), *matching(found, incomplete)]
+    return [*run_and_group_names(incomplete), *matching(found, incomplete)]
 
 
 def study_names(incomplete: str) -> list[str]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
+
+from ssmlab.core.files import to_csv
 
 SCHEMA = 1  # version of the JSON form: raised when a field changes its meaning or goes; new fields do not raise it
 ListedRow = Mapping[str, Any]
@@ -40,8 +40,6 @@ def records_text(kind: str, columns: Sequence[str], rows: Sequence[ListedRow], f
         return json.dumps({"schema": SCHEMA, "kind": kind, "rows": table}, ensure_ascii=False, allow_nan=False) + "\n"
     cells = [["" if row.get(name) is None else str(row[name]) for name in columns] for row in rows]
     if form is ListFormat.csv:
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows([columns, *cells])
-        return text.getvalue()
+        return to_csv(columns, cells)
     lines = [columns, ["---"] * len(columns), *([cell.replace("|", "\\|") for cell in row] for row in cells)]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

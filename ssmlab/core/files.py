@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import fcntl
 import glob
 import hashlib
+import io
 import json
 import os
 import tempfile
+from collections.abc import Container, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -78,6 +81,13 @@ def sweep_leftovers(path: Path) -> None:
             leftover.unlink()
 
 
+def remove_other_files(folder: Path, kept: Container[Path]) -> None:
+    """Remove every file in a folder, and in those below it, that is not to be kept."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in kept:
+            path.unlink(missing_ok=True)
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in `folder` durable, as `fsync` makes a file's bytes durable."""
     handle = os.open(folder, os.O_RDONLY)
@@ -97,6 +107,15 @@ def current_umask() -> int:
 def canonical_json(value: Any) -> str:
     """The one text of a JSON value: sorted keys, no spaces, no NaN. Equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Rows as CSV with `\\n` line ends; None is an empty field."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return file.getvalue()
 
 
 def readable_json(value: Any) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 DEEPEST = 64  # levels; our own files have 8
@@ -62,3 +63,10 @@ def check_scalar(item: Any) -> None:
             raise ValueError("a whole number in it is too large (more than 64 bits)")
     elif item is not None:
         raise ValueError(f"{item} is a {type(item).__name__}; put it in quotes to make it text")
+
+
+def value_at(value: Any, keys: Iterable[str]) -> Any:
+    """What a nested mapping holds below these keys; None if there is nothing."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value

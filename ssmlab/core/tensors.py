@@ -26,6 +26,7 @@ from ssmlab.core.files import canonical_json
 from ssmlab.core.plain_values import parse_json
 
 LARGEST_FILE = 2 * 2**30  # bytes read into memory; the largest published checkpoint has 4 MiB, its state 18 MiB
+LARGEST_STATE = 8 * 2**30  # bytes of the state of a training; five times the weights
 LARGEST_HEADER = 16 * 2**20  # bytes
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 DIGEST = "digest"  # the key of a sealed file's metadata

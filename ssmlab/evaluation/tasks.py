@@ -15,7 +15,7 @@ from ssmlab.evaluation.attacks import Survivors, lowest_margins, run_attack
 from ssmlab.evaluation.checks.run import check_model
 from ssmlab.evaluation.parts import passes, screens_after
 from ssmlab.evaluation.results import Check
-from ssmlab.evaluation.victim import Victim, no_tick
+from ssmlab.evaluation.victim import Victim, is_right, no_tick
 from ssmlab.params import AttackSpec
 
 # What a model raises for images or dtypes that it is not made for. Anything else is an error of ours or of the user's.
@@ -127,9 +127,8 @@ class AttackRunner:
         highest, classes = int(self.y.max()), logits.shape[1]
         if highest >= classes:
             raise UserError(f"y holds label {highest}, and the model has {classes} classes (0 to {classes - 1})")
-        finite = logits.isfinite().all(dim=1)  # (N,)
-        right = (logits.argmax(dim=1) == self.y) & finite  # (N,)
-        return Clean(right.cpu(), classes, int((~finite).sum()))
+        not_finite = int((~logits.isfinite().all(dim=1)).sum())
+        return Clean(is_right(logits, self.y).cpu(), classes, not_finite)
 
     def check(self, model: str, live: nn.Module, classes: int, binarisation: int = 0) -> tuple[Check, ...]:
         """What speaks against taking this model's numbers at face value; the arguments are those of `check_model`."""

@@ -24,9 +24,14 @@ class Paths:
         """The prepared data set."""
         return self.root / "data" / f"{self.study}.safetensors"
 
+    @property
+    def models(self) -> Path:
+        """The published folders of all runs."""
+        return self.root / "models" / self.study
+
     def model(self, run: str) -> Path:
         """The published folder of a run: best.safetensors, last.safetensors, history.csv."""
-        return self.root / "models" / self.study / run
+        return self.models / run
 
     def checkpoint(self, run: str, which: Which) -> Path:
         """One of a run's two checkpoints."""
@@ -36,13 +41,23 @@ class Paths:
         """The live folder of a run: history.csv, progress.json, log.txt, checkpoints of the training under way."""
         return self.root / "runs" / self.study / run
 
+    @property
+    def attacks(self) -> Path:
+        """The folder of all attack results."""
+        return self.results / "attack"
+
     def attack(self, run: str) -> Path:
         """The attack results of a run."""
-        return self.results / "attack" / f"{run}.json"
+        return self.attacks / f"{run}.json"
+
+    @property
+    def probes(self) -> Path:
+        """The folder of all probe results."""
+        return self.results / "probe"
 
     def probe(self, run: str) -> Path:
         """The probe results of a run."""
-        return self.results / "probe" / f"{run}.json"
+        return self.probes / f"{run}.json"
 
     @property
     def analysis(self) -> Path:

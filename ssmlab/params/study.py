@@ -103,6 +103,10 @@ class Params(Strict):
         """The runs that differ in their seed alone, by group name; `ssmlab.params.seeds` has the rule."""
         return seed_groups({name: run.plain() for name, run in self.runs.items()})
 
+    def runs_named(self, name: str) -> tuple[str, ...]:
+        """The runs that a name means: a run itself, or those of a group; none for any other name."""
+        return (name,) if name in self.runs else self.groups.get(name, ())
+
     def run(self, name: str) -> RunParams:
         """The run called `name`; raises UserError that suggests one there is."""
         if name not in self.runs:

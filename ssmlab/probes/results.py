@@ -54,14 +54,6 @@ class ErrorLadder(Strict):
         """The amplification of all components together: the product of theirs."""
         return self.steps[-1].rho / self.steps[0].rho
 
-    def amplification(self, component: str) -> float | None:
-        """The product over the layers of one component's amplifications; None if the model has no such component."""
-        found = [step.amplification for step in self.steps if step.component == component and step.layer is not None]
-        product = 1.0
-        for factor in found:
-            product *= factor or 1.0
-        return product if found else None
-
 
 class LayerGains(Strict):
     """What the fixed SSM of one layer can make of an error (`ssmlab.probes.gains`).

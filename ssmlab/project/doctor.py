@@ -21,21 +21,21 @@ from ssmlab.core.stage_code import PACKAGE
 from ssmlab.core.text import listed
 from ssmlab.core.version import __version__
 from ssmlab.params.paths import Paths
+from ssmlab.project.dvc_command import in_git_checkout
 from ssmlab.project.dvc_files import (
     LEAST_ROOM,
     check_links,
     dvc_at_work,
-    kept_lock,
     lock_owner,
-    lock_problem,
     mend_busy_paths,
     mend_lock,
-    outputs_asked,
+    present_problem,
     read_lock,
 )
 from ssmlab.project.launched import active, launch_text
 from ssmlab.project.params_file import load_params
 from ssmlab.project.switch import in_use
+from ssmlab.system.workers import cores
 
 FindingKind = Literal["ok", "warning", "problem"]
 COMFORTABLE_ROOM = 5_000_000_000  # bytes
@@ -140,15 +140,14 @@ def memory() -> str:
 
 def threads() -> Iterator[Finding]:
     """How many threads may run, and how many are asked for."""
-    allowed = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    quota = cpu_quota()
-    cores = allowed if quota is None else min(allowed, quota)
+    allowed, quota = float(cores()), cpu_quota()
+    usable = allowed if quota is None else min(allowed, quota)
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    text = f"{cores:g} cores for this process" + (f", OMP_NUM_THREADS={asked}" if asked else "")
-    if asked.isdigit() and int(asked) > cores:
-        yield Finding("threads", "warning", text, f"set OMP_NUM_THREADS to at most {max(1, int(cores))}")
+    text = f"{usable:g} cores for this process" + (f", OMP_NUM_THREADS={asked}" if asked else "")
+    if asked.isdigit() and int(asked) > usable:
+        yield Finding("threads", "warning", text, f"set OMP_NUM_THREADS to at most {max(1, int(usable))}")
     elif quota is not None and quota < allowed and not asked:
-        fix = f"set OMP_NUM_THREADS={max(1, int(cores))}: torch counts {allowed:g} processors and is slowed down"
+        fix = f"set OMP_NUM_THREADS={max(1, int(usable))}: torch counts {allowed:g} processors and is slowed down"
         yield Finding("threads", "warning", text, fix)
     else:
         yield Finding("threads", "ok", text)
@@ -192,15 +191,16 @@ def study_in_use(root: Path) -> Iterator[Finding]:
 
 def version_control(root: Path) -> Iterator[Finding]:
     """Git and DVC around the project."""
-    here = root.resolve()
     if shutil.which("git") is None:
         yield Finding("git", "warning", "git is not installed", "install it: results then record the commit")
-    elif any((folder / ".git").exists() for folder in (here, *here.parents)):
+    elif in_git_checkout(root):
         yield Finding("git", "ok", "a checkout")
     else:
         yield Finding("git", "ok", "no checkout; DVC is told so at the first `ssmlab repro`")
     if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
-        yield Finding("dvc", "problem", f"{here} has no .dvc folder or no dvc.yaml", "change to a project's folder")
+        yield Finding(
+            "dvc", "problem", f"{root.resolve()} has no .dvc folder or no dvc.yaml", "change to a project's folder"
+        )
         return
     study = in_use(root / "params.yaml")
     try:
@@ -222,14 +222,13 @@ def dvc_state(root: Path, mend: bool) -> Iterator[Finding]:
                 if done is not None:
                     yield Finding("mended", "ok", done)
         content = read_lock(root / "dvc.lock")
-        copy = read_lock(kept_lock(study, root)) if study else None
+        problem = None if content is None else present_problem(content, root, study)
     except UserError as error:
         yield Finding("dvc.lock", "problem", str(error), "see there")
         return
     if content is None:
         yield Finding("dvc.lock", "ok", "none yet")
         return
-    problem = lock_problem(content, copy if lock_owner(content) in (None, study) else None, outputs_asked(root))
     if problem is None:
         yield Finding("dvc.lock", "ok", f"whole, of study {lock_owner(content) or 'unknown'}")
     elif busy is not None:

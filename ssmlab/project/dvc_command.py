@@ -15,14 +15,20 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 
 
+def in_git_checkout(root: Path) -> bool:
+    """Whether the folder is a git checkout or lies in one."""
+    here = root.resolve()
+    return any((folder / ".git").exists() for folder in (here, *here.parents))
+
+
 def allow_no_git(root: Path) -> None:
     """Tell DVC, once, if there is no git checkout around `root`, as in a downloaded archive: it refuses to run there.
 
     The setting goes to .dvc/config.local, which git ignores, so that a checkout keeps DVC's git features.
     """
-    here, local = root.resolve(), root / ".dvc" / "config.local"
-    if any((folder / ".git").exists() for folder in (here, *here.parents)):
+    if in_git_checkout(root):
         return
+    local = root / ".dvc" / "config.local"
     if not local.is_file() or "no_scm" not in local.read_text(encoding="utf-8"):
         command = [sys.executable, "-m", "dvc", "config", "--local", "core.no_scm", "true"]
         subprocess.run(command, cwd=root, check=False, capture_output=True)  # DVC itself says what is wrong, if it is

@@ -21,6 +21,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.core.plain_values import parse_json
 from ssmlab.core.text import printable
+from ssmlab.project.dvc_command import in_git_checkout
 from ssmlab.project.pipeline import stage_specs
 from ssmlab.system.processes import command_line
 
@@ -130,6 +131,15 @@ def outputs_asked(root: Path) -> Callable[[str], int | None]:
     return count_outputs
 
 
+def present_problem(content: bytes, root: Path, study: str) -> str | None:
+    """What is wrong with the dvc.lock of a project in which `study` is in use; the kept copy of that study tells more.
+
+    Raises UserError if the copy cannot be read.
+    """
+    copy = read_lock(kept_lock(study, root)) if lock_owner(content) in (None, study) else None
+    return lock_problem(content, copy, outputs_asked(root))
+
+
 def keep_lock(root: Path) -> None:
     """Keep a copy of dvc.lock, if it is whole, for the study that it belongs to."""
     content = read_lock(root / "dvc.lock")
@@ -152,15 +162,16 @@ def mend_lock(root: Path, study: str) -> str | None:
         UserError: dvc.lock cannot be read, or has git's merge markers, which only its owner can settle.
     """
     lock = root / "dvc.lock"
-    content, copy = read_lock(lock), read_lock(kept_lock(study, root))
+    content = read_lock(lock)
     if content is None:
         return None
-    problem = lock_problem(content, copy if lock_owner(content) in (None, study) else None, outputs_asked(root))
+    problem = present_problem(content, root, study)
     if problem is None:
         return None
     if MERGE_MARKERS.search(content):
         raise UserError(f"{lock}: {problem}; settle the merge first, for example with `git checkout --ours dvc.lock`")
     kept = f"; the damaged one is kept as {kept_beside(lock)}" if content.strip() else ""
+    copy = read_lock(kept_lock(study, root))
     if copy is None or lock_problem(copy) is not None:
         lock.unlink()
         return f"{lock} was damaged ({problem}) and is removed{kept}; DVC will run the stages again"
@@ -240,8 +251,7 @@ def check_free_disk(root: Path) -> None:
 
 def check_links(root: Path, study: str) -> None:
     """Raise UserError where an output's folder is a link in a git checkout: DVC refuses it, but after the training."""
-    here = root.resolve()
-    if not any((folder / ".git").exists() for folder in (here, *here.parents)):
+    if not in_git_checkout(root):
         return
     for folder in ("data", "models", "results"):
         for path in (root / folder, root / folder / study):

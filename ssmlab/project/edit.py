@@ -15,6 +15,7 @@ from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
+from ssmlab.core.plain_values import value_at
 from ssmlab.core.text import printable
 from ssmlab.params import Params
 from ssmlab.project.expand import params_writer
@@ -59,13 +60,6 @@ def run_values(params: Params, run: str) -> dict[str, str]:
     """The present values of a run's editable fields, as they are written."""
     plain = params.run(run).plain()
     return {name: str(value_at(plain, place)) for name, place in RUN_FIELDS.items()}
-
-
-def value_at(value: Any, place: Iterable[str]) -> Any:
-    """What a nested mapping holds at a place; None if there is nothing."""
-    for key in place:
-        value = value.get(key) if isinstance(value, Mapping) else None
-    return value
 
 
 def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:

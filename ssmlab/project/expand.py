@@ -13,6 +13,7 @@ from ruamel.yaml.comments import CommentedMap
 from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.plain_values import value_at
 from ssmlab.project.params_file import expanded, parse_params, plain_yaml, read_yaml
 
 WIDEST = 79  # columns; longer lines in flow style are folded by DVC
@@ -59,9 +60,7 @@ def params_writer() -> YAML:
 def put(document: CommentedMap, key: str, value: str) -> None:
     """Set one dotted key of a study to a value as YAML writes it; raises UserError if there is no such section."""
     *sections, last = key.split(".")
-    place: Any = document
-    for section in sections:
-        place = place.get(section) if isinstance(place, Mapping) else None
+    place = value_at(document, sections)
     if not isinstance(place, CommentedMap) or not sections:
         raise UserError(f"--set {key}: there is no such section; name a key as in data.source or train.epochs")
     try:

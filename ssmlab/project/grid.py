@@ -11,18 +11,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from ssmlab.artifacts.metadata import read_metadata
-from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import sha256_file
 from ssmlab.core.stage_code import code_fingerprint
-from ssmlab.data.header import read_data_summary
+from ssmlab.data.header import prepared_fingerprint
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import dvc
 from ssmlab.project.grid_jobs import Resources, run_jobs
 from ssmlab.project.grid_plan import GridPlan
 from ssmlab.project.inputs import package_of
-from ssmlab.project.launched import active, launch_text
+from ssmlab.project.launched import refuse_beside_another_launch
 from ssmlab.project.pipeline import RUN_STAGES
 
 
@@ -55,22 +54,14 @@ def run_grid(
     return done, failed
 
 
-def refuse_beside_another_launch(paths: Paths) -> None:
-    """Raise UserError if the pipeline of this study already runs: both would train the same runs."""
-    launched = active(paths)
-    if launched is not None:
-        raise UserError(
-            f"{launch_text(launched)} is already running (process {launched.pid}); stop it or let it finish"
-        )
-
-
 def foreign_reason(params: Params, paths: Paths, run: str) -> str:
     """Why the checkpoints of `run` are not those of the present params and data; nothing if they are."""
+    prepared = prepared_fingerprint(paths.prepared)
     for which in ("best", "last"):
         metadata = read_metadata(paths.checkpoint(run, which))
         if metadata.params_fingerprint != params.run(run).fingerprint():
             return f"its {which} checkpoint is of other params; run `ssmlab grid {run}` again"
-        if metadata.data_fingerprint != read_data_summary(paths.prepared).description.fingerprint:
+        if metadata.data_fingerprint != prepared:
             return f"its {which} checkpoint is of other data; run `ssmlab grid {run}` again"
     return ""
 

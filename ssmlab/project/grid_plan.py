@@ -34,13 +34,11 @@ def selected_runs(params: Params, names: Sequence[str]) -> list[str]:
     """
     wanted: set[str] = set()
     for name in names:
-        if name in params.runs:
-            wanted.add(name)
-        elif name in params.groups:
-            wanted.update(params.groups[name])
-        else:
+        runs = params.runs_named(name)
+        if not runs:
             known = hint(name, [*params.runs, *params.groups], "runs and groups")
             raise UserError(f"no run or group '{printable(name, 80)}' in study {params.study} ({known})")
+        wanted.update(runs)
     return [run for run in params.runs if not names or run in wanted]
 
 

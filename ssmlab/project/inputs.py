@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssmlab.core.stage_code import PACKAGE, code_fingerprint, source_files
-from ssmlab.data.header import read_data_summary
+from ssmlab.data.header import prepared_fingerprint
 from ssmlab.params.paths import Paths
 from ssmlab.project.watched_files import CachedFile, FileStamp, file_stamp
 
@@ -28,7 +28,7 @@ class StudyInputs:
 
     def __init__(self, paths: Paths, clock: Callable[[], float] = time.monotonic) -> None:
         self.package = package_of(paths.root)
-        self.prepared = CachedFile(paths.prepared, data_fingerprint)
+        self.prepared = CachedFile(paths.prepared, prepared_fingerprint)
         self.clock = clock
         self._looked = -LOOK_EVERY
         self._stamps: dict[RunStage, tuple[FileStamp, ...]] = {}
@@ -58,8 +58,3 @@ class StudyInputs:
     def seen(self) -> tuple[object, ...]:
         """Something that changes when the data or the code does."""
         return file_stamp(self.prepared.path), *map(self.code, STATE_STAGES)
-
-
-def data_fingerprint(path: Path) -> str:
-    """The fingerprint of a prepared data set, from its header."""
-    return read_data_summary(path).description.fingerprint

@@ -25,7 +25,16 @@ from ssmlab.project.dvc_files import (
     mend_busy_paths,
     mend_lock,
 )
-from ssmlab.project.launched import MARK, Launched, active, launch_mark, launch_text, log_path, record_path, stop_launch
+from ssmlab.project.launched import (
+    MARK,
+    Launched,
+    active,
+    launch_mark,
+    log_path,
+    record_path,
+    refuse_beside_another_launch,
+    stop_launch,
+)
 from ssmlab.project.params_file import read_yaml
 from ssmlab.project.pipeline import resolve
 from ssmlab.system.locks import lock
@@ -116,9 +125,7 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
     or the attacks cannot be carried out on the prepared data.
     """
     names = resolve(targets, params, paths.root)
-    before = active(paths)
-    if before is not None:
-        raise UserError(f"{launch_text(before)} is already running (process {before.pid}); stop it or let it finish")
+    refuse_beside_another_launch(paths)
     wait_for_dvc(paths, 0.0, tell)
     file = paths.root / "params.yaml"
     if file.is_file() and "grid" in read_yaml(file):

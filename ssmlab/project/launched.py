@@ -107,6 +107,15 @@ def active(paths: Paths) -> Launched | None:
     return launched if launched.running else None
 
 
+def refuse_beside_another_launch(paths: Paths) -> None:
+    """Raise UserError if the pipeline of this study already runs: both would train the same runs."""
+    launched = active(paths)
+    if launched is not None:
+        raise UserError(
+            f"{launch_text(launched)} is already running (process {launched.pid}); stop it or let it finish"
+        )
+
+
 def stop_launch(launched: Launched, patience: float = 5.0) -> None:
     """End a launch with all its children; returns when none is left. One that has ended already is no error.
 

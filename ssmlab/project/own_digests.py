@@ -7,32 +7,31 @@ from pathlib import Path
 
 from ssmlab.artifacts.manifest import MANIFEST, PUBLISHED, read_manifest
 from ssmlab.artifacts.metadata import read_checkpoint
-from ssmlab.core.digest import read_sealed_json
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
-from ssmlab.core.tensors import DamagedTensors, read_tensors_file
+from ssmlab.core.tensors import LARGEST_STATE, DamagedTensors, read_tensors_file
 from ssmlab.data.fingerprint import fingerprint
 from ssmlab.data.header import SPLITS, TENSOR_KINDS, open_prepared, read_data_summary
 from ssmlab.evaluation.results import load_results
 from ssmlab.params import IMPORTED
 from ssmlab.params.paths import Paths
+from ssmlab.probes.results import load_probes
 
 FileChecker = Callable[[Path], None]  # raises UserError if the file is not as it was written
-LARGEST_STATE = 8 * 2**30  # bytes
 
 
 def own_checks(paths: Paths) -> Iterator[tuple[Path, FileChecker]]:
     """Every file of the study that can be checked without DVC, with its check."""
     if paths.prepared.exists():
         yield paths.prepared, check_prepared
-    for folder in sorted((paths.root / "models" / paths.study).glob("*/")):
+    for folder in sorted(paths.models.glob("*/")):
         yield from checks_of_run(folder)
     for file in sorted((paths.root / "models" / IMPORTED).glob("*/best.safetensors")):
         yield file, check_checkpoint_file
-    for file in sorted((paths.results / "attack").glob("*.json")):
+    for file in sorted(paths.attacks.glob("*.json")):
         yield file, check_results
-    for file in sorted((paths.results / "probe").glob("*.json")):
-        yield file, check_sealed
+    for file in sorted(paths.probes.glob("*.json")):
+        yield file, check_probes
     for file in sorted((paths.root / "runs" / paths.study).glob("*/state.safetensors")):
         yield file, check_state
 
@@ -91,8 +90,8 @@ def check_results(path: Path) -> None:
     load_results(path)
 
 
-def check_sealed(path: Path) -> None:
-    read_sealed_json(path, "results", "make them again")
+def check_probes(path: Path) -> None:
+    load_probes(path)
 
 
 def check_state(path: Path) -> None:

@@ -33,8 +33,7 @@ def resolve(targets: Sequence[str], params: Params, root: Path) -> tuple[str, ..
     known = stages_of(params, root)
     names: list[str] = []
     for target in targets:
-        runs = (target,) if target in params.runs else params.groups.get(target, ())
-        if runs:
+        if runs := params.runs_named(target):
             names += [f"{stage}@{run}" for run in runs for stage in RUN_STAGES if f"{stage}@{run}" in known]
         elif target in known or target in specs:
             names.append(target)

@@ -88,8 +88,7 @@ def object_path(cache: Path, md5: str) -> Path:
 
 def folder_md5(folder: Path) -> str:
     """The hash that DVC gives a folder: of the list of its files, sorted by path, as JSON."""
-    found = sorted(path for path in folder.rglob("*") if path.is_file())
-    names = sorted((path.relative_to(folder).as_posix(), path) for path in found)
+    names = sorted((path.relative_to(folder).as_posix(), path) for path in folder.rglob("*") if path.is_file())
     entries = [{"md5": file_md5(path), "relpath": name} for name, path in names]
     text = json.dumps(entries, sort_keys=True)
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() + ".dir"

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from ssmlab.artifacts.heartbeat import Heartbeat, state_of
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import Metadata
+from ssmlab.core.plain_values import value_at
 from ssmlab.params import AttackParams, RunParams
 from ssmlab.params.written_float import WrittenFloat
 
@@ -163,9 +164,8 @@ def data_in(results: Any) -> str | None:
 
 def text_at(document: Any, *keys: str) -> str | None:
     """The text at nested keys of an unchecked document; None where there is none."""
-    for key in keys:
-        document = document.get(key) if isinstance(document, Mapping) else None
-    return document if isinstance(document, str) else None
+    found = value_at(document, keys)
+    return found if isinstance(found, str) else None
 
 
 def attack_changes(results: Mapping[str, Any], trained: Metadata | None, attack: AttackParams) -> list[str]:

@@ -180,20 +180,14 @@ def stage_of(decided: Decided, beat: Heartbeat | None, has_rows: bool, attacked:
     return "attack" if attacked else "train"
 
 
-def run_statuses(params: Params, paths: Paths, now: float) -> list[RunStatus]:
-    """Every run of the study once, in the order of params.yaml; `now` in unix seconds."""
-    queued, inputs = queued_runs(params, paths), StudyInputs(paths)
-    return [RunWatcher(name, params, paths, inputs).poll(now, name in queued) for name in params.runs]
-
-
 def queued_runs(params: Params | None, paths: Paths | None) -> set[str]:
     """The runs that a pipeline at work was launched for: those of its targets, or all if it has none."""
     launched = active(paths) if paths is not None else None
     if params is None or launched is None:
         return set()
-    names = {target.partition("@")[2] or target for target in launched.targets}
-    runs = set(params.runs)
-    return runs if not names or names - runs else names  # a stage without a run, such as `report`, needs all of them
+    named = [params.runs_named(target.partition("@")[2] or target) for target in launched.targets]
+    # A stage without a run, such as `report`, needs all of them.
+    return {run for runs in named for run in runs} if named and all(named) else set(params.runs)
 
 
 def modified(path: Path) -> float | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ssmlab.analysis.summarize import summarize_groups, summarize_run
-from ssmlab.artifacts.history import COLUMNS, read_history
+from ssmlab.artifacts.history import COLUMNS, published_history
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import hint, printable
 from ssmlab.evaluation.results import AttackResults, load_results
@@ -68,10 +68,10 @@ def history(study: str | Path) -> DataFrame:
     from pandas import DataFrame
 
     paths = study_paths(study)
-    files = sorted(paths.model("any").parent.glob("*/history.csv"))
+    files = sorted(paths.models.glob("*/history.csv"))
     if not files:
-        raise UserError(f"{paths.model('any').parent}: no training history there; run `ssmlab repro`")
-    rows = [(paths.study, file.parent.name, *astuple(row)) for file in files for row in read_history(file)]
+        raise UserError(f"{paths.models}: no training history there; run `ssmlab repro`")
+    rows = [(paths.study, file.parent.name, *astuple(row)) for file in files for row in published_history(file.parent)]
     return DataFrame(rows, columns=["study", "run", *COLUMNS])
 
 
@@ -106,7 +106,7 @@ def read_attack_results(study: str | Path) -> Iterator[AttackResults]:
     if Path(study).suffix == ".json":
         yield load_results(Path(study))
         return
-    folder = study_paths(study).attack("any").parent
+    folder = study_paths(study).attacks
     files = sorted(folder.glob("*.json"))
     if not files:
         raise UserError(f"{folder}: no attack results there; run `ssmlab repro`")
@@ -120,7 +120,7 @@ def study_paths(study: str | Path) -> Paths:
         folder = folder.resolve()
         return Paths(folder.name, folder.parent.parent)
     paths = Paths(str(study))
-    if "/" not in str(study) and (paths.results.is_dir() or paths.model("any").parent.is_dir()):
+    if "/" not in str(study) and (paths.results.is_dir() or paths.models.is_dir()):
         return paths
     known = sorted(each.name for each in Path("results").glob("*") if each.is_dir())
     there = f" ({hint(str(study), known, 'studies')})" if known else ""

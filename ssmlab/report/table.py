@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+
+from ssmlab.core.files import to_csv
 
 ABSENT = "-"  # what stands where there is no number
 
@@ -86,15 +86,6 @@ def table_csv(table: TextTable) -> str:
     """The table as CSV, with empty fields where there is no number."""
     header = [column.title for column in table.columns]
     return to_csv(header, ([None if cell == ABSENT else cell for cell in row] for row in table.rows))
-
-
-def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Rows as CSV with `\\n` line ends; None is an empty field."""
-    file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return file.getvalue()
 
 
 LATEX_SPECIAL = {

@@ -8,11 +8,12 @@ from typing import Any
 from ssmlab.analysis.dvc_files import metrics, plot_files
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import StudySettings, Summary
-from ssmlab.artifacts.history import Row, read_history
+from ssmlab.artifacts.history import Row, published_history
+from ssmlab.artifacts.manifest import HISTORY
 from ssmlab.artifacts.stage_run import file_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.core.files import readable_json, remove_other_files, write_atomic
 from ssmlab.data.header import DataSummary, read_data_summary
 from ssmlab.evaluation.results import AttackResults, load_results
 from ssmlab.params import Params
@@ -66,9 +67,7 @@ def write_for_dvc(summary: Summary, histories: Mapping[str, Sequence[Row]], path
     files = {paths.plots / name: content for name, content in plot_files(summary, histories).items()}
     for path, content in files.items():
         write_atomic(path, content)
-    for path in paths.plots.rglob("*.csv"):
-        if path not in files:
-            path.unlink(missing_ok=True)
+    remove_other_files(paths.plots, files)
 
 
 def analyze_params(params: Params) -> dict[str, Any]:
@@ -99,13 +98,13 @@ def settings_used(params: Params, results: AttackResults, prepared: DataSummary)
 
 def left_out(params: Params, paths: Paths) -> list[str]:
     """Runs with attack results that params.yaml does not name (any more)."""
-    return sorted({file.stem for file in paths.attack("any").parent.glob("*.json")} - set(params.runs))
+    return sorted({file.stem for file in paths.attacks.glob("*.json")} - set(params.runs))
 
 
 def read_histories(params: Params, paths: Paths) -> dict[str, list[Row]]:
     """The training histories of the runs that have one; raises UserError where one cannot be read."""
-    files = {run: paths.model(run) / "history.csv" for run in params.runs}
-    return {run: read_history(file) for run, file in files.items() if file.is_file()}
+    folders = {run: paths.model(run) for run in params.runs}
+    return {run: published_history(folder) for run, folder in folders.items() if (folder / HISTORY).is_file()}
 
 
 def read_results(run: str, paths: Paths) -> AttackResults:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ssmlab.analysis.summary import Summary, load_summary
-from ssmlab.artifacts.history import Row, parse_history, read_history
-from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
+from ssmlab.artifacts.history import Row, published_history
+from ssmlab.artifacts.manifest import HISTORY
 from ssmlab.artifacts.stage_run import file_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import write_atomic
+from ssmlab.core.files import remove_other_files, to_csv, write_atomic
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.probes.results import ProbeResults, load_probes
@@ -21,7 +21,7 @@ from ssmlab.report.html import write_html
 from ssmlab.report.markdown import write_markdown
 from ssmlab.report.records import AccuracyRecord, accuracy_records
 from ssmlab.report.study_file import study_yaml
-from ssmlab.report.table import TextTable, table_csv, to_csv, to_latex
+from ssmlab.report.table import TextTable, table_csv, to_latex
 
 
 def report(
@@ -48,17 +48,22 @@ def report(
     study = study_yaml(params.report.title, summary, summary.settings)
     composed = compose(params.report.title, summary, histories, read_probes(summary, paths))
     markdown, html = write_markdown(composed), write_html(composed)
-    tables = table_files(composed.tables, summary)
-    figures = {f"{each.name}{ending}": content for each in composed.pictures for ending, content in each.files.items()}
+    tables: dict[Path, bytes | str] = {
+        paths.tables / name: content for name, content in table_files(composed.tables, summary).items()
+    }
+    figures: dict[Path, bytes | str] = {
+        paths.figures / f"{each.name}{ending}": content
+        for each in composed.pictures
+        for ending, content in each.files.items()
+    }
     started.require_unchanged(paths.report_md, "ssmlab report")
-    for folder, files in ((paths.figures, figures), (paths.tables, tables)):
-        for name, content in files.items():
-            write_atomic(folder / name, content)
+    for path, content in {**figures, **tables}.items():
+        write_atomic(path, content)
     write_atomic(paths.study_as_measured, study)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)
-    remove_others(paths.figures, figures.keys())
-    remove_others(paths.tables, tables.keys())
+    remove_other_files(paths.figures, figures)  # those of runs that are no longer in the study
+    remove_other_files(paths.tables, tables)
     on_event(Note(f"wrote {paths.report_md} and {paths.report_html}"))
 
 
@@ -78,7 +83,7 @@ def report_params(params: Params) -> dict[str, Any]:
 
 def probe_files(paths: Paths) -> list[Path]:
     """The probe results that there are."""
-    return sorted(paths.probe("any").parent.glob("*.json"))
+    return sorted(paths.probes.glob("*.json"))
 
 
 def read_probes(summary: Summary, paths: Paths) -> dict[str, ProbeResults]:
@@ -95,24 +100,13 @@ def read_probes(summary: Summary, paths: Paths) -> dict[str, ProbeResults]:
     return found
 
 
-def remove_others(folder: Path, names: Container[str]) -> None:
-    """Remove from an output folder what earlier reports left there: of runs that are no longer in the study."""
-    for path in folder.glob("*"):  # nothing if there is no such folder
-        if path.is_file() and path.name not in names:
-            path.unlink(missing_ok=True)
-
-
 def read_rows(run: str, paths: Paths) -> list[Row]:
     """The history of a run, at least one epoch, of the training that its manifest names.
 
     Raises:
         UserError: there is none, or it is damaged or of another training than the checkpoints beside it.
     """
-    folder, path = paths.model(run), paths.model(run) / HISTORY
-    if (folder / MANIFEST).exists():
-        rows = parse_history(read_published(folder)[1][HISTORY], path)
-    else:  # older versions wrote none
-        rows = read_history(path)
+    rows = published_history(paths.model(run))
     if not rows:
-        raise UserError(f"{path}: no epoch in it; run `ssmlab repro {run}`")
+        raise UserError(f"{paths.model(run) / HISTORY}: no epoch in it; run `ssmlab repro {run}`")
     return rows

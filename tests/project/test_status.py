@@ -19,9 +19,12 @@ from ssmlab.artifacts.history import HistoryWriter, Row
 from ssmlab.core.files import canonical_json
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.inputs import StudyInputs
+from ssmlab.project.launched import Launched
 from ssmlab.project.log import LogFollower
-from ssmlab.project.status import RunStatus, RunWatcher, run_statuses
+from ssmlab.project.status import RunStatus, RunWatcher, queued_runs
 from ssmlab.system.processes import pid_start_time
+from tests.analysis.synthetic import seeded_params
 
 NOW = 1_000_000.0
 RUNNING = Heartbeat(
@@ -64,14 +67,17 @@ def paths(tmp_path: Path, tiny_params: Params) -> Paths:
     return Paths(tiny_params.study, tmp_path)
 
 
+def poll(run: str, params: Params, paths: Paths) -> RunStatus:
+    return RunWatcher(run, params, paths, StudyInputs(paths)).poll(NOW, run in queued_runs(params, paths))
+
+
 def ads(params: Params, paths: Paths) -> RunStatus:
-    return next(status for status in run_statuses(params, paths, NOW) if status.name == "ads")
+    return poll("ads", params, paths)
 
 
 def test_a_run_of_which_there_is_nothing_waits(tiny_params: Params, paths: Paths) -> None:
-    statuses = run_statuses(tiny_params, paths, NOW)
-    assert [status.name for status in statuses] == list(tiny_params.runs)
-    for status in statuses:
+    for name in tiny_params.runs:
+        status = poll(name, tiny_params, paths)
         assert (status.state, status.words, status.stage) == ("waiting", "waiting", None)
         assert (status.epoch, status.epochs) == (0, tiny_params.runs[status.name].train.epochs)
         assert status.clean is status.robust is status.best_robust is status.eta is status.updated is None
@@ -203,6 +209,28 @@ def test_a_log_is_read_from_its_start_byte_or_its_tail(tmp_path: Path) -> None:
         file.write("é\n")
     assert follower.poll() == ["é"]
     assert LogFollower(path, start=len("line 0\n") * 10).poll()[0] == "line 10"
+
+
+@pytest.mark.parametrize(
+    ("targets", "queued"),
+    [
+        (("ssm-pgd",), ["ssm-pgd-s0", "ssm-pgd-s1", "ssm-pgd-s2"]),  # a group means its runs
+        (("ssm-pgd-s1", "attack@ads-pgd-s0"), ["ssm-pgd-s1", "ads-pgd-s0"]),
+        (("ssm-pgd-s1", "report"), None),  # a report needs every run
+        ((), None),
+    ],
+)
+def test_a_launch_queues_the_runs_that_its_targets_name(
+    tiny_params: Params,
+    paths: Paths,
+    monkeypatch: pytest.MonkeyPatch,
+    targets: tuple[str, ...],
+    queued: list[str] | None,
+) -> None:
+    params = seeded_params(tiny_params)
+    launched = Launched(1, 0.0, targets, paths.root, params.study, log_start=0, started=NOW)
+    monkeypatch.setattr("ssmlab.project.status.active", lambda paths: launched)
+    assert queued_runs(params, paths) == set(params.runs if queued is None else queued)
 
 
 def test_status_and_launch_do_not_import_torch() -> None:

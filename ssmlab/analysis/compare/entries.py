@@ -234,5 +234,5 @@ def stale_note(name: str, run: str, results: AttackResults, paths: Paths) -> str
 
 def known_runs(paths: Paths) -> list[str]:
     """Names of the runs of a study that have attack results or a checkpoint."""
-    attacked = {path.stem for path in paths.attack("any").parent.glob("*.json")}
-    return sorted(attacked | {path.parent.name for path in paths.model("any").parent.glob(f"*/best{CHECKPOINT}")})
+    attacked = {path.stem for path in paths.attacks.glob("*.json")}
+    return sorted(attacked | {path.parent.name for path in paths.models.glob(f"*/best{CHECKPOINT}")})

@@ -13,7 +13,7 @@ from typing import Any
 from ssmlab.analysis.compare.compare import Comparison, ComparisonLine
 from ssmlab.analysis.compare.deltas import ComparedValue
 from ssmlab.analysis.compare.entries import Entry
-from ssmlab.report.table import to_csv
+from ssmlab.core.files import to_csv
 
 CSV_HEADER = (
     *("kind", "name", "of", "subject", "value", "n", "low", "high", "delta", "delta_low", "delta_high", "word"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from ssmlab.artifacts.manifest import Manifest
 from ssmlab.artifacts.metadata import CheckpointFile, read_checkpoint
 from ssmlab.artifacts.outcome import recording_outcome
 from ssmlab.artifacts.provenance import Provenance
-from ssmlab.artifacts.stage_run import StageRun, file_input, prepared_input, start_stage
+from ssmlab.artifacts.stage_run import StageInput, StageRun, file_input, prepared_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import canonical_json, sha256_text
@@ -107,7 +107,7 @@ class Target:
     Attributes:
         name: what `ssmlab attack` is given to attack it: a run or a file.
         study, run: what the results call it.
-        files, checkpoints: the checkpoints, each read once, and their paths.
+        checkpoints: each read once; inputs: their files as inputs of the stage.
         manifest: of the trained run's folder; None for an imported checkpoint.
         results: the results file; aside: where results go that may not be published.
     """
@@ -115,8 +115,8 @@ class Target:
     name: str
     study: str
     run: str
-    files: Mapping[Which, Path]
     checkpoints: Mapping[Which, CheckpointFile]
+    inputs: Sequence[StageInput]
     manifest: Manifest | None
     results: Path
     aside: Path
@@ -126,7 +126,8 @@ def trained_target(run: str, paths: Paths, dataset: Dataset) -> Target:
     """Both checkpoints of a run; raises UserError if they are damaged or were trained on other data."""
     trained = read_trained_run(run, paths, dataset)
     aside = paths.live(run) / "unpublished-attack.json"
-    return Target(run, paths.study, run, trained.files, trained.checkpoints, trained.manifest, paths.attack(run), aside)
+    results = paths.attack(run)
+    return Target(run, paths.study, run, trained.checkpoints, trained.inputs, trained.manifest, results, aside)
 
 
 def imported_target(path: Path, paths: Paths) -> Target:
@@ -139,7 +140,8 @@ def imported_target(path: Path, paths: Paths) -> Target:
         )
     imported, run, which = dataclasses.replace(paths, study=IMPORTED), metadata.run, metadata.which
     aside = imported.live(run) / "unpublished-attack.json"
-    return Target(str(path), IMPORTED, run, {which: path}, {which: checkpoint}, None, imported.attack(run), aside)
+    inputs = [file_input(path, checkpoint.sha256)]
+    return Target(str(path), IMPORTED, run, {which: checkpoint}, inputs, None, imported.attack(run), aside)
 
 
 def load_attacked_data(params: Params, paths: Paths) -> Dataset:
@@ -164,12 +166,11 @@ class AttackJob:
 
     def start(self, reread: Callable[[], Params] | None) -> StageRun:
         """Record what the attacks are started from."""
-        files = [file_input(self.target.files[which], each.sha256) for which, each in self.target.checkpoints.items()]
         return start_stage(
             "attack",
             attack_params,
             self.params,
-            [prepared_input(self.paths.prepared, self.dataset.fingerprint), *files],
+            [prepared_input(self.paths.prepared, self.dataset.fingerprint), *self.target.inputs],
             root=self.paths.root,
             reread=reread,
             device=self.device.type,

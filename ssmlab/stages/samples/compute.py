@@ -7,16 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ssmlab.artifacts.checkpoint import load
+from ssmlab.artifacts.checkpoint import build_from
+from ssmlab.artifacts.metadata import read_checkpoint
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Progress, silence
-from ssmlab.core.files import sha256_file
 from ssmlab.core.text import hint, printable
 from ssmlab.data.dataset import load_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.parts import phases_before_screening
 from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, AttackTask, modules_restored, one_thread
+from ssmlab.evaluation.victim import is_right
 from ssmlab.nets.device import resolve_device
 from ssmlab.params import AttackSpec, Params, Which
 from ssmlab.params.paths import Paths
@@ -51,8 +52,9 @@ def flipped_samples(
     dataset = load_dataset(paths.prepared)
     check_attacks({attack: spec}, len(dataset.test), dataset.classes, "params.yaml: attack.attacks.")
     path = paths.checkpoint(run, which)
-    model, metadata = load(path, resolved)
-    check_same_data(metadata, dataset, run, which)
+    checkpoint = read_checkpoint(path)
+    check_same_data(checkpoint.metadata, dataset, run, which)
+    model = build_from(checkpoint, resolved)
     settings = params.attack
     n = len(dataset.test) if spec.images == "all" else spec.images
     x, y = to_unit(dataset.test.images[:n]), dataset.test.labels[:n]  # (N, C, H, W), (N,)
@@ -71,7 +73,7 @@ def flipped_samples(
         study=params.study,
         run=run,
         checkpoint=which,
-        sha256=sha256_file(path),
+        sha256=checkpoint.sha256,
         attack=attack,
         attack_params=spec.plain(),
         eps=float(settings.eps),
@@ -115,8 +117,8 @@ class FlippedSearch:
         x, y = self.inputs.x, self.inputs.y
         stop = min(self.seen + self.batch_size, len(x))
         logits = self.runner.logits(MODEL, x[self.seen : stop].to(self.inputs.device)).cpu()  # (B, classes)
-        is_right = logits.argmax(dim=1) == y[self.seen : stop]  # (B,)
-        rows = [self.seen + place for place in is_right.nonzero().flatten().tolist()]
+        right = is_right(logits, y[self.seen : stop])  # (B,)
+        rows = [self.seen + place for place in right.nonzero().flatten().tolist()]
         self.right += len(rows)
         if rows:
             self.keep_flipped(rows, logits.shape[1])

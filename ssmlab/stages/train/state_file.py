@@ -21,21 +21,28 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from ssmlab.artifacts.history import HistoryWriter, Row, format_history
+from ssmlab.artifacts.manifest import HISTORY
 from ssmlab.artifacts.metadata import parse_checkpoint
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import canonical_json, write_atomic
 from ssmlab.core.stage_code import PACKAGE, code_fingerprint
-from ssmlab.core.tensors import DIGEST, DamagedTensors, read_tensors_file, sealable_metadata, sealed
+from ssmlab.core.tensors import (
+    DIGEST,
+    LARGEST_STATE,
+    DamagedTensors,
+    read_tensors_file,
+    sealable_metadata,
+    sealed,
+)
 from ssmlab.core.version import __version__
 from ssmlab.params import Strict, Which
 from ssmlab.training.state import TrainingState
 
 KEY = "ssmlab.state"
-STATE, HISTORY = "state.safetensors", "history.csv"
+STATE = "state.safetensors"
 FILE = "file:"  # tensors of this prefix are the bytes of the checkpoints
 CHECKPOINTS: dict[str, Which] = {"best.safetensors": "best", "last.safetensors": "last"}
 MOST_KEPT = 3  # states of other trainings of the run, the newest
-LARGEST_STATE = 8 * 2**30  # bytes; five times the weights
 
 DIFFERENCES = {
     "run": "another run",

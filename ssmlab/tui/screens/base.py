@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer
 
+from ssmlab.params import Params
 from ssmlab.tui.follower import Look
 from ssmlab.tui.messages import StudyLooked
 from ssmlab.tui.widgets.text_line import Notice
@@ -48,6 +49,16 @@ class LabScreen(Screen[None]):
     def look(self) -> Look | None:
         """The latest look at the study."""
         return self.lab.look
+
+    def params_in_use(self) -> Params | None:
+        """The params of the study, if something can be done to it; says why where it can only be looked at."""
+        look = self.look
+        if look is None or look.params is None:
+            return None
+        if look.foreign:
+            self.say(f"{look.params.study} is not the study of params.yaml: press w and use it first", "bad")
+            return None
+        return look.params
 
     def on_mount(self) -> None:
         """Draw the latest look at once."""

@@ -11,12 +11,12 @@ from textual.binding import Binding, BindingType
 
 from ssmlab.core.errors import UserError
 from ssmlab.project.launched import launch_text
+from ssmlab.project.pipeline import RUN_STAGES
 from ssmlab.tui import labels
 from ssmlab.tui.follower import Look
 from ssmlab.tui.launcher import kept_when_stopped
 from ssmlab.tui.pipeline import ask_dvc, seconds_needed
 from ssmlab.tui.screens.dialogs import Question
-from ssmlab.tui.screens.studies import not_in_use
 
 if TYPE_CHECKING:
     from ssmlab.tui.screens.base import LabScreen as Base
@@ -49,13 +49,11 @@ class Launching(Base):
     @work(group="launch")
     async def launch_after_question(self, names: list[str]) -> None:
         """Launch one run at once; ask before launching several."""
-        look = self.look
-        if look is not None and look.params is not None and look.foreign:  # before the question, which would be idle
-            self.say(not_in_use(look.params.study), "bad")
+        if self.params_in_use() is None:  # asked here too, so that nobody answers a question in vain
             return
         if len(names) > 1:
             shown = names if len(names) <= LISTED else [*names[:LISTED], f"{len(names) - LISTED} more"]
-            about = estimate(self.look, [f"{stage}@{name}" for name in names for stage in ("train", "attack")])
+            about = estimate(self.look, [f"{stage}@{name}" for name in names for stage in RUN_STAGES])
             question = Question(f"Launch {len(names)} runs?", f"{', '.join(shown)}\n{about}", [("launch", "y")], "no")
             if not await self.app.push_screen_wait(question):
                 return
@@ -65,17 +63,14 @@ class Launching(Base):
     async def action_launch_rest(self) -> None:
         """Ask DVC what is out of date, say how much that is, and launch it if the user agrees."""
         look = self.look
-        if look is None or look.params is None or look.problem is not None:
-            return
-        if look.foreign:
-            self.say(not_in_use(look.params.study), "bad")
+        if look is None or look.problem is not None or (params := self.params_in_use()) is None:
             return
         if look.launched is not None:
             self.say(f"{launch_text(look.launched)} is already running", "bad")
             return
         self.say("asking DVC what is out of date ...")
         try:
-            state = await ask_dvc(look.params, self.lab.root)
+            state = await ask_dvc(params, self.lab.root)
         except UserError as error:
             self.say(str(error), "bad")
             return
@@ -93,11 +88,8 @@ class Launching(Base):
     async def start(self, targets: Sequence[str]) -> None:
         """Launch runs or stages through DVC, everything if none are named."""
         look = self.look
-        if look is None or look.params is None or look.problem is not None:
-            return  # the notice says it already
-        if look.foreign:
-            self.say(not_in_use(look.params.study), "bad")
-            return
+        if look is None or look.problem is not None or self.params_in_use() is None:
+            return  # the notice says why
         try:
             launched = await self.lab.launcher.start(look, targets, self.say)
         except UserError as error:

@@ -18,7 +18,6 @@ from ssmlab.tui.follower import Look
 from ssmlab.tui.pipeline import PipelineState, ask_dvc
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
-from ssmlab.tui.screens.studies import not_in_use
 
 WHOLE = "the whole study"  # the branch of the stages that belong to no run
 StageState = tuple[str, str]  # a word, and the name of a theme variable
@@ -60,15 +59,12 @@ class PipelineScreen(Launching, LabScreen):
     @work(group="dvc", exclusive=True)
     async def action_ask(self) -> None:
         """Ask DVC which stages are out of date."""
-        look = self.look
-        if look is None or look.params is None:
-            return
-        if look.foreign:
-            self.say(not_in_use(look.params.study), "bad")
+        params = self.params_in_use()
+        if params is None:
             return
         self.say("asking DVC what is out of date ...")
         try:
-            self.state = await ask_dvc(look.params, self.lab.root)
+            self.state = await ask_dvc(params, self.lab.root)
         except UserError as error:
             self.say(str(error), "bad")
             return

@@ -35,14 +35,11 @@ class Studies(Base):
     async def action_edit(self) -> None:
         """Edit the run under the cursor, show the change, and write it if the user agrees."""
         row, look = self.table.selected, self.look
-        if row is None or look is None or look.params is None or look.problem is not None:
-            return
-        if look.foreign:
-            self.say(not_in_use(look.params.study), "bad")
+        if row is None or look is None or look.problem is not None or (params := self.params_in_use()) is None:
             return
         run, path = row.members[0].name, self.lab.root / "params.yaml"
         try:
-            edit = await self.app.push_screen_wait(EditRun(path, look.params, run))
+            edit = await self.app.push_screen_wait(EditRun(path, params, run))
             if edit is None:
                 return
             consequence = f"{edit.diff}\n\nOnly {run} changes; it reads `changed` until it has been run again."
@@ -89,8 +86,3 @@ def about_study(study: StudyFile, in_use: str | None) -> str:
     """`* 5 runs on mnist5k: title`."""
     runs = f"{study.runs} runs on {study.data}: " if study.runs else ""
     return f"{'* ' if study.name == in_use else ''}{runs}{study.title}"
-
-
-def not_in_use(study: str) -> str:
-    """Why something cannot be done to a study that is only looked at."""
-    return f"{study} is not the study of params.yaml: press w and use it first"

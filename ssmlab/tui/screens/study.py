@@ -18,7 +18,7 @@ from ssmlab.tui.messages import RowHighlighted, RowOpened
 from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
 from ssmlab.tui.screens.samples import SamplesScreen
-from ssmlab.tui.screens.studies import STUDY_KEYS, Studies, not_in_use
+from ssmlab.tui.screens.studies import STUDY_KEYS, Studies
 from ssmlab.tui.screens.table_screen import TABLE_KEYS, TableScreen, key
 from ssmlab.tui.widgets.curve_panel import CurvePanel
 from ssmlab.tui.widgets.log_pane import LogPane
@@ -133,13 +133,9 @@ class StudyScreen(Launching, Studies, TableScreen):
 
     def action_samples(self) -> None:
         """Show test images of the run under the cursor that an attack has flipped."""
-        row, look = self.table.selected, self.look
-        if row is None or look is None or look.params is None:
-            return
-        if look.foreign:
-            self.say(not_in_use(look.params.study), "bad")
-            return
-        self.app.push_screen(SamplesScreen(row.members[0].name, tuple(look.params.attack.attacks)))
+        row = self.table.selected
+        if row is not None and (params := self.params_in_use()) is not None:
+            self.app.push_screen(SamplesScreen(row.members[0].name, tuple(params.attack.attacks)))
 
     def action_compare(self) -> None:
         """Put the marked runs or groups side by side."""

@@ -10,13 +10,14 @@ import pytest
 from rich.console import Console, RenderableType
 from rich.measure import Measurement
 
-from ssmlab.analysis.compare.compare import Comparison, compare
+from ssmlab.analysis.compare.compare import EXPLORATORY, Comparison, compare
 from ssmlab.analysis.summarize import summarize
 from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.inputs import StudyInputs
 from ssmlab.project.params_file import load_params
-from ssmlab.project.status import run_statuses
+from ssmlab.project.status import RunWatcher
 from ssmlab.report.terminal.tables import Format, headline, render, status_table
 from tests.analysis.synthetic import data_summary, default_study, protocol, results, seeded_params, seeded_study
 
@@ -82,6 +83,8 @@ def test_a_comparison_in_markdown_has_these_two_tables(equal: Comparison) -> Non
         "| clean, last | 40.0% | - |  |\n"
         "| pgd-2, last | 10.0% | - |  |\n"
         "| RO gap pgd-2 | +10.0 | - |  |\n"
+        "\n"
+        f"{EXPLORATORY}\n"
     )
 
 
@@ -129,7 +132,8 @@ def test_a_comparison_of_groups_in_markdown_has_means_deviations_and_notes(group
         "±: the standard deviation over seeds. Deltas of groups are judged by 95% intervals over seeds and images.",
         "ssm-pgd and ads-pgd: deltas are over their common seeds 0 and 1 alone.",
         "ssm-pgd (3 seeds) and ads-trades-s0 (a single training) have fewer than two seeds in common: what other seeds "
-        "would change is not known, and their deltas are not judged.\n",
+        "would change is not known, and their deltas are not judged.",
+        f"{EXPLORATORY}\n",
     ]
 
 
@@ -191,7 +195,8 @@ def test_the_headline_of_seeds_has_their_means(project: Path) -> None:
 
 
 def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Path) -> None:
-    waiting = run_statuses(tiny_params, Paths("smoke", tmp_path), now=0.0)
+    paths = Paths("smoke", tmp_path)
+    waiting = [RunWatcher(name, tiny_params, paths, StudyInputs(paths)).poll(0.0) for name in ("ssm", "attention")]
     known = dataclasses.replace(waiting[1], epoch=1, epochs=2, clean=0.5, best_robust=0.25)
     drawn_lines = drawn(status_table([waiting[0], known])).splitlines()
     lines = {line.split()[0]: line for line in drawn_lines if line.strip()}
