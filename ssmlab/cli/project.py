@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +21,6 @@ def new(
 
 def schema() -> None:
     """Write the JSON schema of params.yaml, with which editors check and complete it."""
-    from ssmlab.project.schema import params_schema
+    from ssmlab.project.schema import schema_text
 
-    typer.echo(json.dumps(params_schema(), indent=1, ensure_ascii=False))
+    typer.echo(schema_text(), nl=False)

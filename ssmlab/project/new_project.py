@@ -11,6 +11,7 @@ from ssmlab.core.files import write_atomic
 from ssmlab.core.stage_code import PACKAGE
 from ssmlab.core.text import hint, printable
 from ssmlab.project.expand import expanded_params_yaml, params_writer
+from ssmlab.project.schema import SCHEMA_FILE, schema_text
 
 SHIPPED = PACKAGE / "project" / "shipped"  # in a wheel: dvc.yaml, studies/ and DVC's settings
 GITIGNORE = """\
@@ -50,8 +51,10 @@ def new_project(folder: Path, study: str) -> None:
         ".dvc/.gitignore": DVC_GITIGNORE,
     }
     files |= {f"studies/{path.name}": path.read_bytes() for path in studies.values()}
+    files[f"studies/{SCHEMA_FILE}"] = schema_text()
     for name, content in files.items():
         write_atomic(folder / name, content)
+    (folder / SCHEMA_FILE).symlink_to(f"studies/{SCHEMA_FILE}")  # editors look beside the file that they show
 
 
 def pipeline_without_code(path: Path) -> str:

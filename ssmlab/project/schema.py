@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -11,6 +12,7 @@ from pydantic_core import core_schema
 
 from ssmlab.params import GridParams, Params, RunParams
 
+SCHEMA_FILE = "params.schema.json"  # named in the first line of every study, beside params.yaml and in studies/
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 FRACTION = r"^\s*[-+0-9.eE]+\s*(/\s*[-+0-9.eE]+\s*)?$"
 
@@ -47,6 +49,11 @@ def params_schema() -> dict[str, Any]:
     schema["required"] = [name for name in schema["required"] if name != "runs"] + list(SECTIONS)
     schema["anyOf"] = [{"required": ["runs"]}, {"required": ["grid"]}]
     return {"$schema": DRAFT, "title": "params.yaml of ssmlab", **{k: v for k, v in schema.items() if k != "title"}}
+
+
+def schema_text() -> str:
+    """The schema as the shipped studies/params.schema.json has it, and as `ssmlab schema` prints it."""
+    return json.dumps(params_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
 SECTIONS = {"model": "ModelParams", "train": "TrainParams"}

@@ -15,6 +15,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.project.new_project import new_project
 from ssmlab.project.params_file import load_params, read_yaml
 from ssmlab.project.pipeline import stages_of
+from ssmlab.project.schema import SCHEMA_FILE, schema_text
 
 
 def test_a_new_project_has_the_pipeline_without_code_and_every_study(project: Path, tmp_path: Path) -> None:
@@ -26,6 +27,8 @@ def test_a_new_project_has_the_pipeline_without_code_and_every_study(project: Pa
     assert "ssmlab/" not in text and "models/mnist5k" not in text
     shipped, made = (sorted(path.name for path in (root / "studies").glob("*.yaml")) for root in (project, folder))
     assert made == shipped
+    for place in (folder, folder / "studies"):  # where the first line of every study leads an editor
+        assert (place / SCHEMA_FILE).read_text(encoding="utf-8") == schema_text()
     ours, theirs = read_yaml(project / "dvc.yaml")["stages"], read_yaml(folder / "dvc.yaml")["stages"]
     assert ours.keys() == theirs.keys()
     for name, stage in ours.items():

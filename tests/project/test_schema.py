@@ -1,64 +1,52 @@
-"""The JSON schema of params.yaml accepts every shipped study and refuses what ssmlab refuses."""
+"""The JSON schema of params.yaml accepts every shipped study, refuses what ssmlab refuses, and is what editors read."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
-from ssmlab.project.params_file import read_yaml
-from ssmlab.project.schema import params_schema
+from ssmlab.project.expand import expanded_params_yaml
+from ssmlab.project.params_file import plain_yaml, read_yaml
+from ssmlab.project.schema import SCHEMA_FILE, params_schema, schema_text
 
-SCHEMA = params_schema()
-TYPES: dict[str, Any] = {"object": dict, "array": list, "string": str, "null": type(None), "boolean": bool}
-
-
-def accepts(schema: Any, value: Any) -> bool:
-    """Whether a value fits a schema; only the keywords that pydantic writes are known here."""
-    if "$ref" in schema and not accepts(SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]], value):
-        return False
-    if any(kind in schema and not any(accepts(each, value) for each in schema[kind]) for kind in ("anyOf", "oneOf")):
-        return False
-    if ("const" in schema and value != schema["const"]) or ("enum" in schema and value not in schema["enum"]):
-        return False
-    return fits_type(schema, value) and fits_bounds(schema, value) and fits_parts(schema, value)
+VALIDATOR = Draft202012Validator(params_schema())
+PROJECT = Path(__file__).resolve().parents[2]
+STUDIES = [PROJECT / "params.yaml", *sorted((PROJECT / "studies").glob("*.yaml"))]
 
 
-def fits_type(schema: Any, value: Any) -> bool:
-    kind = schema.get("type")
-    if kind in ("number", "integer"):
-        return isinstance(value, int if kind == "integer" else (int, float)) and not isinstance(value, bool)
-    return kind is None or isinstance(value, TYPES[kind])
+def problems(value: Any) -> list[str]:
+    return [error.message for error in VALIDATOR.iter_errors(value)]
 
 
-def fits_bounds(schema: Any, value: Any) -> bool:
-    if isinstance(value, str):
-        return re.search(schema.get("pattern", ""), value) is not None and len(value) >= schema.get("minLength", 0)
-    if not isinstance(value, (int, float)):
-        return True
-    above, below = schema.get("exclusiveMinimum", value - 1), schema.get("exclusiveMaximum", value + 1)
-    return schema.get("minimum", value) <= value <= schema.get("maximum", value) and above < value < below
+def test_the_schema_is_one() -> None:
+    Draft202012Validator.check_schema(params_schema())
 
 
-def fits_parts(schema: Any, value: Any) -> bool:
-    if isinstance(value, dict):
-        known, others = schema.get("properties", {}), schema.get("additionalProperties", True)
-        if any(name not in value for name in schema.get("required", ())):
-            return False
-        for name, each in value.items():
-            below = known.get(name, others)
-            if below is False or (isinstance(below, dict) and not accepts(below, each)):
-                return False
-    if isinstance(value, list) and "items" in schema:
-        return all(accepts(schema["items"], each) for each in value)
-    return True
+def test_the_shipped_schema_is_the_one_that_the_params_give(project: Path) -> None:
+    shipped = project / "studies" / SCHEMA_FILE
+    again = f"write it again: ssmlab schema > studies/{SCHEMA_FILE}"
+    assert shipped.read_text(encoding="utf-8") == schema_text(), again
+    assert (project / SCHEMA_FILE).read_bytes() == shipped.read_bytes()
 
 
-def test_every_shipped_study_fits_the_schema(project: Path) -> None:
-    for study in [project / "params.yaml", *sorted((project / "studies").glob("*.yaml"))]:
-        assert accepts(SCHEMA, read_yaml(study)), study.name
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_every_shipped_study_fits_the_schema_as_it_is_and_written_out(study: Path) -> None:
+    assert problems(read_yaml(study)) == []
+    assert problems(plain_yaml(expanded_params_yaml(study).decode())) == []
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_the_first_line_of_every_study_leads_an_editor_to_the_schema(study: Path) -> None:
+    """The path is relative to the file that is shown, and stays when `ssmlab use` copies or expands a study."""
+    first = study.read_text(encoding="utf-8").partition("\n")[0]
+    assert first == f"# yaml-language-server: $schema={SCHEMA_FILE}"
+    assert (study.parent / SCHEMA_FILE).is_file()
+    assert expanded_params_yaml(study).decode().startswith(first + "\n")
+    changed = expanded_params_yaml(study, {"report.title": "another"}).decode()
+    assert changed.startswith(first + "\n")
 
 
 @pytest.mark.parametrize(
@@ -83,11 +71,11 @@ def test_a_mistake_is_refused(project: Path, place: tuple[str, ...], value: Any)
     for name in sections:
         section = section[name]
     section[last] = value
-    assert not accepts(SCHEMA, study)
+    assert problems(study)
 
 
 @pytest.mark.parametrize("missing", ["study", "data", "model", "train", "runs", "attack", "report"])
 def test_a_missing_section_is_refused(project: Path, missing: str) -> None:
     study = read_yaml(project / "studies" / "smoke.yaml")
     del study[missing]
-    assert not accepts(SCHEMA, study)
+    assert problems(study)
