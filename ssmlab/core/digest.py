@@ -1,4 +1,4 @@
-"""JSON files that notice damage: they carry a digest of their own content, which every reader checks."""
+"""JSON files that show damage: each carries a digest of its own content, which every reader checks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def check(document: Mapping[str, Any]) -> dict[str, Any]:
     """The content of a sealed JSON object, without its digest.
 
     Raises:
-        ValueError: there is no digest, or it is not that of the content. The message is half a line for an error.
+        ValueError: the digest is missing or does not match the content. The message goes into an error about the file.
     """
     if KEY not in document:
         raise ValueError("it has no digest, so nothing can tell whether it is whole")
@@ -33,15 +33,15 @@ def check(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sealed_json(document: Mapping[str, Any]) -> str:
-    """The one text of a sealed JSON object, one key a line, for `write_atomic`."""
+    """The text of a sealed JSON object, one key per line; equal objects give equal text."""
     return readable_json(seal(document))
 
 
 def read_sealed_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     """The content of a file that `sealed_json` wrote, without its digest.
 
-    The text must be the very text that `sealed_json` writes. The digest alone would miss changes that leave every value
-    as it is, such as `1e-05` to `1E-05`.
+    The text must be exactly what `sealed_json` writes. The digest alone would miss changes that keep every value, such
+    as `1e-05` to `1E-05`.
 
     Args:
         what: what the file should have been, for the error ("attack results").

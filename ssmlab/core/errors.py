@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something that the user can mend. The CLI prints it as one line and exits with `code`."""
+    """Something that the user can fix. The CLI prints it as one line and exits with `code`."""
 
     code = 1
 
@@ -18,6 +18,6 @@ class RankError(UserError):
 
 
 class Interrupted(UserError):
-    """A stage was stopped (Ctrl-C, SIGTERM) and has left everything in order."""
+    """A stage was stopped (Ctrl-C, SIGTERM) and has cleaned up."""
 
     code = 130

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Something countable has moved on.
+    """How far one task of the stage has come.
 
     Attributes:
         task: what is being done ("epoch 3/10", "best: autoattack"); a new task starts a new bar.

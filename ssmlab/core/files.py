@@ -1,4 +1,4 @@
-"""Files that are either the old or the new one, never half of each; and the one text form of a JSON value."""
+"""Writing a file so that readers see the old content or the new, never a mixture; and one text form for JSON values."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ssmlab.core.plain_values import parse_json
 
 
 def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:
-    """Replace `path` by `content`, creating its folder; a reader or a crash sees the old or the new file whole.
+    """Write `content` to `path`, creating its folder. Even after a crash the file is the complete old or new one.
 
     The bytes go to a temporary file in the same folder, which is flushed, synced and renamed over `path`; then the
     folder is synced, so that the rename itself survives a power cut. The mode follows the umask. `durable=False`
@@ -74,15 +74,15 @@ def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
 
 
 def sweep_leftovers(path: Path) -> None:
-    """Remove the temporary files of `write_atomic` to `path` whose process was killed; nobody holds their locks."""
+    """Remove temporary files that `write_atomic` left for `path` when its process was killed: nobody locks them now."""
     for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with suppress(OSError), leftover.open("r+b") as file:  # someone else's, locked, or gone: it is left alone
+        with suppress(OSError), leftover.open("r+b") as file:  # another user's, locked or gone: leave it alone
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             leftover.unlink()
 
 
 def remove_other_files(folder: Path, kept: Container[Path]) -> None:
-    """Remove every file in a folder, and in those below it, that is not to be kept."""
+    """Remove every file in `folder` and its subfolders, except those in `kept`."""
     for path in folder.rglob("*"):
         if path.is_file() and path not in kept:
             path.unlink(missing_ok=True)
@@ -98,14 +98,14 @@ def sync_folder(folder: Path) -> None:
 
 
 def current_umask() -> int:
-    """The process's umask, which POSIX only tells by setting it."""
+    """The process's umask. POSIX has no call that only reads it, so it is set and restored."""
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
 
 
 def canonical_json(value: Any) -> str:
-    """The one text of a JSON value: sorted keys, no spaces, no NaN. Equal values give equal bytes."""
+    """A JSON value as text: sorted keys, no spaces, no NaN. Equal values give equal bytes."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
@@ -119,7 +119,7 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def readable_json(value: Any) -> str:
-    """`canonical_json` laid out for people: one key a line. Also one text per value."""
+    """`canonical_json` laid out for people, one key per line. Equal values still give equal bytes."""
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""Values that a JSON file can hold: what is read from files of JSON and YAML must be no more than that."""
+"""Values that a JSON file can hold. Whatever is read from a JSON or YAML file is checked to be such a value."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MOST_VALUES = 1_000_000  # YAML's anchors let a small file stand for billions
 
 
 def parse_json(content: bytes | str) -> Any:
-    """The value of a JSON text; raises ValueError where it is not JSON, or not plain as `check_plain` says."""
+    """The value of a JSON text; raises ValueError if it is not JSON, or if `check_plain` refuses it."""
     try:
         value = json.loads(content)
     except RecursionError:
@@ -22,7 +22,7 @@ def parse_json(content: bytes | str) -> Any:
 
 
 def check_plain(value: Any) -> None:
-    """Raise ValueError, with a few words for the person who wrote it, unless a JSON file could hold `value`.
+    """Raise ValueError, worded for the author of the file, unless a JSON file could hold `value`.
 
     Python's JSON reader takes NaN and lone surrogates; YAML has dates, sets, values that contain themselves, and keys
     of every type. None of them can be written to our own files.
@@ -39,7 +39,7 @@ def check_plain(value: Any) -> None:
         if isinstance(item, dict):
             for key in item:
                 if not isinstance(key, (str, int, float, bool)) and key is not None:
-                    raise ValueError(f"the key {key!r} is no text; put it in quotes")
+                    raise ValueError(f"the key {key!r} is not text; put it in quotes")
             pending.extend((key, depth + 1) for key in item)
             pending.extend((below, depth + 1) for below in item.values())
         elif isinstance(item, (list, tuple)):
@@ -66,7 +66,7 @@ def check_scalar(item: Any) -> None:
 
 
 def value_at(value: Any, keys: Iterable[str]) -> Any:
-    """What a nested mapping holds below these keys; None if there is nothing."""
+    """The value that a nested mapping has at a path of keys; None if there is none."""
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value

@@ -12,19 +12,19 @@ from ssmlab.core.events import Listener, Progress
 class ProgressMeter:
     """Measures the speed of a piece of work and estimates when it will be done.
 
-    Amounts are in any one unit: steps, images, bytes, forward passes.
+    Amounts may have any unit (steps, images, bytes, forward passes), the same one throughout.
 
     Attributes:
         total: how much work there is; may be corrected while it goes on.
         done: how much of it is done, in [0, total].
 
     Args:
-        done: what was done earlier (epochs before a resume, bytes in the cache). It took no time of ours, so it does
+        done: what was done earlier (epochs before a resume, bytes in the cache). This meter did not time it, so it does
             not count towards the speed.
-        expected_seconds: how long all of it is thought to take; used until the speed can be measured.
-        from_first_step: measure the speed from the moment when the first work is done. Before that, worker processes
-            may still be starting.
-        clock: seconds from any origin.
+        expected_seconds: an estimate for all of the work, used until the speed can be measured.
+        from_first_step: measure the speed from the end of the first step. Before that, worker processes may still be
+            starting.
+        clock: gives seconds since any fixed moment.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class ProgressMeter:
             self._began, self._unmeasured = self.clock(), self.done
 
     def advance_to(self, done: float) -> None:
-        """`done` is done by now, all in all."""
+        """`done` is done by now in total."""
         self.advance(done - self.done)
 
     def skip(self, amount: float) -> None:
-        """`amount` more turns out to have been done earlier: it does not count towards the speed."""
+        """`amount` more was found to be done already: it does not count towards the speed."""
         self.done += amount
         self._unmeasured += amount
 
@@ -67,13 +67,13 @@ class ProgressMeter:
 
     @property
     def rate(self) -> float | None:
-        """Amount a second, the mean over all the time so far; None while nothing has been measured."""
+        """Amount per second, the mean over the time so far; None while nothing has been measured."""
         measured, elapsed = self.done - self._unmeasured, self.elapsed
         return measured / elapsed if measured > 0 and elapsed > 0 else None
 
     @property
     def eta(self) -> float | None:
-        """Seconds until all is done, at least 0, if it goes on as it did so far; None while nobody can say."""
+        """Seconds until all is done at the mean speed so far, at least 0; None while that is unknown."""
         if self.done >= self.total:
             return 0.0
         if rate := self.rate:
@@ -81,10 +81,10 @@ class ProgressMeter:
         return None if self.expected_seconds is None else max(self.expected_seconds - self.elapsed, 0.0)
 
     def is_due(self, every: float, *, even_without_change: bool = False) -> bool:
-        """Whether it is time for another report; a True counts as one.
+        """Whether it is time for another report; returning True counts as making one.
 
-        It is due when `every` seconds have passed since the last report, and in any case at the end, but only if
-        something was done in between, or `even_without_change`.
+        A report is due when `every` seconds have passed since the last one, and at the end; but only if something was
+        done in between. With `even_without_change` the time alone decides.
         """
         now = self.clock()
         waited, finished = now - self._reported_at >= every, self.done >= self.total
@@ -95,7 +95,7 @@ class ProgressMeter:
         return due
 
     def report(self, listener: Listener, task: str, *, every: float = 0.2, images: bool = False) -> None:
-        """Send a `Progress` in whole units if one is due; with `images` the speed too, as images a second."""
+        """Send a `Progress` in whole units if one is due; with `images` the speed too, as images per second."""
         if self.is_due(every):
             rate = self.rate if images else None
             listener(Progress(task, int(self.done), int(self.total), images_per_second=rate, eta=self.eta))

@@ -1,7 +1,7 @@
 """Which part of the package each stage runs: one list for DVC, for resuming a training, and for what results record.
 
-dvc.yaml repeats these lists as dependencies, because DVC reads no Python; tests/test_dvc_yaml.py holds both to the
-imports of the stage. Whole folders are named: a new file in one of them is noticed without anyone adding it here.
+dvc.yaml repeats these lists as dependencies, because DVC reads no Python; tests/test_dvc_yaml.py checks both against
+the imports of the stage. Where a list names a folder, a new file in it counts at once.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
 
 
 def source_files(stage: StageName, package: Path = PACKAGE) -> Iterator[Path]:
-    """The files that `stage` depends on, in a fixed order, without what .dvcignore leaves out."""
+    """The files that `stage` depends on, sorted, except those that .dvcignore leaves out."""
     found: set[Path] = set()
     for name in STAGE_CODE[stage]:
         path = package / name

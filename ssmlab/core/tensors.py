@@ -1,7 +1,7 @@
-"""safetensors files: the one way to open them, and a digest that finds every changed bit of the small ones.
+"""Opening safetensors files, and a digest that finds every changed bit in those that are read into memory.
 
-A checkpoint or a training state is read into memory once: what is hashed is then what is used, even if the file is
-replaced meanwhile. A data set may be larger than memory and is mapped instead (`mapped_tensors`).
+A checkpoint or a training state is read into memory once, so the bytes that are hashed are the bytes that are used,
+even if the file is replaced meanwhile. A data set may be larger than memory and is mapped instead (`mapped_tensors`).
 
 The layout (https://github.com/huggingface/safetensors#format): 8 bytes with the length of the header, the header as
 JSON (for each tensor its dtype, shape and place; `__metadata__` maps text to text), the bytes of the tensors.
@@ -43,7 +43,7 @@ Size = Annotated[int, Field(ge=0, lt=2**48)]
 
 
 class DamagedTensors(ValueError):
-    """Not a whole safetensors file; the message is half a line for an error."""
+    """Not a complete safetensors file; the message goes into an error that names the file."""
 
 
 class TensorInfo(BaseModel):
@@ -66,7 +66,7 @@ METADATA = TypeAdapter(dict[str, str])
 
 @dataclass(frozen=True)
 class TensorFile:
-    """A safetensors file in memory: `content` is all of it, `data_start` where the tensors' bytes begin."""
+    """A safetensors file in memory: all its bytes in `content`; the tensors begin at byte `data_start`."""
 
     content: bytes
     data_start: int
@@ -75,21 +75,21 @@ class TensorFile:
 
     @cached_property
     def sha256(self) -> str:
-        """Of all bytes, as 64 hex digits."""
+        """SHA-256 of all bytes, as 64 hex digits."""
         return hashlib.sha256(self.content).hexdigest()
 
     def metadata_object(self, key: str) -> dict[str, Any]:
-        """The JSON object in metadata entry `key`, its digest not checked; raises DamagedTensors if there is none."""
+        """The JSON object in metadata entry `key`, digest unchecked; raises DamagedTensors if there is none."""
         try:
             document = parse_json(self.metadata[key])
         except (KeyError, ValueError) as error:
             raise DamagedTensors(f"its metadata cannot be read: {error}") from None
         if not isinstance(document, dict):
-            raise DamagedTensors("its metadata cannot be read: it is no JSON object")
+            raise DamagedTensors("its metadata cannot be read: it is not a JSON object")
         return document
 
     def check_digest(self, document: dict[str, Any]) -> None:
-        """Raise DamagedTensors unless the file has the digest that stands in `document`, its `metadata_object`."""
+        """Raise DamagedTensors unless the digest recorded in `document`, the file's `metadata_object`, is right."""
         header = self.content[: self.data_start]
         place = BEFORE_DIGEST + str(document.get(DIGEST)).encode(errors="replace")
         if header.count(place) != 1:
@@ -101,12 +101,12 @@ class TensorFile:
 
 
 def sealable_metadata(document: dict[str, Any]) -> str:
-    """A metadata entry that leaves room for the digest; a file with it must pass through `sealed`."""
+    """A metadata entry with room for the digest, which `sealed` must fill in once the file's bytes are known."""
     return canonical_json({**document, DIGEST: NO_DIGEST})
 
 
 def sealed(content: bytes) -> bytes:
-    """A safetensors file with the digest of all its other bytes, which `sealable_metadata` left room for."""
+    """The safetensors file `content` with its digest filled in where `sealable_metadata` left room for it."""
     length = 8 + int.from_bytes(content[:8], "little")
     room = BEFORE_DIGEST + NO_DIGEST.encode()
     if content[:length].count(room) != 1:
@@ -116,11 +116,11 @@ def sealed(content: bytes) -> bytes:
 
 
 def read_tensors_file(path: Path, largest: int = LARGEST_FILE) -> TensorFile:
-    """Read a safetensors file of at most `largest` bytes, whole and once.
+    """Read a safetensors file of at most `largest` bytes into memory.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedTensors: it cannot be read, is too large, or is not a whole safetensors file.
+        FileNotFoundError: there is no such file.
+        DamagedTensors: it cannot be read, is too large, or is not a complete safetensors file.
     """
     try:
         with path.open("rb") as file:
@@ -141,11 +141,11 @@ def parse_tensors_file(content: bytes) -> TensorFile:
     length = int.from_bytes(content[:8], "little")
     start = 8 + length
     if len(content) < 8 or length > LARGEST_HEADER or start > len(content):
-        raise DamagedTensors("it is cut off, or no safetensors file")
+        raise DamagedTensors("it is cut off, or not a safetensors file")
     try:
         header = parse_json(content[8:start])
         if not isinstance(header, dict):
-            raise ValueError("its header is no JSON object")
+            raise ValueError("its header is not a JSON object")
         metadata = METADATA.validate_python(header.pop("__metadata__", {}), strict=True)
         tensors = HEADER.validate_python(header)
     except ValidationError:
@@ -156,7 +156,7 @@ def parse_tensors_file(content: bytes) -> TensorFile:
     for name, tensor in sorted(tensors.items(), key=lambda item: item[1].data_offsets):
         first, last = tensor.data_offsets
         if first != end or last - first != tensor.elements * BYTES.get(tensor.dtype, 0):
-            raise DamagedTensors(f"tensor {name[:80]!r} has another size than its shape says")
+            raise DamagedTensors(f"the bytes of tensor {name[:80]!r} do not match its shape")
         end = last
     if end != len(content) - start:
         raise DamagedTensors("it is cut off, or longer than its header says")
@@ -168,8 +168,8 @@ def mapped_tensors(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
     """An open safetensors file whose tensors are read when they are asked for.
 
     Raises:
-        FileNotFoundError: there is none.
-        DamagedTensors: it is not a whole safetensors file, found now or while its tensors are read.
+        FileNotFoundError: there is no such file.
+        DamagedTensors: on opening it or reading its tensors, it turned out not to be a complete safetensors file.
     """
     try:
         with safe_open(path, framework=framework) as file:

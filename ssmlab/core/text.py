@@ -1,4 +1,4 @@
-"""How durations, fractions, lists and names from elsewhere are written wherever a person reads them."""
+"""How durations, fractions, lists and untrusted names are written wherever a person reads them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def percent(fraction: float) -> str:
 
 
 def listed(words: Iterable[object]) -> str:
-    """`a`, `a and b`, `a, b and c`; `none` where there is nothing to list."""
+    """`a`, `a and b`, `a, b and c`; `none` for an empty list."""
     parts = [str(word) for word in words]
     if not parts:
         return "none"
@@ -43,7 +43,7 @@ def listed(words: Iterable[object]) -> str:
 
 
 def printable(text: str, limit: int = LONGEST_LINE) -> str:
-    """`text` as one line that cannot do anything to a terminal, and no longer than `limit` characters.
+    """`text` as one line of at most `limit` characters without control codes, so it is safe to print on a terminal.
 
     White space becomes single spaces. Control characters, lone surrogates and other characters that are not shown
     become escapes such as `\\x1b`. The middle of a longer text is left out, because its ends say most.

@@ -1,4 +1,4 @@
-"""The one wording of what pydantic finds wrong with a value, and the one way to read a JSON file as a model."""
+"""How pydantic's errors are worded for users, everywhere; and how a JSON file is read as a pydantic model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_model(path: Path, model: type[Model], what: str, remedy: str) -> Model:
 
 
 def as_model(value: Any, path: Path, model: type[Model], what: str, remedy: str) -> Model:
-    """A value that was read from `path` as a `model`; raises UserError where it does not fit, worded as above."""
+    """`value`, which was read from `path`, as a `model`; raises UserError as `read_model` does if it does not fit."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -39,9 +39,9 @@ def as_model(value: Any, path: Path, model: type[Model], what: str, remedy: str)
 
 
 def first_problem(error: ValidationError, describe: Callable[[ErrorDetails], str] | None = None) -> str:
-    """The first thing that pydantic found wrong, as `key: what is needed (it is ...)`, and how many more there are.
+    """The first thing that pydantic found wrong, as `key: what is needed (it is ...)`, and how many more problems.
 
-    `describe` words one problem; `described_problem` unless something better is known.
+    `describe` words one problem; the default is `described_problem`.
     """
     lines = list(dict.fromkeys((describe or described_problem)(problem) for problem in error.errors()))
     return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
@@ -53,7 +53,7 @@ def described_problem(problem: ErrorDetails) -> str:
 
 
 def at_key(path: list[str], text: str) -> str:
-    """`train.epochs: must be a number`; the text alone where it is about the whole."""
+    """`train.epochs: must be a number`; the text alone if `path` is empty."""
     return f"{printable('.'.join(path), 4 * LONGEST_VALUE)}: {text}" if path else text
 
 

@@ -1,4 +1,4 @@
-"""Batches of a split that lies on the device as uint8: no worker processes, augmentation in one gather."""
+"""Batches of a split that is on the device as uint8: no worker processes, augmentation in one gather."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ def batches(
     augment: AugmentParams | None = None,
     augment_generator: torch.Generator | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Go through `split` once, on the device where it lies.
+    """Go through `split` once, on the device that it is on.
 
     Args:
-        batch_size: images a batch; the last batch holds what is left.
-        shuffle: draws the order of the epoch; None keeps the split's own.
-        augment: how each image is cropped and flipped; None leaves them as they are.
-        augment_generator: draws the crops and flips; needed with `augment`. Both generators may be the CPU's whatever
-            the device, and then draw the same there.
+        batch_size: images per batch; the last batch may have fewer.
+        shuffle: draws the order of the epoch; None keeps the split's order.
+        augment: how each image is cropped and flipped; None changes nothing.
+        augment_generator: draws the crops and flips; required with `augment`. Generators on the CPU work for any
+            device, and draw the same numbers for all of them.
 
     Yields:
         x (B, C, H, W) float32 in [0, 1] and y (B,) int64.
@@ -41,7 +41,7 @@ def batches(
     for start in range(0, len(split), batch_size):
         if order is None:
             images, labels = split.images[start : start + batch_size], split.labels[start : start + batch_size]
-        else:  # index_select copies whole images, where indexing goes through them pixel by pixel
+        else:  # index_select copies whole images; indexing would be slower, pixel by pixel
             rows = order[start : start + batch_size]
             images, labels = split.images.index_select(0, rows), split.labels.index_select(0, rows)
         if augment is not None and augment_generator is not None:
@@ -55,12 +55,12 @@ def epoch_order(images: int, generator: torch.Generator) -> Tensor:
 
 
 def augment_images(images: Tensor, augment: AugmentParams, generator: torch.Generator) -> Tensor:
-    """Crop each image at random out of itself padded with `augment.crop` zeros a side, and flip every second or so.
+    """Pad each image with `augment.crop` zeros on every side, cut a random window of its old size, and maybe mirror it.
 
     Args:
         images: (B, C, H, W), any dtype.
-        generator: draws one window an image, uniformly, and then, where `augment.flip`, one mirroring an image
-            (left to right, probability 1/2).
+        generator: draws one window per image, uniformly; then, if `augment.flip`, whether each image is mirrored (left
+            to right, probability 1/2).
 
     Returns:
         a tensor of the shape and dtype of `images`.

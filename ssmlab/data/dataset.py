@@ -46,7 +46,7 @@ class Split:
         return len(self.labels)
 
     def tensors(self, n: int | None = None) -> tuple[Tensor, Tensor]:
-        """The first `n` images as models take them, or all of them: what `ssmlab.evaluate` needs.
+        """The first `n` images, or all, in the form that models and `ssmlab.evaluate` take.
 
         Returns:
             x (n, C, H, W) float32 in [0, 1], and y (n,) int64.
@@ -59,7 +59,7 @@ class Split:
         return to_unit(self.images[:count]), self.labels[:count].clone()
 
     def to(self, device: torch.device | str) -> Split:
-        """The same split on `device`; tensors that are there already are shared."""
+        """The same split on `device`; tensors that are already there are not copied."""
         return Split(self.images.to(device), self.labels.to(device), self.indices.to(device))
 
     def indices_hash(self, n: int) -> str:
@@ -74,7 +74,7 @@ class Split:
     def check_has(self, n: int) -> None:
         """Raises UserError if there are fewer than `n` images."""
         if not 0 <= n <= len(self):
-            raise UserError(f"{n} images are asked for, and the split has {len(self)}; ask for fewer, or for `all`")
+            raise UserError(f"{n} images are requested, but the split has {len(self)}; request fewer, or `all`")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,8 +82,8 @@ class Dataset:
     """Three disjoint splits of one source.
 
     Attributes:
-        description: what it says of itself; its fingerprint is that of the tensors.
-        validation: the only split that may be empty.
+        description: name, source, classes and fingerprint, as stored in the file.
+        validation: may be empty; the other two may not.
     """
 
     description: Description
@@ -93,7 +93,7 @@ class Dataset:
 
     @property
     def name(self) -> str:
-        """What numbers on it may be called."""
+        """The name under which results on it may be published."""
         return self.description.name
 
     @property
@@ -144,7 +144,7 @@ def make_dataset(
     """A data set of the splits `train`, `validation` and `test`, with its fingerprint computed.
 
     Args:
-        class_names: one for each of the `classes`; None calls them by their numbers.
+        class_names: one for each of the `classes`; None uses their numbers.
         source, provenance, seed: as in `Description`.
     """
     description = Description(
@@ -161,7 +161,7 @@ def make_dataset(
 def save_dataset(path: Path, dataset: Dataset) -> None:
     """Write `dataset` to one safetensors file, atomically; equal content gives equal bytes.
 
-    It all passes through memory; `ssmlab.ingest.writer` writes the same bytes of what does not fit there.
+    The data set must fit in memory; `ssmlab.ingest.writer` writes the same bytes for larger ones.
 
     Raises:
         UserError: the file cannot be written; what was there before is untouched.
@@ -173,9 +173,9 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
 
 
 def load_dataset(path: Path) -> Dataset:
-    """Read and verify a prepared data set; its tensors lie in the memory-mapped file until they are used.
+    """Read and verify a prepared data set; its tensors stay in the memory-mapped file until they are used.
 
-    Every byte counts: the tensors are compared with the fingerprint, and the description with its own digest.
+    Every byte is checked: the tensors against the fingerprint, the description against its digest.
 
     Raises:
         UserError: the file is missing, truncated, damaged, of another format, or has labels out of range.
@@ -217,6 +217,6 @@ def fingerprint_of(tensors: Mapping[str, Tensor]) -> str:
 
 
 def tensor_bytes(tensor: Tensor) -> memoryview:
-    """A tensor's elements in row-major order, little-endian, without a copy where it is laid out so already."""
+    """A tensor's elements in row-major order, little-endian; not copied if it already has that layout."""
     array = tensor.cpu().contiguous().numpy()
     return array.astype(array.dtype.newbyteorder("<"), copy=False).reshape(-1).data

@@ -1,4 +1,4 @@
-"""The identity of a prepared data set's content, whichever way it was written."""
+"""The fingerprint of a prepared data set's content. It does not depend on how the file was written."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 
 def fingerprint(tensors: Iterable[tuple[str, str, Sequence[int], Iterable[bytes | memoryview]]]) -> str:
-    """SHA-256 over name, dtype, shape and little-endian bytes of every tensor in order; the file has no part in it.
+    """SHA-256 over name, dtype, shape and little-endian bytes of every tensor in order.
 
     Args:
         tensors: name (`train.images`), torch's name of the dtype (`torch.uint8`), shape, and the elements in row-major

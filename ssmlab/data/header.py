@@ -1,4 +1,4 @@
-"""What a prepared data set says of itself, read from its header alone: nothing here imports torch."""
+"""The description of a prepared data set, read from the header of its file alone. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TENSOR_KINDS = {"images": ("U8", 4), "labels": ("I64", 1), "indices": ("I64", 1)
 class LabelNoise(BaseModel):
     """Wrong labels that were put into the training split on purpose.
 
-    fraction: of the training labels, as asked for; seed: what the rows and their wrong labels were drawn with;
+    fraction: the requested fraction of the training labels; seed: for drawing the rows and their wrong labels;
     changed: how many labels are wrong.
     """
 
@@ -40,11 +40,11 @@ class LabelNoise(BaseModel):
 
 
 class Description(BaseModel):
-    """The one metadata entry of a prepared data set.
+    """The metadata of a prepared data set.
 
-    name: what numbers on it may be called; source: where the images come from, in words; provenance: how that relates
-    to the publisher's content (`ssmlab.ingest.source.Source`); class_names: one per class, in the order of the labels;
-    seed: what the splits were drawn with; label_noise: None if every label is the source's; fingerprint: SHA-256 over
+    name: under which results on it may be published; source: where the images come from, in words; provenance: how the
+    content relates to the publisher's (`ssmlab.ingest.source.Source`); class_names: one per class, in the order of the
+    labels; seed: for drawing the splits; label_noise: None if every label is the source's; fingerprint: SHA-256 over
     the tensors (`ssmlab.data.fingerprint`).
     """
 
@@ -67,7 +67,7 @@ class Description(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class DataSummary:
-    """A prepared data set without its pixels: what it is, an image's shape (C, H, W), and the sizes of the splits."""
+    """A prepared data set without its pixels: description, shape (C, H, W) of an image, and sizes of the splits."""
 
     description: Description
     image_shape: tuple[int, int, int]
@@ -77,7 +77,7 @@ class DataSummary:
 
 
 def read_data_summary(path: Path) -> DataSummary:
-    """Read the header of a prepared data set, and no pixel. The description is checked against its digest.
+    """Read only the header of a prepared data set. The description is checked against its digest.
 
     Raises:
         UserError: the file is missing, truncated, damaged in its header, or not a prepared data set.
@@ -87,7 +87,12 @@ def read_data_summary(path: Path) -> DataSummary:
 
 
 def prepared_fingerprint(path: Path) -> str:
-    """The fingerprint that a prepared data set claims now; raises FileNotFoundError if it is gone, else UserError."""
+    """The fingerprint in the header of a prepared data set.
+
+    Raises:
+        FileNotFoundError: the file is missing.
+        UserError: the file is damaged.
+    """
     path.stat()
     return read_data_summary(path).description.fingerprint
 
@@ -101,11 +106,11 @@ def open_prepared(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: there is no prepared data set; run `ssmlab prepare`") from None
     except ValueError as error:
-        raise UserError(f"{path}: not a whole prepared data set ({error}); run `ssmlab prepare` again") from None
+        raise UserError(f"{path}: not a complete prepared data set ({error}); run `ssmlab prepare` again") from None
 
 
 def read_summary(file: Any) -> DataSummary:
-    """Check the header of an open safetensors file against the format; raises ValueError where it differs."""
+    """Read and check the header of an open safetensors file; raises ValueError if it is not a prepared data set's."""
     description = parse_description((file.metadata() or {}).get(METADATA_KEY, ""))
     shapes = {(split, part): check_shape(file, split, part) for split in SPLITS for part in TENSOR_KINDS}
     sizes = {split: shapes[split, "images"][0] for split in SPLITS}
@@ -135,11 +140,11 @@ def parse_description(text: str) -> Description:
         description = Description.model_validate_json(json.dumps(value))
     except ValidationError as error:
         if any(problem["loc"] == ("format",) for problem in error.errors()):
-            raise ValueError("another version of ssmlab made it") from None
+            raise ValueError("another version of ssmlab wrote it") from None
         raise ValueError(f"its description is missing or damaged: {first_problem(error)}") from None
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise ValueError("its description is missing or damaged") from None
-    # comparing whole texts checks the digest, and that nothing else about the text has changed either
+    # comparing the complete texts checks the digest and finds any other change of the text
     if description_text(description) != text:
         raise ValueError("its description does not match its digest")
     return description
@@ -148,7 +153,7 @@ def parse_description(text: str) -> Description:
 def check_shape(file: Any, split: str, part: str) -> list[int]:
     """The shape of one tensor of a split; raises ValueError if it is missing or has another dtype or dimension."""
     name = f"{split}.{part}"
-    if name not in file.keys():  # noqa: SIM118 - an open safetensors file is no mapping
+    if name not in file.keys():  # noqa: SIM118 - an open safetensors file is not a mapping
         raise ValueError(f"{name} is missing")
     tensor = file.get_slice(name)
     dtype, dimensions = TENSOR_KINDS[part]

@@ -1,20 +1,21 @@
-"""How far a model is from the published code, and how far it may be. Knows no torch, so that tables can show it."""
+"""How far our models are from the published code, and how far they may be. Without torch, so that tables can use it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-LOGITS, KERNEL, GRADIENT = 1e-4, 1e-4, 1e-3  # the relative errors that still count as agreement in float32
+LOGITS, KERNEL, GRADIENT = 1e-4, 1e-4, 1e-3  # the largest relative errors that count as agreement in float32
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """One case: how far ours is from the published code, |ours - theirs| / |theirs| in the L2 sense.
+    """The relative errors of our model in one case: |ours - theirs| / |theirs| in the L2 norm.
 
     Attributes:
-        parameters: real numbers that ours trains; a complex one counts as two.
-        logits, gradient: of the model, and of the loss with respect to the images; the larger of live and frozen form.
-        kernel: the largest over the layers; None where the case holds no kernels.
+        parameters: how many real numbers our model trains; a complex number counts as two.
+        logits, gradient: errors of the logits and of the loss's gradient with respect to the images; the larger of the
+            live and the frozen model's.
+        kernel: the largest error over the layers; None if the case has no kernels.
     """
 
     case: str
@@ -25,5 +26,5 @@ class Agreement:
 
     @property
     def ok(self) -> bool:
-        """Whether all errors are small enough; one that is no number is not."""
+        """Whether all errors are small enough; a NaN is not."""
         return self.logits <= LOGITS and (self.kernel is None or self.kernel <= KERNEL) and self.gradient <= GRADIENT

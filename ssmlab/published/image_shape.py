@@ -1,4 +1,4 @@
-"""The size of the images that a published model takes, as far as its tensors tell it."""
+"""The size of the images that a published model takes, as far as its tensors determine it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from ssmlab.published.model_sizes import FIRST, LAYER, axis_size
 
 
 def published_image_shape(state: Mapping[str, Tensor], side: int | None) -> tuple[int, int, int]:
-    """(C, H, W) of the square images that a published model takes; `side` is H = W where the user has said it.
+    """(C, H, W) of the square images that a published model takes; `side` is H = W if the user has given it.
 
-    The tensors tell H W for Mega alone (2 H W - 1 position biases). S4 tells the power of two that H W was rounded up
-    to, which holds `side` to a range; the others tell nothing.
+    Only Mega's tensors determine H W (2 H W - 1 position biases). S4's give the power of two that H W was rounded up
+    to, which limits `side` to a range; the other models' tensors say nothing about it.
 
     Raises:
-        UserError: `side` is needed and not given, or is another one than the tensors say.
+        UserError: `side` is needed and not given, or contradicts the tensors.
     """
     channels = axis_size(state, "input.weight", 1, of=2)
     table = FIRST + "layers.0.mega_layer.rel_pos_bias.rel_pos_bias"
@@ -32,13 +32,13 @@ def published_image_shape(state: Mapping[str, Tensor], side: int | None) -> tupl
         return channels, found, found
     fit = f"; its S4 was made for {range_text(max(stored))}" if stored else ""
     if side is None:
-        raise UserError(f"no tensor of it tells the size of its images: say --image-size N, for N x N pixels{fit}")
+        raise UserError(f"its tensors do not tell the size of its images: give --image-size N, for N x N pixels{fit}")
     if stored and stored != {power_of_two(side * side)}:
         raise UserError(
             f"its S4 stores C for L = {', '.join(map(str, sorted(stored)))}, not for --image-size {side}{fit}"
         )
     if not stored and FIRST + "kernel.kernel.w_imag" in state:
-        raise UserError(f"{FIRST}kernel.kernel.L is missing, the length that its C is stored for")
+        raise UserError(f"{FIRST}kernel.kernel.L, the length that its C is stored for, is missing")
     return channels, side, side
 
 
@@ -53,7 +53,7 @@ def mega_side(entries: int) -> int:
     """H = W for a table of 2 H W - 1 position biases."""
     side = math.isqrt((entries + 1) // 2)
     if 2 * side * side - 1 != entries:
-        raise UserError(f"its {entries} position biases are those of no square image (2 N N - 1)")
+        raise UserError(f"its {entries} position biases do not fit a square image (2 N N - 1)")
     return side
 
 
@@ -61,5 +61,5 @@ def range_text(length: int) -> str:
     """The image sides whose number of pixels is rounded up to `length` tokens, a power of two."""
     sides = [math.isqrt(length // 2) + 1, math.isqrt(length)] if length > 1 else [1, 1]
     if length < 1 or power_of_two(length) != length or sides[0] > sides[1]:
-        return f"L = {length}, which is that of no square image"
+        return f"L = {length}, which does not fit a square image"
     return f"N = {sides[0]} to {sides[1]}"

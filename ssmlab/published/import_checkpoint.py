@@ -1,4 +1,4 @@
-"""Checkpoints of the published code as checkpoints of ours."""
+"""Turning checkpoints of the published code into checkpoints of ours."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from ssmlab.published.state_dict import published_to_ours, without_prefix
 
 @dataclass(frozen=True)
 class Imported:
-    """What an import has made: the checkpoint's file, what it says of itself, and how many numbers it trains."""
+    """The result of an import: the checkpoint's file, its metadata, and its number of trainable parameters."""
 
     path: Path
     metadata: Metadata
@@ -40,13 +40,13 @@ def import_checkpoint(
 
     Args:
         file: `.pt`, `.pth` or `.safetensors`.
-        act: the activation of its AdS, needed exactly where it has AdS.
-        image_size: the side of its square images, needed unless its tensors tell (Mega).
-        to: a folder; models/imported/NAME with the name of the file if it is not given.
+        act: the activation of its AdS; give it if, and only if, the model has AdS.
+        image_size: the side of its square images; required unless its tensors tell it (Mega).
+        to: a folder; by default models/imported/NAME, where NAME comes from the file's name.
 
     Raises:
-        UserError: `file` cannot be read or is no state dict of a published model, an argument is missing or does not
-            fit it, or `to` holds another checkpoint, which is then untouched.
+        UserError: `file` cannot be read or is not a state dict of a published model, an argument is missing or does not
+            fit it, or `to` holds another checkpoint, which stays untouched.
     """
     folder = to or Path("models") / IMPORTED / name_of(file)
     if not NAME.fullmatch(folder.name) or folder.suffix == ".safetensors":
@@ -76,10 +76,10 @@ def import_checkpoint(
 def published_model(
     tensors: Mapping[str, Tensor], act: AdsActivation | None, image_size: int | None
 ) -> tuple[Classifier, ModelParams, tuple[int, int, int]]:
-    """The model of a published state dict, what it is, and the shape (C, H, W) of its images.
+    """The model of a published state dict, its params, and the shape (C, H, W) of its images.
 
     Raises:
-        UserError: it is not one, or an argument does not fit it.
+        UserError: `tensors` is not such a state dict, or an argument does not fit it.
     """
     state = without_prefix(tensors)
     params = published_params(state, act)
@@ -100,15 +100,15 @@ def published_model(
 
 
 def name_of(file: Path) -> str:
-    """A name for the checkpoint from that of its file."""
+    """A name for the checkpoint, made from its file's name."""
     name = re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()).lstrip("._-")
     if not name:
-        raise UserError(f"{file}: no name can be made of it; give a folder with --to models/{IMPORTED}/NAME")
+        raise UserError(f"{file}: cannot be used as a name; give a folder with --to models/{IMPORTED}/NAME")
     return name
 
 
 def check_free(target: Path, source: ImportedFile) -> None:
-    """Raises UserError where `target` is a checkpoint that was not made from `source`."""
+    """Raises UserError if `target` exists and was not made from `source`."""
     if not target.exists():
         return
     found = read_metadata(target).source

@@ -1,6 +1,6 @@
 """Which model a published state dict belongs to, and how large it is, from its names and shapes.
 
-Nothing here trusts the state dict: it may be any file's, so every size is checked before a model is built from it.
+The state dict may come from any file and is not trusted: every size is checked before a model is built from it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ssmlab.core.validation import first_problem
 from ssmlab.params import AdsParams, MegaParams, ModelParams
 
 AdsActivation = Literal["relu", "sigmoid", "tanh"]
-MOST = 2048  # for every width and state size: the published ones are below 300, and `build` decomposes an N x N matrix
+MOST = 2048  # for every width and state size: published ones are below 300; `build` decomposes an N x N matrix, slowly
 LAYER = r"mapping_layers\.(\d+)\."
 FIRST = "mapping_layers.0."
 SIGNATURES = {  # the mixer by a parameter that only it has, after `mapping_layers.<i>.`
@@ -30,22 +30,24 @@ SIGNATURES = {  # the mixer by a parameter that only it has, after `mapping_laye
 
 
 def published_params(state: Mapping[str, Tensor], act: AdsActivation | None) -> ModelParams:
-    """The model that a published state dict belongs to, from its names and shapes; `act` is that of its AdS, if any.
+    """The params of a published state dict's model; `act` is the activation of its AdS, None if it has no AdS.
 
     Raises:
-        UserError: not a state dict of a published model, or `act` is missing or superfluous.
+        UserError: it is not a state dict of a published model, or `act` is missing or superfluous.
     """
     mixer = next((mixer for name, mixer in SIGNATURES.items() if FIRST + name in state), None)
     if mixer is None:
         raise UserError(f"not a state dict of the published models ({', '.join(SIGNATURES.values())})")
     with_ads = any(name.startswith(FIRST + "adss.") for name in state)
     if with_ads and act is None:
-        raise UserError("it has AdS, whose activation no state dict tells: say --ads relu, --ads sigmoid or --ads tanh")
+        raise UserError(
+            "it has AdS, whose activation is not in the state dict: give --ads relu, --ads sigmoid or --ads tanh"
+        )
     if act is not None and not with_ads:
         raise UserError("it has no AdS: leave --ads out")
     width, depth = axis_size(state, "input.weight", 0, of=2), layers(state)
     if depth * width**2 > sum(tensor.numel() for tensor in state.values()):
-        raise UserError(f"not a published model: {depth} layers of width {width} would have more numbers than it has")
+        raise UserError(f"not a published model: {depth} layers of width {width} need more numbers than it has")
     try:
         return ModelParams.model_validate(
             {
@@ -68,24 +70,22 @@ def published_params(state: Mapping[str, Tensor], act: AdsActivation | None) -> 
 
 
 def axis_size(state: Mapping[str, Tensor], name: str, axis: int, of: int) -> int:
-    """A width of the model: the size of a tensor along `axis` of `of`.
+    """A width of the model: the size of the tensor `name`, which has `of` axes, along `axis`.
 
-    Raises UserError where the tensor is not there, has other dimensions, or is larger than any published one.
+    Raises UserError if the tensor is missing, has another number of axes, or is larger than any published one.
     """
     tensor = state.get(name)
     if tensor is None:
-        raise UserError(f"{name} is missing, which every published model of its kind has")
+        raise UserError(f"{name} is missing; every published model of this kind has it")
     if tensor.ndim != of or 0 in tensor.shape:
         raise UserError(f"{name}: no published model has it in the shape {tuple(tensor.shape)}")
     if tensor.shape[axis] > MOST:
-        raise UserError(
-            f"{name}: {tensor.shape[axis]} is beyond every published model; {MOST} is the most that is read"
-        )
+        raise UserError(f"{name}: {tensor.shape[axis]} is more than any published model has; at most {MOST} is read")
     return tensor.shape[axis]
 
 
 def states(state: Mapping[str, Tensor], mixer: str) -> int:
-    """`d_state` as ours counts it: twice the stored halves of S4 and DSS. Mega has none: the least that is allowed."""
+    """`d_state` as we count it. S4 and DSS store half of their states; Mega has none, so it gets the smallest value."""
     if mixer == "mega":
         return 2
     name, axis, of, times = {

@@ -1,8 +1,8 @@
-"""How exactly our models are the published ones: vectors computed with the published code, against ours.
+"""How closely our models match the published ones: their outputs, computed with the published code, against ours.
 
-A case is a safetensors file with the state dict under `param.`, images `x`, labels `y`, and what the published code
-made of them: `logits`, `grad_x` (of the mean cross-entropy), `kernel.<i>` of layer i where there is one. The model goes
-the whole way of an import: read, translated, saved as a checkpoint, loaded, frozen.
+A case is a safetensors file with the state dict under `param.`, images `x`, labels `y`, and the published code's
+results: `logits`, `grad_x` (of the mean cross entropy) and, for layers with a kernel, `kernel.<i>`. The model passes
+through all steps of an import: it is read, translated, saved as a checkpoint, loaded and frozen.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ CASE_ACTIVATIONS: dict[str, AdsActivation] = {
 
 
 def parity(folder: Path, listen: Listener = silence) -> list[Agreement]:
-    """The agreement of every case in `folder`, by name; raises UserError where there is none or one cannot be read."""
+    """The agreement of every case in `folder`, sorted by name; raises UserError if there is none or one is damaged."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         what = "has no .safetensors files" if folder.is_dir() else "no such folder"
@@ -47,7 +47,7 @@ def parity(folder: Path, listen: Listener = silence) -> list[Agreement]:
 
 
 def agreement(file: Path) -> Agreement:
-    """The agreement of one case; raises UserError where the file is none."""
+    """The agreement of one case; raises UserError if the file is not a case."""
     case = read_state_dict(file)
     missing = next((name for name in ("x", "y", "logits", "grad_x") if name not in case), None)
     if missing or case["x"].ndim != 4:
@@ -81,6 +81,6 @@ def errors(model: nn.Module, case: Mapping[str, Tensor]) -> tuple[float, float]:
 
 
 def relative(ours: Tensor, theirs: Tensor) -> float:
-    """|ours - theirs| / |theirs|, both in the L2 sense; infinite where it is no number, so that no maximum hides it."""
+    """|ours - theirs| / |theirs| in the L2 norm; infinity instead of NaN, which a maximum could hide."""
     error = ((ours.detach() - theirs).norm() / theirs.norm()).item()
     return math.inf if math.isnan(error) else error

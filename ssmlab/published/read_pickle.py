@@ -1,7 +1,7 @@
-"""The process that reads one pickle: `child.py FILE TENSORS MEMORY`. It imports nothing of ssmlab.
+"""The process that reads one pickle: `read_pickle.py FILE TENSORS MEMORY`. It imports nothing from ssmlab.
 
-Exit code 0: TENSORS is a safetensors file. 3: the reason is on stdout, in one line. Anything else: it broke, most
-likely at the limit of its memory.
+Exit code 0: the file TENSORS was written. 3: the pickle was refused, and the reason is on stdout, in one line. Any
+other code: the process died, most likely at its memory limit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,9 @@ def main(source: str, target: str, memory: str) -> int:
         return refuse(out_of_memory(memory))
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"it asks to run {asked[1]}, and a state dict needs no code" if asked else "it is no pickle of tensors"
+        what = (
+            f"it asks to run {asked[1]}, but a state dict needs no code" if asked else "it is not a pickle of tensors"
+        )
         return refuse(f"{what}; save `model.state_dict()` alone")
     except RuntimeError as error:
         if "memory" in str(error):
@@ -46,7 +48,7 @@ def main(source: str, target: str, memory: str) -> int:
 
 
 def limit(memory: int) -> None:
-    """Let this process take `memory` bytes more than it has, write no larger file, and dump no core."""
+    """Limit this process to `memory` more bytes of memory, to files of `memory` bytes, and to no core dump."""
     statm = Path("/proc/self/statm")
     have = int(statm.read_text().split()[0]) * PAGE if statm.is_file() else 1 << 33
     for what, most in ((resource.RLIMIT_AS, have + memory), (resource.RLIMIT_FSIZE, memory), (resource.RLIMIT_CORE, 0)):
@@ -56,7 +58,7 @@ def limit(memory: int) -> None:
 
 
 def tensors_by_key(content: dict[Any, Any], prefix: str = "") -> dict[str, Tensor]:
-    """The dense tensors in nested dicts, under their keys joined by dots; whatever else there is, is left out."""
+    """The dense tensors in nested dicts, under their keys joined by dots; everything else is left out."""
     found: dict[str, Tensor] = {}
     for key, value in content.items():
         if isinstance(value, dict):
@@ -67,13 +69,13 @@ def tensors_by_key(content: dict[Any, Any], prefix: str = "") -> dict[str, Tenso
 
 
 def refuse(reason: str) -> int:
-    """Say why, in one line of printable text."""
+    """Print the reason as one line and return the exit code of a refusal."""
     sys.stdout.write("".join(character if character.isprintable() else " " for character in reason))
     return 3
 
 
 def out_of_memory(memory: str) -> str:
-    """What is said of a file that is larger inside than out."""
+    """The reason for refusing a file whose content takes too much memory."""
     return f"reading it takes more than {int(memory) >> 20} MiB of memory"
 
 

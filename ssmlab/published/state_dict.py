@@ -1,8 +1,8 @@
-"""State dicts under the published implementation's parameter names (Qi et al. 2024), as ours.
+"""Translating state dicts of the published implementation (Qi et al. 2024) into ours.
 
-The published code calls its layers `mapping_layers.<i>`. Mega's `mx_proj`, one map there, is four here, and the
-directions of its EMA, stacked along D there, are a dimension here. Complex tensors are real pairs here. Leading
-dimensions of size one are dropped.
+The published code names its layers `mapping_layers.<i>`. Its `mx_proj` of Mega is one map where we have four. It stacks
+the two directions of Mega's EMA along D, where we have a dimension for them. We store complex tensors as pairs of real
+numbers, and drop leading dimensions of size one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ssmlab.published.model_sizes import FIRST, LAYER, axis_size
 
 MEGA = LAYER + r"layers\.0\.mega_layer\."
 NFFN = LAYER + r"layers\.0\.nffn\."
-NAMES = {  # a published name as a pattern -> ours; None: has no counterpart
+NAMES = {  # pattern of a published name: our name, or None if we have no such tensor
     r"input\.(.+)": r"embed.\1",
     r"post_norm\.(.+)": r"norm.\1",
     r"norms\.(\d+)\.(.+)": r"layers.\1.norm.\2",
@@ -51,9 +51,9 @@ NAMES_OF_MAMBA = NAMES | {LAYER + r"D": r"layers.\1.mixer.skip"}  # where S4 and
 
 
 def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The published state dict in `tensors`: what shares the prefix of `input.weight`, under its bare names.
+    """The published state dict in `tensors`: all entries with the same prefix as `input.weight`, without the prefix.
 
-    `param.`, `module.` (of DataParallel), `state_dict.` or any other; entries without the prefix are left out.
+    The prefix may be `param.`, `module.` (DataParallel), `state_dict.` or any other. Entries without it are left out.
 
     Raises:
         UserError: there is no `input.weight`, or more than one.
@@ -67,9 +67,9 @@ def without_prefix(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def published_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state dict of our `Classifier`, in float32, for a published one.
+    """A published state dict translated into that of our `Classifier`, in float32.
 
-    Raises UserError that names an unknown parameter, or one of a shape that no published model has.
+    Raises UserError, with the name, for an unknown parameter and for a shape that no published model has.
     """
     ours = {}
     names = NAMES_OF_MAMBA if FIRST + "A_log" in state else NAMES
@@ -105,7 +105,7 @@ def with_mega_maps(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def translated(name: str, names: Mapping[str, str | None]) -> str | None:
-    """Our name for a published one; None where it has no counterpart."""
+    """Our name for a published parameter; None if we have no such tensor."""
     for pattern, template in names.items():
         match = re.fullmatch(pattern, name)
         if match:
@@ -114,7 +114,7 @@ def translated(name: str, names: Mapping[str, str | None]) -> str | None:
 
 
 def reshaped(name: str, tensor: Tensor) -> Tensor:
-    """A published tensor in our shape; raises UserError for a mode of S5 that grows: ours would make it a decay."""
+    """A published tensor in our shape; raises UserError if an S5 mode grows, because our S5 could only let it decay."""
     if re.fullmatch(LAYER + r"seq\.Lambda", name) and (tensor.real > 0).any():
         raise UserError(
             f"{name}: {int((tensor.real > 0).sum())} of its modes grow (Re > 0), which our S5 does not have"

@@ -1,9 +1,10 @@
 """The adversary of training and of model selection: projected gradient descent in an L-inf or L2 ball, inside [0, 1].
 
-The judging attacks (evaluation/) are other people's code; this one is ours, so that a bug is not shared by both.
+The attacks that judge a model (evaluation/) are other people's code and this one is ours, so both cannot have the same
+bug.
 
-Single-step and weight-sharing regimes put the pieces below together in their own way. In all of them x is (B, ...) in
-[0, 1], and every image has its own ball.
+`pgd` is made of the small functions below it; single-step regimes, FreeAT and YOPO combine them in other ways. x is
+always (B, ...) in [0, 1], and every image has its own ball.
 """
 
 from __future__ import annotations
@@ -36,15 +37,15 @@ def pgd(
 
     x_0 is `x` or a random start; x_{t+1} = project(x_t + alpha direction(grad loss(model(x_t), y))).
 
-    Only the input's gradient is computed, so `model` is best a frozen one (`model.freeze()`). Its mode, its parameters'
-    gradients and the global random generator stay as they are.
+    Only the input's gradient is computed, so a frozen model (`model.freeze()`) is fastest. The model's mode, its
+    parameters' gradients and the global random generator do not change.
 
     Args:
         model: images (B, ...) in [0, 1] to logits (B, classes).
         x: (B, ...) float in [0, 1].
         y: (B,) int64, passed to `loss` as it is.
-        generator: what the random start is drawn from. Without one, a new generator with a fixed seed is used, so that
-            equal calls give equal examples; pass a generator of your own for restarts.
+        generator: draws the random start. Without one, a new generator with a fixed seed is used, so equal calls give
+            equal examples; for restarts pass your own generator.
         loss: (logits, y) to the number () that the attack raises.
 
     Returns:
@@ -73,7 +74,7 @@ def input_gradient(model: ModelLike, x: Pixels, y: Tensor, loss: Loss) -> Pixels
 
 
 def steepest_direction(gradient: Pixels, norm: Norm) -> Pixels:
-    """The steepest ascent of length 1 in the norm, a new tensor: the gradient's sign, or it divided by its length."""
+    """The direction of steepest ascent, with length 1 in `norm`: the gradient's sign, or the normalised gradient."""
     if norm == "linf":
         return gradient.sign()
     return gradient / l2_norms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
@@ -89,7 +90,7 @@ def starting_point(x: Pixels, attack: Attack, generator: torch.Generator | None)
 
 
 def random_start(x: Pixels, eps: float, generator: torch.Generator, norm: Norm = "linf") -> Pixels:
-    """`x` plus noise of the ball of radius `eps`, cut to [0, 1]; drawn on the generator's device.
+    """`x` plus a random point of the ball of radius `eps`, cut to [0, 1]; drawn on the generator's device.
 
     L-inf: uniform in the ball. L2: a direction uniform on the sphere times a length uniform in [0, eps], as in
     torchattacks; in many dimensions nearly all of the uniform distribution in the ball lies at its surface.
@@ -104,16 +105,16 @@ def random_start(x: Pixels, eps: float, generator: torch.Generator, norm: Norm =
 
 
 def project(x_adv: Pixels, x: Pixels, eps: float, norm: Norm = "linf") -> Pixels:
-    """A point of the ball of radius `eps` around `x` and of [0, 1]: `x_adv` itself if it is in both, up to rounding.
+    """`x_adv` moved into the ball of radius `eps` around `x` and into [0, 1]; unchanged if it is in both already.
 
-    For L-inf it is the nearest such point. For L2, `x_adv` goes to the nearest point of the ball, then to the nearest
-    one of the box; the second step only brings it closer to `x`.
+    For L-inf the result is the nearest such point. For L2, `x_adv` goes to the nearest point of the ball, then to the
+    nearest point of the box, which only brings it closer to `x`. All up to rounding.
     """
     return projection(x, eps, norm)(x_adv)
 
 
 def projection(x: Pixels, eps: float, norm: Norm) -> Callable[[Tensor], Tensor]:
-    """`project` around one x (B, ...) in [0, 1], for many calls: what depends on x alone is computed once."""
+    """`project` for one x (B, ...) in [0, 1] and many calls: what depends only on x is computed once."""
     if norm == "l2":
         return lambda x_adv: (x + project_delta(x_adv - x, eps, norm)).clamp(0.0, 1.0)
     low, high = (x - eps).clamp(min=0.0), (x + eps).clamp(max=1.0)

@@ -1,4 +1,4 @@
-"""What an attack may do, in floats; params and results keep eps as it was written (`8/255`)."""
+"""An attack's settings as floats. Params and results keep eps as the user wrote it (`8/255`)."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Attack:
     Attributes:
         eps: radius of the ball around every image, at least 0; for L-inf at most 1.
         alpha: length of a step in the ball's norm, at least 0.
-        steps: how many, at least 0.
-        norm: "linf" or "l2"; the ball's and the step's.
-        random_start: whether the first step starts at a random point of the ball, or at the image itself.
+        steps: number of steps, at least 0.
+        norm: "linf" or "l2", for the ball and for the steps.
+        random_start: start at a random point of the ball instead of at the image.
 
     Raises:
-        UserError: a value is none of these.
+        UserError: a value is out of range or of the wrong type.
     """
 
     eps: float

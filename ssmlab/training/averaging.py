@@ -1,9 +1,9 @@
-"""Weight averaging: an exponential moving average of the weights, which the training itself does not use.
+"""Weight averaging: an exponential moving average (EMA) of the weights, which has no effect on the training itself.
 
     w_avg <- d w_avg + (1 - d) w after every step t = 1, 2, ..., with d = min(decay, (1 + t) / (10 + t))
 
-(Izmailov et al. 2018 for averaging weights at all; as an EMA in adversarial training Gowal et al. 2020.) d grows as in
-TensorFlow's ExponentialMovingAverage: otherwise the initial weights would stay in for some 1 / (1 - decay) steps.
+Averaging weights is from Izmailov et al. 2018; Gowal et al. 2020 use an EMA in adversarial training. d grows as in
+TensorFlow's ExponentialMovingAverage: otherwise the initial weights would count for about 1 / (1 - decay) steps.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ssmlab.nets.classifier import Classifier
 
 
 class AveragedModel:
-    """The average of a model's weights: `model`, of the same kind, and how many steps are in it."""
+    """A copy `model` with the averaged weights of a model in training, and the number of steps averaged so far."""
 
     def __init__(self, model: Classifier, decay: float):
         self.model = copy.deepcopy(model)  # keeps each parameter's requires_grad: a checkpoint counts those
@@ -27,7 +27,7 @@ class AveragedModel:
 
     @torch.no_grad()
     def update(self, model: Classifier) -> None:
-        """Take in the weights that `model` has after one more step."""
+        """Add the weights that `model` has after one more step to the average."""
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for average, parameter in zip(self.model.parameters(), model.parameters(), strict=True):

@@ -1,14 +1,14 @@
-"""Adversarial weight perturbation (Wu et al. 2020, Algorithm 1): the gradient where the loss near the weights is high.
+"""Adversarial weight perturbation (Wu et al. 2020, Algorithm 1): gradients are taken at nearby weights of higher loss.
 
-Around the forward and backward pass of another regime every weight w stands at
+During the forward and backward pass of another regime every weight w is replaced by
 
     w + gamma |w| / |g| g,     g the gradient with respect to w of the loss that the regime lowers
 
-(one step; the norms are those of the whole tensor), and is put back before the optimiser's step.
+(one step; the norms are over the whole tensor), and is restored before the optimiser's step.
 
-Where we differ: the published code perturbs a copy of the model and adds the difference; we perturb the model and put
-back the very bits. Like it, we leave biases and norms alone; of an SSM we leave dt, A and B alone too, which decide how
-stable a system is: a relative change of those makes another system, not the same one with other weights.
+Where we differ: the published code perturbs a copy of the model and adds the difference; we perturb the model itself
+and restore its exact bits. Like the published code, we do not perturb biases and norms. We also do not perturb dt, A
+and B of an SSM: they decide how stable the system is, so a relative change would make it a different system.
 """
 
 from __future__ import annotations
@@ -27,12 +27,10 @@ from ssmlab.params import AwpParams
 def perturbed_weights(
     model: nn.Module, awp: AwpParams | None, objective: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
 ) -> Iterator[None]:
-    """Inside, the weights stand where the loss is higher; without `awp` they stand where they always do.
+    """Inside the block, the weights are perturbed; without `awp` nothing happens.
 
-    `objective(*inputs)` is evaluated once, on entry; its first result is the loss (). Gradients that the parameters
-    hold are not changed by that, and those made inside remain.
-
-    The gradient g passes through the parameters' `.grad`, the only one that DistributedDataParallel joins.
+    `objective(*inputs)` is evaluated once, on entry; its first result is the loss (). That leaves the parameters'
+    gradients as they were; gradients that are computed inside the block remain.
     """
     if awp is None:
         yield
@@ -40,6 +38,7 @@ def perturbed_weights(
     weights = perturbed_parameters(model)
     originals = [weight.detach().clone() for weight in weights]
     gradients = [parameter.grad for parameter in model.parameters()]
+    # g must pass through `.grad`: that is the only gradient that DistributedDataParallel sums over the ranks
     model.zero_grad()
     loss, *_ = objective(*inputs)
     loss.backward()  # type: ignore[no-untyped-call]
@@ -59,6 +58,6 @@ def perturbed_weights(
 
 
 def perturbed_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """The weights that AWP moves: all of two or more dimensions that are not SSM parameters."""
+    """The weights that AWP perturbs: all with two or more dimensions, except SSM parameters."""
     ssm = {id(parameter) for parameter in ssm_parameters(model)}
     return [p for p in model.parameters() if p.dim() > 1 and id(p) not in ssm]

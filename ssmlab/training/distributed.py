@@ -1,7 +1,7 @@
 """One training in several processes, as torchrun starts them: their ranks, and what they exchange.
 
-Every rank holds the whole data set and draws the same order, crops and random starts; of every batch it goes through
-its own rows (`ssmlab.training.sharding`). torch's DistributedDataParallel makes the gradients those of the whole batch.
+Every rank holds the whole data set and draws the same order, crops and random starts, but computes only its own rows of
+every batch (`ssmlab.training.sharding`). torch's DistributedDataParallel sums the gradients over the ranks.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ T = TypeVar("T")
 
 
 class LostRank(UserError):
-    """Another process of the training has ended too early."""
+    """Another process of the training has ended before the training did."""
 
 
 @contextmanager
 def process_group(wanted: str) -> Iterator[tuple[Group, torch.device]]:
-    """The processes that torchrun has started together with this one, and the device that `wanted` means.
+    """The group of processes that torchrun started, this one included, and the device that `wanted` means.
 
-    On GPUs every process of a machine takes one GPU and they talk through NCCL, on CPUs through gloo. Without torchrun
-    the process is alone. After an error the group is not destroyed, which would wait for the others: the connections
-    close as the process ends, and the others notice that.
+    On GPUs every process takes one GPU of its machine and they communicate through NCCL, on CPUs through gloo. Without
+    torchrun the group has one process. After an error the group is not destroyed, because that would wait for the
+    other processes: the connections close when this process ends, and the others notice.
 
     Raises:
         UserError: there is no such device (`resolve_device`), or there are more processes than GPUs on this machine.
@@ -66,7 +66,7 @@ def gpu_of_rank(local_rank: int, processes: int) -> torch.device:
 
 @contextmanager
 def detecting_lost_ranks() -> Iterator[None]:
-    """Inside, a failed exchange with another process is raised as LostRank."""
+    """Inside the block, a failed exchange with another process raises LostRank."""
     try:
         yield
     except RuntimeError as error:
@@ -80,8 +80,8 @@ def detecting_lost_ranks() -> Iterator[None]:
 class Group:
     """The processes that train one model: this one is rank `rank` of `size`. Rank 0 writes the files and reports.
 
-    The methods below, up to `reduced`, are collective: all ranks must call them in the same order, and no call returns
-    before all have made it. A process that is alone waits for nobody.
+    The methods from `sum` to `reduced` are collective: all ranks must call them in the same order, and a call returns
+    only when all ranks have made it. In a group of one process they return at once.
     """
 
     rank: int = 0
@@ -114,7 +114,7 @@ class Group:
         return values
 
     def gather_rows(self, tensor: Tensor, shard: BatchShard) -> Tensor:
-        """`tensor` (batch size, ...) with every row taken from the rank to whose `shard` it belongs."""
+        """`tensor` (batch size, ...) with every row taken from the rank that computes it, as `shard` says."""
         if self.size == 1:
             return tensor
         rows = slice(shard.first, shard.first + shard.size)
@@ -141,14 +141,14 @@ class Group:
         return BatchShard(batch_size, self.rank, self.size)
 
     def replicated(self, model: Classifier, shard: BatchShard) -> Trainable:
-        """`model`, whose backward passes then give the gradients of the whole batch, of which this rank has `shard`."""
+        """`model`, wrapped so that backward passes on this rank's `shard` give the gradients of the whole batch."""
         return model if self.size == 1 else Replicated(model, shard)
 
 
 class Trunk(nn.Module):
-    """The part of a classifier that is called through DistributedDataParallel, which joins all of its gradients.
+    """The module that DistributedDataParallel wraps: it sums the gradients of all parameters of `model`.
 
-    It is not the whole classifier because YOPO asks for the gradient between stem and trunk.
+    Only the trunk runs in its forward pass, because YOPO needs the gradient between stem and trunk.
     """
 
     def __init__(self, model: Classifier) -> None:
@@ -161,20 +161,20 @@ class Trunk(nn.Module):
 
 
 class Replicated(DistributedDataParallel):
-    """A classifier of which every rank has a copy: what a regime uses of `Classifier`, under the same names.
+    """A classifier with a copy on every rank; it offers regimes the methods of `Classifier` that they use.
 
-    After `backward` a parameter's `.grad` is the mean over the batch's images, not over the ranks: every rank's mean
-    counts with the weight of its shard. All parameters must take part in every backward pass.
+    After `backward`, `.grad` is the mean over the images of the whole batch: each rank's mean is weighted by the size
+    of its shard. All parameters must take part in every backward pass.
     """
 
     def __init__(self, model: Classifier, shard: BatchShard) -> None:
         super().__init__(Trunk(model))
-        self.broadcast_buffers = False  # they are constants; and TRADES goes forward twice before it goes back
+        self.broadcast_buffers = False  # they are constants, and TRADES has two forward passes for one backward pass
         self.register_comm_hook(shard, lambda shard, bucket: weighted_sum(shard, bucket.buffer()))
 
     @property
     def plain(self) -> Classifier:
-        """This rank's copy: its gradients are not joined with the others'."""
+        """This rank's copy, whose gradients are not summed over the ranks."""
         return self.module.model  # type: ignore[no-any-return]
 
     @property
@@ -194,7 +194,7 @@ class Replicated(DistributedDataParallel):
         return self.trunk(self.stem(x))
 
     def freeze(self) -> nn.Module:
-        """A frozen form of this rank's copy: an attack on its images needs no other rank."""
+        """A frozen form of this rank's copy: an attack on this rank's images needs no other rank."""
         return self.plain.freeze()
 
 
@@ -202,10 +202,10 @@ Trainable = Classifier | Replicated
 
 
 def weighted_sum(shard: BatchShard, gradients: Tensor) -> torch.futures.Future[Tensor]:
-    """The ranks' sum of gradients (n,), each times the weight of its shard; `gradients` is overwritten.
+    """The sum over ranks of gradients (n,) times the weight of the rank's shard; overwrites `gradients`.
 
-    Where one backward pass adds to the gradients of another (YOPO) the earlier sum is the same on all ranks, and the
-    weights add up to 1: it stays as it is.
+    YOPO adds up the gradients of several backward passes. The part from earlier passes is equal on all ranks, and the
+    weights add up to 1, so summing it again does not change it.
     """
     sent = dist.all_reduce(gradients.mul_(shard.weight), async_op=True)
     assert sent is not None

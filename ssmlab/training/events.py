@@ -1,4 +1,4 @@
-"""What a training reports while it goes on."""
+"""What a training reports while it runs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ssmlab.training.state import TrainingState
 
 @dataclass(frozen=True, slots=True)
 class BatchResult:
-    """What the model did on one batch, or on several together.
+    """Loss and correct classifications on one batch, or on several together.
 
     Attributes:
-        loss: mean over the images; in training, before the optimiser step that it led to.
-        images: how many.
-        right_clean, right_robust: how many of them were classified right, clean or attacked; None if nobody looked.
+        loss: mean over the images; in training, measured before the optimiser step.
+        images: number of images.
+        right_clean, right_robust: how many of them were classified right, clean or attacked; None if not measured.
     """
 
     loss: float
@@ -27,7 +27,7 @@ class BatchResult:
     right_robust: int | None
 
     def merged_with(self, other: BatchResult) -> BatchResult:
-        """Both as one: losses averaged over their images, counts added."""
+        """The result on both together: losses averaged over the images, counts added."""
         images = self.images + other.images
         clean, robust = (self.right_clean, other.right_clean), (self.right_robust, other.right_robust)
         return BatchResult(
@@ -50,7 +50,7 @@ NO_IMAGES = BatchResult(loss=0.0, images=0, right_clean=0, right_robust=0)  # th
 
 
 def count_right(logits: Tensor, y: Tensor) -> int:
-    """How many of the logits (B, classes) are highest at their label y (B,)."""
+    """How many rows of the logits (B, classes) are highest at their label y (B,)."""
     return int((logits.argmax(dim=1) == y).sum())
 
 
@@ -59,13 +59,13 @@ class StepDone:
     """One optimiser step is done.
 
     Attributes:
-        epoch, epochs, step, steps: both from 1; steps are those of the whole training.
+        epoch, epochs, step, steps: epoch and step count from 1; step and steps are of the whole training.
         loss: mean over the epoch's images so far.
-        clean, robust: accuracies in [0, 1]; the one that the regime measures is over the epoch's images so far, the
-            other is the last validation's, None before the first.
-        images: training images so far, in all epochs; one that is replayed counts every time.
-        images_per_second: over the epoch so far.
-        eta: seconds until training ends, at the mean speed so far; None while that is not known.
+        clean, robust: accuracies in [0, 1]. What the regime measures is over the epoch's images so far; what it does
+            not measure is from the last validation, None before the first.
+        images: training images so far, in all epochs; a replayed image counts every time.
+        images_per_second: mean over the epoch so far.
+        eta: seconds until training ends, at the mean speed so far; None while that is unknown.
     """
 
     epoch: int
@@ -93,13 +93,13 @@ class ValidationStep:
 
 @dataclass(frozen=True, slots=True)
 class EpochDone:
-    """An epoch is trained and validated; `model` is in that epoch's state until the next event is asked for.
+    """An epoch is trained and validated; `model` holds that epoch's weights until the next event is requested.
 
     Attributes:
-        row: the epoch's line of the history.
-        improved: it is the best epoch so far.
-        model: what was validated and is to be kept: the trained model itself, or the average of its weights.
-        state: the training as it now is; `fit` can continue from there.
+        row: the epoch's row of the history.
+        improved: whether it is the best epoch so far.
+        model: the model that was validated and should be saved: the trained one, or the average of its weights.
+        state: the training after this epoch; `fit` can continue from it.
     """
 
     row: Row
@@ -112,7 +112,7 @@ class Diverged(ArithmeticError):
     """A loss or a weight is no longer a finite number.
 
     Attributes:
-        images: row numbers in the data's source (`Split.indices`) of the batch whose loss it was; empty for weights.
+        images: row numbers in the data's source (`Split.indices`) of the batch with that loss; empty for a weight.
     """
 
     def __init__(self, message: str, images: tuple[int, ...] = ()) -> None:

@@ -1,4 +1,4 @@
-"""Random generators, one for every purpose of a training, so that no draw depends on how often another was made."""
+"""Random generators, one for every purpose of a training: draws for one purpose never change those for another."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def training_generators(seed: int, device: torch.device, shard: BatchShard) -> d
 
 
 def named_generator(seed: int, purpose: str, device: torch.device | str = "cpu") -> torch.Generator:
-    """A new generator for one purpose of one training: equal arguments draw equal numbers."""
+    """A new generator for one purpose; equal arguments give equal numbers."""
     return torch.Generator(device).manual_seed(seed_of(seed, purpose))
 
 
 def shared_generator(seed: int, purpose: str, device: torch.device, shard: BatchShard) -> SharedGenerator:
-    """As `named_generator`, for numbers that belong to the images of the batch that `shard` is of."""
+    """As `named_generator`, for numbers that belong to the images of a batch, of which this rank takes `shard`."""
     generator = SharedGenerator(device)
     generator.shard = shard
     generator.manual_seed(seed_of(seed, purpose))
@@ -32,7 +32,7 @@ def shared_generator(seed: int, purpose: str, device: torch.device, shard: Batch
 
 
 def dropout_generator(device: torch.device) -> torch.Generator:
-    """Torch's global generator of `device`, from which dropout draws."""
+    """Torch's global generator of `device`, which dropout uses."""
     if device.type == "cuda":
         return torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
     return torch.default_generator

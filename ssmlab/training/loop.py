@@ -1,4 +1,4 @@
-"""The training loop: epochs, validation, selection. It yields what happens and knows neither files nor screens."""
+"""The training loop: epochs, validation, selection. It yields events and does not know of files or screens."""
 
 from __future__ import annotations
 
@@ -42,21 +42,21 @@ def fit(
 ) -> Iterator[StepDone | ValidationStep | EpochDone]:
     """Train `model`, which is on `device`, on `dataset.train`; choose the best epoch on `params.selection.split`.
 
-    An epoch is one pass over the images, whatever the regime's replays; `params.patience` may end training early. With
-    `params.averaging` it is the average of the weights that is validated, selected and handed out.
+    An epoch is one pass over the images, however often the regime replays each batch; `params.patience` may end
+    training early. With `params.averaging` the average of the weights is validated, selected and yielded.
 
-    Data order, augmentation, and the random draws of training and of validation come from generators of their own,
-    derived from `params.seed`. Dropout draws from torch's global one.
+    Data order, augmentation, and the random draws of training and of validation each have their own generator, derived
+    from `params.seed`. Dropout draws from torch's global generator.
 
-    With the `state` of an earlier epoch it continues after that epoch, as if it had never stopped: the same params,
-    data set, device and thread count give the same bits. The global generator is then set to where it was.
+    With the `state` of an earlier epoch training continues after that epoch as if it had never stopped: the same
+    params, data set, device and thread count give the same bits. The global generator is restored too.
 
-    The ranks of `group` train one model together, from the same arguments, and see the same events: a batch is
-    `params.batch_size` images over all of them. Their number changes the result by rounding only, and by dropout,
-    which every rank draws for itself.
+    The ranks of `group` train one model together. They must pass the same arguments and see the same events; a batch is
+    `params.batch_size` images over all ranks. The number of ranks changes the result only by rounding and by dropout,
+    which every rank draws independently.
 
     Raises:
-        Diverged: the loss of a step is NaN or infinite, or a weight is at the end of an epoch.
+        Diverged: the loss of a step, or a weight at the end of an epoch, is NaN or infinite.
     """
     training = Training(model, dataset, params, device, state, group)
     while training.epochs_done < params.passes and not out_of_patience(training.rows, params):
@@ -64,11 +64,11 @@ def fit(
 
 
 class Training:
-    """One training under way: `epoch` makes one more of its epochs.
+    """A training in progress: each call of `epoch` trains one more epoch.
 
     Attributes:
-        rows: the history so far.
-        step, steps: optimiser steps so far, and in the whole training.
+        rows: the history so far, one row per epoch.
+        step, steps: optimiser steps so far, and of the whole training.
     """
 
     def __init__(
@@ -139,9 +139,10 @@ class Training:
         yield EpochDone(row, improved, model, TrainingState(tuple(self.rows), self.parts.tensors()))
 
     def train(self, began: float) -> Generator[StepDone, None, tuple[BatchResult, float]]:
-        """The epoch's optimiser steps; returns the result over its images, and the images a second since `began`."""
+        """The epoch's optimiser steps; returns the result over its images, and images per second since `began`."""
         epoch = self.epochs_done + 1
-        if self.group.rank > 0:  # other numbers than rank 0; seeded every epoch, so that no state needs to hold them
+        # the state holds rank 0's generator only; other ranks need different numbers, so they reseed every epoch
+        if self.group.rank > 0:
             purpose = f"dropout of process {self.group.rank} in epoch {epoch}"
             self.generators["dropout"].manual_seed(seed_of(self.params.seed, purpose))
         order_before = self.generators["order"].clone_state()
@@ -172,13 +173,13 @@ class Training:
         )
 
     def optimizer_steps(self, data: LocalBatches) -> Iterator[BatchResult]:
-        """One optimiser step after the other; each has the next attack of the warm-up."""
+        """One optimiser step after the other, each with the next attack of the warm-up."""
         for x, y in data:
             for _ in range(self.params.replays):
                 yield self.regime.step(x, y, next(self.attacks))
 
     def step_done(self, epoch: int, seen: BatchResult, rate: float) -> StepDone:
-        """The event after a step; accuracies that the regime does not measure are those of the last validation."""
+        """The event after a step; an accuracy that the regime does not measure is taken from the last validation."""
         last = self.rows[-1] if self.rows else None
         clean, robust = seen.clean_accuracy, seen.robust_accuracy
         return StepDone(
@@ -195,7 +196,7 @@ class Training:
         )
 
     def diverged(self, loss: float, order_before: torch.Generator, batch: int) -> Diverged:
-        """The error that names the images of the epoch's batch number `batch`, from 1, whose loss is not finite."""
+        """The error for a loss that is not finite; it names the images of the epoch's batch `batch` (from 1)."""
         order, size = epoch_order(len(self.train_split), order_before), self.params.batch_size
         drawn = order[(batch - 1) * size : batch * size]
         images = self.train_split.indices.cpu()[drawn.cpu()].tolist()
@@ -207,7 +208,7 @@ class Training:
             raise Diverged(f"a weight is no longer finite after epoch {self.epochs_done + 1}, step {self.step}")
 
     def validate(self, model: Classifier) -> Generator[ValidationStep, None, tuple[BatchResult, BatchResult]]:
-        """Judge `model` on the split that selection looks at and on the sample of training images; returns both.
+        """Evaluate `model` on the selection split and on the sample of training images; returns both results.
 
         Every call draws the same random starts, so that epochs are compared under the same noise.
         """

@@ -1,4 +1,4 @@
-"""AdamW in two groups, and the learning rate's schedule."""
+"""AdamW with two parameter groups, and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ def make_optimizer(model: nn.Module, params: OptimizerParams) -> AdamW:
     """AdamW (Loshchilov and Hutter 2019) over all parameters of `model`.
 
     The SSM parameters (dt, A, B) take `ssm_lr` and no weight decay, as in Gu et al. 2022: decay would pull the poles
-    towards zero, which is no simpler a system. Everything else takes `lr` and decays, biases and norms like the
-    weights, as in the published code.
+    towards zero, which does not make the system simpler. All other parameters, biases and norms included, take `lr` and
+    weight decay, as in the published code.
     """
     ssm = ssm_parameters(model)
     ssm_ids = {id(parameter) for parameter in ssm}
@@ -30,7 +30,7 @@ def make_optimizer(model: nn.Module, params: OptimizerParams) -> AdamW:
 
 
 def make_schedule(optimizer: AdamW, params: OptimizerParams, steps: int) -> LambdaLR:
-    """Every group's learning rate at the optimiser steps t = 0 .. steps-1:
+    """The learning rate of every group at optimiser steps t = 0 .. steps-1:
 
     constant: lr. cosine: lr (1 + cos(pi t / steps)) / 2 (Loshchilov and Hutter 2017, eq. 5, no restarts). cyclic: one
     triangle, lr (1 - |2 t / steps - 1|), up from zero and down again (Smith 2017; Wong et al. 2020, who train so in a

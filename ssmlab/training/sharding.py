@@ -1,4 +1,4 @@
-"""Which images of a batch each rank takes where several train one model, and the random numbers for them."""
+"""Which images of a batch each rank takes when several ranks train one model, and the random numbers for them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 class BatchShard:
     """The rows of the current batch that rank `rank` of `ranks` takes: up to ceil(batch_size / ranks) images.
 
-    They are the same rows in every batch, so that of a short last batch the last ranks have fewer, or none. A rank
-    without an image goes through the batch's first one with weight 0: all ranks must make the same steps.
+    A rank takes the same rows of every batch, so in a short last batch the last ranks have fewer images, or none. A
+    rank without images computes the batch's first image with weight 0, because all ranks must make the same steps.
 
     Attributes:
-        first, size: row range of a whole batch.
-        rows: which rows of the current batch this rank goes through.
-        images: how many of them count.
+        first, size: this rank's rows of a full batch: `size` rows from row `first`.
+        rows: which rows of the current batch this rank computes.
+        images: how many of them count; 0 if this rank has none.
         batch: how many images the current batch has.
     """
 
@@ -34,15 +34,15 @@ class BatchShard:
 
     @property
     def weight(self) -> float:
-        """This rank's part of the batch, in [0, 1]; the ranks' weights add up to 1."""
+        """This rank's fraction of the batch, in [0, 1]; the weights of all ranks add up to 1."""
         return self.images / self.batch
 
 
 class LocalBatches:
-    """This rank's rows of every batch, in turn.
+    """An iterator over this rank's rows of every batch.
 
     Attributes:
-        count: how many batches have been drawn.
+        count: how many batches it has yielded.
     """
 
     def __init__(self, batches: Iterable[tuple[Tensor, Tensor]], shard: BatchShard) -> None:
@@ -61,28 +61,28 @@ class LocalBatches:
 
 
 class SharedGenerator(torch.Generator):
-    """A generator in the same state on every rank: `draw_normal` and `draw_uniform` draw for the whole batch from it.
+    """A generator in the same state on every rank, from which `draw_normal` and `draw_uniform` draw for a whole batch.
 
-    So an image gets the same numbers whichever rank has it, and however many ranks there are.
+    So an image gets the same numbers on any rank and with any number of ranks.
     """
 
     shard: BatchShard | None = None
 
 
 def draw_normal(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Standard normal numbers of `shape` (B, ...), a row an image, on the generator's device."""
+    """Standard normal numbers of `shape` (B, ...), one row per image, on the generator's device."""
     return local_rows(empty_batch(shape, generator, dtype).normal_(generator=generator), generator)
 
 
 def draw_uniform(
     shape: Sequence[int], low: float, high: float, generator: torch.Generator, dtype: torch.dtype = torch.float32
 ) -> Tensor:
-    """Numbers of `shape` (B, ...), a row an image, uniform in [low, high), on the generator's device."""
+    """Numbers of `shape` (B, ...), one row per image, uniform in [low, high), on the generator's device."""
     return local_rows(empty_batch(shape, generator, dtype).uniform_(low, high, generator=generator), generator)
 
 
 def empty_batch(shape: Sequence[int], generator: torch.Generator, dtype: torch.dtype) -> Tensor:
-    """An empty tensor for a whole batch, where `shape` (B, ...) may be that of one rank's rows."""
+    """An uninitialised tensor for the whole batch; `shape` (B, ...) may be that of one rank's rows."""
     shard = generator.shard if isinstance(generator, SharedGenerator) else None
     images = shape[0] if shard is None else shard.batch
     return torch.empty((images, *shape[1:]), dtype=dtype, device=generator.device)

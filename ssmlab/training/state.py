@@ -1,4 +1,4 @@
-"""The state of a training after an epoch, as rows and named tensors: enough to continue to the same bits."""
+"""The state of a training after an epoch, as rows and named tensors: enough to continue with identical bits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssmlab.artifacts.history import Row
 
 
 class StateMismatch(ValueError):
-    """A state whose tensors are not those of the training that should go on from it."""
+    """A state that does not fit the training that should continue from it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,8 +23,8 @@ class TrainingState:
     """A training after its last complete epoch. With the run's params and data set, everything else follows from it.
 
     Attributes:
-        rows: the history so far: epoch, step, last accuracies and best score are read from it.
-        tensors: what `Parts.tensors` returned: copies on the CPU.
+        rows: the history so far; it holds epoch, step, last accuracies and best score.
+        tensors: what `Parts.tensors` returned.
     """
 
     rows: tuple[Row, ...]
@@ -32,7 +32,7 @@ class TrainingState:
 
 
 class Carried(Protocol):
-    """What is carried from step to step beside the model: averaged weights, FreeAT's perturbation."""
+    """State that is kept from step to step in addition to the model: averaged weights, FreeAT's perturbation."""
 
     def state_dict(self) -> dict[str, Tensor]:
         """Everything to save."""
@@ -48,8 +48,8 @@ class Parts:
     """Everything that changes while a model trains.
 
     Attributes:
-        generators: every source of random numbers that continues from one epoch to the next, by its purpose.
-        carried: what else continues, by names without a dot.
+        generators: every generator that continues from one epoch to the next, by its purpose.
+        carried: everything else that continues; names have no dots.
     """
 
     model: nn.Module
@@ -59,7 +59,7 @@ class Parts:
     carried: Mapping[str, Carried] = field(default_factory=dict)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Copies on the CPU of weights, optimiser moments, the schedule's position, generators and `carried`."""
+        """Copies of weights, optimiser moments, the schedule's position, generators and `carried`, on the CPU."""
         moments = self.optimizer.state_dict()["state"]
         named = {
             "model": self.model.state_dict(),
@@ -78,10 +78,10 @@ class Parts:
         }
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the values of `tensors`, which are copied. The parts must have been made from the same params.
+        """Copy the values of `tensors` into the parts, which must have been made from the same params.
 
         Raises:
-            StateMismatch: a tensor is missing, unknown, or of another shape or type; parts may have been changed.
+            StateMismatch: a tensor is missing, unknown, or has the wrong shape or type; some parts may have changed.
         """
         try:
             self._restore(tensors)
@@ -121,6 +121,6 @@ class Parts:
             index, _, kind = name.partition(".")
             if kind != "step" and tensor.shape != parameters[int(index)].shape:
                 raise ValueError(f"not the state of this training: optimizer.{name} is {tuple(tensor.shape)}")
-            moments.setdefault(int(index), {})[kind] = tensor.clone()  # torch would keep ours and write into it
+            moments.setdefault(int(index), {})[kind] = tensor.clone()  # torch keeps what it is given and writes into it
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})

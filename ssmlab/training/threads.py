@@ -1,10 +1,10 @@
 """How many CPU threads a training uses.
 
-Several threads share out every operation and meet at its end. That pays only where the operations are long. What two
-threads cost in CPU seconds, against one, for the attack step of S4 with B L D activations (benchmarks/neighbours.md):
-24% more at 0.2 million (the default study), 11% at 1.6 million, 1% at 3.2 million (MNIST, pixel by pixel).
+Threads divide the work of each operation and wait for each other at its end, which pays only for long operations.
+Measured for the attack step of S4 with B L D activations (benchmarks/neighbours.md), two threads take more CPU seconds
+than one: 24% more at 0.2 million (the default study), 11% at 1.6 million, 1% at 3.2 million (MNIST, pixel by pixel).
 
-The number of threads decides how sums are split, and so the last bits of every weight.
+The number of threads decides how sums are split, so it changes the last bits of every weight.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def thread_count(wanted: Threads, activations: int, device: torch.device, availa
 
     Args:
         activations: B L D, the elements of one layer's output for one rank's batch.
-        available: how many threads this process may use: torch's own default, which follows OMP_NUM_THREADS, torchrun
-            (one a process) and the processors at hand.
+        available: how many threads this process may use: torch's default, which follows OMP_NUM_THREADS, torchrun
+            (one thread per process) and the number of processors.
 
     Returns:
-        `wanted`; for `auto` a thread for every 2^20 activations, at least one and at most `available`. On a GPU one:
-        the CPU only starts its kernels.
+        `wanted`; for `auto` one thread for every 2^20 activations, at least one and at most `available`. With a GPU
+        always one, because the CPU only starts the GPU's work.
     """
     if wanted != "auto":
         return wanted
@@ -40,7 +40,7 @@ def thread_count(wanted: Threads, activations: int, device: torch.device, availa
 
 @contextmanager
 def using_threads(count: int) -> Iterator[None]:
-    """Inside, torch computes with `count` threads; afterwards with as many as before."""
+    """Inside the block, torch computes with `count` threads; the number before is restored afterwards."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""How good a model is on a split, clean and attacked."""
+"""Clean and robust accuracy of a model on a split, while it trains."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from ssmlab.training.sharding import LocalBatches, SharedGenerator
 def judge_split(
     frozen: nn.Module, split: Split, attack: Attack, batch_size: int, generator: SharedGenerator, group: Group
 ) -> Iterator[BatchResult]:
-    """Show the frozen model every image of `split`, clean and attacked.
+    """Evaluate the frozen model on every image of `split`, clean and attacked.
 
     Args:
-        generator: draws the attack's random starts; seed it anew for every call, so that epochs are compared under the
+        generator: draws the attack's random starts; seed it again for every call, so that epochs are compared under the
             same noise. Its shard says which rows this rank takes.
 
     Yields:
-        the result on every batch, all ranks together; the loss is the cross entropy on the attacked images.
+        the result on every batch, over all ranks; the loss is the cross entropy on the attacked images.
     """
     shard = group.shard(batch_size)
     generator.shard = shard
@@ -42,7 +42,7 @@ def judge_split(
 
 
 def training_sample(train: Split, images: int, seed: int) -> Split:
-    """`images` of the training images, or all if there are fewer; always the same ones for one `seed`."""
+    """A random sample of `images` training images (all if there are fewer); the same for equal `seed`."""
     drawn = torch.randperm(len(train), generator=named_generator(seed, "training sample"))[:images]  # (images,)
     rows = drawn.sort().values.to(train.labels.device)
     return Split(train.images[rows], train.labels[rows], train.indices[rows])

@@ -204,7 +204,7 @@ def rewritten(path: Path, changes: dict[str, torch.Tensor | None], description: 
     ("changes", "description", "says"),
     [
         ({}, None, "description"),
-        ({}, {"format": 2}, "another version of ssmlab made it"),
+        ({}, {"format": 2}, "another version of ssmlab wrote it"),
         ({}, {"unknown": 1}, "description"),
         ({}, {"seed": "5"}, "description"),
         ({}, {"class_names": []}, "description"),
@@ -248,7 +248,7 @@ def test_a_file_of_the_first_format_says_to_prepare_again(tmp_path: Path) -> Non
     tensors = safetensors.torch.load(path.read_bytes())
     old = {"format": 1, "name": "toy", "classes": 3, "source": "made up", "seed": 5, "fingerprint": "0"}
     safetensors.torch.save_file(tensors, path, {"ssmlab": json.dumps(old)})
-    with pytest.raises(UserError, match=r"another version of ssmlab made it.*run `ssmlab prepare` again"):
+    with pytest.raises(UserError, match=r"another version of ssmlab wrote it.*run `ssmlab prepare` again"):
         load_dataset(path)
 
 

@@ -40,7 +40,7 @@ def read_contact_sheet(path: Path) -> ContactSheet:
     """Read the first images of every class of a prepared data set; no other pixels are read.
 
     Raises:
-        UserError: the file is missing or is not a whole prepared data set.
+        UserError: the file is missing or is not a complete prepared data set.
     """
     with open_prepared(path, "np") as file:
         summary = read_summary(file)

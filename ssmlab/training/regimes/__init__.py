@@ -1,4 +1,4 @@
-"""All regimes by the name that `train.regime` gives them. A new one is a file in this folder and a line here."""
+"""All regimes by their name in `train.regime`. A new regime is a file in this folder and a line here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What all regimes have in common: a model with its optimiser, and the one method in which they differ."""
+"""What all regimes share: a model with its optimiser, and `step`, the one method that differs."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from ssmlab.training.state import Carried
 
 @dataclass(frozen=True, eq=False)
 class Learner:
-    """A model and what its optimiser steps need.
+    """A model and everything that its optimiser steps need.
 
     Attributes:
-        generator: draws all random numbers of the regime: random starts, noise, projections.
+        generator: for all random numbers of the regime: random starts, noise, projections.
         shard: this rank's rows of a batch.
         image_shape: (C, H, W).
     """
@@ -46,18 +46,18 @@ class Learner:
         self.update()
 
     def backward(self, loss: Tensor) -> None:
-        """The first half of `descend`: every parameter's gradient, which replaces any it had."""
+        """The first half of `descend`: compute every parameter's gradient, replacing earlier ones."""
         self.optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
 
     def update(self) -> None:
-        """The second half of `descend`: a step with the gradients that are there, and the next learning rate."""
+        """The second half of `descend`: one step with the current gradients, then the next learning rate."""
         self.optimizer.step()
         self.schedule.step()
 
 
 class Regime(ABC):
-    """One way to train: what is done with a batch. `ssmlab.training.regimes.REGIMES` has all of them.
+    """One way to train on a batch. `ssmlab.training.regimes.REGIMES` lists all of them.
 
     Attributes:
         cross_entropy: (logits, y) to the loss (), with the label smoothing that the params ask for.
@@ -73,24 +73,24 @@ class Regime(ABC):
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
         """Make one optimiser step on x (B, C, H, W) in [0, 1] and y (B,), with the training attack of that step.
 
-        The model is in training mode, before and after. The loop calls this `params.replays` times with every batch,
-        because every optimiser step has an attack of its own while eps warms up.
+        The model is in training mode before and after. The loop calls this `params.replays` times with every batch, and
+        passes each step its own attack because eps may be warming up.
         """
 
     def target(self) -> nn.Module:
-        """What the attack is run on: the model as it is now, frozen, in the precision that the params ask for."""
+        """The model to attack: the current one, frozen, in the precision that the params ask for."""
         frozen = self.model.freeze()
         return HalfPrecisionClassifier(frozen) if self.half_precision else frozen  # type: ignore[arg-type]
 
     @property
     def carried(self) -> Mapping[str, Carried]:
-        """What the regime carries from step to step, by name; it is saved with every epoch."""
+        """State that the regime keeps from step to step, by name; it is saved with every epoch."""
         return {}
 
-    def end_epoch(self, group: Group) -> None:  # noqa: B027  # most regimes carry nothing
-        """Called by all ranks after the last step of an epoch: the place to exchange what is carried."""
+    def end_epoch(self, group: Group) -> None:  # noqa: B027  # most regimes keep no state
+        """Called by all ranks after the last step of an epoch, to exchange what is in `carried`."""
 
 
 def smoothed_cross_entropy(smoothing: float) -> Loss:
-    """The cross entropy for labels of which `smoothing` is spread over all classes (Szegedy et al. 2016, section 7)."""
+    """Cross entropy with the fraction `smoothing` of each label spread over all classes (Szegedy et al. 2016, 7)."""
     return partial(F.cross_entropy, label_smoothing=smoothing)

@@ -3,8 +3,8 @@
     FGSM with random start (Wong et al. 2020, Algorithm 3): noise in the ball, alpha 1.25 eps, cut back to the ball.
     N-FGSM (de Jorge et al. 2022): noise of 2 eps, alpha eps, never cut back.
 
-Images stay in [0, 1] in both, noise included; what N-FGSM trains on lies in the ball of radius noise eps + alpha. Both
-papers are about L-inf; in L2 noise and step are those of `ssmlab.training.adversary`.
+In both, images stay in [0, 1], also after the noise. N-FGSM's images lie in the ball of radius noise eps + alpha. Both
+papers are about L-inf; for L2, noise and step are those of `ssmlab.training.adversary`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ssmlab.training.regimes.base import Learner, Regime
 
 
 class FgsmAt(Regime):
-    """As PGD adversarial training, on images of a single step."""
+    """As PGD adversarial training, with an attack of a single step."""
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         super().__init__(learner, params)

@@ -1,11 +1,11 @@
 """FreeAT (Shafahi et al. 2019, Algorithm 1): one backward pass gives the weights' gradient and the adversary's.
 
-Every batch is replayed m times; delta moves between the replays and is carried over to the next batch's images. So m
-replays cost what m steps of standard training cost, and the epochs are divided by m.
+Every batch is replayed m times; the perturbation delta moves between the replays and is kept for the next batch. m
+replays cost as much as m steps of standard training, so the number of epochs is divided by m.
 
-Where we differ: the published code takes the gradient with respect to delta through the cut to [0, 1], so that delta
-stands still where it would leave the box; we take it at the cut image itself. alpha = eps is Algorithm 1. The last,
-smaller batch of an epoch uses and moves the first rows of delta.
+Where we differ: the published code takes the gradient with respect to delta through the cut to [0, 1], so delta does
+not move where it would leave the box; we take the gradient at the cut image. Algorithm 1 has alpha = eps. The last,
+smaller batch of an epoch uses and moves only the first rows of delta.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ssmlab.training.sharding import BatchShard
 
 
 class Free(Regime):
-    """One replay of a batch a step; the loop makes `params.replays` of them."""
+    """Each step is one replay of a batch; the loop makes `params.replays` of them."""
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         super().__init__(learner, params)
@@ -52,9 +52,9 @@ class Free(Regime):
 
 
 class CarriedDelta:
-    """The perturbation that FreeAT carries from batch to batch: `value` (batch size, C, H, W), zero to begin with.
+    """The perturbation that FreeAT keeps from batch to batch: `value` (batch size, C, H, W), zero at first.
 
-    It is that of the whole batch; during an epoch only this rank's rows, those of `shard`, are up to date.
+    It covers the whole batch; during an epoch only the rows of this rank's `shard` are up to date.
     """
 
     def __init__(

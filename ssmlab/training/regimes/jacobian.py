@@ -1,8 +1,8 @@
-"""Jacobian regularisation (Hoffman et al. 2019, Algorithm 1): clean cross entropy plus the size of d logits / d x.
+"""Jacobian regularisation (Hoffman et al. 2019, Algorithm 1): clean cross entropy plus a penalty on d logits / d x.
 
     loss = CE(f(x), y) + weight / 2 |J(x)|^2,     |J|^2 = classes E |v J|^2, v uniform on the unit sphere
 
-The expectation is estimated with `projections` random directions v an image, one backward pass each.
+The expectation is estimated with `projections` random directions v per image, one backward pass each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ssmlab.training.sharding import draw_normal
 
 
 class Jacobian(Regime):
-    """Standard training with the penalty above; nobody attacks."""
+    """Standard training with the penalty above; there is no attack."""
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         super().__init__(learner, params)
@@ -36,7 +36,7 @@ class Jacobian(Regime):
 
 
 def squared_norm(logits: Tensor, x: Tensor, generator: torch.Generator, projections: int) -> Tensor:
-    """An unbiased estimate of |d logits / d x|^2 (Frobenius), mean over the batch, that can be differentiated again.
+    """An unbiased, differentiable estimate of |d logits / d x|^2 (Frobenius norm), mean over the batch.
 
     Args:
         logits: (B, classes), each row computed from its own row of `x`.

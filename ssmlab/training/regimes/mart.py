@@ -3,8 +3,8 @@
     loss = BCE(f(x_adv), y) + beta KL(p(x) || p(x_adv)) (1 - p_y(x)),
     BCE  = -log p_y(x_adv) - log(1 - max_{k != y} p_k(x_adv))
 
-Where we differ: the attack starts where the params say (the published code: x + 0.001 N(0, 1)); both logarithms are
-computed from logits, so that neither needs the published code's small constants.
+Where we differ: the attack starts where the params say (in the published code at x + 0.001 N(0, 1)); both logarithms
+are computed from logits, so that they do not need the small constants of the published code.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ssmlab.training.regimes.base import Learner, Regime
 
 
 class Mart(Regime):
-    """The loss above, on clean images and PGD's."""
+    """The loss above, on clean images and PGD's adversarial images."""
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         super().__init__(learner, params)
@@ -38,7 +38,7 @@ class Mart(Regime):
 def mart_loss(clean: Tensor, attacked: Tensor, y: Tensor, beta: float) -> Tensor:
     """The loss above for clean and attacked logits (B, classes), y (B,); mean over the batch."""
     p, q = clean.log_softmax(1), attacked.log_softmax(1)  # (B, classes) each
-    label = y.unsqueeze(1)  # (B, 1); gathering at it waits for nothing on a GPU, a mask would
+    label = y.unsqueeze(1)  # (B, 1); unlike a mask, gathering by index does not make a GPU wait for the CPU
     runner_up = attacked.scatter(1, label, -torch.inf).argmax(1, keepdim=True)  # (B, 1)
     boosted = -q.gather(1, label) - q.scatter(1, runner_up, -torch.inf).logsumexp(1, keepdim=True)  # (B, 1)
     moved = (p.exp() * (p - q)).sum(1, keepdim=True)  # (B, 1)

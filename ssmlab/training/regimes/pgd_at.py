@@ -1,4 +1,4 @@
-"""PGD adversarial training (Madry et al. 2018): the loss on images that PGD has made against the current model."""
+"""PGD adversarial training (Madry et al. 2018): the loss on adversarial images of PGD against the current model."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from ssmlab.training.regimes.base import Learner, Regime
 class PgdAt(Regime):
     """Cross entropy on adversarial images, at perturbed weights if the params have `awp`.
 
-    The attack runs on a frozen copy of the model, made anew for every batch because its parameters have moved since. It
-    raises the plain cross entropy, whatever the label smoothing is.
+    The attack runs on a frozen copy of the model, made for every batch because the weights change. It always raises the
+    plain cross entropy, without label smoothing.
     """
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:

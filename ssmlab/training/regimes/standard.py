@@ -10,7 +10,7 @@ from ssmlab.training.regimes.base import Regime
 
 
 class Standard(Regime):
-    """Cross entropy on clean images; nobody attacks."""
+    """Cross entropy on clean images; there is no attack."""
 
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:  # noqa: ARG002
         logits = self.model(x)  # (B, classes)

@@ -1,9 +1,9 @@
-"""TRADES (Zhang et al. 2019, Algorithm 1): clean cross entropy plus beta times how far an attack moves p.
+"""TRADES (Zhang et al. 2019, Algorithm 1): clean cross entropy plus beta times how much an attack changes p.
 
     loss = CE(f(x), y) + beta KL(p(x) || p(x_adv)),     x_adv raises the same KL inside the ball
 
-Where we differ: the published code computes p(x) again in every step of the attack; we do it once a batch, because it
-is constant there. The published start x + 0.001 N(0, 1) may lie outside [0, 1] and a small ball; ours is projected.
+Where we differ: the published code computes p(x) again in every step of the attack; it is constant there, so we compute
+it once per batch. The published start x + 0.001 N(0, 1) may lie outside [0, 1] or a small ball; we project it.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ssmlab.training.events import BatchResult, count_right
 from ssmlab.training.regimes.base import Learner, Regime
 from ssmlab.training.sharding import draw_normal
 
-NOISE = 0.001  # of the published code: away from x, where the KL has its minimum and so no gradient
+NOISE = 0.001  # as in the published code; at x itself the KL has its minimum, so its gradient is zero
 
 
 class Trades(Regime):
-    """The loss above, at perturbed weights if the params have `awp`; label smoothing is that of the clean part."""
+    """The loss above, at perturbed weights if the params have `awp`; label smoothing applies to the clean part."""
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         super().__init__(learner, params)
@@ -47,7 +47,7 @@ class Trades(Regime):
 
 
 def trades_attack(model: ModelLike, x: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
-    """Images in the attack's ball whose distribution over classes is far from that of x (B, ...)."""
+    """Images in the attack's ball that the model gives class probabilities far from those of x (B, ...)."""
     with torch.no_grad():
         p = model(x).softmax(1)  # (B, classes)
     noise = draw_normal(x.shape, generator, x.dtype).to(x.device)

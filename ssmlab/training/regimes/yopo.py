@@ -1,15 +1,18 @@
-"""YOPO-m-n ("You Only Propagate Once", Zhang et al. 2019, Algorithm 1): n steps of the attack for one propagation.
+"""YOPO-m-n ("You Only Propagate Once", Zhang et al. 2019, Algorithm 1): n attack steps for each full propagation.
 
 The classifier is trunk(stem(x)). Each of m full propagations gives p, the gradient with respect to the stem's output h,
-and the gradient of all weights; n steps then raise <p, stem(x_adv)> through the stem alone. The weights take one step
-with the mean of their m gradients.
+and the gradient of all weights; n attack steps then raise <p, stem(x_adv)> through the stem alone. The weights take one
+step with the mean of their m gradients.
 
-Where we differ: the published code has one optimiser for the stem and one for the rest and adds to the stem's gradient
-that of <p, stem(x_adv)> where the n steps ended; we have one optimiser over disjoint groups and the gradients of the m
-propagations alone, which are the chain rule's. It sums them, we take the mean (which makes hardly any difference to
-AdamW). It always starts anywhere in the ball; here the attack's `random_start` decides.
+Where we differ from the published code:
 
-Our stem is linear in x, so that the n steps have one direction: for L-inf they are exactly one step of n alpha.
+- It has one optimiser for the stem and one for the rest; we have one optimiser with disjoint groups.
+- It adds the gradient of <p, stem(x_adv)> after the n steps to the stem's gradient; we use the gradients of the m
+  propagations alone, which the chain rule gives.
+- It sums the m gradients; we take the mean, which makes almost no difference to AdamW.
+- It always starts at a random point of the ball; here the attack's `random_start` decides.
+
+Our stem is linear in x, so the n steps all have the same direction: for L-inf they equal one step of n alpha.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from ssmlab.training.regimes.base import Learner, Regime
 
 
 class Yopo(Regime):
-    """One update from m propagations; its result is that of the last point propagated through the whole model."""
+    """One update from m propagations; the result it reports is that of the last propagation."""
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         super().__init__(learner, params)
