@@ -167,7 +167,7 @@ def lines_of_lock(root: Path) -> int:
         subprocess.run([sys.executable, "-m", PACKAGE, "use", "regimes"], **quiet)
         runs = re.findall(r"^  ([a-z0-9-]+-s\d+):", (folder / "params.yaml").read_text(encoding="utf-8"), re.M)
         outputs = ["data/regimes.safetensors", "results/regimes/analysis/summary.json"]
-        outputs += [f"results/regimes/report.{ending}" for ending in ("md", "html")]
+        outputs += [f"results/regimes/{name}" for name in ("report.md", "report.html", "study.yaml")]
         outputs += ["results/regimes/figures/figure.png", "results/regimes/tables/table.csv"]
         outputs += ["results/regimes/metrics.json", "results/regimes/plots/curve.csv"]
         outputs += [f"models/regimes/{run}/best.safetensors" for run in runs]

@@ -128,7 +128,7 @@ def test_truncated_files_are_refused_in_one_line(tmp_path: Path, suffix: str, ke
     state = {"w": torch.randn(30, 30)}
     torch.save(state, path) if suffix == ".pt" else save_file(state, path)
     path.write_bytes(path.read_bytes()[:keep])
-    refused(path, "refused|not a whole")
+    refused(path, "refused|not a complete")
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(2)], {"lr": {1: 0.1}}, torch.zeros(3)])
