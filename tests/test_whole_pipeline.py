@@ -54,7 +54,7 @@ def edit(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
-def test_it_leaves_every_output_and_a_clean_status(study: Path) -> None:
+def test_the_pipeline_leaves_every_output_and_a_clean_status(study: Path) -> None:
     for name in (
         "data/smoke.safetensors",
         "models/smoke/ads/best.safetensors",
@@ -71,14 +71,14 @@ def test_it_leaves_every_output_and_a_clean_status(study: Path) -> None:
     assert would_run(study) == set()
 
 
-def test_again_runs_nothing(study: Path) -> None:
+def test_running_the_pipeline_again_runs_nothing(study: Path) -> None:
     again = run(study, *SSMLAB, "repro")
     assert again.returncode == 0
     assert stages_run(again.stdout) == []
     assert "report.html" in again.stdout
 
 
-def test_what_a_change_runs_again(study: Path) -> None:
+def test_a_change_runs_again_exactly_the_stages_that_depend_on_it(study: Path) -> None:
     params = study / "params.yaml"
     before = params.read_text()
     try:

@@ -45,7 +45,7 @@ def check_one_protocol(results: Sequence[AttackResults]) -> None:
     """Within a study all runs are measured alike.
 
     Raises:
-        ProtocolMismatch: they are not; the message names the runs, what differs, and the command that mends it.
+        ProtocolMismatch: they are not; the message names the runs, what differs, and the command that solves it.
     """
     first = results[0]
     others = [result for result in results if result.protocol_fingerprint != first.protocol_fingerprint]

@@ -28,7 +28,7 @@ UsageError: Any = next(base for base in typer.BadParameter.__mro__ if base.__nam
 
 
 class OneLineErrors(TyperGroup):
-    """Turns every mistake a user can mend into one line on stderr and an exit code."""
+    """Turns every mistake that a user can fix into one line on stderr and an exit code."""
 
     def main(self, *args: Any, **more: Any) -> Any:
         """Run the command line and exit; a wrong option or command is one line too."""

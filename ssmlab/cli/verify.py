@@ -13,7 +13,7 @@ from ssmlab.cli.records import ListFormat, records_text
 
 
 def verify(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
-    """Read every file of the study and hash it again; code 1 where one is damaged, with the command that mends it."""
+    """Read every file of the study and hash it again; code 1 where one is damaged, with the command that repairs it."""
     from ssmlab.cli.interrupts import interruptible
     from ssmlab.cli.progress import display
     from ssmlab.project.verify import verify as check_files

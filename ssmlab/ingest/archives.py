@@ -1,9 +1,9 @@
 """The files in a folder, an archive or a compressed file. Nothing is ever written under a name from an archive.
 
-Archives are hostile until proven. A member whose name leads out (`..`, absolute, backslashes, drives), a link, a
-device, a name that comes twice, encryption, more than a real data set unpacks to, a wrong checksum or an early end:
-each refuses the archive whole. The files of a folder are read where they are, and its links are followed: it belongs
-to the person who names it, who may have made it of links.
+Archives are not trusted. Any one of these makes ssmlab refuse the whole archive: a member whose name leads out of it
+(`..`, absolute, backslashes, drives), a link, a device, a duplicate name, encryption, more data than a real data set
+unpacks to, a wrong checksum, an early end. A folder is trusted, because it belongs to the user: its files are read in
+place and its links are followed.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ SUFFIXES = (".gz", ".xz", ".bz2")
 
 
 class Members:
-    """The files of a folder or archive, by name, with `/` between folders; a folder that wraps them all is left out.
+    """The files of a folder or archive by name, with `/` between folders and without a folder that wraps them all.
 
     Attributes:
-        origin: what the person gave.
-        files: where each file lies, as it is: maybe compressed.
-        empty_folders: the folders that nothing lies in, sorted.
-        unpacker: where it can be unpacked to.
+        origin: the path that the user gave.
+        files: where the bytes of each file are; they may be compressed.
+        empty_folders: the folders without files, sorted.
+        unpacker: unpacks compressed files.
     """
 
     def __init__(self, origin: Path, files: dict[str, ByteRange], folders: list[str], unpacker: Unpacker) -> None:
@@ -57,10 +57,10 @@ class Members:
         return sorted(self.files)
 
     def find(self, name: str) -> ByteRange | None:
-        """The file called `name`, unpacked if it is there as NAME.gz, .xz or .bz2; None if it is not there.
+        """The file called `name`, unpacked if it exists as NAME.gz, .xz or .bz2; None if there is no such file.
 
         Raises:
-            UserError: it is damaged, or unpacks to too much.
+            UserError: it is damaged, or unpacks to too many bytes.
         """
         if name in self.files:
             return self.files[name]
@@ -104,7 +104,7 @@ class Members:
             raise self.error(name, "is not a text in UTF-8") from None
 
     def require_few_files(self, layout: str) -> None:
-        """Raises UserError if there are many files, where the layout has few."""
+        """Raises UserError if there are many files, for a layout that has only a few."""
         if len(self.files) > MAX_FEW_FILES:
             raise UserError(f"{self.origin}: holds {len(self.files):,} files, and {layout} are few; remove the others")
 
@@ -117,11 +117,11 @@ def open_members(path: Path, workdir: Path, listen: Listener = silence) -> Membe
     """The files in the folder, archive or compressed file `path`.
 
     Args:
-        workdir: an empty folder, to be kept as long as the files are read; what has to be unpacked goes into at most
-            two files there, under names of our own.
+        workdir: an empty folder that must exist while the files are read; at most two files are written there, under
+            names that do not come from the archive.
 
     Raises:
-        UserError: there is nothing at `path`, it is damaged, or holds what no data set does.
+        UserError: there is nothing at `path`, it is damaged, or holds something that no data set contains.
     """
     folders: list[str] = []
     try:
@@ -207,5 +207,5 @@ def index_members(archive: Path, members: Iterable[tuple[str, ByteRange]]) -> di
 
 
 def raise_error(error: OSError) -> None:
-    """Makes `os.walk` fail on a folder that it cannot read; it would leave the folder out."""
+    """Makes `os.walk` fail on a folder that it cannot read; by default it would skip the folder."""
     raise error

@@ -1,4 +1,4 @@
-"""The data sets ssmlab knows by name, read from catalog.toml: what they hold, and where their publishers keep them."""
+"""The data sets that ssmlab knows by name, read from catalog.toml: their content, and where to download them."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ class CatalogEntry:
     """A data set that is known by name.
 
     Attributes:
-        name: what `data.name` calls it.
-        title: what people call it.
-        layout: the publisher's.
-        class_names: in the order of the labels; () where they come from files inside the archive.
+        name: its name in `data.name`.
+        title: its usual name.
+        layout: how the publisher arranges the files.
+        class_names: in the order of the labels; () if they come from files inside the archive.
         image_shape: (C, H, W).
         counts: labelled images in each part.
-        downloads: none for an embedded data set.
-        embedded: whether an installed Python package holds it.
-        content: for each file, without a compression's suffix, the SHA-256 of its uncompressed content, or "md5:" and
-            the MD5 where that is all its publisher gives.
-        download_page: where a person finds it.
-        unnamed_classes: how many classes, where `class_names` is ().
+        downloads: empty for an embedded data set.
+        embedded: whether an installed Python package contains it.
+        content: for each file, named without a compression suffix, the SHA-256 of its uncompressed content, or "md5:"
+            and the MD5 if the publisher gives only that.
+        download_page: the publisher's page for people.
+        unnamed_classes: number of classes if `class_names` is ().
     """
 
     name: str
@@ -76,7 +76,7 @@ CATALOG: Mapping[str, CatalogEntry] = read_catalog(
 
 
 def look_up(name: str) -> CatalogEntry:
-    """The data set called `name`; raises UserError where there is none."""
+    """The data set called `name`; raises UserError if there is none."""
     if name not in CATALOG:
         known = hint(name, CATALOG, "data sets")
         raise UserError(f"{printable(name, 80)}: not a data set of the catalogue ({known}); see `ssmlab data list`")

@@ -1,4 +1,4 @@
-"""Decode images and write each to its place in a file, in this process or in several. Nothing here loads torch."""
+"""Decode images and write each to its place in a file, in one or several processes. Nothing here loads torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ssmlab.ingest.source import ImageReader
 from ssmlab.system.workers import NoPool, cores, run_in_processes
 
 CHUNK_IMAGES = 512  # at most
-CHUNK_BYTES = 8 << 20  # at most, as long as one image is less
+CHUNK_BYTES = 8 << 20  # at most, unless a single image is larger
 
 RowNumbers = npt.NDArray[np.int64]
 
@@ -28,8 +28,8 @@ class DecodeJob:
     """What all chunks have in common.
 
     Attributes:
-        file: has its full length already.
-        images: of each part of the source; `read` gives them as uint8 of `image_shape` (C, H, W).
+        file: the target, which already has its full length.
+        images: the reader of each part of the source; it gives uint8 images of `image_shape` (C, H, W).
     """
 
     file: Path
@@ -42,8 +42,8 @@ class DecodeChunk:
     """Some images of a part, and where in the file they go.
 
     Attributes:
-        rows: (n,) ascending row numbers in the part, as archives are read fastest.
-        offsets: (n,) for each the byte at which it begins in the file.
+        rows: (n,) ascending row numbers in the part, the order in which archives are read fastest.
+        offsets: (n,) for each image the byte at which it begins in the file.
     """
 
     part: PartName
@@ -58,9 +58,9 @@ def plan_chunks(parts: Mapping[PartName, int], rows: RowNumbers, offsets: RowNum
     """Cut the work into chunks.
 
     Args:
-        parts: how many images each part of the source has, in the order in which rows are counted through them.
+        parts: the number of images of each part; rows of the source are counted through the parts in this order.
         rows: (n,) wanted rows of the source, in any order; offsets: (n,) where each goes.
-        size: bytes an image.
+        size: bytes per image.
     """
     images_per_chunk = min(CHUNK_IMAGES, max(1, CHUNK_BYTES // size))
     order = np.argsort(rows)
@@ -79,13 +79,13 @@ def decode_all(job: DecodeJob, chunks: Sequence[DecodeChunk], processes: int | N
     """Decode the images of all chunks and write them to their places.
 
     Args:
-        processes: how many share the work; None takes as many as there are processors.
+        processes: how many share the work; None uses one for each processor.
 
     Raises:
         UserError: an image is damaged, or a worker died.
         OSError: the file cannot be written.
     """
-    # worker processes take a while to start, which says nothing about the speed of decoding
+    # the time that worker processes need to start must not count as decoding time
     meter = ProgressMeter(sum(map(len, chunks)), from_first_step=True)
 
     def done(images: int) -> None:
@@ -112,7 +112,7 @@ def make_decoder(job: DecodeJob) -> Callable[[DecodeChunk], int]:
 
 
 def decode_chunk(job: DecodeJob, chunk: DecodeChunk) -> int:
-    """Read the images of a chunk and write each into its place; returns how many they are.
+    """Read the images of a chunk and write each to its place; returns the number of images.
 
     Raises:
         UserError: an image is damaged.

@@ -1,4 +1,4 @@
-"""Download one file over HTTP. What has come is kept in a .part file, and the next try goes on from there."""
+"""Download one file over HTTP. Received bytes are kept in a .part file, and the next try continues from there."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssmlab.core.version import __version__
 
 CHUNK = 1 << 16  # bytes
 BUSY = (408, 425, 429)  # the codes below 500 that ask for another try
-# `identity`: a server that marks a .gz file as an encoding would otherwise have it unpacked on the way
+# `identity`: some servers declare a .gz file to be a compressed transfer, and it would be unpacked on arrival
 HEADERS = {"Accept-Encoding": "identity", "User-Agent": f"ssmlab/{__version__}"}
 
 OnBytes = Callable[[int, int | None], None]
-"""Called with the bytes that lie in the .part file, and with how many it will have, where that is known."""
+"""Called with the number of bytes in the .part file, and the final number if it is known."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class RetryPolicy:
     """How often and how long a download is tried.
 
     Attributes:
-        tries: how many in a row may bring nothing new.
-        pause: seconds before the second of them; it doubles each time.
-        timeout: seconds that a server may send nothing.
+        tries: give up after this many tries in a row that received nothing.
+        pause: seconds before the second try; it doubles each time.
+        timeout: seconds to wait for a server that sends nothing.
     """
 
     tries: int = 4
@@ -47,10 +47,10 @@ class DownloadError(Exception):
 
 
 def download(url: str, part: Path, policy: RetryPolicy, on_bytes: OnBytes, listen: Listener = silence) -> None:
-    """Bring the content of `url` into `part`, after what is there already; connections that break are tried again.
+    """Download `url` into `part`, continuing after the bytes already there; broken connections are tried again.
 
     Raises:
-        DownloadError: it cannot be had; what has come remains in `part`.
+        DownloadError: the download failed; what was received stays in `part`.
         OSError: `part` cannot be written.
     """
     most, fruitless = file_size(part), 0
@@ -68,7 +68,12 @@ def download(url: str, part: Path, policy: RetryPolicy, on_bytes: OnBytes, liste
 
 
 def request(url: str, part: Path, timeout: float, on_bytes: OnBytes) -> None:
-    """One request: the rest of the file where the server gives ranges, else all; raises DownloadError, OSError."""
+    """One request: for the rest of the file if the server supports ranges, else for all of it.
+
+    Raises:
+        DownloadError: the request failed.
+        OSError: `part` cannot be written.
+    """
     have, host = file_size(part), urlsplit(url).hostname or url
     try:
         headers = {**HEADERS, "Range": f"bytes={have}-"} if have else HEADERS
@@ -100,7 +105,7 @@ def request(url: str, part: Path, timeout: float, on_bytes: OnBytes) -> None:
 
 
 def check_complete(content_range: str, part: Path) -> None:
-    """Raises DownloadError unless `part` is the whole file, as "bytes */SIZE" tells (RFC 9110, 14.4)."""
+    """Raises DownloadError unless `part` is the complete file, according to "bytes */SIZE" (RFC 9110, 14.4)."""
     if content_range != f"bytes */{file_size(part)}":
         part.unlink()
         raise DownloadError(f"{part.name} was a piece of another file", again=True)

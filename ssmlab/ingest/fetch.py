@@ -1,4 +1,4 @@
-"""Download data sets once into a cache folder. No file is opened before its checksum has been compared."""
+"""Download data sets once into a cache folder. No file is opened before its checksum was verified."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ DEFAULT_RETRY_POLICY = RetryPolicy()
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """A file that had its publisher's MD5 when it was downloaded. The SHA-256 is computed here; none is published."""
+    """A file that had its publisher's MD5 when it was downloaded. The SHA-256, which is not published, is ours."""
 
     md5: str
     sha256: str
@@ -41,13 +41,13 @@ RecordsType = TypeAdapter(dict[str, FetchedFile])
 
 
 def cache_folder() -> Path:
-    """Where downloads lie: $SSMLAB_CACHE, or the folder that the operating system has for such things."""
+    """The folder for downloads: $SSMLAB_CACHE, or the operating system's cache folder."""
     named = os.environ.get("SSMLAB_CACHE")
     return Path(named).expanduser() if named else Path(pooch.os_cache("ssmlab"))
 
 
 def is_fetched(known: CatalogEntry, folder: Path) -> bool:
-    """Whether all files of a data set are in the cache `folder`, by their sizes; `fetch` looks at their content."""
+    """Whether all files of a data set are in the cache `folder`, judged by size; `fetch` checks their content."""
     home = folder / known.name
     records = read_records(home)
     return bool(known.downloads) and all(
@@ -66,17 +66,17 @@ def fetch(
     mirror: str | None = None,
     policy: RetryPolicy = DEFAULT_RETRY_POLICY,
 ) -> Path:
-    """The folder of a data set in the cache `folder`, with all its files, each checked; what is missing is downloaded.
+    """Download the missing files of a data set into the cache `folder`, check all of them, and return their folder.
 
-    A file that a person has put there is as good as one that was downloaded. An interrupted download goes on where it
-    stopped. Of several processes one fetches and the others wait for it.
+    Files that the user has put there are accepted too. An interrupted download continues where it stopped. If several
+    processes fetch the same data set, one downloads and the others wait for it.
 
     Args:
-        mirror: look for the files as MIRROR/FILE instead of at their publisher's.
+        mirror: download MIRROR/FILE instead of the publisher's address.
 
     Raises:
-        UserError: a file cannot be had or has another checksum than its publisher gives, or the disk has no room; it
-            says how to go on by hand.
+        UserError: a download failed, a file has the wrong checksum, or the disk is full; the message says how to
+            continue by hand.
     """
     home = folder / known.name
     if not known.downloads:
@@ -96,8 +96,8 @@ def fetch(
                 write_record(home, each)
     except OSError as error:
         raise UserError(
-            f"{error.filename or home}: {error.strerror or error}; mend that, or name another folder in SSMLAB_CACHE; "
-            "what has come is kept"
+            f"{error.filename or home}: {error.strerror or error}; fix that, or name another folder in SSMLAB_CACHE; "
+            "what was downloaded is kept"
         ) from None
     return home
 
@@ -113,7 +113,7 @@ def is_web_address(text: str) -> bool:
 
 @contextmanager
 def folder_lock(home: Path, listen: Listener) -> Iterator[None]:
-    """Hold the lock of a data set's folder; wait while another process has it. It never outlives its process."""
+    """Hold the lock of a data set's folder, waiting for another process that holds it. It ends with its process."""
     try:
         file = lock(home / ".lock", wait=False)
     except BlockingIOError:
@@ -124,7 +124,7 @@ def folder_lock(home: Path, listen: Listener) -> Iterator[None]:
 
 
 def is_valid_file(home: Path, wanted: Download, listen: Listener) -> bool:
-    """Whether a file is there with the right content; one with other content is removed."""
+    """Whether a file exists with the right content; a file with other content is removed."""
     path, record = home / wanted.file, read_records(home).get(wanted.file)
     if not path.is_file():
         return False
@@ -139,7 +139,7 @@ def is_valid_file(home: Path, wanted: Download, listen: Listener) -> bool:
 
 
 def check_free_space(home: Path, missing: Sequence[Download]) -> None:
-    """Raises UserError where the disk has no room for what is missing, as far as its size is known."""
+    """Raises UserError if the disk has no room for the missing files whose size is known."""
     needed = sum(max((each.size or 0) - file_size(partial_file(home, each)), 0) for each in missing)
     free = shutil.disk_usage(home).free
     if needed > free:
@@ -157,7 +157,7 @@ def fetch_file(
     policy: RetryPolicy,
     progress: DownloadProgress,
 ) -> None:
-    """Download one file; raises UserError, and leaves no file with another MD5 than its publisher gives."""
+    """Download one file; raises UserError, and leaves no file there, unless it has the publisher's MD5."""
     url = f"{mirror.rstrip('/')}/{wanted.file}" if mirror else wanted.url
     part = partial_file(home, wanted)
     missing = " ".join(each.url for each in known.downloads if not (home / each.file).is_file())
@@ -187,12 +187,12 @@ def fetch_file(
 
 
 def partial_file(home: Path, wanted: Download) -> Path:
-    """Where a file lies while it is downloaded."""
+    """The path of a file while it is downloaded."""
     return home / f"{wanted.file}.part"
 
 
 def read_records(home: Path) -> dict[str, FetchedFile]:
-    """The records by file name; empty if there are none or they are damaged. Then the MD5s are compared instead."""
+    """The records by file name; empty if missing or damaged, and then the MD5s are compared instead."""
     try:
         return RecordsType.validate_json((home / RECORDS).read_bytes())
     except (FileNotFoundError, ValueError):
@@ -200,17 +200,17 @@ def read_records(home: Path) -> dict[str, FetchedFile]:
 
 
 def write_record(home: Path, wanted: Download) -> None:
-    """Record a file that has just been found to have its publisher's MD5."""
+    """Record a file whose MD5 was just verified."""
     path = home / wanted.file
     records = {**read_records(home), wanted.file: FetchedFile(wanted.md5, sha256_file(path), file_size(path))}
     write_atomic(home / RECORDS, readable_json(RecordsType.dump_python(records)))
 
 
 class DownloadProgress:
-    """The bytes of several files as one progress in megabytes.
+    """The progress of downloading several files, in megabytes.
 
     Attributes:
-        listen: who is told.
+        listen: receives the progress.
     """
 
     def __init__(self, task: str, files: Sequence[Download], listen: Listener) -> None:
@@ -220,7 +220,7 @@ class DownloadProgress:
         self.meter = ProgressMeter(sum(self.sizes.values()))
 
     def on_bytes(self, file: str, have: int, size: int | None) -> None:
-        """`have` of the `size` bytes of `file` are there; the first call for a file says what was there before."""
+        """`have` of the `size` bytes of `file` are there; a file's first call counts as downloaded earlier."""
         if file in self.received:
             self.meter.advance(max(have - self.received[file], 0))
         else:
@@ -233,5 +233,5 @@ class DownloadProgress:
 
 
 def to_megabytes(count: float) -> int:
-    """Bytes in whole MB, rounded up, so 0 means none at all."""
+    """Bytes in whole MB, rounded up, so 0 means no bytes at all."""
     return math.ceil(count / MB)

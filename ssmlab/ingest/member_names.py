@@ -1,4 +1,4 @@
-"""Names of files from outside: which are refused, which are passed over, and how they lie in folders."""
+"""Names of files from outside: which are refused, which are ignored, and which folders they are in."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def safe_name(archive: Path, name: str) -> str:
-    """A member's name without `./`; raises UserError if it could lead out of a folder on any system."""
+    """A member's name without `./`; raises UserError if on any system it could lead out of the archive's folder."""
     parts = [part for part in name.split("/") if part not in ("", ".")]
     drive = len(name) > 1 and name[1] == ":" and name[0].isalpha()
     if not name or name.startswith("/") or ".." in parts or "\\" in name or drive:
@@ -30,7 +30,7 @@ def safe_name(archive: Path, name: str) -> str:
 
 
 def check_letters(origin: Path, name: str) -> None:
-    """Refuse control characters and broken Unicode in a name: it goes into messages and files; raises UserError."""
+    """Raises UserError for control characters and broken Unicode in a name, because it goes into messages and files."""
     if NO_TEXT.search(name):
         raise UserError(
             f"{origin}: {printable_name(name)}: has characters in its name that no text can hold; rename it"
@@ -38,7 +38,7 @@ def check_letters(origin: Path, name: str) -> None:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a file is left by a desktop or an editor: hidden files, macOS's resource forks, Windows' thumbnails."""
+    """Whether a desktop or an editor made the file: hidden files, macOS's resource forks, Windows' thumbnails."""
     parts = name.split("/")
     return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in JUNK
 
@@ -52,7 +52,7 @@ def strip_wrapper(files: dict[str, T]) -> dict[str, T]:
 
 
 def parent_folders(name: str) -> Iterator[str]:
-    """Every folder that a file of this name lies in: `a` and `a/b` for `a/b/c`."""
+    """Every folder that contains a file of this name: `a/b` and `a` for `a/b/c`."""
     at = name.rfind("/")
     while at > 0:
         yield name[:at]
@@ -60,7 +60,7 @@ def parent_folders(name: str) -> Iterator[str]:
 
 
 def count_member(origin: Path, count: int) -> int:
-    """`count` plus one; raises UserError if that is more than any data set has."""
+    """`count` plus one; raises UserError if that is more files than any data set has."""
     if count >= MAX_MEMBERS:
         raise UserError(f"{origin}: holds more than {MAX_MEMBERS:,} files; give a folder of the data set alone")
     return count + 1

@@ -1,4 +1,4 @@
-"""Find the images that the section `data` asks for and check them, before any pixel is decoded."""
+"""Find and check the images that the section `data` describes, before any pixel is decoded."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ FORMATS = (idx.detect, cifar.detect, tiny_imagenet.detect, npz.detect, image_fol
 
 @contextmanager
 def open_source(wanted: DataParams, workdir: Path, listen: Listener = silence) -> Iterator[Source]:
-    """The source that `wanted` names, fetched from its publisher if need be; it can be read inside the block.
+    """The source that `wanted` names, downloaded if necessary; it can be read only inside the block.
 
     Args:
-        workdir: an empty folder on a disk with room, for what is unpacked; it can be removed after the block.
+        workdir: an empty folder for unpacked files, on a disk with enough room; it can be removed after the block.
 
     Raises:
-        UserError: there is no such data set or path, its files are damaged, or are not what they should be.
+        UserError: there is no such data set or path, or its files are damaged or contradict its name.
     """
     known = CATALOG.get(wanted.name)
     match wanted.source:
@@ -67,10 +67,10 @@ def open_source(wanted: DataParams, workdir: Path, listen: Listener = silence) -
 def open_path(
     path: Path, known: CatalogEntry | None, wanted: DataParams, workdir: Path, listen: Listener = silence
 ) -> Iterator[Source]:
-    """The source in the archive or folder `path`, whatever `wanted.source` is; see `open_source`.
+    """The source in the archive or folder `path`; `wanted.source` is not used. See `open_source`.
 
     Args:
-        known: what it should be; None for a data set of the user's own.
+        known: the catalogue's entry for it; None for the user's own data set.
     """
     members = open_members(path, workdir, listen)
     layout = add_class_names(detect_layout(members), known, path)
@@ -78,7 +78,7 @@ def open_path(
 
 
 def fetch_source(known: CatalogEntry, listen: Listener) -> Path:
-    """The one archive of a data set, or the folder with all of them, after a download where it is needed."""
+    """The data set's only archive, or the folder with all of them, downloaded if necessary."""
     folder = fetch(known, cache_folder(), listen)
     return folder / known.downloads[0].file if len(known.downloads) == 1 else folder
 
@@ -99,7 +99,7 @@ def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> L
     """The layout with a name for each class: the publisher's, the layout's own, or numbers.
 
     Raises:
-        UserError: a label has no class.
+        UserError: a label is not below the number of classes.
     """
     names = layout.class_names
     if known is not None and known.layout == layout.name and known.class_names:
@@ -118,10 +118,10 @@ def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> L
 
 
 def adapt_source(identity: SourceIdentity, layout: Layout, wanted: DataParams, listen: Listener) -> Source:
-    """The layout as a source, with the classes, the size and the channels that `wanted` asks for.
+    """The layout as a source, with the classes, the size and the channels that `wanted` specifies.
 
     Raises:
-        UserError: there are fewer classes, a class has no images in a part, or images differ in size.
+        UserError: there are too few classes, a class has no images in a part, or images differ in size.
     """
     names, description, provenance = layout.class_names, identity.description, identity.provenance
     parts = {name: layout.parts[name] for name in PART_WORDS if name in layout.parts}
@@ -150,7 +150,7 @@ def adapt_source(identity: SourceIdentity, layout: Layout, wanted: DataParams, l
 def select_classes(
     names: tuple[str, ...], parts: Mapping[PartName, Part], classes: int
 ) -> tuple[tuple[str, ...], dict[PartName, Part]]:
-    """The names and the parts of the first classes alone; raises UserError if there are fewer."""
+    """Only the first `classes` classes: their names and images; raises UserError if there are fewer."""
     if classes > len(names):
         raise UserError(f"data.classes: {classes} are asked for, and there are {len(names)}")
     chosen = {}
@@ -165,7 +165,7 @@ def select_classes(
 def unify_file_shapes(
     parts: Mapping[PartName, Part], wanted: DataParams, listen: Listener
 ) -> tuple[tuple[int, int, int], dict[PartName, Part]]:
-    """Image files of any shape, to be decoded into one; raises UserError if they differ and `size` is not given."""
+    """Image files with one common shape to decode them to; raises UserError if sizes differ and `size` is not set."""
     images = {name: part.images for name, part in parts.items() if isinstance(part.images, EncodedImages)}
     shape = common_shape(list(images.values()), wanted.size, wanted.channels, listen)
     square = wanted.size is not None
@@ -178,7 +178,7 @@ def unify_file_shapes(
 def resize_parts(
     shape: tuple[int, int, int], parts: Mapping[PartName, Part], wanted: DataParams
 ) -> tuple[tuple[int, int, int], dict[PartName, Part]]:
-    """Parts of images of `shape` (C, H, W), resized as they are read if `wanted` asks for another shape."""
+    """Parts with images of `shape` (C, H, W), resized when they are read if `wanted` specifies another shape."""
     channels, height, width = shape
     wanted_shape = (wanted.channels or channels, wanted.size or height, wanted.size or width)
     if wanted_shape == shape:

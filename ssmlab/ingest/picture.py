@@ -1,6 +1,6 @@
-"""An image file's picture as a viewer shows it, in grey or RGB; what would come out as another picture is refused.
+"""Image files as a viewer shows them, in grey or RGB; a file that could be shown in different ways is refused.
 
-docs/data.md has the table of all cases, and tests/ingest/test_picture.py a test for each.
+docs/data.md has a table of all cases; tests/ingest/test_picture.py has a test for each.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ SIDEWAYS = (5, 6, 7, 8)  # width and height change places
 
 
 class UnshownPicture(ValueError):
-    """A sound image file of which no picture can be made that is surely the one a person sees; says why."""
+    """An undamaged image file that may look different in a viewer than to us; the message says why."""
 
 
 def check_header(image: Image.Image) -> None:
-    """Refuse an image by what its header says, before any pixel is decoded.
+    """Refuse images of the wrong kind by their header, before any pixel is decoded.
 
     Raises:
         UnshownPicture: it has more than 8 bits a channel, several frames or pages, signed pixels, or too many pixels.
@@ -44,7 +44,7 @@ def check_header(image: Image.Image) -> None:
         raise UnshownPicture(f"has pixels of the kind {image.mode}, not 8 bits a channel; save it as 8-bit grey or RGB")
     if image.format == "TIFF" and any(kind != 1 for kind in image.tag_v2.get(SAMPLE_FORMAT, (1,))):  # type: ignore[attr-defined]
         raise UnshownPicture("has signed pixels; save it as 8-bit grey or RGB")
-    # an MPO is a photo with a preview or a second view behind it; viewers show the photo
+    # an MPO is a photo followed by a preview or a second view; viewers show the photo
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise UnshownPicture("has several frames or pages; keep one of them, as a file of its own")
 
@@ -56,7 +56,7 @@ def is_grey(image: Image.Image) -> bool:
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
     """The (width, height) that the picture is shown with, from the header alone."""
-    if image.format == "TIFF":  # Pillow turns it by itself
+    if image.format == "TIFF":  # Pillow already turns TIFF images upright
         return image.size
     width, height = image.size
     return (height, width) if orientation_of(image) in SIDEWAYS else (width, height)
@@ -66,8 +66,8 @@ def as_shown(image: Image.Image) -> Image.Image:
     """The picture upright, on white where it is transparent, in mode L or RGB.
 
     Raises:
-        UnshownPicture: its pixels are transparent in such a way that nothing can be seen on white.
-        Exception: whatever Pillow raises over damaged bytes.
+        UnshownPicture: the image is transparent or white everywhere.
+        Exception: any error that Pillow raises for damaged bytes.
     """
     image.load()
     orientation = orientation_of(image)
@@ -77,17 +77,17 @@ def as_shown(image: Image.Image) -> Image.Image:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The orientation tag; 1, which is upright, where there is none or it cannot be read, as viewers take it."""
+    """The orientation tag; like viewers we take 1, upright, if it is missing or damaged."""
     if image.format != "TIFF" and not any(note in image.info for note in ORIENTATION_NOTES):
-        return 1  # at once: parsing takes a fifth of the time of a small JPEG
+        return 1  # without parsing EXIF, which takes a fifth of the time of a small JPEG
     try:
         return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # Pillow's EXIF parser raises all sorts of things over damaged bytes; the pixels may be sound
+    except Exception:  # Pillow's EXIF parser raises many kinds of errors for damage; the pixels may still be intact
         return 1
 
 
 def flatten(image: Image.Image, mode: str) -> Image.Image:
-    """A transparent image on a white background, in `mode`; raises UnshownPicture if nothing is left to see."""
+    """A transparent image on a white background, in `mode`; raises UnshownPicture if the result is all white."""
     if image.mode in ("La", "RGBa"):  # premultiplied: Pillow converts it to the plain form only
         image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     layered = image.convert("LA" if mode == "L" else "RGBA")

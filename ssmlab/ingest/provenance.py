@@ -1,4 +1,4 @@
-"""What images may be called: the data set of that name, a part of it, or a re-encoding of it."""
+"""Which name images may carry: that of a known data set, of a part of it, or of a re-encoding of it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RENAME_HINT = "give data.name a name of your own"
 
 @dataclass(frozen=True)
 class SourceIdentity:
-    """What a source is: the first three fields of `ssmlab.ingest.source.Source`."""
+    """The first three fields of `ssmlab.ingest.source.Source`: which data set the images are."""
 
     name: str
     description: str
@@ -30,10 +30,10 @@ class SourceIdentity:
 
 
 def identify(name: str, known: CatalogEntry | None, layout: Layout, path: Path) -> SourceIdentity:
-    """Compare what lies at `path` with what is known of the data set `name`.
+    """Compare the images at `path` with the catalogue's entry for the data set `name`.
 
     Raises:
-        UserError: it claims to be a data set that it cannot be: it has more images, another shape or other content.
+        UserError: they cannot be that data set: there are too many, or shape or content differ.
     """
     origin = printable_name(path.absolute().name)
     if known is None:
@@ -83,12 +83,12 @@ def check_class_names(known: CatalogEntry, layout: Layout, path: Path) -> None:
 
 
 def is_complete(known: CatalogEntry, layout: Layout) -> bool:
-    """Whether as many images are there as were published."""
+    """Whether every part has as many images as were published."""
     return all(part in layout.parts and len(layout.parts[part]) == count for part, count in known.counts.items())
 
 
 def describe_check(known: CatalogEntry, layout: Layout, path: Path) -> str:
-    """In words, how it was checked that the images are the published ones; raises UserError if a checksum differs."""
+    """How it was checked that the images are the published ones, in words; raises UserError if a checksum differs."""
     if has_checksums_of(known, path):
         return "its publisher's checksum of the archive"
     if not layout.files or any(file not in known.content for file in layout.files):
@@ -114,14 +114,15 @@ def is_download(download: Download, path: Path) -> bool:
 
 
 def has_checksum(file: ByteRange, checksum: str) -> bool:
-    """Whether the bytes have the SHA-256, or MD5 with `md5:` in front."""
+    """Whether the bytes have this SHA-256, or this MD5 if `checksum` begins with `md5:`."""
     algorithm, _, digits = checksum.rpartition(":")
     return file.digest(algorithm or "sha256") == digits
 
 
 def describe_use(source: Source, rows: Mapping[PartName, npt.NDArray[np.int64]]) -> Source:
-    """The same source, its description saying how many of its images the splits use; with fewer training images than
-    were published it is `partial`.
+    """The source with a description that says how many of its images the splits use.
+
+    An official source becomes `partial` if not all of its training images are used.
 
     Args:
         rows: (n,) each split's rows of the source, counted through its parts train, validation, test.

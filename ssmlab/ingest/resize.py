@@ -1,4 +1,4 @@
-"""Some of the images, or images of another size or with other channels."""
+"""Readers that change what another reader gives: fewer images, another size, other channels."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Subset:
     """Some of the images, in any order.
 
     Attributes:
-        images: all of them.
-        rows: (N,) int64, those that are taken.
+        images: reads all images.
+        rows: (N,) int64, the rows to take from it.
     """
 
     images: ImageReader
@@ -30,11 +30,11 @@ class Subset:
 
 @dataclass(frozen=True, eq=False)
 class Resized:
-    """Images of one shape, each brought to another when it is read.
+    """Images that are resized when they are read.
 
     Attributes:
-        images: of any shape.
-        image_shape: (C, H, W) of what `read` gives.
+        images: reads images of any one shape.
+        image_shape: (C, H, W) of the images that `read` returns.
     """
 
     images: ImageReader
@@ -50,10 +50,10 @@ class Resized:
 
 
 def fit_image(image: Image.Image, image_shape: tuple[int, int, int]) -> Image.Image:
-    """A grey or RGB image (mode L or RGB) as (C, H, W).
+    """A grey or RGB image (mode L or RGB) with the shape (C, H, W).
 
-    Grey is made of RGB by the weights of ITU-R 601-2. If the size is another, the centre is cut to a square and scaled
-    by bilinear interpolation with antialiasing.
+    RGB becomes grey by the weights of ITU-R 601-2. If the size differs, the largest centred square is cut out and
+    scaled by bilinear interpolation with antialiasing.
     """
     channels, height, width = image_shape
     image = image.convert("L" if channels == 1 else "RGB")

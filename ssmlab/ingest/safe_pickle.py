@@ -1,4 +1,4 @@
-"""CIFAR's pickles, read without running their code: the only objects they can make are listed here."""
+"""Reading CIFAR's pickles without running their code: they can only make the objects listed here."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-MAX_MEMO = 1 << 22  # a pickle that numbers an object higher wants the memory, not the object
-MAX_TUPLES = 20  # an array takes 6; tuples of tuples as a key take 2 to their number of steps to hash
+MAX_MEMO = 1 << 22  # objects are numbered from 0, and a higher number would only make Python allocate a huge table
+MAX_TUPLES = 20  # an array takes 6; hashing a key of n nested tuples can take 2^n steps
 MAX_OPCODES = 1_000_000  # CIFAR-100's training file has 350,000; each takes a microsecond
 MAX_ITEMS = 1_000  # opcodes that may fill one dict
 MAX_AXES = 4  # of an array
@@ -23,29 +23,29 @@ MADE_TO_HARM = "it is made to fill the memory, or to take forever"
 
 
 class UnsafePickle(ValueError):
-    """A pickle with anything but numbers, texts, lists, dicts and arrays of bytes."""
+    """A pickle that contains more than numbers, text, lists, dicts and arrays of bytes."""
 
 
 def load_plain(content: bytes) -> Any:
     """The value in a pickle of dicts, lists, numbers, strings and uint8 arrays; Python 2's strings become str.
 
-    Every name that such a pickle may refer to is answered by an object of ours that does no more than hold bytes;
-    NumPy itself is never called on what the file says.
+    Every name that such a pickle may refer to stands for a harmless object of ours that only holds bytes; NumPy's own
+    functions are never called with arguments from the file.
 
     Raises:
-        UnsafePickle: it refers to anything else, or is no pickle.
+        UnsafePickle: it refers to anything else, or is not a pickle.
     """
     try:
         check_opcodes(content)
         return restore_arrays(PlainUnpickler(io.BytesIO(content), encoding="latin1").load())
     except UnsafePickle:
         raise
-    except Exception as error:  # a made-up pickle can raise anything
+    except Exception as error:  # a forged pickle can raise anything
         raise UnsafePickle(f"{type(error).__name__} while it was read") from None
 
 
 def check_opcodes(content: bytes) -> None:
-    """Raises UnsafePickle for a pickle that would take the memory or a long time, by its opcodes alone."""
+    """Raises UnsafePickle if the opcodes would take too much memory or time."""
     tuples = single_items = 0
     depths = [0]  # opcodes since each MARK that is not closed yet
     for opcodes, (opcode, argument, _) in enumerate(pickletools.genops(content), 1):
@@ -66,11 +66,11 @@ def check_opcodes(content: bytes) -> None:
 
 
 class PlainUnpickler(pickle.Unpickler):
-    """Knows only the names that a pickled uint8 array refers to, in NumPy 1 and 2."""
+    """An unpickler that knows only the names in pickles of uint8 arrays, from NumPy 1 and 2."""
 
     def find_class(self, module: str, name: str, /) -> Any:
-        """What `module.name` stands for; raises UnsafePickle if it is not one of the few."""
-        # made anew for every look-up: a pickle can set attributes, and must find nothing that outlives it
+        """The harmless object for `module.name`; raises UnsafePickle for any other name."""
+        # new objects for every look-up: a pickle can set attributes on them, which must not last
         answers: dict[tuple[str, str], Callable[..., Any]] = {
             ("numpy", "ndarray"): lambda: None,
             ("numpy", "dtype"): lambda *arguments: PickledType(arguments),
@@ -84,14 +84,14 @@ class PlainUnpickler(pickle.Unpickler):
 
 
 def encode_bytes(text: Any, encoding: Any) -> bytes:
-    """The bytes that Python 3 pickled as text, for Python 2 to read."""
+    """The bytes of a text: Python 3 pickles bytes as text if Python 2 should be able to read them."""
     if type(text) is not str or encoding != "latin1":
         raise UnsafePickle("it encodes a text in another way than bytes are")
     return text.encode("latin1")
 
 
 class PickledType:
-    """A NumPy dtype as a pickle tells it: only unsigned bytes are accepted."""
+    """Stands for a NumPy dtype in a pickle; only unsigned bytes are accepted."""
 
     __slots__ = ()
 
@@ -100,11 +100,11 @@ class PickledType:
             raise UnsafePickle("it has an array of something else than unsigned bytes")
 
     def __setstate__(self, state: Any) -> None:
-        """Byte order, alignment and the like: nothing that an unsigned byte has."""
+        """Ignored: byte order, alignment and the like do not matter for unsigned bytes."""
 
 
 class PickledArray:
-    """A NumPy array as a pickle tells it, until it is checked."""
+    """Stands for a NumPy array in a pickle; the array is made only after shape and bytes are checked."""
 
     __slots__ = ("array",)
 
@@ -123,7 +123,7 @@ class PickledArray:
 
 
 def restore_arrays(value: Any) -> Any:
-    """The value of a pickle, with the arrays at its top or right under it in place of what stood for them."""
+    """The value of a pickle with real arrays, at the top or one level below it, instead of `PickledArray`s."""
     if isinstance(value, dict):
         return {key: restore_array(item) for key, item in value.items()}
     return restore_array(value)

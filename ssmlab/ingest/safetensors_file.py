@@ -1,8 +1,8 @@
-"""Where every byte of a prepared data set lies, known before a single image is decoded.
+"""The position of every byte of a prepared data set, computed before any image is decoded.
 
-This is the safetensors format (github.com/huggingface/safetensors, "Format"), of which the library itself can only
-write tensors that are all in memory: eight bytes with the length of the header (little-endian); the header, JSON padded
-with spaces to a multiple of eight; the tensors without gaps, those of wider elements first and else by name.
+The file has the safetensors format (github.com/huggingface/safetensors, "Format"): eight bytes with the length of the
+header (little-endian); the header, JSON padded with spaces to a multiple of eight; the tensors without gaps, wider
+elements first, then by name. The library could only write it with all tensors in memory.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from ssmlab.data.header import METADATA_KEY, SPLITS, TENSOR_KINDS, Description, PartName, description_text
 
-WIDTH = {"U8": 1, "I64": 8}  # bytes an element
+WIDTH = {"U8": 1, "I64": 8}  # bytes per element
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def tensor_extents(image_shape: tuple[int, int, int], sizes: Mapping[PartName, i
 
 
 def encode_header(description: Description, extents: Mapping[str, Extent]) -> bytes:
-    """All that comes before the tensors. Its length does not depend on the fingerprint, so it can be written last."""
+    """Everything before the tensors. Its length does not depend on the fingerprint, so it can be written last."""
     first = min(extent.start for extent in extents.values())
     header: dict[str, object] = {"__metadata__": {METADATA_KEY: description_text(description)}}
     for name, extent in extents.items():

@@ -1,4 +1,4 @@
-"""What every format reads into: labelled images in up to three parts, decoded only when they are asked for."""
+"""The common form of all formats: labelled images in up to three parts, decoded only when they are read."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from ssmlab.data.header import DataProvenance, PartName
 
 
 class ImageReader(Protocol):
-    """The images of a part. It can be pickled, so that worker processes decode their share of it by themselves."""
+    """The images of a part. Readers can be pickled, so that worker processes can decode images."""
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """The images at `rows` (n,) as (n, C, H, W) uint8; raises UserError that names the file that is damaged."""
+        """The images at `rows` (n,) as (n, C, H, W) uint8; raises UserError with the name of a damaged file."""
         ...
 
 
@@ -38,8 +38,8 @@ class Part:
 
     Attributes:
         labels: (N,) int64, in [0, classes).
-        images: as many.
-        encoded: whether reading images means decoding files, which is worth several processes.
+        images: reads the N images.
+        encoded: whether reading means decoding files, so that several processes are faster.
     """
 
     labels: npt.NDArray[np.int64]
@@ -55,14 +55,14 @@ class Source:
     """A data set that has been found and checked, and not yet split.
 
     Attributes:
-        name: what numbers on it may be called. It is another name than the one asked for where the content is not the
+        name: under which results on it may be published. It differs from `data.name` if the content is not the
             publisher's: `cifar10-jpeg` for CIFAR-10 re-encoded as JPEG.
         description: where the images come from and what was checked, in words, for the report.
-        provenance: `official` (the publisher's content, whole), `partial` (the publisher's layout with fewer images),
+        provenance: `official` (the publisher's complete content), `partial` (the publisher's layout with fewer images),
             `re-encoded` (a known data set in another encoding), `own` (anything else).
         class_names: one per class, in the order of the labels.
         image_shape: (C, H, W).
-        parts: `train` at least. Rows of a source are counted through train, then validation, then test.
+        parts: at least `train`. Rows of a source are counted through train, then validation, then test.
     """
 
     name: str

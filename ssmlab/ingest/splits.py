@@ -20,22 +20,22 @@ def split_rows(
 ) -> dict[PartName, Rows]:
     """Choose the rows of the three splits from a source's parts.
 
-    Every part is put in a stratified order (see `stratified_order`), and splits are cut from its beginning. A part of
-    the source's own gives the split of its name. What the source has no part for is cut off the training part, the test
-    split first, the validation split next; the training split is the first `train` of the rest. So every class has its
-    share in each split and in each prefix of a split; a smaller split is the beginning of a larger one; and the test
-    rows do not depend on the size of the validation split.
+    Every part is put in a stratified order (see `stratified_order`), and splits are taken from its beginning. If the
+    source has a part with the split's name, the split comes from that part. Otherwise it is taken from the training
+    part: first the test split, then the validation split; the training split is the first `train` of the rest. So every
+    class has its share in each split and in each prefix of a split; a smaller split is the beginning of a larger one;
+    and the test rows do not depend on the size of the validation split.
 
     Args:
-        labels: (N,) int64 for each part of the source, `train` at least.
-        train, validation, test: how many images; `validation` may be 0.
+        labels: (N,) int64 for each part of the source, at least `train`.
+        train, validation, test: number of images, or "all"; `validation` may be 0.
 
     Returns:
-        three disjoint int64 arrays of row numbers, which are counted through the parts train, validation, test.
+        three disjoint int64 arrays of row numbers, counted through the parts train, validation, test.
 
     Raises:
-        UserError: a part has fewer images than are asked for, fewer would be left for training than there are classes,
-            or the seed is negative.
+        UserError: a part has fewer images than requested, fewer images than classes would be left for training, or the
+            seed is negative.
     """
     order: dict[PartName, Rows] = {}
     before = 0
@@ -75,14 +75,14 @@ def take_first(rows: Rows, count: SplitSize, split: PartName) -> Rows:
 
 
 def stratified_order(labels: Rows, seed: int) -> Rows:
-    """A random order of the rows of `labels` (N,) in which the classes are mixed as evenly as they can be.
+    """A random order of the rows of `labels` (N,) in which the classes are mixed as evenly as possible.
 
-    Each class is shuffled, and its j-th of n images is put at a random place in the j-th of n equal parts of [0, 1);
-    all images are then read from 0 to 1. Every prefix holds every class in proportion to its size, within
-    1 + (number of classes) x (share of the class) images, and within 1 if the classes are equal.
+    Each class is shuffled, and its j-th of n images gets a random place in the j-th of n equal parts of [0, 1); all
+    images are then sorted by place. Every prefix contains every class in proportion to its size, within
+    1 + (number of classes) x (share of the class) images, and within 1 if the classes have equal sizes.
 
     The random numbers are the raw output of PCG64, which NumPy keeps the same on all platforms and in all versions
-    (NEP 19), as it does not for `permutation` or `shuffle`.
+    (NEP 19); it does not promise that for `permutation` or `shuffle`.
 
     Raises:
         UserError: the seed is negative.

@@ -1,4 +1,4 @@
-"""Where the files of a tar archive lie in it. A damaged, linked or special member refuses the archive whole."""
+"""The positions of files in a tar archive. One damaged, linked or special member is enough to refuse the archive."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TAR_HEADER = MIB  # bytes; long names are in headers, but nothing longer than th
 
 
 def list_tar(archive: Path, whole: ByteRange, folders: list[str]) -> Iterator[tuple[str, ByteRange]]:
-    """Find where the files of a tar lie in it; raises UserError if it is cut short or one is not a plain file."""
+    """The names and positions of a tar's files; raises UserError if it is cut short or has other kinds of members."""
     try:
         with HeadersOnly(whole.path) as file, tarfile.open(fileobj=file, mode="r:") as opened:
             empty = 0
@@ -36,7 +36,7 @@ def list_tar(archive: Path, whole: ByteRange, folders: list[str]) -> Iterator[tu
                 if empty > MAX_FOLDERS:
                     raise UserError(f"{archive}: holds more than {MAX_FOLDERS:,} empty files or folders; refused")
             end = ByteRange("the end", whole.path, opened.offset, max(0, min(TAR_BLOCK, whole.length - opened.offset)))
-        # tarfile takes a header that it cannot read for the end, but the true end is a block of zeros
+        # tarfile treats an unreadable header as the end of the archive, but the real end is a block of zeros
         if end.read() != bytes(TAR_BLOCK):
             raise tarfile.ReadError("no end mark")
     except (tarfile.TarError, *DAMAGE_ERRORS, ValueError, OverflowError) as error:

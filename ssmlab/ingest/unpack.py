@@ -1,4 +1,4 @@
-"""Unpacking members into files under names of our own, and where the bytes of each member lie then."""
+"""Unpacking the members of archives into our own files, and where the bytes of each member are."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONGEST_NAME = 120  # characters of a name in a message
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
 CHUNK = MIB
-# for a member that is read at once; the largest of a known data set is CIFAR-100's pickle of 150 MiB
+# for a member that is read into memory; the largest in a known data set is CIFAR-100's pickle of 150 MiB
 MAX_IN_MEMORY = 256 * MIB
 
 # Real data sets unpack to at most 10 times the size of their archive (MNIST: 5), decompression bombs to over 1,000.
@@ -34,12 +34,12 @@ MAX_XZ_MEMORY = 128 * MIB  # `xz -9` needs 65
 
 DAMAGE_ERRORS = (
     *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile, RuntimeError, NotImplementedError),
-    *(MemoryError, struct.error),  # of headers that ask for too much, or are cut short
+    *(MemoryError, struct.error),  # headers that ask for too much, or are cut short
 )
 
 
 class Readable(Protocol):
-    """Anything that bytes can be read from."""
+    """An object that bytes can be read from."""
 
     def read(self, size: int = -1, /) -> bytes:
         """At most `size` bytes; none at the end."""
@@ -48,11 +48,11 @@ class Readable(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ByteRange:
-    """Where the bytes of one member lie. It can be pickled, so that worker processes read it by themselves.
+    """Where the bytes of one member are. It can be pickled, so that worker processes can read the bytes.
 
     Attributes:
-        name: what the archive calls it, for messages and nothing else.
-        path, offset, length: in bytes.
+        name: its name in the archive, used only in messages.
+        path, offset, length: `length` bytes of the file `path`, from byte `offset`.
     """
 
     name: str
@@ -87,15 +87,15 @@ class ByteRange:
 
 
 class Unpacker:
-    """Unpacks members one behind the other into a file in `workdir`, within a budget.
+    """Unpacks members into one file in `workdir`, one after the other, within a budget.
 
     Args:
-        origin: the archive or folder that the person gave, for messages.
+        origin: the archive or folder that the user gave, for messages.
         workdir: an empty folder.
-        size: of what is unpacked, in bytes: all its members together may have `MAX_EXPANSION` times as many.
+        size: compressed size in bytes; all members together may unpack to `MAX_EXPANSION` times as much.
 
     Raises:
-        UserError: by every method, if `origin` is damaged or unpacks to more than it may, or the disk is full.
+        UserError: from every method, if `origin` is damaged or exceeds the budget, or the disk is full.
     """
 
     def __init__(self, origin: Path, workdir: Path, size: int) -> None:
@@ -107,11 +107,11 @@ class Unpacker:
         self.path.touch()
 
     def unpack(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> ByteRange:
-        """Append what `stream` gives to the file; `watch` is called after every mebibyte."""
+        """Append the content of `stream` to the file; `watch` is called after every mebibyte."""
         return self.append(name, stream, self.path, "ab", watch)
 
     def unpack_separately(self, name: str, stream: Readable, watch: Callable[[], None] | None = None) -> ByteRange:
-        """Unpack `stream` into a file of its own: an archive inside a compressed file."""
+        """Unpack `stream` into a separate file, for an archive inside a compressed file."""
         return self.append(name, stream, self.workdir / "archive", "xb", watch)
 
     def append(
@@ -127,18 +127,18 @@ class Unpacker:
                     if watch is not None:
                         watch()
                 return ByteRange(name, path, offset, file.tell() - offset)
-        except OSError as error:  # of the disk; errors of the stream are raised by read_chunk
+        except OSError as error:  # the disk's; read_chunk turns those of the stream into UserErrors
             raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
 
     def read_chunk(self, name: str, stream: Readable) -> bytes:
-        """The next piece of `stream`; whatever is wrong with it is a UserError."""
+        """The next piece of `stream`; raises UserError if the stream is damaged."""
         try:
             return stream.read(CHUNK)
         except DAMAGE_ERRORS as error:
             raise damaged_error(self.origin, name, error) from None
 
     def spend_budget(self, name: str, count: int) -> None:
-        """Subtract `count` bytes from the budget and the room on the disk; raises UserError if either is used up."""
+        """Subtract `count` bytes from the budget and from the free disk space; raises UserError if either runs out."""
         self.budget -= count
         self.room -= count
         if self.budget < 0:
@@ -180,12 +180,12 @@ def damaged_error(origin: Path, name: str, error: Exception) -> UserError:
 
 
 def printable_name(name: str) -> str:
-    """A name or a reason out of an untrusted file, as a short line that is safe to print."""
+    """A name or a message from an untrusted file, as a short line that is safe to print."""
     return printable(name, LONGEST_NAME)
 
 
 class XzReader:
-    """What an xz file holds, unpacked with a limit on the memory that its header may ask for."""
+    """The unpacked content of an xz file; the memory that its header may ask for is limited."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file

@@ -1,4 +1,4 @@
-"""A temporary folder beside the file that is being made; what killed processes left behind is removed."""
+"""A temporary folder next to the file that is being made; folders that killed processes left behind are removed."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import sweep_leftovers
 from ssmlab.system.locks import lock
 
-LOCK_FILE = ".lock"  # the file in a workdir that its owner has locked
+LOCK_FILE = ".lock"  # the file in a workdir that its owner locks
 
 
 @contextmanager
 def workdir_beside(path: Path) -> Iterator[Path]:
-    """A new folder beside `path`, so on the same disk, with nothing in it but a lock; removed after the block.
+    """A new folder next to `path`, so on the same disk, that contains only a lock file; removed after the block.
 
-    The owner holds the lock, which the system releases however the owner dies. What dead processes left is removed
-    first: folders such as this one for any file of that suffix, and what `write_atomic` left for `path`.
+    The owner holds the lock; the system releases it even if the owner is killed. Leftovers of dead processes are
+    removed first: such folders for any file with the same suffix, and temporary files of `write_atomic` for `path`.
 
     Raises:
         UserError: the folder cannot be written.
@@ -35,12 +35,12 @@ def workdir_beside(path: Path) -> Iterator[Path]:
     try:
         yield folder
     finally:
-        owned.close()  # first: over NFS a file that is open cannot be removed, nor its folder
+        owned.close()  # first, because on NFS neither an open file nor its folder can be removed
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_locked_folder(path: Path) -> tuple[Path, IO[str]]:
-    """A new folder beside `path`, and its lock."""
+    """A new folder next to `path`, and its lock."""
     while True:
         folder = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
         try:
@@ -56,7 +56,7 @@ def make_locked_folder(path: Path) -> tuple[Path, IO[str]]:
 
 
 def remove_leftovers(path: Path) -> None:
-    """Remove what dead processes left beside `path`."""
+    """Remove what dead processes left next to `path`."""
     sweep_leftovers(path)
     for left in path.parent.glob(f".*{path.suffix}.*.tmp"):
         if left.is_dir():

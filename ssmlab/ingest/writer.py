@@ -1,4 +1,4 @@
-"""From a source to a prepared data set that need not fit in memory: header, labels, then each image in its place."""
+"""Writing a prepared data set that may be larger than memory: header, labels, then each image at its position."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def write_dataset(
     processes: int | None = None,
     listen: Listener = silence,
 ) -> Description:
-    """Write the splits `rows` of `source` to `path`, atomically; the same bytes as `save_dataset` of the same content.
+    """Write the splits `rows` of `source` to `path`, atomically; the bytes are those that `save_dataset` writes.
 
     Args:
         rows: each split's rows (N,) of the source, counted through its parts train, validation, test.
-        seed: what they were drawn with.
+        seed: the seed that the rows were drawn with.
         workdir: a folder on the disk of `path`, where the file is made.
-        noise: the fraction of the training labels that are made wrong, and the seed that they are drawn with.
-        processes: how many decode, where images are files; None takes as many as there are processors.
+        noise: the fraction of the training labels to make wrong, and the seed for drawing them.
+        processes: how many decode image files; None uses one for each processor.
 
     Returns:
-        what the data set says of itself.
+        the description in the file.
 
     Raises:
         UserError: an image is damaged, or the file cannot be written; what was there before is then untouched.
@@ -82,7 +82,7 @@ def split_labels(source: Source, rows: Mapping[PartName, Rows]) -> dict[PartName
 
 
 def apply_noise(labels: Rows, description: Description, fraction: float, seed: int) -> tuple[Rows, Description]:
-    """The training labels (N,) with label noise, and the description that says so, under a name that says so too."""
+    """The training labels (N,) with label noise, and a description whose name and text say so."""
     noisy = add_label_noise(labels, description.classes, fraction, seed)
     changed = int((noisy != labels).sum())
     said = (
@@ -105,7 +105,7 @@ def write_file(
     processes: int | None,
     listen: Listener,
 ) -> Description:
-    """Make `file`, whole and synced; its description comes last, because the fingerprint is known only then."""
+    """Write `file` completely and sync it; the description comes last, when the fingerprint is known."""
     extents = tensor_extents(source.image_shape, {split: len(rows[split]) for split in SPLITS})
     header = len(encode_header(description, extents))
     extents = {name: replace(extent, start=header + extent.start) for name, extent in extents.items()}
@@ -126,7 +126,7 @@ def write_file(
 
 
 def allocate(descriptor: int, size: int) -> None:
-    """Give a file its length and, where the system can, its room on the disk, so that a full disk is found at once."""
+    """Set a file's length and, if the system can, reserve its disk space, so that a full disk is found at once."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, size)
     else:
@@ -141,7 +141,7 @@ def decode_images(
     processes: int | None,
     listen: Listener,
 ) -> None:
-    """Put the images of all splits in their places; those that need no decoding, in this process."""
+    """Write the images of all splits to their positions; images that need no decoding are copied in this process."""
     parts = {name: source.parts[name] for name in SPLITS if name in source.parts}
     size = math.prod(source.image_shape)
     chunks = plan_chunks(
@@ -157,7 +157,7 @@ def decode_images(
 def read_tensors(
     descriptor: int, extents: Mapping[str, Extent], listen: Listener
 ) -> Iterator[tuple[str, str, tuple[int, ...], Iterable[bytes]]]:
-    """The tensors of an open file as `fingerprint` takes them."""
+    """The tensors of an open file in the form that `fingerprint` takes."""
     meter = ProgressMeter(sum(extent.size for extent in extents.values()) / 2**20, from_first_step=True)
 
     def pieces(extent: Extent) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The files of a zip archive, unpacked. An encrypted, damaged or special member refuses the archive whole."""
+"""Unpacking zip archives. One encrypted, damaged or special member is enough to refuse the archive."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def unpack_zip(
 
 
 def check_directory(archive: Path, whole: ByteRange) -> None:
-    """Refuse a zip that is mostly a list of empty files or folders, before `zipfile` makes an object of each.
+    """Refuse a zip that is mostly a list of empty files or folders, before `zipfile` makes an object for each.
 
     Raises:
-        UserError: its directory is larger than MAX_DIRECTORY, and than what is in its files.
+        UserError: its directory is larger than MAX_DIRECTORY and larger than the content of its files.
     """
     tail = replace(whole, offset=max(0, whole.length - ZIP_TAIL), length=min(whole.length, ZIP_TAIL)).read()
     at = tail.rfind(b"PK\x05\x06")
@@ -60,6 +60,6 @@ def check_directory(archive: Path, whole: ByteRange) -> None:
     if size == ZIP64:
         at = tail.rfind(b"PK\x06\x06", 0, at)  # the longer form of the same record, right before it
         size = struct.unpack("<Q", tail[at + 40 : at + 48])[0] if at >= 0 and len(tail) >= at + 48 else whole.length
-    # a directory takes at least as much for each file as the file's own header does, so it is half of an empty zip
+    # for each file the directory has an entry at least as large as the file's header: half of a zip of empty files
     if size > MAX_DIRECTORY and size > 0.4 * whole.length:
         raise UserError(f"{archive}: is mostly a list of empty files or folders; give an archive of the images alone")

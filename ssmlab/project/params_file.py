@@ -134,7 +134,7 @@ def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid
     kind = problem["type"]
     place = path[2:-1] if kind == "missing" else path[2:]
     if path[:1] == ["runs"] and len(path) > 2 and not written_in(runs.get(path[1]), place):
-        path = path[2:]  # the run does not say it, so the key to mend is in the shared section
+        path = path[2:]  # the run does not say it, so the key to fix is in the shared section
     elif path[:1] == ["runs"] and len(path) > 2 and path[1] in grid_runs:
         path = place_in_grid(grid_runs[path[1]], path[2:])
     if kind.startswith("union_tag"):

@@ -32,7 +32,7 @@ class CheckedFile:
     Attributes:
         path: relative to the project's folder.
         state: `unregistered` files are whole by their own digest, but not those that dvc.lock names.
-        problem: what is wrong, in a few words. remedy: the one command that mends it. Both empty if nothing is.
+        problem: what is wrong, in a few words. remedy: the command that repairs it. Both are empty if nothing is wrong.
     """
 
     path: str
@@ -61,7 +61,7 @@ class Verifier:
         self.meter = ProgressMeter(sum(map(size_of, self.files())) / MB)
 
     def files(self) -> Iterator[Path]:
-        """Every file that will be read, those with two witnesses twice."""
+        """The files to read; a file that both DVC and ssmlab have a digest of is listed twice."""
         yield from self.own
         for output in self.outputs:
             for name, md5 in files_of(output):

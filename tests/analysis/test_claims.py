@@ -51,7 +51,7 @@ def verdict(params: Params, run: dict[str, str], than: dict[str, str], *measures
     return judge(claim, found, {})
 
 
-def test_supported_needs_every_measure(tiny_params: Params) -> None:
+def test_a_claim_is_supported_only_if_every_measure_supports_it(tiny_params: Params) -> None:
     high, low = {"clean": flags(813), "pgd-2": flags(700)}, {"clean": flags(560), "pgd-2": flags(500)}
     found = verdict(tiny_params, high, low, "clean", "pgd-2")
     assert found.verdict == "supported"
@@ -63,7 +63,7 @@ def test_supported_needs_every_measure(tiny_params: Params) -> None:
     assert half.verdict == "not settled"
 
 
-def test_contradicted_by_one_measure_below_zero(tiny_params: Params) -> None:
+def test_one_measure_below_zero_contradicts_a_claim(tiny_params: Params) -> None:
     found = verdict(
         tiny_params,
         {"clean": flags(900), "pgd-2": flags(300)},
@@ -159,7 +159,7 @@ def test_one_and_the_same_checkpoint_is_not_compared_with_itself(tiny_params: Pa
     assert found.reasons == ("both sides are the same checkpoint",)
 
 
-def test_far_above_needs_its_margin(tiny_params: Params) -> None:
+def test_far_above_is_supported_only_beyond_its_margin(tiny_params: Params) -> None:
     def by(points: float) -> Judgement:
         claim = ClaimParams(says="far above", run="ads", than="ssm", measures=("clean",), by=points)
         high, low = {"clean": flags(813)}, {"clean": flags(560)}
@@ -174,7 +174,7 @@ def test_far_above_needs_its_margin(tiny_params: Params) -> None:
     assert by(20).sentence.startswith("Supported, for these two trainings, for a margin of 20 points: clean 81.3%")
 
 
-def test_many_claims_need_more_than_one(tiny_params: Params) -> None:
+def test_one_of_many_claims_needs_stronger_evidence_than_a_single_one(tiny_params: Params) -> None:
     # 40 images against 22: an exact p of 0.03, which settles one claim and not one of three
     a, b = "1" * 500 + "1" * 40 + "0" * 22 + "0" * 438, "1" * 500 + "0" * 40 + "1" * 22 + "0" * 438
     found = {

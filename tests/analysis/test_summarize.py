@@ -48,7 +48,7 @@ def test_the_confidence_asked_for_is_the_one_used(params: Params) -> None:
     assert found.interval == pytest.approx((exact.low, exact.high))
 
 
-def test_order_labels_and_main_attack(params: Params, summary: Summary) -> None:
+def test_a_summary_has_the_studys_order_labels_and_main_attack(params: Params, summary: Summary) -> None:
     assert [run.name for run in summary.runs] == list(params.runs)
     assert summary.measures == ("clean", "fgsm", "pgd-10", "autoattack", WORST)
     assert summary.main_attack() == "pgd-10"
@@ -111,7 +111,7 @@ def test_the_data_are_those_that_were_attacked(params: Params) -> None:
         summarize(params.study, default_study(params), params.analyze, other)
 
 
-def test_it_is_read_back_as_it_was_written(summary: Summary, tmp_path: Path) -> None:
+def test_a_summary_is_read_back_as_it_was_written(summary: Summary, tmp_path: Path) -> None:
     path = tmp_path / "summary.json"
     path.write_text(json.dumps(summary.plain(), sort_keys=True))
     assert load_summary(path) == summary

@@ -119,7 +119,7 @@ def test_load_gives_the_saved_weights_and_not_new_ones(path: Path, model: Classi
         assert torch.equal(before, after)
 
 
-def test_ssmlab_load_is_this_load() -> None:
+def test_ssmlab_load_is_the_function_load() -> None:
     assert ssmlab.load is load
 
 
@@ -153,7 +153,7 @@ def test_parameters_are_counted_from_the_header(path: Path, model: Classifier) -
     assert count_parameters(path) == sum(p.numel() for p in model.parameters() if p.requires_grad)
 
 
-def test_tensors_that_are_not_trained_are_no_parameters(tmp_path: Path, metadata: Metadata) -> None:
+def test_tensors_that_are_not_trained_do_not_count_as_parameters(tmp_path: Path, metadata: Metadata) -> None:
     model = build(metadata.model, SHAPE, CLASSES, 0)
     before = sum(p.numel() for p in model.parameters())
     model.head.register_buffer("grid", torch.zeros(5))
@@ -186,7 +186,7 @@ def test_a_truncated_file_is_refused_in_one_line(path: Path, keep: float) -> Non
         assert one_line(caught, path)
 
 
-def test_a_folder_is_no_checkpoint(tmp_path: Path) -> None:
+def test_a_folder_is_refused_as_a_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"name a file in it, such as .*best\.safetensors") as caught:
         read_metadata(tmp_path)
     assert one_line(caught, tmp_path)
@@ -227,7 +227,7 @@ def test_metadata_of_another_version_or_kind_is_refused(path: Path, changes: dic
     assert one_line(caught, path)
 
 
-def test_metadata_that_is_no_json_is_refused(path: Path) -> None:
+def test_metadata_that_is_not_json_is_refused(path: Path) -> None:
     header, _ = parts(path)
     for text in ("{", "[]", "null"):
         header["__metadata__"][KEY] = text

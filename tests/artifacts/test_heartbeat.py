@@ -44,7 +44,7 @@ def test_the_first_heartbeat_names_this_process(writer: HeartbeatWriter) -> None
     assert heartbeat == here()
 
 
-def test_writes_once_a_second_at_most(writer: HeartbeatWriter, clock: Clock) -> None:
+def test_a_heartbeat_is_written_at_most_once_per_second(writer: HeartbeatWriter, clock: Clock) -> None:
     clock.now = 1000.5
     writer.beat(step=1, loss=2.5)
     assert read_heartbeat(writer.path) == here()
@@ -59,7 +59,7 @@ def test_a_change_of_state_is_written_at_once(writer: HeartbeatWriter, clock: Cl
     assert read_heartbeat(writer.path) == here(state="stopped", time=1000.1)
 
 
-def test_close_writes_the_end_and_drops_the_eta(writer: HeartbeatWriter, clock: Clock) -> None:
+def test_closing_a_heartbeat_records_the_end_and_removes_the_eta(writer: HeartbeatWriter, clock: Clock) -> None:
     writer.beat(step=3, eta_seconds=12.0)
     clock.now = 1000.2
     writer.close("failed", "no space left")
@@ -74,14 +74,14 @@ def test_every_heartbeat_replaces_the_file_whole(writer: HeartbeatWriter, clock:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{", b"[]", b"{}", b'{"stage": 1}', b"\xff\xfe"])
-def test_a_file_that_is_no_heartbeat_reads_as_none(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_not_a_heartbeat_is_read_as_none(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "progress.json"
     if content is not None:
         path.write_bytes(content)
     assert read_heartbeat(path) is None
 
 
-def test_half_a_heartbeat_reads_as_none(writer: HeartbeatWriter) -> None:
+def test_a_half_written_heartbeat_is_read_as_none(writer: HeartbeatWriter) -> None:
     content = writer.path.read_bytes()
     for end in range(len(content)):
         writer.path.write_bytes(content[:end])
@@ -89,7 +89,7 @@ def test_half_a_heartbeat_reads_as_none(writer: HeartbeatWriter) -> None:
 
 
 @pytest.mark.parametrize("state", ["finished", "failed", "stopped"])
-def test_a_written_end_stands(state: str) -> None:
+def test_a_recorded_end_is_not_changed_by_the_process_state(state: str) -> None:
     assert state_of(here(state=state, pid=2**22 + 1, pid_start=None), now=1e9) == state
 
 

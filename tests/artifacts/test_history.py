@@ -87,7 +87,7 @@ def test_read_history_gives_what_was_appended(tmp_path: Path) -> None:
         (HEADER + "\n" + format_row(row(1)).removesuffix(",,,") + "\n", "line 2"),
     ],
 )
-def test_read_history_refuses_in_one_line(tmp_path: Path, content: str | None, says: str) -> None:
+def test_a_damaged_history_is_refused_in_one_line(tmp_path: Path, content: str | None, says: str) -> None:
     path = tmp_path / "history.csv"
     if content is not None:
         path.write_text(content)
@@ -99,7 +99,7 @@ def test_read_history_refuses_in_one_line(tmp_path: Path, content: str | None, s
 
 @settings(deadline=None, max_examples=25)
 @given(st.lists(rows, max_size=5), st.data())
-def test_reader_never_yields_half_a_line(tmp_path_factory: pytest.TempPathFactory, written: list[Row], data) -> None:
+def test_a_reader_never_yields_half_a_line(tmp_path_factory: pytest.TempPathFactory, written: list[Row], data) -> None:
     """However the bytes arrive, the polls together give every row once, and never one that is not whole yet."""
     path = tmp_path_factory.mktemp("history") / "history.csv"
     content = (HEADER + "\n" + "".join(format_row(each) + "\n" for each in written)).encode()
@@ -112,7 +112,7 @@ def test_reader_never_yields_half_a_line(tmp_path_factory: pytest.TempPathFactor
     assert got == written == reader.rows
 
 
-def test_reader_waits_for_a_missing_file(tmp_path: Path) -> None:
+def test_a_reader_waits_for_a_missing_file(tmp_path: Path) -> None:
     reader = HistoryReader(tmp_path / "history.csv")
     assert reader.poll() == []
     HistoryWriter(tmp_path / "history.csv").append(row(1))
@@ -121,7 +121,7 @@ def test_reader_waits_for_a_missing_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("new", [[], [row(7)], [row(7), row(8)], [row(7), row(8), row(9)]])
-def test_reader_starts_over_when_the_file_is_replaced(tmp_path: Path, new: list[Row]) -> None:
+def test_a_reader_starts_over_when_the_file_is_replaced(tmp_path: Path, new: list[Row]) -> None:
     """By a shorter file, by one of the same length, by a longer one, and by nothing."""
     path = tmp_path / "history.csv"
     for each in (row(1), row(2)):
@@ -135,7 +135,7 @@ def test_reader_starts_over_when_the_file_is_replaced(tmp_path: Path, new: list[
     assert reader.rows == new
 
 
-def test_reader_passes_over_what_a_crash_left(tmp_path: Path) -> None:
+def test_a_reader_ignores_half_a_line_that_a_crash_left(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     HistoryWriter(path).append(row(1))
     with path.open("ab") as file:
@@ -144,7 +144,7 @@ def test_reader_passes_over_what_a_crash_left(tmp_path: Path) -> None:
     assert HistoryReader(path).poll() == [row(1), row(3)]
 
 
-def test_writer_says_where_it_cannot_write(tmp_path: Path) -> None:
+def test_a_writer_names_the_file_that_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"history\.csv: cannot be written"):
         HistoryWriter(tmp_path / "absent" / "history.csv").append(row(1))
 
@@ -157,7 +157,7 @@ def test_a_full_disk_is_a_user_error() -> None:
         HistoryWriter(full).append(row(1))
 
 
-def test_values_keep_their_meaning() -> None:
+def test_a_missing_value_is_an_empty_field_and_is_read_back_as_none() -> None:
     line = format_row(row(4, None))
     assert line.split(",")[4] == ""
     back = parse_row(line)

@@ -82,7 +82,7 @@ def test_help_has_examples(command: str) -> None:
     assert "Example" in result.output
 
 
-def test_version() -> None:
+def test_the_option_version_prints_the_version() -> None:
     from ssmlab import __version__
 
     assert CliRunner().invoke(app, ["--version"]).output.strip() == f"ssmlab {__version__}"
@@ -94,12 +94,12 @@ def test_unknown_run_lists_the_runs(folder: Path) -> None:
     assert "adz" in refused("repro", "adz")
 
 
-def test_stop_says_what_is_not_at_work(folder: Path) -> None:
+def test_the_command_stop_refuses_a_run_that_is_not_being_trained(folder: Path) -> None:
     assert "run ads is not being trained" in refused("stop", "ads")
     assert "adz" in refused("stop", "adz")
 
 
-def test_status_is_runs(folder: Path) -> None:
+def test_the_command_status_is_another_name_for_runs(folder: Path) -> None:
     assert CliRunner().invoke(app, ["status"]).output == CliRunner().invoke(app, ["runs"]).output
     assert "status" not in CliRunner().invoke(app, ["--help"]).output
 
@@ -110,7 +110,7 @@ def test_python_m_is_the_command() -> None:
     assert version == CliRunner().invoke(app, ["--version"]).output
 
 
-def test_of_the_processes_of_torchrun_one_speaks_unless_another_is_alone_with_it(
+def test_only_rank_zero_of_torchrun_prints_an_error_unless_another_rank_alone_has_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
@@ -145,7 +145,7 @@ def test_unknown_study_lists_the_studies(folder: Path) -> None:
     assert "nope" in line and "mnist5k" in line
 
 
-def test_outside_a_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_project_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "params.yaml" in refused("prepare")
 
@@ -174,7 +174,7 @@ def test_stages_name_the_command_that_makes_what_they_miss(folder: Path) -> None
     assert "ssmlab" in refused("report")
 
 
-def test_cuda_where_there_is_none(folder: Path) -> None:
+def test_cuda_on_a_machine_without_it_is_refused_in_one_line(folder: Path) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -191,7 +191,7 @@ def usage_error(*arguments: str) -> str:
     return line
 
 
-def test_a_wrong_command_line_is_one_line_with_what_may_be_meant() -> None:
+def test_a_wrong_command_line_is_one_line_with_a_suggestion() -> None:
     assert usage_error("compar") == "error: no command 'compar' (did you mean 'compare'?); see `root --help`"
     assert "--detahc" in usage_error("repro", "--detahc") and "root repro --help" in usage_error("repro", "--detahc")
     assert "RUN" in usage_error("train")
@@ -240,7 +240,7 @@ def test_the_shell_completes_names(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert completion.run_names("") == []
 
 
-def test_doctor_names_a_damaged_lock_file_and_mends_it_when_asked(folder: Path) -> None:
+def test_doctor_names_a_damaged_lock_file_and_repairs_it_on_request(folder: Path) -> None:
     (folder / ".dvc").mkdir()
     whole = "schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n    outs:\n    - path: data/smoke.safetensors\n"
     whole += "      md5: 0a\n      size: 12\n"

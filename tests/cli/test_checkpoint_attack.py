@@ -86,7 +86,9 @@ def test_a_checkpoint_is_attacked_without_a_project_as_evaluate_does(folder: Pat
         (("ads.safetensors", "--eps", "0.1"), "params.yaml: not found"),
     ],
 )
-def test_what_does_not_fit_is_one_line(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_a_checkpoint_and_data_that_do_not_fit_are_refused_in_one_line(
+    folder: Path, arguments: tuple[str, ...], says: str
+) -> None:
     result = CliRunner().invoke(app, ["attack", *arguments])
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     assert says in result.stderr

@@ -97,7 +97,7 @@ def test_help_has_examples(command: list[str]) -> None:
     assert "Example" in run(*command, "--help").output
 
 
-def test_list_where_there_is_nothing(folder: Path) -> None:
+def test_data_list_works_without_any_prepared_data(folder: Path) -> None:
     output = run("list").output
     assert "nothing is prepared" in output and "ssmlab prepare" in output
     assert str(folder / "cache") in output.replace("\n", "")
@@ -153,7 +153,7 @@ def test_list_shows_what_is_prepared_and_what_is_damaged(with_data: Path) -> Non
     assert result.stderr.startswith("warning: data/broken.safetensors") and result.stderr.count("\n") == 1
 
 
-def test_fetch_and_list(folder: Path, mirror: str) -> None:
+def test_a_fetched_data_set_is_listed_as_fetched(folder: Path, mirror: str) -> None:
     output = run("fetch", "toy", "--mirror", mirror).output
     assert str(folder / "cache" / "toy") in output and "ssmlab prepare" in output
     assert (folder / "cache" / "toy" / "toy.bin").read_bytes() == b"pixels"
@@ -161,14 +161,14 @@ def test_fetch_and_list(folder: Path, mirror: str) -> None:
     assert run("fetch", "toy").exit_code == 0  # nothing is asked of the dead address
 
 
-def test_fetch_says_how_to_do_without(folder: Path, mirror: str) -> None:
+def test_a_failed_fetch_says_how_to_go_on_by_hand(folder: Path, mirror: str) -> None:
     line = refused("fetch", "toy", "--mirror", f"{mirror}/nowhere")
     assert "404" in line and "http://127.0.0.1:9/toy.bin" in line and "data.source" in line
     assert "cifar10" in refused("fetch", "cifar11")
     assert "embedded" in refused("fetch", "mnist5k")
 
 
-def test_prepare_is_the_stage(with_data: Path) -> None:
+def test_the_command_prepare_writes_the_same_bytes_again(with_data: Path) -> None:
     before = (with_data / "data" / "smoke.safetensors").read_bytes()
     (with_data / "data" / "smoke.safetensors").unlink()
     assert CliRunner().invoke(app, ["prepare"]).exit_code == 0
@@ -176,7 +176,7 @@ def test_prepare_is_the_stage(with_data: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [[], ["smoke"], ["data/smoke.safetensors"]])
-def test_show_writes_a_picture(with_data: Path, name: list[str]) -> None:
+def test_data_show_writes_a_picture(with_data: Path, name: list[str]) -> None:
     output = run("show", *name).output
     assert "data/smoke.png" in output and "mnist5k" in output and "10 classes" in output
     assert "\x1b" not in output and "▀" not in output
@@ -184,13 +184,13 @@ def test_show_writes_a_picture(with_data: Path, name: list[str]) -> None:
         assert picture.format == "PNG" and picture.height > 10 * 56
 
 
-def test_show_elsewhere(with_data: Path) -> None:
+def test_data_show_writes_to_the_given_path(with_data: Path) -> None:
     run("show", "--to", "pictures/digits.png")
     assert (with_data / "pictures" / "digits.png").is_file() and not (with_data / "data" / "smoke.png").exists()
     assert ".png" in refused("show", "--to", "digits.jpg")
 
 
-def test_show_in_a_terminal(with_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_show_draws_images_in_a_terminal(with_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLORTERM", "truecolor")
     monkeypatch.setenv("COLUMNS", "100")
@@ -200,7 +200,7 @@ def test_show_in_a_terminal(with_data: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert "▀" not in run("show").output
 
 
-def test_show_what_is_not_there(folder: Path) -> None:
+def test_data_show_of_a_missing_data_set_is_one_line(folder: Path) -> None:
     assert "ssmlab prepare" in refused("show")
     line = refused("show", "cifar10")
     assert "data.name: cifar10" in line and "ssmlab prepare" in line
@@ -212,7 +212,7 @@ def test_show_what_is_not_there(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("command", [["list"], ["show"], ["--help"]])
-def test_no_torch(with_data: Path, command: list[str]) -> None:
+def test_the_data_commands_load_no_torch(with_data: Path, command: list[str]) -> None:
     code = f"""
 import sys
 sys.argv = ["ssmlab", "data", *{command!r}]

@@ -53,7 +53,7 @@ def test_every_signal_is_an_interrupt_and_repeats_are_the_same(
     assert [signal.getsignal(each) for each in interrupts.SIGNALS] == before
 
 
-def test_what_was_ignored_stays_ignored() -> None:
+def test_an_ignored_signal_stays_ignored() -> None:
     """As nohup wants it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:

@@ -10,7 +10,7 @@ from ssmlab.cli.progress import SECONDS_BETWEEN_PLAIN_LINES, display, plain_list
 from ssmlab.core.events import Note, Progress
 
 
-def test_reading_says_only_what_is_known() -> None:
+def test_progress_shows_only_what_is_known() -> None:
     assert reading(Progress("epoch 1/2", 1, 9)) == ""
     full = Progress("epoch 1/2", 1, 9, clean=0.912, robust=0.74, images_per_second=1234.4, eta=42)
     assert reading(full) == "clean 91.2%  robust 74.0%  1,234 images/s  ETA 42s"

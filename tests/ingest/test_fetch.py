@@ -164,7 +164,7 @@ def test_a_cut_connection_goes_on_where_it_was_cut(site: Site, tmp_path: Path) -
     assert len(warnings) == 2 and all("again" in text and "127.0.0.1" in text for text in warnings)
 
 
-def test_only_tries_that_bring_nothing_count(site: Site, tmp_path: Path) -> None:
+def test_only_tries_that_receive_nothing_count(site: Site, tmp_path: Path) -> None:
     site.cuts = [10_000] * 10
     fetch(site.known(), tmp_path, policy=HURRY)
     assert_whole(site, tmp_path / "toy")
@@ -247,7 +247,7 @@ def test_a_stalled_server_times_out(site: Site, tmp_path: Path) -> None:
     assert "sent nothing for 0.2 s" in line
 
 
-def test_an_interruption_keeps_what_has_come(site: Site, tmp_path: Path) -> None:
+def test_an_interrupted_download_keeps_what_was_received(site: Site, tmp_path: Path) -> None:
     site.files = {"images.gz": noise(400_000)}
     seen = 0
 

@@ -116,7 +116,7 @@ def test_one_archive_with_another_checksum_is_not_the_publishers(tmp_path: Path,
     assert "no checksum was compared" in at(folder, known, workdir).description
 
 
-def test_unknown_layouts_say_what_was_there_and_what_is_known(tmp_path: Path, workdir: Path) -> None:
+def test_an_unknown_layout_is_refused_with_its_files_and_the_known_layouts(tmp_path: Path, workdir: Path) -> None:
     path = as_zip({"a": b"1", "b": b"", "c": b"", "d": b""}, tmp_path / "x.zip")
     with pytest.raises(UserError, match=r"x.zip: holds a, b, c ...: no layout that is known \(IDX, CIFAR"):
         at(path, None, workdir)

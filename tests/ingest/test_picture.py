@@ -114,7 +114,7 @@ def test_16_bit_grey_png_and_pgm_are_refused(tmp_path: Path) -> None:
     refused(b"P5 1 1 4095 " + bytes([1, 2]), "not 8 bits a channel", tmp_path)
 
 
-def test_lab_is_refused(tmp_path: Path) -> None:
+def test_lab_images_are_refused(tmp_path: Path) -> None:
     refused(saved(Image.new("LAB", (4, 4)), "TIFF"), "pixels of the kind LAB", tmp_path)
 
 
@@ -140,7 +140,7 @@ def test_transparent_images_lie_on_white(
     assert np.abs(shown - on_white(colour, alpha)).max() <= 1
 
 
-def test_a_picture_that_lies_in_the_alpha_channel_is_seen(tmp_path: Path) -> None:
+def test_a_picture_in_the_alpha_channel_becomes_visible(tmp_path: Path) -> None:
     """Black everywhere, the picture in the transparency: dropping it once gave all zeros."""
     layered = np.dstack([np.zeros_like(COLOUR), GREY])
     assert np.abs(read(saved(Image.fromarray(layered)), tmp_path) - (255.0 - GREY[..., None])).max() <= 1
@@ -154,7 +154,7 @@ def test_an_opaque_alpha_channel_changes_nothing(mode: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("colour", [(255, 255, 255, 99), (0, 0, 0, 0)])
-def test_what_cannot_be_seen_on_white_is_refused(colour: tuple[int, ...], tmp_path: Path) -> None:
+def test_an_image_that_is_invisible_on_white_is_refused(colour: tuple[int, ...], tmp_path: Path) -> None:
     layered = np.full((4, 4, 4), colour, np.uint8)
     layered[0, 0, 3] = 0
     refused(saved(Image.fromarray(layered)), "nothing of it can be seen on white; flatten it", tmp_path)

@@ -49,7 +49,7 @@ def test_every_prefix_is_as_stratified_as_promised(labels: np.ndarray, seed: int
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 8), st.integers(1, 12), st.integers(0, 1000), st.randoms(use_true_random=False))
-def test_equal_classes_take_turns(classes: int, each: int, seed: int, random) -> None:
+def test_classes_of_equal_size_alternate_in_the_order(classes: int, each: int, seed: int, random) -> None:
     labels = np.repeat(np.arange(classes), each)
     random.shuffle(labels)
     rounds = labels[stratified_order(labels, seed)].reshape(each, classes)

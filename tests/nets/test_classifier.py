@@ -65,7 +65,7 @@ def logits_and_gradient(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @pytest.mark.parametrize(("mixer", "enhancement", "pointwise", "output"), WHOLE)
-def test_frozen_equals_live(mixer: str, enhancement: str, pointwise: str, output: str) -> None:
+def test_the_frozen_model_equals_the_live_one(mixer: str, enhancement: str, pointwise: str, output: str) -> None:
     model = make(mixer, enhancement, pointwise=pointwise, output=output)
     frozen = model.freeze()
     x = torch.rand(3, 1, 6, 4)

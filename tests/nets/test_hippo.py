@@ -11,7 +11,7 @@ from ssmlab.nets.hippo import legs, nplr
 
 
 @pytest.mark.parametrize("state", [1, 2, 7, 16])
-def test_legs_is_its_closed_form(state: int) -> None:
+def test_the_legs_matrix_equals_its_closed_form(state: int) -> None:
     A, B = legs(state)
     for n in range(state):
         assert B[n].item() == pytest.approx(math.sqrt(2 * n + 1))

@@ -49,7 +49,7 @@ def recurrence(kernel: S4Kernel, u: Tensor) -> Tensor:
 
 @settings(deadline=None, max_examples=20)
 @given(st.integers(1, 4), st.sampled_from([2, 4, 8, 10]), st.integers(1, 23), st.integers(0, 2**16))
-def test_kernel_equals_the_dense_one(width: int, state: int, length: int, seed: int) -> None:
+def test_the_s4_kernel_equals_the_dense_one(width: int, state: int, length: int, seed: int) -> None:
     torch.manual_seed(seed)
     kernel = double(S4Kernel(width, state, length))
     impulse = torch.zeros(width, 1, length, dtype=torch.float64)

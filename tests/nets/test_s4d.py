@@ -86,6 +86,6 @@ def test_long_kernels_are_right_in_float32(rule: Any, dt: float) -> None:
     assert ((single - exact).norm() / exact.norm()).item() < 2e-3
 
 
-def test_phi_is_its_series_near_zero_and_one_at_zero() -> None:
+def test_phi_equals_its_series_near_zero_and_is_one_at_zero() -> None:
     z = torch.tensor([0.0, 1e-9 + 1e-9j, 1e-4j, -0.1 + 0.2j], dtype=torch.complex128)
     torch.testing.assert_close(phi(z), sum(z**k / math.factorial(k + 1) for k in range(9)))

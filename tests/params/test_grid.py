@@ -71,7 +71,7 @@ def test_runs_beside_a_grid_come_first() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(0, 9), min_size=1, max_size=4, unique=True))
-def test_as_many_runs_as_combinations(models: int, regimes: int, seeds: list[int]) -> None:
+def test_a_grid_has_one_run_for_every_combination(models: int, regimes: int, seeds: list[int]) -> None:
     grid = GridParams(
         models={f"m{i}": {} for i in range(models)}, regimes={f"r{i}": {} for i in range(regimes)}, seeds=tuple(seeds)
     )
@@ -100,7 +100,7 @@ def test_as_many_runs_as_combinations(models: int, regimes: int, seeds: list[int
         ("grid.models.Ads", {}, "runs: 'Ads-pgd-s0' cannot be a run's name"),
     ],
 )
-def test_what_is_wrong_is_said_where_it_was_written(place: str, value: Any, says: str) -> None:
+def test_a_mistake_in_a_grid_is_reported_at_the_grids_own_key(place: str, value: Any, says: str) -> None:
     raw = study(grid=GRID)
     *sections, last = place.split(".")
     below = raw
@@ -110,7 +110,7 @@ def test_what_is_wrong_is_said_where_it_was_written(place: str, value: Any, says
     assert problem(raw).startswith(f"x.yaml: {says}")
 
 
-def test_what_is_wrong_in_a_shared_section_is_said_there() -> None:
+def test_a_mistake_in_a_shared_section_of_a_grid_is_reported_there() -> None:
     raw = study(grid=GRID)
     raw["train"]["epochs"] = 0
     assert problem(raw) == "x.yaml: train.epochs: must be greater than or equal to 1 (it is 0)"

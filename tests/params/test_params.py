@@ -170,26 +170,26 @@ def test_a_value_of_the_wrong_type_is_named(key: str, value: Any) -> None:
         ("analyze.confidence", 95),
     ],
 )
-def test_out_of_range_names_key_and_value(key: str, value: Any) -> None:
+def test_a_value_out_of_range_is_refused_with_its_key(key: str, value: Any) -> None:
     text = problem((key, value))
     assert f" {key}: " in text
     assert str(value) in text
 
 
-def test_a_checkpoint_that_is_none() -> None:
+def test_an_unknown_kind_of_checkpoint_is_refused() -> None:
     assert " attack.attacks.fgsm.checkpoints" in problem(("attack.attacks.fgsm.checkpoints", ["best", "worst"]))
     assert " attack.attacks.fgsm.checkpoints" in problem(("attack.attacks.fgsm.checkpoints", []))
 
 
 @pytest.mark.parametrize("kind", ["cw", 3, REMOVED])
-def test_an_attack_of_no_known_kind(kind: Any) -> None:
+def test_an_unknown_kind_of_attack_is_refused(kind: Any) -> None:
     text = problem(("attack.attacks.fgsm.kind", kind))
     assert " attack.attacks.fgsm.kind: " in text
     assert all(known in text for known in ("fgsm", "pgd", "autoattack"))
 
 
 @pytest.mark.parametrize("text", ["1/0", "a/3", "8/", "/255", "1/2/3", "", "eps", "nan", "inf", "1e999", "-inf"])
-def test_what_is_no_number(text: str) -> None:
+def test_a_value_that_is_not_a_number_is_refused(text: str) -> None:
     assert " attack.eps: " in problem(("attack.eps", text))
     with pytest.raises(ValueError, match="number"):
         WrittenFloat(text)
@@ -227,7 +227,7 @@ def test_a_fraction_is_written_back_as_it_was() -> None:
     assert again.attack.eps.text == "8/255"
 
 
-def test_no_run_and_unknown_run() -> None:
+def test_a_study_without_runs_and_an_unknown_run_are_refused() -> None:
     assert " runs: " in problem(("runs", {}))
     assert " runs: " in problem(("runs", None))
     assert "runs.ssm" in problem(("runs.ssm", 3))
@@ -236,11 +236,11 @@ def test_no_run_and_unknown_run() -> None:
 
 
 @pytest.mark.parametrize("falsy", [0, False, "", []])
-def test_a_run_that_is_no_mapping_though_it_is_empty(falsy: Any) -> None:
+def test_a_run_that_is_empty_but_not_a_mapping_is_refused(falsy: Any) -> None:
     assert "runs.ssm" in problem(("runs.ssm", falsy))
 
 
-def test_a_run_takes_a_section_away_with_null() -> None:
+def test_a_run_removes_a_section_by_setting_it_to_null() -> None:
     params = parse_params(changed(("model.enhancement", "ads"), ("model.ads", {"act": "relu", "parts": "both"}),
                                   ("runs", {"ssm": {"model": {"enhancement": "none", "ads": None}}}),
                                   ("analyze.claims", [])), "x")  # fmt: skip
@@ -249,7 +249,7 @@ def test_a_run_takes_a_section_away_with_null() -> None:
 
 @pytest.mark.parametrize("seed", [-1, 2**63])
 @pytest.mark.parametrize("key", ["data.seed", "train.seed", "attack.seed"])
-def test_seeds_fit_a_generator(key: str, seed: int) -> None:
+def test_a_seed_that_does_not_fit_a_generator_is_refused(key: str, seed: int) -> None:
     assert f" {key}: " in problem((key, seed))
 
 
@@ -297,18 +297,18 @@ def test_an_l2_eps_may_be_larger_than_one() -> None:
     parse_params(changed(("train.adversary.norm", "l2"), ("train.adversary.eps", 1.5)), "x")
 
 
-def test_spaces_do_not_make_another_eps() -> None:
+def test_spaces_in_an_eps_do_not_change_it() -> None:
     one, other = (parse_params(changed(("attack.eps", text)), "x") for text in ("8/255", " 8 / 255"))
     assert one == other
     assert one.fingerprint() == other.fingerprint()
 
 
 @pytest.mark.parametrize("key", ["train.epochs", "train.batch_size", "model.d_model"])
-def test_a_size_that_nothing_could_hold_is_refused(key: str) -> None:
+def test_a_size_beyond_any_memory_is_refused(key: str) -> None:
     assert f" {key}: " in problem((key, 10**11))
 
 
-def test_no_attack_is_called_clean() -> None:
+def test_an_attack_must_not_be_named_clean() -> None:
     text = problem(("attack.attacks.clean", SMOKE["attack"]["attacks"]["fgsm"]))
     assert "clean" in text
     assert "attack" in text
@@ -323,7 +323,7 @@ def test_no_attack_is_called_clean() -> None:
         ("measures", ["ro_gap:nope"], "clean, fgsm, pgd-2, autoattack"),
     ],
 )
-def test_a_claim_about_nothing(part: str, value: Any, known: str) -> None:
+def test_a_claim_about_an_unknown_run_is_refused(part: str, value: Any, known: str) -> None:
     claim = {**SMOKE["analyze"]["claims"][0], part: value}
     text = problem(("analyze.claims", [claim]))
     assert "analyze.claims" in text
@@ -344,7 +344,7 @@ def test_a_claim_about_nothing(part: str, value: Any, known: str) -> None:
         ([("runs.ssm.model", {"mixer": "s5", "bidirectional": True})], "bidirectional"),
     ],
 )
-def test_sections_and_their_switches(changes: list[tuple[str, Any]], section: str) -> None:
+def test_a_section_is_needed_exactly_when_its_switch_is_on(changes: list[tuple[str, Any]], section: str) -> None:
     text = problem(*changes)
     assert f"`{section}`" in text
     assert changes[0][0].split(".")[1] in text
@@ -376,13 +376,13 @@ FREE = {"regime": "free", "free": {"replays": 2}, "adversary": {"steps": 1, "ran
         ({"adversary": {"norm": "l1"}}, "adversary.norm"),
     ],
 )
-def test_what_does_not_go_together_in_a_regime(train: dict[str, Any], said: str) -> None:
+def test_settings_that_contradict_the_regime_are_refused(train: dict[str, Any], said: str) -> None:
     text = problem(("runs.ads.train", train))
     assert "runs.ads" in text
     assert said in text
 
 
-def test_regimes_that_are_right() -> None:
+def test_valid_regimes_are_accepted() -> None:
     params = parse_params(changed(("runs.ads.train", FREE), ("train.adversary.norm", "l2")), "x")
     train = params.run("ads").train
     assert (train.replays, train.passes, train.adversary.norm, train.adversarial) == (2, 1, "l2", True)
@@ -403,7 +403,7 @@ def test_every_further_mistake_is_counted() -> None:
     assert "1 more" in problem(("train.epochs", 0), ("data.test", 0))
 
 
-def test_runs_lay_their_changes_over_the_shared_sections() -> None:
+def test_a_runs_changes_are_merged_into_the_shared_sections() -> None:
     changes = {"epochs": 7, "adversary": {"eps": "1/4"}, "selection": {"by": "clean"}}
     params = parse_params(changed(("runs.ads.train", changes)), "x")
     own, shared = params.run("ads").train, params.run("ssm").train
@@ -415,7 +415,7 @@ def test_runs_lay_their_changes_over_the_shared_sections() -> None:
     assert params.run("ssm").model.ads is None
 
 
-def test_merging_alters_neither() -> None:
+def test_merging_changes_neither_of_the_two_mappings() -> None:
     base, change = {"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 5}, "e": {"f": 1}}
     copies = copy.deepcopy((base, change))
     assert merged(base, change, "x") == {"a": {"b": 5, "c": [1]}, "d": 2, "e": {"f": 1}}
@@ -442,14 +442,14 @@ def test_equal_settings_have_equal_fingerprints() -> None:
     assert len(seen) == 7
 
 
-def test_a_section_has_a_fingerprint_of_its_own() -> None:
+def test_sections_have_separate_fingerprints() -> None:
     one, two = parse_params(SMOKE, "x"), parse_params(changed(("attack.seed", 1)), "x")
     assert one.runs["ads"].fingerprint() == two.runs["ads"].fingerprint()
     assert one.data.fingerprint() == two.data.fingerprint()
     assert one.attack.fingerprint() != two.attack.fingerprint()
 
 
-def test_golden_fingerprint() -> None:
+def test_the_fingerprint_of_known_settings_never_changes() -> None:
     """Checkpoints carry it: a change means that old results no longer match, and must be meant."""
     text = (
         '{"d_model":4,"d_state":2,"dropout":0.0,"enhancement":"none","layers":1,"mixer":"s4","output":"linear",'
@@ -470,7 +470,7 @@ def test_golden_fingerprint() -> None:
     assert model.fingerprint() == hashlib.sha256(text.encode()).hexdigest()
 
 
-def test_nothing_can_be_changed_once_it_is_read() -> None:
+def test_params_cannot_be_changed_after_they_are_read() -> None:
     params = parse_params(SMOKE, "x")
     with pytest.raises(ValueError, match="frozen"):
         params.study = "other"
@@ -519,7 +519,7 @@ def test_infinite_settings_are_refused() -> None:
         ),
     ],
 )
-def test_a_file_that_is_no_study(content: bytes, tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_study_is_refused(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_bytes(content)
     with pytest.raises(UserError) as caught:
@@ -529,7 +529,7 @@ def test_a_file_that_is_no_study(content: bytes, tmp_path: Path) -> None:
     assert len(str(caught.value)) < 500 + len(str(path))
 
 
-def test_a_missing_file_and_a_folder(tmp_path: Path) -> None:
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"nowhere\.yaml"):
         load_params(tmp_path / "nowhere.yaml")
     with pytest.raises(UserError, match=str(tmp_path)):
@@ -552,7 +552,7 @@ def test_errors_name_the_file_they_come_from(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("1e-3", 1e-3), ("0.1", 0.1), ("1", 1.0), (".5", 0.5)])
-def test_numbers_as_people_write_them(text: str, value: float, tmp_path: Path) -> None:
+def test_numbers_are_read_in_every_form_that_people_write(text: str, value: float, tmp_path: Path) -> None:
     path = tmp_path / "study.yaml"
     path.write_text((PROJECT / "studies" / "smoke.yaml").read_text().replace("eps: 0.1\n", f"eps: {text}\n"))
     assert load_params(path).attack.eps == value

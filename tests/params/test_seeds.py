@@ -44,17 +44,17 @@ def runs(**seeds: int) -> dict[str, dict[str, Any]]:
         (runs(first=0, second=1), "seeds"),
     ],
 )
-def test_the_name_is_what_the_names_have_in_common(given_runs: dict[str, Any], expected: str) -> None:
+def test_a_group_is_named_by_what_its_runs_names_have_in_common(given_runs: dict[str, Any], expected: str) -> None:
     assert seed_groups(given_runs) == {expected: tuple(given_runs)}
 
 
-def test_settings_decide_and_not_names() -> None:
+def test_runs_are_grouped_by_their_settings_and_not_by_their_names() -> None:
     given_runs = runs(ads_s1=1, ads_s0=0, other=2, ads_s3=3)
     given_runs["ads-s3"]["train"]["epochs"] = 2
     assert seed_groups(given_runs) == {"seeds": ("ads-s0", "ads-s1", "other"), "ads-s3": ("ads-s3",)}
 
 
-def test_a_second_run_with_the_same_seed_is_no_second_seed() -> None:
+def test_a_second_run_with_the_same_seed_does_not_count_as_a_second_seed() -> None:
     given_runs = runs(ads_s0=0, ads_s1=1, twin=0)
     assert seed_groups(given_runs) == {"ads": ("ads-s0", "ads-s1"), "twin": ("twin",)}
 

@@ -48,7 +48,7 @@ def lock_text(stages: tuple[str, ...] = STAGES, md5: str = "0") -> str:
 WHOLE = lock_text().encode()
 
 
-def test_a_whole_lock_file_has_no_problem_and_names_its_study() -> None:
+def test_a_complete_lock_file_has_no_problem_and_names_its_study() -> None:
     assert lock_problem(WHOLE) is None
     assert lock_problem(WHOLE, WHOLE) is None
     assert lock_problem(WHOLE, lock_text(STAGES[:3]).encode()) is None
@@ -71,7 +71,7 @@ def test_a_lock_file_cut_at_a_line_end_inside_its_last_stage_is_noticed_without_
     assert lock_problem(b"".join(lines), asked=asked.get) is None
 
 
-def test_fewer_outputs_are_no_damage_if_dvc_yaml_names_fewer(tmp_path: Path) -> None:
+def test_missing_outputs_are_not_damage_if_dvc_yaml_does_not_name_them(tmp_path: Path) -> None:
     fewer = WHOLE[: WHOLE.index(b"    - path: out/figures")]
     assert "1 of 2 outputs" in str(lock_problem(fewer, WHOLE))
     pipeline = tmp_path / "dvc.yaml"
@@ -84,7 +84,7 @@ def test_fewer_outputs_are_no_damage_if_dvc_yaml_names_fewer(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "content", [b"", b"\n", b"\0" * 4096, WHOLE + b"\xff\n", WHOLE.replace(b"    cmd", b"<<<<<<< HEAD\n    cmd", 1)]
 )
-def test_what_is_no_lock_file_is_a_problem(content: bytes) -> None:
+def test_a_file_that_is_not_a_lock_file_is_a_problem(content: bytes) -> None:
     assert lock_problem(content) is not None
 
 

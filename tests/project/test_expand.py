@@ -30,7 +30,7 @@ def test_every_study_means_the_same_written_out(project: Path, tmp_path: Path) -
             assert written.read_bytes() == study.read_bytes()
 
 
-def test_a_grid_loses_nothing_but_itself(project: Path) -> None:
+def test_writing_out_a_grid_keeps_everything_else_of_the_study(project: Path) -> None:
     study = project / "studies" / "regimes.yaml"
     before, after = (text.splitlines() for text in (study.read_text(), expanded_params_yaml(study).decode()))
     kept = [line for line in before if line not in after]
@@ -40,7 +40,7 @@ def test_a_grid_loses_nothing_but_itself(project: Path) -> None:
     assert sum(line[2:].partition(":")[0] in runs for line in after) == 144
 
 
-def test_settings_are_put_in_and_nothing_else_changes(project: Path) -> None:
+def test_settings_are_inserted_and_nothing_else_changes(project: Path) -> None:
     study = project / "studies" / "smoke.yaml"
     before, after = (
         text.splitlines()
@@ -93,13 +93,13 @@ def test_dvc_writes_a_grid_written_out_again_as_it_is(project: Path, tmp_path: P
         ("data.source", "[a", "--set data.source: '.a' is not a YAML value"),
     ],
 )
-def test_a_setting_that_does_not_fit(key: str, value: str, says: str, project: Path) -> None:
+def test_a_setting_that_does_not_fit_is_refused(key: str, value: str, says: str, project: Path) -> None:
     with pytest.raises(UserError, match=says) as caught:
         expanded_params_yaml(project / "studies" / "smoke.yaml", {key: value})
     assert "\n" not in str(caught.value)
 
 
-def test_a_grid_that_is_none_is_not_written_out(project: Path, tmp_path: Path) -> None:
+def test_a_grid_that_is_not_valid_is_not_written_out(project: Path, tmp_path: Path) -> None:
     broken = tmp_path / "broken.yaml"
     broken.write_text((project / "studies" / "regimes.yaml").read_text().replace("seeds: [0,", "seeds: [-1,"))
     with pytest.raises(UserError, match=r"broken\.yaml: grid\.seeds\.0"):

@@ -39,7 +39,7 @@ def test_editing_the_code_of_a_stage_changes_its_fingerprint_and_no_other(paths:
         before = now
 
 
-def test_what_is_seen_changes_with_the_data(paths: Paths) -> None:
+def test_the_inputs_of_a_run_change_with_its_data(paths: Paths) -> None:
     inputs = StudyInputs(paths)
     assert inputs.data() is None
     seen = inputs.seen()

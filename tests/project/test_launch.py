@@ -142,7 +142,9 @@ launch.launch(params, Paths("smoke", Path({str(paths.root)!r})), [])
     assert active(paths) is None
 
 
-def test_stop_lets_children_speak_and_leaves_none(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_stop_lets_child_processes_finish_their_output_and_leaves_none_running(
+    tiny_params: Params, paths: Paths, fake: Fake
+) -> None:
     fake(FAMILY)
     launched = launch.launch(tiny_params, paths, ["ads"])
     until(lambda: says(launched, "at work"))
@@ -153,7 +155,7 @@ def test_stop_lets_children_speak_and_leaves_none(tiny_params: Params, paths: Pa
     assert launched.problem == "failed to reproduce 'train@ads'"
 
 
-def test_stop_ends_with_force(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_stop_kills_processes_that_ignore_signals(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake(DEAF)
     launched = launch.launch(tiny_params, paths, [])
     until(lambda: says(launched, "at work"))
@@ -181,7 +183,7 @@ def test_stopping_a_launch_that_has_ended_is_no_error(tiny_params: Params, paths
     stop_launch(launched)
 
 
-def test_a_reused_pid_is_not_ours(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_a_process_with_a_reused_pid_is_not_taken_for_the_launch(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake(DEAF)
     launched = launch.launch(tiny_params, paths, [])
     record = record_path(paths)
@@ -341,7 +343,7 @@ def test_stages_run_under_the_python_that_launched_them_also_where_it_is_not_cal
     assert called.stdout.strip() == str(only_python3)
 
 
-def test_of_three_launches_at_once_one_starts(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_only_one_of_three_simultaneous_launches_starts(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     fake(DEAF)
     started: list[Launched] = []
     refused: list[UserError] = []
@@ -363,7 +365,7 @@ def test_of_three_launches_at_once_one_starts(tiny_params: Params, paths: Paths,
 
 
 @pytest.mark.parametrize("start", ["null", "right"])
-def test_a_record_that_names_a_stranger_stops_nobody(paths: Paths, start: str) -> None:
+def test_stop_never_signals_a_process_that_is_not_the_launch(paths: Paths, start: str) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, start_new_session=True) as stranger:
         try:
             record = {"pid": stranger.pid, "pid_start": None, "targets": [], "log_start": 0, "started": 0.0}
@@ -411,7 +413,7 @@ def test_a_stop_waits_until_dvc_has_written_its_lock_file(tiny_params: Params, p
         assert content.count(b"train@") == 20
 
 
-def test_a_damaged_lock_file_is_mended_before_dvc_starts(tiny_params: Params, paths: Paths, fake: Fake) -> None:
+def test_a_damaged_lock_file_is_repaired_before_dvc_starts(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     whole = "schema: '2.0'\nstages:\n  prepare:\n    cmd: x\n    outs:\n    - path: data/smoke.safetensors\n"
     whole += "      md5: 0a\n      size: 12\n"
     lock = paths.root / "dvc.lock"

@@ -76,7 +76,7 @@ def state(beat: Heartbeat | None, published: Published, params: Params, **more: 
     return decide_state(beat, published, params.runs["ads"], params.attack, NOW, **more).state
 
 
-def test_what_is_published_and_attacked_is_finished(tiny_params: Params, published: Published) -> None:
+def test_a_run_that_is_published_and_attacked_is_finished(tiny_params: Params, published: Published) -> None:
     assert state(None, published, tiny_params) == "finished"
     assert state(replace(BEAT, state="finished"), published, tiny_params) == "finished"
     assert state(None, replace(published, attacked_at=None, attack=None), tiny_params) == "trained"
@@ -177,7 +177,7 @@ def test_results_of_any_content_are_no_error(tiny_params: Params, published: Pub
     assert state(None, replace(published, attack=results), tiny_params) == "finished"
 
 
-def test_nothing_waits_or_is_queued(tiny_params: Params) -> None:
+def test_a_run_without_files_waits_or_is_queued(tiny_params: Params) -> None:
     assert state(None, Published(), tiny_params) == "waiting"
     assert state(None, Published(), tiny_params, queued=True) == "queued"
     assert state(None, Published(), tiny_params, live_rows=rows(1)) == "stale"

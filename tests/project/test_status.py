@@ -75,7 +75,7 @@ def ads(params: Params, paths: Paths) -> RunStatus:
     return poll("ads", params, paths)
 
 
-def test_a_run_of_which_there_is_nothing_waits(tiny_params: Params, paths: Paths) -> None:
+def test_a_run_without_any_files_is_waiting(tiny_params: Params, paths: Paths) -> None:
     for name in tiny_params.runs:
         status = poll(name, tiny_params, paths)
         assert (status.state, status.words, status.stage) == ("waiting", "waiting", None)
@@ -141,7 +141,7 @@ def test_a_new_training_does_not_show_the_old_ones_curve(tiny_params: Params, pa
     assert (status.rows, status.clean, status.epoch) == ((), None, 1)
 
 
-def test_torn_files_leave_what_can_be_read(tiny_params: Params, paths: Paths) -> None:
+def test_status_shows_what_can_be_read_of_half_written_files(tiny_params: Params, paths: Paths) -> None:
     live = paths.live("ads")
     write_history(live / "history.csv", row(1, 0.5, 0.4))
     with (live / "history.csv").open("a") as file:

@@ -53,7 +53,7 @@ def test_studies_are_listed_with_their_titles(root: Path) -> None:
     assert studies(root / "nowhere") == []
 
 
-def test_changes_by_key(tmp_path: Path) -> None:
+def test_changes_between_two_studies_are_listed_by_key(tmp_path: Path) -> None:
     old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
     old.write_text("same: 1\neps: 8/255\ndeep: {a: {b: 1}, gone: yes}\nlist: [1, 2]\nruns: {ssm: {}}\nkind: 1\n")
     new.write_text("same: 1\neps: 0.1\ndeep: {a: {b: 2}}\nlist: [1, 3]\nruns: {ssm: {}, ads: {}}\nkind: 1.0\n")
@@ -68,7 +68,7 @@ def test_changes_by_key(tmp_path: Path) -> None:
     assert study_changes(new, new) == []
 
 
-def test_changes_from_nothing_and_from_a_broken_file(tmp_path: Path) -> None:
+def test_changes_are_listed_also_from_a_missing_and_from_a_broken_file(tmp_path: Path) -> None:
     new, broken = tmp_path / "new.yaml", tmp_path / "broken.yaml"
     new.write_text('a: {b: true}\nwhen: "2024-01-02"\nnothing:\n')
     broken.write_text("a: [")
@@ -79,7 +79,7 @@ def test_changes_from_nothing_and_from_a_broken_file(tmp_path: Path) -> None:
         study_changes(new, broken)
 
 
-def test_changes_between_the_real_studies(root: Path) -> None:
+def test_changes_between_the_shipped_studies_are_listed(root: Path) -> None:
     found = {
         change.key: (change.old, change.new)
         for change in study_changes(root / "params.yaml", root / "studies/smoke.yaml")
@@ -90,20 +90,20 @@ def test_changes_between_the_real_studies(root: Path) -> None:
     assert "train.adversary.eps" not in found
 
 
-def test_use_copies_byte_for_byte(root: Path) -> None:
+def test_use_copies_a_study_byte_for_byte(root: Path) -> None:
     assert use("smoke", root) is None
     assert (root / "params.yaml").read_bytes() == (root / "studies" / "smoke.yaml").read_bytes()
     assert set(everything(root)) == {"params.yaml", "studies/mnist5k.yaml", "studies/smoke.yaml"}
 
 
-def test_use_without_params_yaml(root: Path) -> None:
+def test_use_works_without_a_params_yaml(root: Path) -> None:
     (root / "params.yaml").unlink()
     use("smoke", root)
     assert (root / "params.yaml").read_bytes() == (root / "studies" / "smoke.yaml").read_bytes()
 
 
 @pytest.mark.parametrize("name", ["nope", "../params", "smoke.yaml", ""])
-def test_unknown_study(name: str, root: Path) -> None:
+def test_an_unknown_study_is_refused(name: str, root: Path) -> None:
     before = everything(root)
     with pytest.raises(UserError, match=r"mnist5k and smoke|did you mean 'smoke'"):
         use(name, root)
@@ -125,7 +125,7 @@ def test_an_invalid_study_changes_nothing(old: str, new: str, says: str, root: P
     assert everything(root) == before
 
 
-def test_an_edit_is_not_lost(root: Path) -> None:
+def test_use_refuses_to_overwrite_an_edit_of_params_yaml(root: Path) -> None:
     params = root / "params.yaml"
     edited = params.read_text().replace("epochs: 10", "epochs: 20")
     params.write_text(edited)
@@ -145,7 +145,7 @@ def test_an_edit_is_not_lost(root: Path) -> None:
     assert (first.read_text(), second.read_text()) == (edited, edited + "# again\n")
 
 
-def test_an_edit_of_the_study_in_use_is_not_lost_either(root: Path) -> None:
+def test_use_refuses_to_overwrite_an_edit_of_the_study_in_use(root: Path) -> None:
     params = root / "params.yaml"
     params.write_text(params.read_text().replace("epochs: 10", "epochs: 20"))
     with pytest.raises(UserError, match="--force"):
@@ -161,7 +161,7 @@ def test_an_edit_saved_under_a_name_needs_no_force(root: Path) -> None:
     assert params.read_bytes() == (root / "studies" / "mine.yaml").read_bytes()
 
 
-def test_the_lock_file_goes_and_comes_back_with_its_study(root: Path) -> None:
+def test_switching_a_study_puts_its_lock_file_away_and_back(root: Path) -> None:
     lock = root / "dvc.lock"
     lock.write_text(lock_of("mnist5k"))
     use("smoke", root)
@@ -193,7 +193,9 @@ def test_a_lock_file_that_says_nothing_is_dropped(broken: str, root: Path) -> No
 
 
 @pytest.mark.parametrize("stop_at", range(3))
-def test_interrupted_anywhere_it_can_be_repeated(stop_at: int, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_switch_that_is_interrupted_anywhere_can_be_repeated(
+    stop_at: int, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """There are three writes: the old lock is kept, the new one is put back, params.yaml is replaced."""
     (root / "dvc.lock").write_text(lock_of("mnist5k"))
     (root / "runs" / "smoke").mkdir(parents=True)
@@ -224,7 +226,7 @@ def test_a_grid_is_written_out_and_is_no_edit(project: Path, root: Path) -> None
     assert use("smoke", root) is None
 
 
-def test_settings_are_an_edit(root: Path) -> None:
+def test_settings_given_on_the_command_line_count_as_an_edit(root: Path) -> None:
     assert use("smoke", root, settings={"data.seed": "4"}) is None
     assert load_params(root / "params.yaml").data.seed == 4
     assert use("smoke", root, settings={"data.seed": "4"}) is None  # nothing would be lost
@@ -232,7 +234,7 @@ def test_settings_are_an_edit(root: Path) -> None:
         use("mnist5k", root)
 
 
-def test_not_under_a_running_pipeline(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_study_is_switched_while_a_pipeline_runs(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Running:
         pid = 4711
 
@@ -314,7 +316,9 @@ def test_the_studys_own_lock_file_comes_back_after_damage(root: Path) -> None:
     assert (root / "dvc.lock").read_text() == lock_of("mnist5k")
 
 
-def test_not_under_a_dvc_command_or_a_stage_that_works_here(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_study_is_switched_while_a_dvc_command_or_a_stage_works_here(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch, pytest.raises(UserError, match=r"`dvc repro`.*is at work"):
         patch.setattr(module, "dvc_at_work", lambda folder: "`dvc repro` (process 4711)")
         use("smoke", root)

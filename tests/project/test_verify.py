@@ -1,4 +1,4 @@
-"""`ssmlab verify`: one flipped bit anywhere in a study is found, and the command it names mends it."""
+"""`ssmlab verify`: one flipped bit anywhere in a study is found, and the command that it names repairs it."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def lost(found: list[CheckedFile]) -> dict[str, CheckedFile]:
     return {each.path: each for each in found if each.is_lost}
 
 
-def test_a_sound_study_has_no_damage_and_every_byte_is_counted(study: Paths) -> None:
+def test_an_undamaged_study_has_no_finding_and_every_byte_is_counted(study: Paths) -> None:
     events: list[Event] = []
     found = verify(study, events.append)
     assert {each.state for each in found} == {"whole"}
@@ -138,7 +138,7 @@ def test_one_flipped_bit_in_any_file_is_found(study: Paths) -> None:
     assert not lost(verify(study))
 
 
-def test_a_damaged_output_comes_back_from_a_sound_cache_and_is_made_again_without_one(study: Paths) -> None:
+def test_a_damaged_output_is_restored_from_an_intact_cache_and_made_again_without_one(study: Paths) -> None:
     best = study.checkpoint("ads", "best")
     content = best.read_bytes()
     best.write_bytes(b"x" + content[1:])
@@ -164,7 +164,7 @@ def test_a_missing_file_is_named(study: Paths) -> None:
     )
 
 
-def test_results_made_without_dvc_are_whole_but_not_registered(study: Paths, tiny_params: Params) -> None:
+def test_results_made_without_dvc_are_intact_but_not_registered(study: Paths, tiny_params: Params) -> None:
     measures = {"clean": flags(20, 0.9, 0), **{name: flags(20, 0.4, 1) for name in tiny_params.attack.attacks}}
     save_results(study.attack("ads"), results(tiny_params, "ads", measures))
     found = verify(study)

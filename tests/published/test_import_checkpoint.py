@@ -180,7 +180,7 @@ def test_the_image_size_of_s4_is_held_to_its_length() -> None:
         import_checkpoint(saved(without, "bad.safetensors"), image_size=SIDE)
 
 
-def test_dss_needs_the_image_size(state: dict[str, Tensor]) -> None:
+def test_importing_dss_needs_the_image_size(state: dict[str, Tensor]) -> None:
     refused("--image-size N", saved(state))
 
 

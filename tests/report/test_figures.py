@@ -88,14 +88,14 @@ def test_signs_of_overfitting_are_drawn_where_every_history_has_them(summary: Su
     assert right.get_ylim()[0] < 1 + 1 / 9 and right.get_ylim()[1] > 1 + 10 / 9
 
 
-def test_numbers_change_the_picture(summary: Summary) -> None:
+def test_a_figure_changes_with_its_numbers(summary: Summary) -> None:
     assert draw("curves", summary, epochs=9) != draw("curves", summary)
     fewer = with_runs(summary, summary.runs[:2])
     for name in ("tradeoff", "measures"):
         assert draw(name, fewer) != draw(name, summary)
 
 
-def test_one_epoch_one_run_one_checkpoint_can_be_drawn(summary: Summary) -> None:
+def test_figures_of_one_epoch_one_run_and_one_checkpoint_can_be_drawn(summary: Summary) -> None:
     run = summary.runs[0]
     best = run.checkpoints["best"]
     kept = best.model_copy(update={"epoch": 1, "measures": {k: best.measures[k] for k in ("clean", "pgd-10")}})

@@ -61,7 +61,9 @@ def test_epochs_are_those_of_the_training_or_missing(paths: Paths) -> None:
     assert frame.loc["ads", "epochs_done"].isna().all()
 
 
-def test_a_study_is_meant_by_name_folder_or_file(paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_study_can_be_given_by_name_folder_or_file(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     by_name = ssmlab.results("smoke")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -104,7 +106,7 @@ def test_a_comparison_as_a_frame_has_its_numbers(paths: Paths) -> None:
     assert list(clean["word"]) == ["", "better"]
 
 
-def test_what_is_not_there_is_said_in_one_line(paths: Paths, tmp_path: Path) -> None:
+def test_missing_results_are_reported_in_one_line(paths: Paths, tmp_path: Path) -> None:
     with pytest.raises(ssmlab.UserError, match="did you mean 'smoke'"):
         ssmlab.results("smoek")
     with pytest.raises(ssmlab.UserError, match="name the study too"):

@@ -69,14 +69,14 @@ def test_runs_of_several_commits_are_told_apart(params: Params) -> None:
     assert "The numbers are of several commits (c0ffeec0ffee and ad5ad5ad5ad5, see above)" in text
 
 
-def test_results_that_record_nothing_are_said_to(params: Params) -> None:
+def test_results_without_records_are_reported_as_such(params: Params) -> None:
     text = text_of(params, attacked(params, "ssm"))
     assert "recorded nothing of its code" in text
     assert "is not recorded" in text
     assert "git checkout" not in text
 
 
-def test_several_numbers_of_threads_are_not_made_one(params: Params) -> None:
+def test_with_different_numbers_of_threads_the_command_sets_none(params: Params) -> None:
     found = [with_origin(attacked(params, "ssm")), with_origin(attacked(params, "ads"), threads=2)]
     summary = summarize("smoke", found, params.analyze, data_summary())
     (commands,) = (block for block in reproduction_section(summary) if isinstance(block, Commands))

@@ -156,7 +156,7 @@ def refused(params: Params, run: str, paths: Paths, message: str, device: str = 
     assert paths.attack(RUN).read_text() == "earlier"
 
 
-def test_what_cannot_be_attacked_is_said_in_one_line(tiny_params: Params, paths: Paths) -> None:
+def test_a_run_that_cannot_be_attacked_is_refused_in_one_line(tiny_params: Params, paths: Paths) -> None:
     refused(tiny_params, "adz", paths, r"adz/manifest.json: not found .*; run `ssmlab train adz`")
     refused(tiny_params, RUN, paths, r"device 'tpu'", device="tpu")
     refused(tiny_params, "ssm", paths, r"manifest.json: not found .*; run `ssmlab train ssm`")
@@ -178,7 +178,7 @@ def test_a_checkpoint_of_other_data_is_refused(tiny_params: Params, paths: Paths
     ("error", "raised", "state"),
     [(KeyboardInterrupt(), Interrupted, "stopped"), (RuntimeError("no memory\nleft"), RuntimeError, "failed")],
 )
-def test_an_early_end_leaves_earlier_results_and_says_so(
+def test_an_attack_that_ends_early_keeps_earlier_results_and_says_so(
     error: BaseException, raised: type[BaseException], state: str, tiny_params: Params, paths: Paths
 ) -> None:
     paths.attack(RUN).parent.mkdir(parents=True)
@@ -219,7 +219,7 @@ def test_an_attack_that_was_stopped_goes_on_to_equal_bytes(tiny_params: Params, 
     assert not journal.exists()
 
 
-def test_a_best_of_one_training_beside_a_last_of_another_is_refused(tiny_params: Params, paths: Paths) -> None:
+def test_a_best_and_a_last_checkpoint_of_different_trainings_are_refused(tiny_params: Params, paths: Paths) -> None:
     """As a kill between the two renames leaves them."""
     best = load(paths.checkpoint(RUN, "best"))[0]
     _, metadata = load(paths.checkpoint(RUN, "last"))

@@ -61,7 +61,7 @@ def test_the_default_study_is_prepared_from_embedded_data(project: Path, tmp_pat
     assert summary.description.fingerprint == dataset.fingerprint
 
 
-def test_again_gives_the_same_bytes_and_another_seed_does_not(tiny_params: Params, tmp_path: Path) -> None:
+def test_preparing_again_gives_the_same_bytes_and_another_seed_does_not(tiny_params: Params, tmp_path: Path) -> None:
     one, two, other = (Paths("smoke", tmp_path / name) for name in ("one", "two", "other"))
     prepare(tiny_params, one)
     prepare(tiny_params, two)
@@ -109,7 +109,7 @@ def test_an_interrupted_prepare_leaves_the_old_data(
 
 
 @pytest.mark.parametrize("name", ["mnist5k", "mnist5k-jpeg"])
-def test_what_is_not_what_its_name_says_is_called_otherwise(
+def test_data_that_contradict_their_name_get_another_name(
     name: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = replace(made_source({"train": 300, "test": 200}, name=name), provenance="re-encoded")
@@ -157,7 +157,7 @@ def test_label_noise_changes_the_training_labels_and_the_name(tiny_params: Param
         ({"train": 100, "validation": 30, "test": "all"}, "partial", "; 230 of its 400 images are used"),
     ],
 )
-def test_official_is_not_said_of_fewer_training_images(
+def test_data_with_fewer_training_images_are_not_called_official(
     sizes: dict, provenance: str, used: str, tiny_params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = replace(made_source({"train": 300, "test": 100}), provenance="official")

@@ -187,7 +187,7 @@ def test_every_number_of_a_table_of_runs_is_a_link_to_its_results(written: Paths
     assert all(cell == "-" or cell.startswith('<a href="attack/ads.json">') for cell in numbers)
 
 
-def test_accuracies_are_in_a_csv_one_a_line(written: Paths) -> None:
+def test_the_csv_of_accuracies_has_one_accuracy_per_line(written: Paths) -> None:
     rows = list(csv.DictReader((written.tables / "accuracies.csv").read_text().splitlines()))
     ads = next(row for row in rows if row["run"] == "ads" and row["attack"] == "fgsm" and row["checkpoint"] == "last")
     assert (ads["study"], ads["group"], ads["norm"], ads["eps"], ads["n"]) == ("smoke", "ads", "linf", "0.1", "50")
@@ -207,7 +207,7 @@ def test_a_table_is_the_same_in_csv_and_in_the_report(written: Paths) -> None:
     assert [[cell or "-" for cell in row[1:]] for row in rows[1:]] == [row[1:] for row in shown]
 
 
-def test_what_an_earlier_report_had_and_this_one_has_not_goes(rewritten: Paths, tiny_params: Params) -> None:
+def test_files_of_an_earlier_report_that_this_one_lacks_are_removed(rewritten: Paths, tiny_params: Params) -> None:
     for file in (rewritten.tables / "runs.csv", rewritten.figures / "overfitting-old.png"):
         file.write_text("of an earlier report")
     report(tiny_params, rewritten)
@@ -240,7 +240,7 @@ def test_warnings_of_the_evaluation_are_passed_on(paths: Paths, tiny_params: Par
     assert "ssm, best: fgsm &lt;beats&gt; pgd" in paths.report_html.read_text()
 
 
-def test_raised_checks_are_said_with_what_was_found_and_every_check_with_its_largest_value(
+def test_a_report_explains_every_raised_check_and_gives_the_largest_value_of_all_checks(
     paths: Paths, tiny_params: Params
 ) -> None:
     value = json.loads(paths.attack("ssm").read_text())
@@ -290,7 +290,7 @@ def test_a_verdict_has_its_p_value_and_the_corrected_one(paths: Paths, tiny_para
     assert all(line.endswith("after Holm's correction for 2 tested claims.") for line in both)
 
 
-def test_analyze_tells_the_verdicts(paths: Paths, tiny_params: Params) -> None:
+def test_analyze_prints_the_verdicts(paths: Paths, tiny_params: Params) -> None:
     told: list[Event] = []
     analyze(tiny_params, paths, told.append)
     assert any(isinstance(event, Note) and "Supported, for these two trainings: clean" in event.text for event in told)

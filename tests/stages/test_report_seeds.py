@@ -136,7 +136,7 @@ def test_a_run_without_seeds_beside_groups_is_named(params: Params, paths: Paths
     assert "; of single runs 95% intervals over images." in text
 
 
-def test_without_several_seeds_no_word_is_said_of_them(params: Params, paths: Paths) -> None:
+def test_a_report_without_several_seeds_does_not_mention_seeds(params: Params, paths: Paths) -> None:
     runs = {name: run for name, run in params.runs.items() if name.endswith("-s1")}
     claims = params.analyze.model_copy(update={"claims": ()})
     text = written(params.model_copy(update={"runs": runs, "analyze": claims}), paths)
@@ -148,7 +148,7 @@ def test_without_several_seeds_no_word_is_said_of_them(params: Params, paths: Pa
 
 
 @pytest.mark.parametrize(("provenance", "marked"), [("own", False), ("partial", True), ("re-encoded", True)])
-def test_the_data_are_called_what_they_are(
+def test_a_report_names_its_data_as_the_prepared_file_does(
     params: Params, paths: Paths, provenance: DataProvenance, marked: bool
 ) -> None:
     about = data_summary(provenance, "cifar10-jpeg", source="60,000 images, JPEG of quality 95")

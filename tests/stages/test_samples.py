@@ -61,7 +61,7 @@ def test_a_search_ends_with_the_batch_that_has_enough(tiny_params: Params, paths
     assert len(found) == 1 and found.header.attacked in (25, 50) and found.header.flipped >= 1
 
 
-def test_samples_come_back_from_their_file_and_anything_else_is_refused(
+def test_samples_are_read_back_as_written_and_any_other_file_is_refused(
     tiny_params: Params,
     paths: Paths,  # noqa: F811
     tmp_path: Path,
@@ -88,7 +88,7 @@ def test_samples_come_back_from_their_file_and_anything_else_is_refused(
             load_samples(file)
 
 
-def test_unknown_runs_and_attacks_are_answered_with_the_known_ones(tiny_params: Params, paths: Paths) -> None:  # noqa: F811
+def test_an_unknown_run_or_attack_is_refused_with_the_known_ones(tiny_params: Params, paths: Paths) -> None:  # noqa: F811
     with pytest.raises(UserError, match="did you mean 'pgd-2'"):
         flipped_samples(tiny_params, RUN, paths, "pgd-3")
     with pytest.raises(UserError, match="no run 'x'"):

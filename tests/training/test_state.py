@@ -143,7 +143,7 @@ def parts(new_model: Any, settings: TrainParams) -> Parts:
     return parts
 
 
-def test_the_carried_parts_are_restored(parts: Parts) -> None:
+def test_state_that_a_regime_carries_is_restored(parts: Parts) -> None:
     delta, average = CarriedDelta(2, SHAPE), AveragedModel(parts.model, 0.9)  # type: ignore[arg-type]
     parts = replace(parts, carried={"delta": delta, "average": average})
     delta.value.copy_(torch.rand(2, *SHAPE))

@@ -1,4 +1,4 @@
-"""What a format finds in a folder or an archive, before anything is selected or scaled."""
+"""What a format recognises in a folder or an archive, before images are selected or scaled."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Layout:
     """Labelled images in a known layout.
 
     Attributes:
-        name: which one.
-        kind: what the name of a re-encoded data set ends in: `jpeg`, `png`, `mixed`, or the layout.
-        class_names: () where the layout gives none.
-        image_shape: (C, H, W); None where every image is a file that may have any, with `EncodedImages` in all parts.
-        parts: `train` at least.
-        files: where the files lie that hold the parts, unpacked, by their official names; none where they are many.
+        name: the layout.
+        kind: suffix for the name of a re-encoded data set: `jpeg`, `png`, `mixed`, or the layout.
+        class_names: () if the layout gives none.
+        image_shape: (C, H, W); None if every image is a file with its own shape; all parts then have `EncodedImages`.
+        parts: at least `train`.
+        files: the unpacked files of the parts by their official names; empty for layouts with many files.
     """
 
     name: LayoutName

@@ -28,14 +28,14 @@ PIXELS = 3 * 32 * 32
 
 @dataclass(frozen=True)
 class CifarVersion:
-    """How one of the two data sets is laid out, in the python version; the binary one adds `.bin` to the names.
+    """The files of one of the two data sets in the python version; the binary version adds `.bin` to the names.
 
     Attributes:
-        classes: how many.
-        train, test: the names of the files; of `train`'s, any number may be missing, but one.
-        key: of the labels in a pickle.
-        names, names_key: the pickle with the class names, and the key there.
-        text: the binary version's class names, a line each.
+        classes: number of classes.
+        train, test: the names of the files; at least one of `train` must exist.
+        key: the key of the labels in a pickle.
+        names, names_key: the pickle with the class names, and their key in it.
+        text: the binary version's file with one class name per line.
     """
 
     classes: int
@@ -48,7 +48,7 @@ class CifarVersion:
 
     @property
     def labels(self) -> int:
-        """Bytes of labels in a record of the binary version; the last of them is the one wanted."""
+        """Number of label bytes in a record of the binary version; the last one is the label we use."""
         return 2 if self.key == "fine_labels" else 1
 
 
@@ -75,10 +75,10 @@ VERSIONS = (
 
 
 def detect(members: Members) -> Layout | None:
-    """CIFAR-10's or CIFAR-100's layout, python or binary, with whole or shorter batches; None if it is neither.
+    """CIFAR-10's or CIFAR-100's layout, python or binary, with full or shorter batches; None if it is neither.
 
     Raises:
-        UserError: a file is damaged, or holds something else than images and labels.
+        UserError: a file is damaged, or contains anything but images and labels.
     """
     for version in VERSIONS:
         for suffix, read in (("", read_pickled), (".bin", read_binary)):
@@ -95,12 +95,12 @@ def detect(members: Members) -> Layout | None:
 
 
 def find_files(members: Members, names: Sequence[str]) -> dict[str, ByteRange]:
-    """Those of the files that exist."""
+    """The files among `names` that exist."""
     return {name: file for name in names if (file := members.find(name)) is not None}
 
 
 def read_pickled(members: Members, version: CifarVersion, files: Mapping[str, ByteRange]) -> Part:
-    """One part of the python version; its pixels go into the unpacker, so that no more than a batch is in memory."""
+    """One part of the python version; pixels are written to the unpacker's file, so only one batch is in memory."""
     pixels: list[ByteRange] = []
     labels: list[int] = []
     for name, file in files.items():
@@ -142,7 +142,7 @@ def read_binary(members: Members, version: CifarVersion, files: Mapping[str, Byt
 
 
 def class_names(members: Members, version: CifarVersion) -> tuple[str, ...]:
-    """The names that come with the images; numbers where none do, or not one a class."""
+    """The class names that come with the images; numbers if there are none or not one per class."""
     file = members.find(version.names)
     if file is not None:
         meta = load_pickle(members, version.names, file)

@@ -1,4 +1,4 @@
-"""Images that are files of their own: what their headers say, and decoding them with Pillow."""
+"""Images in separate image files: reading their headers, and decoding them with Pillow."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ssmlab.ingest.picture import UnshownPicture, as_shown, check_header, is_gre
 from ssmlab.ingest.resize import fit_image, image_to_array
 from ssmlab.ingest.unpack import MIB, ByteRange, printable_name, read_error
 
-SUFFIXES = {  # and what the name of a re-encoded data set ends in
+SUFFIXES = {  # file suffix: suffix for the name of a re-encoded data set
     ".png": "png",
     ".jpg": "jpeg",
     ".jpeg": "jpeg",
@@ -38,7 +38,7 @@ SUFFIXES = {  # and what the name of a re-encoded data set ends in
     ".pgm": "ppm",
 }
 CODECS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow's other readers are never tried
-# Pillow logs some of what it finds damaged; without a handler Python would print it
+# Pillow logs some kinds of damage; without a handler Python would print the messages
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 MAX_FILE_BYTES = 64 * MIB
 
@@ -50,8 +50,8 @@ class EncodedImages:
     Attributes:
         origin: the folder or archive they come from.
         files: one per image.
-        image_shape: (C, H, W) of what `read` gives.
-        square: cut every image to a square and scale it; otherwise each has to have that size.
+        image_shape: (C, H, W) of the images that `read` returns.
+        square: cut every image to a square and scale it; if False, each image must already have the right size.
     """
 
     origin: Path
@@ -60,7 +60,7 @@ class EncodedImages:
     square: bool = False
 
     def read(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.uint8]:
-        """The images at `rows` (n,): (n, C, H, W) uint8; raises UserError that names the file that is at fault."""
+        """The images at `rows` (n,): (n, C, H, W) uint8; raises UserError with the name of a damaged file."""
         images = np.empty((len(rows), *self.image_shape), np.uint8)
         for target, row in zip(images, rows, strict=True):
             target[...] = self.decode(self.files[row])
@@ -70,7 +70,7 @@ class EncodedImages:
         """One image, (C, H, W)."""
         _, height, width = self.image_shape
         with open_image(self.origin, file, io.BytesIO(file.read())) as image:
-            # libtiff prints what it finds damaged, from C; the errors that are raised say it as well
+            # libtiff prints damage to stderr from C; the errors that Pillow raises already say it
             with silenced_stderr() if image.format == "TIFF" else nullcontext():
                 shown = as_shown(image)
             if not self.square and shown.size != (width, height):
@@ -78,7 +78,7 @@ class EncodedImages:
             return image_to_array(fit_image(shown, self.image_shape))
 
     def subset(self, rows: npt.NDArray[np.int64]) -> EncodedImages:
-        """The images at `rows` alone."""
+        """Only the images at `rows`."""
         return EncodedImages(self.origin, tuple(self.files[row] for row in rows), self.image_shape, self.square)
 
 
@@ -86,7 +86,7 @@ class EncodedImages:
 def open_image(origin: Path, file: ByteRange, content: IO[bytes]) -> Iterator[Image.Image]:
     """An image file opened with Pillow, its header checked; any error inside the block names the file.
 
-    Pillow's warnings are silenced: what it warns of is either refused here or shown as it should be.
+    Pillow's warnings are silenced: every case that it warns about is either refused here or handled correctly.
     """
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(content, formats=CODECS) as image:
@@ -96,13 +96,13 @@ def open_image(origin: Path, file: ByteRange, content: IO[bytes]) -> Iterator[Im
         raise
     except UnshownPicture as problem:
         raise UserError(f"{origin}: {printable_name(file.name)}: {problem}") from None
-    except Exception as error:  # Pillow's decoders raise all sorts of things over damaged bytes
+    except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged bytes
         raise decode_error(origin, file, error) from None
 
 
 @contextmanager
 def silenced_stderr() -> Iterator[None]:
-    """Whatever is written to file descriptor 2 inside the block is lost, also what a C library writes."""
+    """Inside the block, everything written to file descriptor 2 is discarded, also by C libraries."""
     stderr = os.dup(2)
     try:
         with Path(os.devnull).open("wb") as nowhere:
@@ -114,15 +114,15 @@ def silenced_stderr() -> Iterator[None]:
 
 
 def check_file_size(members: Members, name: str) -> ByteRange:
-    """Where an image file lies; raises UserError if it is empty, or too large to be one."""
+    """The bytes of an image file; raises UserError if it is empty, or too large for an image."""
     file = members.files[name]
     if not 0 < file.length <= MAX_FILE_BYTES:
-        raise members.error(name, f"has {file.length:,} bytes, which no image has; mend or remove it")
+        raise members.error(name, f"has {file.length:,} bytes, which no image has; fix or remove it")
     return file
 
 
 def read_header(origin: Path, file: ByteRange) -> tuple[bool, tuple[int, int]]:
-    """Whether an image is grey, and its (width, height), from its header alone; raises UserError if it has none."""
+    """Whether an image is grey, and its (width, height), from its header; raises UserError if that is damaged."""
     try:
         with (
             file.path.open("rb") as opened,
@@ -136,14 +136,14 @@ def read_header(origin: Path, file: ByteRange) -> tuple[bool, tuple[int, int]]:
 def common_shape(
     all_images: Sequence[EncodedImages], size: int | None, channels: int | None, listen: Listener
 ) -> tuple[int, int, int]:
-    """The (C, H, W) that all images have or are to get.
+    """The (C, H, W) that all images have, or will have after scaling.
 
     Args:
-        size: they will be scaled to it, so that theirs may differ.
-        channels: they will have as many; None: 1 if all are grey, else 3.
+        size: side to scale all images to; None if they must already have equal sizes.
+        channels: wanted number of channels; None means 1 if all images are grey, else 3.
 
     Raises:
-        UserError: one is damaged, or has another size than the first where they are not scaled.
+        UserError: an image is damaged, or differs in size from the first although `size` is None.
     """
     if size is not None and channels is not None:
         return channels, size, size
@@ -165,7 +165,7 @@ def common_shape(
 
 
 def size_error(origin: Path, file: ByteRange, found: tuple[int, int], wanted: tuple[int, int]) -> UserError:
-    """The error for an image of another size than the others."""
+    """The error for an image that differs in size from the others."""
     sizes = f"is {found[0]} x {found[1]} pixels, the others are {wanted[0]} x {wanted[1]}"
     return UserError(f"{origin}: {printable_name(file.name)}: {sizes}; set data.size to cut and scale them all")
 
@@ -175,4 +175,4 @@ def decode_error(origin: Path, file: ByteRange, error: Exception) -> UserError:
     reason = printable_name(str(error)) or type(error).__name__
     if "cannot identify image file" in reason:
         reason = "not an image that can be read"
-    return UserError(f"{origin}: {printable_name(file.name)}: damaged ({reason}); mend or remove it")
+    return UserError(f"{origin}: {printable_name(file.name)}: damaged ({reason}); fix or remove it")

@@ -20,7 +20,7 @@ UNSIGNED_BYTES = 0x08
 
 
 def detect(members: Members) -> Layout | None:
-    """MNIST's layout: images and labels of `train`, and of `t10k` or `test`; None if there is no such file.
+    """MNIST's layout: images and labels of `train`, and of `t10k` or `test`; None if no such file exists.
 
     Raises:
         UserError: a file is missing, damaged, or does not fit the others.
@@ -53,12 +53,12 @@ def detect(members: Members) -> Layout | None:
 
 
 def find_idx_file(members: Members, name: str) -> ByteRange | None:
-    """A file under its official name, or with a dot before `idx` as some unpackers write it."""
+    """A file under its official name, or with a dot before `idx`, as some unpackers write it."""
     return members.find(name) or members.find(name.replace("-idx", ".idx"))
 
 
 def read_part(members: Members, images: ByteRange, labels: ByteRange) -> Part:
-    """One part out of its two files; raises UserError if they do not fit each other."""
+    """One part from its two files; raises UserError if they do not fit each other."""
     (count, height, width), pixels = read_header(members, images, 3)
     (labelled,), numbers = read_header(members, labels, 1)
     if count != labelled:
@@ -68,7 +68,7 @@ def read_part(members: Members, images: ByteRange, labels: ByteRange) -> Part:
 
 
 def read_header(members: Members, file: ByteRange, axes: int) -> tuple[tuple[int, ...], ByteRange]:
-    """The shape that an IDX file declares and where its bytes lie; raises UserError if it is not a whole IDX file."""
+    """The shape that an IDX file declares, and its data; raises UserError if it is not a complete IDX file."""
     start = 4 + 4 * axes
     header = replace(file, length=min(start, file.length)).read()
     if header[:4] != bytes((0, 0, UNSIGNED_BYTES, axes)) or len(header) < start:

@@ -1,7 +1,7 @@
-"""A folder for each class: train/<class>/*, and optionally val/ and test/ likewise; or <class>/* alone.
+"""A folder for each class: train/<class>/* and optionally val/<class>/* and test/<class>/*; or <class>/* alone.
 
-Classes are numbered in the order of their names. READMEs and licences beside the folders are ignored. Any other file
-that is not an image is an error: it may be an image whose absence nobody would notice.
+Classes are numbered in the order of their names. READMEs and licences next to the folders are ignored. Any other file
+that is not an image is an error: it may be a damaged or misnamed image, which nobody would miss.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ByClass = dict[str, list[str]]
 
 
 def detect(members: Members) -> Layout | None:
-    """An image folder; None if there are no images in folders.
+    """The layout of an image folder; None if no folder contains images.
 
     Raises:
         UserError: a file is not an image or not in a class, the classes of the parts differ, or there is only one.
@@ -85,7 +85,7 @@ def by_part(members: Members, names: list[str]) -> Mapping[PartName, ByClass]:
 
 
 def make_part(members: Members, images: ByClass) -> Part:
-    """A part with the images of each class in turn, sorted by name."""
+    """A part with the images class by class, sorted by name."""
     classes = sorted(images)
     labels = [label for label, name in enumerate(classes) for _ in images[name]]
     files = tuple(check_file_size(members, image) for name in classes for image in images[name])
@@ -98,5 +98,5 @@ def suffix_of(name: str) -> str:
 
 
 def is_readme(name: str) -> bool:
-    """Whether a file at the top describes the data set."""
+    """Whether a file at the top level describes the data set."""
     return "/" not in name and name.lower().startswith(READMES) and suffix_of(name) not in SUFFIXES

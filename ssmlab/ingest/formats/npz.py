@@ -16,14 +16,14 @@ from ssmlab.ingest.source import Part
 from ssmlab.ingest.unpack import ByteRange, printable_name
 
 PARTS: dict[str, PartName] = {"train": "train", "val": "validation", "test": "test"}
-HEADER = 1 << 16  # bytes in which a header must end
+HEADER = 1 << 16  # bytes; a header must end within them
 MAX_AXES = 5
 MAX_LENGTH = 1 << 40  # along an axis
 
 
 @dataclass(frozen=True)
 class NpyArray:
-    """A .npy file: its shape and dtype, and where its bytes lie, in C order."""
+    """A .npy file: shape, dtype, and where its elements are, in C order."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[np.generic]
@@ -34,7 +34,7 @@ def detect(members: Members) -> Layout | None:
     """MedMNIST's layout: 2-D images, grey or RGB, one label each; None if there are no such arrays.
 
     Raises:
-        UserError: an array is damaged, has another shape or type, or there are several labels an image.
+        UserError: an array is damaged, has the wrong shape or type, or has several labels per image.
     """
     if all(members.find(f"train_{what}.npy") is None for what in ("images", "labels")):
         return None
@@ -47,7 +47,7 @@ def detect(members: Members) -> Layout | None:
 
 
 def has_part(members: Members, prefix: str) -> bool:
-    """Whether a part is there; raises UserError if only half of it is."""
+    """Whether a part exists; raises UserError if only its images or only its labels do."""
     there = {what: members.find(f"{prefix}_{what}.npy") is not None for what in ("images", "labels")}
     if there["images"] != there["labels"]:
         raise members.error(f"{prefix}_images.npy, {prefix}_labels.npy", "one of them is missing")
@@ -55,7 +55,7 @@ def has_part(members: Members, prefix: str) -> bool:
 
 
 def read_part(members: Members, prefix: str) -> Part:
-    """One part out of its two arrays; raises UserError if they do not fit each other."""
+    """One part from its two arrays; raises UserError if they do not fit each other."""
     images, labels = (f"{prefix}_{what}.npy" for what in ("images", "labels"))
     pixels, numbers = read_header(members, images), read_header(members, labels)
     if len(pixels.shape) == 4 and pixels.shape[1] in (1, 3) and pixels.shape[3] not in (1, 3):
@@ -85,11 +85,11 @@ def read_header(members: Members, name: str) -> NpyArray:
     assert file is not None
     start = io.BytesIO(replace(file, length=min(file.length, HEADER)).read())
     try:
-        with warnings.catch_warnings(action="ignore"):  # NumPy warns of headers that Python 2 wrote, and reads them
+        with warnings.catch_warnings(action="ignore"):  # NumPy warns about headers written by Python 2, but reads them
             version = np.lib.format.read_magic(start)
             readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
             shape, fortran, dtype = readers[version](start)
-    except Exception as error:  # NumPy parses the header as Python, which can raise anything over made-up ones
+    except Exception as error:  # NumPy parses the header as Python code, so a forged one can raise anything
         reason = printable_name(str(error) or type(error).__name__)
         raise members.error(name, f"is not an array as NumPy writes it ({reason})") from None
     if not all(type(length) is int and 0 <= length <= MAX_LENGTH for length in shape) or len(shape) > MAX_AXES:

@@ -12,13 +12,13 @@ from ssmlab.ingest.unpack import ByteRange, changed_error, read_error
 
 @dataclass(frozen=True, eq=False)
 class RecordImages:
-    """Images without encoding, read from where they lie through a memory map.
+    """Images without encoding, read in place through a memory map.
 
     Attributes:
-        files: in order, each of whole records.
+        files: in order; each holds a whole number of records.
         image_shape: (C, H, W).
-        skip: bytes before the pixels in each record.
-        channels_last: whether a record's pixels are (H, W, C).
+        skip: number of bytes before the pixels in each record.
+        channels_last: whether a record's pixels are stored as (H, W, C).
     """
 
     files: tuple[ByteRange, ...]

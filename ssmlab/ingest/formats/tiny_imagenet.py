@@ -1,7 +1,7 @@
 """Tiny-ImageNet-200's folders (Stanford CS231n): a wnid for each class, labelled images in train/ and val/.
 
-The official test images have no labels, so the official validation part is used for testing. The classes are
-those of wnids.txt that have training images, in its order.
+The official test images have no labels, so the official validation part is our test part. The classes are the wnids in
+wnids.txt that have training images, in the order of that file.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def detect(members: Members) -> Layout | None:
     """Tiny-ImageNet's layout, whole or with fewer classes; None if there is no wnids.txt.
 
     Raises:
-        UserError: a class or an annotation is unknown, an image has none, or a class has no validation images.
+        UserError: a class or an annotation is unknown, an image has no annotation, or a class lacks images.
     """
     wnids = members.text("wnids.txt")
     if wnids is None:
@@ -50,7 +50,7 @@ def detect(members: Members) -> Layout | None:
 
 
 def images_by_class(members: Members, names: Sequence[str], part: str, wnids: Sequence[str]) -> Mapping[str, list[str]]:
-    """The images at PART/<wnid>/images/ or PART/<wnid>/, by wnid; raises UserError for a wnid that is not known."""
+    """The images at PART/<wnid>/images/ or PART/<wnid>/, by wnid; raises UserError for an unknown wnid."""
     known = set(wnids)
     images: dict[str, list[str]] = defaultdict(list)
     for name in names:
@@ -89,14 +89,14 @@ def read_annotations(members: Members, names: Sequence[str], wnids: Sequence[str
 
 
 def make_part(members: Members, classes: Sequence[str], images: Mapping[str, Sequence[str]]) -> Part:
-    """A part with the images of each class in turn, sorted by name."""
+    """A part with the images class by class, sorted by name."""
     labels = [label for label, name in enumerate(classes) for _ in images.get(name, ())]
     files = tuple(check_file_size(members, image) for name in classes for image in images.get(name, ()))
     return Part(np.array(labels, np.int64), EncodedImages(members.origin, files, IMAGE_SHAPE), encoded=True)
 
 
 def class_names(members: Members, wnids: Sequence[str]) -> tuple[str, ...]:
-    """The first of each class's words in words.txt; with the wnid where that says nothing or too little."""
+    """The first word of each class in words.txt; the wnid if there is none, both if classes share the word."""
     words = dict(line.partition("\t")[::2] for line in members.text("words.txt") or ())
     first = [words.get(wnid, wnid).split(",")[0].strip() or wnid for wnid in wnids]
     return tuple(

@@ -63,7 +63,7 @@ def logged(on_event: Listener, log: Path) -> Listener:
 
 
 def explain_failure(error: Exception, heart: HeartbeatWriter, run: str, on_event: Listener) -> str | None:
-    """Why a training failed, in one line; None for an error that only a developer can mend."""
+    """Why a training failed, in one line; None for an error that only a developer can fix."""
     if isinstance(error, Diverged):
         line = f"training of run {run} diverged ({error})"
         if error.images:
@@ -95,4 +95,4 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); mend that and start again") from None
+        raise UserError(f"{path}: cannot be written ({error.strerror}); fix that and start again") from None

@@ -130,7 +130,7 @@ def test_a_run_of_another_study_is_named_with_its_study(attacked: Paths, tiny_pa
     assert line(found, "clean", "best").values[1].word == "worse"
 
 
-def test_a_run_that_was_not_attacked(attacked: Paths, tiny_params: Params) -> None:
+def test_a_run_that_was_not_attacked_is_compared_without_accuracies(attacked: Paths, tiny_params: Params) -> None:
     write_checkpoint(attacked.checkpoint("attention", "best"), tiny_params, "attention")
     found = compare(["ads", "attention"], attacked)
     assert found.entries[1].parameters == trained_numbers(build(tiny_params.run("attention").model, (1, 28, 28), 10, 0))

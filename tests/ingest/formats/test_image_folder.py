@@ -197,7 +197,7 @@ def test_damaged_images_are_refused_by_name(content: bytes, square: bool, tmp_pa
     images = images_of([GOOD, content], tmp_path)
     shaped = EncodedImages(images.origin, images.files, (3, 16, 16), square)
     shaped.read(np.array([0]))
-    with pytest.raises(UserError, match=r"^set.zip: 1.x: damaged \(.*\); mend or remove it$") as caught:
+    with pytest.raises(UserError, match=r"^set.zip: 1.x: damaged \(.*\); fix or remove it$") as caught:
         shaped.read(np.array([0, 1]))
     assert "\n" not in str(caught.value)
 

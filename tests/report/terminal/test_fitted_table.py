@@ -70,7 +70,7 @@ def test_five_runs_at_80_columns_become_tables_below_each_other() -> None:
     assert all(line.split()[0] == "pgd-10," for line in found)
 
 
-def test_where_there_is_room_a_table_is_one_table() -> None:
+def test_a_table_that_fits_the_width_stays_one_table() -> None:
     table = TextTable((Column("run", left=True), Column("clean")), (("a", "81.3%"), ("b", "79.0%")))
     assert [line.split() for line in lines_of(table, 80)] == [
         [],

@@ -62,7 +62,7 @@ def test_images_are_not_scaled_where_there_is_room() -> None:
     assert lines[0].plain == "a " + " ".join(["▀" * 8] * 3)
 
 
-def test_of_many_classes_the_first_are_drawn_and_the_rest_counted() -> None:
+def test_of_many_classes_only_the_first_are_drawn_and_the_others_are_counted() -> None:
     names = [f"class {number}" for number in range(MOST_CLASSES + 5)]
     lines = [line.plain for line in terminal_sheet(sheet(names, (1, 4, 4), 1), 80)]
     assert lines[-1] == "and 5 more classes"

@@ -155,7 +155,7 @@ def test_groups_in_json_and_csv_have_mean_deviation_and_number(groups: Compariso
     assert "± 2.0" in drawn(render(groups, "table"))
 
 
-def test_all_parameters_only_if_asked(equal: Comparison) -> None:
+def test_all_parameters_are_listed_only_if_requested(equal: Comparison) -> None:
     for format in FORMATS:
         assert "train.epochs" not in drawn(render(equal, format))
         assert "train.epochs" in drawn(render(equal, format, all_parameters=True))
@@ -216,7 +216,7 @@ def test_the_number_of_a_last_checkpoint_is_never_called_best(equal: Comparison)
     assert [value["checkpoint"] for value in values] == ["last", "best"]
 
 
-def test_json_has_null_for_what_is_no_number(equal: Comparison) -> None:
+def test_json_has_null_for_a_value_that_is_not_finite(equal: Comparison) -> None:
     setting = dataclasses.replace(equal.settings[0], values=(float("nan"), [float("inf"), 1.0]))
     text = drawn(render(dataclasses.replace(equal, settings=(setting,)), "json"))
     assert json.loads(text, parse_constant=pytest.fail)["settings"] == {setting.key: [None, [None, 1.0]]}

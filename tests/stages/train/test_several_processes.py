@@ -121,7 +121,7 @@ def files_of(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_the_first_alone_writes_and_speaks_and_the_result_is_that_of_one(
+def test_only_rank_zero_writes_and_prints_and_the_result_is_that_of_one_process(
     folders: tuple[Path, Path], start: Callable[[], Pair], tmp_path: Path
 ) -> None:
     write_study(folders, epochs=2)
@@ -196,7 +196,7 @@ def test_a_signal_ends_both_ranks(folders: tuple[Path, Path], start: Callable[[]
         ("study: smoke", "study: other", "error: data/other.safetensors"),
     ],
 )
-def test_an_error_of_all_ranks_is_said_once(
+def test_an_error_of_all_ranks_is_printed_once(
     folders: tuple[Path, Path], start: Callable[[], Pair], key: str, value: str, says: str
 ) -> None:
     write_study(folders, epochs=2)

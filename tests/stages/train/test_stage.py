@@ -233,7 +233,7 @@ def test_a_training_without_prepared_data_names_the_command(tiny_params: Params,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_live_folder_that_cannot_be_made(tiny_params: Params, paths: Paths) -> None:
+def test_a_live_folder_that_cannot_be_made_is_one_line(tiny_params: Params, paths: Paths) -> None:
     (paths.root / "runs").write_text("a file in the way")
     with pytest.raises(UserError, match="cannot be written") as caught:
         train(tiny_params, RUN, paths)
@@ -255,7 +255,7 @@ def test_an_averaged_run_publishes_its_average(tiny_params: Params, paths: Paths
     assert count_parameters(paths.checkpoint(RUN, "last")) == parameters > 0
 
 
-def test_a_training_that_ends_early_has_ended_well_and_says_so(tiny_params: Params, paths: Paths) -> None:
+def test_a_training_that_its_patience_ends_is_finished_and_says_so(tiny_params: Params, paths: Paths) -> None:
     """Nothing is learned, so the first epoch stays the best."""
     still = tiny_params.run(RUN).train.optimizer.model_copy(update={"lr": 1e-30, "ssm_lr": 1e-30})
     params = with_train(tiny_params, optimizer=still, patience=1, epochs=9, warmup=0)

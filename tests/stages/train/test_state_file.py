@@ -173,7 +173,7 @@ def test_live_files_that_a_crash_left_torn_are_written_again_from_the_state(
 
 
 class Disk:
-    """A disk that dies at its `left`-th change from now; until it is mended, every change fails."""
+    """A disk that dies at its `left`-th change from now; until it is repaired, every change fails."""
 
     CHANGES = ("replace", "fsync", "write", "chmod", "unlink")
 
@@ -231,7 +231,9 @@ def test_an_error_says_what_is_kept_and_how_to_go_on(params: Params, paths: Path
     assert (f"goes on from epoch {epoch - 1}" if epoch > 1 else "no epoch was done") in str(caught.value)
 
 
-def test_publishing_that_breaks_off_is_said_and_made_good(params: Params, paths: Paths, whole: dict[str, Any]) -> None:
+def test_interrupted_publishing_is_reported_and_completed_by_the_next_start(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
     in_the_way = paths.model(RUN) / "history.csv"
     in_the_way.mkdir(parents=True)
     with pytest.raises(UserError, match=rf"history\.csv.*published in part; .*goes on from epoch {EPOCHS}"):
@@ -258,7 +260,7 @@ def test_the_difference_of_two_identities_is_said_in_words(name: str, reason: st
     assert one.difference(one.model_copy(update={name: 2 if name == "threads" else "x"})) == reason
 
 
-def test_a_state_of_other_parameters_is_kept_aside_and_gone_on_from_when_they_come_back(
+def test_a_state_of_other_params_is_kept_aside_and_used_again_when_they_return(
     params: Params, paths: Paths, whole: dict[str, Any]
 ) -> None:
     break_off(params, paths)
@@ -552,13 +554,13 @@ def test_stop_waits_for_the_end(paths: Paths, state: Any, message: str, says: st
     worker.join()
 
 
-def test_stop_does_not_wait_for_ever(paths: Paths) -> None:
+def test_stop_gives_up_waiting_after_its_time_limit(paths: Paths) -> None:
     HeartbeatWriter(paths.live(RUN) / "progress.json", stage="train", study="s", run=RUN, device="cpu")
     assert "is asked to stop" in stop_training(paths, RUN, patience=0)
     assert request_of(paths.live(RUN)).exists()
 
 
-def test_diverged_names_images_and_keeps_the_last_good_state(
+def test_a_diverged_training_names_the_images_and_keeps_the_last_good_state(
     params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = itertools.count(1)
@@ -586,7 +588,7 @@ def test_out_of_memory_is_one_line(params: Params, paths: Paths, monkeypatch: py
     assert "\n" not in str(caught.value)
 
 
-def test_a_data_file_that_vanishes_in_the_middle_does_no_harm(
+def test_a_data_file_that_vanishes_during_training_does_no_harm(
     params: Params, paths: Paths, whole: dict[str, Any]
 ) -> None:
     train(params, RUN, paths, on_event=at(f"epoch 1/{EPOCHS}", lambda: paths.prepared.unlink(missing_ok=True)))
@@ -595,7 +597,7 @@ def test_a_data_file_that_vanishes_in_the_middle_does_no_harm(
         train(params, RUN, paths)
 
 
-def test_a_live_folder_that_vanishes_in_the_middle_does_no_harm(
+def test_a_live_folder_that_vanishes_during_training_does_no_harm(
     params: Params, paths: Paths, whole: dict[str, Any]
 ) -> None:
     train(params, RUN, paths, on_event=at(f"epoch 2/{EPOCHS}: validation", lambda: shutil.rmtree(paths.root / "runs")))

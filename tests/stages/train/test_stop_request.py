@@ -144,7 +144,7 @@ def test_stop_lets_dvc_go_on_to_the_next_stage(folder: Path) -> None:
     forced.wait(timeout=60)
 
 
-def test_killed_with_dvc_and_repeated_by_dvc(folder: Path) -> None:
+def test_a_training_killed_with_dvc_continues_when_dvc_runs_again(folder: Path) -> None:
     """SIGKILL to `dvc repro` and its stage at once; the same command then ends as if nothing had been."""
     write_study(folder, epochs=8)
     process = start(folder, "dvc", "repro", "train@ads")

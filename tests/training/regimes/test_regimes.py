@@ -349,7 +349,7 @@ ALGORITHM_1 = Attack(eps=0.1, alpha=0.1, steps=1, random_start=False)
 
 
 @pytest.mark.parametrize("replays", [1, 3])
-def test_free_is_algorithm_1(replays: int, new_model: Any, shared: TrainParams) -> None:
+def test_a_step_of_free_is_algorithm_1(replays: int, new_model: Any, shared: TrainParams) -> None:
     """With one replay that is FGSM whose start is where the last batch's FGSM ended."""
     ours, theirs = new_model(), new_model()
     free = free_on(ours, shared)
