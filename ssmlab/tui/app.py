@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual import work
-from textual.app import App, SystemCommand
+from textual.app import SystemCommand
 from textual.binding import Binding, BindingType
 from textual.filter import LineFilter
 from textual.screen import Screen
@@ -34,6 +34,7 @@ from ssmlab.tui.screens.base import LabScreen
 from ssmlab.tui.screens.compare import CompareScreen
 from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.study import StudyScreen
+from ssmlab.tui.terminal_size import SizeKeeper
 from ssmlab.tui.widgets.picture import PixelWidget, pixel_widget
 
 POLL = 1.0  # seconds between two looks at the files
@@ -49,7 +50,7 @@ def digit_keys() -> list[BindingType]:
     ]
 
 
-class StudyApp(App[None]):
+class StudyApp(SizeKeeper):
     """The laboratory over the study of `root`/params.yaml."""
 
     TITLE = "ssmlab"
@@ -109,6 +110,7 @@ class StudyApp(App[None]):
         while True:
             look, problem, alerts = await asyncio.to_thread(self.look_once)
             self.take(look, alerts)
+            self.keep_size()
             if look.ended is not None:
                 self.say_ended(look.ended, problem)
             await asyncio.sleep(POLL_LOADING if look.loading else POLL)

@@ -97,6 +97,28 @@ def test_a_window_that_is_made_small_and_large_again_is_drawn_whole(terminal: Te
     assert "q quit" in terminal.wait_for("q quit") and "✔ finished" in screen
 
 
+@pytest.mark.slow
+def test_a_hundred_sizes_in_a_row_leave_one_whole_drawing(terminal: Terminal) -> None:
+    terminal.wait_for("ssmlab")  # at once, while the first screen is still being made
+    sizes = [(40, 10), (120, 36), (20, 5), (100, 30), (60, 19)]
+    for number in range(100):
+        width, height = sizes[number % len(sizes)]
+        terminal.tmux("resize-window", "-x", str(width), "-y", str(height))
+        time.sleep((0.0, 0.01, 0.05, 0.12)[number % 4])
+    terminal.tmux("resize-window", "-x", "120", "-y", "36")
+    deadline = time.monotonic() + 60
+    while not drawn_whole(lines := terminal.screen().splitlines(), 36):
+        assert time.monotonic() < deadline, "\n".join(lines)
+        time.sleep(0.1)
+
+
+def drawn_whole(lines: list[str], height: int) -> bool:
+    """Whether the heading is the first line, the keys are the last, and both are there once."""
+    headings = [y for y, line in enumerate(lines) if "ssmlab  smoke" in line]
+    keys = [y for y, line in enumerate(lines) if "r run" in line]
+    return headings == [0] and keys == [height - 1] and any("robust accuracy %" in line for line in lines)
+
+
 def test_an_end_by_signal_gives_the_terminal_back(terminal: Terminal) -> None:
     terminal.wait_for("[41-93]")
     os.kill(terminal.laboratory().pid, 15)
