@@ -16,6 +16,7 @@ from pathlib import Path
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.core.progress import ProgressMeter
+from ssmlab.core.text import printable
 from ssmlab.ingest.member_names import check_letters, count_member, is_junk, parent_folders, strip_wrapper
 from ssmlab.ingest.tar_files import TAR_BLOCK, list_tar
 from ssmlab.ingest.unpack import (
@@ -109,8 +110,8 @@ class Members:
             raise UserError(f"{self.origin}: holds {len(self.files):,} files, and {layout} are few; remove the others")
 
     def error(self, name: str, problem: str) -> UserError:
-        """An error that names the archive and the member."""
-        return UserError(f"{self.origin}: {printable_name(name)}: {problem}")
+        """An error that names the archive and the member; `problem` may quote the file, so it is made printable too."""
+        return UserError(f"{self.origin}: {printable_name(name)}: {printable(problem)}")
 
 
 def open_members(path: Path, workdir: Path, listen: Listener = silence) -> Members:
