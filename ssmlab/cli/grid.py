@@ -44,7 +44,7 @@ def grid(
     from ssmlab.project.grid import run_grid
     from ssmlab.project.grid_jobs import Resources
     from ssmlab.project.grid_plan import plan_grid, selected_runs
-    from ssmlab.system.workers import cores
+    from ssmlab.system.cores import cores
 
     params, paths = study()
     plan = plan_grid(paths, selected_runs(params, names or []), force)

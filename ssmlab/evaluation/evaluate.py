@@ -24,7 +24,8 @@ from ssmlab.evaluation.tasks import AttackInputs, AttackOutcome, AttackRunner, A
 from ssmlab.evaluation.worker import worker
 from ssmlab.params import AttackSpec
 from ssmlab.params.written_float import WrittenFloat
-from ssmlab.system.workers import NoPool, cores, run_in_processes
+from ssmlab.system.cores import cores
+from ssmlab.system.workers import NoPool, run_in_processes
 
 POOL_PAYS = 10.0  # seconds of attacking that are expected before worker processes, which take some four to start, pay
 

@@ -15,7 +15,8 @@ from ssmlab.core.events import Listener, Note
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.data.header import PartName
 from ssmlab.ingest.source import ImageReader
-from ssmlab.system.workers import NoPool, cores, run_in_processes
+from ssmlab.system.cores import cores
+from ssmlab.system.workers import NoPool, run_in_processes
 
 CHUNK_IMAGES = 512  # at most
 CHUNK_BYTES = 8 << 20  # at most, unless a single image is larger

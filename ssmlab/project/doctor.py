@@ -35,11 +35,10 @@ from ssmlab.project.dvc_files import (
 from ssmlab.project.launched import active, launch_text
 from ssmlab.project.params_file import load_params
 from ssmlab.project.switch import in_use
-from ssmlab.system.workers import cores
+from ssmlab.system.cores import cpu_quota, processors
 
 FindingKind = Literal["ok", "warning", "problem"]
 COMFORTABLE_ROOM = 5_000_000_000  # bytes
-QUOTA = Path("/sys/fs/cgroup/cpu.max")  # how a container's share of the processors is written
 
 
 @dataclass(frozen=True)
@@ -140,7 +139,7 @@ def memory() -> str:
 
 def threads() -> Iterator[Finding]:
     """How many threads may run, and how many are asked for."""
-    allowed, quota = float(cores()), cpu_quota()
+    allowed, quota = float(processors()), cpu_quota()
     usable = allowed if quota is None else min(allowed, quota)
     asked = os.environ.get("OMP_NUM_THREADS", "")
     text = f"{usable:g} cores for this process" + (f", OMP_NUM_THREADS={asked}" if asked else "")
@@ -151,15 +150,6 @@ def threads() -> Iterator[Finding]:
         yield Finding("threads", "warning", text, fix)
     else:
         yield Finding("threads", "ok", text)
-
-
-def cpu_quota() -> float | None:
-    """How many processors' time a container may use; None without a limit."""
-    try:
-        limit, period = QUOTA.read_text().split()
-        return None if limit == "max" else int(limit) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
 
 
 def disk(root: Path) -> Iterator[Finding]:

@@ -132,6 +132,8 @@ def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid
     if path[:2] == ["attack", "attacks"]:
         del path[3:4]  # pydantic's name for the branch of the union, which no user has written
     kind = problem["type"]
+    if kind == "missing" and len(path) == 1:
+        return f"{path[0]}: this section is missing; copy it from a file in studies/, or run `ssmlab use`"
     place = path[2:-1] if kind == "missing" else path[2:]
     if path[:1] == ["runs"] and len(path) > 2 and not written_in(runs.get(path[1]), place):
         path = path[2:]  # the run does not say it, so the key to fix is in the shared section

@@ -48,11 +48,6 @@ class NoPool(Exception):
     """Other processes cannot do the work; the message says why."""
 
 
-def cores() -> int:
-    """The number of processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def run_in_processes(
     worker: Worker[Material, Task, Outcome],
     material: Material,

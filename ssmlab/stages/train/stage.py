@@ -14,6 +14,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.stages.train.follower import run_follower
 from ssmlab.stages.train.rank_zero import TrainingJob
 from ssmlab.stages.train.state_file import STATE, Identity, code_version, with_saved_threads
+from ssmlab.system.cores import cores
 from ssmlab.training.distributed import Group, process_group
 from ssmlab.training.threads import thread_count, using_threads
 
@@ -74,5 +75,5 @@ def run_identity(params: Params, run: str, dataset: Dataset, device: torch.devic
         data_set=dataset.fingerprint,
         code=code_version(),
         device=device.type,
-        threads=thread_count(settings.train.threads, activations, device, torch.get_num_threads()),
+        threads=thread_count(settings.train.threads, activations, device, min(torch.get_num_threads(), cores())),
     )
