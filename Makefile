@@ -48,11 +48,12 @@ faults: $(STAMP)  ## a failing disk under every stage, for ten minutes (SECONDS=
 bench-gpu: $(STAMP)  ## the speed of adversarial training on this GPU, within ten minutes, in bench-gpu.json
 	@python benchmarks/bench_gpu.py
 
-check: $(STAMP)  ## ruff, formatting, types, import layers
+check: $(STAMP)  ## ruff, formatting, types, import layers, bandit
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports
+	@bandit --quiet --recursive --configfile pyproject.toml ssmlab
 
 format: $(STAMP)  ## rewrite the code as `make check` wants it
 	@ruff check --fix .
