@@ -42,7 +42,7 @@ def escape_first(found: re.Match[str]) -> str:
 
 def html_text(text: str) -> Markup:
     """`text` for HTML: code becomes a `code` element, everything else is escaped."""
-    return Markup(inline_markdown().renderInline(text))  # nosec B704: the renderer escapes all but `code`
+    return Markup(inline_markdown().renderInline(text))  # nosec B704 # the renderer escapes all but `code`
 
 
 def split_code(text: str) -> list[tuple[str, bool]]:

@@ -178,7 +178,7 @@ def task_runner() -> Callable[[Any], Any]:
     """
     worker, file = ASSIGNED[0]
     try:
-        material = pickle.loads(file.read_bytes())  # nosec B301: the process that started this one has just written it
+        material = pickle.loads(file.read_bytes())  # nosec B301 # the process that started this one has just written it
     except Exception as error:
         raise NoPool(one_line(error)) from error
     return worker(material)
