@@ -1,9 +1,8 @@
 """DVC's own files: dvc.lock with a copy that is known to be good, the list of busy paths, and who is at work here.
 
-DVC empties dvc.lock and then writes it anew, for about a second after every stage. A signal or a full disk in that
-second leaves a part of it, after which every DVC command fails. So a copy is kept while DVC does not write: before each
-launch and at the start of each stage. dvc.lock is written by a machine in one fixed form, so its lines are enough to
-tell a whole one; parsing it takes seconds.
+After every stage DVC empties dvc.lock and writes it again, which takes about a second. A signal or a full disk in that
+second leaves only a part of it, and then every DVC command fails. So a copy is kept while DVC does not write: before
+each launch and at the start of each stage.
 """
 
 from __future__ import annotations
@@ -22,13 +21,11 @@ from ssmlab.core.files import write_atomic
 from ssmlab.core.plain_values import parse_json
 from ssmlab.core.text import printable
 from ssmlab.project.dvc_command import in_git_checkout
+from ssmlab.project.lock_check import MERGE_MARKERS, lock_problem, unknown
 from ssmlab.project.pipeline import stage_specs
 from ssmlab.system.processes import command_line
 
 PREPARED = re.compile(rb"^  prepare:\n(?:    .*\n)*?    outs:\n    - path: data/(\S+)\.safetensors$", re.MULTILINE)
-STAGE = re.compile(rb"^  (\S.*):$", re.MULTILINE)
-OUTPUT = re.compile(rb"^    - path: .*\n(?:      .*\n)*?      size: \d+\n(?:      .*\n)*", re.MULTILINE)
-MERGE_MARKERS = re.compile(rb"^(<{7}|={7}|>{7})( |$)", re.MULTILINE)
 WRITING = ("repro", "exp", "experiments", "commit", "checkout", "pull", "add", "remove", "move", "run", "import", "gc")
 LEAST_ROOM = 100_000_000  # bytes; a study writes a few of them, and DVC breaks its own files on a full disk
 
@@ -52,65 +49,6 @@ def lock_owner(content: bytes | None) -> str | None:
     """The study whose data set the stage `prepare` of a lock file made last; None if it does not say."""
     found = PREPARED.search(content or b"")
     return found.group(1).decode(errors="replace") if found else None
-
-
-def unknown(stage: str) -> None:
-    """Nobody knows how many outputs a stage has."""
-
-
-def lock_problem(
-    content: bytes, before: bytes | None = None, asked: Callable[[str], int | None] = unknown
-) -> str | None:
-    """Why a dvc.lock is not whole, in a few words; None if nothing is wrong with it.
-
-    Args:
-        before: an earlier one of the same study. DVC takes no stage away, so a lock file that has only the first stages
-            of the earlier one was cut; so was one whose last stage has fewer outputs than there.
-        asked: how many outputs dvc.yaml names for a stage now, None where nobody knows: one that names fewer than
-            before explains why the lock file has fewer.
-    """
-    if not content.strip():
-        return "it is empty"
-    if MERGE_MARKERS.search(content):
-        return "it has git's merge markers"
-    if not content.startswith(b"schema:") or b"\nstages:" not in content:
-        return "it does not begin as DVC begins it"
-    if not content.endswith(b"\n"):
-        return "it ends in the middle of a line"
-    try:
-        content.decode()
-    except UnicodeDecodeError:
-        return "it is not UTF-8 text"
-    names = STAGE.findall(content)
-    earlier = STAGE.findall(before or b"")
-    if len(names) < len(earlier) and names == earlier[: len(names)]:
-        return f"it ends after {len(names)} of {len(earlier)} stages"
-    if names and (problem := cut_stage(content, names[-1], before, asked)):
-        return f"it ends inside its last stage, {names[-1].decode()}: {problem}"
-    return None
-
-
-def cut_stage(content: bytes, name: bytes, before: bytes | None, asked: Callable[[str], int | None]) -> str:
-    """What the last stage of a lock file lacks, in a few words; nothing if it is whole."""
-    stage = stage_text(content, name)
-    earlier = stage_text(before or b"", name)
-    _, section, outs = stage.partition(b"    outs:\n")
-    if not section:
-        had = b"    outs:\n" in earlier or bool(asked(name.decode()))
-        return "it has no outputs" if had else ""
-    whole = OUTPUT.findall(outs)
-    if not whole or b"".join(whole) != outs or (b".dir\n" in whole[-1] and b"nfiles:" not in whole[-1]):
-        return "an output is not whole"
-    were = len(OUTPUT.findall(earlier.partition(b"    outs:\n")[2]))
-    if len(whole) < were and asked(name.decode()) != len(whole):
-        return f"it has {len(whole)} of {were} outputs"
-    return ""
-
-
-def stage_text(content: bytes, name: bytes) -> bytes:
-    """The lines of one stage of a lock file, without its name; nothing if it is not there."""
-    found = re.search(rb"^  " + re.escape(name) + rb":\n((?:    .*\n)*)", content, re.MULTILINE)
-    return found.group(1) if found else b""
 
 
 def outputs_asked(root: Path) -> Callable[[str], int | None]:

@@ -16,10 +16,10 @@ from ssmlab.core.text import listed
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import (
     kept_lock,
-    lock_problem,
     outputs_asked,
     read_lock,
 )
+from ssmlab.project.lock_check import lock_problem
 from ssmlab.project.log import LogFollower
 from ssmlab.system.processes import environment_of, group_members, is_alive, pid_start_time, stands_still
 

@@ -14,7 +14,8 @@ from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.plain_values import parse_json
-from ssmlab.project.dvc_files import lock_problem, read_lock
+from ssmlab.project.dvc_files import read_lock
+from ssmlab.project.lock_check import lock_problem
 
 CHUNK = 1 << 20  # bytes
 

@@ -20,11 +20,11 @@ from ssmlab.project.dvc_files import (
     keep_lock,
     kept_lock,
     lock_owner,
-    lock_problem,
     mend_busy_paths,
     mend_lock,
     outputs_asked,
 )
+from ssmlab.project.lock_check import lock_problem
 
 STAGES = ("prepare", "train@ssm", "train@ads", "attack@ssm", "attack@ads", "analyze", "report")
 

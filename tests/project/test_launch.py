@@ -22,6 +22,7 @@ from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project import dvc_command, dvc_files, launch, pipeline
 from ssmlab.project.launched import Launched, active, record_path, stop_launch
+from ssmlab.project.lock_check import lock_problem
 from ssmlab.project.log import LogFollower
 from ssmlab.project.params_file import load_params
 from ssmlab.system.processes import pid_start_time
@@ -409,7 +410,7 @@ def test_a_stop_waits_until_dvc_has_written_its_lock_file(tiny_params: Params, p
         stop_launch(launched)
         assert not launched.running
         content = (paths.root / "dvc.lock").read_bytes()
-        assert dvc_files.lock_problem(content) is None
+        assert lock_problem(content) is None
         assert content.count(b"train@") == 20
 
 

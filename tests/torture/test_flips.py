@@ -55,7 +55,7 @@ def paths(tmp_path: Path, tiny_params: Params, dataset: Dataset, monkeypatch: py
     )
     paths = Paths(params.study, tmp_path)
     save_dataset(paths.prepared, dataset)
-    monkeypatch.setattr("ssmlab.stages.train.state_file.Record.finish", lambda _: None)
+    monkeypatch.setattr("ssmlab.stages.train.live_record.Record.finish", lambda _: None)
     train(params, RUN, paths)
     attack(params, RUN, paths)
     return paths

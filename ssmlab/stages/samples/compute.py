@@ -1,4 +1,4 @@
-"""Which test images an attack flips, and what became of them: `ssmlab samples`, no stage of the pipeline."""
+"""Finding test images that an attack flips, for `ssmlab samples`. This is not a stage of the pipeline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.stages.samples.sample_file import FlippedSamples, SampleHeader
 from ssmlab.stages.trained_run import check_same_data
 
-MODEL = "model"  # the only one of the runner
+MODEL = "model"  # the runner's only model
 
 
 def flipped_samples(
@@ -37,14 +37,14 @@ def flipped_samples(
     device: str | None = None,
     on_event: Listener = silence,
 ) -> FlippedSamples:
-    """The first `count` test images that checkpoint `which` of a run has right when clean and wrong under an attack.
+    """The first `count` test images that a run's checkpoint `which` has right when clean and wrong when attacked.
 
-    Attacked are the test images of the attack's `images`, batch by batch with the seed of the stage `attack`, so that
-    these are the very images behind the flags in results/ (of screened AutoAttack those of its parts before the
-    screening); the search ends with the batch in which there are enough.
+    The attack runs on its `images` test images, batch by batch and with the seed of the stage `attack`. So the flipped
+    images are the ones that the flags in results/ stand for (for screened AutoAttack, those of the parts before the
+    screening). The search ends with the batch that completes `count`.
 
     Raises:
-        UserError: no such run or attack, or missing, damaged or unfitting inputs.
+        UserError: the run or the attack does not exist, or inputs are missing, damaged or do not fit together.
     """
     spec = attack_named(params, attack)
     params.run(run)
@@ -55,20 +55,16 @@ def flipped_samples(
     checkpoint = read_checkpoint(path)
     check_same_data(checkpoint.metadata, dataset, run, which)
     model = build_from(checkpoint, resolved)
-    settings = params.attack
+    settings, seed = params.attack, params.attack.seed
     n = len(dataset.test) if spec.images == "all" else spec.images
     x, y = to_unit(dataset.test.images[:n]), dataset.test.labels[:n]  # (N, C, H, W), (N,)
-    inputs = AttackInputs({MODEL: model}, x, y, float(settings.eps), settings.seed, resolved)
+    inputs = AttackInputs({MODEL: model}, x, y, float(settings.eps), seed, resolved)
     with modules_restored([model]), one_thread(resolved):
         search = FlippedSearch(inputs, attack, spec, settings.batch_size)
         while search.seen < n and len(search.rows) < count:
             search.attack_next_batch()
             on_event(Progress(f"{run}: {attack}", search.seen, n))
-        flipped = len(search.rows)
-        rows = torch.tensor(search.rows[:count], dtype=torch.int64)
-        x_adv = torch.stack(search.x_adv[:count]) if flipped else x[:0]  # (n, C, H, W)
-        clean_confidence, _ = search.predictions(x[rows])
-        confidence, predicted = search.predictions(x_adv)
+        arrays = search.arrays(count)
     header = SampleHeader(
         study=params.study,
         run=run,
@@ -77,18 +73,17 @@ def flipped_samples(
         attack=attack,
         attack_params=spec.plain(),
         eps=float(settings.eps),
-        seed=settings.seed,
+        seed=seed,
         attacked=search.seen,
         right=search.right,
-        flipped=flipped,
+        flipped=len(search.rows),
         class_names=tuple(dataset.class_names),
     )
-    arrays = (rows, x[rows], x_adv, y[rows], predicted, clean_confidence, confidence)
     return FlippedSamples(header, *(array.cpu().numpy() for array in arrays))
 
 
 def attack_named(params: Params, attack: str) -> AttackSpec:
-    """The attack of params.yaml with this name; raises UserError that suggests one there is."""
+    """The attack of params.yaml with this name; raises UserError that suggests an existing one."""
     attacks = params.attack.attacks
     if attack not in attacks:
         raise UserError(
@@ -101,8 +96,8 @@ class FlippedSearch:
     """Attacks one batch after the other and keeps what was flipped.
 
     Attributes:
-        seen: how many images were attacked so far. right: how many of these the model has right when clean.
-        rows, x_adv: the places of the flipped images, and what flipped them: tensors (C, H, W).
+        seen: number of images attacked so far. right: how many of them the model classifies right when clean.
+        rows, x_adv: the rows of the flipped images, and their adversarial examples (C, H, W).
     """
 
     def __init__(self, inputs: AttackInputs, attack: str, spec: AttackSpec, batch_size: int) -> None:
@@ -113,7 +108,7 @@ class FlippedSearch:
         self.x_adv: list[Tensor] = []
 
     def attack_next_batch(self) -> None:
-        """Attack those images of the next batch that the model has right."""
+        """Attack the images of the next batch that the model classifies right."""
         x, y = self.inputs.x, self.inputs.y
         stop = min(self.seen + self.batch_size, len(x))
         logits = self.runner.logits(MODEL, x[self.seen : stop].to(self.inputs.device)).cpu()  # (B, classes)
@@ -125,7 +120,7 @@ class FlippedSearch:
         self.seen = stop
 
     def keep_flipped(self, rows: Sequence[int], classes: int) -> None:
-        """Attack images that the model has right, and keep those that it then has wrong."""
+        """Attack images that the model classifies right, and keep those that it then classifies wrong."""
         flipped: dict[int, Tensor] = {}
         for phase in range(phases_before_screening(self.spec)):
             left = tuple(row for row in rows if row not in flipped)
@@ -136,6 +131,15 @@ class FlippedSearch:
         for row in sorted(flipped):
             self.rows.append(row)
             self.x_adv.append(flipped[row])
+
+    def arrays(self, count: int) -> tuple[Tensor, ...]:
+        """The first `count` flipped images, in the order of the fields of `FlippedSamples` after its header."""
+        x, y = self.inputs.x, self.inputs.y
+        rows = torch.tensor(self.rows[:count], dtype=torch.int64)  # (n,)
+        x_adv = torch.stack(self.x_adv[:count]) if self.rows else x[:0]  # (n, C, H, W)
+        clean_confidence, _ = self.predictions(x[rows])
+        confidence, predicted = self.predictions(x_adv)
+        return rows, x[rows], x_adv, y[rows], predicted, clean_confidence, confidence
 
     @torch.no_grad()
     def predictions(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,9 @@ from ssmlab.data.dataset import Dataset
 from ssmlab.params import Params, RunParams, Which
 from ssmlab.params.paths import Paths
 from ssmlab.stages.train.follower import fit_from, seeded
+from ssmlab.stages.train.live_record import Record
 from ssmlab.stages.train.reporting import epoch_line, explain_failure, logged, report_step, what_is_kept, writing
-from ssmlab.stages.train.state_file import Identity, Record
+from ssmlab.stages.train.state_file import Identity
 from ssmlab.stages.train.stop_request import request_of
 from ssmlab.system.locks import lock
 from ssmlab.training.distributed import Group, detecting_lost_ranks

@@ -12,7 +12,7 @@ import torch
 from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Listener, Note, Progress
-from ssmlab.stages.train.state_file import Record
+from ssmlab.stages.train.live_record import Record
 from ssmlab.training.events import Diverged, EpochDone, StepDone, ValidationStep
 
 MOST_IMAGES = 8  # image numbers in an error; the log has all of them

@@ -1,11 +1,10 @@
-"""The record of a training: one durable state file an epoch, from which everything else in the live folder follows.
+"""The state file of a training: everything that is needed to continue it, in one file that is replaced every epoch.
 
-state.safetensors holds the training's state, its history and the bytes of its checkpoints, and is replaced in one
-rename. So there is no order of several files that a crash could break: before the rename the last epoch never
-happened, after it all of it is there, and the other files are written again from it when the training goes on.
+state.safetensors holds the training's state, its history and the bytes of its checkpoints. Replacing it is one rename,
+so a crash leaves either the epoch before or the complete new one, never a mixture.
 
-A state file is data that may come from elsewhere: it writes `best.safetensors` and `last.safetensors` and nothing else,
-and these only if they are checkpoints of this very run.
+A state file may come from elsewhere and is not trusted: only `best.safetensors` and `last.safetensors` are taken from
+it, and only if they are checkpoints of the same run.
 """
 
 from __future__ import annotations
@@ -20,8 +19,7 @@ import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from ssmlab.artifacts.history import HistoryWriter, Row, format_history
-from ssmlab.artifacts.manifest import HISTORY
+from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import parse_checkpoint
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import canonical_json, write_atomic
@@ -40,9 +38,8 @@ from ssmlab.training.state import TrainingState
 
 KEY = "ssmlab.state"
 STATE = "state.safetensors"
-FILE = "file:"  # tensors of this prefix are the bytes of the checkpoints
+FILE = "file:"  # tensors with this prefix hold the bytes of the checkpoints
 CHECKPOINTS: dict[str, Which] = {"best.safetensors": "best", "last.safetensors": "last"}
-MOST_KEPT = 3  # states of other trainings of the run, the newest
 
 DIFFERENCES = {
     "run": "another run",
@@ -55,7 +52,7 @@ DIFFERENCES = {
 
 
 class Identity(Strict):
-    """What must be equal for a state to be continued from: fingerprints, the device that drew its numbers, and the
+    """What must be equal to continue from a state: fingerprints, the device, which draws the random numbers, and the
     number of CPU threads, which decides the last bits of sums.
     """
 
@@ -72,7 +69,7 @@ class Identity(Strict):
 
 
 class StateHeader(Strict):
-    """The one metadata entry of a state file, beside the digest of the whole file (`ssmlab.core.tensors`)."""
+    """The metadata of a state file; the digest of the whole file is added to it (`ssmlab.core.tensors`)."""
 
     format: Literal[2] = 2
     identity: Identity
@@ -80,7 +77,7 @@ class StateHeader(Strict):
 
 
 class UnusableState(Exception):
-    """A state file that cannot be gone on from; says why, in a few words. `identity`: whose it is, if that is known."""
+    """A state file that a training cannot continue from; the message says why. `identity`: the state's, if known."""
 
     def __init__(self, reason: str, identity: Identity | None = None) -> None:
         super().__init__(reason)
@@ -89,14 +86,14 @@ class UnusableState(Exception):
 
 @dataclass(frozen=True, eq=False)
 class SavedState:
-    """What a state file holds: the training's state, and the checkpoints of that epoch by file name."""
+    """The content of a state file: the training's state, and the checkpoints of that epoch by file name."""
 
     state: TrainingState
     files: dict[str, bytes]
 
 
 def save_state(path: Path, identity: Identity, saved: SavedState) -> None:
-    """Write a state file, atomically and durably; raises UserError if that fails, and the old one then stands."""
+    """Write a state file, atomically and durably; raises UserError if that fails, and then the old file is kept."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in saved.state.tensors.items()}
     for name, content in saved.files.items():
         tensors[FILE + name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)  # (bytes,)
@@ -109,7 +106,7 @@ def load_state(path: Path, identity: Identity) -> SavedState | None:
     """The state file at `path`; None if there is none.
 
     Raises:
-        UnusableState: it is of another identity, it is damaged, or its checkpoints are not those of the run.
+        UnusableState: it has another identity, it is damaged, or its checkpoints are not those of the run.
     """
     try:
         file = read_tensors_file(path, LARGEST_STATE)
@@ -134,9 +131,9 @@ def load_state(path: Path, identity: Identity) -> SavedState | None:
 
 
 def with_saved_threads(path: Path, identity: Identity) -> Identity:
-    """`identity` with the threads of the state at `path`, if there is one that differs in nothing else.
+    """`identity` with the threads of the state at `path`, if that state differs only in the number of threads.
 
-    So a training with `threads: auto` continues although another number would be chosen now (OMP_NUM_THREADS).
+    This lets a training with `threads: auto` continue although another number would be chosen now (OMP_NUM_THREADS).
     """
     try:
         document = read_tensors_file(path, LARGEST_STATE).metadata_object(KEY)
@@ -155,101 +152,12 @@ def check_files(files: Mapping[str, bytes], identity: Identity) -> None:
         try:
             metadata = parse_checkpoint(content, name).metadata
         except UserError:
-            raise UnusableState(f"holds a {name} that is no checkpoint") from None
+            raise UnusableState(f"holds a {name} that is not a checkpoint") from None
         found = (metadata.run, metadata.which, metadata.params_fingerprint, metadata.data_fingerprint)
         if found != (identity.run, CHECKPOINTS[name], identity.parameters, identity.data_set):
             raise UnusableState(f"holds a {name} of another training")
 
 
 def code_version(package: Path = PACKAGE) -> str:
-    """Which code trains: our version, a hash of the files that DVC has for the stage `train`, and torch's version."""
+    """The version of the training code: ssmlab's version, a hash of the stage's source files, and torch's version."""
     return f"{__version__} {code_fingerprint('train', package)} torch {torch.__version__}"
-
-
-class Record:
-    """Keeps the live folder of one training.
-
-    Attributes:
-        rows: the history so far; `state`: what an earlier training left to go on from, None at a fresh start.
-        files: the checkpoints' bytes as of the last epoch, by file name.
-        publishing: what was published before may be replaced, in part or whole.
-    """
-
-    def __init__(self, live: Path, identity: Identity) -> None:
-        self.live = live
-        self.identity = identity
-        self.state: TrainingState | None = None
-        self.rows: tuple[Row, ...] = ()
-        self.files: dict[str, bytes] = {}
-        self.publishing = False
-
-    def start_afresh(self) -> None:
-        """Forget what was taken up, and remove its copies from the live folder."""
-        for name in (*CHECKPOINTS, HISTORY):
-            (self.live / name).unlink(missing_ok=True)
-        self.state, self.rows, self.files = None, (), {}
-
-    def take_up(self) -> str:
-        """Find what an earlier training left, and bring the other files in line with it.
-
-        A state of other params, data or code is kept beside it, and gone on from when these are asked for again.
-
-        Returns:
-            why a state that is there is not gone on from, and where it is kept; else nothing.
-        """
-        refused = ""
-        try:
-            saved = load_state(self.live / STATE, self.identity)
-        except UnusableState as reason:
-            saved, refused = None, f"{reason}; it is kept as {self.keep_aside(reason.identity)}"
-        if saved is None:
-            saved = self._take_back()
-        if saved is not None:
-            self.state, self.rows, self.files = saved.state, saved.state.rows, saved.files
-            self._write(self.files)
-            write_atomic(self.live / HISTORY, format_history(self.rows), durable=False)
-        return refused
-
-    def keep_aside(self, identity: Identity | None) -> Path:
-        """Rename the state, so that a fresh start does not replace it; the oldest of too many kept ones goes."""
-        kept = self.live / kept_name(identity)
-        (self.live / STATE).replace(kept)
-        by_age = sorted(self.live.glob("kept-*.safetensors"), key=lambda path: path.stat().st_mtime)
-        for old in by_age[:-MOST_KEPT]:
-            old.unlink(missing_ok=True)
-        return kept
-
-    def _take_back(self) -> SavedState | None:
-        kept = self.live / kept_name(self.identity)
-        try:
-            saved = load_state(kept, self.identity)
-        except UnusableState:
-            return None
-        if saved is not None:
-            kept.replace(self.live / STATE)
-        return saved
-
-    def add(self, state: TrainingState, files: Mapping[str, bytes]) -> None:
-        """An epoch is done: `files` are the checkpoints it replaces. Raises UserError; the epoch before then stands."""
-        merged = {**self.files, **files}
-        save_state(self.live / STATE, self.identity, SavedState(state, merged))
-        self.rows, self.files = state.rows, merged
-        self._write(files)
-        HistoryWriter(self.live / HISTORY).append(state.rows[-1])
-
-    def contents(self) -> dict[str, bytes]:
-        """The files to publish, by name."""
-        return {**self.files, HISTORY: format_history(self.rows).encode()}
-
-    def finish(self) -> None:
-        """The training is complete and published: the next one starts afresh."""
-        (self.live / STATE).unlink(missing_ok=True)
-
-    def _write(self, files: Mapping[str, bytes]) -> None:
-        for name, content in files.items():
-            write_atomic(self.live / name, content, durable=False)  # the state file can restore them
-
-
-def kept_name(identity: Identity | None) -> str:
-    """The file name of a state that is kept aside; of a damaged one nothing is known."""
-    return f"kept-{identity.fingerprint()[:12] if identity else 'damaged'}.safetensors"
