@@ -12,15 +12,18 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from ssmlab.core.events import Event, Listener, Progress
 from ssmlab.core.files import canonical_json, write_atomic
 from ssmlab.system.processes import is_alive, pid_start_time
 
-Stage = Literal["train", "attack"]
+Stage = Literal["train", "attack", "probe"]
 Stored = Literal["running", "finished", "failed", "stopped"]
 HeartbeatState = Literal["running", "finished", "failed", "stopped", "killed", "stale"]
 
 BEAT_EVERY = 1.0  # seconds
 STALE_AFTER = 60.0  # seconds
+
+PROBE_PROGRESS = "probe-progress.json"  # in the live folder; its own, so that a probe hides no attack that has failed
 
 
 @dataclass(frozen=True)
@@ -79,10 +82,11 @@ class HeartbeatWriter:
         self._write()
 
     def beat(self, **changes: Any) -> None:
-        """Change fields of the heartbeat; the file follows at most once a second, but at once when `state` changes."""
+        """Change fields of the heartbeat; the file follows once a second, at once when `state` or `task` changes."""
         before = self.heartbeat
         self.heartbeat = replace(before, **changes)
-        if self.heartbeat.state != before.state or self.clock() - before.time >= BEAT_EVERY:
+        said = (self.heartbeat.state, self.heartbeat.task)
+        if said != (before.state, before.task) or self.clock() - before.time >= BEAT_EVERY:
             self._write()
 
     def close(self, state: Stored, message: str = "") -> None:
@@ -93,6 +97,23 @@ class HeartbeatWriter:
     def _write(self) -> None:
         self.heartbeat = replace(self.heartbeat, time=self.clock())
         write_atomic(self.path, canonical_json(asdict(self.heartbeat)), durable=False)
+
+
+def with_heartbeat(heart: HeartbeatWriter, on_event: Listener) -> Listener:
+    """`on_event`, with every progress of a stage carried into its heartbeat."""
+
+    def beat_and_pass_on(event: Event) -> None:
+        if isinstance(event, Progress):
+            heart.beat(
+                task=event.task,
+                step=event.done,
+                steps=event.total,
+                images_per_second=event.images_per_second,
+                eta_seconds=event.eta,
+            )
+        on_event(event)
+
+    return beat_and_pass_on
 
 
 def read_heartbeat(path: Path) -> Heartbeat | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ from ssmlab.probes.sites import Site, signals, sites
 from ssmlab.training.attack import attack_from
 
 ProbeImages = tuple[Tensor, Tensor]  # x (B, C, H, W) float32 in [0, 1] and labels y (B,), on the model's device
+PARTS = 8  # of the probes of one checkpoint on two splits, each said before it begins
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -31,15 +32,24 @@ def probe_model(
     settings: ProbeParams,
     sha256: str,
     epoch: int | None,
+    on_part: Callable[[str], None] = lambda _: None,
 ) -> CheckpointProbes:
     """Every probe of one checkpoint, which `sha256` and `epoch` name.
+
+    `on_part` is told in a few words what is done next, PARTS times.
 
     The model stays as it is. Equal arguments give equal results on one machine and device.
     """
     attack, places = attack_from(settings.adversary), sites(model, params)
     generator = torch.Generator().manual_seed(settings.seed)
-    attacked = {split: loss_attack(model, *batch, attack, generator) for split, batch in images.items()}
-    far = {split: feature_attack(model, batch[0], attack, generator) for split, batch in images.items()}
+    attacked, far = {}, {}
+    for split, batch in images.items():
+        on_part(f"attack on the {split} images")
+        attacked[split] = loss_attack(model, *batch, attack, generator)
+    for split, batch in images.items():
+        on_part(f"attack on the features of the {split} images")
+        far[split] = feature_attack(model, batch[0], attack, generator)
+    on_part("errors through the layers")
     ladders: list[ErrorLadder | None] = []
     for split, (x, _) in images.items():
         ladders.append(ladder(model, places, x, attacked[split], "loss", split))
@@ -47,7 +57,12 @@ def probe_model(
     x, y = images["test"]
     robust = accuracy_on(model, attacked["test"], y)
     double = copy.deepcopy(model).double()
+    on_part("gains")
+    gains = layer_gains(double, sites(double, params), x, attacked["test"])
+    on_part("bounds")
     exact = exact_robust_accuracy(affine_map(model), x.cpu(), y.cpu(), attack.eps) if is_affine(params) else None
+    bounds = certificate(double, x, y, attack.eps, robust) if can_be_bounded(params) else None
+    on_part("growth along the tokens")
     return CheckpointProbes(
         sha256=sha256,
         epoch=epoch,
@@ -55,8 +70,8 @@ def probe_model(
         robust=robust,
         exact=exact,
         ladders=tuple(found for found in ladders if found is not None),
-        gains=tuple(layer_gains(double, sites(double, params), x, attacked["test"])),
-        certificate=certificate(double, x, y, attack.eps, robust) if can_be_bounded(params) else None,
+        gains=tuple(gains),
+        certificate=bounds,
         growth=tuple(growth_of(double.freeze(), x.double(), generator)),
     )
 

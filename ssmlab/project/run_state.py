@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from ssmlab.artifacts.heartbeat import Heartbeat, state_of
+from ssmlab.artifacts.heartbeat import Heartbeat, Stage, state_of
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.core.plain_values import value_at
@@ -18,6 +18,7 @@ RunState = Literal[
     "queued",  # a pipeline at work will come to it
     "training",
     "attacking",
+    "probing",
     "trained",  # published, not attacked yet
     "finished",  # published and attacked
     "stopped",  # ended before its last epoch because somebody asked for it
@@ -27,7 +28,8 @@ RunState = Literal[
     "changed",  # published, but its params, data or code are no longer those of now
 ]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
-AT_WORK: tuple[RunState, ...] = ("training", "attacking")
+AT_WORK: tuple[RunState, ...] = ("training", "attacking", "probing")
+DOING: dict[Stage, RunState] = {"train": "training", "attack": "attacking", "probe": "probing"}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class Published:
         rows: of models/STUDY/RUN/history.csv.
         checkpoint: what the best checkpoint says of itself; None if it is missing or cannot be read.
         attack: results/STUDY/attack/RUN.json as it is, unchecked; None if it is missing or cannot be read.
-        trained_at, attacked_at: when history and results were last written, in unix seconds; None if they are missing.
+        trained_at, attacked_at, probed_at: when history and results were last written, in unix seconds; None without
+            them.
         trained_code: the fingerprint of the code that trained it, from its manifest; None if it does not say.
         data_now: the fingerprint of the prepared data set as it is now; None if there is none.
         train_code_now, attack_code_now: the fingerprints of the code of the two stages as it is now.
@@ -49,6 +52,7 @@ class Published:
     attack: Mapping[str, Any] | None = None
     trained_at: float | None = None
     attacked_at: float | None = None
+    probed_at: float | None = None
     trained_code: str | None = None
     data_now: str | None = None
     train_code_now: str | None = None
@@ -56,7 +60,7 @@ class Published:
 
     def newer_than(self, beat: Heartbeat) -> bool:
         """Whether what the heartbeat's stage publishes was written after that heartbeat, by DVC or by hand."""
-        written = self.trained_at if beat.stage == "train" else self.attacked_at
+        written = {"train": self.trained_at, "attack": self.attacked_at, "probe": self.probed_at}[beat.stage]
         return written is not None and written > beat.time
 
 
@@ -91,7 +95,7 @@ def decide_state(
     is published decides. A stored "finished" counts for nothing without the published files.
 
     Args:
-        beat: the run's heartbeat (progress.json); None if there is none.
+        beat: the run's heartbeat; None if there is none.
         published: what its published files say.
         run, attack: what params.yaml asks for now.
         now: unix seconds.
@@ -101,7 +105,7 @@ def decide_state(
     if beat is not None:
         found = state_of(beat, now)
         if found == "running":
-            return Decided("training" if beat.stage == "train" else "attacking", live=beat.stage == "train")
+            return Decided(DOING[beat.stage], live=beat.stage == "train")
         if found == "stale" or (found != "finished" and not published.newer_than(beat)):
             return Decided(found, live=beat.stage == "train")
     elif live_rows and not published.rows:

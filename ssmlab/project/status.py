@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.analysis.format import model_label
-from ssmlab.artifacts.heartbeat import Heartbeat, Stage, read_heartbeat
+from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, Heartbeat, Stage, read_heartbeat
 from ssmlab.artifacts.history import HistoryReader, Row
 from ssmlab.artifacts.manifest import MANIFEST
 from ssmlab.artifacts.metadata import read_metadata
@@ -29,7 +29,7 @@ class RunStatus:
         name, model: the run, and its model in a few words (`S4 + AdS (relu)`).
         state: what `decide_state` says.
         reasons: of a changed run, what has changed, such as `train.epochs: 40 (trained with 10)`.
-        stage: the stage the state is about: "train" or "attack"; None while it waits.
+        stage: the stage the state is about: "train", "attack" or "probe"; None while it waits.
         task: what is (or was, when killed) being done, "epoch 3/10", or in one line how it ended; may be empty.
         epoch, epochs: the epoch under way or the last one, of how many; 0 before the first.
         clean, robust: validation accuracies in [0, 1] after the latest epoch.
@@ -70,7 +70,7 @@ class RunStatus:
     @property
     def words(self) -> str:
         """The state for people, in a few words: `stopped early (epoch 3 of 40)`, `changed (train.epochs)`."""
-        if self.state == "stopped" and self.stage != "attack":
+        if self.state == "stopped" and self.stage not in ("attack", "probe"):
             return f"stopped early (epoch {self.epoch} of {self.epochs})"
         if self.state == "changed":
             return f"changed ({listed(reason.partition(':')[0] for reason in self.reasons[:2])})"
@@ -91,9 +91,11 @@ class RunWatcher:
         self.attack_params = params.attack
         self.label = model_label(self.params.model)
         self.progress = paths.live(name) / "progress.json"
+        self.probe_progress = paths.live(name) / PROBE_PROGRESS
         self.live = HistoryReader(paths.live(name) / "history.csv")
         self.published = HistoryReader(paths.model(name) / "history.csv")
         self.checkpoint = CachedFile(paths.checkpoint(name, "best"), read_metadata)
+        self.probes = paths.probe(name)
         self.results = CachedFile(paths.attack(name), raw_json)
         self.inputs = inputs or StudyInputs(paths)
         self.manifest = CachedFile(paths.model(name) / MANIFEST, raw_json)
@@ -101,7 +103,7 @@ class RunWatcher:
 
     def poll(self, now: float, queued: bool = False) -> RunStatus:
         """The run's status at `now`, in unix seconds; `queued` if a pipeline at work will come to it."""
-        beat = read_heartbeat(self.progress)
+        beat = latest_beat(read_heartbeat(self.progress), read_heartbeat(self.probe_progress))
         self.live.poll()
         self.published.poll()
         decided = decide_state(
@@ -155,11 +157,19 @@ class RunWatcher:
             attack=results if isinstance(results, dict) else None,
             trained_at=modified(self.published.path),
             attacked_at=modified(self.results.path),
+            probed_at=modified(self.probes),
             trained_code=code_in(self.manifest.poll()),
             data_now=self.inputs.data(),
             train_code_now=self.inputs.code("train"),
             attack_code_now=self.inputs.code("attack"),
         )
+
+
+def latest_beat(main: Heartbeat | None, probe: Heartbeat | None) -> Heartbeat | None:
+    """The heartbeat that tells the state: that of a probe which is at work or broke off, unless the other is newer."""
+    if probe is None or probe.state == "finished" or (main is not None and main.time > probe.time):
+        return main
+    return probe
 
 
 def task_of(beat: Heartbeat | None) -> str:

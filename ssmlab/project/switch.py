@@ -167,10 +167,10 @@ def refuse_while_running(params: Path) -> None:
     if study is None:
         return
     now = time.time()
-    for file in sorted((root / "runs" / study).glob("*/progress.json")):
+    for file in sorted((root / "runs" / study).glob("*/*progress.json")):
         beat = read_heartbeat(file)
         if beat is not None and state_of(beat, now) == "running":
-            doing = "trained" if beat.stage == "train" else "attacked"
+            doing = {"train": "trained", "attack": "attacked", "probe": "probed"}[beat.stage]
             raise UserError(
                 f"run {printable(beat.run, 80)} of study {study} is being {doing} (process {beat.pid} of "
                 f"{printable(beat.host, 80)}); wait for it, or stop it"

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from itertools import count
 from typing import Any
 
 import torch
 
 from ssmlab.artifacts.checkpoint import build_from
+from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, HeartbeatWriter, with_heartbeat
 from ssmlab.artifacts.metadata import CheckpointFile
+from ssmlab.artifacts.outcome import recording_outcome
 from ssmlab.artifacts.provenance import Provenance
-from ssmlab.artifacts.stage_run import prepared_input, start_stage
-from ssmlab.core.events import Listener, Note, silence
+from ssmlab.artifacts.stage_run import StageRun, prepared_input, start_stage
+from ssmlab.core.events import Listener, Note, Progress, silence
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset, Split, load_dataset
 from ssmlab.nets.device import resolve_device
 from ssmlab.params import Params, ProbeParams, Which
 from ssmlab.params.paths import Paths
-from ssmlab.probes.probe import ProbeImages, probe_model
+from ssmlab.probes.probe import PARTS, ProbeImages, probe_model
 from ssmlab.probes.results import CheckpointProbes, ProbeResults, SplitName, save_probes
 from ssmlab.stages.trained_run import TrainedRun, read_trained_run
 
@@ -33,6 +37,7 @@ def probe(
     """Probe both checkpoints of `run` and write `paths.probe(run)`.
 
     Of `params` only `probe` and the study's name are read: what was trained is what the checkpoints say.
+    While it works, probe-progress.json in `paths.live(run)` is its heartbeat.
 
     Args:
         device: overrides `probe.device`.
@@ -41,9 +46,9 @@ def probe(
     Raises:
         UserError: unknown device, missing or damaged inputs, a full disk, or params, code or inputs have changed.
             Earlier results are untouched.
+        Interrupted: Ctrl-C; likewise.
     """
-    settings = params.probe
-    resolved = resolve_device(device or settings.device)
+    resolved = resolve_device(device or params.probe.device)
     dataset = load_dataset(paths.prepared)
     trained = read_trained_run(run, paths, dataset)
     started = start_stage(
@@ -56,14 +61,44 @@ def probe(
         device=resolved.type,
         threads=torch.get_num_threads(),
     )
-    images = {split: first_images(part, settings.images, resolved) for split, part in splits(dataset).items()}
-    found = {which: probed(each, images, settings, resolved) for which, each in trained.checkpoints.items()}
+    heart = HeartbeatWriter(
+        paths.live(run) / PROBE_PROGRESS, stage="probe", study=params.study, run=run, device=resolved.type
+    )
+    kept = f"earlier results are untouched, `ssmlab probe {run}` begins again"
+    with recording_outcome(heart, silence, lambda: f"probe of run {run} stopped", lambda: kept, lambda _: None):
+        probe_and_publish(params, run, paths, dataset, trained, started, resolved, with_heartbeat(heart, on_event))
+        heart.close("finished")
+
+
+def probe_and_publish(
+    params: Params,
+    run: str,
+    paths: Paths,
+    dataset: Dataset,
+    trained: TrainedRun,
+    started: StageRun,
+    device: torch.device,
+    on_event: Listener,
+) -> None:
+    """Probe the checkpoints and write the results, unless what they come from has changed meanwhile."""
+    settings = params.probe
+    images = {split: first_images(part, settings.images, device) for split, part in splits(dataset).items()}
+    found: dict[Which, CheckpointProbes] = {}
+    for which, checkpoint in trained.checkpoints.items():
+        parts = count(PARTS * len(found))
+        told = partial(say_part, on_event, which, parts, PARTS * len(trained.checkpoints))
+        found[which] = probed(checkpoint, images, settings, device, told)
     for which, each in found.items():
         on_event(Note(f"{which}: {each.clean:.1%} clean, {each.robust:.1%} under attack of {len(images['test'][1])}"))
     results = assemble(params, run, dataset, images, trained, found, started.provenance)
     started.require_unchanged(paths.probe(run), f"ssmlab probe {run}")
     save_probes(paths.probe(run), results)
     on_event(Note(f"wrote {paths.probe(run)}"))
+
+
+def say_part(on_event: Listener, which: Which, parts: Iterator[int], total: int, part: str) -> None:
+    """Report that the next part of the probes of a checkpoint begins."""
+    on_event(Progress(f"{which}: {part}", next(parts), total))
 
 
 def probe_params(params: Params) -> dict[str, Any]:
@@ -82,10 +117,14 @@ def first_images(split: Split, count: int, device: torch.device) -> ProbeImages:
 
 
 def probed(
-    checkpoint: CheckpointFile, images: Mapping[SplitName, ProbeImages], settings: ProbeParams, device: torch.device
+    checkpoint: CheckpointFile,
+    images: Mapping[SplitName, ProbeImages],
+    settings: ProbeParams,
+    device: torch.device,
+    on_part: Callable[[str], None],
 ) -> CheckpointProbes:
     model, metadata = build_from(checkpoint, device), checkpoint.metadata
-    return probe_model(model, metadata.model, images, settings, checkpoint.sha256, metadata.epoch)
+    return probe_model(model, metadata.model, images, settings, checkpoint.sha256, metadata.epoch, on_part)
 
 
 def assemble(

@@ -92,7 +92,7 @@ def number_column(
 
 def state_word(view: RunView) -> str:
     """The state in words; a training stopped before its last epoch is `stopped early`."""
-    early = view.status.state == "stopped" and view.status.stage != "attack"
+    early = view.status.state == "stopped" and view.status.stage not in ("attack", "probe")
     return "stopped early" if early else view.status.state
 
 

@@ -1,6 +1,6 @@
 """Reads what the laboratory shows from files: runs, test results, the launch. Knows no Textual and no DVC.
 
-A file is read again only if its inode, size or time has changed, so an idle study costs five `stat` calls a run.
+A file is read again only if its inode, size or time has changed, so an idle study costs six `stat` calls a run.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.analysis.format import model_label, regime_label
+from ssmlab.artifacts.heartbeat import PROBE_PROGRESS
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import load_results
 from ssmlab.params import Params
@@ -108,6 +109,7 @@ class RunFollower:
         self.results = paths.attack(name)
         live, published = paths.live(name), paths.model(name)
         self.files = [str(live / "progress.json"), str(live / "history.csv"), str(published / "history.csv")]
+        self.files.append(str(live / PROBE_PROGRESS))
         self.files.append(str(paths.checkpoint(name, "best")))
         self.seen: tuple[object, ...] | None = None
         self.results_seen: FileStamp = None

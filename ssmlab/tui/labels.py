@@ -11,6 +11,7 @@ GLYPHS = {
     "queued": "…",
     "training": "▶",
     "attacking": "◆",
+    "probing": "◇",
     "trained": "✓",
     "finished": "✔",
     "changed": "≠",
@@ -26,6 +27,7 @@ MEANINGS = {
     "queued": "the running pipeline will start it",
     "training": "being trained",
     "attacking": "its checkpoints are being attacked",
+    "probing": "errors are followed through its checkpoints",
     "trained": "trained, not attacked yet",
     "finished": "trained and attacked",
     "changed": "made with other params or data than the present ones",
@@ -39,6 +41,7 @@ MEANINGS = {
 COLOURS = {
     "training": "text-primary",
     "attacking": "text-primary",
+    "probing": "text-primary",
     "trained": "text-success",
     "finished": "text-success",
     "changed": "text-warning",

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import psutil
 
-from ssmlab.artifacts.heartbeat import read_heartbeat
+from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, read_heartbeat
 from ssmlab.params.paths import Paths
+from ssmlab.project.status import latest_beat
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,8 @@ class MachineWatcher:
     def run_processes(self, paths: Paths, runs: Sequence[str]) -> Iterator[RunProcess]:
         """The processes named by the heartbeats that are alive on this machine."""
         for run in runs:
-            beat = read_heartbeat(paths.live(run) / "progress.json")
+            main, probe = (read_heartbeat(paths.live(run) / name) for name in ("progress.json", PROBE_PROGRESS))
+            beat = latest_beat(main, probe)
             if beat is None:
                 continue
             try:

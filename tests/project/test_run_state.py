@@ -117,8 +117,17 @@ def test_the_last_attempt_tells_the_state_until_something_newer_is_published(
 def test_a_stage_at_work_comes_before_what_is_published(tiny_params: Params, published: Published) -> None:
     assert state(BEAT, published, tiny_params) == "training"
     assert state(replace(BEAT, stage="attack"), published, tiny_params) == "attacking"
+    assert state(replace(BEAT, stage="probe"), published, tiny_params) == "probing"
     assert state(replace(BEAT, time=NOW - 3600), published, tiny_params) == "stale"
     assert state(replace(BEAT, pid_start=1.0), published, tiny_params) == "killed"
+
+
+@pytest.mark.parametrize("probed_at, expected", [(None, "failed"), (NOW - 60, "failed"), (NOW - 10, "finished")])
+def test_a_probe_that_failed_is_shown_until_a_later_one_has_published(
+    tiny_params: Params, published: Published, probed_at: float | None, expected: str
+) -> None:
+    beat = replace(BEAT, stage="probe", state="failed", time=NOW - 50)
+    assert state(beat, replace(published, probed_at=probed_at), tiny_params) == expected
 
 
 def test_other_params_than_those_trained_with_are_a_change(tiny_params: Params, published: Published) -> None:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmlab.artifacts.heartbeat import Heartbeat
+from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, Heartbeat
 from ssmlab.artifacts.history import HistoryWriter, Row
 from ssmlab.core.files import canonical_json
 from ssmlab.params import Params
@@ -132,6 +132,18 @@ def test_attacking_pulled_checkpoints_keeps_their_history(tiny_params: Params, p
     beat(paths, replace(RUNNING, stage="attack", epoch=0, epochs=0))
     status = ads(tiny_params, paths)
     assert (status.state, status.clean, status.epoch) == ("attacking", 0.5, 1)
+
+
+def test_a_probe_at_work_is_told_and_its_end_hides_no_failed_attack(tiny_params: Params, paths: Paths) -> None:
+    write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4))
+    attack = replace(RUNNING, stage="attack", state="failed", message="the disk is full", time=NOW + 50)
+    beat(paths, attack)
+    probe = replace(RUNNING, stage="probe", task="best: gains", time=NOW + 60)
+    (paths.live("ads") / PROBE_PROGRESS).write_text(canonical_json(asdict(probe)))
+    status = ads(tiny_params, paths)
+    assert (status.state, status.stage, status.task, status.at_work) == ("probing", "probe", "best: gains", True)
+    (paths.live("ads") / PROBE_PROGRESS).write_text(canonical_json(asdict(replace(probe, state="finished"))))
+    assert (ads(tiny_params, paths).state, ads(tiny_params, paths).task) == ("failed", "the disk is full")
 
 
 def test_a_new_training_does_not_show_the_old_ones_curve(tiny_params: Params, paths: Paths) -> None:

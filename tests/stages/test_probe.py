@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
+from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, read_heartbeat
 from ssmlab.core.errors import UserError
-from ssmlab.core.events import Event, Note
+from ssmlab.core.events import Event, Note, Progress
 from ssmlab.core.files import sha256_file
 from ssmlab.data.dataset import load_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.probes.probe import PARTS
 from ssmlab.probes.results import load_probes
 from ssmlab.stages.probe import probe
 from tests.stages.test_attack import RUN, paths, study
@@ -38,6 +40,27 @@ def test_the_results_file_says_what_was_probed_and_found(tiny_params: Params, pa
     assert provenance is not None and (provenance.stage, provenance.device) == ("probe", "cpu")
     assert provenance.params == {"study": "smoke", "probe": tiny_params.probe.plain()}
     assert [event.text for event in events if isinstance(event, Note)][-1] == f"wrote {paths.probe(RUN)}"
+
+
+def test_its_heartbeat_tells_each_part_and_how_it_ended(
+    tiny_params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Event] = []
+    probe(tiny_params, RUN, paths, "cpu", events.append)
+    steps = [event for event in events if isinstance(event, Progress)]
+    assert [step.done for step in steps] == list(range(2 * PARTS)) and {step.total for step in steps} == {2 * PARTS}
+    assert steps[0].task == "best: attack on the train images" and steps[-1].task == "last: growth along the tokens"
+    heartbeat = read_heartbeat(paths.live(RUN) / PROBE_PROGRESS)
+    assert heartbeat is not None and (heartbeat.stage, heartbeat.state) == ("probe", "finished")
+    monkeypatch.setattr("ssmlab.stages.probe.save_probes", full_disk)
+    with pytest.raises(UserError):
+        probe(tiny_params, RUN, paths, "cpu")
+    heartbeat = read_heartbeat(paths.live(RUN) / PROBE_PROGRESS)
+    assert heartbeat is not None and (heartbeat.state, heartbeat.message) == ("failed", "no space is left")
+
+
+def full_disk(*_: object) -> None:
+    raise UserError("no space is left")
 
 
 def test_equal_calls_write_equal_bytes(tiny_params: Params, paths: Paths) -> None:

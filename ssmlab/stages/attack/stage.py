@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ssmlab.artifacts.checkpoint import build_from
-from ssmlab.artifacts.heartbeat import HeartbeatWriter
+from ssmlab.artifacts.heartbeat import HeartbeatWriter, with_heartbeat
 from ssmlab.artifacts.manifest import Manifest
 from ssmlab.artifacts.metadata import CheckpointFile, read_checkpoint
 from ssmlab.artifacts.outcome import recording_outcome
@@ -32,7 +32,7 @@ from ssmlab.params import IMPORTED, AttackSpec, Params, Which
 from ssmlab.params.paths import Paths
 from ssmlab.stages.attack.contents import attack_results
 from ssmlab.stages.attack.fitting import check_image_shape
-from ssmlab.stages.attack.reporting import notes, with_heartbeat
+from ssmlab.stages.attack.reporting import notes
 from ssmlab.stages.trained_run import read_trained_run
 
 

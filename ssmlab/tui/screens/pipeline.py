@@ -112,7 +112,7 @@ class PipelineScreen(Launching, LabScreen):
         """The state of a stage, in words and as a colour."""
         name, _, run = stage.partition("@")
         view = look.run(run)
-        if view is not None and view.status.stage == name and view.status.state in ("training", "attacking"):
+        if view is not None and view.status.stage == name and view.running:
             return f"▶ running  {view.status.task}", "text-primary"
         if view is not None and view.status.stage == name and view.status.state in ("failed", "killed", "stale"):
             return labels.state(view.status.state), "text-error"
