@@ -62,13 +62,15 @@ def measured(root: Path, lock: bool) -> dict[str, str]:
         "longest function": f"{longest[1]} lines ({longest[0]})",
         "functions over 40 lines": str(sum(lines > 40 for _, lines in functions(trees))),
         "public names in two modules or more": str(len(repeated)),
-        "lines that name /proc": str(matching_lines(modules, r"/proc|PROC\b")),
+        "lines that name /proc": str(matching_lines(modules, r"/proc\b|PROC\b")),
         "lines that call fcntl": str(matching_lines(modules, r"\bfcntl\.")),
         "lines of Python": str(sum(path.read_text(encoding="utf-8").count("\n") for path in modules.values())),
         "one-word public functions": str(sum(one_word(name) for name in public_functions(trees))),
     }
     if lock:
-        found["lines of the dvc.lock of 144 runs"] = str(lines_of_lock(root))
+        kinds = lines_of_lock(root)
+        found["lines of the dvc.lock of 144 runs"] = str(kinds.total())
+        found |= {f"of them stage {kind}": str(lines) for kind, lines in kinds.items()}
     return found
 
 
@@ -154,8 +156,8 @@ def matching_lines(modules: dict[str, Path], pattern: str) -> int:
     )
 
 
-def lines_of_lock(root: Path) -> int:
-    """The lines of the dvc.lock that the study `regimes` gets once all of its runs are done."""
+def lines_of_lock(root: Path) -> Counter[str]:
+    """The lines, by stage, of the dvc.lock that the study `regimes` gets once all of its runs are done."""
     with tempfile.TemporaryDirectory(prefix="ssmlab-structure-") as scratch:
         folder = Path(scratch)
         for name in ("dvc.yaml", ".dvcignore"):
@@ -176,7 +178,17 @@ def lines_of_lock(root: Path) -> int:
             (folder / output).parent.mkdir(parents=True, exist_ok=True)
             (folder / output).write_text(output)
         subprocess.run([sys.executable, "-m", "dvc", "commit", "--force", "--quiet"], **quiet)
-        return (folder / "dvc.lock").read_text(encoding="utf-8").count("\n")
+        return lines_by_stage((folder / "dvc.lock").read_text(encoding="utf-8"))
+
+
+def lines_by_stage(lock: str) -> Counter[str]:
+    """The lines of a dvc.lock that belong to each stage of dvc.yaml; all runs of a stage count together."""
+    kind, lines = "schema", Counter[str]()
+    for line in lock.splitlines():
+        stage = re.match(r"  (\w+)(@.+)?:$", line)
+        kind = stage[1] if stage else kind
+        lines[kind] += 1
+    return lines
 
 
 if __name__ == "__main__":
