@@ -20,6 +20,7 @@ from torch import Tensor
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.attacks import run_attack
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.victim import Victim
 from ssmlab.ingest.formats.mnist5k import read_mnist5k
@@ -83,7 +84,7 @@ def in_kept_batches(model: Classifier, x: Tensor, y: Tensor, eps: float, batch: 
     for rows in torch.arange(len(x)).split(batch):
         left = rows[right[rows]]
         if len(left):
-            right[left] = run_attack(spec, victim, x[left], y[left], eps, 10, seed_of(0, "attacks")).right
+            right[left] = run_attack(spec, victim, x[left], y[left], Ball(eps), 10, seed_of(0, "attacks")).right
     return "".join(str(int(each)) for each in right)
 
 

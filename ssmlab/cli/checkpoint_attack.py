@@ -10,8 +10,9 @@ import typer
 from ssmlab.cli.base import stage
 from ssmlab.cli.records import ListFormat, records_text
 from ssmlab.core.errors import UserError
+from ssmlab.params import Norm
 
-COLUMNS = ("attack", "eps", "n", "correct", "accuracy", "low", "high")
+COLUMNS = ("attack", "norm", "eps", "n", "correct", "accuracy", "low", "high")
 
 
 def attack_checkpoint(
@@ -20,6 +21,7 @@ def attack_checkpoint(
     attacks: str,
     images: int | None,
     data: str,
+    norm: Norm,
     device: Literal["auto", "cpu", "cuda"],
     form: ListFormat,
 ) -> None:
@@ -38,9 +40,10 @@ def attack_checkpoint(
         from ssmlab.stages.checkpoint_attack import evaluate_checkpoint
 
         names = [name.strip() for name in attacks.split(",")]
-        found = evaluate_checkpoint(path, data, radius, names, images, device, on_event)
+        found = evaluate_checkpoint(path, data, radius, names, images, norm, device, on_event)
     rows = [
-        {"attack": name, "eps": "" if name == "clean" else str(radius), "n": each.n, "correct": each.correct}
+        {"attack": name, **({"norm": "", "eps": ""} if name == "clean" else {"norm": norm, "eps": str(radius)})}
+        | {"n": each.n, "correct": each.correct}
         | {"accuracy": each.accuracy, "low": each.interval[0], "high": each.interval[1]}
         for name, each in found.measures.items()
     ]

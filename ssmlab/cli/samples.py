@@ -97,6 +97,6 @@ def print_samples(found: FlippedSamples) -> None:
             markup=False,
             highlight=False,
         )
-        pictures = flipped_pictures(found.clean[place], found.adversarial[place], header.eps)
+        pictures = flipped_pictures(found.clean[place], found.adversarial[place], found.largest_change)
         for line in pictures_in_a_row(pictures, min(console.width, WIDEST)):
             console.print(line, no_wrap=True, crop=True)

@@ -14,6 +14,13 @@ from ssmlab.cli.records import FormatOption, ListFormat
 from ssmlab.core.errors import UserError
 
 
+class NormChoice(StrEnum):
+    """How the distance of an attacked image is measured."""
+
+    linf = "linf"
+    l2 = "l2"
+
+
 class DeviceChoice(StrEnum):
     """Where to compute."""
 
@@ -64,6 +71,9 @@ def attack(
     attacks: Annotated[
         str, typer.Option("--attacks", metavar="A,B", help="With --eps: fgsm, pgd-N, autoattack, apgd-ce, square, ...")
     ] = "pgd-10",
+    norm: Annotated[
+        NormChoice | None, typer.Option("--norm", help="With --eps: the norm that eps is in; linf by default.")
+    ] = None,
     images: Annotated[
         int | None, typer.Option("--images", min=1, metavar="N", help="With --eps: the first N test images.")
     ] = None,
@@ -80,8 +90,21 @@ def attack(
         from ssmlab.cli.checkpoint_attack import attack_checkpoint
 
         source = data or str(study()[1].prepared)
-        attack_checkpoint(Path(run), eps, attacks, images, source, device.value if device else "auto", format)
+        attack_checkpoint(
+            Path(run),
+            eps,
+            attacks,
+            images,
+            source,
+            norm.value if norm else "linf",
+            device.value if device else "auto",
+            format,
+        )
         return
+    if norm is not None:
+        raise UserError(
+            f"--norm {norm.value}: give --eps and a checkpoint file too; runs are attacked as params.yaml says"
+        )
     with stage(allow_installed) as on_event:
         params, paths = study()
         imported = run.endswith(".safetensors")

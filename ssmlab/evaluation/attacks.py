@@ -20,13 +20,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ssmlab.evaluation.ball import ROUNDING, Ball, column
 from ssmlab.evaluation.losses import margins
 from ssmlab.evaluation.own_attacks import distances_of
 from ssmlab.evaluation.parts import SCREEN_STEPS, attack_parts, phases
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AttackSpec, FgsmParams, PgdParams
-
-TOLERANCE = 1e-6  # float32 rounding of x + delta; anything further out of the ball or of [0, 1] is a violation
 
 
 @dataclass(frozen=True)
@@ -60,7 +59,7 @@ def run_attack(
     victim: Victim,
     x: Tensor,
     y: Tensor,
-    eps: float,
+    ball: Ball,
     classes: int,
     seed: int,
     phase: int | None = None,
@@ -69,7 +68,7 @@ def run_attack(
 
     Args:
         x: (B, C, H, W) float32 in [0, 1]; y: (B,) int64; both on the victim's device.
-        eps: radius of the L-inf ball in pixel units.
+        ball: around every image.
         seed: of everything random in it; the global generators are left as they were.
         phase: which of the attack's phases; None for all.
     """
@@ -78,17 +77,17 @@ def run_attack(
     escaped, broken_by, queries, distances = 0, x.clone(), victim.queries, None
     with forked_generators(), attack_defaults(), losses_noted(spec, victim, y) as losses:
         torch.manual_seed(seed)
-        parts = attack_parts(spec, victim, eps, classes, seed)
+        parts = attack_parts(spec, victim, ball, classes, seed)
         for name in [part for now, each in enumerate(phases(spec)) if phase in (None, now) for part in each]:
             left = right.nonzero().flatten()
             if len(left):
-                x_adv, inside = check_confined(x[left], parts[name](x[left], y[left]), eps)
+                x_adv, inside = check_confined(x[left], parts[name](x[left], y[left]), ball)
                 right[left] = victim.is_right(x_adv, y[left]) | ~inside
                 broken_by[left] = x_adv
                 escaped += int((~inside).sum())
                 distances = distances_of(parts[name])
             after[name] = int(right.sum())
-        x_adv = torch.where(right.view(-1, 1, 1, 1), x, broken_by)  # (B, C, H, W)
+        x_adv = torch.where(column(right), x, broken_by)  # (B, C, H, W)
         asked = victim.queries - queries
         unstable = right_in_halves(victim, x_adv[~right], y[~right])
     return Survivors(right, after, escaped, x_adv, unstable, asked, tuple(losses), distances)
@@ -115,12 +114,12 @@ def losses_noted(spec: AttackSpec, victim: Victim, y: Tensor) -> Iterator[list[f
             noted += victim.losses[: steps + 1]
 
 
-def lowest_margins(victim: Victim, x: Tensor, y: Tensor, eps: float) -> Tensor:
+def lowest_margins(victim: Victim, x: Tensor, y: Tensor, ball: Ball) -> Tensor:
     """The lowest margin that PGD on it meets, for each of the images x (B, C, H, W) with labels y (B,): (B,).
 
     It starts at the image itself, so that it draws nothing.
     """
-    alpha = 2.5 * eps / SCREEN_STEPS
+    alpha = 2.5 * ball.eps / SCREEN_STEPS
     lowest = torch.full_like(y, float("inf"), dtype=torch.float32)
     x_adv = x
     with attack_defaults():
@@ -130,26 +129,24 @@ def lowest_margins(victim: Victim, x: Tensor, y: Tensor, eps: float) -> Tensor:
             lowest = torch.minimum(lowest, margin.detach().nan_to_num(nan=float("-inf")))  # (B,)
             if step < SCREEN_STEPS:
                 (gradient,) = torch.autograd.grad(margin.sum(), here)
-                moved = here.detach() - alpha * gradient.nan_to_num().sign()
-                x_adv = torch.clamp(moved, x - eps, x + eps).clamp(0.0, 1.0)
+                x_adv = ball.project(here.detach() - alpha * ball.direction(gradient.nan_to_num()), x)
     return lowest
 
 
-def check_confined(x: Tensor, x_adv: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+def check_confined(x: Tensor, x_adv: Tensor, ball: Ball) -> tuple[Tensor, Tensor]:
     """Check what an attack returned.
 
     Args:
-        x, x_adv: (B, C, H, W), the images and what became of them; eps: radius of the L-inf ball.
+        x, x_adv: (B, C, H, W), the images and what became of them; ball: where they must be.
 
     Returns:
         x_adv with its rounding errors projected away, contiguous, and x itself for every image that was not finite or
-        further than 1e-6 outside the ball or [0, 1]; and whether each image was inside, bool (B,).
+        further than rounding (1e-6 a pixel) outside the ball or [0, 1]; and whether each image was inside, bool (B,).
     """
-    delta = x_adv.detach() - x
-    outside = torch.maximum(delta.abs() - eps, torch.maximum(-x_adv, x_adv - 1.0))
-    inside = (outside <= TOLERANCE).flatten(1).all(dim=1)  # (B,); comparisons with NaN are false
-    projected = (x + delta.clamp(-eps, eps)).clamp(0.0, 1.0)
-    return torch.where(inside.view(-1, 1, 1, 1), projected, x).contiguous(), inside
+    x_adv = x_adv.detach()
+    in_box = (torch.maximum(-x_adv, x_adv - 1.0) <= ROUNDING).flatten(1).all(dim=1)  # (B,); NaN compares as false
+    inside = in_box & ball.contains(x_adv, x)  # (B,)
+    return torch.where(column(inside), ball.project(x_adv, x), x).contiguous(), inside
 
 
 @contextmanager

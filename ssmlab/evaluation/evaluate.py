@@ -14,15 +14,16 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.evaluation.attack_names import chosen_attacks
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.collect import AttackProgress, collect_evaluation
 from ssmlab.evaluation.inputs import prepared_images, prepared_labels, prepared_model
 from ssmlab.evaluation.journal import OutcomeJournal
-from ssmlab.evaluation.plan import check_eps, check_images_asked
+from ssmlab.evaluation.plan import check_ball, check_images_asked, check_sides
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.evaluation.schedule import Plan, Schedule
 from ssmlab.evaluation.tasks import AttackInputs, AttackOutcome, AttackRunner, AttackTask, modules_restored, one_thread
 from ssmlab.evaluation.worker import worker
-from ssmlab.params import AttackSpec
+from ssmlab.params import AttackSpec, Norm
 from ssmlab.params.written_float import WrittenFloat
 from ssmlab.system.cores import cores
 from ssmlab.system.workers import NoPool, run_in_processes
@@ -38,6 +39,7 @@ def evaluate(
     attacks: Iterable[str] | Mapping[str, AttackSpec] = ("fgsm", "pgd-10", "autoattack"),
     eps: float = 8 / 255,
     *,
+    norm: Norm = "linf",
     batch_size: int = 50,
     seed: int = 0,
     device: Literal["auto", "cpu", "cuda"] = "auto",
@@ -60,7 +62,10 @@ def evaluate(
             "autoattack": the standard ensemble; "screened-autoattack": the same, but FAB-T and Square only on the 100
             survivors of lowest margin; "apgd-ce", "apgd-dlr" and "square" alone; "fmn": the smallest distance of each
             image), or specifications by name, whose `checkpoints` play no part here.
-        eps: radius of the L-inf ball in [0, 1] pixel units. More than 1 is refused, more than 0.5 gets a warning.
+        eps: radius of the ball in [0, 1] pixel units. Refused is more than the distance between two images can be (1
+            in L-inf, the root of C H W in L2); more than half of that gets a warning.
+        norm: "linf" or "l2"; how the distance of an image to what the attack makes of it is measured. FGSM in L2 is
+            one step of length eps along the gradient.
         device: "auto" is where the model is; another device gets a copy of the model.
         workers: processes on the CPU, each with one thread; None takes as many as there are cores, if that pays. More
             than one imports the calling script again, which therefore needs `if __name__ == "__main__":`.
@@ -77,7 +82,7 @@ def evaluate(
         radius = eps if isinstance(eps, WrittenFloat) else WrittenFloat(eps)
     except ValueError as error:
         raise UserError(f"eps: {error}") from None
-    check_eps(radius)
+    check_ball(radius, norm, x.shape[1:])
     here = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
     there = chosen_device(device, here)
     return evaluate_models(
@@ -86,6 +91,7 @@ def evaluate(
         y,
         {"model": chosen_attacks(attacks, radius)},
         radius,
+        norm=norm,
         batch_size=batch_size,
         seed=seed,
         device=there,
@@ -102,6 +108,7 @@ def evaluate_models(
     plan: Plan,
     eps: WrittenFloat,
     *,
+    norm: Norm = "linf",
     batch_size: int,
     seed: int,
     device: torch.device,
@@ -120,8 +127,11 @@ def evaluate_models(
     Raises:
         UserError: as `evaluate`, or the journal cannot be written.
     """
-    check_settings(plan, len(x), eps, batch_size, workers)
-    inputs = AttackInputs(dict(models), x, y, float(eps), seed, device)
+    check_settings(plan, len(x), batch_size, workers)
+    check_ball(eps, norm, x.shape[1:])
+    for attacks in plan.values():
+        check_sides(attacks, norm, x.shape[1:], "attacks: ")
+    inputs = AttackInputs(dict(models), x, y, Ball(float(eps), norm), seed, device)
     progress: AttackProgress | None = None
 
     def tick() -> None:
@@ -203,9 +213,8 @@ def chosen_device(device: str, here: torch.device) -> torch.device:
     return here if device in ("auto", here.type) else torch.device(device)
 
 
-def check_settings(plan: Plan, n: int, eps: float, batch_size: int, workers: int | None) -> None:
+def check_settings(plan: Plan, n: int, batch_size: int, workers: int | None) -> None:
     """Raises UserError for settings that make no sense for `n` images."""
-    check_eps(eps)
     if batch_size < 1 or (workers is not None and workers < 1):
         raise UserError(f"batch_size and workers must be at least 1; they are {batch_size} and {workers}")
     for name, spec in ((name, spec) for attacks in plan.values() for name, spec in attacks.items()):

@@ -1,4 +1,8 @@
-"""Attacks that torchattacks does not have: PGD on another loss, restarts of any attack, and minimum norms (FMN)."""
+"""Attacks of our own: PGD on any loss in either norm, restarts of any attack, and minimum norms (FMN).
+
+torchattacks has no PGD on the margin and no FMN. It has PGD in L2, but adds 1e-10 to the length of the gradient of the
+batch's mean loss, so that steps shrink where a model is sure, and more so in a larger batch.
+"""
 
 from __future__ import annotations
 
@@ -9,40 +13,39 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssmlab.evaluation.image_noise import image_noise
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.losses import margins
+from ssmlab.evaluation.plan import largest_eps
 from ssmlab.evaluation.victim import Victim, is_right
 
 ImageLoss = Callable[[Tensor, Tensor], Tensor]  # from logits (B, classes) and labels (B,) to (B,)
 
 
 class LossPgd:
-    """PGD (Madry et al. 2018) on any loss; on the cross entropy it is torchattacks' to the bit.
+    """PGD (Madry et al. 2018) on any loss; in L-inf, on the cross entropy, it is torchattacks' to the bit.
+
+    A step has the length `alpha` in the ball's norm: along the sign of the gradient, or along the gradient itself.
 
     Args:
         loss: what it climbs.
-        eps, alpha, steps, random_start: as everywhere; the start depends on the image, `seed` and its number.
+        ball, alpha, steps, random_start: as everywhere; the start depends on the image, `seed` and its number.
     """
 
     def __init__(
-        self, victim: Victim, seed: int, loss: ImageLoss, *, eps: float, alpha: float, steps: int, random_start: bool
+        self, victim: Victim, seed: int, loss: ImageLoss, *, ball: Ball, alpha: float, steps: int, random_start: bool
     ) -> None:
         self.victim, self.seed, self.loss = victim, seed, loss
-        self.eps, self.alpha, self.steps, self.random_start = eps, alpha, steps, random_start
+        self.ball, self.alpha, self.steps, self.random_start = ball, alpha, steps, random_start
         self.starts = 0
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """Adversarial images (B, C, H, W)."""
         self.starts += 1
-        x_adv = x.clone()
-        if self.random_start:
-            noise = image_noise(x, x.shape, self.seed, f"start {self.starts}")  # (B, C, H, W)
-            x_adv = (x + (-self.eps + 2 * self.eps * noise)).clamp(0.0, 1.0)
+        x_adv = self.ball.start(x, self.seed, f"start {self.starts}") if self.random_start else x.clone()
         for _ in range(self.steps):
             here = x_adv.detach().requires_grad_()
             (gradient,) = torch.autograd.grad(self.loss(self.victim(here), y).sum(), here)
-            moved = here.detach() + self.alpha * gradient.sign()
-            x_adv = (x + (moved - x).clamp(-self.eps, self.eps)).clamp(0.0, 1.0)
+            x_adv = self.ball.project(here.detach() + self.alpha * self.ball.direction(gradient), x)
         return x_adv
 
 
@@ -70,7 +73,7 @@ class Restarts:
 
 
 class Fmn:
-    """FMN (Pintor et al. 2021, Algorithm 1) in L-inf: the smallest distance at which an image is broken.
+    """FMN (Pintor et al. 2021, Algorithm 1): the smallest distance, in the ball's norm, at which an image is broken.
 
     It descends the margin with steps of L2 length `alpha` inside a ball whose radius shrinks where the image is broken
     and grows where it is not; both rates fall with a cosine over the steps. It starts at the image and draws nothing.
@@ -82,12 +85,13 @@ class Fmn:
     ALPHAS = (1.0, 0.01)  # first and last step, as published
     RATES = (0.05, 0.0001)  # first and last relative change of the radius, as published
 
-    def __init__(self, victim: Victim, *, eps: float, steps: int) -> None:
-        self.victim, self.eps, self.steps = victim, eps, steps
+    def __init__(self, victim: Victim, *, ball: Ball, steps: int) -> None:
+        self.victim, self.ball, self.steps = victim, ball, steps
         self.distances = torch.empty(0)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
         """The nearest adversarial images (B, C, H, W) that are within eps; x itself where there is none."""
+        widest = largest_eps(self.ball.norm, x[0].numel())
         best = torch.full_like(y, math.inf, dtype=torch.float32)
         nearest, radius = x.clone(), best.clone()
         x_adv = x.clone()
@@ -97,23 +101,21 @@ class Fmn:
             margin = margins(logits, y)  # (B,)
             (gradient,) = torch.autograd.grad(margin.sum(), here)
             gradient = gradient.nan_to_num()
-            distance = (here.detach() - x).abs().flatten(1).amax(dim=1)  # (B,)
+            distance = self.ball.distance(here.detach(), x)  # (B,)
             broken = ~is_right(logits.detach(), y)
             closer = broken & (distance < best)
             best = torch.where(closer, distance, best)
             nearest[closer] = here.detach()[closer]
             alpha, rate = (self.at(step, ends) for ends in (self.ALPHAS, self.RATES))
-            # Where nothing is found yet, a linear model would be broken at this distance.
-            slope = gradient.abs().flatten(1).sum(dim=1).clamp(min=1e-12)  # (B,)
-            guess = distance + margin.detach().abs() / slope
-            grown = torch.where(best.isinf(), guess, radius * (1 + rate))
-            radius = torch.where(broken, torch.minimum(radius * (1 - rate), best), grown).clamp(max=1.0)
+            # Where nothing is found yet, a linear model would be broken at this distance; a little further, since at it
+            # rounding decides, and the estimate would never move again.
+            guess = distance + margin.detach().abs() / self.ball.dual(gradient).clamp(min=1e-12)  # (B,)
+            grown = torch.where(best.isinf(), guess, radius) * (1 + rate)
+            radius = torch.where(broken, torch.minimum(radius * (1 - rate), best), grown).clamp(max=widest)
             length = gradient.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
-            moved = here.detach() - alpha * gradient / length
-            limit = radius.view(-1, 1, 1, 1)
-            x_adv = (x + (moved - x).clamp(-limit, limit)).clamp(0.0, 1.0)
+            x_adv = self.ball.project(here.detach() - alpha * gradient / length, x, radius)
         self.distances = best
-        return torch.where((best <= self.eps).view(-1, 1, 1, 1), nearest, x)
+        return torch.where((best <= self.ball.eps).view(-1, 1, 1, 1), nearest, x)
 
     def at(self, step: int, ends: tuple[float, float]) -> float:
         """A rate that falls from one end to the other with a cosine."""

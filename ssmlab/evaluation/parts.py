@@ -7,8 +7,9 @@ from typing import Any
 import torchattacks
 from torch import Tensor
 
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.image_noise import StartsByImage
-from ssmlab.evaluation.losses import negative_margin
+from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.own_attacks import Fmn, LossPgd, Restarts
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import (
@@ -59,7 +60,13 @@ class ApgdT(StartsByImageInRuns, torchattacks.APGDT):  # type: ignore[misc]
 
 
 class Square(StartsByImageInRuns, torchattacks.Square):  # type: ignore[misc]
-    """Square whose first stripes depend on the image. The squares that follow are the same for all images."""
+    """Square whose first stripes or tiles depend on the image. The squares that follow are the same for all images."""
+
+    def random_choice(self, shape: Any) -> Tensor:
+        """Random signs. In L2 torchattacks draws them for every image that is left, which depends on the batch."""
+        shared = not self.in_start and len(shape) == 4
+        signs: Tensor = super().random_choice([1, *shape[1:]] if shared else shape)
+        return signs
 
 
 def phases(spec: AttackSpec) -> tuple[tuple[str, ...], ...]:
@@ -84,8 +91,8 @@ def phases_before_screening(spec: AttackSpec) -> int:
     return next((phase + 1 for phase in range(count) if screens_after(spec, phase)), count)
 
 
-def attack_parts(spec: AttackSpec, victim: Victim, eps: float, classes: int, seed: int) -> dict[str, Any]:
-    """The torchattacks objects behind a specification, by the names that `phases` gives them.
+def attack_parts(spec: AttackSpec, victim: Victim, ball: Ball, classes: int, seed: int) -> dict[str, Any]:
+    """The attacks behind a specification, by the names that `phases` gives them; torchattacks' where it has them.
 
     AutoAttack is the standard ensemble of Croce and Hein (2020): APGD on the cross-entropy, targeted APGD and targeted
     FAB with 9 targets (all wrong classes if there are fewer), and Square without its rescaled schedule.
@@ -95,12 +102,12 @@ def attack_parts(spec: AttackSpec, victim: Victim, eps: float, classes: int, see
     AutoAttack needs at least 4 classes: see `ssmlab.evaluation.plan`.
     """
     if isinstance(spec, FgsmParams):
-        return {"fgsm": torchattacks.FGSM(victim, eps=eps)}
+        return {"fgsm": fgsm_part(victim, ball, seed)}
     if isinstance(spec, PgdParams):
-        return {"pgd": pgd_part(spec, victim, eps, seed)}
+        return {"pgd": pgd_part(spec, victim, ball, seed)}
     if isinstance(spec, FmnParams):
-        return {"fmn": Fmn(victim, eps=eps, steps=spec.steps)}
-    common = {"norm": "Linf", "eps": eps, "seed": seed}
+        return {"fmn": Fmn(victim, ball=ball, steps=spec.steps)}
+    common = {"norm": {"linf": "Linf", "l2": "L2"}[ball.norm], "eps": ball.eps, "seed": seed}
     square = {"n_restarts": 1, "p_init": 0.8, "loss": "margin", "resc_schedule": False}
     if isinstance(spec, SquareParams):
         return {"square": Square(victim, n_queries=spec.queries, **square, **common)}
@@ -118,15 +125,21 @@ def attack_parts(spec: AttackSpec, victim: Victim, eps: float, classes: int, see
     return dict(zip(AUTOATTACK_PARTS, ensemble, strict=True))
 
 
-def pgd_part(spec: PgdParams, victim: Victim, eps: float, seed: int) -> Any:
-    """torchattacks' PGD, or ours on the margin; once, or several times from different starts."""
-    settings: dict[str, Any] = {
-        "eps": eps,
-        "alpha": float(spec.alpha),
-        "steps": spec.steps,
-        "random_start": spec.random_start,
-    }
-    once = LossPgd(victim, seed, negative_margin, **settings) if spec.loss else Pgd(victim, seed, **settings)
+def fgsm_part(victim: Victim, ball: Ball, seed: int) -> Any:
+    """torchattacks' FGSM; in L2 one step of length eps along the gradient, the fast gradient method."""
+    if ball.norm == "linf":
+        return torchattacks.FGSM(victim, eps=ball.eps)
+    return LossPgd(victim, seed, cross_entropy, ball=ball, alpha=ball.eps, steps=1, random_start=False)
+
+
+def pgd_part(spec: PgdParams, victim: Victim, ball: Ball, seed: int) -> Any:
+    """torchattacks' PGD, or ours on the margin and in L2; once, or several times from different starts."""
+    settings: dict[str, Any] = {"alpha": float(spec.alpha), "steps": spec.steps, "random_start": spec.random_start}
+    once: Any
+    if spec.loss or ball.norm == "l2":
+        once = LossPgd(victim, seed, negative_margin if spec.loss else cross_entropy, ball=ball, **settings)
+    else:
+        once = Pgd(victim, seed, eps=ball.eps, **settings)
     return once if spec.restarts is None else Restarts(once, victim, spec.restarts)
 
 

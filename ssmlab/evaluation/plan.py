@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataSummary, read_data_summary
-from ssmlab.params import ApgdParams, AttackSpec, AutoAttackParams, Params, ScreenedAutoAttackParams
+from ssmlab.params import (
+    ApgdParams,
+    AttackSpec,
+    AutoAttackParams,
+    Norm,
+    Params,
+    ScreenedAutoAttackParams,
+    SquareParams,
+)
 from ssmlab.params.paths import Paths
 
 DLR_CLASSES = 4  # AutoAttack's targeted DLR loss divides by a difference that has the fourth largest logit in it
-LARGEST_EPS = 1.0  # images lie in [0, 1]: a larger ball holds every image
-UNUSUAL_EPS = 0.5  # beyond it every image can be made uniformly grey, so that nothing is left to classify
+UNUSUAL_SHARE = 0.5  # of `largest_eps`: beyond it every image can be made grey, so that nothing is left to classify
+LEAST_SIDE = 5  # of images for Square in L2, whose start has five tiles a side
+
+
+def largest_eps(norm: Norm, pixels: int) -> float:
+    """The radius of the smallest ball that holds every image of so many values in [0, 1], whatever its centre."""
+    return 1.0 if norm == "linf" else math.sqrt(pixels)
 
 
 def check_plan(params: Params, summary: DataSummary) -> None:
@@ -24,7 +39,8 @@ def check_plan(params: Params, summary: DataSummary) -> None:
         UserError: an attack asks for more images than there are or for more classes, or eps is no radius. The message
             names the key of params.yaml.
     """
-    check_eps(params.attack.eps, "params.yaml: attack.eps")
+    check_ball(params.attack.eps, params.attack.norm, summary.image_shape, "params.yaml: attack.eps")
+    check_sides(params.attack.attacks, params.attack.norm, summary.image_shape, "params.yaml: attack.attacks.")
     images = summary.test if params.data.test == "all" else params.data.test
     classes = params.data.classes or summary.description.classes
     check_attacks(params.attack.attacks, images, classes, "params.yaml: attack.attacks.")
@@ -63,8 +79,33 @@ def check_images_asked(name: str, spec: AttackSpec, images: int, where: str = ""
         )
 
 
-def check_eps(eps: float, what: str = "eps") -> None:
-    """Raises UserError for a radius that cannot be meant, in [0, 1] pixel units."""
-    if not 0.0 <= eps <= LARGEST_EPS:
+def check_ball(eps: float, norm: str, image_shape: Sequence[int], what: str = "eps") -> None:
+    """Raises UserError for a norm that there is not, or a radius that cannot be meant, in [0, 1] pixel units."""
+    if norm not in get_args(Norm):
+        raise UserError(f"norm must be one of {', '.join(get_args(Norm))}; it is {norm!r}")
+    if norm == "l2":
+        largest = largest_eps("l2", math.prod(image_shape))
+        if not 0.0 <= eps <= largest:
+            raise UserError(
+                f"{what} must be in [0, {largest:.3g}], since no two images of {sizes_text(image_shape)} are further "
+                f"apart in L2; it is {eps:g}"
+            )
+    elif not 0.0 <= eps <= 1.0:
         example = f": for {eps:g} of 255 write {eps:g}/255" if 1.0 < eps <= 255.0 else ""
         raise UserError(f"{what} must be in [0, 1], since pixels are; it is {eps:g}{example}")
+
+
+def check_sides(attacks: Mapping[str, AttackSpec], norm: str, image_shape: Sequence[int], where: str = "") -> None:
+    """Raises UserError for Square in L2 on images that are too small for it."""
+    with_square = AutoAttackParams | ScreenedAutoAttackParams | SquareParams
+    for name, spec in attacks.items():
+        if norm == "l2" and isinstance(spec, with_square) and min(image_shape[-2:]) < LEAST_SIDE:
+            raise UserError(
+                f"{where}{name}: Square in L2 needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, and these "
+                f"are {sizes_text(image_shape)}; attack with PGD, APGD or FMN instead"
+            )
+
+
+def sizes_text(image_shape: Sequence[int]) -> str:
+    """`1 x 28 x 28`."""
+    return " x ".join(map(str, image_shape))

@@ -15,7 +15,7 @@ from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.files import write_atomic
 from ssmlab.core.validation import as_model
-from ssmlab.params import AttackSpec, PgdParams, Strict, Which
+from ssmlab.params import NORM_NAMES, AttackSpec, Norm, PgdParams, Strict, Which
 from ssmlab.params.written_float import WrittenFloat
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
@@ -64,8 +64,9 @@ class Measure(Count):
         screened: of screened AutoAttack only: how many survivors FAB-T attacked.
         queries: how often the model was asked about an image that was attacked, on average; a gradient is one query.
         loss_by_step: of FGSM and PGD: the mean cross entropy before every step of the first start and after the last.
-        distances: of FMN: for each image the smallest L-inf distance at which it was found to be broken; 0 where it is
-            wrong when clean, None where none was found. Accuracy at any radius is the share of images beyond it.
+        distances: of FMN: for each image the smallest distance, in the attack's norm, at which it was found to be
+            broken; 0 where it is wrong when clean, None where none was found. Accuracy at any radius is the share of
+            images beyond it.
     """
 
     standard: bool | None = None
@@ -187,13 +188,23 @@ class Protocol(Strict):
     """How the numbers came about; only results of equal protocols may stand side by side."""
 
     data: Data
-    norm: Literal["linf"]
+    norm: Norm
     eps: Radius
     batch_size: int
     seed: int
     attacks: Annotated[dict[str, AttackSpec], AfterValidator(canonical_attacks)]
     torchattacks: str
     device: Literal["cpu", "cuda"]
+
+    @property
+    def norm_name(self) -> str:
+        """`L-inf` or `L2`."""
+        return NORM_NAMES[self.norm]
+
+    @property
+    def eps_text(self) -> str:
+        """`8/255`; `0.5 (L2)` where the norm is not the usual L-inf."""
+        return self.eps.text if self.norm == "linf" else f"{self.eps.text} ({self.norm_name})"
 
 
 class AttackResults(Strict):

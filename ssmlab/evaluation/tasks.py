@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import Survivors, lowest_margins, run_attack
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.checks.run import check_model
 from ssmlab.evaluation.parts import passes, screens_after
 from ssmlab.evaluation.results import Check
@@ -29,13 +30,13 @@ class AttackInputs:
     Attributes:
         models: by name, from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`.
         x, y: (N, C, H, W) float32 in [0, 1] and (N,) int64, on any device.
-        eps: radius of the L-inf ball; seed: of the whole evaluation.
+        ball: that attacks search; seed: of the whole evaluation.
     """
 
     models: dict[str, nn.Module]
     x: Tensor
     y: Tensor
-    eps: float
+    ball: Ball
     seed: int
     device: torch.device
 
@@ -110,7 +111,7 @@ class AttackRunner:
 
     def __init__(self, inputs: AttackInputs, tick: Callable[[], None] = no_tick) -> None:
         self.x, self.y = inputs.x.to(inputs.device), inputs.y.to(inputs.device)
-        self.eps, self.seed = inputs.eps, inputs.seed
+        self.ball, self.seed = inputs.ball, inputs.seed
         self.victims = {
             name: victim_of(frozen_if_possible(model), self.x[:1], tick) for name, model in inputs.models.items()
         }
@@ -132,7 +133,7 @@ class AttackRunner:
 
     def check(self, model: str, live: nn.Module, classes: int, binarisation: int = 0) -> tuple[Check, ...]:
         """What speaks against taking this model's numbers at face value; the arguments are those of `check_model`."""
-        return check_model(self.victims[model], live, self.x, self.y, self.eps, classes, self.seed, binarisation)
+        return check_model(self.victims[model], live, self.x, self.y, self.ball, classes, self.seed, binarisation)
 
     def logits(self, model: str, x: Tensor) -> Tensor:
         """Logits (B, classes), checked to be that."""
@@ -150,7 +151,7 @@ class AttackRunner:
         left = rows[found.right]
         margins: tuple[float, ...] = ()
         if len(left) and screens_after(task.spec, task.phase):
-            margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.eps).tolist())
+            margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.ball).tolist())
         distances = () if found.distances is None else tuple(found.distances.tolist())
         counts = (found.after, found.escaped, found.unstable, found.queries)
         return AttackOutcome(task, tuple(left.tolist()), *counts, found.losses, margins, distances)
@@ -162,7 +163,7 @@ class AttackRunner:
         # the same for an image, so that more of an attack never breaks less.
         seed = seed_of(self.seed, "attacks")
         victim = self.victims[task.model]
-        return run_attack(task.spec, victim, self.x[rows], self.y[rows], self.eps, task.classes, seed, task.phase)
+        return run_attack(task.spec, victim, self.x[rows], self.y[rows], self.ball, task.classes, seed, task.phase)
 
 
 def victim_of(model: nn.Module, image: Tensor, tick: Callable[[], None]) -> Victim:

@@ -13,7 +13,19 @@ from ssmlab.params.attack import (
     ScreenedAutoAttackParams,
     SquareParams,
 )
-from ssmlab.params.base import IMPORTED, NAME, Device, Epsilon, ImageCount, Norm, Positive, Seed, Strict, Which
+from ssmlab.params.base import (
+    IMPORTED,
+    NAME,
+    NORM_NAMES,
+    Device,
+    Epsilon,
+    ImageCount,
+    Norm,
+    Positive,
+    Seed,
+    Strict,
+    Which,
+)
 from ssmlab.params.data import DataParams
 from ssmlab.params.grid import GridParams, GridRun
 from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
@@ -42,6 +54,7 @@ __all__ = [
     "CONVOLUTIONS",
     "IMPORTED",
     "NAME",
+    "NORM_NAMES",
     "AdsParams",
     "AdversaryParams",
     "AnalyzeParams",

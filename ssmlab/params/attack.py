@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ssmlab.params.base import Device, ImageCount, PixelEpsilon, Positive, Seed, Strict, Which
+from ssmlab.params.base import Device, Epsilon, ImageCount, Norm, Positive, Seed, Strict, Which, at_most_one
+from ssmlab.params.written_float import WrittenFloat
 
 
 class AttackBase(Strict):
@@ -17,7 +19,7 @@ class AttackBase(Strict):
 
 
 class FgsmParams(AttackBase):
-    """FGSM (Goodfellow et al. 2015): one step of size eps."""
+    """FGSM (Goodfellow et al. 2015): one step of size eps; in L2 along the gradient instead of its sign."""
 
     kind: Literal["fgsm"]
 
@@ -26,11 +28,12 @@ class PgdParams(AttackBase):
     """PGD (Madry et al. 2018) on the cross entropy, or on the margin as Carlini and Wagner (2017) have it.
 
     Attributes:
+        alpha: length of a step in the norm of the attack.
         restarts: how often it starts anew on the images that are left; once if it is not said.
     """
 
     kind: Literal["pgd"]
-    alpha: PixelEpsilon
+    alpha: Epsilon
     steps: Positive
     random_start: bool
     restarts: Positive | None = None
@@ -106,12 +109,34 @@ class AttackParams(Strict):
     """The judging attacks. Results are the same for any number of workers: `batch_size` alone cuts the images.
 
     Attributes:
+        norm: of the ball that all attacks search, whose radius is eps.
         binarisation: on how many images each checkpoint is put to the binarisation test; none if it is not said.
     """
 
     device: Device
-    eps: PixelEpsilon
+    norm: Norm = "linf"
+    eps: Epsilon
     batch_size: Positive
     seed: Seed
     attacks: Annotated[dict[str, AttackSpec], Field(min_length=1)]
     binarisation: Positive | None = None
+
+    @field_validator("eps")
+    @classmethod
+    def _eps_fits_the_pixel_range(cls, value: WrittenFloat, earlier: ValidationInfo) -> WrittenFloat:
+        return at_most_one(value) if earlier.data.get("norm") == "linf" else value
+
+    @field_validator("attacks")
+    @classmethod
+    def _steps_fit_the_pixel_range(cls, value: dict[str, AttackSpec], earlier: ValidationInfo) -> dict[str, AttackSpec]:
+        problems: list[InitErrorDetails] = []
+        for name, spec in value.items():
+            if isinstance(spec, PgdParams) and earlier.data.get("norm") == "linf":
+                try:
+                    at_most_one(spec.alpha)
+                except ValueError as error:
+                    kind = PydanticCustomError("step", "{reason}", {"reason": str(error)})
+                    problems.append(InitErrorDetails(type=kind, loc=(name, spec.kind, "alpha"), input=spec.alpha.text))
+        if problems:
+            raise ValidationError.from_exception_data(cls.__name__, problems)
+        return value

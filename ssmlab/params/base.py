@@ -40,12 +40,12 @@ def some_or_all(value: Any) -> Any:
 
 ImageCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all)]
 Epsilon = Annotated[WrittenFloat, AfterValidator(not_negative)]
-PixelEpsilon = Annotated[Epsilon, AfterValidator(at_most_one)]  # of the L-inf norm
 Positive = Annotated[int, Field(ge=1, le=10**9)]  # no size is larger; beyond it other code would fail in its own way
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
 Which = Literal["best", "last"]
 Norm = Literal["linf", "l2"]
+NORM_NAMES: dict[Norm, str] = {"linf": "L-inf", "l2": "L2"}  # as reports and papers write them
 
 
 class Strict(BaseModel):

@@ -179,7 +179,7 @@ def attack_changes(results: Mapping[str, Any], trained: Metadata | None, attack:
     if not isinstance(protocol, Mapping):
         return []
     eps = protocol.get("eps")
-    before = {key: protocol[key] for key in ("seed", "batch_size", "attacks") if key in protocol}
+    before = {key: protocol[key] for key in ("norm", "seed", "batch_size", "attacks") if key in protocol}
     now = {key: asked[key] for key in before}
     found = [f"attack.{line}" for line in changed_keys(before, now, "attacked with")]
     if isinstance(eps, Mapping) and eps.get("value") != float(attack.eps):

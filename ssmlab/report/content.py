@@ -58,8 +58,8 @@ def opening_section(summary: Summary) -> Iterator[Block]:
     kind = "" if data.provenance == "official" else f" ({data.provenance})"
     text = (
         f"Study `{summary.study}`: {count} {plural(what, count)}{seeds_phrase(summary)} on the data set `{data.name}`"
-        f"{kind}, attacked on {number(summary.protocol.data.n)} test images inside the L-inf ball of radius eps = "
-        f"{summary.protocol.eps.text}."
+        f"{kind}, attacked on {number(summary.protocol.data.n)} test images inside the "
+        f"{summary.protocol.norm_name} ball of radius eps = {summary.protocol.eps.text}."
     )
     text += f" {seeds_sentence(summary)} {flags_sentence(summary)}"
     if summary.claims:

@@ -123,7 +123,12 @@ def eps_curves(summary: Summary, theme: Theme) -> Figure:
         axes.plot(radii, accuracies, color=theme.run_colour(index), linewidth=1.8)
         labels.append((group.name, radii[-1], accuracies[-1], theme.run_colour(index)))
     axes.axvline(summary.protocol.eps.value, color=theme.grey, linewidth=0.8, linestyle="--")
-    axes.set(xlim=(0, max(x for _, x, _, _ in labels)), ylim=(0, 1), xlabel="eps, L-inf", ylabel="accuracy")
+    axes.set(
+        xlim=(0, max(x for _, x, _, _ in labels)),
+        ylim=(0, 1),
+        xlabel=f"eps, {summary.protocol.norm_name}",
+        ylabel="accuracy",
+    )
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_title("Accuracy against eps")
     label_beside(axes, labels, distance=0.06, gap=2, theme=theme)

@@ -18,7 +18,7 @@ from ssmlab.analysis.protocol import by_strength
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.core.text import percent
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure
-from ssmlab.params import AutoAttackParams, TrainParams
+from ssmlab.params import NORM_NAMES, AutoAttackParams, TrainParams
 from ssmlab.report.markup import markdown_text
 from ssmlab.report.reproduction import commit_text
 from ssmlab.report.table import Column, TextTable, to_markdown
@@ -125,13 +125,16 @@ def training_rows(train: TrainParams) -> Iterator[tuple[str, str]]:
     """How the model was trained."""
     yield "training", f"{regime_label(train)}, {train.epochs} epochs, seed {train.seed}"
     if train.adversarial:
-        norm = "L2" if train.adversary.norm == "l2" else "L-inf"
-        yield "training adversary", f"{norm}, eps {train.adversary.eps}, {train.adversary.steps} steps"
+        yield (
+            "training adversary",
+            f"{NORM_NAMES[train.adversary.norm]}, eps {train.adversary.eps}, {train.adversary.steps} steps",
+        )
 
 
 def threat_model(results: AttackResults) -> str:
     """`Threat model: L-inf, eps 8/255, pixels in [0, 1].`"""
-    return markdown_text(f"Threat model: L-inf, eps {results.protocol.eps.text}, pixels in [0, 1].")
+    protocol = results.protocol
+    return markdown_text(f"Threat model: {protocol.norm_name}, eps {protocol.eps.text}, pixels in [0, 1].")
 
 
 def ordered_measures(results: AttackResults, which: CheckpointResults) -> list[tuple[str, Measure]]:
@@ -178,7 +181,7 @@ def robustbench_json(metadata: Metadata, results: AttackResults, which: Checkpoi
     value = {
         "name": f"{metadata.study}-{metadata.run}",
         "dataset": results.protocol.data.name,
-        "threat_model": "Linf",
+        "threat_model": results.protocol.norm_name.replace("-", ""),
         "eps": results.protocol.eps.text,
         "architecture": model_label(metadata.model),
         "additional_data": False,

@@ -25,7 +25,7 @@ from ssmlab.report.figures import (
 
 def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Picture]:
     """The pictures with captions that give n and eps, and descriptions that give their numbers."""
-    main, eps = summary.main_attack(), summary.protocol.eps.text
+    main, eps = summary.main_attack(), summary.protocol.eps_text
     sure = level(summary.confidence)
     yield Picture(
         "curves",

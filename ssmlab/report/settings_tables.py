@@ -27,7 +27,7 @@ def settings_tables(summary: Summary) -> Iterator[Block]:
             f"{number(data.test)} test, drawn with seed {data.seed} (attacked: {number(protocol.data.n)} of the "
             f"{protocol.data.split} split); {channels} x {height} x {width} in {data.classes} classes",
         ),
-        ("threat model", f"L-inf, eps {protocol.eps.text}, pixels in [0, 1]"),
+        ("threat model", f"{protocol.norm_name}, eps {protocol.eps.text}, pixels in [0, 1]"),
         *(("attack", attack_text(summary, name)) for name in summary.attacks),
         ("attack seed, batch size", f"{protocol.seed}, {protocol.batch_size}"),
         ("attacks by", f"torchattacks {protocol.torchattacks}, on {protocol.device}"),

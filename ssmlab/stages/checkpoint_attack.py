@@ -12,6 +12,7 @@ from ssmlab.core.events import Listener, silence
 from ssmlab.data.dataset import load_data
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.results import Evaluation
+from ssmlab.params import Norm
 from ssmlab.params.written_float import WrittenFloat
 
 
@@ -21,6 +22,7 @@ def evaluate_checkpoint(
     eps: WrittenFloat,
     attacks: Sequence[str],
     images: int | None = None,
+    norm: Norm = "linf",
     device: Literal["auto", "cpu", "cuda"] = "auto",
     on_event: Listener = silence,
 ) -> Evaluation:
@@ -39,4 +41,4 @@ def evaluate_checkpoint(
         shapes = f"it takes images of {metadata.image_shape}, and those of {data} are {dataset.image_shape}"
         raise UserError(f"{path}: {shapes}; name other data with --data")
     x, y = dataset.test.tensors(images)
-    return evaluate(model, x, y, attacks=attacks, eps=eps, device=device, on_event=on_event)
+    return evaluate(model, x, y, attacks=attacks, eps=eps, norm=norm, device=device, on_event=on_event)

@@ -44,7 +44,8 @@ def kept_samples(request: SampleRequest, params: Params, paths: Paths) -> Flippe
     header, settings = samples.header, params.attack
     spec = settings.attacks.get(request.attack)
     same = spec is not None and header.attack_params == spec.plain()
-    return samples if same and (header.eps, header.seed) == (float(settings.eps), settings.seed) else None
+    asked = (settings.norm, float(settings.eps), settings.seed)
+    return samples if same and (header.norm, header.eps, header.seed) == asked else None
 
 
 async def compute_samples(request: SampleRequest, paths: Paths) -> FlippedSamples:

@@ -69,16 +69,30 @@ def test_a_checkpoint_is_attacked_without_a_project_as_evaluate_does(folder: Pat
     assert {row["attack"]: row["correct"] for row in document["rows"]} == {
         name: measure.correct for name, measure in expected.measures.items()
     }
+    assert {(row["norm"], row["eps"]) for row in document["rows"]} == {("", ""), ("linf", "8/255")}
     assert "pgd-3" in run("attack", "ads.safetensors", *options) and sorted(folder.iterdir()) == [
         folder / "ads.safetensors",
         folder / "tiny.safetensors",
     ]
 
 
+def test_a_checkpoint_is_attacked_in_l2(folder: Path) -> None:
+    options = ("--eps", "0.5", "--norm", "l2", "--attacks", "pgd-3,fmn", "--data", "tiny.safetensors")
+    rows = json.loads(run("attack", "ads.safetensors", *options, "--format", "json"))["rows"]
+    model, _ = ssmlab.load("ads.safetensors")
+    x, y = ssmlab.load_data("tiny.safetensors").test.tensors()
+    expected = ssmlab.evaluate(model, x, y, attacks=["pgd-3", "fmn"], eps=0.5, norm="l2")
+    assert [(row["attack"], row["correct"]) for row in rows] == [
+        (name, measure.correct) for name, measure in expected.measures.items()
+    ]
+    assert [(row["norm"], row["eps"]) for row in rows] == [("", ""), ("l2", "0.5"), ("l2", "0.5")]
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (("ads", "--eps", "0.1", "--data", "tiny.safetensors"), "it is for checkpoint files"),
+        (("ads.safetensors", "--norm", "l2"), "--norm l2: give --eps and a checkpoint file too"),
         (("ads.safetensors", "--eps", "x", "--data", "tiny.safetensors"), "--eps x: a number or a fraction"),
         (("ads.safetensors", "--eps", "0.1", "--attacks", "pgd", "--data", "tiny.safetensors"), "pgd"),
         (("ads.safetensors", "--eps", "0.1", "--images", "13", "--data", "tiny.safetensors"), "13"),

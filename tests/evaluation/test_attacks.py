@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.attacks import (
-    TOLERANCE,
     check_confined,
     forked_generators,
     run_attack,
 )
+from ssmlab.evaluation.ball import ROUNDING, Ball
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.inputs import CallableModel
 from ssmlab.evaluation.parts import attack_parts, passes
@@ -51,7 +51,7 @@ def test_autoattack_has_the_published_settings() -> None:
     spec = parse_attack("autoattack", 0.1)
     assert isinstance(spec, AutoAttackParams)
     assert spec.standard
-    built = attack_parts(spec, Victim(linear(10), CPU), 0.1, 10, seed=7)
+    built = attack_parts(spec, Victim(linear(10), CPU), Ball(0.1), 10, seed=7)
     kinds = (torchattacks.APGD, torchattacks.APGDT, torchattacks.FAB, torchattacks.Square)
     assert all(isinstance(part, kind) for part, kind in zip(built.values(), kinds, strict=True))
     apgd, apgdt, fab, square = built.values()
@@ -68,7 +68,7 @@ def test_autoattack_has_the_published_settings() -> None:
 
 @pytest.mark.parametrize(("classes", "targets"), [(4, 3), (10, 9), (200, 9)])
 def test_targets_are_nine_or_all_wrong_classes(classes: int, targets: int) -> None:
-    built = attack_parts(parse_attack("autoattack", 0.1), Victim(linear(classes), CPU), 0.1, classes, seed=0)
+    built = attack_parts(parse_attack("autoattack", 0.1), Victim(linear(classes), CPU), Ball(0.1), classes, seed=0)
     assert built["apgd-t"].n_target_classes == built["fab-t"].n_target_classes == targets
 
 
@@ -79,9 +79,9 @@ def test_other_settings_are_not_called_standard() -> None:
 
 def test_fgsm_and_pgd_take_their_parameters() -> None:
     victim = Victim(linear(3), CPU)
-    assert attack_parts(parse_attack("fgsm", 0.1), victim, 0.1, 3, seed=0)["fgsm"].eps == 0.1
+    assert attack_parts(parse_attack("fgsm", 0.1), victim, Ball(0.1), 3, seed=0)["fgsm"].eps == 0.1
     spec = PgdParams(kind="pgd", alpha=WrittenFloat("2/255"), steps=7, random_start=False, **EVERYTHING)
-    pgd = attack_parts(spec, victim, 0.1, 3, seed=0)["pgd"]
+    pgd = attack_parts(spec, victim, Ball(0.1), 3, seed=0)["pgd"]
     assert (pgd.eps, pgd.alpha, pgd.steps, pgd.random_start) == (0.1, 2 / 255, 7, False)
 
 
@@ -96,11 +96,11 @@ pixel = st.floats(-0.5, 1.5, width=32)
 def test_confined_images_are_in_the_ball_or_the_original(pairs: list[tuple[float, float]], eps: float) -> None:
     x = torch.tensor([before for before, _ in pairs]).view(3, 1, 1, 1)
     x_adv = torch.tensor([after for _, after in pairs]).view(3, 1, 1, 1)
-    checked, inside = check_confined(x, x_adv, eps)
+    checked, inside = check_confined(x, x_adv, Ball(eps))
     for row, (before, after) in enumerate(pairs):
         excess = max(abs(after - before) - eps, -after, after - 1.0)
-        if abs(excess - TOLERANCE) > 2e-7:  # within rounding of the tolerance either answer is right
-            assert bool(inside[row]) == (excess <= TOLERANCE)
+        if abs(excess - ROUNDING) > 2e-7:  # within rounding of the tolerance either answer is right
+            assert bool(inside[row]) == (excess <= ROUNDING)
         wanted = min(max(after, before - eps, 0.0), before + eps, 1.0) if inside[row] else before
         assert checked[row].item() == pytest.approx(wanted, abs=2e-7)
     assert checked.is_contiguous()
@@ -112,7 +112,7 @@ def test_confined_refuses_what_is_not_finite(bad: float) -> None:
     x = torch.full((2, 1, 2, 2), 0.5)
     x_adv = x.clone()
     x_adv[1, 0, 0, 0] = bad
-    checked, inside = check_confined(x, x_adv, 0.1)
+    checked, inside = check_confined(x, x_adv, Ball(0.1))
     assert inside.tolist() == [True, False]
     assert checked.equal(x)
 
@@ -131,10 +131,10 @@ def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.Monke
     monkeypatch.setattr(torchattacks.FGSM, "forward", cheat)
     victim = Victim(model, CPU)
     assert not victim.is_right(cheat(None, x, y)[:3], y[:3]).any()
-    verdict = run_attack(parse_attack("fgsm", 0.1), victim, x, y, 0.1, 2, seed=0)
+    verdict = run_attack(parse_attack("fgsm", 0.1), victim, x, y, Ball(0.1), 2, seed=0)
     assert verdict.right.all()
     assert verdict.escaped == 3
-    verdict = run_attack(parse_attack("fgsm", 0.4), victim, x, y, 0.4, 2, seed=0)
+    verdict = run_attack(parse_attack("fgsm", 0.4), victim, x, y, Ball(0.4), 2, seed=0)
     assert verdict.right.tolist() == [False, False, False, True]
     assert verdict.escaped == 0
 
@@ -143,7 +143,7 @@ def test_success_is_judged_on_the_image_and_not_on_the_attacks_word(monkeypatch:
     monkeypatch.setattr(torchattacks.FGSM, "forward", lambda self, images, labels: images)
     model = linear(2)
     x = torch.rand(5, 1, 6, 6, generator=torch.Generator().manual_seed(0))
-    verdict = run_attack(parse_attack("fgsm", 0.1), Victim(model, CPU), x, model(x).argmax(dim=1), 0.1, 2, seed=0)
+    verdict = run_attack(parse_attack("fgsm", 0.1), Victim(model, CPU), x, model(x).argmax(dim=1), Ball(0.1), 2, seed=0)
     assert verdict.right.all()
 
 
@@ -163,7 +163,7 @@ def test_a_part_sees_only_what_the_parts_before_it_left(monkeypatch: pytest.Monk
         breaks_first(kind)
 
     x, y = torch.full((6, 1, 2, 2), 0.2), torch.zeros(6, dtype=torch.int64)
-    verdict = run_attack(parse_attack("autoattack", 0.2), Victim(Bright(), CPU), x, y, 0.2, 4, seed=0)
+    verdict = run_attack(parse_attack("autoattack", 0.2), Victim(Bright(), CPU), x, y, Ball(0.2), 4, seed=0)
     assert seen == {"APGD": 6, "APGDT": 5, "FAB": 4, "Square": 3}
     assert verdict.after == {"apgd-ce": 5, "apgd-t": 4, "fab-t": 3, "square": 2}
     assert verdict.right.tolist() == [False] * 4 + [True] * 2
@@ -172,7 +172,7 @@ def test_a_part_sees_only_what_the_parts_before_it_left(monkeypatch: pytest.Monk
 def test_nothing_is_run_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchattacks.APGD, "forward", lambda self, images, labels: torch.zeros_like(images))
     x, y = torch.full((2, 1, 2, 2), 0.2), torch.zeros(2, dtype=torch.int64)
-    verdict = run_attack(parse_attack("autoattack", 0.2), Victim(Bright(), CPU), x, y, 0.2, 4, seed=0)
+    verdict = run_attack(parse_attack("autoattack", 0.2), Victim(Bright(), CPU), x, y, Ball(0.2), 4, seed=0)
     assert verdict.after == {"apgd-ce": 0, "apgd-t": 0, "fab-t": 0, "square": 0}
 
 
@@ -184,12 +184,14 @@ def test_an_image_that_is_broken_in_one_batch_and_right_in_another_is_unstable()
         wrong = float(len(x) == 4)
         return torch.tensor([[0.5, wrong]]).expand(len(x), 2) + 0.0 * x.flatten(1)[:, :2]
 
-    found = run_attack(parse_attack("fgsm", 0.1), Victim(CallableModel(counts), CPU), x, y, 0.1, 2, seed=0)
+    found = run_attack(parse_attack("fgsm", 0.1), Victim(CallableModel(counts), CPU), x, y, Ball(0.1), 2, seed=0)
     assert not found.right.any()
     assert found.unstable == 4
     model = linear(2)
     y = model(torch.rand(4, 1, 6, 6)).argmax(dim=1)
-    honest = run_attack(parse_attack("fgsm", 0.5), Victim(model, CPU), torch.full((4, 1, 6, 6), 0.5), y, 0.5, 2, seed=0)
+    honest = run_attack(
+        parse_attack("fgsm", 0.5), Victim(model, CPU), torch.full((4, 1, 6, 6), 0.5), y, Ball(0.5), 2, seed=0
+    )
     assert honest.unstable == 0
 
 
@@ -221,7 +223,9 @@ def test_logits_that_are_not_finite_are_wrong() -> None:
 
 def test_a_model_without_parameters_is_attacked_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
     x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
-    run_attack(parse_attack("pgd-2", 0.1), Victim(nn.Flatten(), CPU), x, nn.Flatten()(x).argmax(dim=1), 0.1, 4, seed=0)
+    run_attack(
+        parse_attack("pgd-2", 0.1), Victim(nn.Flatten(), CPU), x, nn.Flatten()(x).argmax(dim=1), Ball(0.1), 4, seed=0
+    )
     assert capfd.readouterr() == ("", "")
 
 
@@ -251,7 +255,7 @@ def test_stronger_attacks_are_expected_to_cost_more() -> None:
 def test_torchattacks_lets_go_of_a_model_when_garbage_is_collected() -> None:
     model = linear(4)
     victim = Victim(model, CPU)
-    attack_parts(parse_attack("autoattack", 0.1), victim, 0.1, 4, seed=0)
+    attack_parts(parse_attack("autoattack", 0.1), victim, Ball(0.1), 4, seed=0)
     gone = weakref.ref(model)
     del model, victim
     gc.collect()

@@ -15,7 +15,7 @@ from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.image_noise import NoiseOfImages, image_noise
 from ssmlab.evaluation.parts import Pgd
 from ssmlab.evaluation.victim import Victim
-from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
+from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, Norm, PgdParams, SquareParams
 from ssmlab.params.written_float import WrittenFloat
 
 EVERYTHING: dict[str, Any] = {"images": "all", "checkpoints": ("best",)}
@@ -24,6 +24,7 @@ ATTACKS: dict[str, AttackSpec] = {
     "noise": PgdParams(kind="pgd", alpha=WrittenFloat(0.0), steps=1, random_start=True, **EVERYTHING),
     "pgd": PgdParams(kind="pgd", alpha=WrittenFloat(0.01), steps=3, random_start=True, **EVERYTHING),
     "aa": AutoAttackParams(kind="autoattack", steps=3, queries=15, **EVERYTHING),
+    "square": SquareParams(kind="square", queries=30, **EVERYTHING),
 }
 
 
@@ -45,13 +46,18 @@ class Net(nn.Module):
         return (hidden[:, :, None] * self.head).sum(dim=1)  # (B, 5)
 
 
+@pytest.mark.parametrize(("norm", "eps", "alpha"), [("linf", 0.02, 0.01), ("l2", 0.2, 0.1)])
 @given(order=st.permutations(range(13)), batch_size=st.integers(1, 13))
 @settings(deadline=None, max_examples=8)
-def test_neither_batch_size_nor_order_changes_a_flag(order: list[int], batch_size: int) -> None:
+def test_neither_batch_size_nor_order_changes_a_flag(
+    norm: Norm, eps: float, alpha: float, order: list[int], batch_size: int
+) -> None:
     model, x = Net(), images(13)
     y = model(x).argmax(dim=1)
-    whole = evaluate(model, x, y, ATTACKS, 0.02, batch_size=13)
-    cut = evaluate(model, x[order], y[order], ATTACKS, 0.02, batch_size=batch_size)
+    pgd = PgdParams(kind="pgd", alpha=WrittenFloat(alpha), steps=3, random_start=True, **EVERYTHING)
+    attacks = {**ATTACKS, "pgd": pgd}
+    whole = evaluate(model, x, y, attacks, eps, norm=norm, batch_size=13)
+    cut = evaluate(model, x[order], y[order], attacks, eps, norm=norm, batch_size=batch_size)
     for name in ATTACKS:
         expected = "".join(whole.measures[name].flags[row] for row in order)
         assert cut.measures[name].flags == expected, name
@@ -86,7 +92,9 @@ def test_only_numbers_of_one_row_an_image_are_replaced() -> None:
         assert torch.rand([3, 5]).equal(expected)
         assert torch.rand([3, 2, 4, 4]).equal(image_noise(x, torch.Size((3, 2, 4, 4)), 0, "start 1"))
         filled = torch.empty(3, 1, 6, 6).uniform_(-0.1, 0.1)
-    assert filled.equal(-0.1 + 0.2 * image_noise(x, x.shape, 0, "start 1"))
+        normal = torch.randn([3, 1, 6, 6])
+    assert filled.equal(-0.1 + 0.2 * image_noise(x, x.shape, 0, "start 1, draw 2"))
+    assert normal.equal(image_noise(x, x.shape, 0, "start 1, draw 3", draw=torch.randn))
 
 
 def test_a_model_draws_its_own_numbers() -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.attacks import run_attack
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.own_attacks import Fmn, LossPgd, Restarts
@@ -57,9 +58,9 @@ def pgd(steps: int = 4, **changes: Any) -> PgdParams:
 def test_pgd_on_the_cross_entropy_is_that_of_torchattacks(steps: int) -> None:
     victim, x = Victim(net(), CPU), images(9)
     y = net()(x).argmax(dim=1)
-    common = {"eps": 0.05, "alpha": 0.02, "steps": steps, "random_start": False}
-    ours = LossPgd(victim, 0, cross_entropy, **common)(x, y)
-    torch.testing.assert_close(ours, torchattacks.PGD(victim, **common)(x, y), rtol=0.0, atol=1e-7)
+    common = {"alpha": 0.02, "steps": steps, "random_start": False}
+    ours = LossPgd(victim, 0, cross_entropy, ball=Ball(0.05), **common)(x, y)
+    torch.testing.assert_close(ours, torchattacks.PGD(victim, eps=0.05, **common)(x, y), rtol=0.0, atol=1e-7)
 
 
 @pytest.mark.parametrize("loss", [cross_entropy, negative_margin])
@@ -69,7 +70,7 @@ def test_pgd_on_either_loss_breaks_a_linear_model_where_its_closed_form_says(los
     logits, weight = model(x), model[1].weight
     distance = (logits[:, 0] - logits[:, 1]).abs() / (weight[0] - weight[1]).abs().sum()
     eps = float(distance.sort().values[5:7].mean())
-    attack = LossPgd(Victim(model, CPU), 0, loss, eps=eps, alpha=eps / 4, steps=12, random_start=True)
+    attack = LossPgd(Victim(model, CPU), 0, loss, ball=Ball(eps), alpha=eps / 4, steps=12, random_start=True)
     assert (model(attack(x, y)).argmax(dim=1) == y).equal(distance > eps)
 
 
@@ -78,7 +79,7 @@ def test_fmn_finds_the_closed_form_distance_of_a_linear_model() -> None:
     y = model(x).argmax(dim=1)
     logits, weight = model(x), model[1].weight
     distance = (logits[:, 0] - logits[:, 1]).abs() / (weight[0] - weight[1]).abs().sum()
-    attack = Fmn(Victim(model, CPU), eps=1.0, steps=200)
+    attack = Fmn(Victim(model, CPU), ball=Ball(1.0), steps=200)
     x_adv = attack(x, y)
     assert (attack.distances >= distance - 1e-6).all()
     torch.testing.assert_close(attack.distances, distance, rtol=0.05, atol=1e-4)
@@ -91,8 +92,8 @@ def test_fmn_finds_the_closed_form_distance_of_a_linear_model() -> None:
 def test_every_attack_of_ours_stays_in_the_ball_and_the_box(eps: float, seed: int) -> None:
     victim, x = Victim(net(), CPU), images(4, seed)
     y = net()(x).argmax(dim=1)
-    pgd_on_margin = LossPgd(victim, seed, negative_margin, eps=eps, alpha=0.1, steps=3, random_start=True)
-    for attack in (pgd_on_margin, Restarts(pgd_on_margin, victim, 2), Fmn(victim, eps=eps, steps=5)):
+    pgd_on_margin = LossPgd(victim, seed, negative_margin, ball=Ball(eps), alpha=0.1, steps=3, random_start=True)
+    for attack in (pgd_on_margin, Restarts(pgd_on_margin, victim, 2), Fmn(victim, ball=Ball(eps), steps=5)):
         x_adv = attack(x, y)
         assert float((x_adv - x).abs().max()) <= eps + 1e-6
         assert 0.0 <= float(x_adv.min()) <= float(x_adv.max()) <= 1.0
@@ -158,10 +159,10 @@ def test_apgd_and_square_alone_are_the_parts_of_autoattack(loss: Any) -> None:
         SquareParams(kind="square", queries=40, **EVERYTHING),
     ]
     for spec in specs:
-        found = run_attack(spec, Victim(model, CPU), x, y, 0.02, 5, seed=0)
+        found = run_attack(spec, Victim(model, CPU), x, y, Ball(0.02), 5, seed=0)
         assert 0 < int(found.right.sum()) < 10
-    aa = run_attack(parse_attack("autoattack", 0.02), Victim(model, CPU), x, y, 0.02, 5, seed=0)
-    alone = run_attack(parse_attack("apgd-ce", 0.02), Victim(model, CPU), x, y, 0.02, 5, seed=0)
+    aa = run_attack(parse_attack("autoattack", 0.02), Victim(model, CPU), x, y, Ball(0.02), 5, seed=0)
+    alone = run_attack(parse_attack("apgd-ce", 0.02), Victim(model, CPU), x, y, Ball(0.02), 5, seed=0)
     assert aa.after["apgd-ce"] == int(alone.right.sum())
 
 

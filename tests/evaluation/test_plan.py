@@ -9,7 +9,7 @@ import pytest
 
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataSummary, Description
-from ssmlab.evaluation.plan import check_eps, check_plan
+from ssmlab.evaluation.plan import check_ball, check_plan
 from ssmlab.params import Params
 
 
@@ -60,7 +60,7 @@ def test_more_images_than_there_are_cannot_be_attacked(tiny_params: Params) -> N
 @pytest.mark.parametrize("eps", [8.0, 1.0001, -0.1, float("nan"), float("inf")])
 def test_an_eps_outside_the_unit_interval_is_refused(eps: float) -> None:
     with pytest.raises(UserError, match=r"attack.eps must be in \[0, 1\]"):
-        check_eps(eps, "attack.eps")
+        check_ball(eps, "linf", (1, 28, 28), "attack.eps")
 
 
 def test_checking_a_plan_imports_no_torch() -> None:

@@ -230,9 +230,10 @@ def test_the_written_form_of_a_radius_is_read_back_as_the_same_number(value: flo
 
 def test_protocols_that_differ_have_different_fingerprints(tiny_params: Params) -> None:
     protocol = Protocol.model_validate(results(tiny_params)["protocol"])
-    fields: dict[str, Any] = {"seed": 1, "batch_size": 3, "device": "cuda", "eps": radius(WrittenFloat("9/255"))}
+    fields: dict[str, Any] = {"seed": 1, "batch_size": 3, "device": "cuda", "norm": "l2"}
+    fields["eps"] = radius(WrittenFloat("9/255"))
     changed = [protocol.model_copy(update={key: value}).fingerprint() for key, value in fields.items()]
-    assert len({protocol.fingerprint(), *changed}) == 5
+    assert len({protocol.fingerprint(), *changed}) == 6
 
 
 def test_files_that_are_not_results_are_refused_in_one_line(tmp_path: Path, tiny_params: Params) -> None:

@@ -297,6 +297,12 @@ def test_an_l2_eps_may_be_larger_than_one() -> None:
     parse_params(changed(("train.adversary.norm", "l2"), ("train.adversary.eps", 1.5)), "x")
 
 
+def test_an_attack_in_l2_may_have_an_eps_and_steps_larger_than_one() -> None:
+    params = parse_params(changed(("attack.norm", "l2"), ("attack.eps", 1.5), ("attack.attacks.pgd-2.alpha", 2)), "x")
+    assert (params.attack.norm, float(params.attack.eps)) == ("l2", 1.5)
+    assert parse_params(SMOKE, "x").attack.norm == "linf"
+
+
 def test_spaces_in_an_eps_do_not_change_it() -> None:
     one, other = (parse_params(changed(("attack.eps", text)), "x") for text in ("8/255", " 8 / 255"))
     assert one == other

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ssmlab.evaluation.attacks import run_attack
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, PgdParams
 from ssmlab.params.written_float import WrittenFloat
@@ -88,7 +89,7 @@ def test_no_judging_attack_breaks_an_image_that_is_proved_robust(mixer: str, spe
     affine = affine_map(model)
     eps = eps_that_breaks_half(affine, x, y)
     margins = worst_margins(affine, x, y, eps)
-    survivors = run_attack(spec, Victim(model.freeze(), torch.device("cpu")), x, y, eps, 5, seed=0)
+    survivors = run_attack(spec, Victim(model.freeze(), torch.device("cpu")), x, y, Ball(eps), 5, seed=0)
     proved = margins > 1e-4  # float32 decides the closest ones
     assert 0.3 < float(proved.double().mean()) < 0.7
     assert bool(survivors.right[proved].all())

@@ -137,6 +137,17 @@ def test_the_results_file_says_what_was_done_and_found(tiny_params: Params, path
     assert (heartbeat.step, heartbeat.steps) == (progress[-1].done, progress[-1].total)
 
 
+def test_attacks_in_l2_break_less_at_the_same_eps_and_say_their_norm(tiny_params: Params, paths: Paths) -> None:
+    attack(tiny_params, RUN, paths, "cpu")
+    linf = load_results(paths.attack(RUN))
+    attack(with_attack(tiny_params, norm="l2"), RUN, paths, "cpu")
+    l2 = load_results(paths.attack(RUN))
+    assert (linf.protocol.norm, l2.protocol.norm) == ("linf", "l2")
+    assert linf.protocol_fingerprint != l2.protocol_fingerprint
+    for name in ("fgsm", "pgd-2"):
+        assert l2.checkpoints["best"].measures[name].correct > linf.checkpoints["best"].measures[name].correct
+
+
 def test_equal_results_are_equal_bytes(tiny_params: Params, paths: Paths) -> None:
     attack(tiny_params, RUN, paths, "cpu")
     first = paths.attack(RUN).read_bytes()

@@ -19,6 +19,7 @@ from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
+from ssmlab.report import frames
 from ssmlab.stages.analyze import analyze
 from ssmlab.stages.report import report
 from tests.analysis.synthetic import data_summary, nested_flags, protocol, results, write_data
@@ -331,6 +332,29 @@ def test_unequal_protocols_are_refused(paths: Paths, tiny_params: Params) -> Non
     save_results(paths.attack("ads"), other)
     with pytest.raises(ProtocolMismatch, match="batch_size"):
         analyze(tiny_params, paths)
+
+
+def test_l2_does_not_stand_beside_linf(paths: Paths, tiny_params: Params) -> None:
+    flags = nested_flags(50, {"clean": 0.8, "fgsm": 0.6, "pgd-2": 0.5}, 0)
+    save_results(paths.attack("ads"), results(tiny_params, "ads", flags, under=protocol(tiny_params, 100, norm="l2")))
+    with pytest.raises(ProtocolMismatch, match="norm l2 against linf"):
+        analyze(tiny_params, paths)
+
+
+def test_a_report_on_attacks_in_l2_says_so_and_so_do_its_tables_and_frames(paths: Paths, tiny_params: Params) -> None:
+    for run in tiny_params.runs:
+        flags = nested_flags(50, {"clean": 0.8, "fgsm": 0.6, "pgd-2": 0.5}, 0)
+        save_results(paths.attack(run), results(tiny_params, run, flags, under=protocol(tiny_params, 100, norm="l2")))
+    analyze(tiny_params, paths)
+    report(tiny_params, paths)
+    text = paths.report_md.read_text()
+    assert "inside the L2 ball of radius eps = 0.1" in text
+    assert "L2, eps 0.1, pixels in" in text
+    assert "(eps 0.1 (L2)" in text
+    assert "L-inf" not in text.replace("adversary", "")
+    assert set(frames.results(paths.results).norm) == {"l2"}
+    header, *lines = (paths.results / "tables" / "accuracies.csv").read_text().splitlines()
+    assert {line.split(",")[header.split(",").index("norm")] for line in lines} == {"l2"}
 
 
 def test_a_report_removes_the_figures_of_an_earlier_one(written: Paths, tiny_params: Params) -> None:

@@ -34,6 +34,7 @@ def samples_of(params: Params, run: str, attack: str, count: int = 2, side: int 
         sha256="0" * 64,
         attack=attack,
         attack_params=params.attack.attacks[attack].plain(),
+        norm=params.attack.norm,
         eps=eps,
         seed=params.attack.seed,
         attacked=50,

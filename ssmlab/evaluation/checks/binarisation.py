@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import percent
 from ssmlab.evaluation.attacks import check_confined
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.checks.finding import finding
-from ssmlab.evaluation.image_noise import image_noise
 from ssmlab.evaluation.losses import negative_margin
 from ssmlab.evaluation.own_attacks import LossPgd
 from ssmlab.evaluation.results import Check
@@ -84,7 +84,7 @@ class Binarised:
     solved: int
 
 
-def binarisation_test(model: nn.Module, x: Tensor, eps: float, seed: int, dtype: torch.dtype) -> Binarised:
+def binarisation_test(model: nn.Module, x: Tensor, ball: Ball, seed: int, dtype: torch.dtype) -> Binarised:
     """Plant one adversarial point for each of the images x (B, C, H, W) and attack.
 
     Args:
@@ -94,7 +94,7 @@ def binarisation_test(model: nn.Module, x: Tensor, eps: float, seed: int, dtype:
         UserError: it has no such layer.
     """
     features = FeatureModel(model, dtype)
-    problems = [planted(features, image, eps, seed) for image in torch.split(x, 1)]
+    problems = [planted(features, image, ball, seed) for image in torch.split(x, 1)]
     made = [row for row, problem in enumerate(problems) if problem is not None]
     if not made:
         return Binarised(0, 0)
@@ -103,24 +103,25 @@ def binarisation_test(model: nn.Module, x: Tensor, eps: float, seed: int, dtype:
     y = torch.zeros(len(made), dtype=torch.int64, device=x.device)
     solved = torch.zeros_like(y, dtype=torch.bool)
     for start in range(STARTS):
+        alpha, elsewhere = 2.5 * ball.eps / STEPS, start > 0
         attack = LossPgd(
-            victim, seed + start, negative_margin, eps=eps, alpha=2.5 * eps / STEPS, steps=STEPS, random_start=start > 0
+            victim, seed + start, negative_margin, ball=ball, alpha=alpha, steps=STEPS, random_start=elsewhere
         )
-        x_adv, inside = check_confined(x[made], attack(x[made], y), eps)
+        x_adv, inside = check_confined(x[made], attack(x[made], y), ball)
         solved |= inside & ~victim.is_right(x_adv, y)
     return Binarised(len(made), int(solved.sum()))
 
 
 @torch.no_grad()
-def planted(features: FeatureModel, image: Tensor, eps: float, seed: int) -> tuple[Tensor, Tensor] | None:
+def planted(features: FeatureModel, image: Tensor, ball: Ball, seed: int) -> tuple[Tensor, Tensor] | None:
     """Weight (D,) and bias () that tell noisy copies of an image (1, C, H, W) from a point at the edge of its ball.
 
     None where the features of the point cannot be told from those of the copies.
     """
     copies = image.expand(INNER, *image.shape[1:])
-    noise = image_noise(image, torch.Size((1, INNER + 1, *image.shape[1:])), seed, "binarisation")[0] * 2 - 1
-    inner = (copies + INNER_RADIUS * eps * noise[:-1]).clamp(0.0, 1.0)
-    edge = (image + eps * noise[-1:].sign()).clamp(0.0, 1.0)
+    noise = ball.noise(image, torch.Size((1, INNER + 1, *image.shape[1:])), seed, "binarisation")[0]
+    inner = (copies + INNER_RADIUS * ball.eps * noise[:-1]).clamp(0.0, 1.0)
+    edge = (image + ball.eps * ball.direction(noise[-1:])).clamp(0.0, 1.0)
     given, point = features(torch.cat([image, inner])), features(edge)[0]  # (INNER + 1, D), (D,)
     centred = given - given.mean(dim=0)
     covariance = centred.T @ centred / len(given)  # (D, D)
@@ -133,9 +134,9 @@ def planted(features: FeatureModel, image: Tensor, eps: float, seed: int) -> tup
     return weight * scale, -scale * (highest + planted_score) / 2
 
 
-def binarisation_check(model: nn.Module, x: Tensor, eps: float, seed: int, dtype: torch.dtype) -> Check:
+def binarisation_check(model: nn.Module, x: Tensor, ball: Ball, seed: int, dtype: torch.dtype) -> Check:
     """The test as a check: raised where the attack misses more than 10% of the points that are known to be there."""
-    found = binarisation_test(model, x, eps, seed, dtype)
+    found = binarisation_test(model, x, ball, seed, dtype)
     missed = 1.0 - found.solved / found.images if found.images else 1.0
     sentence = (
         f"PGD-{STEPS} finds {percent(1.0 - missed)} of {found.images} adversarial points that were planted within eps "

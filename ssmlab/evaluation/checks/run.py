@@ -7,12 +7,13 @@ from torch import Tensor, nn
 
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import attack_defaults, forked_generators
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.checks.behaviour import behaviour_checks
 from ssmlab.evaluation.checks.binarisation import binarisation_check
 from ssmlab.evaluation.checks.finding import finding
 from ssmlab.evaluation.checks.gradients import gradient_checks
 from ssmlab.evaluation.checks.strength import Attacked, strength_checks
-from ssmlab.evaluation.plan import UNUSUAL_EPS
+from ssmlab.evaluation.plan import UNUSUAL_SHARE, largest_eps
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
 
@@ -20,14 +21,14 @@ IMAGES = 64  # more would find rarer faults and cost every evaluation more
 
 
 def check_model(
-    victim: Victim, live: nn.Module, x: Tensor, y: Tensor, eps: float, classes: int, seed: int, binarisation: int = 0
+    victim: Victim, live: nn.Module, x: Tensor, y: Tensor, ball: Ball, classes: int, seed: int, binarisation: int = 0
 ) -> tuple[Check, ...]:
     """Check whether numbers on this model can be taken at face value.
 
     Args:
         victim: the model as it is attacked; live: as it was given, in eval mode.
         x: (N, C, H, W) in [0, 1]; y: (N,); of which the first are looked at.
-        eps: radius of the L-inf ball that the model is attacked in; 0 leaves out the checks that attack.
+        ball: that the model is attacked in; radius 0 leaves out the checks that attack.
         binarisation: on how many images the binarisation test is made.
 
     Raises:
@@ -35,16 +36,18 @@ def check_model(
     """
     more, x, y = x[:binarisation], x[:IMAGES], y[:IMAGES]
     generator = torch.Generator().manual_seed(seed_of(seed, "checks"))
-    sentence = f"eps is {eps:g}: beyond {UNUSUAL_EPS} every image can be made uniformly grey; was it meant in 255ths?"
-    found = [finding("eps", eps, UNUSUAL_EPS, sentence)]
+    grey = UNUSUAL_SHARE * largest_eps(ball.norm, x[0].numel())
+    question = "; was it meant in 255ths?" if ball.norm == "linf" else ""
+    sentence = f"eps is {ball.eps:g}: beyond {grey:.3g} every image can be made uniformly grey{question}"
+    found = [finding("eps", ball.eps, grey, sentence)]
     with forked_generators(), attack_defaults():
         torch.manual_seed(seed_of(seed, "checks of random models"))
         found += behaviour_checks(victim, live, x)
         right = victim.is_right(x, y)
         if right.any():
             found += gradient_checks(victim, x[right], y[right], generator)
-            if eps > 0.0:
-                found += strength_checks(Attacked(victim, x[right], y[right], generator), eps, classes)
-        if binarisation and eps > 0.0:
-            found.append(binarisation_check(live, more, eps, seed, victim.dtype))
+            if ball.eps > 0.0:
+                found += strength_checks(Attacked(victim, x[right], y[right], generator), ball, classes)
+        if binarisation and ball.eps > 0.0:
+            found.append(binarisation_check(live, more, ball, seed, victim.dtype))
     return tuple(found)

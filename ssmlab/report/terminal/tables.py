@@ -43,7 +43,7 @@ def headline(summary: Summary) -> FittedTable:
     data = summary.data
     kind = "" if data.provenance == "official" else f" on {data.name} ({data.provenance})"
     caption = (
-        f"{summary.study}{kind}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps.text}; "
+        f"{summary.study}{kind}: accuracy of the best checkpoints in percent, eps {summary.protocol.eps_text}; "
         f"RO gap: best - last under {main}{'; means over seeds' if summary.several_seeds else ''}"
     )
     return to_rich(TextTable(columns, tuple(rows), caption))

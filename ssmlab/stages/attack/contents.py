@@ -63,7 +63,7 @@ def protocol_of(settings: AttackParams, dataset: Dataset, device: str | None) ->
     )
     return Protocol(
         data=data,
-        norm="linf",
+        norm=settings.norm,
         eps=radius(settings.eps),
         batch_size=settings.batch_size,
         seed=settings.seed,

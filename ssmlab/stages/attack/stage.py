@@ -216,6 +216,7 @@ class AttackJob:
             test.labels,
             plan,
             settings.eps,
+            norm=settings.norm,
             batch_size=settings.batch_size,
             seed=settings.seed,
             device=self.device,

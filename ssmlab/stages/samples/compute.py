@@ -14,6 +14,7 @@ from ssmlab.core.events import Listener, Progress, silence
 from ssmlab.core.text import hint, printable
 from ssmlab.data.dataset import load_dataset
 from ssmlab.data.pixels import to_unit
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.parts import phases_before_screening
 from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, AttackTask, modules_restored, one_thread
@@ -58,7 +59,8 @@ def flipped_samples(
     settings, seed = params.attack, params.attack.seed
     n = len(dataset.test) if spec.images == "all" else spec.images
     x, y = to_unit(dataset.test.images[:n]), dataset.test.labels[:n]  # (N, C, H, W), (N,)
-    inputs = AttackInputs({MODEL: model}, x, y, float(settings.eps), seed, resolved)
+    ball = Ball(float(settings.eps), settings.norm)
+    inputs = AttackInputs({MODEL: model}, x, y, ball, seed, resolved)
     with modules_restored([model]), one_thread(resolved):
         search = FlippedSearch(inputs, attack, spec, settings.batch_size)
         while search.seen < n and len(search.rows) < count:
@@ -72,6 +74,7 @@ def flipped_samples(
         sha256=checkpoint.sha256,
         attack=attack,
         attack_params=spec.plain(),
+        norm=settings.norm,
         eps=float(settings.eps),
         seed=seed,
         attacked=search.seen,

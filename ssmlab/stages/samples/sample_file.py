@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 Floats = npt.NDArray[np.float32]
 IntegerArray = npt.NDArray[np.int64]
 
@@ -26,7 +26,7 @@ class SampleHeader:
 
     Attributes:
         study, run, checkpoint: whose; checkpoint is `best` or `last`, with its hash in `sha256`.
-        attack: its name in params.yaml; attack_params: its settings. eps: radius of the L-inf ball as a number.
+        attack: its name in params.yaml; attack_params: its settings. norm, eps: of the ball, eps as a number.
         attacked: how many images were looked at, from the first test image on. right: how many of them the model had
             right when clean. flipped: how many of these the attack has flipped; the file may hold fewer.
         class_names: in the order of the labels.
@@ -38,6 +38,7 @@ class SampleHeader:
     sha256: str
     attack: str
     attack_params: dict[str, Any]
+    norm: str
     eps: float
     seed: int
     attacked: int
@@ -69,6 +70,13 @@ class FlippedSamples:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @property
+    def largest_change(self) -> float:
+        """How much one pixel can have changed: eps in L-inf, what there is at most in these images in L2."""
+        if self.header.norm == "linf" or not len(self):
+            return self.header.eps
+        return float(np.abs(self.adversarial - self.clean).max())
 
 
 ARRAYS = tuple(field.name for field in fields(FlippedSamples) if field.name != "header")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
+from ssmlab.params import NORM_NAMES
 from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui import labels
 from ssmlab.tui.follower import Look
@@ -29,7 +30,8 @@ class TopLine(Horizontal):
             return
         params = look.params
         study = f"{params.study} (not in use)" if look.foreign else params.study
-        known = f"ssmlab  {study} · {self.title}   data {params.data.name} · eps {params.attack.eps}"
+        norm = "" if params.attack.norm == "linf" else f" ({NORM_NAMES[params.attack.norm]})"
+        known = f"ssmlab  {study} · {self.title}   data {params.data.name} · eps {params.attack.eps}{norm}"
         self.query_one("#study", TextLine).set(known)
         parts = [f"! {alerts} {'alert' if alerts == 1 else 'alerts'}"] if alerts else []
         if look.launched is not None:

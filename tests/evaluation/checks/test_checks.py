@@ -9,11 +9,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.checks.strength import Attacked, AttackLoss, cross_entropy, strength_checks
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
+from ssmlab.params import Norm
 from tests.evaluation.checks.models import EPS, HONEST, PLANTED, digits, trained
+
+BALLS: list[tuple[Norm, float]] = [("linf", EPS), ("l2", 1.0)]
 
 
 def checks_of(model: nn.Module, eps: float = EPS) -> dict[str, Check]:
@@ -21,20 +25,22 @@ def checks_of(model: nn.Module, eps: float = EPS) -> dict[str, Check]:
     return {check.name: check for check in evaluate(model, x[:64], y[:64], [], eps).checks}
 
 
+@pytest.mark.parametrize(("norm", "eps"), BALLS)
 @pytest.mark.parametrize("name", HONEST)
-def test_no_check_is_raised_on_an_honest_model(name: str) -> None:
+def test_no_check_is_raised_on_an_honest_model(name: str, norm: Norm, eps: float) -> None:
     x, y = digits()
-    found = evaluate(HONEST[name](), x[:100], y[:100], ["fgsm", "pgd-10"], EPS)
+    found = evaluate(HONEST[name](), x[:100], y[:100], ["fgsm", "pgd-10"], eps, norm=norm)
     assert [check for check in found.checks if check.raised] == []
     assert found.warnings == ()
     assert len(found.checks) >= 16
 
 
+@pytest.mark.parametrize(("norm", "eps"), BALLS)
 @pytest.mark.parametrize("name", PLANTED)
-def test_a_model_made_to_mask_its_gradients_raises_its_check(name: str) -> None:
+def test_a_model_made_to_mask_its_gradients_raises_its_check(name: str, norm: Norm, eps: float) -> None:
     make, expected = PLANTED[name]
     x, y = digits()
-    found = evaluate(make(), x[:64], y[:64], [], EPS)
+    found = evaluate(make(), x[:64], y[:64], [], eps, norm=norm)
     raised = {check.name: check.sentence for check in found.checks if check.raised}
     assert expected in raised
     assert raised[expected] in found.warnings
@@ -61,8 +67,8 @@ class Scripted(Attacked):
 
     left_over: dict[tuple[float, int], int]
 
-    def left(self, eps: float, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
-        return torch.arange(len(self.x)) < self.left_over.get((eps, steps), 0)
+    def left(self, ball: Ball, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
+        return torch.arange(len(self.x)) < self.left_over.get((ball.eps, steps), 0)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +86,7 @@ def test_two_images_too_many_after_a_stronger_attack_raise_a_check(
 
     def raised(left_over: dict[tuple[float, int], int]) -> bool:
         scripted = Scripted(victim, x[:64], y[:64], generator, left_over)
-        return next(check.raised for check in strength_checks(scripted, 0.1, 10) if check.name == expected)
+        return next(check.raised for check in strength_checks(scripted, Ball(0.1), 10) if check.name == expected)
 
     assert raised(left_over)
     strongest = max(left_over, key=lambda key: left_over[key])
@@ -90,6 +96,14 @@ def test_two_images_too_many_after_a_stronger_attack_raise_a_check(
 def test_an_eps_of_more_than_a_half_is_pointed_out() -> None:
     assert not checks_of(trained(), 0.5)["eps"].raised
     assert checks_of(trained(), 0.6)["eps"].raised
+
+
+def test_an_l2_eps_within_which_every_image_can_be_made_grey_is_pointed_out() -> None:
+    """Half of the diagonal of 14 x 14 pixels is 7."""
+    x, y = digits()
+    for eps, raised in ((7.0, False), (7.1, True)):
+        checks = {check.name: check for check in evaluate(trained(), x[:8], y[:8], [], eps, norm="l2").checks}
+        assert checks["eps"].raised == raised
 
 
 def test_a_model_that_is_never_right_is_checked_as_far_as_possible() -> None:
