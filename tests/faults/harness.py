@@ -34,8 +34,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
-import numpy as np
-
 from ssmlab.artifacts import provenance
 from ssmlab.artifacts.manifest import read_published
 from ssmlab.cli.app import app
@@ -43,11 +41,11 @@ from ssmlab.core.errors import UserError
 from ssmlab.stages import probe as probe_stage
 from ssmlab.stages import report as report_stage
 from ssmlab.stages.attack import stage as attack_stage
+from tests.tiny_project import PARAMS, RUN, STUDY, save_images
 
 LIBRARY = "SSMLAB_FAULTS"  # the environment variable that names the library, which LD_PRELOAD loads
 SOURCE = Path(__file__).with_name("inject.c")
 KINDS = ("no space once", "EIO once", "short write, then full", "full", "EIO", "killed", "killed in a write")
-STUDY, RUN = "tiny", "ssm"
 NEVER = 10**9
 LEAST = 24  # injections, however slow the machine is
 SECONDS = 300  # after which a stage is taken to hang
@@ -60,39 +58,6 @@ COSTLY = (
     (report_stage, "write_markdown"),
     (provenance, "git_state"),
 )
-
-PARAMS = """
-study: tiny
-data: {name: mine, source: mine.npz, train: all, validation: 10, test: all, seed: %(seed)d}
-model: {mixer: s4, enhancement: none, tokens: raster, patch: 14, d_model: 4, d_state: 4, layers: 1, pointwise: none,
-  output: linear, dropout: 0.0}
-train:
-  device: cpu
-  regime: pgd_at
-  epochs: 2
-  batch_size: 40
-  adversary: {eps: 0.1, alpha: 0.1, steps: 1, random_start: true}
-  warmup: 0
-  optimizer: {lr: 5.0e-3, ssm_lr: 1.0e-3, weight_decay: 2.0e-4, schedule: cosine}
-  selection: {split: validation, by: robust, adversary: {eps: 0.1, alpha: 0.1, steps: 1, random_start: true}}
-  augment: {crop: 0, flip: false}
-  seed: %(seed)d
-runs: {ssm: {}}
-attack:
-  device: cpu
-  eps: 0.1
-  batch_size: 25
-  seed: 0
-  attacks:
-    fgsm: {kind: fgsm, images: 10, checkpoints: [best, last]}
-probe:
-  device: cpu
-  images: 10
-  adversary: {eps: 0.1, alpha: 0.1, steps: 1, random_start: true}
-  seed: 0
-analyze: {confidence: 0.95, claims: []}
-report: {title: "Tiny, seed %(seed)d"}
-"""
 
 
 @dataclass(frozen=True)
@@ -188,16 +153,8 @@ class Harness:
 
     def make_project(self) -> None:
         """The tiny study with all outputs of its old params, and before each stage of the new ones."""
-        draw = np.random.default_rng(0)
-        arrays: dict[str, Any] = {}
-        for part, n in (("train", 40), ("val", 10), ("test", 20)):
-            labels = (np.arange(n) % 4).astype(np.uint8)
-            images = draw.integers(0, 60, (n, 28, 28)).astype(np.uint8)
-            for image, label in zip(images, labels, strict=True):
-                image[:, 7 * label : 7 * label + 7] += 150
-            arrays |= {f"{part}_images": images, f"{part}_labels": labels[:, None]}
         (self.project / "studies").mkdir(parents=True)
-        np.savez(self.project / "mine.npz", **arrays)
+        save_images(self.project)
         params = self.project / "params.yaml"
         other = (PARAMS % {"seed": 5}).replace("study: tiny", "study: other")
         (self.project / "studies" / "other.yaml").write_text(other)
