@@ -224,11 +224,12 @@ def run_batch(study: Study, numbers: range, seed: int, said: Path, printed: Path
 def torture(cases: int, seed: int, seconds: float) -> dict[str, Any]:
     """Run the cases, or as many as fit into `seconds`."""
     outcomes, by_file, failures = Counter[str](), Counter[str](), list[str]()
-    began, number = time.monotonic(), 0
+    number = 0
     with tempfile.TemporaryDirectory() as work:
         root, said, printed = Path(work, "study").resolve(), Path(work, "said"), Path(work, "printed")
         root.mkdir()
         study = make_study(root)
+        began = time.monotonic()
         while number < cases and time.monotonic() - began < seconds:
             batch = range(number, min(cases, number + BATCH))
             child = os.fork()
