@@ -70,7 +70,7 @@ def make_study(root: Path) -> Study:
     """Run the stages in this process, which then has everything imported that its forks need."""
     make_tiny_project(root)
     os.chdir(root)
-    with mock.patch("ssmlab.stages.train.state_file.Record.finish", lambda _: None):  # leaves the state behind
+    with mock.patch("ssmlab.stages.train.live_record.Record.finish", lambda _: None):  # leaves the state behind
         for command in (["prepare"], ["train", RUN], ["attack", RUN], ["probe", RUN], ["analyze"]):
             done = CliRunner().invoke(app, command)
             if done.exit_code:
