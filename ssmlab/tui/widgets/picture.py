@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rich.text import Text
@@ -19,6 +20,8 @@ PIXELS = 448  # an image of 28 pixels a side is drawn 16 times as large, with sh
 
 def pixel_widget() -> type[PixelWidget] | None:
     """The widget that draws pixels on this terminal; None if it cannot. It asks the terminal, so call it first."""
+    if not os.get_terminal_size().columns:
+        return None  # a serial line that does not tell its size; textual-image divides by it
     from textual_image.renderable import Image, SixelImage, TGPImage
 
     if Image not in (SixelImage, TGPImage):
