@@ -57,11 +57,13 @@ def build_from(checkpoint: CheckpointFile, device: str | torch.device = "cpu") -
     try:
         state = safetensors.torch.load(checkpoint.file.content)
     except (SafetensorError, KeyError) as error:
-        raise UserError(f"{name}: not a whole checkpoint ({error}); train the run again or restore the file") from None
+        raise UserError(
+            f"{name}: not a complete checkpoint ({error}); train the run again or restore the file"
+        ) from None
     try:
         model = build(metadata.model, metadata.image_shape, metadata.classes, seed=0)
     except UserError as error:
-        raise UserError(f"{name}: no model can be built of it ({error}); train the run again") from None
+        raise UserError(f"{name}: no model can be built from it ({error}); train the run again") from None
     if difference := first_difference(model.state_dict(), state):
         raise UserError(f"{name}: {difference}; the file is damaged or of another version: train the run again")
     if broken := first_not_finite(state):

@@ -77,7 +77,9 @@ class HistoryWriter:
                 f"{self.path}: cannot be written ({error.strerror}); free some space and start again"
             ) from None
         if written < len(data):
-            raise UserError(f"{self.path}: cannot be written whole (no space left?); free some space and start again")
+            raise UserError(
+                f"{self.path}: cannot be written completely (no space left?); free some space and start again"
+            )
 
 
 class HistoryReader:

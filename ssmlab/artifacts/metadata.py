@@ -110,11 +110,11 @@ class Metadata(Strict):
         for name in TRAINING:
             known = getattr(self, name) is not None
             if known and self.source:
-                raise ValueError(f"{name} cannot be known of an imported checkpoint")
+                raise ValueError(f"{name} is not known for an imported checkpoint")
             if not known and not self.source:
                 raise ValueError(f"{name} is missing")
         if (self.study == IMPORTED) != (self.source is not None):
-            raise ValueError(f"only imported checkpoints are of the study {IMPORTED}, and they of no other")
+            raise ValueError(f"the study {IMPORTED} is for imported checkpoints, and only for them")
         return self
 
     def header(self) -> dict[str, str]:
@@ -167,7 +167,7 @@ def parse_checkpoint(content: bytes, name: str) -> CheckpointFile:
 
 
 def not_whole(error: DamagedTensors) -> str:
-    return f"not a whole checkpoint ({error}); train the run again or restore the file"
+    return f"not a complete checkpoint ({error}); train the run again or restore the file"
 
 
 def read_metadata(path: Path) -> Metadata:

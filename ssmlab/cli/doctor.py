@@ -21,7 +21,7 @@ def doctor(
     """Look at Python, packages, devices, threads, disk, DVC, git and the study; code 1 where something is wrong."""
     from ssmlab.project.doctor import examine
 
-    findings = examine(Path(), mend=fix)
+    findings = examine(Path(), repair=fix)
     if as_json:
         rows = [asdict(finding) for finding in findings]
         typer.echo(json.dumps({"schema": SCHEMA, "kind": "doctor", "rows": rows}, ensure_ascii=False))

@@ -75,7 +75,7 @@ def check_images_asked(name: str, spec: AttackSpec, images: int, where: str = ""
     """Raises UserError for an attack on more images than there are."""
     if spec.images != "all" and spec.images > images:
         raise UserError(
-            f"{where}{name}: {spec.images} images are asked for, and there are {images}; ask for fewer, or for `all`"
+            f"{where}{name}: {spec.images} images are requested, but there are {images}; request fewer, or `all`"
         )
 
 

@@ -152,7 +152,7 @@ def select_classes(
 ) -> tuple[tuple[str, ...], dict[PartName, Part]]:
     """Only the first `classes` classes: their names and images; raises UserError if there are fewer."""
     if classes > len(names):
-        raise UserError(f"data.classes: {classes} are asked for, and there are {len(names)}")
+        raise UserError(f"data.classes: {classes} are requested, but there are {len(names)}")
     chosen = {}
     for name, part in parts.items():
         rows = np.flatnonzero(part.labels < classes)

@@ -70,7 +70,7 @@ def take_first(rows: Rows, count: SplitSize, split: PartName) -> Rows:
     if count == "all":
         return rows
     if count > len(rows):
-        raise UserError(f"data.{split}: {count} images are asked for, and there are {len(rows)}; ask for fewer")
+        raise UserError(f"data.{split}: {count} images are requested, but there are {len(rows)}; request fewer")
     return rows[:count]
 
 

@@ -17,5 +17,5 @@ def resolve_device(wanted: str) -> torch.device:
         raise UserError(f"device '{wanted}' is not known; use auto, cpu or cuda")
     cuda = torch.cuda.is_available()
     if wanted == "cuda" and not cuda:
-        raise UserError("device cuda is asked for, but torch finds none; use `device: auto` or `--device cpu`")
+        raise UserError("device cuda is requested, but torch finds none; use `device: auto` or `--device cpu`")
     return torch.device("cuda" if cuda and wanted != "cpu" else "cpu")

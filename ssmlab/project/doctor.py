@@ -27,10 +27,10 @@ from ssmlab.project.dvc_files import (
     check_links,
     dvc_at_work,
     lock_owner,
-    mend_busy_paths,
-    mend_lock,
     present_problem,
     read_lock,
+    repair_busy_paths,
+    repair_lock,
 )
 from ssmlab.project.launched import active, launch_text
 from ssmlab.project.params_file import load_params
@@ -58,8 +58,8 @@ class Finding:
     fix: str = ""
 
 
-def examine(root: Path, mend: bool = False) -> list[Finding]:
-    """Look at everything; with `mend`, DVC's damaged files are mended first. Nothing else is changed."""
+def examine(root: Path, repair: bool = False) -> list[Finding]:
+    """Look at everything; with `repair`, DVC's damaged files are repaired first. Nothing else is changed."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         python_and_packages,
         devices,
@@ -67,7 +67,7 @@ def examine(root: Path, mend: bool = False) -> list[Finding]:
         lambda: disk(root),
         lambda: study_in_use(root),
         lambda: version_control(root),
-        lambda: dvc_state(root, mend),
+        lambda: dvc_state(root, repair),
     ]
     return [finding for check in checks for finding in check()]
 
@@ -171,7 +171,7 @@ def study_in_use(root: Path) -> Iterator[Finding]:
     try:
         params = load_params(root / "params.yaml")
     except UserError as error:
-        yield Finding("study", "problem", str(error), "mend params.yaml, or take a study with `ssmlab use`")
+        yield Finding("study", "problem", str(error), "fix params.yaml, or take a study with `ssmlab use`")
         return
     yield Finding("study", "ok", f"{params.study}, {len(params.runs)} runs")
     running = active(Paths(params.study, root))
@@ -200,17 +200,17 @@ def version_control(root: Path) -> Iterator[Finding]:
         yield Finding("links", "problem", str(error), "see there")
 
 
-def dvc_state(root: Path, mend: bool) -> Iterator[Finding]:
+def dvc_state(root: Path, repair: bool) -> Iterator[Finding]:
     """dvc.lock, the list of busy paths, and DVC commands at work."""
     busy = dvc_at_work(root)
     if busy is not None:
         yield Finding("dvc", "ok", f"{busy} is at work")
     study = in_use(root / "params.yaml") or ""
     try:
-        if mend and busy is None:
-            for done in (mend_busy_paths(root), mend_lock(root, study)):
+        if repair and busy is None:
+            for done in (repair_busy_paths(root), repair_lock(root, study)):
                 if done is not None:
-                    yield Finding("mended", "ok", done)
+                    yield Finding("repaired", "ok", done)
         content = read_lock(root / "dvc.lock")
         problem = None if content is None else present_problem(content, root, study)
     except UserError as error:
@@ -220,7 +220,7 @@ def dvc_state(root: Path, mend: bool) -> Iterator[Finding]:
         yield Finding("dvc.lock", "ok", "none yet")
         return
     if problem is None:
-        yield Finding("dvc.lock", "ok", f"whole, of study {lock_owner(content) or 'unknown'}")
+        yield Finding("dvc.lock", "ok", f"complete, of study {lock_owner(content) or 'unknown'}")
     elif busy is not None:
         yield Finding("dvc.lock", "ok", "is being written")
     else:

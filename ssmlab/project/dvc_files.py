@@ -90,7 +90,7 @@ def keep_lock(root: Path) -> None:
         write_atomic(copy, content)
 
 
-def mend_lock(root: Path, study: str) -> str | None:
+def repair_lock(root: Path, study: str) -> str | None:
     """Put the kept copy back if dvc.lock is not whole; what was there is kept beside it.
 
     Returns:
@@ -125,7 +125,7 @@ def kept_beside(path: Path) -> Path:
     return backup
 
 
-def mend_busy_paths(root: Path) -> str | None:
+def repair_busy_paths(root: Path) -> str | None:
     """Remove .dvc/tmp/rwlock if it is damaged, as a full disk leaves it: every DVC command would fail.
 
     DVC makes it again. Returns what was done, in one line; raises UserError if DVC is at work, whose file it then is.

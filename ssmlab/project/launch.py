@@ -22,8 +22,8 @@ from ssmlab.project.dvc_files import (
     check_links,
     dvc_at_work,
     keep_lock,
-    mend_busy_paths,
-    mend_lock,
+    repair_busy_paths,
+    repair_lock,
 )
 from ssmlab.project.launched import (
     MARK,
@@ -119,9 +119,9 @@ def wait_for_dvc(paths: Paths, limit: float, tell: Listener) -> None:
 
 
 def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force: bool, tell: Listener) -> list[str]:
-    """The command line, once everything that would let DVC fail later has been looked at and mended where it can be.
+    """The command line, once everything that would let DVC fail later has been looked at and repaired where it can be.
 
-    Raises UserError if a target is unknown, DVC is at work already, something is wrong that cannot be mended,
+    Raises UserError if a target is unknown, DVC is at work already, something is wrong that cannot be repaired,
     or the attacks cannot be carried out on the prepared data.
     """
     names = resolve(targets, params, paths.root)
@@ -135,9 +135,9 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
         )
     check_free_disk(paths.root)
     check_links(paths.root, paths.study)
-    for mended in (mend_busy_paths(paths.root), mend_lock(paths.root, paths.study)):
-        if mended is not None:
-            tell(Note(mended, warning=True))
+    for repaired in (repair_busy_paths(paths.root), repair_lock(paths.root, paths.study)):
+        if repaired is not None:
+            tell(Note(repaired, warning=True))
     keep_lock(paths.root)
     check_plan_on_prepared(params, paths)
     allow_no_git(paths.root)

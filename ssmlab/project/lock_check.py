@@ -60,7 +60,7 @@ def cut_stage(content: bytes, name: bytes, before: bytes | None, asked: Callable
         return "it has no outputs" if had else ""
     whole = OUTPUT.findall(outs)
     if not whole or b"".join(whole) != outs or (b".dir\n" in whole[-1] and b"nfiles:" not in whole[-1]):
-        return "an output is not whole"
+        return "an output is incomplete"
     were = len(OUTPUT.findall(earlier.partition(b"    outs:\n")[2]))
     if len(whole) < were and asked(name.decode()) != len(whole):
         return f"it has {len(whole)} of {were} outputs"

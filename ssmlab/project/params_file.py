@@ -69,7 +69,7 @@ def parse_params(raw: Mapping[str, Any], source: str) -> Params:
     sections, grid_runs = expanded(raw, source)
     for shared in ("model", "train"):
         if not isinstance(sections.get(shared), Mapping):
-            raise UserError(f"{source}: {shared}: a section that the runs share is needed")
+            raise UserError(f"{source}: {shared}: this section, which all runs share, is missing")
     model, train, runs = sections.pop("model"), sections.pop("train"), sections.get("runs")
     if not isinstance(runs, Mapping) or not runs:
         raise UserError(f"{source}: runs: the study has no runs; add at least one, for example `runs: {{ssm: {{}}}}`")

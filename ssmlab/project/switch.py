@@ -21,7 +21,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
-from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, mend_lock, read_lock
+from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, read_lock, repair_lock
 from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.launched import active
 from ssmlab.project.params_file import expanded, load_params, read_yaml
@@ -109,7 +109,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     refuse_while_running(params)
     current = in_use(params)
     if current is not None:
-        mend_lock(root, current)
+        repair_lock(root, current)
     backup = None
     if params.exists() and params.read_bytes() != content and not is_saved(params, known.values()):
         if not force:

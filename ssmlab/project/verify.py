@@ -57,7 +57,7 @@ class Verifier:
             self.outputs = recorded_outputs(paths.root, cache)
         except UserError:
             self.outputs = []
-            self.add("dvc.lock", "damaged", "it is not whole", "ssmlab doctor --fix")
+            self.add("dvc.lock", "damaged", "it is incomplete", "ssmlab doctor --fix")
         self.meter = ProgressMeter(sum(map(size_of, self.files())) / MB)
 
     def files(self) -> Iterator[Path]:

@@ -1,8 +1,8 @@
-"""Locks on files, which the system takes away from a process however it ends.
+"""Locks on files. The system releases a lock when its process ends, even if it is killed.
 
-The library filelock was tried and is not used. Where a file system has no locks it falls back to a file that outlives
-a killed process; before version 4 it empties the file, and with it the holder's pid that the loser of a lock should
-name; it hands out no file to write that pid into; and it waits by asking again and again.
+The library filelock was tried and is not used: on a file system without locks it uses a file that stays behind when a
+process is killed; before version 4 it empties the file, which holds the owner's pid for the error message; it does not
+give access to the file to write that pid; and it waits by polling.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import IO
 def lock(path: Path, *, wait: bool = True) -> IO[str]:
     """Lock the file at `path`, which is created if needed, until the returned file is closed.
 
-    The file is opened for writing: over NFS, Linux makes a lock on a range of bytes of it, which demands that.
+    The file is opened for writing, because on NFS Linux locks a range of its bytes, which requires that.
 
     Raises:
         BlockingIOError: another process holds the lock, and `wait` is False.

@@ -1,4 +1,4 @@
-"""What other processes of this machine are, and whether they still run."""
+"""Information about other processes of this machine, and whether they still run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ ENDED = (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)  # a zombie only waits for it
 def is_alive(pid: int, pid_start: float | None) -> bool:
     """Whether process `pid` of this machine runs and is the one that began at `pid_start`.
 
-    Without a start time a later process of the same pid cannot be told from it.
+    Without a start time, a later process with the same pid cannot be distinguished from it.
     """
     start = pid_start_time(pid)
     return start is not None and (pid_start is None or abs(start - pid_start) < SAME_START)
@@ -24,7 +24,7 @@ def pid_start_time(pid: int) -> float | None:
     try:
         process = psutil.Process(pid)
         return None if process.status() in ENDED else process.create_time()
-    except (psutil.Error, ValueError, OverflowError):  # the latter two: no process can have such a pid
+    except (psutil.Error, ValueError, OverflowError):  # the last two: no process can have such a pid
         return None
 
 

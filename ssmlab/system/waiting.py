@@ -6,10 +6,10 @@ import os
 
 
 def wait_passively() -> None:
-    """Let OpenMP's threads sleep while they wait. Only libraries that are loaded afterwards (torch) heed it.
+    """Let OpenMP's threads sleep while they wait. It affects only libraries that are loaded afterwards (torch).
 
     By default they wait busily for one another at the end of every small operation. As soon as another process wants a
     processor, each such wait costs a slice of the system's scheduler: training of the default study becomes 75 times
-    slower beside one busy process. Child processes inherit the setting, and one that the user has made stands.
+    slower next to one busy process. Child processes inherit the setting. A setting of the user is not changed.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -1,18 +1,18 @@
-"""Tasks spread over worker processes.
+"""Running tasks in several worker processes.
 
 Workers are spawned, not forked: the parent has run torch operations, and a fork copies locks that its threads may hold.
-A fork server would be safe too, but it is only fast with a process-wide list of preloaded modules, and it outlives the
-pool; spawning costs each worker its imports once, all at the same time.
+A fork server would be safe too, but it is fast only with a process-wide list of preloaded modules, and it outlives the
+pool. With spawning each worker imports its modules once, all workers at the same time.
 
-Workers do not see Ctrl-C, which a terminal sends to them as well: they start with SIGINT blocked. They end when the
-pipe that the parent holds is closed, which the system does too if the parent is killed, so no worker outlives it. After
-any failure the parent does the same: it closes the pipe.
+A terminal sends Ctrl-C to the workers too, but they start with SIGINT blocked and ignore it. A worker ends when the
+pipe that the parent holds is closed. If the parent is killed, the system closes the pipe, so no worker outlives its
+parent. After any failure the parent closes it.
 
-joblib's loky was tried and is not used. Of version 3.6, workers that are busy compute on when their parent is killed,
-and Ctrl-C reaches them in the middle of a task.
+joblib's loky was tried and is not used: with version 3.6, busy workers continue to compute when their parent is killed,
+and Ctrl-C interrupts them in the middle of a task.
 
-This module is the first that a new process imports, so it is light: a worker must watch its parent before it spends
-seconds on importing torch, which its first task may do.
+A new process imports this module first, so it must be light: a worker has to watch its parent before its first task
+spends seconds on importing torch.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ Outcome = TypeVar("Outcome")
 Material = TypeVar("Material")
 Worker = Callable[[Material], Callable[[Task], Outcome]]  # from the material to the function that runs a task
 
-# In a worker: the one entry is its function and the file of its material. A worker serves one pool only.
+# In a worker: its function and the file of its material, as the only entry. A worker serves one pool only.
 ASSIGNED: list[tuple[Worker[Any, Any, Any], Path]] = []
 
 
@@ -62,19 +62,19 @@ def run_in_processes(
 ) -> None:
     """Run `tasks`, started in the order given, on `workers` processes.
 
-    Each worker reads the material from a file. If it came through the pipe that starts a process, each process could
-    only start when the one before has imported what it needs.
+    Each worker reads the material from a file. Sent through the pipe that starts a process, it would make each process
+    wait until the one before has imported its modules.
 
     Args:
         worker: a function of a module that is light to import; called once in each process, by its first task.
-        done: called with each outcome, in the order in which they come; the tasks that it returns are run as well.
+        done: called with each outcome as soon as it is there; tasks that it returns are run as well.
         remedy: what to do if a worker dies, for the error.
-        folder: where the material's file is meanwhile; None is the system's place for temporary files.
+        folder: for the material's file; None uses the system's folder for temporary files.
         tick: called at least every `every` seconds.
 
     Raises:
-        NoPool: the material cannot be pickled or unpickled, or the system gives no processes; nothing was done then.
-        UserError: a worker died, or a task raised it. Whatever else a task raises comes through as it is.
+        NoPool: the material cannot be pickled or unpickled, or no processes can be started; no task was run then.
+        UserError: a worker died, or a task raised it. Any other error of a task is raised unchanged.
     """
     with tempfile.TemporaryDirectory(prefix="ssmlab-", dir=folder) as own:
         file = Path(own, "material.pickle")
@@ -114,10 +114,10 @@ def collect(
     tick: Callable[[], None],
     every: float,
 ) -> None:
-    """Call `done` with `count` outcomes as they come, and with as many more as it says that there will be.
+    """Call `done` with `count` outcomes as they come, and with the outcomes of the tasks that `done` adds.
 
     `concurrent.futures.wait` locks all futures one after the other, and a KeyboardInterrupt in the middle of that
-    leaves some locked for ever. The pool's own thread then waits for them, and the end of the pool for that thread.
+    leaves some locked for ever. The pool's own thread would wait for them, and the end of the pool for that thread.
     """
     while count:
         try:
@@ -131,10 +131,10 @@ def collect(
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """Inside the block SIGINT waits, and processes that are started there never see it: they inherit the mask.
+    """Inside the block SIGINT is delayed, and processes that are started there never get it: they inherit the mask.
 
-    A mask holds for one thread. If there is another (of BLAS, say), the system gives the signal to that one, and
-    Python's handler still runs in the main thread; so the handler waits as well.
+    A mask applies to one thread. If there are others (of BLAS, for example), the system gives the signal to one of
+    them, and Python's handler still runs in the main thread; so the handler is delayed as well.
     """
     came: list[int] = []
     handler = signal.getsignal(signal.SIGINT)
@@ -174,7 +174,7 @@ def task_runner() -> Callable[[Any], Any]:
     """The function that runs this worker's tasks, made when the first one comes.
 
     Raises:
-        NoPool: the material cannot be unpickled; the code that it needs may raise anything.
+        NoPool: the material cannot be unpickled, for any reason.
     """
     worker, file = ASSIGNED[0]
     try:

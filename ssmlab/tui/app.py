@@ -77,7 +77,7 @@ class StudyApp(SizeKeeper):
         self.pixel_widget: type[PixelWidget] | None = None  # for terminals that can draw pixels
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Textual's filters, which NO_COLOR adds to, mended."""
+        """Textual's filters, which NO_COLOR adds to, repaired."""
         return tolerant(super().get_line_filters())
 
     def get_default_screen(self) -> Screen[None]:

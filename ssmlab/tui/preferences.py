@@ -95,7 +95,7 @@ def load_keys(path: Path) -> KeySettings:
     except FileNotFoundError:
         return KeySettings()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise UserError(f"{path}: cannot be read as TOML ({error}); mend it or move it away") from None
+        raise UserError(f"{path}: cannot be read as TOML ({error}); fix it or move it away") from None
     try:
         return TypeAdapter(KeySettings).validate_python(value)
     except ValidationError:

@@ -72,5 +72,5 @@ async def compute_samples(request: SampleRequest, paths: Paths) -> FlippedSample
             process.kill()
     if process.returncode != 0:
         lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
-        raise UserError(lines[-1].removeprefix("error: ") if lines else "`ssmlab samples` has ended without a word")
+        raise UserError(lines[-1].removeprefix("error: ") if lines else "`ssmlab samples` ended without a message")
     return await asyncio.to_thread(load_samples, path)

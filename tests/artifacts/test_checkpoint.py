@@ -181,7 +181,7 @@ def test_a_truncated_file_is_refused_in_one_line(path: Path, keep: float) -> Non
     content = path.read_bytes()
     path.write_bytes(content[: int(keep * len(content)) if keep == 0.5 else int(keep)])
     for function in (read_metadata, count_parameters, load):
-        with pytest.raises(UserError, match="not a whole checkpoint") as caught:
+        with pytest.raises(UserError, match="not a complete checkpoint") as caught:
             function(path)
         assert one_line(caught, path)
 
@@ -338,7 +338,7 @@ def test_a_name_in_the_metadata_is_no_path(path: Path, key: str, name: str) -> N
 
 def test_a_trained_checkpoint_cannot_say_that_it_was_imported(path: Path) -> None:
     change_metadata(path, study="imported")
-    with pytest.raises(UserError, match="only imported checkpoints are of the study imported"):
+    with pytest.raises(UserError, match="the study imported is for imported checkpoints"):
         read_metadata(path)
 
 

@@ -267,4 +267,4 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_before_any_training(
     params = folder / "params.yaml"
     params.write_text(params.read_text().replace("images: 50", "images: 5000"))
     line = refused("train", "ssm")
-    assert "5000 images are asked for, and there are 100" in line
+    assert "5000 images are requested, but there are 100" in line

@@ -210,7 +210,7 @@ def test_nothing_is_left_behind() -> None:
     assert not x.requires_grad
 
 
-def test_what_is_changed_is_mended_after_an_error() -> None:
+def test_what_is_changed_is_repaired_after_an_error() -> None:
     model, x, y = material()
     model.train()
     with pytest.raises(UserError, match="y holds label 5, and the model has 5 classes"):
@@ -311,7 +311,7 @@ def test_bad_arguments_are_refused_in_one_line() -> None:
         ({"attacks": {"clean": QUICK["fgsm"]}}, "no attack can be named 'clean'"),
         (
             {"attacks": {"aa": too_many}},
-            "aa: 21 images are asked for, and there are 20",
+            "aa: 21 images are requested, but there are 20",
         ),
         (
             {"model": nn.Identity()},

@@ -53,7 +53,7 @@ def test_what_params_say_of_the_data_counts_more_than_older_prepared_data(tiny_p
 
 def test_more_images_than_there_are_cannot_be_attacked(tiny_params: Params) -> None:
     check_plan(with_attack(tiny_params, images=100), summary())
-    with pytest.raises(UserError, match=r"attack.attacks.aa: 101 images are asked for, and there are 100"):
+    with pytest.raises(UserError, match=r"attack.attacks.aa: 101 images are requested, but there are 100"):
         check_plan(with_attack(tiny_params, images=101), summary())
 
 

@@ -253,7 +253,7 @@ def test_only_the_first_classes_are_kept(layout: str, tmp_path: Path, workdir: P
         np.testing.assert_array_equal(images.labels, whole.parts[part].labels[rows])
         back = np.arange(len(rows))[::-1]
         np.testing.assert_array_equal(images.images.read(back), whole.parts[part].images.read(rows[back]))
-    with pytest.raises(UserError, match=r"data.classes: 11 are asked for, and there are \d"):
+    with pytest.raises(UserError, match=r"data.classes: 11 are requested, but there are \d"):
         at(path, None, workdir, classes=11)
 
 

@@ -1,4 +1,4 @@
-"""DVC's own files: what a signal or a full disk leaves of them is noticed and mended, and nothing is lost by it."""
+"""DVC's own files: what a signal or a full disk leaves of them is noticed and repaired, and nothing is lost by it."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ssmlab.project.dvc_files import (
     keep_lock,
     kept_lock,
     lock_owner,
-    mend_busy_paths,
-    mend_lock,
     outputs_asked,
+    repair_busy_paths,
+    repair_lock,
 )
 from ssmlab.project.lock_check import lock_problem
 
@@ -93,11 +93,11 @@ def test_a_damaged_lock_file_is_put_back_and_its_bytes_are_kept(tmp_path: Path) 
     lock.write_bytes(WHOLE)
     keep_lock(tmp_path)
     assert kept_lock("smoke", tmp_path).read_bytes() == WHOLE
-    assert mend_lock(tmp_path, "smoke") is None
+    assert repair_lock(tmp_path, "smoke") is None
     for size in (0, 500, 300):
         lock.write_bytes(WHOLE[:size])
         keep_lock(tmp_path)  # what is damaged does not replace the copy
-        assert "as it was after the last stage" in str(mend_lock(tmp_path, "smoke"))
+        assert "as it was after the last stage" in str(repair_lock(tmp_path, "smoke"))
         assert lock.read_bytes() == WHOLE
     assert (tmp_path / "dvc.lock.bak").read_bytes() == WHOLE[:500]
     assert (tmp_path / "dvc.lock.bak2").read_bytes() == WHOLE[:300]
@@ -105,7 +105,7 @@ def test_a_damaged_lock_file_is_put_back_and_its_bytes_are_kept(tmp_path: Path) 
 
 def test_a_damaged_lock_file_without_a_copy_is_moved_away(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_bytes(WHOLE[:100])
-    assert "run the stages again" in str(mend_lock(tmp_path, "smoke"))
+    assert "run the stages again" in str(repair_lock(tmp_path, "smoke"))
     assert not (tmp_path / "dvc.lock").exists()
     assert (tmp_path / "dvc.lock.bak").read_bytes() == WHOLE[:100]
 
@@ -114,7 +114,7 @@ def test_a_lock_file_in_the_middle_of_a_merge_is_left_to_its_owner(tmp_path: Pat
     merged = WHOLE.replace(b"    cmd", b"<<<<<<< HEAD\n    cmd", 1)
     (tmp_path / "dvc.lock").write_bytes(merged)
     with pytest.raises(UserError, match="merge markers; settle the merge"):
-        mend_lock(tmp_path, "smoke")
+        repair_lock(tmp_path, "smoke")
     assert (tmp_path / "dvc.lock").read_bytes() == merged
 
 
@@ -122,7 +122,7 @@ def test_a_lock_file_that_was_removed_stays_removed(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").write_bytes(WHOLE)
     keep_lock(tmp_path)
     (tmp_path / "dvc.lock").unlink()
-    assert mend_lock(tmp_path, "smoke") is None
+    assert repair_lock(tmp_path, "smoke") is None
     keep_lock(tmp_path)
     assert not (tmp_path / "dvc.lock").exists()
 
@@ -130,7 +130,7 @@ def test_a_lock_file_that_was_removed_stays_removed(tmp_path: Path) -> None:
 def test_a_lock_file_that_cannot_be_read_is_an_error_and_stays(tmp_path: Path) -> None:
     (tmp_path / "dvc.lock").mkdir()
     with pytest.raises(UserError, match=r"dvc\.lock: cannot be read"):
-        mend_lock(tmp_path, "smoke")
+        repair_lock(tmp_path, "smoke")
 
 
 @pytest.fixture
@@ -143,9 +143,9 @@ def busy_file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("content", ["", "{", '{"read": {"/a": [{"pid": 1, "cm', "[]", '{"read": 3}', "[" * 3000])
 def test_a_damaged_list_of_busy_paths_is_removed(tmp_path: Path, busy_file: Path, content: str) -> None:
     busy_file.write_text(content)
-    assert "damaged and is removed" in str(mend_busy_paths(tmp_path))
+    assert "damaged and is removed" in str(repair_busy_paths(tmp_path))
     assert not busy_file.exists()
-    assert mend_busy_paths(tmp_path) is None
+    assert repair_busy_paths(tmp_path) is None
 
 
 def test_a_damaged_list_of_busy_paths_is_left_while_dvc_works(
@@ -154,13 +154,13 @@ def test_a_damaged_list_of_busy_paths_is_left_while_dvc_works(
     busy_file.write_text("{")
     monkeypatch.setattr(dvc_files, "dvc_at_work", lambda root: "`dvc repro` (process 4711)")
     with pytest.raises(UserError, match="4711"):
-        mend_busy_paths(tmp_path)
+        repair_busy_paths(tmp_path)
     assert busy_file.exists()
 
 
 def test_a_good_list_of_busy_paths_is_left_alone(tmp_path: Path, busy_file: Path) -> None:
     busy_file.write_text(json.dumps({"read": {}, "write": {"/a": {"pid": 1, "cmd": "dvc repro"}}}))
-    assert mend_busy_paths(tmp_path) is None
+    assert repair_busy_paths(tmp_path) is None
     assert busy_file.exists()
     assert dvc_at_work(tmp_path) is None  # process 1 is not DVC
 

@@ -302,7 +302,7 @@ def test_attacks_that_the_data_do_not_allow_are_refused_before_any_training(
     raw = tiny_params.plain()
     raw["attack"]["attacks"]["fgsm"]["images"] = 5000
     write_data(paths.prepared, data_summary())
-    with pytest.raises(UserError, match=r"attack.attacks.fgsm: 5000 images are asked for, and there are 100"):
+    with pytest.raises(UserError, match=r"attack.attacks.fgsm: 5000 images are requested, but there are 100"):
         launch.foreground(Params.model_validate(raw), paths, [])
     paths.prepared.write_bytes(b"damaged")
     assert launch.foreground(tiny_params, paths, []) == 0

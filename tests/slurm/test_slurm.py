@@ -89,7 +89,7 @@ def test_a_training_that_the_time_limit_ends_is_queued_again_and_goes_on(root: P
     rows = HistoryReader(root / "models" / "smoke" / "ssm" / "history.csv").poll()
     assert [row.epoch for row in rows] == list(range(1, 31))
     log = (root / "runs" / "smoke" / "ssm" / "log.txt").read_text()
-    assert "going on after epoch" in log
+    assert "continuing after epoch" in log
     assert "train@ssm" not in out_of_date(root)
 
 

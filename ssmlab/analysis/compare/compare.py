@@ -128,7 +128,7 @@ def side_by_side(entries: tuple[Entry, ...], force: bool = False, confidence: fl
     """The comparison of entries that have been resolved; raises ProtocolMismatch as `compare` does."""
     mismatch = find_mismatch(entries)
     if mismatch and not force:
-        raise ProtocolMismatch(f"{mismatch}; attack them alike, or compare anyway with --force")
+        raise ProtocolMismatch(f"{mismatch}; attack them with the same settings, or compare anyway with --force")
     keys = sorted({key for entry in entries for key in entry.settings})
     return Comparison(
         entries=entries,

@@ -111,7 +111,7 @@ def resolve_entry(entry: str, paths: Paths) -> Entry:
         return file_entry(entry, paths)
     study, slash, run = entry.rpartition("/")
     if slash and (not study or not run or "/" in study):
-        raise UserError(f"'{entry}' is no entry: name a run, study/run, or a {CHECKPOINT} file")
+        raise UserError(f"'{entry}' is not an entry: name a run, study/run, or a {CHECKPOINT} file")
     return named_entry(entry, run, dataclasses.replace(paths, study=study) if slash else paths)
 
 

@@ -56,7 +56,9 @@ def start_model(
     """
     for number, other in enumerate(group.all_gather(identity), start=1):
         if different := identity.difference(other):
-            raise UserError(f"process {number} of {group.size} has {different}; give all the same params, data, code")
+            raise UserError(
+                f"process {number} of {group.size} has {different}; start all with the same params, data and code"
+            )
     model = build(settings.model, dataset.image_shape, dataset.classes, settings.train.seed).to(device)
     return model, group.broadcast(state)
 

@@ -127,7 +127,7 @@ class TrainingJob:
         threads = f", {self.identity.threads} thread" + ("" if self.identity.threads == 1 else "s")
         on_event(Note(f"training {self.run}: {self.epochs} epochs of {images} images on {where}{together}{threads}"))
         if record.rows:
-            on_event(Note(f"going on after epoch {len(record.rows)}/{self.epochs}"))
+            on_event(Note(f"continuing after epoch {len(record.rows)}/{self.epochs}"))
         events = fit_from(
             self.settings, self.dataset, self.identity, self.device, self.group, record.state, start_afresh
         )
@@ -163,7 +163,7 @@ class TrainingJob:
         if changed := started.changed():
             raise UserError(
                 f"{changed} has changed since the training of {self.run} started, so it is not published; what it "
-                f"made is in {self.paths.live(self.run)}: put back what has changed to publish it, or train anew"
+                f"made is in {self.paths.live(self.run)}: put back what has changed to publish it, or train again"
             )
         ended: Ending = "all epochs" if len(record.rows) == self.epochs else "asked to stop" if stopped else "patience"
         contents = record.contents()

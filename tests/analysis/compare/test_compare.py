@@ -183,8 +183,8 @@ def test_different_protocols_are_refused_unless_forced(attacked: Paths, tiny_par
         (["ads"], "two entries"),
         (["ads", "adz"], "no results of run 'adz' in study smoke (did you mean 'ads'?)"),
         (["ads", "other/ads"], "study other"),
-        (["ads", "a/b/c"], "'a/b/c' is no entry"),
-        (["ads", "/ads"], "'/ads' is no entry"),
+        (["ads", "a/b/c"], "'a/b/c' is not an entry"),
+        (["ads", "/ads"], "'/ads' is not an entry"),
         (["ads", "nowhere.safetensors"], "nowhere.safetensors"),
     ],
 )

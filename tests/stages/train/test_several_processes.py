@@ -165,7 +165,7 @@ def test_if_one_rank_is_killed_all_end_and_can_go_on(folders: tuple[Path, Path],
     (folders[0] / LIVE / "stop").touch()
     codes, out, err = pair.end()
     assert codes == [0, 0], err
-    assert f"going on after epoch {done}/{FOREVER}" in out[0] and "stopped as asked" in out[0]
+    assert f"continuing after epoch {done}/{FOREVER}" in out[0] and "stopped as asked" in out[0]
     assert (out[1], err) == ("", ["", ""])
     epochs = [row.epoch for row in read_history(folders[0] / MODEL / "history.csv")]
     assert epochs == list(range(1, len(epochs) + 1)) and len(epochs) > done

@@ -140,7 +140,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes(
     with pytest.raises(Interrupted, match=says):
         train(params, RUN, paths, on_event=at(task, interrupt))
     notes = notes_of(params, paths)
-    assert (f"going on after epoch {done}/{EPOCHS}" in notes) == (done > 0)
+    assert (f"continuing after epoch {done}/{EPOCHS}" in notes) == (done > 0)
     assert sum(note.startswith("epoch ") for note in notes) == EPOCHS - done  # no epoch was trained twice
     assert outcome(paths) == whole
 
@@ -269,7 +269,7 @@ def test_a_state_of_other_params_is_kept_aside_and_used_again_when_they_return(
     assert notes[0] == f"the state of an earlier training of {RUN} is of other parameters; it is kept as {kept}"
     assert sum(note.startswith("epoch ") for note in notes) == EPOCHS
     assert len((paths.live(RUN) / "log.txt").read_text().splitlines()) == len(notes)
-    assert f"going on after epoch 1/{EPOCHS}" in notes_of(params, paths)
+    assert f"continuing after epoch 1/{EPOCHS}" in notes_of(params, paths)
     assert outcome(paths) == whole
     assert not kept.exists()
 
@@ -507,7 +507,7 @@ def test_a_training_that_is_asked_to_stop_publishes_and_can_go_on(
     assert f"stopped as asked, epoch 2/{EPOCHS} is published" in beat.message
     assert f"ssmlab repro {RUN} --force" in notes[-1]
 
-    assert f"going on after epoch 2/{EPOCHS}" in notes_of(params, paths)  # the old request asks no more
+    assert f"continuing after epoch 2/{EPOCHS}" in notes_of(params, paths)  # the old request asks no more
     assert outcome(paths) == whole
 
 
@@ -575,7 +575,7 @@ def test_a_diverged_training_names_the_images_and_keeps_the_last_good_state(
     logged = next(line for line in log if "rows of the source: " in line).partition("source: ")[2].split(", ")
     assert len(set(logged)) == 20
     monkeypatch.undo()
-    assert f"going on after epoch 1/{EPOCHS}" in notes_of(params, paths)
+    assert f"continuing after epoch 1/{EPOCHS}" in notes_of(params, paths)
 
 
 def test_out_of_memory_is_one_line(params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def test_a_signal_stops_all_and_the_next_start_goes_on(
     beat, output = beat_of(project), (project / "output.txt").read_text()
     assert (beat.state, "stopped at epoch" in beat.message) == ("stopped", True)
     assert "Traceback" not in output
-    assert (f"going on after epoch {len(before)}/500" in output) == bool(before)
+    assert (f"continuing after epoch {len(before)}/500" in output) == bool(before)
     assert not (project / MODEL).exists()
     rows = read_history(project / LIVE / "history.csv")
     assert [row.epoch for row in rows] == list(range(1, len(rows) + 1))
@@ -139,7 +139,7 @@ def test_stop_lets_dvc_go_on_to_the_next_stage(folder: Path) -> None:
 
     forced = start(folder, *SSMLAB, "repro", "train@ads", "--force")
     until(lambda: trained(folder, done + 1), forced)
-    assert f"going on after epoch {done}/500" in (folder / "output.txt").read_text()
+    assert f"continuing after epoch {done}/500" in (folder / "output.txt").read_text()
     to_it(forced, signal.SIGINT)
     forced.wait(timeout=60)
 
@@ -153,7 +153,7 @@ def test_a_training_killed_with_dvc_continues_when_dvc_runs_again(folder: Path) 
     process.wait()
     until(lambda: state_of(beat_of(folder), time.time()) == "killed")
     assert start(folder, "dvc", "repro", "train@ads").wait(timeout=120) == 0
-    assert "going on after epoch" in (folder / "output.txt").read_text()
+    assert "continuing after epoch" in (folder / "output.txt").read_text()
     resumed = {name: (folder / MODEL / name).read_bytes() for name in ("best.safetensors", "last.safetensors")}
     assert [row.epoch for row in read_history(folder / MODEL / "history.csv")] == list(range(1, 9))
 
