@@ -93,7 +93,7 @@ class Fmn:
         """The nearest adversarial images (B, C, H, W) that are within eps; x itself where there is none."""
         widest = largest_eps(self.ball.norm, x[0].numel())
         best = torch.full_like(y, math.inf, dtype=torch.float32)
-        nearest, radius = x.clone(), best.clone()
+        nearest, radius = x.clone(), torch.zeros_like(best)
         x_adv = x.clone()
         for step in range(self.steps + 1):
             here = x_adv.detach().requires_grad_()
@@ -107,10 +107,11 @@ class Fmn:
             best = torch.where(closer, distance, best)
             nearest[closer] = here.detach()[closer]
             alpha, rate = (self.at(step, ends) for ends in (self.ALPHAS, self.RATES))
-            # Where nothing is found yet, a linear model would be broken at this distance; a little further, since at it
-            # rounding decides, and the estimate would never move again.
+            # Where nothing is found yet, a linear model would be broken at this distance. The radius grows beyond it,
+            # since the box may block part of the gradient, and exactly at it rounding decides: the published estimate
+            # alone can stay where it is for ever.
             guess = distance + margin.detach().abs() / self.ball.dual(gradient).clamp(min=1e-12)  # (B,)
-            grown = torch.where(best.isinf(), guess, radius) * (1 + rate)
+            grown = torch.where(best.isinf(), torch.maximum(guess, radius), radius) * (1 + rate)
             radius = torch.where(broken, torch.minimum(radius * (1 - rate), best), grown).clamp(max=widest)
             length = gradient.flatten(1).norm(dim=1).clamp(min=1e-12).view(-1, 1, 1, 1)
             x_adv = self.ball.project(here.detach() - alpha * gradient / length, x, radius)

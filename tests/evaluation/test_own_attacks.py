@@ -132,6 +132,17 @@ def test_what_is_wrong_when_clean_is_broken_at_distance_zero_and_what_holds_has_
     assert held.correct == 6
 
 
+def test_fmn_finds_images_at_the_edge_of_the_box_in_either_norm() -> None:
+    """Half of the gradient is blocked at black pixels, so that the distance a linear model would need is too short."""
+    model = net()
+    x = images(40).round()  # black and white
+    y = model(x).argmax(dim=1)
+    for ball in (Ball(1.0), Ball(8.0, "l2")):
+        attack = Fmn(Victim(model, CPU), ball=ball, steps=60)
+        attack(x, y)
+        assert attack.distances.isfinite().all()
+
+
 def test_more_restarts_never_leave_more_images_right() -> None:
     model, x = net(), images(30)
     y = model(x).argmax(dim=1)
