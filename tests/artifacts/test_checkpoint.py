@@ -22,6 +22,7 @@ from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import Params
 from tests.analysis.synthetic import data_summary, write_data
+from tests.artifacts.trained_metadata import trained_metadata
 
 SHAPE, CLASSES = (1, 28, 28), 10
 
@@ -38,24 +39,7 @@ save(Path(sys.argv[1]), build(metadata.model, metadata.image_shape, metadata.cla
 
 @pytest.fixture
 def metadata(tiny_params: Params) -> Metadata:
-    settings = tiny_params.run("ads")
-    return Metadata(
-        study="smoke",
-        run="ads",
-        which="best",
-        epoch=2,
-        model=settings.model,
-        train=settings.train,
-        image_shape=SHAPE,
-        classes=CLASSES,
-        val_clean=0.91,
-        val_robust=2 / 3,
-        selection_split="validation",
-        data_name="mnist5k",
-        data_fingerprint="0" * 64,
-        params_fingerprint=settings.fingerprint(),
-        code_version="0.0.0",
-    )
+    return trained_metadata(tiny_params.run("ads"))
 
 
 @pytest.fixture

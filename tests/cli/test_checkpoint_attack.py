@@ -11,11 +11,11 @@ from typer.testing import CliRunner
 
 import ssmlab
 from ssmlab.artifacts.checkpoint import save
-from ssmlab.artifacts.metadata import Metadata
 from ssmlab.cli.app import app
 from ssmlab.data.dataset import Split, make_dataset, save_dataset
 from ssmlab.nets.build import build
 from ssmlab.params import Params
+from tests.artifacts.trained_metadata import trained_metadata
 
 SHAPE, CLASSES = (1, 28, 28), 3
 
@@ -30,23 +30,7 @@ def split(n: int, seed: int) -> Split:
 def folder(tmp_path: Path, tiny_params: Params, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a checkpoint and a prepared data set, and no params.yaml."""
     settings = tiny_params.run("ads")
-    metadata = Metadata(
-        study="smoke",
-        run="ads",
-        which="best",
-        epoch=2,
-        model=settings.model,
-        train=settings.train,
-        image_shape=SHAPE,
-        classes=CLASSES,
-        val_clean=0.9,
-        val_robust=0.5,
-        selection_split="validation",
-        data_name="tiny",
-        data_fingerprint="0" * 64,
-        params_fingerprint=settings.fingerprint(),
-        code_version="0.0.0",
-    )
+    metadata = trained_metadata(settings, classes=CLASSES, data_name="tiny")
     save(tmp_path / "ads.safetensors", build(settings.model, SHAPE, CLASSES, 0), metadata)
     splits = {name: split(12, seed) for seed, name in enumerate(("train", "validation", "test"))}
     save_dataset(tmp_path / "tiny.safetensors", make_dataset("tiny", CLASSES, splits))

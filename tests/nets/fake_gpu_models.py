@@ -7,48 +7,32 @@ from typing import Any
 import pytest
 import torch
 
-from ssmlab.nets import Classifier, build, selective
+from ssmlab.nets import Classifier, selective
 from ssmlab.nets.half_precision import HalfPrecisionClassifier
 from ssmlab.nets.s4 import S4Kernel
-from ssmlab.params import ModelParams
 from ssmlab.training.adversary import pgd
 from ssmlab.training.attack import Attack
 from tests.fake_gpu import GPU, fake_gpu, on_fake_gpu
+from tests.nets.tiny_models import CHANGES, tiny_model
 
-BASE: dict[str, Any] = {
-    "mixer": "s4", "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": 8, "d_state": 4, "layers": 1,
-    "pointwise": "none", "output": "linear", "dropout": 0.0,
-}  # fmt: skip
-MODELS: dict[str, dict[str, Any]] = {
-    "s4": {},
-    "s4, gelu and glu": {"pointwise": "gelu", "output": "glu"},
-    "s4, both ways": {"bidirectional": True},
-    "s4 and ads": {"enhancement": "ads", "ads": {"act": "relu", "parts": "both"}},
-    "s4 and attention": {"enhancement": "attention"},
-    "s4d": {"mixer": "s4d", "s4d": {"discretisation": "zoh", "initial": "lin"}},
-    "dss": {"mixer": "dss"},
-    "s5": {"mixer": "s5"},
-    "mamba": {"mixer": "mamba"},
-    "mega": {"mixer": "mega", "mega": {"z": 4, "hidden": 8, "ffn": 8, "ema": 2}},
-}
 SHAPES = [(1, 7, 7), (3, 18, 18)]  # short and long sequences take different routes
 
 
 def make(name: str, shape: tuple[int, int, int]) -> Classifier:
     torch.manual_seed(0)
-    return build(ModelParams.model_validate(BASE | MODELS[name]), shape, 5, seed=0)
+    return tiny_model(name, shape, layers=1)
 
 
 @pytest.fixture(autouse=True)
 def decisions(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is decided by numbers, which a fake tensor has none of, or by the device's name."""
+    """Replaces decisions that depend on numbers, which a fake tensor does not have, or on the device's name."""
     monkeypatch.setattr("ssmlab.nets.dss.any_growing", lambda growing: False)
     monkeypatch.setitem(selective.CHUNK_ENTRIES, GPU, 2**20)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("form", ["live", "frozen", "frozen, bf16"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_every_model_stays_on_the_gpu_from_images_to_logits_and_back(
     name: str, form: str, shape: tuple[int, int, int]
 ) -> None:

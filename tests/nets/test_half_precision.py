@@ -1,39 +1,22 @@
-"""Frozen models in bfloat16: close to float32, and what must not be rounded is not."""
+"""Frozen models in bfloat16 are close to float32, and values that must not be rounded stay in float32."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets import Classifier, build
+from ssmlab.nets import Classifier
 from ssmlab.nets.chunked import ChunkedConvolution, Realisation
 from ssmlab.nets.half_precision import HalfPrecisionClassifier, in_half_precision
-from ssmlab.params import ModelParams
+from tests.nets.tiny_models import CHANGES, tiny_model
 
-BASE: dict[str, Any] = {
-    "mixer": "s4", "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": 8, "d_state": 4, "layers": 2,
-    "pointwise": "none", "output": "linear", "dropout": 0.0,
-}  # fmt: skip
-MODELS: dict[str, dict[str, Any]] = {
-    "s4": {},
-    "s4, gelu and glu": {"pointwise": "gelu", "output": "glu"},
-    "s4, both ways": {"bidirectional": True},
-    "s4 and ads": {"enhancement": "ads", "ads": {"act": "relu", "parts": "both"}},
-    "s4 and attention": {"enhancement": "attention"},
-    "dss": {"mixer": "dss"},
-    "s5": {"mixer": "s5"},
-    "mamba": {"mixer": "mamba"},
-    "mega": {"mixer": "mega", "mega": {"z": 4, "hidden": 8, "ffn": 8, "ema": 2}},
-}
 SHAPES = {49: (1, 7, 7), 324: (1, 18, 18)}  # by L: the Toeplitz product, and chunks
 
 
 def make(name: str, length: int = 49) -> Classifier:
-    return build(ModelParams.model_validate(BASE | MODELS[name]), SHAPES[length], 5, seed=1)
+    return tiny_model(name, SHAPES[length], layers=2, seed=1)
 
 
 def gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -42,7 +25,7 @@ def gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("length", SHAPES)
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_logits_and_slopes_are_those_of_float32_up_to_rounding(name: str, length: int) -> None:
     frozen = make(name, length).freeze()
     half = HalfPrecisionClassifier(frozen)  # type: ignore[arg-type]
@@ -55,7 +38,7 @@ def test_logits_and_slopes_are_those_of_float32_up_to_rounding(name: str, length
     assert (mine - slopes).norm() < 0.1 * slopes.norm()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", CHANGES)
 def test_the_frozen_model_and_its_weights_stay_in_float32(name: str) -> None:
     model = make(name, 324)
     frozen = model.freeze()

@@ -15,6 +15,7 @@ from ssmlab.artifacts.metadata import Metadata
 from ssmlab.params import Params, RunParams
 from ssmlab.project.run_state import Published, RunState, changed_keys, decide_state
 from ssmlab.system.processes import pid_start_time
+from tests.artifacts.trained_metadata import trained_metadata
 
 NOW = 1_000_000.0
 BEAT = Heartbeat(
@@ -34,24 +35,14 @@ def rows(count: int) -> list[Row]:
 
 
 def checkpoint(run: RunParams, **changes: Any) -> Metadata:
-    about = Metadata(
-        study="smoke",
-        run="ads",
-        which="best",
-        epoch=1,
-        model=run.model,
-        train=run.train,
-        image_shape=(1, 28, 28),
-        classes=10,
-        val_clean=0.5,
-        val_robust=0.4,
-        selection_split="validation",
-        data_name="mnist5k",
-        data_fingerprint="d",
-        params_fingerprint=run.fingerprint(),
-        code_version="0.1.0",
-    )
-    return about.model_copy(update=changes)
+    defaults: dict[str, Any] = {
+        "epoch": 1,
+        "val_clean": 0.5,
+        "val_robust": 0.4,
+        "data_fingerprint": "d",
+        "code_version": "0.1.0",
+    }
+    return trained_metadata(run, **(defaults | changes))
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from ssmlab.report.terminal.tables import render
 from ssmlab.stages.attack.stage import attack_file
 from ssmlab.stages.prepare import prepare
 from ssmlab.stages.trained_run import check_same_data
+from tests.artifacts.trained_metadata import trained_metadata
 
 SIDE = 6
 
@@ -239,23 +240,7 @@ def test_a_checkpoint_that_is_there_is_not_lost(state: dict[str, Tensor], tiny_p
         import_checkpoint(other, image_size=SIDE, to=Path("models/imported/x"))
     assert first.path.read_bytes() == content
     run = tiny_params.run("ads")
-    trained = Metadata(
-        study="smoke",
-        run="ads",
-        which="best",
-        epoch=1,
-        model=run.model,
-        train=run.train,
-        image_shape=(1, 28, 28),
-        classes=10,
-        val_clean=0.5,
-        val_robust=0.5,
-        selection_split="validation",
-        data_name="d",
-        data_fingerprint="f",
-        params_fingerprint="p",
-        code_version="0",
-    )
+    trained = trained_metadata(run)
     save(Path("models/smoke/ads/best.safetensors"), build(run.model, (1, 28, 28), 10, 0), trained)
     with pytest.raises(UserError, match="trained here"):
         import_checkpoint(path, image_size=SIDE, to=Path("models/smoke/ads"))

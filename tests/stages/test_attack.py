@@ -13,7 +13,7 @@ import torch
 
 from ssmlab.artifacts.checkpoint import load, save
 from ssmlab.artifacts.heartbeat import read_heartbeat
-from ssmlab.artifacts.metadata import Metadata, count_parameters
+from ssmlab.artifacts.metadata import count_parameters
 from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Note, Progress
 from ssmlab.core.files import sha256_file
@@ -26,6 +26,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.params.written_float import WrittenFloat
 from ssmlab.stages.attack.stage import attack
 from ssmlab.stages.prepare import prepare
+from tests.artifacts.trained_metadata import trained_metadata
 from tests.stages.manifests import add_manifest
 
 RUN = "ads"
@@ -62,22 +63,17 @@ def checkpoint(params: Params, paths: Paths, which: Which, epoch: int) -> None:
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    about = Metadata(
+    about = trained_metadata(
+        run,
         study=params.study,
-        run=RUN,
         which=which,
         epoch=epoch,
-        model=run.model,
-        train=run.train,
         image_shape=data.image_shape,
         classes=data.classes,
         val_clean=0.5,
         val_robust=0.25,
-        selection_split="validation",
         data_name=data.name,
         data_fingerprint=data.fingerprint,
-        params_fingerprint=run.fingerprint(),
-        code_version="0",
     )
     save(paths.checkpoint(RUN, which), model, about)
 

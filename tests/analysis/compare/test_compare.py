@@ -11,7 +11,6 @@ import pytest
 
 from ssmlab.analysis.compare.compare import EXPLORATORY, Comparison, ComparisonLine, compare
 from ssmlab.artifacts.checkpoint import save as save_checkpoint
-from ssmlab.artifacts.metadata import Metadata
 from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import ProtocolMismatch, UserError
 from ssmlab.core.files import sha256_file
@@ -21,6 +20,7 @@ from ssmlab.nets.classifier import Classifier
 from ssmlab.params import Params, Which
 from ssmlab.params.paths import Paths
 from tests.analysis.synthetic import protocol, results, seeded_params, seeded_study
+from tests.artifacts.trained_metadata import trained_metadata
 
 
 def flags(right: int, n: int = 1000) -> str:
@@ -49,23 +49,8 @@ def save(paths: Paths, found: object) -> None:
 def write_checkpoint(path: Path, params: Params, run: str, which: Which = "best", seed: int = 0) -> str:
     """An untrained checkpoint of `run`; returns its hash."""
     settings = params.run(run)
-    metadata = Metadata(
-        study=params.study,
-        run=run,
-        which=which,
-        epoch=9,
-        model=settings.model,
-        train=settings.train,
-        image_shape=(1, 28, 28),
-        classes=10,
-        val_clean=0.5,
-        val_robust=0.4,
-        selection_split="validation",
-        data_name="mnist5k",
-        data_fingerprint="ab" * 32,
-        params_fingerprint="cd" * 32,
-        code_version="0.1.0",
-    )
+    changes: dict[str, object] = {"study": params.study, "run": run, "which": which, "epoch": 9}
+    metadata = trained_metadata(settings, **changes, data_fingerprint="ab" * 32, params_fingerprint="cd" * 32)
     save_checkpoint(path, build(settings.model, (1, 28, 28), 10, seed), metadata)
     return sha256_file(path)
 
