@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from ssmlab.analysis.summary import Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.files import to_csv
+from ssmlab.evaluation.results import wilson
 
 LEARNING = ("epoch", "val_robust", "val_clean", "train_robust", "train_loss", "lr")  # no times: they never repeat
 ACCURACY_EPS = ("eps", "accuracy", "low", "high", "attack", "n")
+Line = list[float | int | str]
 
 
 def metrics(summary: Summary) -> dict[str, dict[str, float]]:
@@ -41,10 +43,29 @@ def learning_csv(rows: Sequence[Row]) -> str:
 
 
 def accuracy_eps_csv(run: Run, summary: Summary) -> str:
-    """The best checkpoint's accuracy without an attack (eps 0), and under the main attack at the study's eps."""
-    lines = []
-    for eps, name in ((0.0, "clean"), (summary.protocol.eps.value, summary.main_attack())):
-        accuracy = run.measure(name, "best")
-        if accuracy is not None:
-            lines.append([eps, accuracy.value, *accuracy.interval, name, accuracy.n])
-    return to_csv(ACCURACY_EPS, lines)
+    """The best checkpoint's accuracy over eps: the whole curve where FMN found one, else that of two radii.
+
+    The two are no attack (eps 0) and the main attack at the study's eps. Both are not mixed, so that a line that joins
+    the points is of one attack.
+    """
+    return to_csv(ACCURACY_EPS, fmn_curve(run, summary) or two_radii(run, summary))
+
+
+def fmn_curve(run: Run, summary: Summary) -> list[Line]:
+    """The lines of FMN's curve, with intervals at the study's confidence; none where the run was not attacked by it."""
+    best = run.checkpoints.get("best")
+    if best is None or not best.by_eps:
+        return []
+    kinds = {name: spec.kind for name, spec in summary.protocol.attacks.items()}
+    name = next(name for name in best.measures if kinds.get(name) == "fmn")
+    n = best.measures[name].n
+    return [
+        [eps, accuracy, *wilson(round(accuracy * n), n, summary.confidence), name, n] for eps, accuracy in best.by_eps
+    ]
+
+
+def two_radii(run: Run, summary: Summary) -> list[Line]:
+    """The lines of the best checkpoint's accuracy without an attack and under the main attack, where measured."""
+    radii = ((0.0, "clean"), (summary.protocol.eps.value, summary.main_attack()))
+    found = [(eps, name, run.measure(name, "best")) for eps, name in radii]
+    return [[eps, accuracy.value, *accuracy.interval, name, accuracy.n] for eps, name, accuracy in found if accuracy]

@@ -21,6 +21,7 @@ from ssmlab.cli.published import import_, parity
 from ssmlab.cli.repro import repro, stop
 from ssmlab.cli.runs import alerts, runs
 from ssmlab.cli.samples import samples
+from ssmlab.cli.track import track
 from ssmlab.cli.use import use
 from ssmlab.cli.verify import verify
 from ssmlab.system.waiting import wait_passively
@@ -60,6 +61,10 @@ app.command(
 app.command(epilog="Examples: `ssmlab alerts`, `ssmlab alerts --json`")(alerts)
 app.command(epilog="Examples: `ssmlab samples ads`, `ssmlab samples ads --attack pgd-10 --to flipped.npz`")(samples)
 app.command(epilog="Example: `ssmlab export ads --to exported/ads --license apache-2.0`")(export)
+app.command(
+    epilog="Examples: `ssmlab track --to tensorboard --folder tracking` (then `tensorboard --logdir tracking`), "
+    "`ssmlab track ads --to wandb --folder tracking --follow`"
+)(track)
 app.command(epilog="Examples: `ssmlab verify`, `ssmlab verify --json`")(verify)
 app.command(epilog="Examples: `ssmlab doctor`, `ssmlab doctor --fix`, `ssmlab doctor --json`")(doctor)
 app.command(

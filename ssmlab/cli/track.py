@@ -1,0 +1,51 @@
+"""`ssmlab track`: learning curves in TensorBoard or W&B, followed from outside the training."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ssmlab.cli import completion
+from ssmlab.cli.base import study
+
+
+class SinkChoice(StrEnum):
+    """Where the numbers go."""
+
+    tensorboard = "tensorboard"
+    wandb = "wandb"
+
+
+def track(
+    to: Annotated[SinkChoice, typer.Option("--to", help="Which tracker; an optional package.")],
+    folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where its files go; kept between calls.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|GROUP]...",
+            help="Runs or groups of seeds; all by default.",
+            autocompletion=completion.run_and_group_names,
+        ),
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C, with every epoch that ends.")] = False,
+    interval: Annotated[float, typer.Option("--interval", min=0.1, metavar="SECONDS", help="Between two looks.")] = 2.0,
+) -> None:
+    """Send every epoch of finished and running trainings to TensorBoard or W&B, once."""
+    from ssmlab.project.grid_plan import selected_runs
+    from ssmlab.project.sinks import open_sink
+    from ssmlab.project.tracking import Tracker
+
+    params, paths = study()
+    runs = selected_runs(params, names or [])
+    with closing(open_sink(to.value, folder / paths.study, paths.study)) as sink:
+        tracker = Tracker(runs, params, paths, sink, folder / f"{paths.study}.{to.value}.json")
+        typer.echo(f"{tracker.poll()} epochs sent to {folder / paths.study}")
+        while follow:
+            time.sleep(interval)
+            if sent := tracker.poll():
+                typer.echo(f"{sent} more")

@@ -1,0 +1,105 @@
+"""Following the histories of trainings for a tracker of experiments, from outside: no training can be broken by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
+
+from ssmlab.artifacts.history import Row
+from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.core.validation import read_model
+from ssmlab.params import Params, Strict
+from ssmlab.params.paths import Paths
+from ssmlab.project.inputs import StudyInputs
+from ssmlab.project.status import RunWatcher
+
+NOT_SENT = ("epoch", "epochs")  # the step of every number, and a setting
+Numbers = Annotated[tuple[float | None, ...], Field(strict=False)]
+
+
+class Sink(Protocol):
+    """What takes the numbers: TensorBoard, W&B, or a list in a test."""
+
+    def add(self, training: str, config: Mapping[str, Any], epoch: int, values: Mapping[str, float]) -> None:
+        """Take the numbers of one epoch. `training`: RUN, or RUN-2 for its second training; `config`: its params."""
+
+    def flush(self) -> None:
+        """Write what was added, as far as the sink can be told to."""
+
+    def close(self) -> None:
+        """Write everything and end."""
+
+
+class Sent(Strict):
+    """What a sink has of one run: the number of its trainings so far, and the epochs of the last one."""
+
+    training: int = 1
+    epochs: Annotated[tuple[Numbers, ...], Field(strict=False)] = ()
+
+
+class Memory(Strict):
+    """What a sink has of every run of a study; kept beside it, so that a new start sends nothing twice."""
+
+    study: str
+    runs: dict[str, Sent] = Field(default_factory=dict)
+
+
+class Tracker:
+    """Sends every epoch of every training once.
+
+    A training that was killed and goes on repeats epochs with other times only; those are not sent again. A history
+    with other numbers is another training, and gets a name of its own.
+    """
+
+    def __init__(self, runs: Sequence[str], params: Params, paths: Paths, sink: Sink, memory: Path) -> None:
+        """Memory: the file that says what was sent; raises UserError if it is there and is not one."""
+        inputs = StudyInputs(paths)
+        self.watchers = [RunWatcher(run, params, paths, inputs) for run in runs]
+        self.sink, self.file = sink, memory
+        self.memory = (
+            read_model(memory, Memory, "what was sent", "remove its folder to send everything again")
+            if memory.exists()
+            else Memory(study=paths.study)
+        )
+
+    def poll(self) -> int:
+        """Send what is new; returns the number of epochs sent.
+
+        What was sent is noted after the sink has it: a power cut between the two can send the last epochs twice.
+        """
+        found = {watcher.name: self.send(watcher) for watcher in self.watchers}
+        if any(found.values()):
+            self.sink.flush()
+            write_atomic(self.file, readable_json(self.memory.model_dump(mode="json")))
+        return sum(found.values())
+
+    def send(self, watcher: RunWatcher) -> int:
+        """Send what is new of one run; returns the number of epochs sent."""
+        rows = watcher.poll(time.time()).rows
+        sent = self.memory.runs.get(watcher.name, Sent())
+        numbers = tuple(repeatable(row) for row in rows)
+        known = min(len(numbers), len(sent.epochs))
+        if numbers[:known] != sent.epochs[:known]:
+            sent, known = Sent(training=sent.training + 1), 0
+        elif known < len(sent.epochs):  # cut: it will repeat what was sent
+            return 0
+        name = watcher.name if sent.training == 1 else f"{watcher.name}-{sent.training}"
+        for row in rows[known:]:
+            self.sink.add(name, watcher.params.plain(), row.epoch, sent_values(row))
+        self.memory.runs[watcher.name] = Sent(training=sent.training, epochs=numbers)
+        return len(rows) - known
+
+
+def repeatable(row: Row) -> tuple[float | None, ...]:
+    """The numbers of an epoch that a training which goes on gives again: all but its times."""
+    return (row.epoch, row.step, row.train_loss, row.val_clean, row.val_robust)
+
+
+def sent_values(row: Row) -> dict[str, float]:
+    """The numbers of an epoch as a sink gets them: every column of history.csv that has one."""
+    return {name: value for name, value in asdict(row).items() if value is not None and name not in NOT_SENT}

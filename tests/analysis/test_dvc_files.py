@@ -1,0 +1,64 @@
+"""What DVC plots of a study: the whole accuracy-eps curve where FMN found one, two points where not."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+import pytest
+
+from ssmlab.analysis.dvc_files import plot_files
+from ssmlab.analysis.summarize import summarize
+from ssmlab.analysis.summary import Summary
+from ssmlab.evaluation.results import Measure, wilson
+from ssmlab.params import Params
+from ssmlab.project.params_file import load_params
+from tests.analysis.synthetic import data_summary, default_study
+
+EPS = 0.1
+DISTANCES = (0.0, 0.05, EPS, 0.25, None)  # wrong when clean, broken at three radii, never broken
+
+
+@pytest.fixture
+def params(project: Path) -> Params:
+    raw = load_params(project / "studies" / "mnist5k-published.yaml").plain()
+    raw["attack"]["attacks"]["fmn"] = {"kind": "fmn", "steps": 10, "images": 5, "checkpoints": ["best"]}
+    raw["analyze"]["claims"] = []
+    return Params.model_validate(raw)
+
+
+@pytest.fixture
+def summary(params: Params) -> Summary:
+    """The first run has FMN's distances; the others were attacked by versions that knew none."""
+    first, *others = default_study(params)
+    best = first.checkpoints["best"]
+    fmn = Measure.of("00011", distances=DISTANCES)
+    checkpoint = best.model_copy(update={"measures": {**best.measures, "fmn": fmn}})
+    found = first.model_copy(update={"checkpoints": {"best": checkpoint}})
+    return summarize(params.study, [found, *others], params.analyze, data_summary())
+
+
+def curve(summary: Summary, run: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(plot_files(summary, {})[f"accuracy-eps/{run}.csv"])))
+
+
+def test_with_fmn_the_curve_is_the_share_of_images_that_are_broken_beyond_each_radius(summary: Summary) -> None:
+    lines = curve(summary, summary.runs[0].name)
+    radii = [float(line["eps"]) for line in lines]
+    assert radii == sorted(set(radii)) and radii[0] == 0.0 and EPS in radii and len(radii) > 20
+    for line in lines:
+        right = sum(distance is None or distance > float(line["eps"]) for distance in DISTANCES)
+        assert float(line["accuracy"]) == right / len(DISTANCES)
+        assert (float(line["low"]), float(line["high"])) == wilson(right, len(DISTANCES), summary.confidence)
+        assert (line["attack"], line["n"]) == ("fmn", "5")
+    assert len({line["accuracy"] for line in lines}) == 4  # 4, 3, 2 and 1 of 5: no radius is beyond the last
+
+
+def test_without_fmn_the_curve_has_no_attack_and_the_main_attack(summary: Summary) -> None:
+    run = summary.runs[1]
+    lines = curve(summary, run.name)
+    assert [(float(line["eps"]), line["attack"]) for line in lines] == [(0.0, "clean"), (EPS, summary.main_attack())]
+    for line in lines:
+        measured = run.measure(line["attack"], "best")
+        assert measured is not None and (float(line["accuracy"]), int(line["n"])) == (measured.value, measured.n)
