@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssmlab.analysis.intervals import Difference
 from ssmlab.params import (
     ApgdParams,
     AttackSpec,
@@ -18,6 +17,7 @@ from ssmlab.params import (
 )
 
 if TYPE_CHECKING:
+    from ssmlab.analysis.intervals import Difference
     from ssmlab.data.header import DataProvenance
 
 MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}

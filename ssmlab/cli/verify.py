@@ -6,7 +6,6 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from ssmlab.cli.base import fail, study
 from ssmlab.cli.records import ListFormat, records_text
@@ -14,6 +13,8 @@ from ssmlab.cli.records import ListFormat, records_text
 
 def verify(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
     """Read every file of the study and hash it again; code 1 where one is damaged, with the command that repairs it."""
+    from rich.console import Console
+
     from ssmlab.cli.interrupts import interruptible
     from ssmlab.cli.progress import display
     from ssmlab.project.verify import verify as check_files

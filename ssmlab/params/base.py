@@ -51,7 +51,8 @@ NORM_NAMES: dict[Norm, str] = {"linf": "L-inf", "l2": "L2"}  # as reports and pa
 class Strict(BaseModel):
     """Unknown keys, missing keys and values of the wrong type are errors; nothing can be changed once it is read."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    # A model is built when it is first used: most commands use few of them.
+    model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def plain(self) -> dict[str, Any]:
         """The JSON value of this section: what goes into checkpoints and results, and can be validated again."""

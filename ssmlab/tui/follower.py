@@ -14,7 +14,6 @@ from typing import Any
 from ssmlab.analysis.format import model_label, regime_label
 from ssmlab.artifacts.heartbeat import PROBE_PROGRESS
 from ssmlab.core.errors import UserError
-from ssmlab.evaluation.results import load_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.inputs import StudyInputs
@@ -245,6 +244,8 @@ class StudyFollower:
 
 def read_tests(path: Path) -> tuple[dict[str, TestAccuracy], tuple[str, ...]]:
     """The accuracies of the best checkpoint in a result file, and its warnings; an unreadable file is a warning."""
+    from ssmlab.evaluation.results import load_results  # late: a study without results needs none of it
+
     try:
         checkpoints = load_results(path).checkpoints
     except UserError as error:

@@ -95,3 +95,18 @@ def test_without_params_yaml_the_commands_say_so(tmp_path: Path, monkeypatch: py
     for arguments in (["runs", "--json"], ["runs", "--watch"], ["alerts"]):
         result = CliRunner().invoke(app, arguments)
         assert result.exit_code == 1 and "params.yaml: not found" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("imported", "spared"),
+    [
+        ("ssmlab.cli.app", "pydantic rich.console ruamel.yaml psutil textual torch"),
+        (
+            "ssmlab.tui.follower, ssmlab.report.terminal.tables",
+            "ssmlab.analysis.compare.compare ssmlab.evaluation.results ssmlab.report.terminal.export torch",
+        ),
+    ],
+)
+def test_the_command_line_and_the_table_of_runs_load_only_what_they_need(imported: str, spared: str) -> None:
+    code = f"import sys, {imported}; print(*(name for name in '{spared}'.split() if name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

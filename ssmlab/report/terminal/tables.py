@@ -9,17 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ssmlab.analysis.compare.compare import Comparison, ComparisonLine
-from ssmlab.analysis.compare.deltas import ComparedValue
-from ssmlab.analysis.compare.entries import Entry
 from ssmlab.analysis.format import deviation, number, plural, signed
 from ssmlab.core.text import percent
 from ssmlab.report.markup import markdown_text
 from ssmlab.report.table import ABSENT, Column, TextTable, to_markdown
-from ssmlab.report.terminal.export import comparison_csv, comparison_json
 from ssmlab.report.terminal.fitted_table import FittedTable, to_rich
 
 if TYPE_CHECKING:
+    from ssmlab.analysis.compare.compare import Comparison, ComparisonLine
+    from ssmlab.analysis.compare.deltas import ComparedValue
+    from ssmlab.analysis.compare.entries import Entry
     from ssmlab.analysis.summary import Summary
     from ssmlab.project.status import RunStatus
     from ssmlab.published.agreement import Agreement
@@ -83,10 +82,10 @@ def render(comparison: Comparison, format: Format, all_parameters: bool = False)
     Args:
         all_parameters: show every parameter, not only those in which the entries differ.
     """
-    if format == "json":
-        return comparison_json(comparison, all_parameters)
-    if format == "csv":
-        return comparison_csv(comparison, all_parameters)
+    if format in ("json", "csv"):
+        from ssmlab.report.terminal.export import comparison_csv, comparison_json  # not for a table of runs
+
+        return (comparison_json if format == "json" else comparison_csv)(comparison, all_parameters)
     tables = [comparison_settings(comparison, all_parameters), comparison_measures(comparison)]
     tables = [table for table in tables if table.rows]
     if format == "md":
