@@ -22,6 +22,7 @@ def attack_checkpoint(
     images: int | None,
     data: str,
     norm: Norm,
+    save_to: Path | None,
     device: Literal["auto", "cpu", "cuda"],
     form: ListFormat,
 ) -> None:
@@ -40,7 +41,7 @@ def attack_checkpoint(
         from ssmlab.stages.checkpoint_attack import evaluate_checkpoint
 
         names = [name.strip() for name in attacks.split(",")]
-        found = evaluate_checkpoint(path, data, radius, names, images, norm, device, on_event)
+        found = evaluate_checkpoint(path, data, radius, names, images, norm, save_to, device, on_event)
     rows = [
         {"attack": name, **({"norm": "", "eps": ""} if name == "clean" else {"norm": norm, "eps": str(radius)})}
         | {"n": each.n, "correct": each.correct}
@@ -53,3 +54,15 @@ def attack_checkpoint(
     for name, each in found.measures.items():
         low, high = each.interval
         typer.echo(f"{name:<16} {each.accuracy:6.1%}  ({low:.1%} to {high:.1%}, n = {each.n})")
+
+
+def recheck_saved(path: Path, folder: Path) -> None:
+    """Ask a checkpoint again about saved adversarial images and print what it says; exit code 1 if flags differ."""
+    from ssmlab.stages.checkpoint_attack import recheck_checkpoint
+
+    with stage():
+        found = recheck_checkpoint(path, folder)
+    for each in found:
+        typer.echo(f"{each.attack:<16} {each.now} of {each.n} right, {each.before} when saved")
+    if warnings := [each.warning for each in found if each.changed]:
+        raise UserError("; ".join(warnings))

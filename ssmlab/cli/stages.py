@@ -81,6 +81,14 @@ def attack(
         str | None,
         typer.Option("--data", metavar="DATA", help="With --eps: a prepared data set; the study's by default."),
     ] = None,
+    save_adversarials: Annotated[
+        Path | None,
+        typer.Option("--save-adversarials", metavar="FOLDER", help="With --eps: keep the images of every attack."),
+    ] = None,
+    recheck: Annotated[
+        Path | None,
+        typer.Option("--recheck", metavar="FOLDER", help="Of a file: ask it again about images that were kept."),
+    ] = None,
     format: FormatOption = ListFormat.table,
 ) -> None:
     """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
@@ -97,10 +105,20 @@ def attack(
             images,
             source,
             norm.value if norm else "linf",
+            save_adversarials,
             device.value if device else "auto",
             format,
         )
         return
+    if recheck is not None:
+        if not run.endswith(".safetensors"):
+            raise UserError(f"--recheck {recheck}: name the checkpoint file that the images were saved for")
+        from ssmlab.cli.checkpoint_attack import recheck_saved
+
+        recheck_saved(Path(run), recheck)
+        return
+    if save_adversarials is not None:
+        raise UserError(f"--save-adversarials {save_adversarials}: give --eps and a checkpoint file too")
     if norm is not None:
         raise UserError(
             f"--norm {norm.value}: give --eps and a checkpoint file too; runs are attacked as params.yaml says"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
+from ssmlab.evaluation.adversarials import AdversarialFolder
 from ssmlab.evaluation.attack_names import chosen_attacks
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.collect import AttackProgress, collect_evaluation
@@ -45,6 +46,7 @@ def evaluate(
     device: Literal["auto", "cpu", "cuda"] = "auto",
     workers: int | None = 1,
     binarisation: int = 0,
+    save_adversarials: AdversarialFolder | None = None,
     on_event: Listener = silence,
 ) -> Evaluation:
     """Measure a model's accuracy on clean and on attacked images.
@@ -70,6 +72,7 @@ def evaluate(
         workers: processes on the CPU, each with one thread; None takes as many as there are cores, if that pays. More
             than one imports the calling script again, which therefore needs `if __name__ == "__main__":`.
         binarisation: on how many images the binarisation test of the checks is made; its model ends in a linear layer.
+        save_adversarials: where the images that the attacks make go, a file an attack; nowhere if it is left out.
         on_event: gets a `Progress` about once a second, and a `Note` for every warning.
 
     Raises:
@@ -98,6 +101,7 @@ def evaluate(
         workers=workers,
         on_event=on_event,
         binarisation=binarisation,
+        save_adversarials=save_adversarials,
     )["model"]
 
 
@@ -116,6 +120,7 @@ def evaluate_models(
     on_event: Listener = silence,
     journal: OutcomeJournal | None = None,
     binarisation: int = 0,
+    save_adversarials: AdversarialFolder | None = None,
 ) -> dict[str, Evaluation]:
     """`evaluate` for several models at once, so that their attacks share one set of workers.
 
@@ -123,6 +128,7 @@ def evaluate_models(
         models: by name, on `device`, the CPU or a GPU; plan: for each of them the attacks by name.
         binarisation: on how many images the binarisation test is made (docs/evaluation.md).
         journal: keeps outcomes; those that it has from a run that was killed are not computed again.
+        save_adversarials: of one model only, and without a journal, which keeps no images.
 
     Raises:
         UserError: as `evaluate`, or the journal cannot be written.
@@ -131,7 +137,9 @@ def evaluate_models(
     check_ball(eps, norm, x.shape[1:])
     for attacks in plan.values():
         check_sides(attacks, norm, x.shape[1:], "attacks: ")
-    inputs = AttackInputs(dict(models), x, y, Ball(float(eps), norm), seed, device)
+    inputs = AttackInputs(dict(models), x, y, Ball(float(eps), norm), seed, device, save_adversarials is not None)
+    if save_adversarials:
+        save_adversarials.check_names(name for attacks in plan.values() for name in attacks)
     progress: AttackProgress | None = None
 
     def tick() -> None:
@@ -151,7 +159,12 @@ def evaluate_models(
         progress = AttackProgress(on_event, schedule, seconds / max(count, 1))
         run_attacks(runner, inputs, tasks, schedule, progress, journal, count)
     outcomes = {name: {attack: schedule.outcomes[name, attack] for attack in plan[name]} for name in models}
-    return {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name], eps) for name in models}
+    found = {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name], eps) for name in models}
+    if save_adversarials:
+        for name, evaluation in found.items():
+            for attack, each in outcomes[name].items():
+                save_adversarials.write(attack, x, y, evaluation.measures[attack].flags, each, inputs.ball)
+    return found
 
 
 def unknown_tasks(tasks: Iterable[AttackTask], schedule: Schedule, journal: OutcomeJournal | None) -> list[AttackTask]:

@@ -13,7 +13,7 @@ from ssmlab.core.files import sha256_text
 from ssmlab.evaluation.tasks import AttackOutcome, AttackTask
 
 Key = tuple[str, str, int, tuple[int, ...]]
-NUMBERS = tuple(field.name for field in fields(AttackOutcome) if field.name != "task")
+NUMBERS = tuple(field.name for field in fields(AttackOutcome) if field.name not in ("task", "x_adv"))
 
 
 class OutcomeJournal:

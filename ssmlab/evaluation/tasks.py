@@ -31,6 +31,7 @@ class AttackInputs:
         models: by name, from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`.
         x, y: (N, C, H, W) float32 in [0, 1] and (N,) int64, on any device.
         ball: that attacks search; seed: of the whole evaluation.
+        keep_images: whether outcomes hold the images that attacks make.
     """
 
     models: dict[str, nn.Module]
@@ -39,6 +40,7 @@ class AttackInputs:
     ball: Ball
     seed: int
     device: torch.device
+    keep_images: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,7 @@ class AttackOutcome:
         unstable, queries, losses: as those of `Survivors`.
         margins: of each row that is still right the lowest margin that was met, where the next phase asks for it.
         distances: of each of the task's rows, of an attack that looks for them.
+        x_adv: (B, C, H, W) on the CPU, as that of `Survivors`, where images are kept.
     """
 
     task: AttackTask
@@ -87,6 +90,7 @@ class AttackOutcome:
     losses: tuple[float, ...] = ()
     margins: tuple[float, ...] = ()
     distances: tuple[float, ...] = ()
+    x_adv: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -111,7 +115,7 @@ class AttackRunner:
 
     def __init__(self, inputs: AttackInputs, tick: Callable[[], None] = no_tick) -> None:
         self.x, self.y = inputs.x.to(inputs.device), inputs.y.to(inputs.device)
-        self.ball, self.seed = inputs.ball, inputs.seed
+        self.ball, self.seed, self.keep_images = inputs.ball, inputs.seed, inputs.keep_images
         self.victims = {
             name: victim_of(frozen_if_possible(model), self.x[:1], tick) for name, model in inputs.models.items()
         }
@@ -154,7 +158,8 @@ class AttackRunner:
             margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.ball).tolist())
         distances = () if found.distances is None else tuple(found.distances.tolist())
         counts = (found.after, found.escaped, found.unstable, found.queries)
-        return AttackOutcome(task, tuple(left.tolist()), *counts, found.losses, margins, distances)
+        x_adv = found.x_adv.cpu() if self.keep_images else None
+        return AttackOutcome(task, tuple(left.tolist()), *counts, found.losses, margins, distances, x_adv)
 
     def attack(self, task: AttackTask) -> Survivors:
         """Attack a batch; an image is attacked alike in every evaluation with this seed."""

@@ -9,11 +9,15 @@ from typing import Literal
 from ssmlab.artifacts.checkpoint import load
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
+from ssmlab.core.files import sha256_file
 from ssmlab.data.dataset import load_data
+from ssmlab.evaluation.adversarials import AdversarialFolder, Recheck, recheck_adversarials
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.params import Norm
 from ssmlab.params.written_float import WrittenFloat
+
+RECHECK_BATCH = 37  # not the 50 of an evaluation
 
 
 def evaluate_checkpoint(
@@ -23,6 +27,7 @@ def evaluate_checkpoint(
     attacks: Sequence[str],
     images: int | None = None,
     norm: Norm = "linf",
+    save_to: Path | None = None,
     device: Literal["auto", "cpu", "cuda"] = "auto",
     on_event: Listener = silence,
 ) -> Evaluation:
@@ -30,6 +35,7 @@ def evaluate_checkpoint(
 
     Args:
         data: a prepared data set, or the name of a study whose data set is prepared.
+        save_to: a folder for the images that the attacks make, a file an attack (`ssmlab.evaluation.adversarials`).
         images: how many test images, from the first one on; None for all.
 
     Raises:
@@ -41,4 +47,13 @@ def evaluate_checkpoint(
         shapes = f"it takes images of {metadata.image_shape}, and those of {data} are {dataset.image_shape}"
         raise UserError(f"{path}: {shapes}; name other data with --data")
     x, y = dataset.test.tensors(images)
-    return evaluate(model, x, y, attacks=attacks, eps=eps, norm=norm, device=device, on_event=on_event)
+    saved = AdversarialFolder(save_to, sha256_file(path)) if save_to else None
+    return evaluate(
+        model, x, y, attacks=attacks, eps=eps, norm=norm, device=device, save_adversarials=saved, on_event=on_event
+    )
+
+
+def recheck_checkpoint(path: Path, folder: Path) -> list[Recheck]:
+    """Ask a checkpoint again about images that were saved for it, in batches of 37; raises UserError as that does."""
+    model, _ = load(path)
+    return recheck_adversarials(model, AdversarialFolder(folder, sha256_file(path)), RECHECK_BATCH)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -76,6 +78,9 @@ def test_a_checkpoint_is_attacked_in_l2(folder: Path) -> None:
     ("arguments", "says"),
     [
         (("ads", "--eps", "0.1", "--data", "tiny.safetensors"), "it is for checkpoint files"),
+        (("ads.safetensors", "--save-adversarials", "kept"), "--save-adversarials kept: give --eps"),
+        (("ads", "--recheck", "kept"), "--recheck kept: name the checkpoint file"),
+        (("ads.safetensors", "--recheck", "kept"), "kept: no adversarial images there"),
         (("ads.safetensors", "--norm", "l2"), "--norm l2: give --eps and a checkpoint file too"),
         (("ads.safetensors", "--eps", "x", "--data", "tiny.safetensors"), "--eps x: a number or a fraction"),
         (("ads.safetensors", "--eps", "0.1", "--attacks", "pgd", "--data", "tiny.safetensors"), "pgd"),
@@ -90,6 +95,17 @@ def test_a_checkpoint_and_data_that_do_not_fit_are_refused_in_one_line(
     result = CliRunner().invoke(app, ["attack", *arguments])
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     assert says in result.stderr
+
+
+def test_kept_images_are_judged_again_by_a_fresh_process(folder: Path) -> None:
+    options = ("--eps", "8/255", "--attacks", "fgsm,pgd-3", "--data", "tiny.safetensors", "--save-adversarials", "kept")
+    run("attack", "ads.safetensors", *options)
+    again = [sys.executable, "-m", "ssmlab", "attack", "ads.safetensors", "--recheck", "kept"]
+    result = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    lines = [line.split() for line in result.stdout.splitlines()]
+    assert [line[0] for line in lines] == ["fgsm", "pgd-3"]
+    assert all(line[1] == line[5] and line[3] == "12" for line in lines)
 
 
 def test_checkpoint_files_are_compared_without_params_yaml(folder: Path) -> None:

@@ -1,0 +1,99 @@
+"""Kept images are those behind the flags, and a model that judges them otherwise in another batch is found out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ssmlab.core.errors import UserError
+from ssmlab.evaluation.adversarials import AdversarialFolder, recheck_adversarials
+from ssmlab.evaluation.ball import Ball
+from ssmlab.evaluation.evaluate import evaluate
+from ssmlab.params import AttackSpec, FmnParams, Norm, PgdParams, ScreenedAutoAttackParams
+from ssmlab.params.written_float import WrittenFloat
+
+EVERYTHING: dict[str, Any] = {"images": "all", "checkpoints": ("best",)}
+ATTACKS: dict[str, AttackSpec] = {
+    "pgd": PgdParams(kind="pgd", alpha=WrittenFloat(0.02), steps=4, random_start=True, **EVERYTHING),
+    "few": PgdParams(kind="pgd", alpha=WrittenFloat(0.02), steps=4, random_start=True, images=7, checkpoints=("best",)),
+    "fmn": FmnParams(kind="fmn", steps=20, **EVERYTHING),
+    "screened": ScreenedAutoAttackParams(kind="screened-autoattack", steps=3, queries=10, survivors=4, **EVERYTHING),
+}
+
+
+def network() -> nn.Sequential:
+    generator = torch.Generator().manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.GELU(), nn.Linear(8, 5))
+    for parameter in model.parameters():
+        parameter.data = 0.4 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+def images() -> tuple[Tensor, Tensor]:
+    """Images with their classes, but for the first two."""
+    x = torch.rand(23, 1, 8, 8, generator=torch.Generator().manual_seed(5))
+    y = network()(x).argmax(dim=1)
+    y[:2] = (y[:2] + 1) % 5
+    return x, y
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.05), ("l2", 0.4)])
+def test_kept_images_lie_in_the_ball_and_give_the_flags_in_any_batch(tmp_path: Path, norm: Norm, eps: float) -> None:
+    model, (x, y) = network(), images()
+    kept = AdversarialFolder(tmp_path / "kept", "ab")
+    found = evaluate(model, x, y, ATTACKS, eps, norm=norm, batch_size=9, save_adversarials=kept)
+    assert found == evaluate(model, x, y, ATTACKS, eps, norm=norm, batch_size=9)
+    for name in ATTACKS:
+        tensors, measure = load_file(kept.path / f"{name}.safetensors"), found.measures[name]
+        assert "".join(str(int(flag)) for flag in tensors["right"]) == measure.flags
+        assert tensors["x_adv"].dtype == torch.float32
+        assert tensors["x"].equal(x[: measure.n])
+        assert (model(tensors["x_adv"]).argmax(dim=1) == y[: measure.n]).equal(tensors["right"])
+        assert Ball(eps, norm).contains(tensors["x_adv"], tensors["x"]).all()
+        assert 0 < measure.correct < measure.n
+    for batch_size in (1, 5, 23):
+        again = recheck_adversarials(model, kept, batch_size)
+        assert {each.attack for each in again} == set(ATTACKS)
+        assert all((each.changed, each.warning, each.now) == (0, "", each.before) for each in again)
+
+
+def test_a_model_whose_answers_depend_on_the_batch_is_unstable(tmp_path: Path) -> None:
+    honest, (x, y) = network(), images()
+
+    class Shifts(nn.Module):
+        """Turns the logits round in batches of fewer than six."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = honest(x)
+            return -logits if len(x) < 6 else logits
+
+    kept = AdversarialFolder(tmp_path)
+    evaluate(honest, x, y, {"pgd": ATTACKS["pgd"]}, 0.05, save_adversarials=kept)
+    (stable,) = recheck_adversarials(Shifts(), kept, 23)
+    assert stable.warning == ""
+    (found,) = recheck_adversarials(Shifts(), kept, 5)
+    assert found.changed > 0
+    assert found.warning == f"pgd: unstable: {found.changed} of 23 saved images have another flag in other batches"
+
+
+def test_images_that_are_damaged_of_another_checkpoint_or_absent_are_refused_in_one_line(tmp_path: Path) -> None:
+    model, (x, y) = network(), images()
+    kept = AdversarialFolder(tmp_path, "ab")
+    with pytest.raises(UserError, match="no adversarial images there"):
+        recheck_adversarials(model, kept, 5)
+    with pytest.raises(UserError, match="'a b' cannot be the name of a file"):
+        evaluate(model, x, y, {"a b": ATTACKS["pgd"]}, 0.05, save_adversarials=kept)
+    evaluate(model, x, y, {"pgd": ATTACKS["pgd"]}, 0.05, save_adversarials=kept)
+    with pytest.raises(UserError, match="these images are for another checkpoint"):
+        recheck_adversarials(model, AdversarialFolder(tmp_path, "cd"), 5)
+    file = tmp_path / "pgd.safetensors"
+    content = bytearray(file.read_bytes())
+    content[-3] ^= 1
+    file.write_bytes(bytes(content))
+    with pytest.raises(UserError, match="its content does not match its digest"):
+        recheck_adversarials(model, kept, 5)
