@@ -22,7 +22,7 @@ from ssmlab.ingest.writer import write_dataset
 
 @dataclass(frozen=True)
 class Made:
-    """Images that follow from their row numbers, and tell on whoever decodes them.
+    """Images that are computed from their row numbers, with a record of the processes that decoded them.
 
     Attributes:
         shape: (C, H, W).

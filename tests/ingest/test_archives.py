@@ -1,4 +1,4 @@
-"""Archives give the bytes that were put in, whatever contains them; hostile ones are refused, and write nowhere."""
+"""Every kind of archive gives the bytes that were put in; hostile archives are refused and write nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def contents(members: Members) -> Files:
 
 
 def refused(path: Path, workdir: Path, message: str) -> None:
-    """Opening is a one-line error that names the archive, and nothing has appeared beside it or outside `workdir`."""
+    """Opening fails with one line that names the archive, and no file was made next to it or outside `workdir`."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises(UserError, match=message) as caught:
         open_members(path, workdir)
@@ -401,7 +401,7 @@ def test_an_overlong_tar_header_is_refused(tmp_path: Path, workdir: Path) -> Non
 def test_a_damaged_archive_never_gives_a_traceback(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """Whatever happens to an archive, it is opened or refused in one line."""
+    """A damaged archive is opened, or refused in one line."""
     folder = tmp_path_factory.mktemp("damaged")
     (folder / "workdir").mkdir()
     container = data.draw(st.sampled_from([name for name in CONTAINERS if name != "folder"]))
@@ -433,7 +433,7 @@ def test_text_is_read_as_utf8_or_refused(tmp_path: Path, workdir: Path) -> None:
 
 
 def empty_zip(path: Path, count: int) -> Path:
-    """A zip of empty folders, written by hand, because `zipfile` would take its time."""
+    """A zip of empty folders, written by hand because `zipfile` is slow."""
     local, central = bytearray(), bytearray()
     for number in range(count):
         name = b"%d/" % number

@@ -1,4 +1,4 @@
-"""Fetching against a server of our own that cuts, stalls, redirects, refuses and lies."""
+"""Fetching from a test server that cuts connections, stalls, redirects, refuses and lies."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ HURRY = RetryPolicy(tries=3, pause=0.0, timeout=5.0)
 
 @dataclass
 class Site:
-    """What the server has and how it behaves; lists are used up, an entry a request."""
+    """The server's files and behaviour; each request uses one entry of the lists."""
 
     files: dict[str, bytes]
     ranges: bool = True

@@ -1,4 +1,4 @@
-"""From the section `data` to a source: what it may be called, what is cut from it, and every way to ask in vain."""
+"""From the section `data` to a source: its name, what is selected from it, and every request that is refused."""
 
 from __future__ import annotations
 

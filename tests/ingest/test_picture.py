@@ -1,4 +1,4 @@
-"""Every kind of picture that Pillow can hand us is shown as a person sees it, or refused with file and reason.
+"""Every kind of image that Pillow reads is shown as a viewer shows it, or refused with file and reason.
 
 A test for each row of the table in docs/data.md.
 """

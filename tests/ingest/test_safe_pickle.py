@@ -96,7 +96,7 @@ class Runs:
 
 
 def evil_calls(mark: Path) -> dict[str, Any]:
-    """Pickles that would leave the file `mark` behind, or read one, were they run."""
+    """Pickles that would write the file `mark`, or read a file, if they were run."""
     code = f"open({str(mark)!r}, 'w')"
     return {
         "system": Runs(os.system, f"touch {mark}"),
@@ -195,7 +195,7 @@ def test_small_pickles_of_huge_objects_are_refused_before_loading(content: bytes
 
 
 def test_a_pickle_cannot_change_the_unpickler() -> None:
-    """BUILD can set attributes of whatever a name stands for: of functions too, which then would do something else."""
+    """BUILD can set attributes of any object that a name refers to, functions included, and so change what they do."""
     setting = b"\x80\x02c_codecs\nencode\n(N}" + text("__defaults__") + b"(" + text("evil") + b"tstb."
     load_plain(setting)
     assert unpickle.encode_bytes.__defaults__ is None

@@ -98,7 +98,7 @@ def test_two_workers_give_the_same_and_need_less_memory_than_it_has(jpegs: Path,
 
 
 def test_a_kill_at_any_time_leaves_the_old_or_the_new_data_set(jpegs: Path, tmp_path: Path) -> None:
-    """The old data set or the new one is there, whole, and the next prepare leaves nothing else."""
+    """The complete old or new data set is there, and the next prepare removes everything else."""
     path = tmp_path / "data" / "toy"
     path.parent.mkdir()
     whole: list[bytes] = []

@@ -109,7 +109,7 @@ def test_the_order_equals_that_of_a_plain_loop(labels: np.ndarray, seed: int) ->
 
 
 def test_the_order_is_what_it_always_was() -> None:
-    """Fixed for ever: the test images of every published result depend on it."""
+    """This order must never change: the test images of every published result depend on it."""
     assert stratified_order(np.arange(12) % 3, 0).tolist() == GOLDEN_SMALL
     order = stratified_order(np.arange(5000) // 500, 0).astype("<i8")
     assert hashlib.sha256(order.tobytes()).hexdigest() == GOLDEN_LARGE

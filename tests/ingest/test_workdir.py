@@ -1,4 +1,4 @@
-"""Workdirs: gone when their owner is done or dead, and never taken from one that lives."""
+"""Workdirs are removed when their owner is done or dead, and never while it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The streaming writer against the one that has everything in memory, and everything that can break off."""
+"""The streaming writer against the one that has everything in memory, and interruptions at every step."""
 
 from __future__ import annotations
 

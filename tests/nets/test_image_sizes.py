@@ -1,4 +1,4 @@
-"""A model takes images of the shape it was made for, live and frozen, and says so of any other."""
+"""A model, live or frozen, takes only images of the shape it was made for, and refuses others with a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""DVC's own files: what a signal or a full disk leaves of them is noticed and repaired, and nothing is lost by it."""
+"""DVC's own files: damage by a signal or a full disk is noticed and repaired, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Editing a run of params.yaml: what is asked for changes, everything else stays, and nothing invalid is written."""
+"""Editing a run of params.yaml changes only the requested values, and nothing invalid is written."""
 
 from __future__ import annotations
 

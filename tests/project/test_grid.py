@@ -1,4 +1,4 @@
-"""Runs side by side, registered with DVC afterwards: only what is really of the present params, data and code."""
+"""Runs side by side, registered with DVC afterwards if they belong to the present params, data and code."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_runs_that_a_grid_did_are_up_to_date_for_dvc_and_are_not_run_again(
 
 
 def measured(results: Path) -> dict[str, Any]:
-    """Attack results without how they came about: the threads of a grid's job are others, and so are its timings."""
+    """Attack results without threads and timings, which differ in the job of a grid."""
     about_the_making = ("provenance", "manifest", "digest")
     return {key: value for key, value in json.loads(results.read_text()).items() if key not in about_the_making}
 
@@ -192,7 +192,7 @@ def test_a_stopped_grid_leaves_no_process_and_keeps_the_state_of_its_trainings(
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for something that another process does; two minutes are a failure, not a measurement."""
+    """Wait for something that another process does; fail after two minutes."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline

@@ -78,7 +78,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for something that another process does; a minute is a failure, not a measurement."""
+    """Wait for something that another process does; fail after a minute."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
@@ -400,7 +400,7 @@ while True:
 
 
 def test_a_stop_waits_until_dvc_has_written_its_lock_file(tiny_params: Params, paths: Paths, fake: Fake) -> None:
-    """Of stops at any moment every one left half a file before."""
+    """Before the fix, a stop at any of these moments left half a file."""
     fake(WRITER)
     for moment in (0.03, 0.11, 0.17):
         launched = launch.launch(tiny_params, paths, [])

@@ -1,4 +1,4 @@
-"""One function decides the state of a run; each test is a case in which a state was once told wrongly."""
+"""One function decides the state of a run; each test is a case in which the state was once wrong."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run(tiny_params: Params) -> RunParams:
 
 @pytest.fixture
 def published(run: RunParams) -> Published:
-    """A whole training, published and attacked 100 seconds ago."""
+    """A complete training, published and attacked 100 seconds ago."""
     return Published(
         rows=rows(run.train.passes),
         checkpoint=checkpoint(run),

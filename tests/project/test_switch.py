@@ -1,4 +1,4 @@
-"""Switching studies: shown before it is done, byte for byte, nothing lost, and nothing run again."""
+"""Switching studies: changes are shown first, files are copied byte for byte, nothing is lost or run again."""
 
 from __future__ import annotations
 

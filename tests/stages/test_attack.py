@@ -227,7 +227,7 @@ def test_an_attack_that_was_stopped_goes_on_to_equal_bytes(tiny_params: Params, 
 
 
 def test_a_best_and_a_last_checkpoint_of_different_trainings_are_refused(tiny_params: Params, paths: Paths) -> None:
-    """As a kill between the two renames leaves them."""
+    """The files as a kill between the two renames leaves them."""
     best = load(paths.checkpoint(RUN, "best"))[0]
     _, metadata = load(paths.checkpoint(RUN, "last"))
     save(paths.checkpoint(RUN, "last"), best, metadata)

@@ -128,7 +128,7 @@ def test_data_that_contradict_their_name_get_another_name(
 
 
 def test_prepare_loads_no_torch() -> None:
-    """Neither the stage nor, therefore, its workers, which are many."""
+    """The stage does not load torch, and so its many workers do not either."""
     code = "import sys, ssmlab.stages.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 

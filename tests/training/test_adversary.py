@@ -62,7 +62,7 @@ def test_pgd_on_a_linear_model_is_the_closed_form() -> None:
 
 
 def test_pgd_on_a_linear_model_is_the_closed_form_in_l2() -> None:
-    """Straight along the weights by eps; far from the border nothing is cut."""
+    """The perturbation is along the weights, with length eps; far from the border nothing is cut."""
     x = 0.4 + 0.2 * torch.rand(6, 1, 5, 5, generator=seeded(0))
     w = torch.randn(25, generator=seeded(1))
     y = torch.tensor([0, 1, 0, 1, 0, 1])
@@ -149,7 +149,7 @@ def test_projection_is_idempotent_and_does_not_move_points_inside(seed: int, eps
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000), eps=st.floats(0, 1))
 def test_l_inf_projection_is_to_the_bit_a_cut_to_the_ball_and_then_to_the_box(seed: int, eps: float) -> None:
-    """The bounds are joined beforehand, which must not change a training."""
+    """The bounds are combined once in advance, which must not change a training."""
     x, _ = images(seed)
     anywhere = 2 * torch.randn(x.shape, generator=seeded(seed + 1))
     in_two_steps = torch.clamp(anywhere, min=x - eps, max=x + eps).clamp(0.0, 1.0)
@@ -159,7 +159,7 @@ def test_l_inf_projection_is_to_the_bit_a_cut_to_the_ball_and_then_to_the_box(se
 @settings(deadline=None, max_examples=25)
 @given(seed=st.integers(0, 1000), eps=st.floats(0, 3))
 def test_l2_projection_keeps_the_direction_and_does_not_move_points_inside(seed: int, eps: float) -> None:
-    """It keeps the direction where the box cuts nothing, and moves nothing that is inside already."""
+    """The direction is kept where the box cuts nothing, and points that are inside do not move."""
     x, _ = images(seed)
     anywhere = 4 * torch.randn(x.shape, generator=seeded(seed + 1))
     once = project(anywhere, x, eps, "l2")
@@ -225,7 +225,7 @@ def test_equal_generators_give_equal_examples(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_without_a_generator_equal_calls_give_equal_examples(network: nn.Module, norm: Norm) -> None:
-    """As in a notebook; and the start is a random one all the same."""
+    """As in a notebook. The start is still a random one."""
     x, y = images(10)
     state = torch.get_rng_state()
     strength = Attack(eps=8 / 255, alpha=2 / 255, steps=0, norm=norm)

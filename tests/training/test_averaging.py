@@ -65,7 +65,7 @@ def test_an_average_restored_from_its_state_continues_like_the_original(model: C
 
 
 def test_the_average_marks_the_same_parameters_as_trained(model: Classifier) -> None:
-    """The report once gave a run with averaging 0 parameters: none of the average's were marked as trained."""
+    """The report once gave a run with averaging 0 parameters, because none of the average's required a gradient."""
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
     average = AveragedModel(model, 0.9).model
     assert [name for name, parameter in average.named_parameters() if parameter.requires_grad] == trained

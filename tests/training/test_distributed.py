@@ -1,4 +1,4 @@
-"""Several processes train as one does: every regime, a short last batch, dropout, resuming."""
+"""Several processes train like one: every regime, a short last batch, dropout, resuming."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_two_processes_give_the_result_of_one(two: list[dict[str, Any]], name: s
 
 @pytest.mark.slow
 def test_three_processes_give_the_result_of_one(tmp_path: Path) -> None:
-    """Shares of 6, 6 and 4 images; of the last batch only the first has any."""
+    """Shards of 6, 6 and 4 images; in the last batch only the first rank has images."""
     found = together(tmp_path, 3)
     for name in CASES:
         agree(found[0][name], epochs_of(CASES[name])[-1].state)

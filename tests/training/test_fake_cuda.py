@@ -46,7 +46,7 @@ def test_a_tensor_on_the_cpu_is_noticed() -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_every_part_of_an_attack_stays_on_the_gpu(norm: Any, dtype: torch.dtype) -> None:
-    """Also where the generator is the CPU's."""
+    """Also if the generator is on the CPU."""
     x, attack = on_gpu(*SHAPE, dtype=dtype), Attack(0.1, 0.03, 3, norm)
     start = starting_point(x, attack, torch.Generator())
     assert is_like(start, x)

@@ -1,4 +1,4 @@
-"""The losses of ten steps of every regime with every mixer, as they were when they had been checked.
+"""The losses of ten steps of every regime with every mixer, recorded when the trainings had been checked.
 
 A refactor must not change any of them beyond rounding. A change that is meant to alter trainings is followed by
 
@@ -102,7 +102,7 @@ def losses(regime: str, mixer: str) -> list[float]:
 @pytest.mark.parametrize("mixer", MIXERS)
 @pytest.mark.parametrize("regime", REGIMES)
 def test_ten_steps_have_the_losses_they_had(regime: str, mixer: str) -> None:
-    """Other machines round otherwise, and a rounded gradient near zero may turn its sign: hence the tolerance."""
+    """Other machines round differently, and a gradient near zero may change its sign, so there is a tolerance."""
     assert losses(regime, mixer) == pytest.approx(golden()[regime][mixer], rel=1e-4)
 
 

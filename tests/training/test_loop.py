@@ -103,7 +103,7 @@ def test_the_events_describe_every_step_validation_and_epoch(
 def test_validation_agrees_with_torchattacks_and_a_plain_count(
     new_model: Any, dataset: Dataset, settings: TrainParams
 ) -> None:
-    """After an epoch the model is in the state that was judged: torchattacks and a plain count find the same."""
+    """After an epoch the model has the validated weights: torchattacks and a plain count give the same numbers."""
     settings = changed(settings, "selection", adversary=settings.adversary.model_copy(update={"random_start": False}))
     model = new_model()
     x, y = to_unit(dataset.validation.images), dataset.validation.labels
@@ -164,7 +164,7 @@ def test_an_epoch_is_improved_if_it_is_strictly_better_than_all_before(
 
 
 def test_the_earliest_epoch_wins_a_tie(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
-    """Nothing is learned here, and every epoch is validated under the same noise: so all epochs tie."""
+    """Nothing is learned here, and every epoch is validated under the same noise, so all epochs are equally good."""
     settings = changed(settings, "optimizer", lr=1e-30, ssm_lr=1e-30)
     settings = changed(settings, "selection", adversary=settings.adversary.model_copy(update={"eps": 0.4}))
     done = epochs_of(new_model(), dataset, settings)
@@ -188,7 +188,7 @@ def test_equal_seeds_give_equal_bits(new_model: Any, dataset: Dataset, settings:
 def test_averaging_does_not_change_the_weights_that_are_trained(
     new_model: Any, dataset: Dataset, settings: TrainParams
 ) -> None:
-    """The averaged run validates and hands out its average; the weights that are trained are the same bit for bit."""
+    """The averaged run validates and yields its average; the trained weights are the same bit for bit."""
     averaged = settings.model_copy(update={"averaging": AveragingParams(decay=0.9)})
     raw, watched = new_model(), new_model()
     plain = epochs_of(raw, dataset, settings)
@@ -232,7 +232,7 @@ def test_patience_counts_from_the_best_epoch(new_model: Any, dataset: Dataset, s
 
 
 def test_free_divides_its_epochs_by_its_replays(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
-    """6 epochs of 3 replays are 2 passes over the images, 3 steps a batch, as many steps as 6 epochs of any other."""
+    """6 epochs with 3 replays are 2 passes with 3 steps per batch: as many steps as 6 epochs of any regime."""
     strength = {"eps": 0.1, "alpha": 0.1, "steps": 1, "random_start": False}
     raw = settings.plain() | {"regime": "free", "free": {"replays": 3}, "epochs": 6, "adversary": strength}
     events = list(fit(new_model(), dataset, TrainParams.model_validate(raw), CPU))
@@ -283,7 +283,7 @@ LEARNING: dict[str, dict[str, Any]] = {
 def test_every_regime_learns_and_becomes_more_robust_than_standard_training(
     new_model: Any, dataset: Dataset, settings: TrainParams
 ) -> None:
-    """In L-inf, whatever norm it was trained in, and far above standard training of the same length."""
+    """Judged in L-inf for every training norm, and far above standard training of the same length."""
     shared = settings.plain() | {"epochs": 20}
     shared["adversary"] = shared["adversary"] | {"alpha": 0.05, "steps": 3}
     judge = settings.adversary.model_copy(update={"steps": 10})

@@ -24,7 +24,7 @@ def test_every_parameter_is_in_exactly_one_group(model: Classifier) -> None:
 
 
 def test_a_step_without_a_gradient_decays_everything_but_the_ssm_parameters(model: Classifier) -> None:
-    """With zero gradients AdamW only multiplies by 1 - lr * weight_decay: so the groups show in what is left."""
+    """With zero gradients AdamW only multiplies by 1 - lr * weight_decay, which shows each parameter's group."""
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     for parameter in model.parameters():
         parameter.grad = torch.zeros_like(parameter)

@@ -55,7 +55,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture
 def settings(tiny_params: Params) -> TrainParams:
-    """Everything that draws or moves is on: augmentation, warm-up past an epoch, random starts, a falling rate."""
+    """Everything random or changing is on: augmentation, warm-up past an epoch, random starts, a falling rate."""
     augment = tiny_params.run("ads").train.augment.model_copy(update={"crop": 1, "flip": True})
     changes = {"batch_size": 32, "epochs": 4, "warmup": 2, "augment": augment}
     return tiny_params.run("ads").train.model_copy(update=changes)
@@ -115,7 +115,7 @@ def test_a_training_resumed_after_any_epoch_ends_with_the_bits_of_one_that_never
 def test_resuming_with_one_part_of_another_epochs_state_changes_the_bits(
     new_model: Any, dataset: Dataset, settings: TrainParams, part: str
 ) -> None:
-    """With one part of another epoch the bits differ: so the test above would notice its loss."""
+    """With one part of another epoch the bits differ, so the test above would notice if a part were lost."""
     first, second, *_, last = trained(new_model(), dataset, settings, None, rng=0)
     mixed = {n: (first if n.startswith(part) else second).state.tensors[n] for n in second.state.tensors}
     rest = trained(new_model(), dataset, settings, TrainingState(second.state.rows, mixed), rng=0)
@@ -181,7 +181,7 @@ def test_a_tensor_of_another_shape_is_refused(parts: Parts, name: str) -> None:
 def test_a_loss_that_is_not_finite_is_reported_with_the_images_of_its_batch(
     new_model: Any, dataset: Dataset, settings: TrainParams, state_after: int
 ) -> None:
-    """The one image that breaks the model is in the batch that is named, and the batch has the right size."""
+    """The image that breaks the model is in the batch that the error names, and that batch has the right size."""
     plain = settings.augment.model_copy(update={"crop": 0, "flip": False})
     settings = settings.model_copy(update={"regime": "standard", "augment": plain})
     state = trained(new_model(), dataset, settings, None, rng=0)[state_after - 1].state if state_after else None

@@ -1,4 +1,4 @@
-"""CIFAR's two versions: the same images out of both, and no file that is not what it should be."""
+"""CIFAR's two versions give the same images, and any other file is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MNIST's layout: read as it was written, whatever it lies in, and refused where its files contradict themselves."""
+"""MNIST's layout: read as it was written from any container, and refused if its files contradict each other."""
 
 from __future__ import annotations
 

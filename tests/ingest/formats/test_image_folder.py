@@ -1,4 +1,4 @@
-"""Image folders: classes by name, every kind of file that Pillow is trusted with, and no file that nobody expects."""
+"""Image folders: classes by name, every supported file type, and unexpected files are refused."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_an_empty_class_folder_is_not_left_out_in_silence(
 
 
 def images_of(contents: list[bytes], tmp_path: Path) -> EncodedImages:
-    """Image files one behind the other in one file, as in a spool."""
+    """Image files one after the other in one file."""
     (tmp_path / "spool").write_bytes(b"before" + b"".join(contents))
     files, offset = [], 6
     for number, content in enumerate(contents):
@@ -242,7 +242,7 @@ def test_the_centre_is_cut_and_an_exact_square_is_untouched() -> None:
 
 
 def test_halving_is_bilinear_with_antialiasing() -> None:
-    """Pillow's triangle of twice the width: weights 1, 3, 3, 1 over 8 on every axis, but at the edges."""
+    """Pillow's triangle filter of twice the width: weights 1, 3, 3, 1 over 8 on every axis, except at the edges."""
     image = pixels(1, (16, 16))[0]
     weights = np.array([1, 3, 3, 1]) / 8
     padded = image.astype(float)

@@ -1,4 +1,4 @@
-"""The embedded MNIST: read twice by independent code, and refused where it is not the known one."""
+"""The embedded MNIST: two independent readers agree, and any other content is refused."""
 
 from __future__ import annotations
 

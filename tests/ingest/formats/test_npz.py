@@ -1,4 +1,4 @@
-"""MedMNIST's layout: what NumPy wrote is what is read, and what is not one image with one label is refused."""
+"""MedMNIST's layout: arrays are read as NumPy wrote them, and anything but one label per image is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trainings are killed with SIGKILL wherever it happens to hit, go on, and end at the bytes of one left in peace."""
+"""Trainings killed with SIGKILL at random moments continue, and end with the bytes of one that was not killed."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PROJECT = Path(__file__).parents[3]
 
 
 def smaller(params: Params) -> Params:
-    """The smoke study with more epochs, of fewer steps: more moments to be hit at."""
+    """The smoke study with more and shorter epochs, so that kills hit more different moments."""
     run = params.run(RUN)
     model = run.model.model_copy(update={"dropout": 0.1})
     settings = run.train.model_copy(update={"epochs": EPOCHS, "batch_size": 100, "device": "cpu"})
@@ -78,7 +78,7 @@ for folder in sys.stdin:
 
 
 class Trainers:
-    """Starts trainings as processes of their own, at no seconds a start."""
+    """Starts trainings in separate processes, without import time for each."""
 
     def __init__(self, params: Params) -> None:
         command = [sys.executable, "-c", SERVER, canonical_json(params.plain()), RUN]
@@ -95,7 +95,7 @@ class Trainers:
         return int(self.server.stdout.readline())
 
     def close(self) -> None:
-        """Returns when the server is gone."""
+        """Return when the server has ended."""
         self.server.communicate()
 
 
@@ -122,7 +122,7 @@ def outcome(paths: Paths) -> Outcome:
 
 
 def moment(paths: Paths) -> str:
-    """Where a kill has hit, as far as the files tell."""
+    """Where a kill hit, as far as the files show."""
     live = paths.live(RUN)
     if list(live.glob(".state.*")):
         return "in the write of a state"
@@ -138,7 +138,7 @@ def moment(paths: Paths) -> str:
 
 
 def kill_and_compare(trainers: Trainers, params: Params, dataset: Dataset, folder: Path, points: int) -> str:
-    """Kill a training at each of so many points, and the one that goes on once more; returns a log of where."""
+    """Kill a training at `points` moments, some of them again after they continue; returns a log of the moments."""
     draw = random.Random(SEED)
 
     def new(name: str) -> Paths:

@@ -1,4 +1,4 @@
-"""Real processes that train one run together: who writes and who speaks, and that the end of one is the end of all."""
+"""Real processes that train one run together: which one writes and prints, and that all end when one ends."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def dataset() -> Dataset:
 
 @pytest.fixture
 def folders(tmp_path: Path, dataset: Dataset) -> tuple[Path, Path]:
-    """A folder for each process: what either writes can be told apart."""
+    """A folder for each process, so that a test can see which process wrote what."""
     one, other = tmp_path / "first", tmp_path / "second"
     for folder in (one, other):
         save_dataset(Paths("smoke", folder).prepared, dataset)
@@ -68,7 +68,7 @@ def write_study(folders: tuple[Path, ...], epochs: int) -> None:
 
 
 def until(folder: Path, epochs: int, process: subprocess.Popen[str]) -> None:
-    """Wait for so many epochs in the history; two minutes are a failure, not a measurement."""
+    """Wait until the history has this many epochs; fail after two minutes."""
     deadline = time.monotonic() + 120
     while len(HistoryReader(folder / LIVE / "history.csv").poll()) < epochs:
         assert time.monotonic() < deadline and process.poll() is None
@@ -213,7 +213,7 @@ def test_an_error_of_all_ranks_is_printed_once(
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_torchrun_trains_with_two_processes(folders: tuple[Path, Path], number: signal.Signals) -> None:
-    """Its workers are sessions of their own: a signal reaches it alone, and SIGKILL it passes on to nobody."""
+    """Its workers have their own sessions: a signal reaches only torchrun, and it cannot pass on SIGKILL."""
     folder = folders[0]
     write_study((folder,), epochs=FOREVER)
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -234,7 +234,7 @@ def test_torchrun_trains_with_two_processes(folders: tuple[Path, Path], number: 
 
 
 class TwoThat:
-    """Stands in for a group whose second process differs from the first in one thing."""
+    """A fake group whose second process differs from the first in one thing."""
 
     size = 2
 

@@ -1,4 +1,4 @@
-"""A training that breaks off anywhere goes on from its last whole epoch, to the same bytes."""
+"""A training that is interrupted anywhere continues from its last complete epoch and ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def new_paths(root: Path, dataset: Dataset, params: Params) -> Paths:
 
 @pytest.fixture
 def whole(tmp_path: Path, dataset: Dataset, params: Params) -> dict[str, Any]:
-    """What a training that is left in peace gives."""
+    """The result of a training that is not interrupted."""
     paths = new_paths(tmp_path / "in peace", dataset, params)
     train(params, RUN, paths)
     assert len({file.read_bytes() for file in paths.model(RUN).glob("*.safetensors")}) == 2
@@ -203,7 +203,7 @@ class Disk:
 def test_a_training_whose_disk_dies_at_any_change_ends_at_the_same_bytes(
     tmp_path: Path, dataset: Dataset, params: Params, whole: dict[str, Any]
 ) -> None:
-    """Every point between two changes of the file system, from the first to the last, is a crash point."""
+    """A crash is simulated between any two changes of the file system."""
     for point in itertools.count():
         paths, disk = new_paths(tmp_path / str(point), dataset, params), Disk(point)
         try:
@@ -288,7 +288,7 @@ def test_another_number_of_threads_starts_afresh(params: Params, paths: Paths) -
 def test_with_auto_a_training_resumes_with_the_threads_it_began_with(
     params: Params, paths: Paths, whole: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Although more are at hand now, and another number would be chosen."""
+    """Although more threads are available now and another number would be chosen."""
     break_off(params, paths)
     monkeypatch.setattr("ssmlab.stages.train.stage.thread_count", lambda *_: 2)
     threads: list[int] = []
@@ -358,7 +358,7 @@ def truncated(content: bytes) -> bytes:
 
 
 def flipped(content: bytes) -> bytes:
-    """One bit of one weight is another: the file is still whole safetensors."""
+    """One bit of one weight is flipped: the file is still complete safetensors."""
     at = len(content) - 1000
     return content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
 
@@ -382,7 +382,7 @@ def test_a_checkpoint_in_the_place_of_a_state_is_refused(params: Params, paths: 
 
 
 def rewritten(file: Path, change: Callable[[dict[str, torch.Tensor], dict[str, Any]], None]) -> None:
-    """Change tensors and header of a state file and seal it again, as anyone can who wants to harm."""
+    """Change tensors and header of a state file and seal it again, as an attacker could."""
     state = read_tensors_file(file)
     header = state.metadata_object(KEY)
     tensors = safetensors.torch.load(state.content)
@@ -474,7 +474,7 @@ def test_the_manifest_says_what_was_trained_and_how_far(params: Params, paths: P
 def test_equal_trainings_give_equal_bytes_of_attack_results(
     tmp_path: Path, dataset: Dataset, params: Params, paths: Paths
 ) -> None:
-    """Also if one was interrupted: what differs between the two, its times, is in no result."""
+    """Also if one was interrupted: the timings, which differ, are in no result."""
     gentle = {"fgsm": params.attack.attacks["fgsm"].model_copy(update={"images": 20})}
     params = params.model_copy(update={"attack": params.attack.model_copy(update={"attacks": gentle})})
     others = new_paths(tmp_path / "in peace", dataset, params)

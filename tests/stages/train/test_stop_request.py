@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("stopping")]
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory, copy_project: Callable[[Path], None]) -> Path:
-    """A folder with the smoke study, its data prepared, and more epochs than anyone waits for."""
+    """A folder with the smoke study, prepared data, and more epochs than a test waits for."""
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder)
     (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
@@ -62,7 +62,7 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
 
 
 def until(condition: Callable[[], object], process: subprocess.Popen[str] | None = None) -> None:
-    """Wait for something that another process does; two minutes are a failure, not a measurement."""
+    """Wait for something that another process does; fail after two minutes."""
     deadline = time.monotonic() + 120
     while not condition():
         assert process is None or process.poll() is None, "it ended too early"
@@ -104,7 +104,7 @@ def to_its_group(process: subprocess.Popen[str], number: int) -> None:
 def test_a_signal_stops_all_and_the_next_start_goes_on(
     project: Path, command: tuple[str, ...], send: Callable[[subprocess.Popen[str], int], None], number: int
 ) -> None:
-    """Each goes on from what the one before has left, whichever that was."""
+    """Each training continues from what the one before left, however that one ended."""
     before = HistoryReader(project / LIVE / "history.csv").poll()
     process = start(project, *command)
     until(lambda: trained(project, len(before) + 1), process)
@@ -145,7 +145,7 @@ def test_stop_lets_dvc_go_on_to_the_next_stage(folder: Path) -> None:
 
 
 def test_a_training_killed_with_dvc_continues_when_dvc_runs_again(folder: Path) -> None:
-    """SIGKILL to `dvc repro` and its stage at once; the same command then ends as if nothing had been."""
+    """SIGKILL to `dvc repro` and its stage at once; the same command then ends as if nothing had happened."""
     write_study(folder, epochs=8)
     process = start(folder, "dvc", "repro", "train@ads")
     until(lambda: trained(folder, 3), process)

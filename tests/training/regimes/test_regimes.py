@@ -199,7 +199,7 @@ def test_a_regime_changes_neither_modes_nor_global_randomness_and_repeats_to_the
 def test_no_query_leaves_the_ball_or_the_box(
     name: str, norm: Any, eps: float, ratio: float, shared: TrainParams
 ) -> None:
-    """Whatever image a regime shows its model, frozen or not, lies in [0, 1] and in the ball around its own image."""
+    """Every image that a regime gives its model, frozen or not, is in [0, 1] and in the ball around its own image."""
     queries: list[Tensor] = []
 
     class Watched(TinyNet):
@@ -438,7 +438,7 @@ def test_yopo_takes_the_mean_gradient_of_its_propagations(new_model: Any, shared
 
 
 def test_yopo_1_n_trains_on_the_random_start_whatever_n_is(new_model: Any, shared: TrainParams) -> None:
-    """As published: weights learn where the whole was propagated, and with m = 1 that is the random start."""
+    """As published: gradients are taken at full propagations, and with m = 1 the only one is at the random start."""
     models = [new_model(), new_model()]
     for model, steps in zip(models, (1, 5), strict=True):
         yopo = regime_of(settings_of(shared, "yopo", yopo={"propagations": 1}), model)
