@@ -34,11 +34,11 @@ def probe_model(
     epoch: int | None,
     on_part: Callable[[str], None] = lambda _: None,
 ) -> CheckpointProbes:
-    """Every probe of one checkpoint, which `sha256` and `epoch` name.
+    """All probes of one checkpoint; `sha256` and `epoch` identify it in the result.
 
-    `on_part` is told in a few words what is done next, PARTS times.
+    `on_part` is called PARTS times, with a few words about the next part of the work.
 
-    The model stays as it is. Equal arguments give equal results on one machine and device.
+    The model does not change. Equal arguments give equal results on one machine and device.
     """
     attack, places = attack_from(settings.adversary), sites(model, params)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -50,10 +50,7 @@ def probe_model(
         on_part(f"attack on the features of the {split} images")
         far[split] = feature_attack(model, batch[0], attack, generator)
     on_part("errors through the layers")
-    ladders: list[ErrorLadder | None] = []
-    for split, (x, _) in images.items():
-        ladders.append(ladder(model, places, x, attacked[split], "loss", split))
-        ladders.append(ladder(model, places, x, far[split], "features", split))
+    ladders = error_ladders(model, places, images, attacked, far)
     x, y = images["test"]
     robust = accuracy_on(model, attacked["test"], y)
     double = copy.deepcopy(model).double()
@@ -69,11 +66,26 @@ def probe_model(
         clean=accuracy_on(model, x, y),
         robust=robust,
         exact=exact,
-        ladders=tuple(found for found in ladders if found is not None),
+        ladders=ladders,
         gains=tuple(gains),
         certificate=bounds,
         growth=tuple(growth_of(double.freeze(), x.double(), generator)),
     )
+
+
+def error_ladders(
+    model: Classifier,
+    places: list[Site],
+    images: Mapping[SplitName, ProbeImages],
+    attacked: Mapping[SplitName, Tensor],
+    far: Mapping[SplitName, Tensor],
+) -> tuple[ErrorLadder, ...]:
+    """The ladder of every split under the loss attack and under the feature attack, where anything was changed."""
+    found: list[ErrorLadder | None] = []
+    for split, (x, _) in images.items():
+        found.append(ladder(model, places, x, attacked[split], "loss", split))
+        found.append(ladder(model, places, x, far[split], "features", split))
+    return tuple(each for each in found if each is not None)
 
 
 @torch.no_grad()

@@ -88,23 +88,8 @@ static int strike(enum kind kind) {
 #define FAIL_IF(watched, kind) \
     if ((watched) && strike(kind)) return -1
 
-#define OPEN(name)                                                                    \
-    int name(const char *path, int flags, ...) {                                      \
-        mode_t bits = 0;                                                              \
-        if (flags & (O_CREAT | O_TMPFILE)) {                                          \
-            va_list rest;                                                             \
-            va_start(rest, flags);                                                    \
-            bits = va_arg(rest, mode_t);                                              \
-            va_end(rest);                                                             \
-        }                                                                             \
-        FAIL_IF((flags & (O_WRONLY | O_RDWR | O_CREAT)) && path_below(AT_FDCWD, path), NEEDS_ROOM); \
-        return REAL(name)(path, flags, bits);                                         \
-    }
-OPEN(open)
-OPEN(open64)
-
-#define OPENAT(name)                                                                  \
-    int name(int folder, const char *path, int flags, ...) {                          \
+#define OPEN(name, folder, parameters, ...)                                           \
+    int name parameters {                                                             \
         mode_t bits = 0;                                                              \
         if (flags & (O_CREAT | O_TMPFILE)) {                                          \
             va_list rest;                                                             \
@@ -113,10 +98,12 @@ OPEN(open64)
             va_end(rest);                                                             \
         }                                                                             \
         FAIL_IF((flags & (O_WRONLY | O_RDWR | O_CREAT)) && path_below(folder, path), NEEDS_ROOM); \
-        return REAL(name)(folder, path, flags, bits);                                 \
+        return REAL(name)(__VA_ARGS__, flags, bits);                                  \
     }
-OPENAT(openat)
-OPENAT(openat64)
+OPEN(open, AT_FDCWD, (const char *path, int flags, ...), path)
+OPEN(open64, AT_FDCWD, (const char *path, int flags, ...), path)
+OPEN(openat, folder, (int folder, const char *path, int flags, ...), folder, path)
+OPEN(openat64, folder, (int folder, const char *path, int flags, ...), folder, path)
 
 static ssize_t after_half(ssize_t written) {
     if (mode == KILL_TORN) kill(getpid(), SIGKILL);
