@@ -82,7 +82,7 @@ def say(message: str) -> None:
 
 def usage_problem(error: Any) -> str:
     """What is wrong with a command line, without the full stop; for an unknown command, one that may be meant."""
-    message = str(error.format_message()).rstrip(".")
+    message = str(error.format_message()).rstrip(".").replace(": Value error, ", ": ")  # which says nothing
     unknown = re.fullmatch(r"No such command '(.*?)'.*", message, re.DOTALL)
     if unknown is None or error.ctx is None:
         return message

@@ -195,7 +195,10 @@ def test_a_wrong_command_line_is_one_line_with_a_suggestion() -> None:
     assert usage_error("compar") == "error: no command 'compar' (did you mean 'compare'?); see `root --help`"
     assert "--detahc" in usage_error("repro", "--detahc") and "root repro --help" in usage_error("repro", "--detahc")
     assert "RUN" in usage_error("train")
-    assert "xml" in usage_error("runs", "--format", "xml")
+    choices = "'xml' is not one of 'table', 'json', 'csv', 'md'"
+    for command in (("runs",), ("compare", "a", "b"), ("use",), ("alerts",)):
+        assert f"Invalid value for '--format': {choices};" in usage_error(*command, "--format", "xml")
+    assert "'mlflow' is not one of 'tensorboard', 'wandb'" in usage_error("track", "--to", "mlflow", "--folder", "x")
 
 
 def test_an_unknown_run_is_answered_with_the_nearest_one(folder: Path) -> None:
