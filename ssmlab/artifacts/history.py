@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
 from ssmlab.core.errors import UserError
@@ -54,6 +55,7 @@ COLUMNS = tuple(field.name for field in fields(Row))
 HEADER = ",".join(COLUMNS)
 OLD_COLUMNS = COLUMNS[:9]  # of versions 0.1.0 and earlier
 OLD_HEADER = ",".join(OLD_COLUMNS)
+EDGE = 4096  # bytes at either end of what was read, which tell a longer file from another one
 
 
 class HistoryWriter:
@@ -83,7 +85,7 @@ class HistoryWriter:
 
 
 class HistoryReader:
-    """Follows a history.csv that another process writes.
+    """Follows a history.csv that another process writes; what was read is not read again, however long the file is.
 
     Attributes:
         rows: every row of the file as it was at the last `poll`.
@@ -92,27 +94,60 @@ class HistoryReader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[Row] = []
-        self._seen = b""
+        self._end = 0  # bytes read, all of whole lines
+        self._head, self._tail = b"", b""  # their beginning and their end
+        self._digest = hashlib.sha256()  # of all of them
+        self._stamp: tuple[int, int, int] | None = None
 
     def poll(self) -> list[Row]:
         """The rows that have come since the last call, without a line that is still being written.
 
         A file that was removed, cut or replaced is read from its beginning, and `rows` starts over with it. Lines that
-        are no rows (the tail of a crashed writer) are passed over. The file is read whole each time: it has a hundred
-        bytes an epoch, and only so is a replacement of the same length noticed.
+        are no rows (the tail of a crashed writer) are passed over.
         """
+        content = b""
         try:
-            content = self.path.read_bytes()
+            with self.path.open("rb") as file:
+                if not self._goes_on(file):
+                    self._start_over()
+                file.seek(self._end)
+                content = file.read()
+                self._stamp = stamp(file)
         except OSError:
-            content = b""
-        if not content.startswith(self._seen):
-            self._seen, self.rows = b"", []
-        end = content.rfind(b"\n") + 1
-        lines = content[len(self._seen) : end].decode(errors="replace").splitlines()
-        self._seen = content[:end]
+            self._start_over()
+        content = content[: content.rfind(b"\n") + 1]
+        self._end += len(content)
+        self._digest.update(content)
+        self._head = (self._head + content[:EDGE])[:EDGE]
+        self._tail = (self._tail + content[-EDGE:])[-EDGE:]
+        lines = content.decode(errors="replace").splitlines()
         new = [row for line in lines if (row := parse_row(line)) is not None]
-        self.rows = self.rows + new
+        if new:
+            self.rows = self.rows + new
         return new
+
+    def _start_over(self) -> None:
+        self.rows = []
+        self._end, self._head, self._tail, self._digest = 0, b"", b"", hashlib.sha256()
+
+    def _goes_on(self, file: BinaryIO) -> bool:
+        """Whether an open file begins with all that was read of it.
+
+        A writer appends or replaces the file. One that has grown is told by its beginning and its end; one that was
+        replaced, or written again at the same length, is read once more as a whole.
+        """
+        now, before = stamp(file), self._stamp
+        if before is not None and now[0] == before[0] and now[1] > before[1]:
+            beginning = bytes(file.read(len(self._head)))
+            file.seek(self._end - len(self._tail))
+            return beginning == self._head and bytes(file.read(len(self._tail))) == self._tail
+        return now == before or hashlib.sha256(file.read(self._end)).digest() == self._digest.digest()
+
+
+def stamp(file: BinaryIO) -> tuple[int, int, int]:
+    """Which file this is, its length, and when it was written, in nanoseconds."""
+    status = os.fstat(file.fileno())
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def read_history(path: Path) -> list[Row]:
@@ -164,32 +199,23 @@ def format_row(row: Row) -> str:
     return ",".join("" if value is None else repr(value) for value in astuple(row))
 
 
+def optional(convert: Callable[[str], float]) -> Callable[[str], float | None]:
+    """Converts a cell that may be empty."""
+    return lambda cell: convert(cell) if cell else None
+
+
+CONVERT: tuple[Callable[[str], Any], ...] = (int, int, float, float, optional(float), *[float] * 4,
+                                             optional(float), optional(float), optional(int))  # fmt: skip
+
+
 def parse_row(line: str) -> Row | None:
     """The row in one line of CSV, of this version or an older one; None for anything else (a header, half a line)."""
     cells = line.split(",")
     if len(cells) not in (len(COLUMNS), len(OLD_COLUMNS)):
         return None
     try:
-        row = Row(
-            epoch=int(cells[0]),
-            step=int(cells[1]),
-            lr=float(cells[2]),
-            train_loss=float(cells[3]),
-            train_robust=float(cells[4]) if cells[4] else None,
-            val_clean=float(cells[5]),
-            val_robust=float(cells[6]),
-            seconds=float(cells[7]),
-            images_per_second=float(cells[8]),
-            **newer_values(cells[len(OLD_COLUMNS) :]),
-        )
-        finite = all(value is None or math.isfinite(value) for value in vars(row).values())  # astuple copies, slowly
+        values = [convert(cell) for convert, cell in zip(CONVERT, cells, strict=False)]
+        finite = all(map(math.isfinite, (value for value in values if value is not None)))
     except (ValueError, OverflowError):  # the latter: a whole number beyond every float
         return None
-    return row if finite else None
-
-
-def newer_values(cells: Sequence[str]) -> dict[str, Any]:
-    """The values of the columns that old histories lack, for which `cells` is empty; raises ValueError for others."""
-    types = (float, float, int)
-    names = COLUMNS[len(OLD_COLUMNS) :]
-    return {name: kind(cell) for name, kind, cell in zip(names, types, cells, strict=False) if cell}
+    return Row(*values) if finite else None

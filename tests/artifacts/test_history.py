@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import astuple
 from pathlib import Path
 
@@ -163,3 +164,32 @@ def test_a_missing_value_is_an_empty_field_and_is_read_back_as_none() -> None:
     back = parse_row(line)
     assert back is not None and back.train_robust is None
     assert math.isclose(sum(v for v in astuple(back) if v is not None), sum(v or 0 for v in astuple(row(4, 0.0))))
+
+
+@pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts read bytes with /proc")
+def test_a_long_history_is_read_once_and_then_only_what_is_new(tmp_path: Path) -> None:
+    def read_bytes() -> int:
+        return int(Path("/proc/self/io").read_text().split()[1])
+
+    path = tmp_path / "history.csv"
+    path.write_text(HEADER + "\n" + "".join(format_row(row(epoch)) + "\n" for epoch in range(1, 20_001)))
+    reader = HistoryReader(path)
+    assert len(reader.poll()) == 20_000
+    HistoryWriter(path).append(row(20_001))
+    before = read_bytes()
+    assert reader.poll() == [row(20_001)]
+    assert read_bytes() - before < 20_000 < path.stat().st_size / 50
+    assert len(reader.rows) == 20_001
+
+
+def test_a_replacement_of_the_same_length_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    path.write_text(HEADER + "\n" + "".join(format_row(row(epoch)) + "\n" for epoch in range(1001, 2001)))
+    reader = HistoryReader(path)
+    reader.poll()
+    text = path.read_text().replace(f"\n{format_row(row(1500))}\n", f"\n{format_row(row(1499))}\n")
+    assert len(text) == path.stat().st_size
+    path.write_text(text)
+    os.utime(path, ns=(0, 10**18))
+    reader.poll()
+    assert [each.epoch for each in reader.rows].count(1499) == 2

@@ -1,0 +1,123 @@
+"""300 runs of 1,000 epochs: CPU seconds and memory of the commands that answer at once, and a history of 100 MB.
+
+    python benchmarks/bench_long.py [--runs 300] [--epochs 1000] [--megabytes 100]
+
+The study is synthetic: histories as trainings write them, and attack results with flags of 1,000 images; no weights.
+Each command runs in a process of its own; its user and system time and its largest memory are what the system counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+from bench_tui import make_study
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from ssmlab.artifacts.history import HEADER, HistoryReader, HistoryWriter, Row, format_row  # noqa: E402
+from ssmlab.evaluation.results import save_results  # noqa: E402
+from ssmlab.params.paths import Paths  # noqa: E402
+from ssmlab.project.params_file import load_params  # noqa: E402
+from tests.analysis.synthetic import data_summary, seeded_study, write_data  # noqa: E402
+
+BUDGET = 2.0  # CPU seconds of a command
+COMMANDS = ("runs", "runs --json", "alerts", "compare run-000-s0 run-001-s0", "analyze", "report")
+
+
+def finish_trainings(root: Path) -> None:
+    """Give the runs that are still in training a published history, so that the report has all of them."""
+    sound = next((root / "models" / "smoke").glob("*/history.csv"))
+    for live in (root / "runs" / "smoke").iterdir():
+        shutil.copytree(sound.parent, root / "models" / "smoke" / live.name)
+    shutil.rmtree(root / "runs" / "smoke")
+
+
+def measure(command: str, folder: Path) -> tuple[float, float, int, str]:
+    """CPU seconds, largest memory in MB, exit code and last line of `ssmlab COMMAND`."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "ssmlab", *command.split()],
+            cwd=folder,
+            env=environment,
+            stdout=output,
+            stderr=output,
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        lines = output.read().decode(errors="replace").strip().splitlines()
+    return usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, child.returncode, lines[-1] if lines else ""
+
+
+def long_history(path: Path, megabytes: float) -> int:
+    """Write a history of that size; its number of rows."""
+    row = Row(1, 13, 1e-3, 2.0, 0.5, 0.9, 0.6, 1.5, 900.0, 1.0, 0.7, 1000)
+    line = format_row(row) + "\n"
+    count = int(megabytes * 1e6 / len(line))
+    with path.open("w") as file:
+        file.write(HEADER + "\n")
+        for _ in range(count // 1000):
+            file.write(line * 1000)
+    return count // 1000 * 1000
+
+
+def follow(path: Path, rows: int) -> Iterator[tuple[str, float, float]]:
+    """What the first poll of a long history costs, and a hundred polls of one new row each: CPU s, memory in MB."""
+    process = psutil.Process()
+    reader, writer = HistoryReader(path), HistoryWriter(path)
+    began = time.process_time()
+    assert len(reader.poll()) == rows
+    yield f"first read of {rows:,} rows", time.process_time() - began, process.memory_info().rss / 1e6
+    row = reader.rows[-1]
+    began = time.process_time()
+    for _ in range(100):
+        writer.append(row)
+        assert len(reader.poll()) == 1
+    yield "100 polls with a new row each", time.process_time() - began, process.memory_info().rss / 1e6
+
+
+def main() -> None:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=300)
+    parser.add_argument("--epochs", type=int, default=1000)
+    parser.add_argument("--megabytes", type=float, default=100)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        make_study(root, options.runs, options.epochs)
+        finish_trainings(root)
+        params = load_params(root / "params.yaml")
+        paths = Paths(params.study, root)
+        write_data(paths.prepared, data_summary())
+        for results in seeded_study(params):
+            save_results(paths.attack(results.run), results)
+        table = Table("command", "CPU s", "MB", "exit", f"budget {BUDGET:g} s", "last line")
+        for command in COMMANDS:
+            seconds, memory, code, line = measure(command, root)
+            verdict = "over" if seconds > BUDGET else ""
+            table.add_row(command, f"{seconds:.2f}", f"{memory:.0f}", str(code), verdict, line[:80])
+        console = Console()
+        console.print(table)
+        history = root / "history.csv"
+        table = Table("history.csv", "CPU s", "MB of memory")
+        for what, seconds, memory in follow(history, long_history(history, options.megabytes)):
+            table.add_row(what, f"{seconds:.2f}", f"{memory:.0f}")
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
