@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-slow test-slurm bench-gpu torture faults docs check format lock clean
+.PHONY: help install repro test test-slow test-slurm bench-gpu torture faults environments docs check format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -44,6 +44,10 @@ docs: $(STAMP)  ## the documentation as a site, in site/; stops at every warning
 
 faults: $(STAMP)  ## a failing disk under every stage, for ten minutes (SECONDS=..., SEED=...); needs cc
 	@OMP_NUM_THREADS=1 SSMLAB_FAULT_SECONDS=$(or $(SECONDS),600) SSMLAB_FAULT_SEED=$(or $(SEED),1) python -m pytest -q --timeout 0 tests/faults
+
+environments: $(STAMP)  ## unusual environments, then the tests and the smoke study with PYTHONS="python3.12 python3.13"
+	@OMP_NUM_THREADS=1 python -m pytest -q -n 0 -m slow tests/environments
+	@for each in $(or $(PYTHONS),python3.12 python3.13); do tests/environments/try_python.sh $$each || exit 1; done
 
 bench-gpu: $(STAMP)  ## the speed of adversarial training on this GPU, within ten minutes, in bench-gpu.json
 	@python benchmarks/bench_gpu.py
