@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -120,6 +121,32 @@ def test_an_experiment_in_a_temporary_folder_leaves_the_workspace_alone(study: P
     assert {name: (study / name).read_bytes() for name in before} == before
     table = csv.DictReader(io.StringIO(run(study, "dvc", "exp", "show", "--csv")))
     assert next(row for row in table if row["Experiment"] == "aside")["train.epochs"] == "2"
+
+
+def test_a_queued_experiment_runs_beside_the_workspace_and_its_curves_are_compared(study: Path) -> None:
+    before = {name: (study / name).read_bytes() for name in ("params.yaml", "dvc.lock")}
+    run(study, "dvc", "exp", "run", "--queue", "-S", "train.epochs=2", "--name", "queued")
+    waiting = run(study, "dvc", "queue", "status")
+    assert "queued" in waiting and "Queued" in waiting
+    run(study, "dvc", "queue", "start")
+    end = time.monotonic() + 400
+    while "Success" not in (now := run(study, "dvc", "queue", "status")) and time.monotonic() < end:
+        assert "Failed" not in now, run(study, "dvc", "queue", "logs", "queued")
+        time.sleep(1)
+    assert "Success" in now, now
+    assert {name: (study / name).read_bytes() for name in before} == before
+    table = csv.DictReader(io.StringIO(run(study, "dvc", "exp", "show", "--csv")))
+    assert next(row for row in table if row["Experiment"] == "queued")["train.epochs"] == "2"
+    assert epochs_in_plot(study, "HEAD", "queued") == {"HEAD": {"1"}, "queued": {"1", "2"}}
+
+
+def epochs_in_plot(study: Path, *revisions: str) -> dict[str, set[str]]:
+    """The epochs of every revision in the one plot of learning curves that `dvc plots diff` draws of a run."""
+    shown = json.loads(run(study, "dvc", "plots", "diff", *revisions, "--json"))
+    assert not shown.get("errors")
+    ((plot,),) = (plots for name, plots in shown["data"].items() if name.endswith("learning/ads.csv"))
+    points = plot["content"]["data"]["values"]
+    return {each: {point["epoch"] for point in points if point["rev"] == each} for each in revisions}
 
 
 def test_a_clone_pulls_the_study_and_trains_nothing(study: Path, tmp_path: Path) -> None:
