@@ -30,7 +30,12 @@ STAGES = list(STAGE_CODE)
 NOT_IMPORTED = {
     "prepare": {"ingest/catalog.toml"},  # read as a file
     "train": set(),
-    "attack": {"data/batches.py", "nets/half_precision.py"},
+    "attack": {
+        "data/batches.py",
+        "evaluation/transfer.py",  # of `ssmlab transfer`
+        "evaluation/transfer_results.py",
+        "nets/half_precision.py",
+    },
     "probe": {"data/batches.py", "nets/half_precision.py"},
     "analyze": {"analysis/compare"},
     "report": {

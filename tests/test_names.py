@@ -11,7 +11,20 @@ import pytest
 
 # A command of cli/ is a thin wrapper around a function of a room below it; `ssmlab VERB` and that function say the
 # same thing, so they share the verb. Two commands share theirs where one is in the group `ssmlab data`.
-COMMANDS = {"analyze", "attack", "compare", "fetch", "parity", "prepare", "probe", "report", "train", "use", "verify"}
+COMMANDS = {
+    "analyze",
+    "attack",
+    "compare",
+    "fetch",
+    "parity",
+    "prepare",
+    "probe",
+    "report",
+    "train",
+    "transfer",
+    "use",
+    "verify",
+}
 
 ALLOWED = {
     "main": "the entry point of a program: of ssmlab, and of the child process that reads untrusted pickles",

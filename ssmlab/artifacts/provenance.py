@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.core.files import canonical_json, sha256_text
-from ssmlab.core.stage_code import StageName, code_fingerprint
+from ssmlab.core.stage_code import CommandName, StageName, code_fingerprint
 from ssmlab.core.version import __version__
 from ssmlab.params import Strict
 
@@ -40,7 +40,7 @@ class Provenance(Strict):
         device, threads: "cpu" or "cuda", and torch's threads, on which the last bits of a number depend.
     """
 
-    stage: StageName
+    stage: StageName | CommandName
     command: str | None = None
     params: dict[str, Any]
     params_sha256: str
@@ -54,7 +54,7 @@ class Provenance(Strict):
 
 
 def provenance_of(
-    stage: StageName,
+    stage: StageName | CommandName,
     params: Mapping[str, Any],
     inputs: Mapping[str, str],
     *,

@@ -15,7 +15,7 @@ from typing import Any
 from ssmlab.artifacts.provenance import Provenance, params_fingerprint, provenance_of
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
-from ssmlab.core.stage_code import StageName, code_fingerprint
+from ssmlab.core.stage_code import CommandName, StageName, code_fingerprint
 from ssmlab.data.header import prepared_fingerprint
 from ssmlab.params import Params
 
@@ -90,7 +90,7 @@ class StageRun:
 
 
 def start_stage(
-    stage: StageName,
+    stage: StageName | CommandName,
     asked: Callable[[Params], Mapping[str, Any]],
     params: Params,
     inputs: Sequence[StageInput],

@@ -22,6 +22,7 @@ from ssmlab.cli.repro import repro, stop
 from ssmlab.cli.runs import alerts, runs
 from ssmlab.cli.samples import samples
 from ssmlab.cli.track import track
+from ssmlab.cli.transfer import transfer
 from ssmlab.cli.use import use
 from ssmlab.cli.verify import verify
 from ssmlab.system.waiting import wait_passively
@@ -60,6 +61,10 @@ app.command(
 )(runs)
 app.command(epilog="Examples: `ssmlab alerts`, `ssmlab alerts --json`")(alerts)
 app.command(epilog="Examples: `ssmlab samples ads`, `ssmlab samples ads --attack pgd-10 --to flipped.npz`")(samples)
+app.command(
+    epilog="Examples: `ssmlab transfer`, `ssmlab transfer ads ssm-s0 --attack fgsm --images 500`, "
+    "`ssmlab transfer --format csv > transfer.csv`"
+)(transfer)
 app.command(epilog="Example: `ssmlab export ads --to exported/ads --license apache-2.0`")(export)
 app.command(
     epilog="Examples: `ssmlab track --to tensorboard --folder tracking` (then `tensorboard --logdir tracking`), "

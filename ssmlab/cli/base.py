@@ -138,12 +138,13 @@ def require_code_of_folder(folder: Path, allow_installed: bool) -> None:
 
 
 @contextmanager
-def stage(allow_installed: bool = True, together: bool = False) -> Iterator[Listener]:
+def stage(allow_installed: bool = True, together: bool = False, notes_on_stderr: bool = False) -> Iterator[Listener]:
     """Run a stage: draw its events, and end it on every signal as on Ctrl-C.
 
     Args:
         allow_installed: False refuses to run an installed copy in a folder that has code of its own.
         together: whether several processes of torchrun may run the stage as one.
+        notes_on_stderr: of a command whose result goes to stdout, maybe into another program.
     """
     from rich.console import Console
 
@@ -157,7 +158,7 @@ def stage(allow_installed: bool = True, together: bool = False) -> Iterator[List
     require_code_of_folder(Path(), allow_installed)
     if "DVC_STAGE" in os.environ:
         keep_lock(Path())  # DVC waits for this stage, so it is not writing the file
-    shown = nullcontext(silence) if is_silent_rank() else display(Console())
+    shown = nullcontext(silence) if is_silent_rank() else display(Console(stderr=notes_on_stderr))
     with interruptible(), ending_with_launcher(), shown as on_event:
         yield on_event
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 StageName = Literal["prepare", "train", "attack", "probe", "analyze", "report"]
+CommandName = Literal["transfer"]  # writes results too, and is no stage of dvc.yaml
 
 PACKAGE = Path(__file__).resolve().parents[1]  # the folder `ssmlab`
 
@@ -78,14 +79,37 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
         "training/sharding.py",
     ),
     "analyze": (*ANALYSIS, "stages/analyze.py"),
-    "report": (*ANALYSIS, "probes/results.py", "report", "stages/report.py"),
+    "report": (
+        *ANALYSIS,
+        "evaluation/checks/finding.py",
+        "evaluation/transfer_results.py",
+        "probes/results.py",
+        "report",
+        "stages/report.py",
+    ),
+}
+
+COMMAND_CODE: dict[CommandName, tuple[str, ...]] = {
+    "transfer": (
+        *SHARED,
+        *STAGE_RUN,
+        "artifacts/checkpoint.py",
+        "artifacts/manifest.py",
+        "artifacts/metadata.py",
+        "data",
+        "evaluation",
+        "nets",
+        "stages/trained_run.py",
+        "stages/transfer.py",
+        "system/workers.py",
+    ),
 }
 
 
-def source_files(stage: StageName, package: Path = PACKAGE) -> Iterator[Path]:
+def source_files(stage: StageName | CommandName, package: Path = PACKAGE) -> Iterator[Path]:
     """The files that `stage` depends on, sorted, except those that .dvcignore leaves out."""
     found: set[Path] = set()
-    for name in STAGE_CODE[stage]:
+    for name in COMMAND_CODE[stage] if stage == "transfer" else STAGE_CODE[stage]:
         path = package / name
         found.update([path] if path.is_file() else (each for each in path.rglob("*") if each.is_file()))
     yield from sorted(path for path in found if not is_ignored(path))
@@ -96,7 +120,7 @@ def is_ignored(path: Path) -> bool:
     return "__pycache__" in path.parts or (path.name.startswith(".") and path.name.endswith(".tmp"))
 
 
-def code_fingerprint(stage: StageName, package: Path = PACKAGE) -> str:
+def code_fingerprint(stage: StageName | CommandName, package: Path = PACKAGE) -> str:
     """SHA-256 over the names and the bytes of a stage's files."""
     digest = hashlib.sha256()
     for path in source_files(stage, package):

@@ -204,7 +204,7 @@ class Protocol(Strict):
     @property
     def eps_text(self) -> str:
         """`8/255`; `0.5 (L2)` where the norm is not the usual L-inf."""
-        return self.eps.text if self.norm == "linf" else f"{self.eps.text} ({self.norm_name})"
+        return eps_text(self.eps, self.norm)
 
 
 class AttackResults(Strict):
@@ -254,6 +254,11 @@ def save_results(path: Path, results: AttackResults) -> None:
 def radius(eps: float) -> Radius:
     """eps for a protocol."""
     return Radius(text=canonical_text(eps), value=float(eps))
+
+
+def eps_text(eps: Radius, norm: Norm) -> str:
+    """`8/255`; `0.5 (L2)` where the norm is not the usual L-inf."""
+    return eps.text if norm == "linf" else f"{eps.text} ({NORM_NAMES[norm]})"
 
 
 def worst_case(measures: Mapping[str, Measure]) -> WorstCase:

@@ -60,6 +60,11 @@ class Paths:
         return self.probes / f"{run}.json"
 
     @property
+    def transfer(self) -> Path:
+        """What adversarial images of each run do to the others."""
+        return self.results / "transfer.json"
+
+    @property
     def analysis(self) -> Path:
         """The analysis of the study."""
         return self.results / "analysis" / "summary.json"

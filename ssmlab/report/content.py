@@ -9,6 +9,7 @@ from ssmlab.analysis.format import PROVENANCES, level, number, plural
 from ssmlab.analysis.summary import Accuracy, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed
+from ssmlab.evaluation.transfer_results import TransferResults
 from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams
 from ssmlab.probes.results import ProbeResults
 from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
@@ -18,6 +19,7 @@ from ssmlab.report.probe_section import probe_section
 from ssmlab.report.reproduction import origin_section, reproduction_section
 from ssmlab.report.settings_tables import settings_tables
 from ssmlab.report.study_tables import group_table, interval_table, paper_table
+from ssmlab.report.transfer_section import transfer_section
 
 ACCURACIES = "accuracies.csv"  # in tables/
 
@@ -27,12 +29,14 @@ def compose(
     summary: Summary,
     histories: Mapping[str, Sequence[Row]],
     probes: Mapping[str, ProbeResults],
+    transfer: TransferResults | None = None,
 ) -> Report:
     """The report on a study.
 
     Args:
         histories: the rows of history.csv by run name, at least one row a run.
         probes: the probe results by run name, of the runs that have some.
+        transfer: what `ssmlab transfer` found, if it was called.
     """
     blocks = (
         *opening_section(summary),
@@ -42,6 +46,7 @@ def compose(
         *checks_section(summary),
         *claims_section(summary),
         *intervals_section(summary),
+        *transfer_section(summary, transfer),
         *probe_section(summary, probes),
         *settings_tables(summary),
         *limits_section(summary),

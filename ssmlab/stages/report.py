@@ -13,6 +13,7 @@ from ssmlab.artifacts.stage_run import file_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import remove_other_files, to_csv, write_atomic
+from ssmlab.evaluation.transfer_results import TransferResults, load_transfer
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.probes.results import ProbeResults, load_probes
@@ -30,7 +31,7 @@ def report(
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
 ) -> None:
-    """Write the report of a study; reads its `study` and `report` sections, summary, histories, probes.
+    """Write the report of a study; reads its `study` and `report` sections, summary, histories, probes, transfer.
 
     `reread` gives params.yaml as it is now.
 
@@ -39,14 +40,16 @@ def report(
     Raises:
         UserError: the summary or a history is missing or broken, or params, code or inputs have changed meanwhile.
     """
-    inputs = [file_input(file) for file in (paths.analysis, *probe_files(paths)) if file.is_file()]
+    files = (paths.analysis, *probe_files(paths), paths.transfer)
+    inputs = [file_input(file) for file in files if file.is_file()]
     started = start_stage("report", report_params, params, inputs, root=paths.root, reread=reread)
     summary = load_summary(paths.analysis)
     histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
     if summary.settings is None:
         raise UserError(f"{paths.analysis}: written by an older version of ssmlab; run `ssmlab analyze`")
     study = study_yaml(params.report.title, summary, summary.settings)
-    composed = compose(params.report.title, summary, histories, read_probes(summary, paths))
+    probes, transfer = read_probes(summary, paths), read_transfer(summary, paths)
+    composed = compose(params.report.title, summary, histories, probes, transfer)
     markdown, html = write_markdown(composed), write_html(composed)
     tables: dict[Path, bytes | str] = {
         paths.tables / name: content for name, content in table_files(composed.tables, summary).items()
@@ -98,6 +101,16 @@ def read_probes(summary: Summary, paths: Paths) -> dict[str, ProbeResults]:
                     f"{path}: these are the probes of {results.study}/{results.run}; run `ssmlab probe {run.name}`"
                 )
     return found
+
+
+def read_transfer(summary: Summary, paths: Paths) -> TransferResults | None:
+    """The transfer results of the study, if there are any; raises UserError where they are damaged or another's."""
+    if not paths.transfer.is_file():
+        return None
+    results = load_transfer(paths.transfer)
+    if results.study != summary.study:
+        raise UserError(f"{paths.transfer}: these are the transfers of study {results.study}; run `ssmlab transfer`")
+    return results
 
 
 def read_rows(run: str, paths: Paths) -> list[Row]:

@@ -51,9 +51,9 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Params], Path]:
     return make
 
 
-def checkpoint(params: Params, paths: Paths, which: Which, epoch: int) -> None:
+def checkpoint(params: Params, paths: Paths, which: Which, epoch: int, name: str = RUN) -> None:
     """A model whose head is fitted a little, so that it is right on some images and not robust."""
-    run, data = params.run(RUN), load_dataset(paths.prepared)
+    run, data = params.run(name), load_dataset(paths.prepared)
     model = build(run.model, data.image_shape, data.classes, run.train.seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(epoch)
@@ -75,7 +75,7 @@ def checkpoint(params: Params, paths: Paths, which: Which, epoch: int) -> None:
         data_name=data.name,
         data_fingerprint=data.fingerprint,
     )
-    save(paths.checkpoint(RUN, which), model, about)
+    save(paths.checkpoint(name, which), model, about)
 
 
 @pytest.fixture

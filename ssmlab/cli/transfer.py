@@ -1,0 +1,71 @@
+"""`ssmlab transfer`: what adversarial images made on one run do to the others."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ssmlab.cli import completion
+from ssmlab.cli.base import reread_params, stage, study
+from ssmlab.cli.records import FormatOption, ListFormat, records_text
+from ssmlab.cli.stages import DeviceOption
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ssmlab.evaluation.transfer_results import TransferResults
+
+
+def transfer(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[RUN|GROUP]...",
+            help="Runs and groups of seeds, two runs at least; every trained run by default.",
+            autocompletion=completion.run_and_group_names,
+        ),
+    ] = None,
+    attack: Annotated[
+        str, typer.Option("--attack", metavar="NAME", help="FGSM or PGD: an attack of params.yaml, or fgsm, pgd-N.")
+    ] = "pgd-10",
+    images: Annotated[int, typer.Option("--images", min=1, metavar="N", help="The first N test images.")] = 200,
+    device: DeviceOption = None,
+    format: FormatOption = ListFormat.table,
+) -> None:
+    """Attack every run and show the images to all others: results/STUDY/transfer.json, for `ssmlab report` too."""
+    with stage(notes_on_stderr=True) as on_event:
+        from ssmlab.stages.transfer import transfer as run_transfer
+
+        params, paths = study()
+        results = run_transfer(params, names or [], paths, attack, images, device, on_event, reread_params)
+    show_transfer(results, params.groups, format)
+
+
+def show_transfer(results: TransferResults, groups: Mapping[str, Sequence[str]], form: ListFormat) -> None:
+    """The matrix for people, of groups first if there are several seeds; or a row a pair for scripts."""
+    from rich.console import Console
+
+    from ssmlab.report.markup import markdown_text
+    from ssmlab.report.table import to_markdown
+    from ssmlab.report.terminal.fitted_table import to_rich
+    from ssmlab.report.transfer_tables import (
+        TRANSFER_COLUMNS,
+        each_alone,
+        groups_there,
+        transfer_rows,
+        transfer_table,
+    )
+
+    if form in (ListFormat.json, ListFormat.csv):
+        typer.echo(records_text("transfer", TRANSFER_COLUMNS, list(transfer_rows(results)), form), nl=False)
+        return
+    members = [groups_there(groups, results)]
+    if any(len(runs) > 1 for runs in members[0].values()):
+        members.append(each_alone(results))
+    for each in members:
+        table = transfer_table(results, each)
+        if form is ListFormat.md:
+            typer.echo(f"{to_markdown(table, markdown_text)}\n\n{markdown_text(table.caption)}\n")
+        else:
+            Console().print(to_rich(table))

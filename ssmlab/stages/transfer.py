@@ -1,0 +1,173 @@
+"""The transfer matrix of a study: `ssmlab transfer`, no stage of the pipeline (docs/evaluation.md says why)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from ssmlab.artifacts.checkpoint import build_from
+from ssmlab.artifacts.stage_run import StageInput, StageRun, file_input, prepared_input, start_stage
+from ssmlab.core.errors import UserError
+from ssmlab.core.events import Listener, Note, silence
+from ssmlab.core.text import hint, listed, printable
+from ssmlab.core.version import __version__
+from ssmlab.data.dataset import Dataset, load_dataset
+from ssmlab.evaluation.attack_names import parse_attack
+from ssmlab.evaluation.ball import Ball
+from ssmlab.evaluation.plan import check_images_asked
+from ssmlab.evaluation.results import Data, canonical_attacks, radius
+from ssmlab.evaluation.tasks import AttackInputs
+from ssmlab.evaluation.transfer import require_transferable, transfers_between
+from ssmlab.evaluation.transfer_results import Transfer, TransferResults, save_transfer, transfer_checks
+from ssmlab.nets.device import resolve_device
+from ssmlab.params import AttackSpec, Params
+from ssmlab.params.paths import Paths
+from ssmlab.stages.trained_run import TrainedRun, read_trained_run
+
+
+def transfer(
+    params: Params,
+    names: Sequence[str],
+    paths: Paths,
+    attack: str = "pgd-10",
+    images: int = 200,
+    device: str | None = None,
+    on_event: Listener = silence,
+    reread: Callable[[], Params] | None = None,
+) -> TransferResults:
+    """Attack the best checkpoint of every run, show the outcome to all the others, and write `paths.transfer`.
+
+    Args:
+        names: runs and groups of runs; every trained run of the study if there are none.
+        attack: an attack of params.yaml, or `fgsm` or `pgd-N` with the steps that `ssmlab.evaluate` gives them.
+        images: how many test images, from the first one on.
+        device: overrides `attack.device`.
+        reread: gives params.yaml as it is now; results of what has changed since the start are not published.
+
+    Raises:
+        UserError: an unknown run, group, attack or device, fewer than two trained runs, more images than there are,
+            damaged inputs, a full disk, or params, code or inputs have changed. Earlier results are untouched.
+    """
+    spec = transfer_spec(params, attack, images)
+    require_transferable(attack, spec)
+    resolved = resolve_device(device or params.attack.device)
+    dataset = load_dataset(paths.prepared)
+    check_images_asked(attack, spec, len(dataset.test))
+    runs = chosen_runs(params, names, paths, on_event)
+    trained = {run: read_trained_run(run, paths, dataset) for run in runs}
+    started = start_stage(
+        "transfer",
+        partial(transfer_params, attack=attack, images=images, runs=runs),
+        params,
+        [prepared_input(paths.prepared, dataset.fingerprint), *map(best_input, trained.values())],
+        root=paths.root,
+        reread=reread,
+        device=resolved.type,
+        threads=1,
+    )
+    models = {run: build_from(each.checkpoints["best"], resolved) for run, each in trained.items()}
+    x, y = dataset.test.tensors(images)
+    inputs = AttackInputs(dict(models), x, y, ball_of(params), params.attack.seed, resolved)
+    clean, found = transfers_between(inputs, attack, spec, params.attack.batch_size, on_event)
+    results = assemble_transfer(params, (attack, spec), dataset, images, trained, (clean, found), started)
+    started.require_unchanged(paths.transfer, "ssmlab transfer")
+    save_transfer(paths.transfer, results)
+    for check in results.checks.values():
+        if check.raised:
+            on_event(Note(check.sentence, warning=True))
+    on_event(Note(f"wrote {paths.transfer}; `ssmlab report` shows it"))
+    return results
+
+
+def ball_of(params: Params) -> Ball:
+    """Where the attacks of the study search."""
+    return Ball(float(params.attack.eps), params.attack.norm)
+
+
+def transfer_spec(params: Params, attack: str, images: int) -> AttackSpec:
+    """The attack of params.yaml with this name, or the one that `ssmlab.evaluate` knows by it, on so many images."""
+    found = params.attack.attacks.get(attack) or parse_attack(attack, float(params.attack.eps))
+    return found.model_copy(update={"images": images})
+
+
+def chosen_runs(params: Params, names: Sequence[str], paths: Paths, on_event: Listener) -> tuple[str, ...]:
+    """The runs that `names` mean, each once; without names all that are trained, with a note of those that are not.
+
+    Raises:
+        UserError: an unknown name, or fewer than two runs.
+    """
+    for name in names:
+        if not params.runs_named(name):
+            known = hint(name, [*params.groups, *params.runs], "runs and groups")
+            raise UserError(f"no run or group '{printable(name, 80)}' in study {params.study} ({known})")
+    runs = tuple(dict.fromkeys(run for name in names or params.runs for run in params.runs_named(name)))
+    if not names:
+        absent = [run for run in runs if not paths.checkpoint(run, "best").is_file()]
+        runs = tuple(run for run in runs if run not in absent)
+        if absent:
+            on_event(Note(f"not trained yet, and left out: {listed(absent)}", warning=True))
+    if len(runs) < 2:
+        raise UserError(
+            f"study {params.study}: transfer needs two trained runs at least, and there is {listed(runs)}; "
+            "run `ssmlab repro`, or name more runs"
+        )
+    return runs
+
+
+def best_input(trained: TrainedRun) -> StageInput:
+    """The best checkpoint of a run as an input of the command."""
+    return file_input(trained.files["best"], trained.checkpoints["best"].sha256)
+
+
+def transfer_params(params: Params, *, attack: str, images: int, runs: Sequence[str]) -> dict[str, Any]:
+    """What the command reads of params.yaml and was asked for."""
+    settings, spec = params.attack, transfer_spec(params, attack, images)
+    return {
+        "study": params.study,
+        "attack": {
+            "norm": settings.norm,
+            "eps": str(settings.eps),
+            "batch_size": settings.batch_size,
+            "seed": settings.seed,
+        },
+        "transfer": {"attack": attack, "spec": spec.plain(), "runs": list(runs)},
+    }
+
+
+def assemble_transfer(
+    params: Params,
+    attack: tuple[str, AttackSpec],
+    dataset: Dataset,
+    images: int,
+    trained: Mapping[str, TrainedRun],
+    found: tuple[dict[str, str], tuple[Transfer, ...]],
+    started: StageRun,
+) -> TransferResults:
+    """The content of the results file."""
+    (name, spec), (clean, transfers) = attack, found
+    return TransferResults(
+        format=1,
+        study=params.study,
+        attack=name,
+        spec=canonical_attacks({name: spec})[name],
+        norm=params.attack.norm,
+        eps=radius(params.attack.eps),
+        batch_size=params.attack.batch_size,
+        seed=params.attack.seed,
+        data=Data(
+            name=dataset.name,
+            fingerprint=dataset.fingerprint,
+            split="test",
+            n=images,
+            indices_hash=dataset.test.indices_hash(images),
+            train=len(dataset.train),
+            validation=len(dataset.validation),
+        ),
+        code_version=__version__,
+        checkpoints={run: each.checkpoints["best"].sha256 for run, each in trained.items()},
+        clean=clean,
+        transfers=transfers,
+        checks=transfer_checks(clean, transfers, name),
+        provenance=started.provenance,
+    )

@@ -1,0 +1,85 @@
+"""The report's section on transfer between the runs: the matrix, the warning, and what it says of an old one."""
+
+from __future__ import annotations
+
+from ssmlab.analysis.summarize import summarize
+from ssmlab.analysis.summary import Summary
+from ssmlab.evaluation.transfer_results import TransferResults, transfer_checks, transfer_of
+from ssmlab.params import Params
+from ssmlab.report.blocks import Caution, Folded, Paragraph, Picture
+from ssmlab.report.table import TextTable
+from ssmlab.report.transfer_section import transfer_section
+from tests.analysis.synthetic import data_summary, nested_flags, results, seeded_params
+from tests.evaluation.test_transfer import results as example
+
+
+def summary_of(params: Params) -> Summary:
+    flags = nested_flags(20, dict.fromkeys(("clean", *params.attack.attacks), 0.9), 0)
+    found = [results(params, run, flags) for run in params.runs]
+    return summarize(params.study, found, params.analyze.model_copy(update={"claims": ()}), data_summary())
+
+
+def transfers(summary: Summary, broken: dict[tuple[str, str], int]) -> TransferResults:
+    """Every run right on 20 images; of a pair, so many of the first are broken: 5 by default."""
+    runs = [run.name for run in summary.runs]
+    clean = dict.fromkeys(runs, "1" * 20)
+    found = tuple(
+        transfer_of(source, target, clean[target], ("0" * n + "1" * 20)[:20])
+        for source in runs
+        for target in runs
+        for n in (broken.get((source, target), 5),)
+    )
+    plain = example()
+    return plain.model_copy(
+        update={
+            "data": plain.data.model_copy(update={"n": 20}),
+            "checkpoints": {run.name: run.checkpoints["best"].sha256 for run in summary.runs},
+            "clean": clean,
+            "transfers": found,
+            "checks": transfer_checks(clean, found, "fgsm"),
+        }
+    )
+
+
+def test_there_is_no_section_without_transfer_results(tiny_params: Params) -> None:
+    assert list(transfer_section(summary_of(tiny_params), None)) == []
+
+
+def test_the_matrix_is_a_picture_and_a_table_with_a_row_a_target(tiny_params: Params) -> None:
+    summary = summary_of(tiny_params)
+    blocks = list(transfer_section(summary, transfers(summary, {("ssm", "ads"): 2, ("ads", "ads"): 8})))
+    (picture,) = (block for block in blocks if isinstance(block, Picture))
+    assert set(picture.files) >= {".png", ".svg"} and "ads 40.0% by its own attack" in picture.alt
+    (table,) = (block for block in blocks if isinstance(block, TextTable))
+    rows = {row[0]: row for row in table.rows}
+    assert list(rows) == ["ssm", "attention", "ads"]
+    assert rows["ads"] == ("ads", "20", "40.0", "10.0", "25.0", "-", "0", "-")
+    assert not any(isinstance(block, Caution) for block in blocks)
+
+
+def test_a_run_that_another_ones_images_break_further_than_its_own_is_warned_of(tiny_params: Params) -> None:
+    summary = summary_of(tiny_params)
+    blocks = list(transfer_section(summary, transfers(summary, {("ssm", "ads"): 9})))
+    (caution,) = (block for block in blocks if isinstance(block, Caution))
+    assert caution.text == (
+        "fgsm made on ssm breaks 4 of 20 images that fgsm on ads itself cannot: masked gradients are suspected."
+    )
+
+
+def test_results_of_another_checkpoint_are_called_stale_and_left_out(tiny_params: Params) -> None:
+    summary = summary_of(tiny_params)
+    found = transfers(summary, {})
+    old = found.model_copy(update={"checkpoints": found.checkpoints | {"ads": "9" * 64}})
+    blocks = list(transfer_section(summary, old))
+    assert [type(block).__name__ for block in blocks] == ["Heading", "Caution"]
+    assert isinstance(blocks[1], Caution) and "ads is not the checkpoint that was attacked here" in blocks[1].text
+
+
+def test_seeds_are_shown_as_groups_and_every_run_is_folded_away(tiny_params: Params) -> None:
+    summary = summary_of(seeded_params(tiny_params))
+    blocks = list(transfer_section(summary, transfers(summary, {})))
+    (table,) = (block for block in blocks if isinstance(block, TextTable))
+    assert [row[0] for row in table.rows] == [group.name for group in summary.groups]
+    (folded,) = (block for block in blocks if isinstance(block, Folded))
+    assert "run" in folded.title
+    assert any(isinstance(block, Paragraph) for block in blocks)
