@@ -43,7 +43,7 @@ def transfer(
 
 
 def show_transfer(results: TransferResults, groups: Mapping[str, Sequence[str]], form: ListFormat) -> None:
-    """The matrix for people, of groups first if there are several seeds; or a row a pair for scripts."""
+    """The matrix of the groups of seeds for people; every pair of runs, a row each, for scripts."""
     from rich.console import Console
 
     from ssmlab.report.markup import markdown_text
@@ -51,7 +51,6 @@ def show_transfer(results: TransferResults, groups: Mapping[str, Sequence[str]],
     from ssmlab.report.terminal.fitted_table import to_rich
     from ssmlab.report.transfer_tables import (
         TRANSFER_COLUMNS,
-        each_alone,
         groups_there,
         transfer_rows,
         transfer_table,
@@ -60,12 +59,8 @@ def show_transfer(results: TransferResults, groups: Mapping[str, Sequence[str]],
     if form in (ListFormat.json, ListFormat.csv):
         typer.echo(records_text("transfer", TRANSFER_COLUMNS, list(transfer_rows(results)), form), nl=False)
         return
-    members = [groups_there(groups, results)]
-    if any(len(runs) > 1 for runs in members[0].values()):
-        members.append(each_alone(results))
-    for each in members:
-        table = transfer_table(results, each)
-        if form is ListFormat.md:
-            typer.echo(f"{to_markdown(table, markdown_text)}\n\n{markdown_text(table.caption)}\n")
-        else:
-            Console().print(to_rich(table))
+    table = transfer_table(results, groups_there(groups, results))
+    if form is ListFormat.md:
+        typer.echo(f"{to_markdown(table, markdown_text)}\n\n{markdown_text(table.caption)}\n")
+    else:
+        Console().print(to_rich(table))

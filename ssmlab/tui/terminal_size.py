@@ -32,8 +32,9 @@ class SizeKeeper(App[None]):
     def draw_whole(self) -> None:
         """Draw every cell of the screen, whatever is thought to stand there already."""
         self.redraw_timer = None
-        self.keep_size()
-        self.screen.refresh()
+        if self.screen_stack:  # empty once the app has begun to close
+            self.keep_size()
+            self.screen.refresh()
 
     def keep_size(self) -> None:
         """Tell the app and its screens the size of the terminal wherever they do not have it."""

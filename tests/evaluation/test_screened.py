@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.attacks import lowest_margins
+from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.losses import margins
 from ssmlab.evaluation.parts import passes
@@ -122,5 +123,5 @@ def test_the_lowest_margin_of_a_linear_model_is_the_closed_form() -> None:
     x = 0.4 + 0.2 * torch.rand(9, 1, 4, 4, generator=generator)
     y = model(x).argmax(dim=1)
     expected = margins(model(x), y) - 0.05 * (layer.weight[0] - layer.weight[1]).abs().sum()
-    found = lowest_margins(Victim(model, torch.device("cpu")), x, y, 0.05)
+    found = lowest_margins(Victim(model, torch.device("cpu")), x, y, Ball(0.05))
     torch.testing.assert_close(found, expected.detach())

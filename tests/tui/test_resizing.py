@@ -41,6 +41,15 @@ async def test_everything_is_drawn_once_more_after_the_last_size_and_not_again(
         assert drawn == [WHOLE]
 
 
+async def test_an_app_that_has_closed_draws_nothing_more(study: Study) -> None:
+    """The timer of the last resize can fire while the app closes and has no screens left."""
+    app = StudyApp(study.root)
+    async with app.run_test(size=WHOLE):
+        pass
+    assert not app.screen_stack
+    app.draw_whole()
+
+
 async def sizes_drawn(pilot: Pilot[None], monkeypatch: pytest.MonkeyPatch) -> list[Size]:
     """The size of everything that is drawn whole from here on; the drawing of the start is over."""
     app, sizes, drawn = pilot.app, [], []
