@@ -33,7 +33,7 @@ def transfer(
     device: DeviceOption = None,
     format: FormatOption = ListFormat.table,
 ) -> None:
-    """Attack every run and show the images to all others: results/STUDY/transfer.json, for `ssmlab report` too."""
+    """Attack every run and show the images to all others: results/STUDY/transfer.json."""
     with stage(notes_on_stderr=True) as on_event:
         from ssmlab.stages.transfer import transfer as run_transfer
 

@@ -76,7 +76,7 @@ def transfer(
     for check in results.checks.values():
         if check.raised:
             on_event(Note(check.sentence, warning=True))
-    on_event(Note(f"wrote {paths.transfer}; `ssmlab report` shows it"))
+    on_event(Note(f"wrote {paths.transfer}; for the report: `ssmlab report && dvc commit -f report`"))
     return results
 
 
