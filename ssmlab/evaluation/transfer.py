@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
 import torch
 from torch import Tensor
 
@@ -10,61 +14,100 @@ from ssmlab.core.events import Listener, Progress, silence
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import attack_defaults, check_confined, forked_generators
-from ssmlab.evaluation.collect import flags_of
 from ssmlab.evaluation.parts import attack_parts, passes
-from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, Clean, modules_restored, one_thread
-from ssmlab.evaluation.transfer_results import Transfer, transfer_of
+from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, modules_restored, one_thread
+from ssmlab.evaluation.transfer_results import Transfer, broken_images, transfer_of
 from ssmlab.params import AttackSpec, FgsmParams, PgdParams
+from ssmlab.params.written_float import WrittenFloat
 
 # Other attacks return the image itself where they do not break it, so that there would be nothing to show to others.
 TRANSFERABLE = (FgsmParams, PgdParams)
+SECOND_STEPS = 50  # of PGD, at what others break and the model's own attack does not
+
+
+@dataclass(frozen=True)
+class TransferFlags:
+    """What was found; flags are one character an image, "1" for right.
+
+    Attributes:
+        clean: of every model.
+        transfers: of every ordered pair of models, and of each model with itself, source by source.
+        withstood: of every model, what both its own attack and the second look left right.
+    """
+
+    clean: dict[str, str]
+    transfers: tuple[Transfer, ...]
+    withstood: dict[str, str]
 
 
 def transfers_between(
     inputs: AttackInputs, attack: str, spec: AttackSpec, batch_size: int, on_event: Listener = silence
-) -> tuple[dict[str, str], tuple[Transfer, ...]]:
+) -> TransferFlags:
     """Attack every model on all images, whether it has them right or not, and ask all models about the outcome.
 
     Random starts depend on the image and the seed alone, as in `evaluate`: what an attack does to its own model is
-    what `evaluate` finds with the same attack and seed.
+    what `evaluate` finds with the same attack and seed. Images that another model's attack breaks and a model's own
+    does not get a second look (`second_look`), so that an attack of few steps is not taken for a masked gradient.
 
     Args:
         inputs: at least two models that take the same images and classes.
         attack: the name of `spec`, FGSM or PGD.
         on_event: gets a `Progress` about once a second, counted in images that were attacked.
 
-    Returns:
-        The flags of every model on clean images, one character an image; and every ordered pair of models, and each
-        model with itself, source by source.
-
     Raises:
         UserError: the attack is of another kind, or labels do not suit a model.
     """
     require_transferable(attack, spec)
-    names, n = list(inputs.models), len(inputs.x)
-    meter: ProgressMeter | None = None
+    progress: TransferProgress | None = None
 
     def tick() -> None:
-        if meter and meter.is_due(1.0, even_without_change=True):
-            tell_progress(meter, inputs, cost, on_event)
+        if progress:
+            progress.tick()
 
     with modules_restored(inputs.models.values()), one_thread(inputs.device):
         runner = AttackRunner(inputs, tick)
-        clean = {name: runner.clean(name, batch_size) for name in names}
-        cost = passes(spec, clean[names[0]].classes, 0) + len(names)  # forward passes of one image on one source
-        meter = ProgressMeter(len(names) * n * cost)
-        flags = {(source, target): "" for source in names for target in names}
-        for source in names:
-            for rows in torch.split(torch.arange(n), batch_size):
-                x_adv = adversarial_images(runner, source, rows, spec, clean[source])  # (B, C, H, W)
-                y = runner.y[rows.to(runner.y.device)]
-                for target in names:
-                    right = runner.victims[target].is_right(x_adv, y)  # (B,)
-                    flags[source, target] += flags_of(set(right.nonzero().flatten().tolist()), len(rows))
-                meter.advance(len(rows) * cost)
-                tell_progress(meter, inputs, cost, on_event)
-    known = {name: flags_of(set(each.right.nonzero().flatten().tolist()), n) for name, each in clean.items()}
-    return known, tuple(transfer_of(*pair, known[pair[1]], text) for pair, text in flags.items())
+        clean = {name: runner.clean(name, batch_size) for name in inputs.models}
+        progress = TransferProgress(inputs, passes(spec, next(iter(clean.values())).classes, 0), on_event)
+        flags = dict.fromkeys(product(inputs.models, repeat=2), "")
+        for source in inputs.models:
+            for rows in torch.split(torch.arange(len(inputs.x)), batch_size):
+                x_adv = adversarial_images(runner, source, rows, spec, clean[source].classes)  # (B, C, H, W)
+                y = runner.y[rows.to(runner.y.device)]  # (B,)
+                for target in inputs.models:
+                    flags[source, target] += flag_text(runner.victims[target].is_right(x_adv, y))
+                progress.advance(len(rows))
+        known = {name: flag_text(each.right) for name, each in clean.items()}
+        found = tuple(transfer_of(source, target, known[target], text) for (source, target), text in flags.items())
+        withstood = {name: withstood_by(runner, name, known[name], found, clean[name].classes) for name in known}
+    return TransferFlags(known, found, withstood)
+
+
+def withstood_by(runner: AttackRunner, target: str, clean: str, found: Sequence[Transfer], classes: int) -> str:
+    """What the target's own attack and the second look, at what others broke beyond it, leave right."""
+    broken = {each.source: broken_images(clean, each.flags) for each in found if each.target == target}
+    beyond = sorted(set().union(*broken.values()) - broken[target])
+    fallen = broken[target] | (second_look(runner, target, torch.tensor(beyond), classes) if beyond else set())
+    return "".join("0" if row in fallen else flag for row, flag in enumerate(clean))
+
+
+def second_look(runner: AttackRunner, target: str, rows: Tensor, classes: int) -> set[int]:
+    """Which of the images in `rows` (B,) stronger attacks on the target itself break: PGD-50 on both losses."""
+    left = rows
+    for loss in (None, "margin"):
+        spec = PgdParams(
+            kind="pgd",
+            alpha=WrittenFloat(2.5 * runner.ball.eps / SECOND_STEPS),
+            steps=SECOND_STEPS,
+            random_start=True,
+            loss=loss,
+            images="all",
+            checkpoints=("best",),
+        )
+        if len(left):
+            x_adv = adversarial_images(runner, target, left, spec, classes)  # (B, C, H, W)
+            right = runner.victims[target].is_right(x_adv, runner.y[left.to(runner.y.device)])  # (B,)
+            left = left[right.to(left.device)]
+    return set(rows.tolist()) - set(left.tolist())
 
 
 def require_transferable(attack: str, spec: AttackSpec) -> None:
@@ -76,21 +119,43 @@ def require_transferable(attack: str, spec: AttackSpec) -> None:
         )
 
 
-def adversarial_images(runner: AttackRunner, source: str, rows: Tensor, spec: AttackSpec, clean: Clean) -> Tensor:
+def adversarial_images(runner: AttackRunner, source: str, rows: Tensor, spec: AttackSpec, classes: int) -> Tensor:
     """The images in `rows` (B,) after the attack on one model, checked to lie in the ball: (B, C, H, W)."""
     seed = seed_of(runner.seed, "attacks")  # that of every attack (`AttackRunner.attack`)
     rows = rows.to(runner.x.device)
     x, y = runner.x[rows], runner.y[rows]  # (B, C, H, W), (B,)
     with forked_generators(), attack_defaults():
         torch.manual_seed(seed)
-        (part,) = attack_parts(spec, runner.victims[source], runner.ball, clean.classes, seed).values()
+        (part,) = attack_parts(spec, runner.victims[source], runner.ball, classes, seed).values()
         x_adv, _ = check_confined(x, part(x, y), runner.ball)
     return x_adv
 
 
-def tell_progress(meter: ProgressMeter, inputs: AttackInputs, cost: float, on_event: Listener) -> None:
-    """How many images have been attacked and shown to all models, how fast, and how long the rest takes."""
-    rate = meter.rate
-    images, total = round(meter.done / cost), len(inputs.models) * len(inputs.x)
-    speed = rate / cost if rate else None
-    on_event(Progress("transfer", images, total, images_per_second=speed, eta=meter.eta))
+def flag_text(right: Tensor) -> str:
+    """One character for each of (B,) bool, "1" for true."""
+    return "".join("1" if each else "0" for each in right.tolist())
+
+
+class TransferProgress:
+    """Tells a listener how many images have been attacked and shown to all models; timed by forward passes."""
+
+    def __init__(self, inputs: AttackInputs, attack_passes: float, listener: Listener) -> None:
+        self.cost = attack_passes + len(inputs.models)  # forward passes of one image attacked on one model
+        self.images = len(inputs.models) * len(inputs.x)
+        self.meter = ProgressMeter(self.images * self.cost)
+        self.listener = listener
+
+    def advance(self, images: int) -> None:
+        self.meter.advance(images * self.cost)
+        self.tell()
+
+    def tick(self) -> None:
+        """Report if a second has passed since the last report, so that a long attack shows a sign of life."""
+        if self.meter.is_due(1.0, even_without_change=True):
+            self.tell()
+
+    def tell(self) -> None:
+        rate = self.meter.rate
+        speed = rate / self.cost if rate else None
+        done = round(self.meter.done / self.cost)
+        self.listener(Progress("transfer", done, self.images, images_per_second=speed, eta=self.meter.eta))

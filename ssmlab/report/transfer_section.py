@@ -43,8 +43,8 @@ def transfer_section(summary: Summary, results: TransferResults | None) -> Itera
     yield Paragraph(
         f"The first {number(results.data.n)} test images were attacked with {results.attack} (eps {results.eps_text}) "
         "on the best checkpoint of one run and shown to the others. Another model's gradients should be a worse guide "
-        "to a model's errors than its own: where they break images that its own attack cannot, its robust accuracy may "
-        "be too high (docs/evaluation.md)."
+        "to a model's errors than its own: where they break images that its own attack and PGD-50 on it cannot, its "
+        "robust accuracy may be too high (docs/evaluation.md)."
     )
     raised = [check.sentence for check in results.checks.values() if check.raised]
     if raised:

@@ -73,7 +73,8 @@ def caption(results: TransferResults) -> str:
     return (
         f"Share in percent of the images that the target has right (`right` of {number(results.data.n)}) which "
         f"{results.attack} (eps {results.eps_text}) made on another model breaks. `itself`: the target's own attack. "
-        "`not by itself`: the most images that one source breaks and the target's own attack cannot."
+        "`not by itself`: the most images that one source breaks and neither the "
+        "target's own attack nor PGD-50 on it can."
     )
 
 
@@ -85,8 +86,6 @@ def share_text(share: float | None) -> str:
 def transfer_rows(results: TransferResults) -> Iterator[dict[str, Any]]:
     """One row a pair of runs, and one of every run with itself, with the keys `TRANSFER_COLUMNS`."""
     for each in results.transfers:
-        clean = results.clean[each.target]
-        own = broken_images(clean, results.transfer(each.target, each.target).flags)
-        beyond = len(broken_images(clean, each.flags) - own)
+        beyond = len(broken_images(results.withstood[each.target], each.flags))
         values = (each.source, each.target, results.attack, results.eps.value, results.data.n)
         yield dict(zip(TRANSFER_COLUMNS, (*values, each.right, each.broken, each.share, beyond), strict=True))

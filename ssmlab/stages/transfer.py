@@ -18,8 +18,8 @@ from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.plan import check_images_asked
 from ssmlab.evaluation.results import Data, canonical_attacks, radius
 from ssmlab.evaluation.tasks import AttackInputs
-from ssmlab.evaluation.transfer import require_transferable, transfers_between
-from ssmlab.evaluation.transfer_results import Transfer, TransferResults, save_transfer, transfer_checks
+from ssmlab.evaluation.transfer import TransferFlags, require_transferable, transfers_between
+from ssmlab.evaluation.transfer_results import TransferResults, save_transfer, transfer_checks
 from ssmlab.nets.device import resolve_device
 from ssmlab.params import AttackSpec, Params
 from ssmlab.params.paths import Paths
@@ -69,8 +69,8 @@ def transfer(
     models = {run: build_from(each.checkpoints["best"], resolved) for run, each in trained.items()}
     x, y = dataset.test.tensors(images)
     inputs = AttackInputs(dict(models), x, y, ball_of(params), params.attack.seed, resolved)
-    clean, found = transfers_between(inputs, attack, spec, params.attack.batch_size, on_event)
-    results = assemble_transfer(params, (attack, spec), dataset, images, trained, (clean, found), started)
+    found = transfers_between(inputs, attack, spec, params.attack.batch_size, on_event)
+    results = assemble_transfer(params, attack, dataset, images, trained, found, started)
     started.require_unchanged(paths.transfer, "ssmlab transfer")
     save_transfer(paths.transfer, results)
     for check in results.checks.values():
@@ -137,20 +137,20 @@ def transfer_params(params: Params, *, attack: str, images: int, runs: Sequence[
 
 def assemble_transfer(
     params: Params,
-    attack: tuple[str, AttackSpec],
+    attack: str,
     dataset: Dataset,
     images: int,
     trained: Mapping[str, TrainedRun],
-    found: tuple[dict[str, str], tuple[Transfer, ...]],
+    found: TransferFlags,
     started: StageRun,
 ) -> TransferResults:
     """The content of the results file."""
-    (name, spec), (clean, transfers) = attack, found
+    spec = transfer_spec(params, attack, images)
     return TransferResults(
         format=1,
         study=params.study,
-        attack=name,
-        spec=canonical_attacks({name: spec})[name],
+        attack=attack,
+        spec=canonical_attacks({attack: spec})[attack],
         norm=params.attack.norm,
         eps=radius(params.attack.eps),
         batch_size=params.attack.batch_size,
@@ -166,8 +166,9 @@ def assemble_transfer(
         ),
         code_version=__version__,
         checkpoints={run: each.checkpoints["best"].sha256 for run, each in trained.items()},
-        clean=clean,
-        transfers=transfers,
-        checks=transfer_checks(clean, transfers, name),
+        clean=found.clean,
+        transfers=found.transfers,
+        withstood=found.withstood,
+        checks=transfer_checks(found.withstood, found.transfers, attack),
         provenance=started.provenance,
     )

@@ -17,11 +17,12 @@ from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.results import Data, radius
-from ssmlab.evaluation.tasks import AttackInputs
-from ssmlab.evaluation.transfer import transfers_between
+from ssmlab.evaluation.tasks import AttackInputs, AttackRunner
+from ssmlab.evaluation.transfer import transfers_between, withstood_by
 from ssmlab.evaluation.transfer_results import (
     Transfer,
     TransferResults,
+    broken_images,
     load_transfer,
     save_transfer,
     transfer_checks,
@@ -57,7 +58,7 @@ def test_one_step_between_linear_models_breaks_what_the_closed_form_says() -> No
     eps, models = 0.05, {"a": linear_of_two(0), "b": linear_of_two(1)}
     x = 0.1 + 0.8 * torch.rand(200, 1, 8, 8, generator=torch.Generator().manual_seed(2))  # no pixel meets 0 or 1
     y = torch.arange(200) % 2
-    _, found = transfers_between(inputs(dict(models), x, y, eps), "fgsm", parse_attack("fgsm", eps), 64)
+    found = transfers_between(inputs(dict(models), x, y, eps), "fgsm", parse_attack("fgsm", eps), 64).transfers
     signs = (2 * y - 1).double()  # (200,)
     seen = set()
     for each in found:
@@ -81,25 +82,25 @@ def test_pgd_between_networks_breaks_what_our_own_pgd_breaks() -> None:
     spec = PgdParams(
         kind="pgd", alpha=WrittenFloat(0.02), steps=8, random_start=False, images="all", checkpoints=("best",)
     )
-    clean, found = transfers_between(inputs(models, x, y), "pgd-8", spec, 25)
-    for each in found:
+    found = transfers_between(inputs(models, x, y), "pgd-8", spec, 25)
+    for each in found.transfers:
         source, target = models[each.source], models[each.target]
         x_adv = pgd(source, x, y, Attack(EPS, 0.02, 8, random_start=False))
         assert each.flags == text(target(x_adv).argmax(1) == y)
-        assert clean[each.target] == text(target(x).argmax(1) == y)
+        assert found.clean[each.target] == text(target(x).argmax(1) == y)
 
 
 def test_an_attack_on_the_model_itself_is_that_of_evaluate() -> None:
     x, y = (each[:80] for each in digits())
-    clean, found = transfers_between(
+    found = transfers_between(
         inputs({"a": trained(), "b": trained(robust=True)}, x, y), "pgd-5", parse_attack("pgd-5", EPS), 32
     )
     for name, model in (("a", trained()), ("b", trained(robust=True))):
         measures = evaluate(model, x, y, attacks=["pgd-5"], eps=EPS, batch_size=50).measures
-        (own,) = (each for each in found if (each.source, each.target) == (name, name))
-        assert measures["clean"].flags == clean[name]
+        (own,) = (each for each in found.transfers if (each.source, each.target) == (name, name))
+        assert measures["clean"].flags == found.clean[name]
         assert measures["pgd-5"].flags == text(
-            torch.tensor([a == b == "1" for a, b in zip(clean[name], own.flags, strict=True)])
+            torch.tensor([a == b == "1" for a, b in zip(found.clean[name], own.flags, strict=True)])
         )
 
 
@@ -120,12 +121,46 @@ def test_a_model_without_gradients_is_found_out_by_the_images_of_an_honest_one()
         "robust": trained(robust=True),
         "masked": Function(lambda x, model: model(x.detach())),
     }
-    clean, found = transfers_between(inputs(models, x, y), "pgd-10", parse_attack("pgd-10", EPS), 50)
-    checks = transfer_checks(clean, found, "pgd-10")
+    found = transfers_between(inputs(models, x, y), "pgd-10", parse_attack("pgd-10", EPS), 50)
+    checks = transfer_checks(found.withstood, found.transfers, "pgd-10")
     assert [name for name, check in checks.items() if check.raised] == ["masked"]
     assert checks["masked"].value > 50
     assert checks["masked"].sentence.startswith("pgd-10 made on honest breaks ")
-    assert checks["masked"].sentence.endswith("on masked itself cannot: masked gradients are suspected")
+    assert checks["masked"].sentence.endswith("PGD-50 on masked itself can: masked gradients are suspected")
+
+
+def test_a_second_look_takes_away_exactly_the_contested_images_that_stronger_attacks_on_the_model_break() -> None:
+    """As if its own attack had broken none of the first 60 images and that on another model all of the first 40."""
+    x, y = (each[:60] for each in digits())
+    model = trained(robust=True)
+    runner = AttackRunner(inputs({"a": model}, x, y))
+    clean = text(runner.clean("a", 60).right)
+    found = made_up({("a", "a"): clean, ("b", "a"): "0" * 40 + clean[40:]}, {"a": clean})
+    strong = [
+        PgdParams(
+            kind="pgd",
+            alpha=WrittenFloat(2.5 * EPS / 50),
+            steps=50,
+            random_start=True,
+            loss=loss,
+            images="all",
+            checkpoints=("best",),
+        )
+        for loss in (None, "margin")
+    ]
+    fallen = set()
+    for spec in strong:
+        _, each = transfers_between_itself(model, x, y, spec)
+        fallen |= broken_images(clean, each)
+    expected = "".join("0" if row in fallen and row < 40 else flag for row, flag in enumerate(clean))
+    assert "0" in expected[:40] and fallen - set(range(40))
+    assert withstood_by(runner, "a", clean, found, 10) == expected
+
+
+def transfers_between_itself(model: nn.Module, x: Tensor, y: Tensor, spec: PgdParams) -> tuple[str, str]:
+    """The flags of a model on clean images, and after its own attack."""
+    found = transfers_between(inputs({"a": model, "b": model}, x, y), "pgd-50", spec, 25)
+    return found.clean["a"], next(each.flags for each in found.transfers if (each.source, each.target) == ("a", "a"))
 
 
 def test_models_are_left_as_they_were_and_progress_ends_at_its_total() -> None:
@@ -169,7 +204,7 @@ def test_images_that_are_wrong_when_clean_or_broken_by_the_own_attack_do_not_cou
     flags = {("a", "a"): "1111", ("a", "b"): "0000", ("b", "a"): "1111", ("b", "b"): "0001"}
     found = made_up(flags, clean)
     assert (found[1].right, found[1].broken, found[1].share) == (2, 2, 1.0)
-    assert transfer_checks(clean, found, "fgsm")["b"].value == 1
+    assert transfer_checks({"a": "1111", "b": "0001"}, found, "fgsm")["b"].value == 1
 
 
 def results(**changes: Any) -> TransferResults:
@@ -191,6 +226,7 @@ def results(**changes: Any) -> TransferResults:
         "checkpoints": {"b": "1" * 64, "a": "2" * 64},
         "clean": clean,
         "transfers": found,
+        "withstood": clean,
         "checks": transfer_checks(clean, found, "fgsm"),
     }
     return TransferResults(**value | changes)
