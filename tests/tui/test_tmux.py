@@ -37,6 +37,11 @@ class Terminal:
     def screen(self) -> str:
         return self.tmux("capture-pane", "-p")
 
+    def size(self) -> tuple[int, int]:
+        """Columns and rows that the program in the window is told; tmux passes a new size on some time later."""
+        with Path(self.tmux("display-message", "-p", "#{pane_tty}").strip()).open() as tty:
+            return tuple(os.get_terminal_size(tty.fileno()))
+
     def press(self, *keys: str) -> None:
         self.tmux("send-keys", *keys)
 
@@ -105,10 +110,14 @@ def test_a_hundred_sizes_in_a_row_leave_one_whole_drawing(terminal: Terminal) ->
         width, height = sizes[number % len(sizes)]
         terminal.tmux("resize-window", "-x", str(width), "-y", str(height))
         time.sleep((0.0, 0.01, 0.05, 0.12)[number % 4])
-    terminal.tmux("resize-window", "-x", "120", "-y", "36")
     deadline = time.monotonic() + 60
+    while terminal.size() != (120, 36):  # what is drawn can only follow what the program is told
+        assert time.monotonic() < deadline, terminal.size()
+        terminal.tmux("resize-window", "-x", "119", "-y", "35")
+        terminal.tmux("resize-window", "-x", "120", "-y", "36")
+        time.sleep(1.0)
     while not drawn_whole(lines := terminal.screen().splitlines(), 36):
-        assert time.monotonic() < deadline, "\n".join(lines)
+        assert time.monotonic() < deadline, "\n".join([str(terminal.size()), *lines])
         time.sleep(0.1)
 
 
