@@ -42,6 +42,15 @@ class Terminal:
         with Path(self.tmux("display-message", "-p", "#{pane_tty}").strip()).open() as tty:
             return tuple(os.get_terminal_size(tty.fileno()))
 
+    def resize(self, width: int, height: int) -> None:
+        """Resize the window until the program is told so: what is drawn can only follow that."""
+        deadline = time.monotonic() + 60
+        while self.size() != (width, height):
+            assert time.monotonic() < deadline, self.size()
+            self.tmux("resize-window", "-x", str(width - 1), "-y", str(height - 1))
+            self.tmux("resize-window", "-x", str(width), "-y", str(height))
+            time.sleep(1.0)
+
     def press(self, *keys: str) -> None:
         self.tmux("send-keys", *keys)
 
@@ -95,9 +104,9 @@ def test_real_keys_move_filter_open_and_quit_and_the_terminal_is_given_back(term
 
 def test_a_window_that_is_made_small_and_large_again_is_drawn_whole(terminal: Terminal) -> None:
     terminal.wait_for("[41-93]")
-    terminal.tmux("resize-window", "-x", "40", "-y", "10")
+    terminal.resize(40, 10)
     terminal.wait_for("attention")
-    terminal.tmux("resize-window", "-x", "120", "-y", "36")
+    terminal.resize(120, 36)
     screen = terminal.wait_for("robust accuracy %")
     assert "q quit" in terminal.wait_for("q quit") and "✔ finished" in screen
 
@@ -110,12 +119,8 @@ def test_a_hundred_sizes_in_a_row_leave_one_whole_drawing(terminal: Terminal) ->
         width, height = sizes[number % len(sizes)]
         terminal.tmux("resize-window", "-x", str(width), "-y", str(height))
         time.sleep((0.0, 0.01, 0.05, 0.12)[number % 4])
+    terminal.resize(120, 36)
     deadline = time.monotonic() + 60
-    while terminal.size() != (120, 36):  # what is drawn can only follow what the program is told
-        assert time.monotonic() < deadline, terminal.size()
-        terminal.tmux("resize-window", "-x", "119", "-y", "35")
-        terminal.tmux("resize-window", "-x", "120", "-y", "36")
-        time.sleep(1.0)
     while not drawn_whole(lines := terminal.screen().splitlines(), 36):
         assert time.monotonic() < deadline, "\n".join([str(terminal.size()), *lines])
         time.sleep(0.1)
