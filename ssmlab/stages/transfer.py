@@ -14,9 +14,10 @@ from ssmlab.core.text import hint, listed, printable
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.evaluation.attack_names import parse_attack
+from ssmlab.evaluation.attacked_data import attacked_data
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.plan import check_images_asked
-from ssmlab.evaluation.results import Data, canonical_attacks, radius
+from ssmlab.evaluation.results import canonical_attacks, radius
 from ssmlab.evaluation.tasks import AttackInputs
 from ssmlab.evaluation.transfer import TransferFlags, require_transferable, transfers_between
 from ssmlab.evaluation.transfer_results import TransferResults, save_transfer, transfer_checks
@@ -155,15 +156,7 @@ def assemble_transfer(
         eps=radius(params.attack.eps),
         batch_size=params.attack.batch_size,
         seed=params.attack.seed,
-        data=Data(
-            name=dataset.name,
-            fingerprint=dataset.fingerprint,
-            split="test",
-            n=images,
-            indices_hash=dataset.test.indices_hash(images),
-            train=len(dataset.train),
-            validation=len(dataset.validation),
-        ),
+        data=attacked_data(dataset, images),
         code_version=__version__,
         checkpoints={run: each.checkpoints["best"].sha256 for run, each in trained.items()},
         clean=found.clean,

@@ -10,7 +10,8 @@ from ssmlab.artifacts.metadata import CheckpointFile
 from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset
-from ssmlab.evaluation.results import AttackResults, CheckpointResults, Data, Evaluation, Protocol, radius
+from ssmlab.evaluation.attacked_data import attacked_data
+from ssmlab.evaluation.results import AttackResults, CheckpointResults, Evaluation, Protocol, radius
 from ssmlab.params import AttackParams, Which
 
 
@@ -51,18 +52,8 @@ def attack_results(
 
 def protocol_of(settings: AttackParams, dataset: Dataset, device: str | None) -> Protocol:
     """How the numbers came about: the settings of the attacks, and the images that were attacked."""
-    n = len(dataset.test)
-    data = Data(
-        name=dataset.name,
-        fingerprint=dataset.fingerprint,
-        split="test",
-        n=n,
-        indices_hash=dataset.test.indices_hash(n),
-        train=len(dataset.train),
-        validation=len(dataset.validation),
-    )
     return Protocol(
-        data=data,
+        data=attacked_data(dataset, len(dataset.test)),
         norm=settings.norm,
         eps=radius(settings.eps),
         batch_size=settings.batch_size,

@@ -1,0 +1,19 @@
+"""Which images a result is about."""
+
+from __future__ import annotations
+
+from ssmlab.data.dataset import Dataset
+from ssmlab.evaluation.results import Data
+
+
+def attacked_data(dataset: Dataset, n: int) -> Data:
+    """The first `n` test images of a prepared data set, as results name them."""
+    return Data(
+        name=dataset.name,
+        fingerprint=dataset.fingerprint,
+        split="test",
+        n=n,
+        indices_hash=dataset.test.indices_hash(n),
+        train=len(dataset.train),
+        validation=len(dataset.validation),
+    )
