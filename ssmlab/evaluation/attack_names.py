@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ssmlab.core.errors import UserError
+from ssmlab.evaluation.ball import pgd_alpha
 from ssmlab.params import (
     ApgdParams,
     AttackBase,
@@ -43,7 +44,9 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
             "square, screened-autoattack and autoattack"
         )
     steps = int(match[1])
-    return PgdParams(kind="pgd", alpha=WrittenFloat(2.5 * eps / steps), steps=steps, random_start=True, **everything)
+    return PgdParams(
+        kind="pgd", alpha=WrittenFloat(pgd_alpha(eps, steps)), steps=steps, random_start=True, **everything
+    )
 
 
 def chosen_attacks(attacks: Iterable[str] | Mapping[str, AttackSpec], eps: float) -> dict[str, AttackSpec]:

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ssmlab.evaluation.ball import ROUNDING, Ball, column
+from ssmlab.evaluation.ball import ROUNDING, Ball, column, pgd_alpha
 from ssmlab.evaluation.losses import margins
 from ssmlab.evaluation.own_attacks import distances_of
 from ssmlab.evaluation.parts import SCREEN_STEPS, attack_parts, phases
@@ -119,7 +119,7 @@ def lowest_margins(victim: Victim, x: Tensor, y: Tensor, ball: Ball) -> Tensor:
 
     It starts at the image itself, so that it draws nothing.
     """
-    alpha = 2.5 * ball.eps / SCREEN_STEPS
+    alpha = pgd_alpha(ball.eps, SCREEN_STEPS)
     lowest = torch.full_like(y, float("inf"), dtype=torch.float32)
     x_adv = x
     with attack_defaults():

@@ -89,6 +89,14 @@ class Ball:
         return (x + (-self.eps + 2 * self.eps * image_noise(x, x.shape, seed, purpose))).clamp(0.0, 1.0)
 
 
+def pgd_alpha(eps: float, steps: int) -> float:
+    """The step size of PGD where nobody chose one: 2.5 eps / steps, as Madry et al. (2018) take it.
+
+    All steps together are longer than the ball is wide (2 eps), so PGD can go anywhere in it from any start.
+    """
+    return 2.5 * eps / steps
+
+
 def column(values: Tensor) -> Tensor:
     """One number an image (B,) as (B, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)

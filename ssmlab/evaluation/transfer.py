@@ -14,6 +14,7 @@ from ssmlab.core.events import Listener, Progress, silence
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import attack_defaults, check_confined, forked_generators
+from ssmlab.evaluation.ball import pgd_alpha
 from ssmlab.evaluation.parts import attack_parts, passes
 from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, modules_restored, one_thread
 from ssmlab.evaluation.transfer_results import Transfer, broken_images, transfer_of
@@ -96,7 +97,7 @@ def second_look(runner: AttackRunner, target: str, rows: Tensor, classes: int) -
     for loss in (None, "margin"):
         spec = PgdParams(
             kind="pgd",
-            alpha=WrittenFloat(2.5 * runner.ball.eps / SECOND_STEPS),
+            alpha=WrittenFloat(pgd_alpha(runner.ball.eps, SECOND_STEPS)),
             steps=SECOND_STEPS,
             random_start=True,
             loss=loss,

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import percent
 from ssmlab.evaluation.attacks import check_confined
-from ssmlab.evaluation.ball import Ball
+from ssmlab.evaluation.ball import Ball, pgd_alpha
 from ssmlab.evaluation.checks.finding import finding
 from ssmlab.evaluation.losses import negative_margin
 from ssmlab.evaluation.own_attacks import LossPgd
@@ -103,7 +103,7 @@ def binarisation_test(model: nn.Module, x: Tensor, ball: Ball, seed: int, dtype:
     y = torch.zeros(len(made), dtype=torch.int64, device=x.device)
     solved = torch.zeros_like(y, dtype=torch.bool)
     for start in range(STARTS):
-        alpha, elsewhere = 2.5 * ball.eps / STEPS, start > 0
+        alpha, elsewhere = pgd_alpha(ball.eps, STEPS), start > 0
         attack = LossPgd(
             victim, seed + start, negative_margin, ball=ball, alpha=alpha, steps=STEPS, random_start=elsewhere
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ssmlab.core.text import percent
-from ssmlab.evaluation.ball import Ball
+from ssmlab.evaluation.ball import Ball, pgd_alpha
 from ssmlab.evaluation.checks.finding import finding, images_finding
 from ssmlab.evaluation.checks.softened import SoftenedGates
 from ssmlab.evaluation.losses import cross_entropy, negative_margin
@@ -40,7 +40,7 @@ class Attacked:
         left = torch.ones_like(self.y, dtype=torch.bool) if among is None else among.clone()
         noise = torch.rand(self.x.shape, generator=self.generator).to(self.x) * 2 - 1  # (B, C, H, W)
         x_adv = ball.project(self.x + ball.eps * noise, self.x)
-        alpha = 2.5 * ball.eps / steps
+        alpha = pgd_alpha(ball.eps, steps)
         for _ in range(steps):
             rows = left.nonzero().flatten()
             if len(rows) == 0:
