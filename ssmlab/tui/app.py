@@ -25,6 +25,7 @@ from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui.alerts import Alert, AlertFinder
 from ssmlab.tui.details import key_table
 from ssmlab.tui.follower import Look, StudyFollower
+from ssmlab.tui.lab import Lab
 from ssmlab.tui.launcher import Launcher
 from ssmlab.tui.messages import StudyLooked
 from ssmlab.tui.no_color import tolerant
@@ -34,7 +35,6 @@ from ssmlab.tui.screens.base import LabScreen
 from ssmlab.tui.screens.compare import CompareScreen
 from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.study import StudyScreen
-from ssmlab.tui.terminal_size import SizeKeeper
 from ssmlab.tui.widgets.picture import PixelWidget, pixel_widget
 
 POLL = 1.0  # seconds between two looks at the files
@@ -50,7 +50,7 @@ def digit_keys() -> list[BindingType]:
     ]
 
 
-class StudyApp(SizeKeeper):
+class StudyApp(Lab):
     """The laboratory over the study of `root`/params.yaml."""
 
     TITLE = "ssmlab"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,12 +14,10 @@ from textual.widgets import Footer
 
 from ssmlab.params import Params
 from ssmlab.tui.follower import Look
+from ssmlab.tui.lab import Lab
 from ssmlab.tui.messages import StudyLooked
 from ssmlab.tui.widgets.text_line import Notice
 from ssmlab.tui.widgets.top_line import TopLine
-
-if TYPE_CHECKING:
-    from ssmlab.tui.app import StudyApp
 
 
 class LabScreen(Screen[None]):
@@ -42,8 +40,9 @@ class LabScreen(Screen[None]):
         """Draw the study; called whenever the files have been read."""
 
     @property
-    def lab(self) -> StudyApp:
-        return cast("StudyApp", self.app)
+    def lab(self) -> Lab:
+        """The app."""
+        return cast("Lab", self.app)
 
     @property
     def look(self) -> Look | None:

@@ -1,0 +1,48 @@
+"""What the screens ask of the app; it stands apart from the app, which imports the screens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ssmlab.project.launched import Launched
+from ssmlab.tui.alerts import Alert
+from ssmlab.tui.follower import Look
+from ssmlab.tui.launcher import Launcher
+from ssmlab.tui.preferences import Preferences
+from ssmlab.tui.terminal_size import SizeKeeper
+from ssmlab.tui.widgets.picture import PixelWidget
+
+
+class Lab(SizeKeeper):
+    """The app as a screen knows it.
+
+    Attributes:
+        root: the folder that holds params.yaml.
+        look: the latest look at the study; None before the first.
+        alerts: what should be looked at, as of that look.
+        pixel_widget: draws pictures in terminals that can show pixels; None in others.
+    """
+
+    root: Path
+    preferences: Preferences
+    launcher: Launcher
+    look: Look | None
+    alerts: Sequence[Alert]
+    pixel_widget: type[PixelWidget] | None
+
+    def show_study(self, name: str | None) -> None:
+        """Follow another study of studies/; None for that of params.yaml."""
+        raise NotImplementedError
+
+    def take_launch(self, launched: Launched) -> None:
+        """Show a launch at once, before the next look finds it."""
+        raise NotImplementedError
+
+    def compare(self, names: list[str]) -> None:
+        """Show runs, groups or checkpoints side by side."""
+        raise NotImplementedError
+
+    def back_to_runs(self) -> None:
+        """Close every screen over the table of runs."""
+        raise NotImplementedError
