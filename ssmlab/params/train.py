@@ -105,9 +105,14 @@ class JacobianParams(Strict):
 
 
 class AwpParams(Strict):
-    """Adversarial weight perturbation (Wu et al. 2020): `gamma` is its size relative to the weights; 0.005 is usual."""
+    """Adversarial weight perturbation (Wu et al. 2020).
+
+    gamma: its size relative to the weights; 0.005 is usual. warmup: epochs trained without it at first; none if it is
+    not said.
+    """
 
     gamma: Annotated[float, Field(ge=0.0)]
+    warmup: Positive | None = None
 
 
 class AveragingParams(Strict):

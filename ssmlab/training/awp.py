@@ -23,6 +23,11 @@ from ssmlab.nets.classifier import ssm_parameters
 from ssmlab.params import AwpParams
 
 
+def awp_of_epoch(awp: AwpParams | None, epochs_done: int) -> AwpParams | None:
+    """What `perturbed_weights` is given in the epoch after `epochs_done`: None during the warm-up of AWP."""
+    return None if awp is None or epochs_done < (awp.warmup or 0) else awp
+
+
 @contextmanager
 def perturbed_weights(
     model: nn.Module, awp: AwpParams | None, objective: Callable[..., tuple[Tensor, ...]], *inputs: Tensor

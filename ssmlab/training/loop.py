@@ -149,6 +149,7 @@ class Training:
         data = LocalBatches(self.epoch_batches(), self.shard)
         seen, rate = NO_IMAGES, 0.0
         self.regime.model.train()
+        self.regime.begin_epoch(self.epochs_done)
         for local in self.optimizer_steps(data):
             result = self.group.reduced(local, self.shard)
             self.step += 1

@@ -33,7 +33,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
     "yopo": {"regime": "yopo", "yopo": {"propagations": 2}},
     "fgsm": {"regime": "fgsm", "fgsm": {"noise": 1.0, "clip": True}},
     "jacobian": {"regime": "jacobian", "jacobian": {"weight": 0.1, "projections": 2}},
-    "awp": {"awp": {"gamma": 0.01}},
+    "awp": {"awp": {"gamma": 0.01, "warmup": 2}},
     "averaging": {"averaging": {"decay": 0.9}},
 }
 POISON = 77  # the one training image whose first pixel is 255
@@ -109,6 +109,21 @@ def test_a_training_resumed_after_any_epoch_ends_with_the_bits_of_one_that_never
         if rest:
             assert same(rest[-1].state.tensors, whole[-1].state.tensors)
         assert same(before, event.state.tensors)  # it is a value: going on from it leaves it as it was
+
+
+def test_awp_after_a_warmup_is_a_training_without_awp_that_goes_on_with_it(
+    new_model: Any, dataset: Dataset, settings: TrainParams
+) -> None:
+    def awp(**said: Any) -> TrainParams:
+        return TrainParams.model_validate(settings.plain() | {"awp": {"gamma": 0.01, **said}})
+
+    late = trained(new_model(), dataset, awp(warmup=2), None, rng=0)
+    without = trained(new_model(), dataset, settings, None, rng=0)
+    assert timeless(late[:2]) == timeless(without[:2])
+    assert not same(late[2].state.tensors, without[2].state.tensors)
+    gone_on = trained(new_model(), dataset, awp(), without[1].state, rng=0)
+    assert timeless(gone_on) == timeless(late[2:])
+    assert same(gone_on[-1].state.tensors, late[-1].state.tensors)
 
 
 @pytest.mark.parametrize("part", ["optimizer.", "generator.order", "generator.dropout", "generator.starts"])

@@ -87,6 +87,9 @@ class Regime(ABC):
         """State that the regime keeps from step to step, by name; it is saved with every epoch."""
         return {}
 
+    def begin_epoch(self, epochs_done: int) -> None:  # noqa: B027  # most regimes treat all epochs alike
+        """Called before the first step of every epoch, in a resumed training too."""
+
     def end_epoch(self, group: Group) -> None:  # noqa: B027  # most regimes keep no state
         """Called by all ranks after the last step of an epoch, to exchange what is in `carried`."""
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from ssmlab.params import TrainParams
 from ssmlab.training.adversary import pgd
 from ssmlab.training.attack import Attack
-from ssmlab.training.awp import perturbed_weights
+from ssmlab.training.awp import awp_of_epoch, perturbed_weights
 from ssmlab.training.events import BatchResult, count_right
 from ssmlab.training.regimes.base import Learner, Regime
 
@@ -21,7 +21,11 @@ class PgdAt(Regime):
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         super().__init__(learner, params)
-        self.awp = params.awp
+        self.params = params
+        self.begin_epoch(0)
+
+    def begin_epoch(self, epochs_done: int) -> None:
+        self.awp = awp_of_epoch(self.params.awp, epochs_done)
 
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
         x_adv = pgd(self.target(), x, y, attack, self.learner.generator)

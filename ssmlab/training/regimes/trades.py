@@ -15,7 +15,7 @@ from torch import Tensor
 from ssmlab.params import TrainParams
 from ssmlab.training.adversary import ModelLike, ascend, project
 from ssmlab.training.attack import Attack
-from ssmlab.training.awp import perturbed_weights
+from ssmlab.training.awp import awp_of_epoch, perturbed_weights
 from ssmlab.training.events import BatchResult, count_right
 from ssmlab.training.regimes.base import Learner, Regime
 from ssmlab.training.sharding import draw_normal
@@ -29,7 +29,11 @@ class Trades(Regime):
     def __init__(self, learner: Learner, params: TrainParams) -> None:
         super().__init__(learner, params)
         assert params.trades is not None
-        self.beta, self.awp = params.trades.beta, params.awp
+        self.beta, self.params = params.trades.beta, params
+        self.begin_epoch(0)
+
+    def begin_epoch(self, epochs_done: int) -> None:
+        self.awp = awp_of_epoch(self.params.awp, epochs_done)
 
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
         x_adv = trades_attack(self.model.freeze(), x, attack, self.learner.generator)
