@@ -66,7 +66,7 @@ def model_label(model: ModelParams) -> str:
     if model.pointwise == "gelu":
         parts.append("GELU")
     if model.ads is not None:
-        only = "" if model.ads.parts == "both" else f", {model.ads.parts} only"
+        only = {"both": "", "constant": ", constant"}.get(model.ads.parts, f", {model.ads.parts} only")
         parts.append(f"AdS ({model.ads.act}{only})")
     if model.enhancement == "attention":
         parts.append("attention")

@@ -4,7 +4,9 @@ y (D, B, L): what the SSM gives. W_s, W_b (D, D), b_s, b_b (D,): scale and bias 
 
     y <- act(W_s y + b_s) * y + act(W_b y + b_b)
 
-`parts: scale` keeps the first term alone, `parts: bias` is y + act(W_b y + b_b).
+`parts: scale` keeps the first term alone, `parts: bias` is y + act(W_b y + b_b). `parts: constant` is ours, a control:
+both terms with W_s = W_b = 0, so that scale and bias depend on the channel and on nothing else. Its b_s starts at 1: no
+relu is shut.
 
 Where we differ: nothing.
 """
@@ -22,21 +24,41 @@ from ssmlab.nets.shapes import ChannelFirst
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
+class ConstantMap(nn.Module):
+    """The map W y + b with W = 0; `start` is what b (D,) starts at."""
+
+    def __init__(self, width: int, start: float):
+        super().__init__()
+        self.bias = nn.Parameter(torch.full((width,), start))
+
+
 class AdaptiveScaling(nn.Module):
     """AdS over channel-first sequences, (D, B, L) -> (D, B, L)."""
 
-    def __init__(self, width: int, act: Literal["relu", "sigmoid", "tanh"], parts: Literal["both", "scale", "bias"]):
+    def __init__(
+        self,
+        width: int,
+        act: Literal["relu", "sigmoid", "tanh"],
+        parts: Literal["both", "scale", "bias", "constant"],
+    ):
         super().__init__()
         self.act = act
-        self.scale = nn.Linear(width, width) if parts != "bias" else None
-        self.bias = nn.Linear(width, width) if parts != "scale" else None
+        self.scale: nn.Linear | ConstantMap | None = None
+        self.bias: nn.Linear | ConstantMap | None = None
+        if parts == "constant":
+            self.scale, self.bias = ConstantMap(width, 1.0), ConstantMap(width, 0.1)
+        else:
+            self.scale = nn.Linear(width, width) if parts != "bias" else None
+            self.bias = nn.Linear(width, width) if parts != "scale" else None
 
     def forward(self, y: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) scaled and shifted by functions of itself."""
         scaled = y if self.scale is None else self.acted(self.scale, y) * y
         return scaled if self.bias is None else scaled + self.acted(self.bias, y)
 
-    def acted(self, linear: nn.Linear, y: ChannelFirst) -> ChannelFirst:
+    def acted(self, linear: nn.Linear | ConstantMap, y: ChannelFirst) -> ChannelFirst:
         """act(W y + b) for y (D, B, L)."""
+        if isinstance(linear, ConstantMap):
+            return ACTIVATIONS[self.act](linear.bias)[:, None, None].expand_as(y)  # (D, B, L)
         mapped = torch.addmm(linear.bias[:, None], linear.weight, y.flatten(1))  # (D, B L)
         return ACTIVATIONS[self.act](mapped).view_as(y)  # (D, B, L)

@@ -23,10 +23,13 @@ def unsaid_if_layer(value: Any) -> Any:
 
 
 class AdsParams(Strict):
-    """Adaptive scaling (Qi et al. 2024, eq. 9): y <- act(W_s y + b_s) * y + act(W_b y + b_b)."""
+    """Adaptive scaling (Qi et al. 2024, eq. 9): y <- act(W_s y + b_s) * y + act(W_b y + b_b).
+
+    parts: `scale` and `bias` keep one of the two maps; `constant` has both with W_s = W_b = 0, as a control.
+    """
 
     act: Literal["relu", "sigmoid", "tanh"]
-    parts: Literal["both", "scale", "bias"]
+    parts: Literal["both", "scale", "bias", "constant"]
 
 
 class S4dParams(Strict):

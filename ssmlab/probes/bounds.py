@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.ads import ACTIVATIONS, AdaptiveScaling
+from ssmlab.nets.ads import ACTIVATIONS, AdaptiveScaling, ConstantMap
 from ssmlab.nets.classifier import Classifier, Residual
 from ssmlab.nets.longconv import channel_first, convolve
 from ssmlab.nets.ssm_block import SsmBlock
@@ -61,11 +61,13 @@ def linear_bound(map: nn.Linear, h: Bounded) -> Bounded:
 def ads_bound(ads: AdaptiveScaling, y: Bounded) -> Bounded:
     """Adaptive scaling over (D, B, L)."""
     steepest, error = STEEPEST[ads.act], y.error
-    if ads.scale is not None:
+    if isinstance(ads.scale, ConstantMap):
+        error = ads.acted(ads.scale, y.middle).abs() * y.error
+    elif ads.scale is not None:
         scale = ACTIVATIONS[ads.act](affine(ads.scale, y.middle))
         shift = steepest * mapped(ads.scale.weight.abs(), y.error)
         error = (scale.abs() + shift) * y.error + y.middle.abs() * shift
-    if ads.bias is not None:
+    if isinstance(ads.bias, nn.Linear):
         error = error + steepest * mapped(ads.bias.weight.abs(), y.error)
     return Bounded(ads(y.middle), error)
 

@@ -51,3 +51,15 @@ def test_a_model_without_layer_norm_is_not_labelled_as_one_with_it() -> None:
     }  # fmt: skip
     labels = [model_label(ModelParams.model_validate(settings | {"norm": norm})) for norm in ("layer", "none")]
     assert labels == ["S4 + GELU", "S4 without LayerNorm + GELU"]
+
+
+def test_what_adaptive_scaling_is_made_of_is_in_its_label() -> None:
+    parts = ("both", "scale", "bias", "constant")
+    settings = {
+        "mixer": "s4", "enhancement": "ads", "tokens": "raster", "patch": 1, "d_model": 8, "d_state": 4, "layers": 1,
+        "pointwise": "none", "output": "linear", "dropout": 0.0,
+    }  # fmt: skip
+    models = [ModelParams.model_validate(settings | {"ads": {"act": "relu", "parts": part}}) for part in parts]
+    assert [model_label(model).removeprefix("S4 + ") for model in models] == [
+        "AdS (relu)", "AdS (relu, scale only)", "AdS (relu, bias only)", "AdS (relu, constant)",
+    ]  # fmt: skip

@@ -43,6 +43,23 @@ def test_ads_is_its_equation(act: str, parts: str) -> None:
                 assert out[d, b, t].item() == pytest.approx(value, rel=1e-9, abs=1e-12)
 
 
+@pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh"])
+def test_constant_scaling_is_adaptive_scaling_whose_matrices_are_zero(act: str) -> None:
+    """With learned constants; and unlike AdS it is affine in y."""
+    torch.manual_seed(0)
+    constant, adaptive = AdaptiveScaling(3, act, "constant").double(), AdaptiveScaling(3, act, "both").double()
+    with torch.no_grad():
+        for map in ("scale", "bias"):
+            getattr(constant, map).bias.add_(torch.randn(3, dtype=torch.float64))
+            getattr(adaptive, map).weight.zero_()
+            getattr(adaptive, map).bias.copy_(getattr(constant, map).bias)
+    a, b = torch.randn(2, 3, 2, 4, dtype=torch.float64)
+    torch.testing.assert_close(constant(a), adaptive(a))
+    torch.testing.assert_close(constant((a + b) / 2), (constant(a) + constant(b)) / 2)
+    constant(a).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in constant.parameters())
+
+
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 7), st.integers(0, 2**16))
 def test_attention_is_its_equation(width: int, batch: int, length: int, seed: int) -> None:

@@ -46,10 +46,10 @@ def corner_errors(like: Tensor, error: Tensor, count: int) -> Tensor:
 
 
 @pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh"])
-@pytest.mark.parametrize("parts", ["both", "scale", "bias"])
+@pytest.mark.parametrize("parts", ["both", "scale", "bias", "constant"])
 @pytest.mark.parametrize("size", [1e-3, 0.3, 3.0])
 def test_no_error_of_adaptive_scaling_exceeds_its_bound(
-    act: Literal["relu", "sigmoid", "tanh"], parts: Literal["both", "scale", "bias"], size: float
+    act: Literal["relu", "sigmoid", "tanh"], parts: Literal["both", "scale", "bias", "constant"], size: float
 ) -> None:
     torch.manual_seed(0)
     ads = AdaptiveScaling(4, act, parts).double()
