@@ -6,17 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from ssmlab.analysis.claims import Judgement, p_text, tally
 from ssmlab.analysis.format import PROVENANCES, level, number, plural
-from ssmlab.analysis.summary import Accuracy, Summary
+from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed
 from ssmlab.evaluation.transfer_results import TransferResults
-from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams
 from ssmlab.probes.results import ProbeResults
-from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
+from ssmlab.report.blocks import Block, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
 from ssmlab.report.checks import checks_section, flags_sentence
+from ssmlab.report.limits_section import limits_section
 from ssmlab.report.pictures import pictures
 from ssmlab.report.probe_section import probe_section
 from ssmlab.report.reproduction import origin_section, reproduction_section
+from ssmlab.report.seed_sentences import seed_counts, seeds_phrase, seeds_sentence
 from ssmlab.report.settings_tables import settings_tables
 from ssmlab.report.study_tables import group_table, interval_table, paper_table
 from ssmlab.report.transfer_section import transfer_section
@@ -90,24 +91,6 @@ def opening_section(summary: Summary) -> Iterator[Block]:
         )
 
 
-def seeds_phrase(summary: Summary) -> str:
-    """` in 12 runs`; nothing where every setting has one run."""
-    return f" in {len(summary.runs)} runs" if summary.several_seeds else ""
-
-
-def seeds_sentence(summary: Summary) -> str:
-    """How many seeds stand behind the numbers."""
-    seeds = {group.seeds for group in summary.groups}
-    if not summary.several_seeds:
-        used = sorted({seed for each in seeds for seed in each})
-        return f"Every run was trained once ({plural('seed', len(used))} {listed(used)})."
-    if len(seeds) == 1:
-        each = seeds.pop()
-        return f"Every setting was trained with {len(each)} seeds ({listed(each)})."
-    counts = sorted({len(group.seeds) for group in summary.groups})
-    return f"Settings were trained with {counts[0]} to {counts[-1]} {plural('seed', counts[-1])}."
-
-
 def results_section(summary: Summary) -> Iterator[Block]:
     """The numbers as the papers' table."""
     yield Heading("Results")
@@ -127,11 +110,6 @@ def results_section(summary: Summary) -> Iterator[Block]:
     )
     yield group_table(summary)
     yield Folded("Every run by itself", paper_table(summary, "runs"))
-
-
-def seed_counts(summary: Summary) -> str:
-    """`3`, or `2 or 3` where groups differ: how many seeds the groups of several have."""
-    return " or ".join(map(str, sorted({len(group.seeds) for group in summary.groups if group.several})))
 
 
 def intervals_section(summary: Summary) -> Iterator[Block]:
@@ -190,64 +168,3 @@ def verdict_remarks(item: Judgement, summary: Summary) -> tuple[str, ...]:
         )
         remarks.insert(0, f"{alone}{corrected}.")
     return tuple(remarks)
-
-
-def limits_section(summary: Summary) -> Iterator[Block]:
-    """What must not be concluded from the numbers."""
-    smallest = min((name for name in summary.attacks if summary.every(name)), key=lambda name: summary.images(name))
-    widest = max(summary.every(smallest), key=half_width)
-    epochs = sorted({run.train.epochs for run in summary.runs})
-    items = [
-        seed_limit(summary),
-        f"{smallest} was run on {widest.n} images: its accuracies are known to within about "
-        f"{100 * half_width(widest):.0f} points only.",
-        f"The data set is `{summary.data.name}` with {number(summary.protocol.data.n)} test images; nothing "
-        "here speaks for larger data or models.",
-        "Robust accuracy is an upper bound: a stronger attack can only lower it.",
-        f"RO gaps are those of {' or '.join(map(str, epochs))} {plural('epoch', epochs[-1])}: robust overfitting shows "
-        "late in long trainings, so that a small gap here does not rule it out.",
-    ]
-    for name, spec in summary.protocol.attacks.items():
-        if isinstance(spec, AutoAttackParams) and not spec.standard:
-            items.append(f"{name} is not the standard AutoAttack: its steps or queries differ from the published ones.")
-        if isinstance(spec, ScreenedAutoAttackParams):
-            items.append(
-                f"{name} is screened AutoAttack, not the standard one: FAB-T and Square attack only the survivors of "
-                "lowest margin, so that standard AutoAttack may break more."
-            )
-    if summary.left_out:
-        items.append(
-            f"Results of {listed(summary.left_out)} are in results/{summary.study}/attack, but the study has no such "
-            f"{plural('run', len(summary.left_out))} any more: they are left out."
-        )
-    if len(summary.claims) > 1:
-        items.append(
-            "Only the verdicts on the claims are corrected for their number; `ssmlab compare` and every other "
-            "comparison of these numbers is exploratory."
-        )
-    yield Heading("What these numbers do not show")
-    yield Bullets(tuple(items))
-
-
-def seed_limit(summary: Summary) -> str:
-    """What the seeds leave open."""
-    sure = level(summary.confidence)
-    if not summary.several_seeds:
-        seeds = sorted({run.train.seed for run in summary.runs})
-        return (
-            f"Every run was trained once ({plural('seed', len(seeds))} {listed(seeds)}). The {sure} "
-            "intervals say what another draw of test images could change, not what another seed could: differences of "
-            "a few points may be luck of the training."
-        )
-    text = (
-        f"A standard deviation of {seed_counts(summary)} seeds is itself a rough estimate: of 3 seeds the true one may "
-        f"be half or six times as large (95%). The {sure} intervals of single runs say nothing of seeds."
-    )
-    once = [group.name for group in summary.groups if not group.several]
-    return f"{text} {listed(once)} {'were' if len(once) > 1 else 'was'} trained once." if once else text
-
-
-def half_width(measure: Accuracy) -> float:
-    """Half the width of an accuracy's interval."""
-    low, high = measure.interval
-    return (high - low) / 2

@@ -1,4 +1,7 @@
-"""What the figures share: a palette, a fixed style, labels that do not overlap, and equal bytes for equal figures."""
+"""What the figures share: a palette, a fixed style, labels that do not overlap, and equal bytes for equal figures.
+
+A run, or a group of seeds, has one colour and one marker in all figures.
+"""
 
 from __future__ import annotations
 
@@ -194,3 +197,10 @@ def label_beside(
                 "shrinkB": gap,
             },
         )
+
+
+def two_panels(theme: Theme, sharey: bool = False) -> tuple[Figure, tuple[Axes, Axes]]:
+    """A figure with two panels, side by side, or on a narrow screen below each other."""
+    figure = Figure(figsize=(theme.width, 6.4 if theme.narrow else 3.9), layout="constrained")
+    grid = figure.subplots(2, 1) if theme.narrow else figure.subplots(1, 2, sharey=sharey)
+    return figure, (grid[0], grid[1])

@@ -10,17 +10,16 @@ from ssmlab.analysis.format import level, number, plural, signed
 from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed, percent
+from ssmlab.report.accuracy_figures import measure_bars, tradeoff
 from ssmlab.report.blocks import Picture
-from ssmlab.report.figure_style import draw_files
-from ssmlab.report.figures import (
+from ssmlab.report.curve_figures import (
     eps_curves,
     groups_with_eps_curves,
     has_overfitting_curves,
     learning_curves,
-    measure_bars,
     overfitting_curves,
-    tradeoff,
 )
+from ssmlab.report.figure_style import draw_files
 
 
 def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Picture]:

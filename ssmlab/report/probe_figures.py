@@ -12,8 +12,7 @@ from matplotlib.ticker import StrMethodFormatter
 
 from ssmlab.analysis.summary import Summary
 from ssmlab.probes.results import CheckpointProbes, ErrorLadder, LadderStep, LayerGains
-from ssmlab.report.figure_style import Theme, marker
-from ssmlab.report.figures import two_panels
+from ssmlab.report.figure_style import Theme, marker, two_panels
 
 Found = Mapping[str, CheckpointProbes]  # by run
 # From the image to the head; a model has some of them.

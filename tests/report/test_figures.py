@@ -19,7 +19,7 @@ from ssmlab.analysis.summarize import summarize, summarize_groups
 from ssmlab.analysis.summary import WORST, Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.project.params_file import load_params
-from ssmlab.report import figures
+from ssmlab.report import accuracy_figures, curve_figures
 from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, figure_files, spaced_positions
 from ssmlab.report.study_tables import interval_table
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
@@ -52,9 +52,9 @@ def draw(name: str, summary: Summary, epochs: int = 10) -> bytes:
 
 def png_of(name: str, summary: Summary, rows: dict[str, list[Row]], theme: Theme = LIGHT) -> bytes:
     draws = {
-        "curves": partial(figures.learning_curves, summary, rows),
-        "tradeoff": partial(figures.tradeoff, summary),
-        "measures": partial(figures.measure_bars, summary),
+        "curves": partial(curve_figures.learning_curves, summary, rows),
+        "tradeoff": partial(accuracy_figures.tradeoff, summary),
+        "measures": partial(accuracy_figures.measure_bars, summary),
     }
     return figure_files(draws[name], theme, ("png",))[".png"]
 
@@ -76,13 +76,13 @@ def test_figures_show_something_and_are_the_same_bytes_again(name: str, summary:
 
 def test_signs_of_overfitting_are_drawn_where_every_history_has_them(summary: Summary) -> None:
     old = histories(summary)
-    assert not figures.has_overfitting_curves(old)
+    assert not curve_figures.has_overfitting_curves(old)
     new = {
         run: [dataclasses.replace(row, val_robust_loss=1 + row.epoch / 9, train_eval_robust=0.9) for row in rows]
         for run, rows in old.items()
     }
-    assert figures.has_overfitting_curves(new)
-    left, right = figures.overfitting_curves(summary, new, LIGHT).axes
+    assert curve_figures.has_overfitting_curves(new)
+    left, right = curve_figures.overfitting_curves(summary, new, LIGHT).axes
     (line,) = [line for line in left.lines if len(line.get_xdata()) == 10][:1]
     assert list(line.get_ydata()) == [0.9 - row.val_robust for row in old[summary.runs[0].name]]
     assert right.get_ylim()[0] < 1 + 1 / 9 and right.get_ylim()[1] > 1 + 10 / 9
@@ -113,7 +113,7 @@ def seeded() -> Summary:
 def test_a_group_is_drawn_as_its_mean_and_deviation(seeded: Summary) -> None:
     group = seeded.groups[2]
     assert group.name == "ads-pgd"
-    found, values = figures.accuracy_bar(seeded, group, "clean", "best"), []
+    found, values = accuracy_figures.accuracy_bar(seeded, group, "clean", "best"), []
     for run in seeded.runs:
         if run.name.startswith("ads-pgd"):
             values.append(run.checkpoints["best"].measures["clean"].value)
@@ -125,7 +125,12 @@ def test_a_group_is_drawn_as_its_mean_and_deviation(seeded: Summary) -> None:
     assert found.value - found.low == pytest.approx(statistics.stdev(values))
     one = with_runs(seeded, seeded.runs[:1])
     alone = seeded.runs[0].checkpoints["best"].measures["clean"]
-    assert figures.accuracy_bar(one, one.groups[0], "clean", "best") == (alone.value, *alone.interval, alone.n, ())
+    assert accuracy_figures.accuracy_bar(one, one.groups[0], "clean", "best") == (
+        alone.value,
+        *alone.interval,
+        alone.n,
+        (),
+    )
 
 
 @pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
@@ -176,7 +181,7 @@ def test_a_dark_figure_has_dark_paper_and_light_letters(name: str, summary: Summ
 
 
 def test_every_figure_is_png_svg_pdf_dark_and_narrow_and_the_same_bytes_again(summary: Summary) -> None:
-    draw_tradeoff = partial(figures.tradeoff, summary)
+    draw_tradeoff = partial(accuracy_figures.tradeoff, summary)
     files = draw_files(draw_tradeoff)
     assert list(files) == [".png", ".svg", ".pdf", "-dark.svg", "-narrow.svg", "-narrow-dark.svg"]
     assert b"<svg" in files[".svg"] and b"<dc:date>" not in files[".svg"]
@@ -196,7 +201,9 @@ def test_a_bar_that_counts_other_images_says_how_many(summary: Summary) -> None:
     mixed = with_runs(summary, tuple(runs))
 
     def panel(name: str) -> list[str]:
-        axes = next(axes for axes in figures.measure_bars(mixed, LIGHT).axes if axes.get_title().startswith(name))
+        axes = next(
+            axes for axes in accuracy_figures.measure_bars(mixed, LIGHT).axes if axes.get_title().startswith(name)
+        )
         return [text.get_text() for text in axes.texts]
 
     assert [text.split("  ")[1] for text in panel(WORST)] == ["n = 100", "n = 1,000"] * len(runs)
@@ -211,9 +218,9 @@ def test_a_bar_that_counts_other_images_says_how_many(summary: Summary) -> None:
 @pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
 def test_a_narrow_figure_has_its_panels_below_each_other(name: str, summary: Summary) -> None:
     draws = {
-        "curves": partial(figures.learning_curves, summary, histories(summary)),
-        "tradeoff": partial(figures.tradeoff, summary),
-        "measures": partial(figures.measure_bars, summary),
+        "curves": partial(curve_figures.learning_curves, summary, histories(summary)),
+        "tradeoff": partial(accuracy_figures.tradeoff, summary),
+        "measures": partial(accuracy_figures.measure_bars, summary),
     }
     wide, narrow = (draws[name](theme) for theme in (LIGHT, dataclasses.replace(LIGHT, narrow=True)))
     assert narrow.get_figwidth() == wide.get_figwidth() / 2
@@ -233,11 +240,11 @@ def test_an_eps_curve_is_the_share_of_images_whose_smallest_distance_is_beyond_e
     found = first.model_copy(update={"checkpoints": {"best": checkpoint}})
     no_claims = params.analyze.model_copy(update={"claims": ()})
     drawn = summarize(params.study, [found, *others], no_claims, data_summary())
-    ((index, group, curve),) = figures.groups_with_eps_curves(drawn)
+    ((index, group, curve),) = curve_figures.groups_with_eps_curves(drawn)
     assert (index, group.name) == (0, first.run)
     for eps, accuracy in curve:
         assert accuracy == sum(distance is None or distance > eps for distance in distances) / 5
     assert dict(curve)[0.1] == 0.4
-    (axes,) = figures.eps_curves(drawn, LIGHT).axes
+    (axes,) = curve_figures.eps_curves(drawn, LIGHT).axes
     assert list(axes.lines[0].get_ydata()) == [accuracy for _, accuracy in curve]
-    assert figures.groups_with_eps_curves(summary) == []
+    assert curve_figures.groups_with_eps_curves(summary) == []

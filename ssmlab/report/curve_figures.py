@@ -1,0 +1,120 @@
+"""The report's curves: over the epochs of the trainings, and over the radius of the ball."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from ssmlab.analysis.summary import SeedGroup, Summary
+from ssmlab.artifacts.history import Row
+from ssmlab.report.figure_style import Theme, label_beside, marker, two_panels
+
+
+def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
+    """Validation accuracy of every run after every epoch, clean and robust; a marker shows the epoch kept as `best`.
+
+    Several seeds are a thin line each, and a thick one for their mean as far as all of them go.
+
+    Args:
+        histories: the rows of history.csv by run name.
+    """
+    figure, (left, right) = two_panels(theme, sharey=True)
+    for axes, column in ((left, "val_clean"), (right, "val_robust")):
+        curves = {run: [getattr(row, column) for row in rows] for run, rows in histories.items()}
+        draw_curves(axes, summary, curves, theme, (0.0, 1.0))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    left.set(title="Clean images, after every epoch", ylabel="accuracy on the selection split")
+    right.set(title="Attacked images, after every epoch")
+    return figure
+
+
+def has_overfitting_curves(histories: Mapping[str, Sequence[Row]]) -> bool:
+    """Whether every epoch of every run has what `overfitting_curves` draws; histories of older versions do not."""
+    rows = [row for each in histories.values() for row in each]
+    return all(row.train_eval_robust is not None and row.val_robust_loss is not None for row in rows)
+
+
+def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
+    """How much better each model is on attacked training than on validation images, and its robust loss there."""
+    figure, (left, right) = two_panels(theme)
+    gaps = {
+        run: [row.train_eval_robust - row.val_robust for row in rows if row.train_eval_robust is not None]
+        for run, rows in histories.items()
+    }
+    losses = {
+        run: [row.val_robust_loss for row in rows if row.val_robust_loss is not None] for run, rows in histories.items()
+    }
+    for axes, curves in ((left, gaps), (right, losses)):
+        values = [value for each in curves.values() for value in each]
+        low, high = min(values), max(values)
+        room = 0.1 * (high - low) or 0.05
+        draw_curves(axes, summary, curves, theme, (low - room, high + room))
+    left.axhline(0.0, color=theme.grey, linewidth=0.8)
+    left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    left.set(title="Training - validation", ylabel="points of robust accuracy")
+    right.set(title="Robust loss on validation images", ylabel="cross entropy")
+    return figure
+
+
+def draw_curves(
+    axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]], theme: Theme, limits: tuple[float, float]
+) -> None:
+    """One line a run, or several and their mean a group, with its name at the end."""
+    longest = max(map(len, curves.values()))
+    axes.set(ylim=limits, xlabel="epoch", xlim=(1 - 0.02 * longest, longest * 1.02))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    labels = []
+    for index, group in enumerate(summary.groups):
+        lines = [curves[run] for run in group.runs]
+        mean = [fmean(values) for values in zip(*lines, strict=False)]
+        if group.several:
+            for line in lines:
+                axes.plot(range(1, len(line) + 1), line, color=theme.pale(theme.run_colour(index), 0.45), linewidth=0.7)
+        axes.plot(range(1, len(mean) + 1), mean, color=theme.run_colour(index), linewidth=1.8)
+        for run, line in zip(summary.members(group), lines, strict=True):
+            best = run.checkpoints.get("best")
+            if best and best.epoch and best.epoch <= len(line):
+                (mark,) = axes.plot(
+                    [best.epoch], [line[best.epoch - 1]], marker(index), color=theme.run_colour(index), clip_on=False
+                )
+                size, edge = (4, 0.9) if group.several else (7, 1.6)
+                mark.set(markersize=size, markerfacecolor=theme.paper, markeredgewidth=edge)
+        labels.append((group.name, len(mean), mean[-1], theme.run_colour(index)))
+    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
+
+
+def groups_with_eps_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[tuple[float, float]]]]:
+    """(place in the study, group, its (eps, mean accuracy over the seeds)) where every seed has a curve."""
+    found = []
+    for index, group in enumerate(summary.groups):
+        curves = [run.checkpoints["best"].by_eps for run in summary.members(group) if "best" in run.checkpoints]
+        if curves and all(curves):
+            mean = [(points[0][0], fmean(accuracy for _, accuracy in points)) for points in zip(*curves, strict=True)]
+            found.append((index, group, mean))
+    return found
+
+
+def eps_curves(summary: Summary, theme: Theme) -> Figure:
+    """Accuracy of the best checkpoints against the radius of the ball; a dashed line marks the study's eps."""
+    figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
+    axes = figure.subplots()
+    labels = []
+    for index, group, curve in groups_with_eps_curves(summary):
+        radii, accuracies = zip(*curve, strict=True)
+        axes.plot(radii, accuracies, color=theme.run_colour(index), linewidth=1.8)
+        labels.append((group.name, radii[-1], accuracies[-1], theme.run_colour(index)))
+    axes.axvline(summary.protocol.eps.value, color=theme.grey, linewidth=0.8, linestyle="--")
+    axes.set(
+        xlim=(0, max(x for _, x, _, _ in labels)),
+        ylim=(0, 1),
+        xlabel=f"eps, {summary.protocol.norm_name}",
+        ylabel="accuracy",
+    )
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_title("Accuracy against eps")
+    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
+    return figure
