@@ -13,7 +13,8 @@ from ssmlab.cli.records import FormatOption, ListFormat, records_text
 from ssmlab.core.errors import UserError
 
 if TYPE_CHECKING:
-    from ssmlab.tui.follower import Look, RunView, StudyFollower
+    from ssmlab.tui.follower import StudyFollower
+    from ssmlab.tui.look import Look, RunView
 
 COLUMNS = (
     *("name", "model", "regime", "group", "state", "stage", "epoch", "epochs", "clean", "robust"),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ssmlab.artifacts.history import Row
-from ssmlab.tui.follower import Look, RunView
+from ssmlab.tui.look import Look, RunView
 
 Kind = Literal["diverged", "failed", "killed", "stale", "catastrophic overfitting", "evaluation", "disk"]
 

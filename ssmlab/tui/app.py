@@ -24,9 +24,10 @@ from ssmlab.core.errors import UserError
 from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui.alerts import Alert, AlertFinder
 from ssmlab.tui.details import key_table
-from ssmlab.tui.follower import Look, StudyFollower
+from ssmlab.tui.follower import StudyFollower
 from ssmlab.tui.lab import Lab
 from ssmlab.tui.launcher import Launcher
+from ssmlab.tui.look import Look
 from ssmlab.tui.messages import StudyLooked
 from ssmlab.tui.no_color import tolerant
 from ssmlab.tui.places import PLACES

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from ssmlab.tui.columns import SortKey, TableColumn
-from ssmlab.tui.follower import RunView
+from ssmlab.tui.look import RunView
 
 COMPARED = re.compile(r"([a-z_]+)([<>])(-?\d+(?:\.\d+)?)")
 FIELDS: dict[str, Callable[[RunView], str]] = {

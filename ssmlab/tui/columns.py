@@ -9,7 +9,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from ssmlab.tui import labels
-from ssmlab.tui.follower import RunView, TestAccuracy
+from ssmlab.tui.look import RunView, TestAccuracy
 
 SortKey = float | str | None
 RunViews = Sequence[RunView]

@@ -10,7 +10,7 @@ from rich.text import Text
 from ssmlab.analysis.protocol import dotted_leaves
 from ssmlab.params import Params
 from ssmlab.tui import labels
-from ssmlab.tui.follower import RunView
+from ssmlab.tui.look import RunView
 
 
 def run_details(view: RunView, params: Params, now: float) -> Table:

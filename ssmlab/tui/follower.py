@@ -6,8 +6,7 @@ A file is read again only if its inode, size or time has changed, so an idle stu
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -20,82 +19,10 @@ from ssmlab.project.inputs import StudyInputs
 from ssmlab.project.launched import Launched, active, record_path
 from ssmlab.project.status import RunStatus, RunWatcher, queued_runs
 from ssmlab.project.watched_files import FileStamp, WatchedParams, file_stamp
+from ssmlab.tui.look import Look, RunView, TestAccuracy
 
 RUNS_AT_ONCE = 40  # runs read for the first time in one look, so that the first screen does not wait for all
 RESULTS_AT_ONCE = 40  # result files read in one look, so that the first screen of a large study does not wait for all
-
-
-@dataclass(frozen=True)
-class TestAccuracy:
-    """Accuracy of the best checkpoint on test images, in [0, 1], with its 95% Wilson interval over `n` images."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-@dataclass(frozen=True, eq=False)
-class RunView:
-    """One run as the laboratory shows it. Unchanged content keeps its object, so views can be compared with `is`.
-
-    Attributes:
-        status: as `ssmlab runs` prints it.
-        regime: how it is trained, as a short label.
-        group: the name of its group of seeds; its own name if no other run differs from it only in the seed.
-        place: its position in params.yaml, which decides its colour and marker.
-        tests: accuracies of the best checkpoint by measure (`clean`, then the attacks); empty until it is attacked.
-        warnings: those of the evaluation.
-    """
-
-    status: RunStatus
-    regime: str
-    group: str
-    place: int
-    tests: Mapping[str, TestAccuracy] = field(default_factory=dict)
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def name(self) -> str:
-        """The run's name."""
-        return self.status.name
-
-    @property
-    def running(self) -> bool:
-        """Whether one of its stages is running."""
-        return self.status.at_work
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """A study at one moment, read once.
-
-    Attributes:
-        params, paths: of the last params.yaml that could be read; None if there was none yet.
-        problem: why params.yaml cannot be read now, in one line; None if it can.
-        runs: one view a run, in the order of params.yaml.
-        launched: the running launch, if any. ended: a launch that was running at the previous look and has ended.
-        disk_free, disk_total: bytes of the file system that the project lies on; None where it cannot be asked.
-        now: unix seconds.
-        loading: whether some runs have not been read yet.
-        foreign: whether it is a study of studies/ that params.yaml does not hold: it can be looked at and no more.
-    """
-
-    params: Params | None
-    paths: Paths | None
-    problem: str | None
-    runs: tuple[RunView, ...]
-    launched: Launched | None
-    ended: Launched | None
-    disk_free: int | None
-    disk_total: int | None
-    now: float
-    foreign: bool = False
-    loading: bool = False
-
-    def run(self, name: str) -> RunView | None:
-        """The run with this name; None if there is none."""
-        return next((view for view in self.runs if view.name == name), None)
 
 
 class RunFollower:

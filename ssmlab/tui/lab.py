@@ -7,8 +7,8 @@ from pathlib import Path
 
 from ssmlab.project.launched import Launched
 from ssmlab.tui.alerts import Alert
-from ssmlab.tui.follower import Look
 from ssmlab.tui.launcher import Launcher
+from ssmlab.tui.look import Look
 from ssmlab.tui.preferences import Preferences
 from ssmlab.tui.terminal_size import SizeKeeper
 from ssmlab.tui.widgets.picture import PixelWidget

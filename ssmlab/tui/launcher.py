@@ -11,7 +11,7 @@ from ssmlab.project import launch
 from ssmlab.project.dvc_files import dvc_at_work
 from ssmlab.project.launched import Launched, stop_launch
 from ssmlab.stages.train.stop_request import request_of
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 
 LOOK_EVERY = 1.0  # seconds between two looks at a lock that is held
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from textual.message import Message
 
 from ssmlab.tui.arrange import TableRow
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 
 
 class StudyLooked(Message):

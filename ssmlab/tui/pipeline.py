@@ -17,7 +17,7 @@ from ssmlab.params import Params
 from ssmlab.project import dvc_command
 from ssmlab.project.dvc_files import dvc_at_work
 from ssmlab.project.pipeline import stages_of
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 
 PATIENCE = 120.0  # seconds that DVC may take to look at the files
 TRAIN_SHARE = 0.75  # of a run's time; the rest is its attack, whose length is not known before it has run

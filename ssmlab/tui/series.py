@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 
 from ssmlab.artifacts.history import Row as Epoch
-from ssmlab.tui.follower import RunView
+from ssmlab.tui.look import RunView
 
 AXES = ("epoch", "step", "time")
 SMOOTHING = (1, 3, 7, 15)  # epochs in the moving mean

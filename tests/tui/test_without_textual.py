@@ -16,8 +16,9 @@ from ssmlab.tui import labels
 from ssmlab.tui.alerts import AlertFinder, alerts_of, disk_alerts, history_alerts
 from ssmlab.tui.arrange import Arrangement, arrange, matches
 from ssmlab.tui.columns import columns_for
-from ssmlab.tui.follower import Look, StudyFollower
+from ssmlab.tui.follower import StudyFollower
 from ssmlab.tui.labels import MARKERS, age, curve_colour, curve_marker
+from ssmlab.tui.look import Look
 from ssmlab.tui.pipeline import ask_dvc, parse_status, seconds_needed
 from ssmlab.tui.series import MEASURES, group_curve, run_curve, smoothed, thinned
 from tests.tui.conftest import BEAT, Study

@@ -13,7 +13,7 @@ from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from ssmlab.tui.alerts import Alert
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.widgets.runs_table import RunsTable
 

@@ -13,8 +13,8 @@ from textual.widget import Widget
 from textual.widgets import Footer
 
 from ssmlab.params import Params
-from ssmlab.tui.follower import Look
 from ssmlab.tui.lab import Lab
+from ssmlab.tui.look import Look
 from ssmlab.tui.messages import StudyLooked
 from ssmlab.tui.widgets.text_line import Notice
 from ssmlab.tui.widgets.top_line import TopLine

@@ -20,7 +20,7 @@ from ssmlab.analysis.compare.compare import Comparison, compare
 from ssmlab.core.errors import ProtocolMismatch, UserError
 from ssmlab.report.terminal.tables import comparison_measures, comparison_settings, render, style_of
 from ssmlab.tui.arrange import Arrangement, TableRow, arrange
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.widgets.curve_panel import CurvePanel
 

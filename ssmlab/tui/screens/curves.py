@@ -10,7 +10,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from ssmlab.tui import labels
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.study import StudyScreen
 from ssmlab.tui.series import MEASURES

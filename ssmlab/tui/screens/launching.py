@@ -13,8 +13,8 @@ from ssmlab.core.errors import UserError
 from ssmlab.project.launched import launch_text
 from ssmlab.project.pipeline import RUN_STAGES
 from ssmlab.tui import labels
-from ssmlab.tui.follower import Look
 from ssmlab.tui.launcher import kept_when_stopped
+from ssmlab.tui.look import Look
 from ssmlab.tui.pipeline import ask_dvc, seconds_needed
 from ssmlab.tui.screens.dialogs import Question
 

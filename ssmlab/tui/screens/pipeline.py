@@ -14,7 +14,7 @@ from textual.widgets.tree import TreeNode
 
 from ssmlab.core.errors import UserError
 from ssmlab.tui import labels
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 from ssmlab.tui.pipeline import PipelineState, ask_dvc
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching

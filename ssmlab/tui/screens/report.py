@@ -14,7 +14,7 @@ from textual.widget import Widget
 from textual.widgets import Markdown
 
 from ssmlab.project.watched_files import FileStamp, file_stamp
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 from ssmlab.tui.screens.base import BACK, LabScreen
 
 

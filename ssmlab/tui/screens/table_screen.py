@@ -12,7 +12,7 @@ from textual.widgets import Input
 
 from ssmlab.tui.arrange import Arrangement, TableRow, arrange
 from ssmlab.tui.columns import TableColumn, columns_for
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 from ssmlab.tui.messages import HeadingClicked
 from ssmlab.tui.screens.base import LabScreen
 from ssmlab.tui.screens.dialogs import Choice

@@ -8,7 +8,7 @@ from textual.containers import Horizontal
 from ssmlab.params import NORM_NAMES
 from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui import labels
-from ssmlab.tui.follower import Look
+from ssmlab.tui.look import Look
 from ssmlab.tui.widgets.text_line import TextLine
 
 
