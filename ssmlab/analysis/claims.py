@@ -1,4 +1,4 @@
-"""Whether a study's numbers support its claims: each verdict says its numbers, and what keeps it from being one."""
+"""Decides whether a study's numbers support its claims. Every verdict states its numbers and its reasons."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Judgement(Strict):
     """A claim with its verdict.
 
     Attributes:
-        verdict: `supported`, `contradicted`, `not settled`, or `not testable` with these runs at all.
-        sentence: the verdict with its numbers.
-        reasons: why the runs allow no verdict, half a sentence each; empty where they do.
-        p: the p-value behind the verdict, corrected for the number of the claim's measures; None without one.
-        adjusted_p: the same corrected for the number of the study's claims (Holm 1979).
-        confounds: what else differs between the two sides.
+        verdict: `supported`, `contradicted`, `not settled`, or `not testable` if these runs cannot test the claim.
+        sentence: the verdict and its numbers, for a reader.
+        reasons: why the runs allow no verdict, each as the end of a sentence; empty if they allow one.
+        p: the p-value of the verdict, corrected for the number of measures in the claim; None if there was no test.
+        adjusted_p: `p`, corrected for the number of claims in the study as well (Holm 1979).
+        confounds: other differences between the two sides that may explain the result.
     """
 
     says: str
@@ -41,19 +41,19 @@ class Judgement(Strict):
 
 
 def judge_claims(claims: Sequence[ClaimParams], study: Study) -> tuple[Judgement, ...]:
-    """The verdicts on a study's claims, corrected for their number.
+    """Judge all claims of a study, with a correction for their number.
 
-    Two single runs are compared image by image, which says something of these two trainings only. Where one side is a
-    group of several seeds, both are compared seed by seed, over the seeds that they have in common, and the interval
-    allows for other seeds and other images (`ssmlab.analysis.seeds.over_seeds`).
+    Two single runs are compared image by image. The result then holds for these two trainings only. If one side is a
+    group of several seeds, both sides are compared over the seeds that they have in common, and the interval covers
+    the variation between seeds and between images (`ssmlab.analysis.seeds.over_seeds`).
 
-    Supported or contradicted is a claim whose p-value, corrected by Holm (1979) over all claims that can be tested, is
-    below 1 - confidence. Not settled is any other, and every claim on a run that was cut short or was still rising. Not
-    testable is a claim on a model at chance, on one and the same checkpoint, or about robust overfitting on runs that
-    could not have overfitted.
+    A claim is supported or contradicted if its p-value is at most 1 - confidence after Holm's correction (1979) over
+    all claims that can be tested. Otherwise it is not settled. It is also not settled if a run was cut short or was
+    still improving. It is not testable if a model is at chance level, if both sides are the same checkpoint, or if it
+    is about robust overfitting and the runs could not have overfitted.
 
     Raises:
-        UserError: a run or a measure of a claim was not attacked; the message names it.
+        UserError: a claim needs a run that was not attacked, or a measure that was not taken; the message names it.
     """
     weighed = [weigh(claim, study) for claim in claims]
     adjusted = holm([None if each.untestable else each.direction[1] for each in weighed])
@@ -61,7 +61,7 @@ def judge_claims(claims: Sequence[ClaimParams], study: Study) -> tuple[Judgement
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """The p-values corrected for their number after Holm (1979); None stays None and does not count."""
+    """Correct p-values for their number by Holm's method (1979); None stays None and is not counted."""
     known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0
@@ -72,7 +72,7 @@ def holm(p_values: Sequence[float | None]) -> list[float | None]:
 
 
 def judgement(weighed: Weighed, adjusted_p: float | None, confidence: float) -> Judgement:
-    """The verdict on a claim, once its corrected p-value is known."""
+    """The verdict on a claim whose corrected p-value is known."""
     claim, (run, than) = weighed.claim, weighed.sides
     direction, p = weighed.direction
     reasons = weighed.untestable or weighed.unsettled
@@ -88,13 +88,14 @@ def judgement(weighed: Weighed, adjusted_p: float | None, confidence: float) -> 
     if len(weighed.common) > 1:
         opening += f", over the seeds {listed(weighed.common)}"
     elif single and not reasons:
-        opening += ", for these two trainings"
+        opening += ", for these two trainings only"
     if claim.by is not None:
-        opening += f", for a margin of {claim.by:g} points"
+        opening += f", with a margin of {claim.by:g} points"
     numbers = "; ".join(sentence(item, confidence) for item in weighed.evidence)
-    why = f" because {listed(reasons)}" if reasons else ""
+    why = f", because {listed(reasons)}" if reasons else ""
     if tested and verdict == "not settled" and p <= 1.0 - confidence:
-        why = f", after the correction for several claims (p {p_text(p)} alone, {p_text(adjusted_p or 1.0)} corrected)"
+        corrected = f"{p_text(adjusted_p or 1.0)} after the correction for several claims"
+        why = f", because its p-value is {corrected} ({p_text(p)} before it)"
     return Judgement(
         says=claim.says,
         run=claim.run,
@@ -115,7 +116,7 @@ def p_text(p: float) -> str:
 
 
 def sentence(item: Evidence, confidence: float) -> str:
-    """One measure in words: both values, their difference, its interval and the number of images."""
+    """One measure as text: both values, their difference, its interval and the number of images."""
     if item.difference:
         difference = spoken(item.difference, confidence)
     else:
@@ -127,7 +128,7 @@ def sentence(item: Evidence, confidence: float) -> str:
 
 
 def size_confound(run: Side, than: Side) -> tuple[str, ...]:
-    """A line where the two models differ in size by more than 10%, since capacity alone may explain a difference."""
+    """A line if the sizes of the two models differ by more than 10%: capacity alone may explain the difference."""
     (few, small), (many, large) = sorted((next(iter(each.runs.values())).parameters, each.name) for each in (run, than))
     if many <= 1.1 * few:
         return ()
@@ -135,6 +136,6 @@ def size_confound(run: Side, than: Side) -> tuple[str, ...]:
 
 
 def tally(judgements: tuple[Judgement, ...]) -> str:
-    """How the claims fell, in words: `3 supported, 1 not settled and 1 contradicted`."""
+    """How many claims have which verdict: `3 supported, 1 contradicted and 1 not settled`."""
     counts = {verdict: sum(item.verdict == verdict for item in judgements) for verdict in get_args(Verdict)}
     return listed(f"{count} {verdict}" for verdict, count in counts.items() if count)

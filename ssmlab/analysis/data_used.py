@@ -1,4 +1,4 @@
-"""Which data the numbers are of: what the prepared data set says of itself, checked against what was attacked."""
+"""The data set behind the numbers: the description of the prepared data set, checked against the attacked one."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from ssmlab.params import Strict
 
 
 class DataUsed(BaseModel):
-    """The prepared data set of a study. Not a `Strict` by name, whose method `fingerprint` the field would hide.
+    """The prepared data set of a study.
+
+    It does not inherit from `Strict`, because its field `fingerprint` would hide the method of that name.
 
     Attributes:
-        name: what numbers on it may be called, which is not always the name that was asked for.
-        description: where the images come from and what was checked, in words.
+        name: the name under which numbers may be published; it can differ from the name in params.yaml.
+        description: where the images come from and what was checked, as text.
         image_shape: (C, H, W).
-        train, validation, test: images of the splits.
-        seed: what the splits were drawn with.
-        fingerprint: of the content.
+        train, validation, test: number of images in each split.
+        seed: the seed with which the splits were drawn.
+        fingerprint: hash of the content.
     """
 
     model_config = Strict.model_config
@@ -39,7 +41,11 @@ class DataUsed(BaseModel):
 
 
 def data_used(prepared: DataSummary, attacked: Data, study: str) -> DataUsed:
-    """What `prepared` says of itself; raises UserError if it is not the data set that was attacked."""
+    """The description of the prepared data set.
+
+    Raises:
+        UserError: it is not the data set that was attacked.
+    """
     description = prepared.description
     if description.fingerprint != attacked.fingerprint:
         raise UserError(

@@ -1,4 +1,4 @@
-"""The study's numbers in the forms that DVC shows and compares: metrics.json, and folders of CSV files for plots."""
+"""The study's numbers in the formats that DVC shows and compares: metrics.json and folders of CSV files for plots."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ssmlab.artifacts.history import Row
 from ssmlab.core.files import to_csv
 from ssmlab.evaluation.results import wilson
 
-LEARNING = ("epoch", "val_robust", "val_clean", "train_robust", "train_loss", "lr")  # no times: they never repeat
+LEARNING = ("epoch", "val_robust", "val_clean", "train_robust", "train_loss", "lr")  # no times: they always differ
 ACCURACY_EPS = ("eps", "accuracy", "low", "high", "attack", "n")
 Line = list[float | int | str]
 
 
 def metrics(summary: Summary) -> dict[str, dict[str, float]]:
-    """Run -> measure -> number in [0, 1]: accuracies of the best checkpoint, and the RO gap of the main attack."""
+    """Run -> measure -> value: accuracies of the best checkpoint in [0, 1], and the RO gap under the main attack."""
     return {run.name: run_metrics(run, summary) for run in summary.runs}
 
 
@@ -32,27 +32,27 @@ def run_metrics(run: Run, summary: Summary) -> dict[str, float]:
 
 
 def plot_files(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """The content of every file in plots/: a CSV file a run, of its learning curves and of its accuracy over eps."""
+    """The content of every file in plots/: for each run, one CSV file of learning curves and one of accuracy by eps."""
     found = {f"learning/{run}.csv": learning_csv(rows) for run, rows in histories.items()}
     return found | {f"accuracy-eps/{run.name}.csv": accuracy_eps_csv(run, summary) for run in summary.runs}
 
 
 def learning_csv(rows: Sequence[Row]) -> str:
-    """One line an epoch; a number that the regime does not have is left empty."""
+    """One line per epoch; a value that the regime does not have is left empty."""
     return to_csv(LEARNING, [[getattr(row, name) for name in LEARNING] for row in rows])
 
 
 def accuracy_eps_csv(run: Run, summary: Summary) -> str:
-    """The best checkpoint's accuracy over eps: the whole curve where FMN found one, else that of two radii.
+    """The best checkpoint's accuracy by eps: the whole curve if the FMN attack was run, else two points.
 
-    The two are no attack (eps 0) and the main attack at the study's eps. Both are not mixed, so that a line that joins
-    the points is of one attack.
+    The two points are no attack (eps 0) and the main attack at the study's eps. They are never mixed with FMN's curve,
+    so a line through the points shows one attack.
     """
     return to_csv(ACCURACY_EPS, fmn_curve(run, summary) or two_radii(run, summary))
 
 
 def fmn_curve(run: Run, summary: Summary) -> list[Line]:
-    """The lines of FMN's curve, with intervals at the study's confidence; none where the run was not attacked by it."""
+    """The lines of FMN's curve, with intervals at the study's confidence; empty if FMN was not run."""
     best = run.checkpoints.get("best")
     if best is None or not best.by_eps:
         return []
@@ -65,7 +65,7 @@ def fmn_curve(run: Run, summary: Summary) -> list[Line]:
 
 
 def two_radii(run: Run, summary: Summary) -> list[Line]:
-    """The lines of the best checkpoint's accuracy without an attack and under the main attack, where measured."""
+    """The best checkpoint's accuracy without an attack and under the main attack, as far as they were measured."""
     radii = ((0.0, "clean"), (summary.protocol.eps.value, summary.main_attack()))
     found = [(eps, name, run.measure(name, "best")) for eps, name in radii]
     return [[eps, accuracy.value, *accuracy.interval, name, accuracy.n] for eps, name, accuracy in found if accuracy]

@@ -1,4 +1,4 @@
-"""How numbers and runs are written wherever a person reads them: claims, tables, figures, reports."""
+"""How numbers, models, regimes and attacks are written for readers: in claims, tables, figures and reports."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
 
 PROVENANCES: dict[DataProvenance, str] = {
-    "official": "the publisher's images, all of the training images",
-    "partial": "a part of the publisher's images",
-    "re-encoded": "a published data set in another encoding, so that its pixels are others",
+    "official": "the publisher's images, with all training images",
+    "partial": "only a part of the publisher's images",
+    "re-encoded": "a published data set in another encoding, so its pixels differ from the original",
     "own": "not a published data set that ssmlab knows",
 }
 
 
 def signed(fraction: float) -> str:
-    """A difference in points, with its sign: 0.2534 is `+25.3`; what rounds to zero is `0.0`."""
+    """A difference in percentage points with its sign: 0.2534 is `+25.3`; a value that rounds to zero is `0.0`."""
     text = f"{100 * fraction:+.1f}"
     return "0.0" if text in ("+0.0", "-0.0") else text
 
@@ -42,7 +42,7 @@ def number(count: int) -> str:
 
 
 def deviation(std: float | None) -> str:
-    """A standard deviation behind its mean: 0.0092 is ` ± 0.9`; nothing where there is none."""
+    """A standard deviation to follow its mean: 0.0092 is ` ± 0.9`; empty for None."""
     return "" if std is None else f" ± {100 * std:.1f}"
 
 
@@ -52,14 +52,17 @@ def level(confidence: float) -> str:
 
 
 def spoken(difference: Difference, confidence: float) -> str:
-    """In words: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`; `n = 3 seeds x 1000 images` of groups."""
+    """A difference as text: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`.
+
+    For groups the end is `n = 3 seeds x 1000 images`.
+    """
     interval = f"{level(confidence)} interval {signed(difference.low)} to {signed(difference.high)}"
     counts = f"{difference.seeds} seeds x {difference.n} images" if difference.seeds else f"{difference.n}"
     return f"{signed(difference.value)} points ({interval}, n = {counts})"
 
 
 def model_label(model: ModelParams) -> str:
-    """What a model is, in a few words: `S4`, `S4 + GELU`, `S4 + AdS (relu)`, `Mega + attention`."""
+    """A short name for a model: `S4`, `S4 + GELU`, `S4 + AdS (relu)`, `Mega + attention`."""
     parts = [f"{'bidirectional ' if model.bidirectional else ''}{MIXERS.get(model.mixer, model.mixer)}"]
     if model.norm == "none":
         parts[0] += " without LayerNorm"
@@ -76,7 +79,7 @@ def model_label(model: ModelParams) -> str:
 
 
 def regime_label(train: TrainParams) -> str:
-    """How a model was trained: `standard`, `PGD-7 AT`, `TRADES (beta 6) + AWP, L2, patience 3`."""
+    """A short name for how a model was trained: `standard`, `PGD-7 AT`, `TRADES (beta 6) + AWP, L2, patience 3`."""
     parts = [base_regime(train)]
     if train.awp is not None:
         parts.append("AWP")
@@ -89,14 +92,14 @@ def regime_label(train: TrainParams) -> str:
 
 
 def training_label(train: TrainParams) -> list[str]:
-    """How the training goes where that is unusual: `cyclic learning rate`, `patience 3`."""
+    """The training settings that differ from the usual ones: `cyclic learning rate`, `patience 3`."""
     schedule = train.optimizer.schedule
     rate = [f"{schedule} learning rate"] if schedule != "cosine" else []
     return rate if train.patience is None else [*rate, f"patience {train.patience}"]
 
 
 def base_regime(train: TrainParams) -> str:
-    """The regime itself, without what is put on it."""
+    """The regime alone, without its additions such as AWP."""
     if train.trades is not None:
         return f"TRADES (beta {train.trades.beta:g})"
     if train.mart is not None:
@@ -124,12 +127,12 @@ def attack_label(name: str, spec: AttackSpec) -> str:
     if isinstance(spec, SquareParams):
         return f"{name}: Square, {spec.queries} queries"
     if isinstance(spec, FmnParams):
-        return f"{name}: FMN, {spec.steps} steps towards the smallest distance"
+        return f"{name}: FMN, {spec.steps} steps, searches the smallest perturbation"
     if isinstance(spec, AutoAttackParams):
-        kind = "standard AutoAttack" if spec.standard else "AutoAttack with other settings than the standard one"
+        kind = "standard AutoAttack" if spec.standard else "AutoAttack with settings that are not the standard ones"
         return f"{name}: {kind} (APGD-CE, APGD-T, FAB-T with {spec.steps} steps; Square with {spec.queries} queries)"
     if isinstance(spec, ScreenedAutoAttackParams):
-        some = "all survivors" if spec.survivors == "all" else f"the {spec.survivors} survivors of lowest margin"
+        some = "all survivors" if spec.survivors == "all" else f"the {spec.survivors} survivors with the lowest margin"
         return (
             f"{name}: screened AutoAttack (APGD-CE and APGD-T with {spec.steps} steps; FAB-T with {spec.steps} steps "
             f"and Square with {spec.queries} queries on {some})"
@@ -138,5 +141,5 @@ def attack_label(name: str, spec: AttackSpec) -> str:
 
 
 def plural(noun: str, count: int) -> str:
-    """`step` once, `steps` otherwise."""
+    """`step` for a count of 1, `steps` otherwise."""
     return noun if count == 1 else f"{noun}s"

@@ -1,4 +1,4 @@
-"""Confidence intervals and p-values for differences of accuracies that were measured on the same images."""
+"""Confidence intervals and p-values for differences between accuracies that were measured on the same images."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from collections.abc import Callable, Sequence
 from ssmlab.evaluation.results import wilson
 from ssmlab.params import Strict
 
-SMALLEST_P = 1e-12  # smaller ones are all the same to a reader
+SMALLEST_P = 1e-12  # smaller p-values make no difference to a reader
 
 
 class Difference(Strict):
     """A difference of accuracies with its confidence interval, as fractions (0.1 is ten points), over `n` images.
 
     Attributes:
-        p: the two-sided p-value of "the difference is `margin`".
-        margin: what the difference was tested against; 0 unless a claim names one.
-        seeds: of how many seeds it is the mean, if the interval allows for other seeds; None of single trainings.
+        p: the two-sided p-value of the hypothesis "the difference is `margin`".
+        margin: the value that the difference was tested against; 0 unless a claim gives one.
+        seeds: number of seeds, if the interval covers the variation between seeds; None for single trainings.
     """
 
     value: float
@@ -31,27 +31,29 @@ class Difference(Strict):
 
     @property
     def settled(self) -> bool:
-        """Whether the interval lies wholly on one side of zero."""
+        """Whether the interval excludes zero."""
         return self.low > 0.0 or self.high < 0.0
 
 
-Bounds = Callable[[float], tuple[float, float]]  # the interval's ends by the confidence
+Bounds = Callable[[float], tuple[float, float]]  # from the confidence to the ends of the interval
 
 
 def paired(a: str, b: str, confidence: float, margin: float = 0.0) -> Difference:
-    """How much more often `a` is right than `b`, on the same images.
+    """The accuracy of `a` minus the accuracy of `b`, on the same images.
 
     The interval is the square-and-add score interval with continuity-corrected phi: method 10 of Newcombe (1998),
     "Improved confidence intervals for the difference between binomial proportions based on paired data", Statistics in
-    Medicine 17, 2635-2650. It joins the Wilson intervals of the two proportions through their correlation, keeps inside
-    [-1, 1] and, unlike the Wald interval, has a width above zero also where no image tells the two apart. It excludes
-    zero only if the exact test does (`sign_flip_p`, here McNemar's).
+    Medicine 17, 2635-2650. It combines the Wilson intervals of the two proportions through their correlation and stays
+    inside [-1, 1]. Unlike the Wald interval, it has a positive width even if both are right on exactly the same images.
+    It excludes zero only if the exact test rejects zero as well (`sign_flip_p`, here McNemar's test).
 
     Args:
-        a, b: one character an image, in the same order: "1" right, "0" wrong.
+        a, b: one character per image, in the same order: "1" right, "0" wrong.
+        confidence: the level of the interval, for example 0.95.
+        margin: the difference that the p-value tests.
 
     Raises:
-        ValueError: the flags are empty or differ in length, so that they cannot be of the same images.
+        ValueError: the flags are empty or differ in length, so they cannot belong to the same images.
     """
     return finished(differences_of(a, b), newcombe(a, b), confidence, margin)
 
@@ -59,11 +61,12 @@ def paired(a: str, b: str, confidence: float, margin: float = 0.0) -> Difference
 def paired_gaps(
     best: str, last: str, other_best: str, other_last: str, confidence: float, margin: float = 0.0
 ) -> Difference:
-    """How much larger one run's fall from its best to its last checkpoint is than another's, on the same images.
+    """The gap (best - last) of one run minus the gap of another run, on the same images.
 
-    The Newcombe intervals of both falls, put together as those put together the Wilson intervals of two proportions
-    (the MOVER of Zou and Donner 2008), with the correlation of the falls over images. It excludes zero only if the
-    exact test does (`sign_flip_p`), so that a handful of images never looks surer than it is.
+    The interval combines the Newcombe intervals of both gaps by the MOVER method (Zou and Donner 2008), with the
+    correlation of the two gaps over images. Newcombe's method combines two Wilson intervals in the same way. The
+    interval excludes zero only if the exact test rejects zero as well (`sign_flip_p`): with few images the
+    approximation alone would be too confident.
 
     Raises:
         ValueError: the flags are empty or differ in length.
@@ -84,7 +87,7 @@ def paired_gaps(
 
 
 def finished(numbers: Sequence[int], bounds: Bounds, confidence: float, margin: float) -> Difference:
-    """The difference whose images give these numbers, with an interval that the exact test agrees with."""
+    """The mean of `numbers` (one per image) with its interval, widened to zero if the exact test does not reject it."""
     value, exact = mean(numbers), sign_flip_p(numbers)
     low, high = bounds(confidence)
     if exact > 1.0 - confidence:
@@ -97,7 +100,7 @@ def finished(numbers: Sequence[int], bounds: Bounds, confidence: float, margin: 
 
 def p_value(bounds: Bounds, value: float, margin: float) -> float:
     """The two-sided p-value of "the difference is `margin`": 1 - the confidence whose interval just reaches it."""
-    inside, outside = 1.0, SMALLEST_P  # as 1 - confidence: the interval of `inside` excludes the margin
+    inside, outside = 1.0, SMALLEST_P  # two values of 1 - confidence; the interval at `inside` excludes the margin
     if value == margin:
         return 1.0
     for _ in range(60):
@@ -108,21 +111,22 @@ def p_value(bounds: Bounds, value: float, margin: float) -> float:
 
 
 def sign_flip_p(numbers: Sequence[int]) -> float:
-    """The exact two-sided p-value of "every number is as likely as its opposite", for whole numbers from -2 to 2.
+    """The exact two-sided p-value of "each number is as likely as its negative", for whole numbers from -2 to 2.
 
-    The sum is compared with that of all ways to flip signs: 2 (2 X - m2) + (2 Y - m1), where m2 numbers are +-2 and m1
-    are +-1, and X and Y are binomial with probability 1/2. Without +-2 it is McNemar's exact test.
+    The sum is compared with its distribution over all choices of signs: 2 (2 X - m2) + (2 Y - m1). Here m2 numbers are
+    +-2, m1 numbers are +-1, and X and Y are binomial with probability 1/2. If no number is +-2, this is McNemar's exact
+    test.
     """
     counts = Counter(map(abs, numbers))
     ones, twos, total = counts[1], counts[2], abs(sum(numbers))
     if total == 0:
         return 1.0
-    at_least = [0] * (ones + 2)  # at_least[y]: in how many ways Y >= y
+    at_least = [0] * (ones + 2)  # at_least[y]: number of ways in which Y >= y
     for y in range(ones, -1, -1):
         at_least[y] = at_least[y + 1] + math.comb(ones, y)
     ways = 0
     for x in range(twos + 1):
-        needed = -((2 * (2 * x - twos) - total - ones) // 2)  # the least Y with 2 (2 X - m2) + (2 Y - m1) >= total
+        needed = -((2 * (2 * x - twos) - total - ones) // 2)  # least Y with 2 (2 X - m2) + (2 Y - m1) >= total
         ways += math.comb(twos, x) * at_least[min(max(needed, 0), ones + 1)]
     return float(min(1.0, 2 * ways / 2 ** (ones + twos)))
 
@@ -144,7 +148,7 @@ def newcombe(a: str, b: str) -> Bounds:
 
 
 def correlation(both: int, only_a: int, only_b: int, neither: int) -> float:
-    """Phi of a paired 2 x 2 table, shrunk by n/2 where it is positive (Newcombe 1998); 0 where a margin is empty."""
+    """Phi of a paired 2 x 2 table. A positive numerator is reduced by n/2 (Newcombe 1998); 0 if a margin is empty."""
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     if margins == 0:
         return 0.0
@@ -154,7 +158,7 @@ def correlation(both: int, only_a: int, only_b: int, neither: int) -> float:
 
 
 def pearson(a: Sequence[int], b: Sequence[int]) -> float:
-    """The correlation of two series of whole numbers; 0 where one of them does not vary."""
+    """Pearson's correlation of two series of whole numbers; 0 if one of them is constant."""
     n = len(a)
     numerator = n * sum(x * y for x, y in zip(a, b, strict=True)) - sum(a) * sum(b)
     variances = [n * sum(x * x for x in each) - sum(each) ** 2 for each in (a, b)]
@@ -162,12 +166,16 @@ def pearson(a: Sequence[int], b: Sequence[int]) -> float:
 
 
 def square_and_add(a: float, b: float, phi: float) -> float:
-    """Length of the difference of two errors `a` and `b` whose correlation is `phi`."""
+    """The size of the difference of two errors with sizes `a` and `b` and correlation `phi`."""
     return math.sqrt(max(a * a - 2 * phi * a * b + b * b, 0.0))
 
 
 def differences_of(a: str, b: str) -> list[int]:
-    """1, 0 or -1 for every image: right in `a` minus right in `b`; ValueError where they are not of the same images."""
+    """For every image, right in `a` minus right in `b`: 1, 0 or -1.
+
+    Raises:
+        ValueError: the flags are empty or differ in length.
+    """
     check_same_images(a, b)
     return [int(x) - int(y) for x, y in zip(a, b, strict=True)]
 
@@ -177,6 +185,10 @@ def mean(numbers: Sequence[int]) -> float:
 
 
 def check_same_images(a: Sequence[object], b: Sequence[object]) -> None:
-    """Flags of the same images have one length, and there is at least one image."""
+    """Check that two series of flags have the same length and at least one image.
+
+    Raises:
+        ValueError: they do not.
+    """
     if not a or len(a) != len(b):
         raise ValueError(f"flags of {len(a)} and {len(b)} images are not of the same images")

@@ -1,4 +1,4 @@
-"""What keeps a claim from a verdict, whatever its numbers are."""
+"""Reasons why a claim cannot get a verdict, whatever its numbers are."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ SEEDS_FOR_OVERFITTING = 3
 
 
 def untestable(claim: ClaimParams, run: Side, than: Side, study: Study) -> tuple[str, ...]:
-    """Why these runs cannot test the claim, whatever their numbers are."""
+    """Why these runs cannot test the claim, each reason as the end of a sentence; empty if they can."""
     runs = [result for each in (run, than) for result in each.runs.values()]
     hashes = [{result.checkpoints["best"].sha256 for result in each.runs.values()} for each in (run, than)]
     found = ["both sides are the same checkpoint"] if hashes[0] & hashes[1] else []
@@ -23,13 +23,13 @@ def untestable(claim: ClaimParams, run: Side, than: Side, study: Study) -> tuple
 
 
 def at_chance(result: AttackResults, classes: int) -> bool:
-    """Whether the clean accuracy of the best checkpoint may be that of guessing."""
+    """Whether the interval of the best checkpoint's clean accuracy reaches the accuracy of guessing."""
     clean = result.checkpoints["best"].measures["clean"]
     return clean.interval[0] <= 1.0 / classes
 
 
 def overfitting_reasons(run: Side, than: Side, study: Study) -> Iterator[str]:
-    """Why these runs cannot show robust overfitting: too few seeds, or trainings that could not have overfitted."""
+    """Why these runs cannot show robust overfitting: too few seeds, or trainings that cannot have overfitted."""
     seeds = len(set(run.runs) & set(than.runs))
     if seeds < SEEDS_FOR_OVERFITTING:
         yield f"robust overfitting needs {SEEDS_FOR_OVERFITTING} seeds on both sides, and there are {seeds}"
@@ -42,6 +42,6 @@ def overfitting_reasons(run: Side, than: Side, study: Study) -> Iterator[str]:
 
 
 def unsettled(run: Side, than: Side, study: Study) -> tuple[str, ...]:
-    """Why nothing should be concluded from these runs yet: trainings that were cut short or were still rising."""
+    """Why no conclusion is possible yet: trainings that were cut short or were still improving."""
     records = {name: study.records.get(name) for each in (run, than) for name in (r.run for r in each.runs.values())}
     return tuple(f"{name} {reason}" for name, record in records.items() if record and (reason := record.unfinished()))

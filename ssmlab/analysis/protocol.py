@@ -1,4 +1,4 @@
-"""Whether results may stand side by side: only when they were measured in the same way, on the same images."""
+"""Checks whether results may be compared: they must be measured in the same way, on the same images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssmlab.params import ATTACK_KINDS, AttackSpec
 
 
 def dotted_leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of a nested mapping as dotted keys: {"a": {"b": 1}} gives ("a.b", 1). Lists are leaves."""
+    """The values of a nested mapping by dotted key: {"a": {"b": 1}} gives ("a.b", 1). A list is one value."""
     for key, below in value.items():
         if isinstance(below, Mapping):
             yield from dotted_leaves(below, f"{prefix}{key}.")
@@ -21,13 +21,13 @@ def dotted_leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    """The dotted keys at which two nested mappings differ, with both values; None where a key is missing."""
+    """The dotted keys whose values differ between two nested mappings, with both values; None for a missing key."""
     left, right = dict(dotted_leaves(a)), dict(dotted_leaves(b))
     return [(key, left.get(key), right.get(key)) for key in {**left, **right} if left.get(key) != right.get(key)]
 
 
 def spell_difference(a: AttackResults, b: AttackResults) -> str:
-    """What differs between the protocols of two results: at most three keys, each with both values."""
+    """How the protocols of two results differ, as text: at most three keys, each with both values."""
     found = differences(a.protocol.plain(), b.protocol.plain())
     parts = [f"{key} {written(left)} against {written(right)}" for key, left, right in found[:3]]
     if len(found) > 3:
@@ -36,16 +36,16 @@ def spell_difference(a: AttackResults, b: AttackResults) -> str:
 
 
 def written(value: Any) -> str:
-    """A protocol's value, short enough for one line."""
+    """A value of a protocol, shortened to fit one line."""
     text = "nothing" if value is None else str(value)
     return text if len(text) <= 16 else f"{text[:12]}..."
 
 
 def check_one_protocol(results: Sequence[AttackResults]) -> None:
-    """Within a study all runs are measured alike.
+    """Check that all runs of a study were attacked under the same protocol.
 
     Raises:
-        ProtocolMismatch: they are not; the message names the runs, what differs, and the command that solves it.
+        ProtocolMismatch: they were not; the message names the runs, the difference, and the command that solves it.
     """
     first = results[0]
     others = [result for result in results if result.protocol_fingerprint != first.protocol_fingerprint]
@@ -58,6 +58,6 @@ def check_one_protocol(results: Sequence[AttackResults]) -> None:
 
 
 def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:
-    """Names of attacks from the weakest kind to the strongest, those of one kind by their steps."""
+    """Names of attacks from the weakest kind to the strongest; attacks of one kind are sorted by their steps."""
     kind = {name: ATTACK_KINDS.index(spec.kind) for name, spec in attacks.items()}
     return sorted(attacks, key=lambda name: (kind[name], getattr(attacks[name], "steps", 0), name))

@@ -1,4 +1,4 @@
-"""What claims are about: runs and groups of runs, with their attack results and the records of their trainings."""
+"""The two sides of a claim: runs or groups of runs, with their attack results and training records."""
 
 from __future__ import annotations
 
@@ -16,13 +16,17 @@ RO_GAP = "ro_gap:"
 
 @dataclass(frozen=True)
 class Side:
-    """What stands on one side of a claim: a run, or the runs of a group by their seeds."""
+    """One side of a claim: a run, or the runs of a group by seed."""
 
     name: str
     runs: Mapping[int, AttackResults]
 
     def flags(self, measure: str, seeds: Iterable[int], claim: ClaimParams) -> BySeed:
-        """A measure of the claim by seed; raises UserError where it was not taken."""
+        """The flags of one measure of the claim, by seed.
+
+        Raises:
+            UserError: the measure was not taken on a run.
+        """
         name = measure.removeprefix(RO_GAP)
         found: dict[int | None, Flags] = {}
         for seed in seeds:
@@ -33,14 +37,15 @@ class Side:
 
 @dataclass(frozen=True)
 class Study:
-    """All that claims are judged by.
+    """Everything that is needed to judge a study's claims.
 
     Attributes:
-        results: the attack results by run name, all of one protocol.
+        results: the attack results by run name, all with the same protocol.
         groups: names of runs by group name.
-        records: what the trainings' histories say, by run name; of runs without a history nothing is known.
-        classes: of the data set.
-        confidence: of every interval; all verdicts of the study together are wrong with at most 1 - confidence.
+        records: the training records by run name; a run without a history has none.
+        classes: number of classes of the data set.
+        confidence: the level of every interval. The probability that any verdict of the study is wrong is at most
+            1 - confidence.
     """
 
     results: Mapping[str, AttackResults]
@@ -53,7 +58,11 @@ class Study:
 def side_of_claim(
     name: str, results: Mapping[str, AttackResults], groups: Mapping[str, Sequence[str]], claim: ClaimParams
 ) -> Side:
-    """One side of a claim by the name of a run or a group; raises UserError if it has no attack results."""
+    """One side of a claim, given the name of a run or a group.
+
+    Raises:
+        UserError: a run of that side has no attack results.
+    """
     names = groups.get(name, (name,))
     missing = [run for run in names if run not in results]
     if missing:
@@ -65,7 +74,11 @@ def side_of_claim(
 
 
 def required_measure(run: AttackResults, measure: str, which: Which, claim: ClaimParams) -> Measure:
-    """The result of one measure on one checkpoint of one run; raises UserError if there is none."""
+    """The result of one measure on one checkpoint of one run.
+
+    Raises:
+        UserError: it was not measured.
+    """
     checkpoint = run.checkpoints.get(which)
     found = checkpoint.measures.get(measure) if checkpoint else None
     if found is None:

@@ -1,4 +1,4 @@
-"""From the attack results of a study to its summary."""
+"""Builds the summary of a study from its attack results."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ssmlab.data.header import DataSummary
 from ssmlab.evaluation.results import AttackResults, Check, CheckpointResults, Count, wilson
 from ssmlab.params import AnalyzeParams, RunParams, Which, seed_groups
 
-EPS_SHARES = tuple(step / 10 for step in range(31))  # of eps: the radii of an accuracy-eps curve, eps itself among them
+EPS_SHARES = tuple(step / 10 for step in range(31))  # radii of an accuracy-eps curve as multiples of eps, 1 included
 
 
 def summarize(
@@ -35,15 +35,16 @@ def summarize(
     settings: StudySettings | None = None,
     left_out: Sequence[str] = (),
 ) -> Summary:
-    """The summary of a study's attack results, which come in the order in which its runs are shown.
+    """The summary of a study.
 
     Args:
-        histories: the rows of history.csv by run name; a run without one is judged as if it had been trained well.
-        settings, left_out: those of `Summary`.
+        results: the attack results of its runs, in the order in which the runs are shown.
+        histories: the rows of history.csv by run name; a run without a history is judged as if its training was good.
+        settings, left_out: as in `Summary`.
 
     Raises:
         ProtocolMismatch: the runs were attacked under different protocols.
-        UserError: a claim names a run or a measure that is not there, or `prepared` is not the data that was attacked.
+        UserError: a claim names a missing run or measure, or `prepared` is not the data set that was attacked.
     """
     check_one_protocol(results)
     by_name = {result.run: result for result in results}
@@ -78,7 +79,7 @@ def summarize(
 
 
 def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row]) -> Run:
-    """One run of the summary."""
+    """The entry of one run in the summary."""
     settings = run_params(result)
     return Run(
         name=result.run,
@@ -100,7 +101,7 @@ def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row])
 
 
 def check_overviews(results: Sequence[AttackResults]) -> Iterator[CheckOverview]:
-    """Every check over all checkpoints, in the order in which an evaluation makes them."""
+    """One overview per check, over all checkpoints, in the order in which an evaluation runs the checks."""
     made: dict[str, list[tuple[Check, str, Which]]] = {}
     for result in results:
         for which, checkpoint in result.checkpoints.items():
@@ -120,7 +121,7 @@ def check_overviews(results: Sequence[AttackResults]) -> Iterator[CheckOverview]
 
 
 def epochs_done(result: AttackResults, rows: Sequence[Row], asked: int) -> EpochsDone | None:
-    """How far a training went, by its manifest or else by its history; `asked` counts where neither says it."""
+    """How far a training went, from its manifest or else its history; `asked` is used if neither has the number."""
     if result.manifest:
         return EpochsDone.of(result.manifest)
     return EpochsDone(done=rows[-1].epoch, asked=rows[-1].epochs or asked) if rows else None
@@ -132,30 +133,30 @@ def run_params(result: AttackResults) -> RunParams:
         return RunParams.model_validate({"model": result.model, "train": result.train})
     except ValidationError as error:
         raise UserError(
-            f"the attack results of run {result.run} are of another version of ssmlab ({first_problem(error)}); run "
+            f"the attack results of run {result.run} come from another version of ssmlab ({first_problem(error)}); run "
             f"`ssmlab repro {result.run}`"
         ) from None
 
 
 def best_minus_last(checkpoints: Mapping[Which, CheckpointResults], confidence: float) -> dict[str, Difference]:
-    """Best minus last accuracy of every measure that both checkpoints have on the same images."""
+    """Best minus last accuracy, for every measure that both checkpoints have on the same images."""
     best, last = (checkpoints.get(which) for which in ("best", "last"))
     before, after = measures_of(best), measures_of(last)
     common = [name for name in before if name in after]
     if best and last and best.worst_case.over != last.worst_case.over:
-        common.remove(WORST)  # counted over other measures, so that a difference would mean nothing
+        common.remove(WORST)  # counted over different measures, so a difference would mean nothing
     return {name: paired(before[name].flags, after[name].flags, confidence) for name in common}
 
 
 def measures_of(checkpoint: CheckpointResults | None) -> dict[str, Count]:
-    """All measures of a checkpoint, the worst case with them; none of a checkpoint that was not attacked."""
+    """All measures of a checkpoint and the worst case; empty for a checkpoint that was not attacked."""
     if checkpoint is None:
         return {}
     return {**checkpoint.measures, WORST: checkpoint.worst_case}
 
 
 def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float, eps: float) -> Checkpoint:
-    """One checkpoint of the summary; the intervals are made anew, at the confidence that is asked for."""
+    """The entry of one checkpoint in the summary; intervals are computed again for this confidence."""
     return Checkpoint(
         sha256=checkpoint.sha256,
         epoch=checkpoint.epoch,
@@ -180,7 +181,7 @@ def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float, eps: 
 
 
 def accuracy_by_eps(checkpoint: CheckpointResults, eps: float) -> Iterator[tuple[float, float]]:
-    """(radius, accuracy) from 0 to three times eps, from the smallest distances that an attack found; else nothing."""
+    """(radius, accuracy) from 0 to three times eps, if an attack searched the smallest distances; else nothing."""
     for measure in checkpoint.measures.values():
         if measure.distances is not None:
             for radius in (min(eps * share, 1.0) for share in EPS_SHARES):
@@ -190,7 +191,7 @@ def accuracy_by_eps(checkpoint: CheckpointResults, eps: float) -> Iterator[tuple
 
 
 def summarize_groups(runs: Sequence[Run]) -> tuple[SeedGroup, ...]:
-    """The groups of a study's runs, in the order of their first runs."""
+    """The groups of a study's runs, ordered by the first run of each."""
     by_name = {run.name: run for run in runs}
     settings = {run.name: RunParams(model=run.model, train=run.train).plain() for run in runs}
     groups = seed_groups(settings)
@@ -198,7 +199,7 @@ def summarize_groups(runs: Sequence[Run]) -> tuple[SeedGroup, ...]:
 
 
 def summarize_group(name: str, runs: Sequence[Run]) -> SeedGroup:
-    """One group of runs that differ in their seed alone."""
+    """One group of runs that differ only in their seed."""
     first = runs[0]
     return SeedGroup(
         name=name,
@@ -216,5 +217,5 @@ def summarize_group(name: str, runs: Sequence[Run]) -> SeedGroup:
 
 
 def spread_over(runs: Sequence[Run], name: str, which: Which) -> Spread:
-    """One measure over the runs that have it, of which there is at least one."""
+    """Mean and standard deviation of one measure over the runs that have it; at least one must have it."""
     return Spread.of([found.value for run in runs if (found := run.measure(name, which))])

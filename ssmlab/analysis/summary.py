@@ -1,4 +1,4 @@
-"""The study in numbers: results/<study>/analysis/summary.json, from its attack results and what its data are."""
+"""The format of results/<study>/analysis/summary.json: all numbers of a study and the data set behind them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssmlab.core.validation import read_model
 from ssmlab.evaluation.results import Check, Protocol
 from ssmlab.params import ModelParams, Strict, TrainParams, Which
 
-WORST = "worst case"  # a label, not an attack's name: those have no spaces
+WORST = "worst case"  # no attack can have this name: names of attacks contain no spaces
 
 
 class Accuracy(Strict):
@@ -29,12 +29,15 @@ class Accuracy(Strict):
 
 
 class Checkpoint(Strict):
-    """What was measured on one checkpoint, by measure; `WORST` counts the images right under every one of `over`.
+    """What was measured on one checkpoint.
 
     Attributes:
-        checked: the names of the checks that the evaluation made; empty in results of older versions, which made none.
-        raised: the checks among them that speak against the numbers.
-        by_eps: (eps, accuracy) at radii from 0 on, where an attack searched the smallest distances (FMN); else empty.
+        measures: accuracies by measure; `WORST` counts the images that are right under every measure in `over`.
+        over: the measures that the worst case covers.
+        checked: names of the checks that the evaluation ran; empty in results of older versions, which ran none.
+        raised: the checks among them that raised a flag: the numbers may be wrong.
+        by_eps: (eps, accuracy) for increasing radii from 0, if an attack searched the smallest distances (FMN); else
+            empty.
     """
 
     sha256: str
@@ -51,11 +54,11 @@ class Checkpoint(Strict):
 
 
 class CheckOverview(Strict):
-    """One check of the evaluation over all checkpoints that it was made on.
+    """One check of the evaluation, summarised over all checkpoints on which it ran.
 
     Attributes:
-        models, raised: on how many checkpoints it was made, and on how many it speaks against the numbers.
-        run, which, value, threshold: where it came nearest to its threshold or went furthest beyond it.
+        models, raised: number of checkpoints on which it ran, and on which it raised a flag.
+        run, which, value, threshold: the checkpoint with the largest value minus threshold, and both numbers.
     """
 
     name: str
@@ -68,11 +71,14 @@ class CheckOverview(Strict):
 
 
 class Run(Strict):
-    """One run: what it is, its checkpoints, and how far each accuracy falls from the best to the last of them.
+    """One run: its settings, its checkpoints, and the fall of every accuracy from best to last.
 
     Attributes:
-        epochs: how far its training went; None where neither manifest nor history says so.
-        trained, attacked: how its checkpoints and its numbers came about; None where older versions recorded nothing.
+        label, regime: short names of the model and of the training.
+        parameters: number of trained real parameters.
+        gaps: best minus last accuracy by measure.
+        epochs: how far its training went; None if neither manifest nor history records it.
+        trained, attacked: provenance of its checkpoints and of its numbers; None if an older version recorded nothing.
     """
 
     name: str
@@ -89,18 +95,18 @@ class Run(Strict):
     attacked: Origin | None = None
 
     def measure(self, name: str, which: Which) -> Accuracy | None:
-        """One accuracy, or None where it was not measured."""
+        """One accuracy, or None if it was not measured."""
         checkpoint = self.checkpoints.get(which)
         return checkpoint.measures.get(name) if checkpoint else None
 
 
 class SeedGroup(Strict):
-    """One model, trained in one way with one seed or several; the numbers of each are in the runs of the summary.
+    """One setting of model and training with one or more seeds. `Summary.runs` holds the numbers of each run.
 
     Attributes:
-        name: what the names of the runs have in common; a single run's own name.
-        runs, seeds: the runs in the order of their seeds.
-        checkpoints, gaps: every measure over the seeds, as accuracies in [0, 1] and their fall from best to last.
+        name: the common part of the run names; for a single run, its name.
+        runs, seeds: the runs and their seeds, ordered by seed.
+        checkpoints, gaps: every measure over the seeds: accuracies in [0, 1], and best minus last.
     """
 
     name: str
@@ -118,15 +124,16 @@ class SeedGroup(Strict):
         return len(self.seeds) > 1
 
     def measure(self, name: str, which: Which) -> Spread | None:
-        """One accuracy over the seeds, or None where it was not measured."""
+        """One accuracy over the seeds, or None if it was not measured."""
         return self.checkpoints.get(which, {}).get(name)
 
 
 class StudySettings(Strict):
-    """The sections of params.yaml that the numbers were made with, beside those of the runs.
+    """The sections of params.yaml behind the numbers, without the sections of the runs.
 
-    is_prepared: whether the prepared data set says the same of itself as `data`; if not, it was made with other
-    settings, which are unknown.
+    Attributes:
+        is_prepared: whether the prepared data set was made with the settings in `data`. If not, its settings are
+            unknown.
     """
 
     data: dict[str, Any]
@@ -137,15 +144,15 @@ class StudySettings(Strict):
 
 
 class Summary(Strict):
-    """A study: its data, its protocol, its runs in the order of params.yaml, and its claims judged.
+    """A study: its data, its protocol, its runs in the order of params.yaml, and the verdicts on its claims.
 
     Attributes:
         confidence: the level of every interval.
-        groups: the runs that differ in their seed alone, together; every run is in one, alone if need be.
+        groups: the runs grouped by everything except their seed. Every run is in exactly one group.
         measures: `clean`, then the attacks from the weakest kind to the strongest, then the worst case over them.
-        settings: what else was set; None where it is not known.
-        checks: what the evaluation checked, in its order; empty in results of older versions.
-        left_out: runs with attack results that are not in params.yaml any more.
+        settings: the other settings of the study; None if they are unknown.
+        checks: the checks of the evaluation, in their order; empty in results of older versions.
+        left_out: runs that have attack results but are no longer in params.yaml.
     """
 
     format: Literal[1] = 1
@@ -169,18 +176,18 @@ class Summary(Strict):
 
     @property
     def several_seeds(self) -> bool:
-        """Whether anything was trained with several seeds."""
+        """Whether any group has several seeds."""
         return any(group.several for group in self.groups)
 
     def members(self, group: SeedGroup) -> list[Run]:
-        """The runs of a group, in the order of their seeds."""
+        """The runs of a group, ordered by seed."""
         by_name = {run.name: run for run in self.runs}
         return [by_name[name] for name in group.runs]
 
     def main_attack(self) -> str:
-        """The attack that stands for robust accuracy where there is room for one.
+        """The attack that is reported as robust accuracy if there is room for one number only.
 
-        It is the strongest of those that attacked the best checkpoints on the most images.
+        It is the strongest of the attacks that saw the most images of any best checkpoint.
         """
         seen = {
             name: max((found.n for run in self.runs if (found := run.measure(name, "best"))), default=0)
@@ -189,14 +196,18 @@ class Summary(Strict):
         return max(self.attacks, key=lambda name: (seen[name], self.attacks.index(name)))
 
     def every(self, name: str) -> list[Accuracy]:
-        """One measure, of every run and checkpoint that has it."""
+        """One measure on every checkpoint of every run that has it."""
         return [measure for run in self.runs for which in run.checkpoints if (measure := run.measure(name, which))]
 
     def images(self, name: str) -> int:
-        """The most images that a measure was taken on."""
+        """The largest number of images on which a measure was taken."""
         return max(measure.n for measure in self.every(name))
 
 
 def load_summary(path: Path) -> Summary:
-    """Read a summary; raises UserError if it is missing or was not written by this version's `ssmlab analyze`."""
+    """Read a summary.
+
+    Raises:
+        UserError: it is missing, or another version of `ssmlab analyze` wrote it.
+    """
     return read_model(path, Summary, "the analysis of a study", "run `ssmlab analyze`")

@@ -1,4 +1,4 @@
-"""A claim with its numbers: what was measured on both sides, and what that points to."""
+"""Collects the numbers of a claim: what was measured on both sides, and in which direction it points."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Direction = Literal["supported", "contradicted", "not settled"]
 class Evidence(Strict):
     """One measure of a claim: the value of both sides (fractions) and their paired difference, run - than.
 
-    Of groups the values are means over the common seeds; with fewer than two of those there is no `difference`, and
-    the values are means over each side's own.
+    For groups the values are means over the common seeds. With fewer than two common seeds there is no `difference`,
+    and each value is the mean over all seeds of its side.
     """
 
     measure: str
@@ -31,7 +31,7 @@ class Evidence(Strict):
 
 @dataclass(frozen=True)
 class Weighed:
-    """A claim with its numbers, before the study's other claims are looked at."""
+    """A claim with its numbers, before the correction for the number of claims."""
 
     claim: ClaimParams
     sides: tuple[Side, Side]
@@ -42,10 +42,11 @@ class Weighed:
 
     @property
     def direction(self) -> tuple[Direction, float]:
-        """Where the numbers point, and the p-value of that.
+        """The direction of the numbers, and its p-value.
 
-        Supported needs every measure, so that its p-value is the largest (an intersection-union test, Berger 1982).
-        Contradicted needs one of them only, so that its p-value is the smallest times their number (Bonferroni).
+        A claim is supported only if every measure supports it, so its p-value is the largest one (an intersection-union
+        test, Berger 1982). One measure is enough to contradict it, so that p-value is the smallest one times the number
+        of measures (Bonferroni).
         """
         differences = [item.difference for item in self.evidence]
         if self.untestable or self.unsettled or None in differences:
@@ -57,15 +58,18 @@ class Weighed:
 
 
 def weigh(claim: ClaimParams, study: Study) -> Weighed:
-    """A claim with its numbers: over the common seeds, of two single runs over images, else without an interval.
+    """Collect the numbers of a claim.
+
+    Intervals are over the common seeds; for two single runs they are over images. Groups with fewer than two common
+    seeds get no interval.
 
     Raises:
-        UserError: a run or a number is missing.
+        UserError: a run or a measure is missing.
     """
     run, than = (side_of_claim(name, study.results, study.groups, claim) for name in (claim.run, claim.than))
     common = tuple(sorted(set(run.runs) & set(than.runs)))
     evidence = tuple(evidence_of(measure, claim, run, than, common, study.confidence) for measure in claim.measures)
-    if len(common) > 1:  # what the other seeds gave plays no part
+    if len(common) > 1:  # runs with other seeds are not used
         run, than = (replace(each, runs={seed: each.runs[seed] for seed in common}) for each in (run, than))
     return Weighed(
         claim=claim,
@@ -80,7 +84,7 @@ def weigh(claim: ClaimParams, study: Study) -> Weighed:
 def evidence_of(
     measure: str, claim: ClaimParams, run: Side, than: Side, common: Sequence[int], confidence: float
 ) -> Evidence:
-    """One measure of a claim."""
+    """The numbers of one measure of a claim."""
     groups = len(run.runs) > 1 or len(than.runs) > 1
     seeds = common if groups and len(common) > 1 else None
     a, b = (each.flags(measure, seeds or sorted(each.runs), claim) for each in (run, than))

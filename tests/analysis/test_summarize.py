@@ -149,7 +149,7 @@ def test_mixed_protocols_are_refused(tiny_params: Params) -> None:
 def test_settings_of_another_version_are_refused(tiny_params: Params) -> None:
     old = results(tiny_params, "ssm", {"clean": "10"})
     old = old.model_copy(update={"model": {**old.model, "colour": "red"}})
-    with pytest.raises(UserError, match=r"run ssm are of another version .*model\.colour"):
+    with pytest.raises(UserError, match=r"run ssm come from another version .*model\.colour"):
         summarize("smoke", [old], no_claims(), data_summary())
 
 

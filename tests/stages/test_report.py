@@ -123,7 +123,7 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
     assert row.endswith(" | - | - |")
     assert (
         "- **Adaptive scaling gives higher clean and robust accuracy than the pure SSM.** Supported, for "
-        "these two trainings: clean 80.0% "
+        "these two trainings only: clean 80.0% "
         "against 50.0%, +30.0 points (95% interval "
     ) in text
     assert "  - Confound: ads has 2.0 times the parameters of ssm (2,000 against 1,000)." in text
@@ -294,7 +294,9 @@ def test_a_verdict_has_its_p_value_and_the_corrected_one(paths: Paths, tiny_para
 def test_analyze_prints_the_verdicts(paths: Paths, tiny_params: Params) -> None:
     told: list[Event] = []
     analyze(tiny_params, paths, told.append)
-    assert any(isinstance(event, Note) and "Supported, for these two trainings: clean" in event.text for event in told)
+    assert any(
+        isinstance(event, Note) and "Supported, for these two trainings only: clean" in event.text for event in told
+    )
 
 
 def test_a_missing_file_is_an_error_of_one_line_and_nothing_is_overwritten(

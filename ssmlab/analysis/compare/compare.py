@@ -1,4 +1,4 @@
-"""Runs, groups of runs and checkpoints side by side: what differs in their settings, and what that did to them."""
+"""Compares runs, groups of runs and checkpoints: which settings differ, and how the accuracies differ."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ Moment = Literal["best", "last", "gap"]
 
 @dataclass(frozen=True)
 class Setting:
-    """One parameter of all entries by dotted key; None where an entry has no such parameter."""
+    """The value of one parameter in every entry; the key is dotted, and None means that an entry lacks it."""
 
     key: str
     values: tuple[Any, ...]
 
     @property
     def changed(self) -> bool:
-        """Whether the entries differ in it."""
+        """Whether its value differs between entries."""
         return any(value != self.values[0] for value in self.values)
 
 
 @dataclass(frozen=True)
 class ComparisonLine:
-    """A measure of all entries: accuracy at `best` or `last`, or its fall between them (`gap`: less is better)."""
+    """One measure of every entry: accuracy at `best` or `last`, or `gap` = best - last (smaller is better)."""
 
     measure: str
     moment: Moment
@@ -45,12 +45,12 @@ class ComparisonLine:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Entries side by side; the first one is the reference of every delta.
+    """A comparison of entries; every delta is a difference from the first entry.
 
     Attributes:
-        settings: all parameters; those with `changed` are what most readers want.
-        mismatch: a line that every rendering shows when the protocols differ; None when they do not.
-        confidence: the level of every interval.
+        settings: all parameters; most readers want only those with `changed`.
+        mismatch: a line that every output format shows if the protocols differ; None if they are the same.
+        confidence: the confidence level of every interval.
     """
 
     entries: tuple[Entry, ...]
@@ -61,7 +61,7 @@ class Comparison:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader must know of single entries, and of what their seeds allow to say."""
+        """What a reader must know about single entries and about the number of their seeds."""
         return (
             *(entry.note for entry in self.entries if entry.note),
             *cut_short_notes(self.entries),
@@ -71,12 +71,13 @@ class Comparison:
         )
 
     def to_frame(self) -> DataFrame:
-        """One number of one entry a row, as a pandas DataFrame.
+        """A pandas DataFrame with one row for every number of every entry.
 
         Returns:
             columns measure, of ("best", "last", or "gap": best minus last), entry, value, n, low, high, std, n_seeds,
-            delta, delta_low, delta_high and word; accuracies, gaps and deltas are fractions, and what was not measured
-            or cannot be judged is missing (NaN). `ssmlab.analysis.compare.deltas.ComparedValue` explains them.
+            delta, delta_low, delta_high and word. Accuracies, gaps and deltas are fractions. Values that were not
+            measured or cannot be judged are missing (NaN). `ssmlab.analysis.compare.deltas.ComparedValue` explains the
+            columns.
         """
         from pandas import DataFrame
 
@@ -96,18 +97,18 @@ class Comparison:
 
 
 EXPLORATORY = (
-    "exploratory: every interval stands alone; a study's claims are corrected for how many there are, in its report"
+    "exploratory: these intervals are not corrected for the number of comparisons; the claims in a study's report are"
 )
 TEXTS = ("measure", "of", "entry", "word")  # columns of `Comparison.to_frame`
 
 
 def compare(entries: Sequence[str], paths: Paths | None = None, force: bool = False) -> Comparison:
-    """Put runs, groups of runs that differ in their seed alone, or checkpoints side by side.
+    """Compare runs, groups of runs that differ only in their seed, or checkpoints.
 
     Args:
         entries: names of runs or groups of the current study, `study/NAME`, or checkpoint files; at least two.
-        paths: the current study; None where every entry names its own, as `study/NAME` or as a file.
-        force: compare also what was attacked under different protocols; the comparison is then marked.
+        paths: the current study; None if every entry is `study/NAME` or a file.
+        force: compare even if the protocols differ; the comparison is then marked.
 
     Raises:
         UserError: an entry is unknown, or there are fewer than two.
@@ -125,7 +126,11 @@ def compare(entries: Sequence[str], paths: Paths | None = None, force: bool = Fa
 
 
 def side_by_side(entries: tuple[Entry, ...], force: bool = False, confidence: float = 0.95) -> Comparison:
-    """The comparison of entries that have been resolved; raises ProtocolMismatch as `compare` does."""
+    """Compare entries that were found already.
+
+    Raises:
+        ProtocolMismatch: two entries were attacked under different protocols, and `force` is off.
+    """
     mismatch = find_mismatch(entries)
     if mismatch and not force:
         raise ProtocolMismatch(f"{mismatch}; attack them with the same settings, or compare anyway with --force")
@@ -140,7 +145,7 @@ def side_by_side(entries: tuple[Entry, ...], force: bool = False, confidence: fl
 
 
 def find_mismatch(entries: Sequence[Entry]) -> str | None:
-    """What differs between the protocols of the first two trainings that do not share one; None if all do."""
+    """How the protocols of the first training and of the first one with another protocol differ; None if all agree."""
     attacked = [(each.name, each.results) for entry in entries for each in entry.trainings if each.results]
     for name, results in attacked[1:]:
         first, reference = attacked[0]
@@ -150,7 +155,7 @@ def find_mismatch(entries: Sequence[Entry]) -> str | None:
 
 
 def cut_short_notes(entries: Sequence[Entry]) -> Iterator[str]:
-    """Which trainings ended before their last epoch, so that their numbers are those of unfinished ones."""
+    """Which trainings ended before their last epoch."""
     for entry in entries:
         for each in entry.trainings:
             if each.epochs and each.epochs.cut_short:
@@ -158,7 +163,7 @@ def cut_short_notes(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def same_checkpoint_notes(entries: Sequence[Entry]) -> Iterator[str]:
-    """Which entries are the first one under another name, byte for byte, so that nothing can differ."""
+    """Which entries have exactly the same checkpoint as the first one, so no number can differ."""
     first, *others = entries
     hashes = first.hashes
     for other in others:
@@ -167,30 +172,30 @@ def same_checkpoint_notes(entries: Sequence[Entry]) -> Iterator[str]:
 
 
 def seed_notes(entries: Sequence[Entry], confidence: float) -> Iterator[str]:
-    """What standard deviations and deltas of groups are, and which cannot be judged; nothing without groups."""
+    """What standard deviations and deltas of groups mean, and which deltas cannot be judged; empty without groups."""
     if not any(entry.members for entry in entries):
         return
     yield (
         "±: the standard deviation over seeds. "
-        f"Deltas of groups are judged by {level(confidence)} intervals over seeds and images."
+        f"Deltas between groups are judged by {level(confidence)} intervals over seeds and images."
     )
     first, *others = entries
     for other in others:
         if not (first.members or other.members):
-            yield f"{first.name} and {other.name} are single trainings, judged over images alone."
+            yield f"{first.name} and {other.name} are single trainings: their deltas are judged over images only."
             continue
         own, common = known_seeds(other), sorted(known_seeds(first) & known_seeds(other))
         if len(common) < 2:
             yield (
                 f"{first.name} ({seed_count_text(first)}) and {other.name} ({seed_count_text(other)}) have fewer than "
-                "two seeds in common: what other seeds would change is not known, and their deltas are not judged."
+                "two seeds in common, so their deltas are not judged: the variation between seeds is unknown."
             )
         elif known_seeds(first) != own:
-            yield f"{first.name} and {other.name}: deltas are over their common seeds {listed(common)} alone."
+            yield f"{first.name} and {other.name}: deltas use only their common seeds {listed(common)}."
 
 
 def known_seeds(entry: Entry) -> set[int]:
-    """The seeds of an entry's trainings, as far as they are known."""
+    """The known seeds of an entry's trainings."""
     return {each.seed for each in entry.trainings if each.seed is not None}
 
 
@@ -200,7 +205,7 @@ def seed_count_text(entry: Entry) -> str:
 
 
 def measure_lines(entries: Sequence[Entry], confidence: float) -> list[ComparisonLine]:
-    """Every accuracy at best, every accuracy at last, then the RO gap of every attack."""
+    """All accuracies of the best checkpoints, then those of the last ones, then the RO gap under every attack."""
     attacks = {
         name: spec for entry in entries for results in entry.attacked for name, spec in results.protocol.attacks.items()
     }

@@ -1,4 +1,4 @@
-"""One number of a comparison: what an entry's seeds say together, and how that differs from the reference's."""
+"""One number of a comparison: its mean over an entry's seeds, and its difference from the reference entry."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ Word = Literal["", "same", "within noise", "too few seeds", "better", "worse"]
 
 @dataclass(frozen=True)
 class ComparedValue:
-    """A number of one entry beside the reference's.
+    """A number of one entry and its difference from the reference entry.
 
     Attributes:
-        value: fraction, of a group the mean over its seeds; None if it was not measured. n: images.
-        interval: of a single training's value, over images.
-        std: of a group's, the sample standard deviation over seeds. n_seeds: of how many trainings it is the mean.
-        delta: value - the reference's value, of groups over the seeds that both have where these are two or more; None
-            for the reference itself and where either is missing.
-        difference: `delta` with its paired interval, where both were measured under one protocol and, if there is a
-            group, with two seeds or more in common.
+        value: a fraction; for a group, the mean over its seeds; None if it was not measured.
+        n: number of images.
+        interval: for a single training, the interval of `value` over images.
+        std: for a group, the sample standard deviation over seeds.
+        n_seeds: number of trainings in the mean.
+        delta: value - the reference's value. For groups with two or more common seeds it uses only those seeds. None
+            for the reference itself, and if one of the two values is missing.
+        difference: `delta` with its paired interval. It exists if both were measured under the same protocol and, for
+            groups, if they have two or more seeds in common.
         word: what the delta means.
     """
 
@@ -41,7 +43,7 @@ class ComparedValue:
 
 
 def compared_values(entries: Sequence[Entry], found: Sequence[BySeed], confidence: float) -> tuple[ComparedValue, ...]:
-    """A measure of every entry, beside the first one's; `found` has the flags of each by seed."""
+    """One measure of every entry, compared with the first entry; `found` holds the flags of each entry by seed."""
     reference, *others = found
     pairs = zip(entries[1:], others, strict=True)
     return (
@@ -51,7 +53,7 @@ def compared_values(entries: Sequence[Entry], found: Sequence[BySeed], confidenc
 
 
 def single_value(found: BySeed, confidence: float) -> ComparedValue:
-    """A measure of one entry."""
+    """One measure of one entry, without a comparison."""
     if not found:
         return ComparedValue()
     spread = Spread.of([value_of(flags) for flags in found.values()])
@@ -61,7 +63,7 @@ def single_value(found: BySeed, confidence: float) -> ComparedValue:
 
 
 def own_interval(flags: Flags, confidence: float) -> tuple[float, float]:
-    """The interval of a single training's measure, over images."""
+    """The interval over images for a measure of a single training."""
     if len(flags) == 1:
         return wilson(flags[0].count("1"), len(flags[0]), confidence)
     gap = paired(flags[0], flags[1], confidence)
@@ -69,7 +71,7 @@ def own_interval(flags: Flags, confidence: float) -> tuple[float, float]:
 
 
 def value_with_delta(entry: Entry, found: BySeed, first: Entry, reference: BySeed, confidence: float) -> ComparedValue:
-    """A measure of one entry with its delta to the reference's."""
+    """One measure of one entry, with its difference from the reference entry."""
     value = single_value(found, confidence)
     if not found or not reference:
         return value
@@ -85,17 +87,17 @@ def value_with_delta(entry: Entry, found: BySeed, first: Entry, reference: BySee
 
 
 def mean_of(found: BySeed) -> float:
-    """The mean of a measure over the seeds that there are."""
+    """The mean of a measure over all seeds of an entry."""
     return fmean(map(value_of, found.values()))
 
 
 def one_protocol(a: Entry, b: Entry) -> bool:
-    """Whether all was attacked under one protocol, so that the flags are of the same images."""
+    """Whether both entries were attacked under one protocol; only then do their flags belong to the same images."""
     return len({results.protocol_fingerprint for results in (*a.attacked, *b.attacked)}) == 1
 
 
 def delta_word(delta: float, difference: Difference | None, more_is_better: bool) -> Word:
-    """What a delta means: `same` is exactly zero, `within noise` is an interval that zero lies in."""
+    """What a delta means: `same` if it is exactly zero, `within noise` if its interval contains zero."""
     if abs(delta) < 1e-12:
         return "same"
     if difference is not None and not difference.settled:

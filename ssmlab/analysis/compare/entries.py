@@ -1,6 +1,6 @@
-"""What an entry of a comparison means: a run or a group of runs of this study or another, or a checkpoint file.
+"""Finds what an entry of a comparison names: a run or a group of runs of any study, or a checkpoint file.
 
-Reads headers and JSON only; torch is not imported, so that `ssmlab compare` answers at once.
+Only headers and JSON files are read, and torch is not imported, so `ssmlab compare` answers quickly.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ class Entry:
     """Something to compare.
 
     Attributes:
-        name: as it was asked for.
-        which: the checkpoint meant: best of a run, its own of a checkpoint file.
-        parameters: real numbers that the model trains.
-        settings: every leaf of its `model` and `train` sections by dotted key; a group's `train.seed` is a list.
-        results: what it was attacked with; None if it was not, and of a group.
-        checkpoints: the attacked checkpoints that belong to it: both of a run, one of a file, none of a group.
-        note: what a reader must know of its numbers (not attacked yet, trained again since); may be empty.
-        members: the runs of a group, in the order of their seeds; none of a single run or file.
+        name: the name that the user typed.
+        which: the checkpoint to compare: `best` for a run; for a checkpoint file, the one it holds.
+        parameters: number of trained real parameters of the model.
+        settings: every value of the sections `model` and `train` by dotted key; for a group, `train.seed` is a list.
+        results: its attack results; None if it was not attacked, and for a group.
+        checkpoints: its attacked checkpoints: both for a run, one for a file, none for a group.
+        note: what a reader must know about its numbers (not attacked yet, or trained again since); may be empty.
+        members: the runs of a group, ordered by seed; empty for a single run or file.
     """
 
     name: str
@@ -55,32 +55,32 @@ class Entry:
 
     @property
     def trainings(self) -> tuple[Entry, ...]:
-        """The members of a group; a single run or file by itself."""
+        """The members of a group; for a single run or file, the entry itself."""
         return self.members or (self,)
 
     @property
     def seed(self) -> int | None:
-        """The seed of a single training; None where it is unknown, as of an imported checkpoint."""
+        """The seed of a single training; None if it is unknown, as for an imported checkpoint."""
         return self.settings.get("train.seed")
 
     @property
     def epochs(self) -> EpochsDone | None:
-        """How far a single training went, as its attack results record it; None of a group and where they do not."""
+        """How far a single training went, as its attack results record it; None for a group or without a record."""
         manifest = self.results.manifest if self.results else None
         return None if manifest is None else EpochsDone.of(manifest)
 
     @property
     def attacked(self) -> list[AttackResults]:
-        """The attack results of its trainings that have some."""
+        """The attack results of those of its trainings that were attacked."""
         return [each.results for each in self.trainings if each.results]
 
     @property
     def hashes(self) -> list[str]:
-        """The SHA-256 of the checkpoint meant, of every training that was attacked."""
+        """The SHA-256 of the compared checkpoint of every attacked training."""
         return [each.checkpoints[each.which].sha256 for each in self.trainings if each.which in each.checkpoints]
 
     def accuracy(self, name: str, moment: Which) -> dict[int | None, Flags]:
-        """The flags of a measure by seed; where best is asked of a checkpoint file, those of that file."""
+        """The flags of a measure by seed. For a checkpoint file, `best` means the checkpoint in that file."""
         return {
             each.seed: (found.flags,)
             for each in self.trainings
@@ -88,7 +88,7 @@ class Entry:
         }
 
     def gap(self, name: str) -> dict[int | None, Flags]:
-        """The flags of a measure on the best and on the last checkpoint by seed, where both are there."""
+        """The flags of a measure on the best and on the last checkpoint, for every seed that has both."""
         return {
             each.seed: (best.flags, last.flags)
             for each in self.trainings
@@ -96,16 +96,16 @@ class Entry:
         }
 
     def measure(self, name: str, which: Which) -> Measure | None:
-        """A measure of one checkpoint of a single training; None if it was not taken."""
+        """A measure of one checkpoint of a single training; None if it was not measured."""
         checkpoint = self.checkpoints.get(which)
         return checkpoint.measures.get(name) if checkpoint else None
 
 
 def resolve_entry(entry: str, paths: Paths) -> Entry:
-    """What an entry's name means: a checkpoint file, a run or group of the current study, or `study/NAME` of another.
+    """Find an entry by its name: a checkpoint file, a run or group of the current study, or `study/NAME`.
 
     Raises:
-        UserError: there is no such file, run or group, or a file of it cannot be read.
+        UserError: there is no such file, run or group, or one of its files cannot be read.
     """
     if entry.endswith(CHECKPOINT):
         return file_entry(entry, paths)
@@ -116,7 +116,7 @@ def resolve_entry(entry: str, paths: Paths) -> Entry:
 
 
 def named_entry(name: str, run: str, paths: Paths) -> Entry:
-    """A run, or, where no run has the name, a group of runs that differ in their seed alone."""
+    """The run with this name, or else the group of runs with this name that differ only in their seed."""
     found = run_entry(name, run, paths)
     if found:
         return found
@@ -130,7 +130,7 @@ def named_entry(name: str, run: str, paths: Paths) -> Entry:
 
 
 def group_entry(name: str, group: str, members: Sequence[Entry]) -> Entry:
-    """The runs of a group as one entry."""
+    """One entry for all runs of a group."""
     first = members[0]
     return Entry(
         name=name,
@@ -147,7 +147,7 @@ def group_entry(name: str, group: str, members: Sequence[Entry]) -> Entry:
 
 
 def known_sections(run: str, paths: Paths) -> dict[str, dict[str, Any]]:
-    """The plain sections `model` and `train` of a run that has attack results or a checkpoint."""
+    """The sections `model` and `train` of a run that has attack results or a checkpoint, as plain mappings."""
     if paths.attack(run).is_file():
         results = load_results(paths.attack(run))
         return {"model": results.model, "train": results.train}
@@ -155,7 +155,7 @@ def known_sections(run: str, paths: Paths) -> dict[str, dict[str, Any]]:
 
 
 def run_entry(name: str, run: str, paths: Paths) -> Entry | None:
-    """A run by its name: from its attack results, or while it has none from its best checkpoint; None without both."""
+    """A run, read from its attack results, or else from its best checkpoint; None if it has neither."""
     if paths.attack(run).is_file():
         results = load_results(paths.attack(run))
         return Entry(
@@ -182,12 +182,12 @@ def run_entry(name: str, run: str, paths: Paths) -> Entry | None:
         settings=dotted_settings(sections_of(metadata)),
         results=None,
         checkpoints={},
-        note=f"{name}: not attacked yet: {remedy(path, metadata)}",
+        note=f"{name}: not attacked yet; {remedy(path, metadata)}",
     )
 
 
 def file_entry(name: str, paths: Paths) -> Entry:
-    """A checkpoint file; its accuracies are found by its hash among the attack results of its study and run."""
+    """A checkpoint file. Its accuracies are taken from the attack results of its run if the hashes are equal."""
     path = Path(name)
     metadata = read_metadata(path)
     attacked = dataclasses.replace(paths, study=metadata.study).attack(metadata.run)
@@ -204,31 +204,31 @@ def file_entry(name: str, paths: Paths) -> Entry:
         settings=dotted_settings(sections_of(metadata)),
         results=results,
         checkpoints={metadata.which: found} if found else {},
-        note="" if found else f"{name}: not attacked yet: {remedy(path, metadata)}",
+        note="" if found else f"{name}: not attacked yet; {remedy(path, metadata)}",
     )
 
 
 def dotted_settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The leaves of the sections `model` and `train` by dotted key."""
+    """The values of the sections `model` and `train` by dotted key."""
     return dict(dotted_leaves(sections))
 
 
 def sections_of(metadata: Metadata) -> dict[str, dict[str, Any]]:
-    """The sections of a checkpoint; how an imported one was trained is unknown, so it has that of its model alone."""
+    """The sections of a checkpoint; `train` is empty for an imported one, whose training is unknown."""
     return {"model": metadata.model.plain(), "train": metadata.train.plain() if metadata.train else {}}
 
 
 def remedy(path: Path, metadata: Metadata) -> str:
-    """How to get the numbers of a checkpoint: a run is attacked by its name, an imported file by its path."""
+    """The command that attacks a checkpoint: a run is given by its name, an imported file by its path."""
     return f"run `ssmlab attack {path if metadata.source else metadata.run}`"
 
 
 def stale_note(name: str, run: str, results: AttackResults, paths: Paths) -> str:
-    """A warning where a checkpoint on disk is another one than was attacked."""
+    """A warning if a checkpoint on disk is not the one that was attacked; empty otherwise."""
     for which, checkpoint in results.checkpoints.items():
         path = paths.checkpoint(run, which)
         if path.is_file() and sha256_file(path) != checkpoint.sha256:
-            return f"{name}: trained again since it was attacked, these are the old numbers: run `ssmlab attack {run}`"
+            return f"{name}: trained again after it was attacked; these numbers are old: run `ssmlab attack {run}`"
     return ""
 
 

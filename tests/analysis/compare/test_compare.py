@@ -119,7 +119,7 @@ def test_a_run_that_was_not_attacked_is_compared_without_accuracies(attacked: Pa
     write_checkpoint(attacked.checkpoint("attention", "best"), tiny_params, "attention")
     found = compare(["ads", "attention"], attacked)
     assert found.entries[1].parameters == trained_numbers(build(tiny_params.run("attention").model, (1, 28, 28), 10, 0))
-    assert found.notes == ("attention: not attacked yet: run `ssmlab attack attention`", EXPLORATORY)
+    assert found.notes == ("attention: not attacked yet; run `ssmlab attack attention`", EXPLORATORY)
     assert line(found, "clean", "best").values[1].value is None
     assert {"model.mixer"} <= {setting.key for setting in found.settings if setting.changed}
 
@@ -143,8 +143,8 @@ def test_a_checkpoint_file_finds_its_numbers_by_its_hash(attacked: Paths, tiny_p
     write_checkpoint(best, tiny_params, "ads", seed=1)
     changed = compare([str(best), "ads"], attacked)
     assert changed.entries[0].results is None
-    assert changed.notes[0].endswith("best.safetensors: not attacked yet: run `ssmlab attack ads`")
-    assert "trained again since it was attacked" in changed.notes[1]
+    assert changed.notes[0].endswith("best.safetensors: not attacked yet; run `ssmlab attack ads`")
+    assert "trained again after it was attacked" in changed.notes[1]
 
 
 def test_different_protocols_are_refused_unless_forced(attacked: Paths, tiny_params: Params) -> None:
@@ -249,10 +249,10 @@ def test_only_common_seeds_are_subtracted(seeded: Paths, tiny_params: Params) ->
     pairs = [clean_of(seeded, f"ads-pgd-s{seed}") - clean_of(seeded, f"ssm-pgd-s{seed}") for seed in (1, 2)]
     assert cell.delta == pytest.approx(statistics.fmean(pairs))
     assert (cell.n_seeds, cell.difference and cell.difference.seeds) == (2, 2)
-    assert "ssm-pgd and ads-pgd: deltas are over their common seeds 1 and 2 alone." in found.notes
+    assert "ssm-pgd and ads-pgd: deltas use only their common seeds 1 and 2." in found.notes
     write_checkpoint(seeded.checkpoint("ads-pgd-s0", "best"), seeded_params(tiny_params), "ads-pgd-s0")
     waiting = compare(["ssm-pgd", "ads-pgd"], seeded)
-    assert "ads-pgd-s0: not attacked yet: run `ssmlab attack ads-pgd-s0`" in waiting.notes
+    assert "ads-pgd-s0: not attacked yet; run `ssmlab attack ads-pgd-s0`" in waiting.notes
     assert len(waiting.entries[1].members) == 3
     assert line(waiting, "clean", "best").values[1].n_seeds == 2
 
