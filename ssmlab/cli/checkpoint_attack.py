@@ -37,7 +37,7 @@ def attack_checkpoint(
         radius = WrittenFloat(eps)
     except ValueError as error:
         raise UserError(f"--eps {eps}: {error}") from None
-    with stage() as on_event:
+    with stage(notes_on_stderr=True) as on_event:
         from ssmlab.stages.checkpoint_attack import evaluate_checkpoint
 
         names = [name.strip() for name in attacks.split(",")]

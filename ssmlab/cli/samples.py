@@ -44,7 +44,7 @@ def samples(
     params.run(run)
     name = attack or next(iter(params.attack.attacks))
     which: Literal["best", "last"] = "last" if last else "best"
-    with stage() as on_event:
+    with stage(notes_on_stderr=True) as on_event:
         from ssmlab.stages.samples.compute import flipped_samples
 
         most = count or (KEPT if to is not None or as_json else PRINTED)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,7 @@ from ssmlab.cli import completion
 from ssmlab.cli.base import AllowInstalled, RunName, prepare_study, reread_params, stage, study
 from ssmlab.cli.records import FormatOption, ListFormat
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import printable
 
 
 class NormChoice(StrEnum):
@@ -69,8 +71,9 @@ def attack(
         str | None, typer.Option("--eps", metavar="EPS", help="Of a file: attack at this eps, and only print.")
     ] = None,
     attacks: Annotated[
-        str, typer.Option("--attacks", metavar="A,B", help="With --eps: fgsm, pgd-N, autoattack, apgd-ce, square, ...")
-    ] = "pgd-10",
+        str | None,
+        typer.Option("--attacks", metavar="A,B", help="With --eps: fgsm, pgd-N, autoattack, ...; pgd-10 by default."),
+    ] = None,
     norm: Annotated[
         NormChoice | None, typer.Option("--norm", help="With --eps: the norm that eps is in; linf by default.")
     ] = None,
@@ -92,49 +95,51 @@ def attack(
     format: FormatOption = ListFormat.table,
 ) -> None:
     """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
-    if eps is not None:
-        if not run.endswith(".safetensors"):
-            raise UserError(f"--eps {eps}: it is for checkpoint files; runs are attacked as params.yaml says")
-        from ssmlab.cli.checkpoint_attack import attack_checkpoint
+    only_with_eps = {"--attacks": attacks, "--images": images, "--data": data, "--save-adversarials": save_adversarials}
+    only_with_eps |= {"--norm": norm, "--format": None if format is ListFormat.table else format}
+    is_file = run.endswith(".safetensors")
+    if is_file and not Path(run).exists():
+        raise UserError(f"{printable(run, 200)}: no such checkpoint; `ssmlab train` writes them to models/STUDY/RUN/")
+    if eps is not None or recheck is not None:
+        from ssmlab.cli.checkpoint_attack import attack_checkpoint, recheck_saved
 
-        source = data or str(study()[1].prepared)
+        if not is_file:
+            option = f"--eps {eps}" if recheck is None else f"--recheck {recheck}"
+            raise UserError(f"{option}: it is for checkpoint files; runs are attacked as params.yaml says")
+        if recheck is not None:
+            refuse({"--eps": eps, "--device": device, **only_with_eps}, "leave it out with --recheck")
+            recheck_saved(Path(run), recheck)
+            return
         attack_checkpoint(
             Path(run),
-            eps,
-            attacks,
+            str(eps),
+            attacks or "pgd-10",
             images,
-            source,
+            data or str(study()[1].prepared),
             norm.value if norm else "linf",
             save_adversarials,
             device.value if device else "auto",
             format,
         )
         return
-    if recheck is not None:
-        if not run.endswith(".safetensors"):
-            raise UserError(f"--recheck {recheck}: name the checkpoint file that the images were saved for")
-        from ssmlab.cli.checkpoint_attack import recheck_saved
-
-        recheck_saved(Path(run), recheck)
-        return
-    if save_adversarials is not None:
-        raise UserError(f"--save-adversarials {save_adversarials}: give --eps and a checkpoint file too")
-    if norm is not None:
-        raise UserError(
-            f"--norm {norm.value}: give --eps and a checkpoint file too; runs are attacked as params.yaml says"
-        )
+    refuse(only_with_eps, "give --eps and a checkpoint file too; runs are attacked as params.yaml says")
     with stage(allow_installed) as on_event:
         params, paths = study()
-        imported = run.endswith(".safetensors")
-        if not imported:
+        if not is_file:
             params.run(run)
         from ssmlab.stages.attack.stage import attack as attack_run
         from ssmlab.stages.attack.stage import attack_file
 
-        if imported:
+        if is_file:
             attack_file(params, Path(run), paths, device, on_event, reread_params)
         else:
             attack_run(params, run, paths, device, on_event, reread_params)
+
+
+def refuse(options: Mapping[str, object], why: str) -> None:
+    """Raises UserError with all of these options that were given: those that would be ignored."""
+    if given := [f"{name} {value}" for name, value in options.items() if value is not None]:
+        raise UserError(f"{printable(', '.join(given), 200)}: {why}")
 
 
 def probe(run: RunName, device: DeviceOption = None, allow_installed: AllowInstalled = False) -> None:

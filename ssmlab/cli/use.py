@@ -42,6 +42,10 @@ def use(
     if name is None:
         list_studies(Path(), format)
         return
+    if format is not ListFormat.table:
+        raise UserError(
+            f"--format {format.value}: it is for the list of studies; leave it or {printable(name, 80)} out"
+        )
     settings = dict(setting(text) for text in set or [])
     target = next((each.path for each in switch.studies(Path()) if each.name == name), None)
     if target is not None:
