@@ -19,7 +19,8 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.core.tensors import DamagedTensors, read_tensors_file, sealable_metadata, sealed
 from ssmlab.evaluation.ball import Ball
-from ssmlab.evaluation.tasks import AttackOutcome, frozen_if_possible, modules_restored, victim_of
+from ssmlab.evaluation.borrowed_models import frozen_if_possible, modules_restored, victim_of
+from ssmlab.evaluation.tasks import AttackOutcome
 from ssmlab.evaluation.victim import no_tick
 from ssmlab.params import NAME
 

@@ -16,13 +16,14 @@ from ssmlab.core.events import Listener, Note, silence
 from ssmlab.evaluation.adversarials import AdversarialFolder
 from ssmlab.evaluation.attack_names import chosen_attacks
 from ssmlab.evaluation.ball import Ball
+from ssmlab.evaluation.borrowed_models import modules_restored
 from ssmlab.evaluation.collect import AttackProgress, collect_evaluation
 from ssmlab.evaluation.inputs import prepared_images, prepared_labels, prepared_model
 from ssmlab.evaluation.journal import OutcomeJournal
 from ssmlab.evaluation.plan import check_ball, check_images_asked, check_sides
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.evaluation.schedule import Plan, Schedule
-from ssmlab.evaluation.tasks import AttackInputs, AttackOutcome, AttackRunner, AttackTask, modules_restored, one_thread
+from ssmlab.evaluation.tasks import AttackInputs, AttackOutcome, AttackRunner, AttackTask, one_thread
 from ssmlab.evaluation.worker import worker
 from ssmlab.params import AttackSpec, Norm
 from ssmlab.params.written_float import WrittenFloat

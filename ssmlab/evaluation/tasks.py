@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -13,14 +13,12 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import Survivors, lowest_margins, run_attack
 from ssmlab.evaluation.ball import Ball
+from ssmlab.evaluation.borrowed_models import checked_logits, frozen_if_possible, victim_of
 from ssmlab.evaluation.checks.run import check_model
 from ssmlab.evaluation.parts import passes, screens_after
 from ssmlab.evaluation.results import Check
-from ssmlab.evaluation.victim import Victim, is_right, no_tick
+from ssmlab.evaluation.victim import is_right, no_tick
 from ssmlab.params import AttackSpec
-
-# What a model raises for images or dtypes that it is not made for. Anything else is an error of ours or of the user's.
-MODEL_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,13 +138,8 @@ class AttackRunner:
         return check_model(self.victims[model], live, self.x, self.y, self.ball, classes, self.seed, binarisation)
 
     def logits(self, model: str, x: Tensor) -> Tensor:
-        """Logits (B, classes), checked to be that."""
-        try:
-            logits: Tensor = self.victims[model](x)
-        except MODEL_ERRORS as error:
-            raise UserError(cannot_run(x, error)) from error
-        check_logits(logits, len(x))
-        return logits
+        """Logits (B, classes) of a model for images x (B, C, H, W), as `checked_logits` has them."""
+        return checked_logits(self.victims[model], x)
 
     def run(self, task: AttackTask) -> AttackOutcome:
         """Attack a batch, and count."""
@@ -169,73 +162,6 @@ class AttackRunner:
         seed = seed_of(self.seed, "attacks")
         victim = self.victims[task.model]
         return run_attack(task.spec, victim, self.x[rows], self.y[rows], self.ball, task.classes, seed, task.phase)
-
-
-def victim_of(model: nn.Module, image: Tensor, tick: Callable[[], None]) -> Victim:
-    """The model as the attacks see it, in the dtype that it takes: float32, or else that of its parameters.
-
-    Args:
-        image: one image (1, C, H, W), to try it on.
-
-    Raises:
-        UserError: it takes no such images, or does not return logits.
-    """
-    tensors = (*model.parameters(), *model.buffers())
-    own = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
-    failure: Exception | None = None
-    for dtype in dict.fromkeys((torch.float32, own)):
-        try:
-            with torch.no_grad():
-                logits = model(image.to(dtype, copy=True))
-        except MODEL_ERRORS as error:
-            failure = failure or error
-        else:
-            check_logits(logits, 1)
-            return Victim(model, image.device, tick, dtype).requires_grad_(False)
-    assert failure is not None
-    raise UserError(cannot_run(image, failure)) from failure
-
-
-def check_logits(logits: object, images: int) -> None:
-    """Raises UserError unless they are logits (images, classes) of two classes or more."""
-    if isinstance(logits, Tensor) and logits.is_floating_point() and logits.ndim == 2:
-        if logits.shape[0] == images and logits.shape[1] > 1:
-            return
-        given = str(tuple(logits.shape))
-    elif isinstance(logits, Tensor):
-        given = f"{logits.dtype} {tuple(logits.shape)}"
-    elif isinstance(logits, (tuple, list)):
-        given = f"a {type(logits).__name__} of {len(logits)}; take the logits out of it in a function of your own"
-    else:
-        given = type(logits).__name__
-    raise UserError(f"the model must return logits ({images}, classes) for {images} images; it gave {given}")
-
-
-def cannot_run(x: Tensor, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
-    return f"the model cannot be run on images {tuple(x.shape[1:])}: {reason}"
-
-
-def frozen_if_possible(model: nn.Module) -> nn.Module:
-    """The model frozen, where it knows how to be; else itself. Foreign methods of that name may return nothing."""
-    freeze = getattr(model.eval(), "freeze", None)
-    frozen = freeze() if callable(freeze) else None
-    return frozen if isinstance(frozen, nn.Module) else model
-
-
-@contextmanager
-def modules_restored(models: Iterable[nn.Module]) -> Iterator[None]:
-    """Afterwards every module is in the mode it was in, and every parameter asks for gradients if it did."""
-    models = list(models)
-    modes = [(module, module.training) for model in models for module in model.modules()]
-    wants = [(parameter, parameter.requires_grad) for model in models for parameter in model.parameters()]
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        for parameter, wanted in wants:
-            parameter.requires_grad_(wanted)
 
 
 @contextmanager

@@ -15,8 +15,9 @@ from ssmlab.core.progress import ProgressMeter
 from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import attack_defaults, check_confined, forked_generators
 from ssmlab.evaluation.ball import pgd_alpha
+from ssmlab.evaluation.borrowed_models import modules_restored
 from ssmlab.evaluation.parts import attack_parts, passes
-from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, modules_restored, one_thread
+from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, one_thread
 from ssmlab.evaluation.transfer_results import Transfer, broken_images, transfer_of
 from ssmlab.params import AttackSpec, FgsmParams, PgdParams
 from ssmlab.params.written_float import WrittenFloat

@@ -15,9 +15,10 @@ from ssmlab.core.text import hint, printable
 from ssmlab.data.dataset import load_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.ball import Ball
+from ssmlab.evaluation.borrowed_models import modules_restored
 from ssmlab.evaluation.parts import phases_before_screening
 from ssmlab.evaluation.plan import check_attacks
-from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, AttackTask, modules_restored, one_thread
+from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, AttackTask, one_thread
 from ssmlab.evaluation.victim import is_right
 from ssmlab.nets.device import resolve_device
 from ssmlab.params import AttackSpec, Params, Which

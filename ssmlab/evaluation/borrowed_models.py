@@ -1,0 +1,96 @@
+"""Models that belong to the caller: tried on an image, frozen for the attacks, and given back as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from ssmlab.core.errors import UserError
+from ssmlab.evaluation.victim import Victim
+
+# What a model raises for images or dtypes that it is not made for. Anything else is an error of ours or of the user's.
+MODEL_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
+
+
+def victim_of(model: nn.Module, image: Tensor, tick: Callable[[], None]) -> Victim:
+    """The model as the attacks see it, in the dtype that it takes: float32, or else that of its parameters.
+
+    Args:
+        image: one image (1, C, H, W), to try it on.
+
+    Raises:
+        UserError: it takes no such images, or does not return logits.
+    """
+    tensors = (*model.parameters(), *model.buffers())
+    own = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
+    failure: Exception | None = None
+    for dtype in dict.fromkeys((torch.float32, own)):
+        try:
+            with torch.no_grad():
+                logits = model(image.to(dtype, copy=True))
+        except MODEL_ERRORS as error:
+            failure = failure or error
+        else:
+            check_logits(logits, 1)
+            return Victim(model, image.device, tick, dtype).requires_grad_(False)
+    assert failure is not None
+    raise UserError(cannot_run(image, failure)) from failure
+
+
+def checked_logits(victim: Victim, x: Tensor) -> Tensor:
+    """Logits (B, classes) of images x (B, C, H, W).
+
+    Raises:
+        UserError: the model cannot be run on them, or does not return logits.
+    """
+    try:
+        logits: Tensor = victim(x)
+    except MODEL_ERRORS as error:
+        raise UserError(cannot_run(x, error)) from error
+    check_logits(logits, len(x))
+    return logits
+
+
+def check_logits(logits: object, images: int) -> None:
+    """Raises UserError unless they are logits (images, classes) of two classes or more."""
+    if isinstance(logits, Tensor) and logits.is_floating_point() and logits.ndim == 2:
+        if logits.shape[0] == images and logits.shape[1] > 1:
+            return
+        given = str(tuple(logits.shape))
+    elif isinstance(logits, Tensor):
+        given = f"{logits.dtype} {tuple(logits.shape)}"
+    elif isinstance(logits, (tuple, list)):
+        given = f"a {type(logits).__name__} of {len(logits)}; take the logits out of it in a function of your own"
+    else:
+        given = type(logits).__name__
+    raise UserError(f"the model must return logits ({images}, classes) for {images} images; it gave {given}")
+
+
+def cannot_run(x: Tensor, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"the model cannot be run on images {tuple(x.shape[1:])}: {reason}"
+
+
+def frozen_if_possible(model: nn.Module) -> nn.Module:
+    """The model frozen, where it knows how to be; else itself. Foreign methods of that name may return nothing."""
+    freeze = getattr(model.eval(), "freeze", None)
+    frozen = freeze() if callable(freeze) else None
+    return frozen if isinstance(frozen, nn.Module) else model
+
+
+@contextmanager
+def modules_restored(models: Iterable[nn.Module]) -> Iterator[None]:
+    """Afterwards every module is in the mode it was in, and every parameter asks for gradients if it did."""
+    models = list(models)
+    modes = [(module, module.training) for model in models for module in model.modules()]
+    wants = [(parameter, parameter.requires_grad) for model in models for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        for parameter, wanted in wants:
+            parameter.requires_grad_(wanted)
