@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataProvenance, DataSummary
-from ssmlab.evaluation.results import Data
+from ssmlab.evaluation.protocol import Data
 from ssmlab.params import Strict
 
 

@@ -13,7 +13,8 @@ from ssmlab.analysis.intervals import Difference
 from ssmlab.analysis.origin import EpochsDone, Origin
 from ssmlab.analysis.seeds import Spread
 from ssmlab.core.validation import read_model
-from ssmlab.evaluation.results import Check, Protocol
+from ssmlab.evaluation.protocol import Protocol
+from ssmlab.evaluation.results import Check
 from ssmlab.params import ModelParams, Strict, TrainParams, Which
 
 WORST = "worst case"  # no attack can have this name: names of attacks contain no spaces

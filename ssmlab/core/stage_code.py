@@ -18,7 +18,15 @@ PACKAGE = Path(__file__).resolve().parents[1]  # the folder `ssmlab`
 
 SHARED = ("core", "params")
 STAGE_RUN = ("artifacts/provenance.py", "artifacts/stage_run.py", "data/header.py")
-ANALYSIS = (*SHARED, *STAGE_RUN, "analysis", "artifacts/history.py", "artifacts/manifest.py", "evaluation/results.py")
+ANALYSIS = (
+    *SHARED,
+    *STAGE_RUN,
+    "analysis",
+    "artifacts/history.py",
+    "artifacts/manifest.py",
+    "evaluation/protocol.py",
+    "evaluation/results.py",
+)
 
 STAGE_CODE: dict[StageName, tuple[str, ...]] = {
     "prepare": (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ssmlab.data.dataset import Dataset
-from ssmlab.evaluation.results import Data
+from ssmlab.evaluation.protocol import Data
 
 
 def attacked_data(dataset: Dataset, n: int) -> Data:

@@ -8,15 +8,15 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
 from ssmlab.artifacts.manifest import Manifest
 from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.files import write_atomic
 from ssmlab.core.validation import as_model
-from ssmlab.params import NORM_NAMES, AttackSpec, Norm, PgdParams, Strict, Which
-from ssmlab.params.written_float import WrittenFloat
+from ssmlab.evaluation.protocol import Protocol
+from ssmlab.params import Strict, Which
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
@@ -136,77 +136,6 @@ class CheckpointResults(Evaluation):
     selection_split: Literal["validation", "test"] | None = None
 
 
-def canonical_text(value: float) -> str:
-    """The one way in which results write a radius or a step: `0.1`, `8/255`; equal numbers have equal texts.
-
-    Four digits or fewer stay a decimal; what is a whole number of 255ths becomes a fraction; anything else is written
-    with all its digits.
-    """
-    text = repr(float(value))
-    numerator = round(value * 255)
-    if len(text) > 6 and numerator / 255 == value:
-        return f"{numerator}/255"
-    return text
-
-
-def canonical_attacks(attacks: dict[str, AttackSpec]) -> dict[str, AttackSpec]:
-    """The attacks with their step sizes written in the one way, so that equal protocols have equal fingerprints."""
-    return {
-        name: spec.model_copy(update={"alpha": WrittenFloat(canonical_text(spec.alpha))})
-        if isinstance(spec, PgdParams)
-        else spec
-        for name, spec in attacks.items()
-    }
-
-
-class Data(BaseModel):
-    """Which images were attacked, the first `n` of a split, and how many others trained and selected the model.
-
-    indices_hash names the rows of the attacked images in the source.
-    Not a `Strict` by name, whose method `fingerprint` the field would hide.
-    """
-
-    model_config = Strict.model_config
-
-    name: str
-    fingerprint: str
-    split: Literal["test"]
-    n: int
-    indices_hash: str
-    train: int
-    validation: int
-
-
-class Radius(Strict):
-    """eps as text and as a number, in [0, 1] pixel units; equal numbers have equal texts (`canonical_text`)."""
-
-    text: str
-    value: float
-
-
-class Protocol(Strict):
-    """How the numbers came about; only results of equal protocols may stand side by side."""
-
-    data: Data
-    norm: Norm
-    eps: Radius
-    batch_size: int
-    seed: int
-    attacks: Annotated[dict[str, AttackSpec], AfterValidator(canonical_attacks)]
-    torchattacks: str
-    device: Literal["cpu", "cuda"]
-
-    @property
-    def norm_name(self) -> str:
-        """`L-inf` or `L2`."""
-        return NORM_NAMES[self.norm]
-
-    @property
-    def eps_text(self) -> str:
-        """`8/255`; `0.5 (L2)` where the norm is not the usual L-inf."""
-        return eps_text(self.eps, self.norm)
-
-
 class AttackResults(Strict):
     """results/<study>/attack/<run>.json. Equal results are equal bytes: it holds no times, hosts or dates.
 
@@ -249,16 +178,6 @@ def load_results(path: Path) -> AttackResults:
 def save_results(path: Path, results: AttackResults) -> None:
     """Write the attack results of a run with a digest of their content; raises UserError if the disk is full."""
     write_atomic(path, sealed_json(results.plain()))
-
-
-def radius(eps: float) -> Radius:
-    """eps for a protocol."""
-    return Radius(text=canonical_text(eps), value=float(eps))
-
-
-def eps_text(eps: Radius, norm: Norm) -> str:
-    """`8/255`; `0.5 (L2)` where the norm is not the usual L-inf."""
-    return eps.text if norm == "linf" else f"{eps.text} ({NORM_NAMES[norm]})"
 
 
 def worst_case(measures: Mapping[str, Measure]) -> WorstCase:

@@ -14,7 +14,8 @@ from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.files import write_atomic
 from ssmlab.core.validation import as_model
 from ssmlab.evaluation.checks.finding import images_finding
-from ssmlab.evaluation.results import Check, Data, Radius, eps_text
+from ssmlab.evaluation.protocol import Data, Radius, eps_text
+from ssmlab.evaluation.results import Check
 from ssmlab.params import AttackSpec, Norm, Strict
 
 LEAST_SHARE = 0.01  # of the images, and two at least: one alone may fall to any attack by chance

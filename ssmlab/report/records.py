@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ssmlab.analysis.protocol import by_strength
 from ssmlab.analysis.summary import WORST, Run, SeedGroup
-from ssmlab.evaluation.results import Protocol
+from ssmlab.evaluation.protocol import Protocol
 from ssmlab.params import Which
 
 

@@ -17,7 +17,7 @@ from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.attacked_data import attacked_data
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.plan import check_images_asked
-from ssmlab.evaluation.results import canonical_attacks, radius
+from ssmlab.evaluation.protocol import canonical_attacks, radius
 from ssmlab.evaluation.tasks import AttackInputs
 from ssmlab.evaluation.transfer import TransferFlags, require_transferable, transfers_between
 from ssmlab.evaluation.transfer_results import TransferResults, save_transfer, transfer_checks

@@ -15,7 +15,8 @@ from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.files import sha256_text
 from ssmlab.core.stage_code import StageName
 from ssmlab.data.header import METADATA_KEY, DataProvenance, DataSummary, Description, description_text
-from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, Protocol, radius, worst_case
+from ssmlab.evaluation.protocol import Protocol, radius
+from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, worst_case
 from ssmlab.params import Params, Which
 from ssmlab.params.written_float import WrittenFloat
 

@@ -19,16 +19,8 @@ from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.checks.attacks_compared import compared_checks
-from ssmlab.evaluation.results import (
-    AttackResults,
-    CheckpointResults,
-    Measure,
-    Protocol,
-    load_results,
-    radius,
-    wilson,
-    worst_case,
-)
+from ssmlab.evaluation.protocol import Protocol, radius
+from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, load_results, wilson, worst_case
 from ssmlab.params import AttackSpec, Params
 from ssmlab.params.written_float import WrittenFloat
 

@@ -16,7 +16,7 @@ from ssmlab.core.events import Event, Progress
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
-from ssmlab.evaluation.results import Data, radius
+from ssmlab.evaluation.protocol import Data, radius
 from ssmlab.evaluation.tasks import AttackInputs, AttackRunner
 from ssmlab.evaluation.transfer import transfers_between, withstood_by
 from ssmlab.evaluation.transfer_results import (

@@ -11,7 +11,8 @@ from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset
 from ssmlab.evaluation.attacked_data import attacked_data
-from ssmlab.evaluation.results import AttackResults, CheckpointResults, Evaluation, Protocol, radius
+from ssmlab.evaluation.protocol import Protocol, radius
+from ssmlab.evaluation.results import AttackResults, CheckpointResults, Evaluation
 from ssmlab.params import AttackParams, Which
 
 
