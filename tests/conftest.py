@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 from collections.abc import Callable
@@ -22,7 +23,13 @@ install_import_hook(["ssmlab.nets", "ssmlab.training.adversary"], "beartype.bear
 
 
 def pytest_configure() -> None:
-    """Signals act as in a terminal, also where the tests are a background job, which is born ignoring SIGINT."""
+    """The same signals and environment everywhere.
+
+    Signals act as in a terminal, also where the tests are a background job, which ignores SIGINT from its start. And no
+    terminal size is inherited: xdist's workers are given COLUMNS=80 and LINES=24, a single process is not.
+    """
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)

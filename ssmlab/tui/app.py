@@ -36,6 +36,7 @@ from ssmlab.tui.screens.base import LabScreen
 from ssmlab.tui.screens.compare import CompareScreen
 from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.study import StudyScreen
+from ssmlab.tui.terminal_size import forget_inherited_size
 from ssmlab.tui.widgets.picture import PixelWidget, pixel_widget
 
 POLL = 1.0  # seconds between two looks at the files
@@ -232,6 +233,7 @@ def run(root: Path) -> None:
         raise UserError("the laboratory needs a terminal; here `ssmlab runs` and `ssmlab runs --json --watch` will do")
     if not root.is_dir():
         raise UserError(f"{root}: not a folder; name the folder that holds params.yaml")
+    forget_inherited_size()
     app = StudyApp(root, load_keys(keys_path()), load_preferences(root))
     app.pixel_widget = pixel_widget()  # asks the terminal, which nobody can do once the app has it
     app.run()

@@ -8,6 +8,7 @@ written for the old size after the terminal had the new one, and what Textual dr
 
 from __future__ import annotations
 
+import os
 import shutil
 
 from textual.app import App
@@ -16,6 +17,16 @@ from textual.geometry import Size
 from textual.timer import Timer
 
 SETTLED = 0.3  # seconds without another size after which everything is drawn once more
+
+
+def forget_inherited_size() -> None:
+    """Remove COLUMNS and LINES from the environment, so that the terminal itself is asked for its size.
+
+    Textual believes the two before the terminal, and they do not change when the window does. A parent that uses
+    readline exports them without being asked (pytest with xdist does: 80 and 24), and so do some shells.
+    """
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
 
 
 class SizeKeeper(App[None]):

@@ -43,13 +43,12 @@ class Terminal:
             return tuple(os.get_terminal_size(tty.fileno()))
 
     def resize(self, width: int, height: int) -> None:
-        """Resize the window until the program is told so: what is drawn can only follow that."""
+        """Resize the window and wait until the program is told so: what is drawn can only follow that."""
+        self.tmux("resize-window", "-x", str(width), "-y", str(height))
         deadline = time.monotonic() + 60
         while self.size() != (width, height):
             assert time.monotonic() < deadline, self.size()
-            self.tmux("resize-window", "-x", str(width - 1), "-y", str(height - 1))
-            self.tmux("resize-window", "-x", str(width), "-y", str(height))
-            time.sleep(1.0)
+            time.sleep(0.05)
 
     def press(self, *keys: str) -> None:
         self.tmux("send-keys", *keys)
@@ -109,6 +108,20 @@ def test_a_window_that_is_made_small_and_large_again_is_drawn_whole(terminal: Te
     terminal.resize(120, 36)
     screen = terminal.wait_for("robust accuracy %")
     assert "q quit" in terminal.wait_for("q quit") and "✔ finished" in screen
+
+
+def test_a_size_in_the_environment_is_not_believed(study: Study) -> None:
+    command = ["env", "COLUMNS=80", "LINES=24", sys.executable, "-m", "ssmlab", "tui", str(study.root)]
+    terminal = Terminal(study.root, command)
+    try:
+        terminal.wait_for("[41-93]")
+        terminal.resize(120, 36)
+        deadline = time.monotonic() + 60
+        while not drawn_whole(lines := terminal.screen().splitlines(), 36):
+            assert time.monotonic() < deadline, "\n".join(lines)
+            time.sleep(0.1)
+    finally:
+        terminal.tmux("kill-server")
 
 
 @pytest.mark.slow
