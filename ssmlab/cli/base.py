@@ -8,12 +8,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from ssmlab.cli import completion
 from ssmlab.core.errors import Interrupted, RankError, UserError
 from ssmlab.core.text import hint, printable
 
@@ -108,16 +107,6 @@ def study() -> tuple[Params, Paths]:
 def reread_params() -> Params:
     """The params of the folder we stand in as they are now; raises UserError if they cannot be read."""
     return study()[0]
-
-
-RunName = Annotated[
-    str,
-    typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.", autocompletion=completion.run_names),
-]
-AllowInstalled = Annotated[
-    bool,
-    typer.Option("--allow-installed", help="Run the installed ssmlab although this folder has a copy of its own."),
-]
 
 
 def require_code_of_folder(folder: Path, allow_installed: bool) -> None:

@@ -7,7 +7,8 @@ from typing import Literal
 
 import typer
 
-from ssmlab.cli.base import stage
+from ssmlab.cli.base import stage, study
+from ssmlab.cli.options import DeviceChoice, NormChoice
 from ssmlab.cli.records import ListFormat, records_text
 from ssmlab.core.errors import UserError
 from ssmlab.params import Norm
@@ -18,18 +19,21 @@ COLUMNS = ("attack", "norm", "eps", "n", "correct", "accuracy", "low", "high")
 def attack_checkpoint(
     path: Path,
     eps: str,
-    attacks: str,
+    attacks: str | None,
     images: int | None,
-    data: str,
-    norm: Norm,
+    data: str | None,
+    norm: NormChoice | None,
     save_to: Path | None,
-    device: Literal["auto", "cpu", "cuda"],
+    device: DeviceChoice | None,
     form: ListFormat,
 ) -> None:
     """Attack a checkpoint file and print its accuracies; raises UserError where an option does not fit.
 
     Args:
-        eps: as papers write it, such as `8/255`. attacks: names with commas between them, such as `pgd-50,autoattack`.
+        eps: as papers write it, such as `8/255`.
+        attacks: names with commas between them, such as `pgd-50,autoattack`; None for PGD with 10 steps.
+        data: a prepared data set, or the name of a study whose data set is prepared; None for the study of the folder.
+        norm, device: None for L-inf and for `auto`.
     """
     from ssmlab.params.written_float import WrittenFloat
 
@@ -37,13 +41,16 @@ def attack_checkpoint(
         radius = WrittenFloat(eps)
     except ValueError as error:
         raise UserError(f"--eps {eps}: {error}") from None
+    norm_name: Norm = norm.value if norm else "linf"
+    device_name: Literal["auto", "cpu", "cuda"] = device.value if device else "auto"
     with stage(notes_on_stderr=True) as on_event:
         from ssmlab.stages.checkpoint_attack import evaluate_checkpoint
 
-        names = [name.strip() for name in attacks.split(",")]
-        found = evaluate_checkpoint(path, data, radius, names, images, norm, save_to, device, on_event)
+        names = [name.strip() for name in (attacks or "pgd-10").split(",")]
+        source = data or str(study()[1].prepared)
+        found = evaluate_checkpoint(path, source, radius, names, images, norm_name, save_to, device_name, on_event)
     rows = [
-        {"attack": name, **({"norm": "", "eps": ""} if name == "clean" else {"norm": norm, "eps": str(radius)})}
+        {"attack": name, **({"norm": "", "eps": ""} if name == "clean" else {"norm": norm_name, "eps": str(radius)})}
         | {"n": each.n, "correct": each.correct}
         | {"accuracy": each.accuracy, "low": each.interval[0], "high": each.interval[1]}
         for name, each in found.measures.items()

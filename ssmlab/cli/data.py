@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssmlab.cli import completion
-from ssmlab.cli.base import AllowInstalled, prepare_study, stage, study
+from ssmlab.cli.base import prepare_study, stage, study
+from ssmlab.cli.options import AllowInstalled
 from ssmlab.cli.records import FormatOption, ListFormat, records_text
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import hint, printable

@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
-
 import typer
 
-from ssmlab.cli import completion
 from ssmlab.cli.base import fail, stage, study
-
-
-class ClusterChoice(StrEnum):
-    """Where the jobs of a grid run."""
-
-    local = "local"
-    slurm = "slurm"
+from ssmlab.cli.options import (
+    ClusterChoice,
+    ClusterOption,
+    DryRunOption,
+    ForceOption,
+    GpusOption,
+    JobsOption,
+    MinutesOption,
+    RunAndGroupNames,
+)
 
 
 def grid(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN|GROUP]...",
-            help="Runs or groups of seeds; all by default.",
-            autocompletion=completion.run_and_group_names,
-        ),
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option("--jobs", min=1, metavar="N", help="How many run at once; one a processor by default.")
-    ] = None,
-    gpus_per_run: Annotated[int, typer.Option("--gpus-per-run", min=0, metavar="G", help="GPUs of each run.")] = 0,
-    cluster: Annotated[
-        ClusterChoice, typer.Option("--cluster", help="This machine, or a SLURM cluster.")
-    ] = ClusterChoice.local,
-    minutes: Annotated[
-        int, typer.Option("--minutes", min=1, help="Time limit of a SLURM job; a training goes on in the next job.")
-    ] = 24 * 60,
-    force: Annotated[bool, typer.Option("--force", help="Run them even if nothing has changed.")] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would run, and run nothing.")] = False,
+    names: RunAndGroupNames = None,
+    jobs: JobsOption = None,
+    gpus_per_run: GpusOption = 0,
+    cluster: ClusterOption = ClusterChoice.local,
+    minutes: MinutesOption = 24 * 60,
+    force: ForceOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train and attack many runs at once, then register the results with DVC."""
     from ssmlab.project.grid import run_grid

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssmlab.cli import completion
-from ssmlab.cli.base import RunName, fail, study
+from ssmlab.cli.base import fail, study
+from ssmlab.cli.options import ForceOption, RunName
 from ssmlab.cli.progress import text_of
 from ssmlab.core.events import Event, Note
 
@@ -24,7 +25,7 @@ def repro(
             autocompletion=completion.target_names,
         ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Run the stages even if nothing has changed.")] = False,
+    force: ForceOption = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Leave it running in the background; `ssmlab tui` follows it.")
     ] = False,

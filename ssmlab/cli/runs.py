@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ssmlab.cli.options import IntervalOption
 from ssmlab.cli.records import FormatOption, ListFormat, records_text
 from ssmlab.core.errors import UserError
 
@@ -30,9 +31,7 @@ def runs(
         bool,
         typer.Option("--watch", help="Go on: the table live, or a line of JSON whenever something has changed."),
     ] = False,
-    interval: Annotated[
-        float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="Between two looks at the files.")
-    ] = 1.0,
+    interval: IntervalOption = 1.0,
 ) -> None:
     """List the study's runs: state, epoch, clean and robust accuracy now and best, and their tests in JSON and CSV."""
     form = ListFormat.json if as_json else format

@@ -3,38 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from ssmlab.cli import completion
-from ssmlab.cli.base import AllowInstalled, RunName, prepare_study, reread_params, stage, study
+from ssmlab.cli.base import prepare_study, reread_params, stage, study
+from ssmlab.cli.options import (
+    AllowInstalled,
+    AttacksOption,
+    DataOption,
+    DeviceChoice,
+    DeviceOption,
+    EpsOption,
+    ImagesOption,
+    NormOption,
+    RecheckOption,
+    RunName,
+    RunOrFile,
+    SaveOption,
+)
 from ssmlab.cli.records import FormatOption, ListFormat
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import printable
-
-
-class NormChoice(StrEnum):
-    """How the distance of an attacked image is measured."""
-
-    linf = "linf"
-    l2 = "l2"
-
-
-class DeviceChoice(StrEnum):
-    """Where to compute."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-DeviceOption = Annotated[
-    DeviceChoice | None,
-    typer.Option("--device", help="Overrides `device` of params.yaml; auto takes CUDA if it is there."),
-]
 
 
 def prepare(allow_installed: AllowInstalled = False) -> None:
@@ -57,83 +45,59 @@ def train(run: RunName, device: DeviceOption = None, allow_installed: AllowInsta
 
 
 def attack(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN",
-            help="A run of params.yaml, or the file of a checkpoint.",
-            autocompletion=completion.run_names,
-        ),
-    ],
+    run: RunOrFile,
     device: DeviceOption = None,
     allow_installed: AllowInstalled = False,
-    eps: Annotated[
-        str | None, typer.Option("--eps", metavar="EPS", help="Of a file: attack at this eps, and only print.")
-    ] = None,
-    attacks: Annotated[
-        str | None,
-        typer.Option("--attacks", metavar="A,B", help="With --eps: fgsm, pgd-N, autoattack, ...; pgd-10 by default."),
-    ] = None,
-    norm: Annotated[
-        NormChoice | None, typer.Option("--norm", help="With --eps: the norm that eps is in; linf by default.")
-    ] = None,
-    images: Annotated[
-        int | None, typer.Option("--images", min=1, metavar="N", help="With --eps: the first N test images.")
-    ] = None,
-    data: Annotated[
-        str | None,
-        typer.Option("--data", metavar="DATA", help="With --eps: a prepared data set; the study's by default."),
-    ] = None,
-    save_adversarials: Annotated[
-        Path | None,
-        typer.Option("--save-adversarials", metavar="FOLDER", help="With --eps: keep the images of every attack."),
-    ] = None,
-    recheck: Annotated[
-        Path | None,
-        typer.Option("--recheck", metavar="FOLDER", help="Of a file: ask it again about images that were kept."),
-    ] = None,
+    eps: EpsOption = None,
+    attacks: AttacksOption = None,
+    norm: NormOption = None,
+    images: ImagesOption = None,
+    data: DataOption = None,
+    save_adversarials: SaveOption = None,
+    recheck: RecheckOption = None,
     format: FormatOption = ListFormat.table,
 ) -> None:
     """Attack the checkpoints of one run: results/STUDY/attack/RUN.json."""
+    from ssmlab.cli.checkpoint_attack import attack_checkpoint, recheck_saved
+
+    file = checkpoint_file(run)
     only_with_eps = {"--attacks": attacks, "--images": images, "--data": data, "--save-adversarials": save_adversarials}
     only_with_eps |= {"--norm": norm, "--format": None if format is ListFormat.table else format}
-    is_file = run.endswith(".safetensors")
-    if is_file and not Path(run).exists():
-        raise UserError(f"{printable(run, 200)}: no such checkpoint; `ssmlab train` writes them to models/STUDY/RUN/")
-    if eps is not None or recheck is not None:
-        from ssmlab.cli.checkpoint_attack import attack_checkpoint, recheck_saved
+    if eps is None and recheck is None:
+        refuse(only_with_eps, "give --eps and a checkpoint file too; runs are attacked as params.yaml says")
+        attack_as_stage(run, file, device, allow_installed)
+    elif file is None:
+        option = f"--eps {eps}" if recheck is None else f"--recheck {recheck}"
+        raise UserError(f"{option}: it is for checkpoint files; runs are attacked as params.yaml says")
+    elif recheck is not None:
+        refuse({"--eps": eps, "--device": device, **only_with_eps}, "leave it out with --recheck")
+        recheck_saved(file, recheck)
+    else:
+        attack_checkpoint(file, str(eps), attacks, images, data, norm, save_adversarials, device, format)
 
-        if not is_file:
-            option = f"--eps {eps}" if recheck is None else f"--recheck {recheck}"
-            raise UserError(f"{option}: it is for checkpoint files; runs are attacked as params.yaml says")
-        if recheck is not None:
-            refuse({"--eps": eps, "--device": device, **only_with_eps}, "leave it out with --recheck")
-            recheck_saved(Path(run), recheck)
-            return
-        attack_checkpoint(
-            Path(run),
-            str(eps),
-            attacks or "pgd-10",
-            images,
-            data or str(study()[1].prepared),
-            norm.value if norm else "linf",
-            save_adversarials,
-            device.value if device else "auto",
-            format,
-        )
-        return
-    refuse(only_with_eps, "give --eps and a checkpoint file too; runs are attacked as params.yaml says")
+
+def checkpoint_file(run: str) -> Path | None:
+    """The file that `run` names, None for the name of a run; raises UserError if there is no such file."""
+    if not run.endswith(".safetensors"):
+        return None
+    if not Path(run).exists():
+        raise UserError(f"{printable(run, 200)}: no such checkpoint; `ssmlab train` writes them to models/STUDY/RUN/")
+    return Path(run)
+
+
+def attack_as_stage(run: str, file: Path | None, device: DeviceChoice | None, allow_installed: bool) -> None:
+    """Attack a run, or the file of an imported checkpoint, as params.yaml says."""
     with stage(allow_installed) as on_event:
         params, paths = study()
-        if not is_file:
+        if file is None:
             params.run(run)
         from ssmlab.stages.attack.stage import attack as attack_run
         from ssmlab.stages.attack.stage import attack_file
 
-        if is_file:
-            attack_file(params, Path(run), paths, device, on_event, reread_params)
-        else:
+        if file is None:
             attack_run(params, run, paths, device, on_event, reread_params)
+        else:
+            attack_file(params, file, paths, device, on_event, reread_params)
 
 
 def refuse(options: Mapping[str, object], why: str) -> None:

@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from ssmlab.cli import completion
 from ssmlab.cli.base import study
+from ssmlab.cli.options import IntervalOption, RunAndGroupNames
 
 
 class SinkChoice(StrEnum):
@@ -24,16 +24,9 @@ class SinkChoice(StrEnum):
 def track(
     to: Annotated[SinkChoice, typer.Option("--to", help="Which tracker; an optional package.")],
     folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where its files go; kept between calls.")],
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN|GROUP]...",
-            help="Runs or groups of seeds; all by default.",
-            autocompletion=completion.run_and_group_names,
-        ),
-    ] = None,
+    names: RunAndGroupNames = None,
     follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C, with every epoch that ends.")] = False,
-    interval: Annotated[float, typer.Option("--interval", min=0.1, metavar="SECONDS", help="Between two looks.")] = 2.0,
+    interval: IntervalOption = 2.0,
 ) -> None:
     """Send every epoch of finished and running trainings to TensorBoard or W&B, once."""
     from ssmlab.project.grid_plan import selected_runs

@@ -8,8 +8,8 @@ import typer
 
 from ssmlab.cli import completion
 from ssmlab.cli.base import reread_params, stage, study
+from ssmlab.cli.options import DeviceOption
 from ssmlab.cli.records import FormatOption, ListFormat, records_text
-from ssmlab.cli.stages import DeviceOption
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -57,32 +57,17 @@ def flipped_samples(
     checkpoint = read_checkpoint(path)
     check_same_data(checkpoint.metadata, dataset, run, which)
     model = build_from(checkpoint, resolved)
-    settings, seed = params.attack, params.attack.seed
     n = len(dataset.test) if spec.images == "all" else spec.images
     x, y = to_unit(dataset.test.images[:n]), dataset.test.labels[:n]  # (N, C, H, W), (N,)
-    ball = Ball(float(settings.eps), settings.norm)
-    inputs = AttackInputs({MODEL: model}, x, y, ball, seed, resolved)
+    ball = Ball(float(params.attack.eps), params.attack.norm)
+    inputs = AttackInputs({MODEL: model}, x, y, ball, params.attack.seed, resolved)
     with modules_restored([model]), one_thread(resolved):
-        search = FlippedSearch(inputs, attack, spec, settings.batch_size)
+        search = FlippedSearch(inputs, attack, spec, params.attack.batch_size)
         while search.seen < n and len(search.rows) < count:
             search.attack_next_batch()
             on_event(Progress(f"{run}: {attack}", search.seen, n))
         arrays = search.arrays(count)
-    header = SampleHeader(
-        study=params.study,
-        run=run,
-        checkpoint=which,
-        sha256=checkpoint.sha256,
-        attack=attack,
-        attack_params=spec.plain(),
-        norm=settings.norm,
-        eps=float(settings.eps),
-        seed=seed,
-        attacked=search.seen,
-        right=search.right,
-        flipped=len(search.rows),
-        class_names=tuple(dataset.class_names),
-    )
+    header = sample_header(params.study, run, which, checkpoint.sha256, search, dataset.class_names)
     return FlippedSamples(header, *(array.cpu().numpy() for array in arrays))
 
 
@@ -153,3 +138,24 @@ class FlippedSearch:
         logits = self.runner.logits(MODEL, x.to(self.inputs.device))  # (n, classes)
         confidence, predicted = logits.softmax(dim=1).max(dim=1)
         return confidence.cpu(), predicted.cpu()
+
+
+def sample_header(
+    study: str, run: str, which: Which, sha256: str, search: FlippedSearch, class_names: Sequence[str]
+) -> SampleHeader:
+    """What a search has looked at and found; sha256: of the checkpoint `which`."""
+    return SampleHeader(
+        study=study,
+        run=run,
+        checkpoint=which,
+        sha256=sha256,
+        attack=search.attack,
+        attack_params=search.spec.plain(),
+        norm=search.inputs.ball.norm,
+        eps=search.inputs.ball.eps,
+        seed=search.inputs.seed,
+        attacked=search.seen,
+        right=search.right,
+        flipped=len(search.rows),
+        class_names=tuple(class_names),
+    )
