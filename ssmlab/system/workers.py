@@ -76,15 +76,7 @@ def run_in_processes(
         NoPool: the material cannot be pickled or unpickled, or no processes can be started; no task was run then.
         UserError: a worker died, or a task raised it. Any other error of a task is raised unchanged.
     """
-    with tempfile.TemporaryDirectory(prefix="ssmlab-", dir=folder) as own:
-        file = Path(own, "material.pickle")
-        context = multiprocessing.get_context("spawn")
-        try:
-            file.write_bytes(pickle.dumps(material))
-            stop, alive = context.Pipe(duplex=False)
-            pool = ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(worker, file, stop))
-        except (pickle.PicklingError, AttributeError, TypeError, OSError, ImportError) as error:
-            raise NoPool(one_line(error)) from error
+    with worker_pool(worker, material, workers, folder) as pool:
         finished: SimpleQueue[Future[Outcome]] = SimpleQueue()
 
         def submit(tasks: Iterable[Task]) -> int:
@@ -101,6 +93,28 @@ def run_in_processes(
             raise UserError(
                 "a worker process died (out of memory, or a script that lacks `if __name__ == '__main__':`); " + remedy
             ) from None
+
+
+@contextmanager
+def worker_pool(
+    worker: Worker[Material, Task, Outcome], material: Material, workers: int, folder: Path | None
+) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose processes read the material from a file in `folder`; they have ended when the block is left.
+
+    Raises:
+        NoPool: the material cannot be pickled, or no processes can be started.
+    """
+    with tempfile.TemporaryDirectory(prefix="ssmlab-", dir=folder) as own:
+        file = Path(own, "material.pickle")
+        context = multiprocessing.get_context("spawn")
+        try:
+            file.write_bytes(pickle.dumps(material))
+            stop, alive = context.Pipe(duplex=False)
+            pool = ProcessPoolExecutor(workers, context, initializer=start_worker, initargs=(worker, file, stop))
+        except (pickle.PicklingError, AttributeError, TypeError, OSError, ImportError) as error:
+            raise NoPool(one_line(error)) from error
+        try:
+            yield pool
         finally:
             alive.close()
             pool.shutdown(wait=True, cancel_futures=True)
