@@ -64,13 +64,13 @@ def attack(
     only_with_eps = {"--attacks": attacks, "--images": images, "--data": data, "--save-adversarials": save_adversarials}
     only_with_eps |= {"--norm": norm, "--format": None if format is ListFormat.table else format}
     if eps is None and recheck is None:
-        refuse(only_with_eps, "give --eps and a checkpoint file too; runs are attacked as params.yaml says")
+        refuse_options(only_with_eps, "give --eps and a checkpoint file too; runs are attacked as params.yaml says")
         attack_as_stage(run, file, device, allow_installed)
     elif file is None:
         option = f"--eps {eps}" if recheck is None else f"--recheck {recheck}"
         raise UserError(f"{option}: it is for checkpoint files; runs are attacked as params.yaml says")
     elif recheck is not None:
-        refuse({"--eps": eps, "--device": device, **only_with_eps}, "leave it out with --recheck")
+        refuse_options({"--eps": eps, "--device": device, **only_with_eps}, "leave it out with --recheck")
         recheck_saved(file, recheck)
     else:
         attack_checkpoint(file, str(eps), attacks, images, data, norm, save_adversarials, device, format)
@@ -100,7 +100,7 @@ def attack_as_stage(run: str, file: Path | None, device: DeviceChoice | None, al
             attack_file(params, file, paths, device, on_event, reread_params)
 
 
-def refuse(options: Mapping[str, object], why: str) -> None:
+def refuse_options(options: Mapping[str, object], why: str) -> None:
     """Raises UserError with all of these options that were given: those that would be ignored."""
     if given := [f"{name} {value}" for name, value in options.items() if value is not None]:
         raise UserError(f"{printable(', '.join(given), 200)}: {why}")
