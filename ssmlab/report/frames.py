@@ -6,7 +6,6 @@ pandas is imported when a frame is made, so that `import ssmlab` and the command
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -71,7 +70,7 @@ def history(study: str | Path) -> DataFrame:
     files = sorted(paths.models.glob("*/history.csv"))
     if not files:
         raise UserError(f"{paths.models}: no training history there; run `ssmlab repro`")
-    rows = [(paths.study, file.parent.name, *astuple(row)) for file in files for row in published_history(file.parent)]
+    rows = [(paths.study, file.parent.name, *row) for file in files for row in published_history(file.parent)]
     return DataFrame(rows, columns=["study", "run", *COLUMNS])
 
 

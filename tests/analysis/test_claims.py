@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -219,7 +218,7 @@ def test_a_record_is_read_from_the_history() -> None:
     found = TrainingRecord.of(rows, asked=99)
     assert (found.done, found.asked) == (10, 12)
     assert (found.rise, found.gap) == (pytest.approx(0.53 - 0.52), pytest.approx(0.2))
-    old = [replace(row, train_eval_robust=None, epochs=None) for row in rows]
+    old = [row._replace(train_eval_robust=None, epochs=None) for row in rows]
     assert (TrainingRecord.of(old, asked=10).asked, TrainingRecord.of(old, asked=10).gap) == (10, None)
     assert TrainingRecord.of(rows[:1], asked=12).rise == 0.0
 

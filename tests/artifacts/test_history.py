@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import astuple
 from pathlib import Path
 
 import pytest
@@ -17,7 +16,9 @@ from ssmlab.artifacts.history import (
     Row,
     format_row,
     parse_row,
+    parse_rows,
     read_history,
+    written_rows,
 )
 from ssmlab.core.errors import UserError
 
@@ -64,6 +65,43 @@ def test_a_history_of_version_0_1_0_is_read_and_lacks_the_newer_values(tmp_path:
 @given(rows)
 def test_a_row_is_read_back_bit_by_bit(written: Row) -> None:
     assert parse_row(format_row(written)) == written
+
+
+CELLS = (
+    "",
+    "1",
+    "-0",
+    "+1",
+    "01",
+    "1_0",
+    " 1",
+    "1.0",
+    "1e999",
+    "1e-320",
+    "nan",
+    "Infinity",
+    "null",
+    "true",
+    '"1"',
+    "[1]",
+)
+CELLS += ("1],[1", "1],[", "{}", "9" * 400, "1\r", "\u2028", "\x00", "\ufffd")
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(rows, min_size=1, max_size=3), st.data())
+def test_lines_read_together_give_the_rows_that_each_gives_alone(written: list[Row], data: st.DataObject) -> None:
+    lines = [format_row(each) for each in written]
+    assert written_rows(lines) == written
+    for _ in range(data.draw(st.integers(0, 3))):
+        at = data.draw(st.integers(0, len(lines) - 1))
+        cells = lines[at].split(",")
+        where = data.draw(st.integers(0, len(cells) - 1))
+        cells[where : where + data.draw(st.integers(0, 1))] = [data.draw(st.sampled_from(CELLS))]
+        lines[at] = ",".join(cells)
+    together, alone = parse_rows(lines), [row for line in lines if (row := parse_row(line)) is not None]
+    assert together == alone
+    assert [[type(cell) for cell in row] for row in together] == [[type(cell) for cell in row] for row in alone]
 
 
 def test_read_history_gives_what_was_appended(tmp_path: Path) -> None:
@@ -163,7 +201,7 @@ def test_a_missing_value_is_an_empty_field_and_is_read_back_as_none() -> None:
     assert line.split(",")[4] == ""
     back = parse_row(line)
     assert back is not None and back.train_robust is None
-    assert math.isclose(sum(v for v in astuple(back) if v is not None), sum(v or 0 for v in astuple(row(4, 0.0))))
+    assert math.isclose(sum(v for v in back if v is not None), sum(v or 0 for v in row(4, 0.0)))
 
 
 @pytest.mark.skipif(not Path("/proc/self/io").exists(), reason="counts read bytes with /proc")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -118,7 +117,7 @@ def test_a_training_that_goes_on_repeats_epochs_that_are_not_sent_again(
     first = from_file(history)
     history.write_text(format_history(rows(1)))
     assert following.poll() == 0
-    history.write_text(format_history([rows(1)[0], *(replace(row, seconds=9.0) for row in rows(4)[1:])]))
+    history.write_text(format_history([rows(1)[0], *(row._replace(seconds=9.0) for row in rows(4)[1:])]))
     assert following.poll() == 1
     assert sink.got == first + from_file(history)[3:]
 

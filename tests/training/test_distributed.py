@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +54,7 @@ def agree(state: TrainingState, expected: TrainingState) -> None:
         assert row.train_loss == pytest.approx(other.train_loss, rel=1e-9)
         assert row.val_robust_loss == pytest.approx(other.val_robust_loss, rel=1e-9)
         same = {"train_loss": 0, "val_robust_loss": 0, "seconds": 0, "images_per_second": 0}
-        assert replace(row, **same) == replace(other, **same)
+        assert row._replace(**same) == other._replace(**same)
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -77,7 +77,7 @@ def trained(
 
 
 def timeless(events: list[EpochDone]) -> list[Any]:
-    return [(replace(event.row, seconds=0, images_per_second=0), event.improved) for event in events]
+    return [(event.row._replace(seconds=0, images_per_second=0), event.improved) for event in events]
 
 
 def same(one: dict[str, Tensor] | Any, two: dict[str, Tensor] | Any) -> bool:

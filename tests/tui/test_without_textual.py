@@ -178,7 +178,7 @@ def test_catastrophic_overfitting_is_a_fall_under_pgd_while_the_training_attack_
     assert kinds(before, epoch(2, 0.9, 0.02, train_robust=0.9)) == ["catastrophic overfitting"]
     assert kinds(before, epoch(2, 0.9, 0.02, train_robust=0.1)) == []  # both fall: something else is wrong
     assert kinds(before, epoch(2, 0.9, 0.35, train_robust=0.9)) == []  # ordinary robust overfitting
-    assert kinds(replace(before, train_robust=None), epoch(2, 0.9, 0.0, train_robust=None)) == []
+    assert kinds(before._replace(train_robust=None), epoch(2, 0.9, 0.0, train_robust=None)) == []
 
 
 def test_a_run_that_has_not_changed_is_judged_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -110,7 +110,7 @@ class Outcome:
 
 def outcome(paths: Paths) -> Outcome:
     rows = read_history(paths.model(RUN) / "history.csv")
-    timeless = tuple(replace(row, seconds=0, images_per_second=0) for row in rows)
+    timeless = tuple(row._replace(seconds=0, images_per_second=0) for row in rows)
     assert sorted(path.name for path in paths.model(RUN).iterdir()) == [
         "best.safetensors",
         "history.csv",

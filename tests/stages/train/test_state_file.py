@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def outcome(paths: Paths) -> dict[str, Any]:
     assert {path.name for path in model.iterdir()} == {*CHECKPOINTS, "history.csv", "manifest.json"}
     for name in (*CHECKPOINTS, "history.csv"):
         assert (model / name).read_bytes() == (live / name).read_bytes(), name
-    rows: list[Row] = [replace(row, seconds=0, images_per_second=0) for row in read_history(model / "history.csv")]
+    rows: list[Row] = [row._replace(seconds=0, images_per_second=0) for row in read_history(model / "history.csv")]
     return {"rows": rows, **{name: (model / name).read_bytes() for name in CHECKPOINTS}}
 
 
@@ -401,7 +400,7 @@ HOSTILE: dict[str, Callable[[dict[str, torch.Tensor], dict[str, Any]], None]] = 
     "a checkpoint that is none": lambda t, _: t.update({"file:best.safetensors": as_bytes(b"import os")}),
     "best in the place of last": lambda t, _: t.update({"file:last.safetensors": t["file:best.safetensors"].clone()}),
     "no epochs": lambda _, header: header.update(rows=[]),
-    "epochs that do not follow": lambda _, header: header["rows"][0].update(epoch=2),
+    "epochs that do not follow": lambda _, header: header["rows"][0].__setitem__(0, 2),
     "a weight of another shape": lambda t, _: t.update({"model.head.bias": torch.zeros(7)}),
     "a weight too many": lambda t, _: t.update({"model.extra": torch.zeros(7)}),
     "no weights": lambda t, _: [t.pop(name) for name in list(t) if name.startswith("model.")] and None,
@@ -499,7 +498,7 @@ def test_a_training_that_is_asked_to_stop_publishes_and_can_go_on(
             notes.append(event.text)
 
     train(params, RUN, paths, on_event=listen)  # no exception: the stage has succeeded
-    assert [row["epoch"] for row in map(vars, outcome(paths)["rows"])] == [1, 2]
+    assert [row.epoch for row in outcome(paths)["rows"]] == [1, 2]
     assert outcome(paths)["rows"] == whole["rows"][:2]
     assert read_metadata(paths.checkpoint(RUN, "last")).epoch == 2
     beat = read_heartbeat(paths.live(RUN) / "progress.json")
