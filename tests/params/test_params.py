@@ -2,75 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-import hashlib
-import math
-import pickle
-from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from ruamel.yaml import YAML
 
 from ssmlab.core.errors import UserError
-from ssmlab.params import ModelParams, Params
-from ssmlab.params.written_float import WrittenFloat
-from ssmlab.project.expand import expanded_params_yaml
-from ssmlab.project.params_file import load_params, merged, parse_params, read_yaml
-
-PROJECT = Path(__file__).resolve().parents[2]
-STUDIES = sorted((PROJECT / "studies").glob("*.yaml"))
-SMOKE = read_yaml(PROJECT / "studies" / "smoke.yaml")
-REMOVED = object()
-
-
-def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
-    """The smoke study with dotted keys set to values, or REMOVED."""
-    raw = copy.deepcopy(SMOKE)
-    for key, value in changes:
-        *parents, last = key.split(".")
-        section = raw
-        for parent in parents:
-            section = section.setdefault(parent, {})
-        if value is REMOVED:
-            del section[last]
-        else:
-            section[last] = value
-    return raw
-
-
-def problem(*changes: tuple[str, Any]) -> str:
-    """What is said about the changed smoke study, as it is read from a file called study.yaml."""
-    with pytest.raises(UserError) as caught:
-        parse_params(changed(*changes), "study.yaml")
-    text = str(caught.value)
-    assert text.startswith("study.yaml: ")
-    assert "\n" not in text
-    return text
-
-
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_is_valid_and_named_as_its_file(path: Path) -> None:
-    params = load_params(path)
-    assert params.study == path.stem
-    assert Params.model_validate(params.plain()) == params
-    assert params.runs
-
-
-def test_the_default_study_is_in_use() -> None:
-    assert (PROJECT / "params.yaml").read_bytes() == expanded_params_yaml(PROJECT / "studies" / "mnist5k.yaml")
-
-
-def test_the_default_study_is_that_of_the_documentation() -> None:
-    params = load_params(PROJECT / "params.yaml")
-    assert set(params.groups) == {"ssm", "ssm-gelu", "ssm-glu", "attention", "ads", "ssm-standard"}
-    assert {len(runs) for runs in params.groups.values()} == {3}  # seeds
-    assert params.attack.attacks["screened-aa"].kind == "screened-autoattack"
-    published = load_params(PROJECT / "studies" / "mnist5k-published.yaml").attack.attacks["autoattack"]
-    assert (published.kind, published.steps, published.queries) == ("autoattack", 100, 5000)
+from ssmlab.project.params_file import parse_params
+from tests.params.smoke import REMOVED, SMOKE, changed, problem
 
 
 @pytest.mark.parametrize(
@@ -188,45 +126,6 @@ def test_an_unknown_kind_of_attack_is_refused(kind: Any) -> None:
     assert all(known in text for known in ("fgsm", "pgd", "autoattack"))
 
 
-@pytest.mark.parametrize("text", ["1/0", "a/3", "8/", "/255", "1/2/3", "", "eps", "nan", "inf", "1e999", "-inf"])
-def test_a_value_that_is_not_a_number_is_refused(text: str) -> None:
-    assert " attack.eps: " in problem(("attack.eps", text))
-    with pytest.raises(ValueError, match="number"):
-        WrittenFloat(text)
-
-
-@pytest.mark.parametrize("value", [True, None, [0.1], {}])
-def test_what_is_neither_number_nor_fraction_is_refused(value: Any) -> None:
-    assert " attack.eps: " in problem(("attack.eps", value))
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.integers(0, 1000), st.integers(1, 1000))
-def test_a_fraction_is_its_quotient_and_keeps_its_text(a: int, b: int) -> None:
-    written = WrittenFloat(f" {a}/{b} ")
-    assert written == float(Fraction(a, b))
-    assert str(written) == written.text == f"{a}/{b}"
-    for twin in (pickle.loads(pickle.dumps(written)), copy.deepcopy(written)):
-        assert (twin, twin.text) == (written, written.text)
-
-
-@settings(deadline=None, max_examples=25)
-@given(st.floats(0, 1e6))
-def test_a_number_is_itself(value: float) -> None:
-    assert WrittenFloat(value) == value
-    assert math.sqrt(WrittenFloat(value)) == math.sqrt(value)
-
-
-def test_a_fraction_is_written_back_as_it_was() -> None:
-    params = parse_params(changed(("attack.eps", "8/255"), ("train.adversary.eps", "0.10")), "x")
-    assert params.attack.eps == 8 / 255
-    assert params.plain()["attack"]["eps"] == "8/255"
-    assert params.runs["ssm"].train.plain()["adversary"]["eps"] == 0.1
-    again = Params.model_validate(params.plain())
-    assert again == params
-    assert again.attack.eps.text == "8/255"
-
-
 def test_a_study_without_runs_and_an_unknown_run_are_refused() -> None:
     assert " runs: " in problem(("runs", {}))
     assert " runs: " in problem(("runs", None))
@@ -303,12 +202,6 @@ def test_an_attack_in_l2_may_have_an_eps_and_steps_larger_than_one() -> None:
     assert parse_params(SMOKE, "x").attack.norm == "linf"
 
 
-def test_spaces_in_an_eps_do_not_change_it() -> None:
-    one, other = (parse_params(changed(("attack.eps", text)), "x") for text in ("8/255", " 8 / 255"))
-    assert one == other
-    assert one.fingerprint() == other.fingerprint()
-
-
 @pytest.mark.parametrize("key", ["train.epochs", "train.batch_size", "model.d_model"])
 def test_a_size_beyond_any_memory_is_refused(key: str) -> None:
     assert f" {key}: " in problem((key, 10**11))
@@ -356,48 +249,6 @@ def test_a_section_is_needed_exactly_when_its_switch_is_on(changes: list[tuple[s
     assert changes[0][0].split(".")[1] in text
 
 
-FREE = {"regime": "free", "free": {"replays": 2}, "adversary": {"steps": 1, "random_start": False}}
-
-
-@pytest.mark.parametrize(
-    ("train", "said"),
-    [
-        ({"regime": "trades"}, "`trades` is needed exactly when `regime` is trades"),
-        ({"trades": {"beta": 6.0}}, "`trades` is needed exactly when `regime` is trades"),
-        ({"regime": "yopo", "yopo": {"propagations": 0}}, "propagations"),
-        ({"regime": "nope"}, "regime"),
-        ({"regime": "mart", "mart": {"beta": 5.0}, "awp": {"gamma": 0.005}}, "`awp`"),
-        ({"regime": "mart", "mart": {"beta": 5.0}, "label_smoothing": 0.1}, "`label_smoothing`"),
-        ({"label_smoothing": 1.0}, "label_smoothing"),
-        ({"averaging": {"decay": 1.0}}, "averaging.decay"),
-        ({"patience": 0}, "patience"),
-        (FREE | {"adversary": {"steps": 2, "random_start": False}}, "`adversary.steps` to 1"),
-        (FREE | {"adversary": {"steps": 1}}, "`adversary.random_start` to false"),
-        (FREE | {"epochs": 3}, "`free.replays` 2 must divide `epochs` 3"),
-        ({"regime": "fgsm", "fgsm": {"noise": 1.0, "clip": True}}, "`adversary.steps` to 1"),
-        (
-            {"regime": "trades", "trades": {"beta": 6.0}, "adversary": {"random_start": False}},
-            "`adversary.random_start` to true",
-        ),
-        ({"adversary": {"norm": "l1"}}, "adversary.norm"),
-    ],
-)
-def test_settings_that_contradict_the_regime_are_refused(train: dict[str, Any], said: str) -> None:
-    text = problem(("runs.ads.train", train))
-    assert "runs.ads" in text
-    assert said in text
-
-
-def test_valid_regimes_are_accepted() -> None:
-    params = parse_params(changed(("runs.ads.train", FREE), ("train.adversary.norm", "l2")), "x")
-    train = params.run("ads").train
-    assert (train.replays, train.passes, train.adversary.norm, train.adversarial) == (2, 1, "l2", True)
-    assert train.selection.adversary.norm == "linf"
-    shared = params.run("ssm").train
-    assert (shared.replays, shared.passes) == (1, 2)
-    assert Params.model_validate(params.plain()) == params
-
-
 def test_a_mistake_in_the_shared_section_is_named_there_and_in_a_run_there() -> None:
     assert " train.epochs: " in problem(("train.epochs", 0))
     shared_is_fine = problem(("runs.ads.train", {"epochs": 0}))
@@ -407,158 +258,3 @@ def test_a_mistake_in_the_shared_section_is_named_there_and_in_a_run_there() -> 
 
 def test_every_further_mistake_is_counted() -> None:
     assert "1 more" in problem(("train.epochs", 0), ("data.test", 0))
-
-
-def test_a_runs_changes_are_merged_into_the_shared_sections() -> None:
-    changes = {"epochs": 7, "adversary": {"eps": "1/4"}, "selection": {"by": "clean"}}
-    params = parse_params(changed(("runs.ads.train", changes)), "x")
-    own, shared = params.run("ads").train, params.run("ssm").train
-    assert (own.epochs, own.adversary.eps, own.selection.by) == (7, 0.25, "clean")
-    assert own.adversary.alpha == shared.adversary.alpha
-    assert own.selection.split == shared.selection.split
-    assert (shared.epochs, shared.adversary.eps, shared.selection.by) == (2, 0.1, "robust")
-    assert params.run("ads").model.ads is not None
-    assert params.run("ssm").model.ads is None
-
-
-def test_merging_changes_neither_of_the_two_mappings() -> None:
-    base, change = {"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 5}, "e": {"f": 1}}
-    copies = copy.deepcopy((base, change))
-    assert merged(base, change, "x") == {"a": {"b": 5, "c": [1]}, "d": 2, "e": {"f": 1}}
-    assert (base, change) == copies
-    with pytest.raises(UserError, match=r"x\.a"):
-        merged(base, {"a": 3}, "x")
-
-
-def test_equal_settings_have_equal_fingerprints() -> None:
-    params = parse_params(SMOKE, "x")
-    backwards = {key: SMOKE[key] for key in reversed(SMOKE)}
-    assert parse_params(backwards, "x").fingerprint() == params.fingerprint()
-    assert Params.model_validate(params.plain()).fingerprint() == params.fingerprint()
-    seen = {params.fingerprint()}
-    for key, value in [
-        ("attack.eps", "1/10"),
-        ("attack.eps", 0.2),
-        ("train.seed", 1),
-        ("data.test", 50),
-        ("report.title", "Another"),
-        ("runs.ads.model.ads.act", "tanh"),
-    ]:
-        seen.add(parse_params(changed((key, value)), "x").fingerprint())
-    assert len(seen) == 7
-
-
-def test_sections_have_separate_fingerprints() -> None:
-    one, two = parse_params(SMOKE, "x"), parse_params(changed(("attack.seed", 1)), "x")
-    assert one.runs["ads"].fingerprint() == two.runs["ads"].fingerprint()
-    assert one.data.fingerprint() == two.data.fingerprint()
-    assert one.attack.fingerprint() != two.attack.fingerprint()
-
-
-def test_the_fingerprint_of_known_settings_never_changes() -> None:
-    """Checkpoints carry it: a change means that old results no longer match, and must be meant."""
-    text = (
-        '{"d_model":4,"d_state":2,"dropout":0.0,"enhancement":"none","layers":1,"mixer":"s4","output":"linear",'
-        '"patch":2,"pointwise":"none","tokens":"raster"}'
-    )
-    model = ModelParams(
-        mixer="s4",
-        enhancement="none",
-        tokens="raster",
-        patch=2,
-        d_model=4,
-        d_state=2,
-        layers=1,
-        pointwise="none",
-        output="linear",
-        dropout=0.0,
-    )
-    assert model.fingerprint() == hashlib.sha256(text.encode()).hexdigest()
-
-
-def test_params_cannot_be_changed_after_they_are_read() -> None:
-    params = parse_params(SMOKE, "x")
-    with pytest.raises(ValueError, match="frozen"):
-        params.study = "other"
-
-
-def test_infinite_settings_are_refused() -> None:
-    """They would have no JSON, and so no fingerprint."""
-    assert " train.optimizer.lr: " in problem(("train.optimizer.lr", float("inf")))
-    assert " train.optimizer.weight_decay: " in problem(("train.optimizer.weight_decay", float("inf")))
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        pytest.param(b"a: [1, 2", id="open bracket"),
-        pytest.param(b"a: b: c", id="nested mapping"),
-        pytest.param(b"study: x\nstudy: y\n", id="a key twice"),
-        pytest.param(b"\ta: 1", id="tab"),
-        pytest.param(b"a: *b", id="unknown alias"),
-        pytest.param(b"a: 1\n---\nb: 2\n", id="two documents"),
-        pytest.param(b"a: !!python/object:os.system x", id="a tag"),
-        pytest.param(b"\x80\x81", id="not text"),
-        pytest.param(b"a: \x00", id="control character"),
-        pytest.param(b"", id="empty"),
-        pytest.param(b"# nothing\n", id="a comment"),
-        pytest.param(b"- a\n- b\n", id="a list"),
-        pytest.param(b"just text", id="text"),
-        pytest.param(b"study: 2024-01-01", id="a date"),
-        pytest.param(b"study: 2024-13-45", id="no date"),
-        pytest.param(b"study: .inf", id="infinite"),
-        pytest.param(b"study: .nan", id="no number"),
-        pytest.param(b'study: "\\ud800"', id="surrogate"),
-        pytest.param(b"study: &a [*a]", id="contains itself"),
-        pytest.param(b"study: &a {b: *a}", id="a mapping that contains itself"),
-        pytest.param(b"study: " + b"[" * 1200 + b"]" * 1200, id="1,200 brackets"),
-        pytest.param(b"study: " + b"{a: " * 1200 + b"}" * 1200, id="1,200 braces"),
-        pytest.param(b"? [a, b]\n: c", id="a list as key"),
-        pytest.param(b"study: !!set {a, b}", id="a set"),
-        pytest.param(b"study: !!binary aGk=", id="binary"),
-        pytest.param(b"study: 1" + b"0" * 5000, id="5,000 digits"),
-        pytest.param(b"study: !!timestamp x", id="a tag that does not fit"),
-        pytest.param(b"study: !!int x", id="no number by tag"),
-        pytest.param(
-            b"a: &a [1, 1]\n" + b"".join(b"%c: &%c [*%c, *%c]\n" % (n, n, n - 1, n - 1) for n in range(98, 123)),
-            id="nested anchors",
-        ),
-    ],
-)
-def test_a_file_that_is_not_a_study_is_refused(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_bytes(content)
-    with pytest.raises(UserError) as caught:
-        load_params(path)
-    assert str(path) in str(caught.value)
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 500 + len(str(path))
-
-
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"nowhere\.yaml"):
-        load_params(tmp_path / "nowhere.yaml")
-    with pytest.raises(UserError, match=str(tmp_path)):
-        load_params(tmp_path)
-
-
-def test_the_line_of_a_syntax_error_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "params.yaml"
-    path.write_text("study: x\nmodel:\n  patch: 4\n   layers: 2\n")
-    with pytest.raises(UserError, match="line 4"):
-        load_params(path)
-
-
-def test_errors_name_the_file_they_come_from(tmp_path: Path) -> None:
-    path = tmp_path / "odd.yaml"
-    with path.open("w", encoding="utf-8") as file:
-        YAML(typ="safe", pure=True).dump(changed(("train.epochs", 0)), file)
-    with pytest.raises(UserError, match=r"odd\.yaml: train\.epochs: "):
-        load_params(path)
-
-
-@pytest.mark.parametrize(("text", "value"), [("8/255", 8 / 255), ("1e-3", 1e-3), ("0.1", 0.1), ("1", 1.0), (".5", 0.5)])
-def test_numbers_are_read_in_every_form_that_people_write(text: str, value: float, tmp_path: Path) -> None:
-    path = tmp_path / "study.yaml"
-    path.write_text((PROJECT / "studies" / "smoke.yaml").read_text().replace("eps: 0.1\n", f"eps: {text}\n"))
-    assert load_params(path).attack.eps == value
