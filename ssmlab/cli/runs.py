@@ -35,7 +35,7 @@ def runs(
 ) -> None:
     """List the study's runs: state, epoch, clean and robust accuracy now and best, and their tests in JSON and CSV."""
     form = ListFormat.json if as_json else format
-    follower = study_follower()
+    follower = study_follower(tests=watch or form is not ListFormat.table)
     if not watch:
         look = whole_look(follower)
         if form is ListFormat.table:
@@ -67,18 +67,19 @@ def alerts(format: FormatOption = ListFormat.table, as_json: JsonOption = False)
         typer.echo("no alerts")
 
 
-def study_follower() -> StudyFollower:
-    """A follower of the folder we stand in; raises UserError if its params.yaml cannot be read."""
-    from ssmlab.project.params_file import load_params
+def study_follower(tests: bool = True) -> StudyFollower:
+    """A follower of the folder we stand in that reads all runs at once; `tests`: their test accuracies as well."""
     from ssmlab.tui.follower import StudyFollower
 
-    load_params(Path("params.yaml"))
-    return StudyFollower(Path(), runs_at_once=None, results_at_once=None)
+    return StudyFollower(Path(), runs_at_once=None, results_at_once=None if tests else 0)
 
 
 def whole_look(follower: StudyFollower) -> Look:
-    """The study now."""
-    return follower.look(time.time())
+    """The study now; raises UserError if its params.yaml could never be read."""
+    look = follower.look(time.time())
+    if look.params is None:
+        raise UserError(look.problem or "params.yaml: cannot be read")
+    return look
 
 
 def rows_text(look: Look, form: ListFormat) -> str:

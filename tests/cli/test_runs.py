@@ -110,3 +110,31 @@ def test_without_params_yaml_the_commands_say_so(tmp_path: Path, monkeypatch: py
 def test_the_command_line_and_the_table_of_runs_load_only_what_they_need(imported: str, spared: str) -> None:
     code = f"import sys, {imported}; print(*(name for name in '{spared}'.split() if name in sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+READS = """
+import sys
+from collections import Counter
+opened = Counter()
+sys.addaudithook(lambda event, args: event == "open" and opened.update([str(args[0])]))
+from ssmlab.cli.app import app
+app(sys.argv[1:], standalone_mode=False)
+print(*(f"{name}={opened[name]}" for name in opened if name.endswith((".yaml", ".csv", ".json"))), file=sys.stderr)
+"""
+
+
+def test_the_table_of_runs_opens_every_file_of_the_study_once(study: Study) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", READS, "runs"]
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    opened = dict(part.split("=") for part in result.stderr.split())
+    history, results = study.paths.model("ssm") / "history.csv", study.paths.attack("ssm")
+    expected = ["params.yaml", *(str(path.relative_to(Path.cwd())) for path in (history, results))]
+    assert {name: opened.get(name) for name in expected} == dict.fromkeys(expected, "1")
+
+
+def test_a_study_that_cannot_be_read_is_one_line_for_both_commands(study: Study) -> None:
+    Path("params.yaml").write_text("study: [")
+    for command in ("runs", "alerts"):
+        result = CliRunner().invoke(app, [command])
+        assert result.exit_code == 1 and result.stderr.count("\n") == 1 and "params.yaml: not YAML" in result.stderr
