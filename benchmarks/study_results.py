@@ -1,0 +1,144 @@
+"""What docs/findings.md shows of a study, from the results of one or several projects that ran it.
+
+    python benchmarks/study_results.py STUDY [LABEL=]PROJECT ... --measure ATTACK [--curves]
+
+Each PROJECT is a folder in which the study was run; LABEL tells apart those that differ, for example in label noise.
+It writes studies/results/STUDY/params.yaml, that of the first project, and results.json with every accuracy (and with
+--curves every fifth epoch of every training), and docs/images/findings-STUDY.svg. It prints the table as Markdown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from matplotlib.figure import Figure
+
+import ssmlab
+from ssmlab.report.figure_style import MARKERS, PALETTE
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+EVERY = 5  # of so many epochs, one is kept
+
+
+def labelled(text: str) -> tuple[str, Path]:
+    """`LABEL=PROJECT` or `PROJECT` taken apart."""
+    label, equals, folder = text.rpartition("=")
+    return (label if equals else ""), Path(folder)
+
+
+def accuracies(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
+    """All accuracies of all projects, in percent; the columns label, group, seed, checkpoint, attack, n, accuracy."""
+    from pandas import concat
+
+    frames = [
+        ssmlab.results(project / "results" / study).assign(label=label)[
+            ["label", "group", "seed", "checkpoint", "attack", "n", "accuracy"]
+        ]
+        for label, project in projects
+    ]
+    frame = concat(frames, ignore_index=True)
+    frame["accuracy"] = (100 * frame["accuracy"]).round(2)
+    return frame[frame["attack"] != "worst case"]
+
+
+def curves(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
+    """Every fifth epoch of every training, in percent: label, run, epoch, val_robust, train_eval_robust."""
+    from pandas import concat
+
+    frames = [
+        ssmlab.history(project / "results" / study).assign(label=label)[
+            ["label", "run", "epoch", "val_robust", "train_eval_robust"]
+        ]
+        for label, project in projects
+    ]
+    frame = concat(frames, ignore_index=True)
+    frame[["val_robust", "train_eval_robust"]] = (100 * frame[["val_robust", "train_eval_robust"]]).round(1)
+    return frame[(frame["epoch"] % EVERY == 0) | (frame["epoch"] == 1)]
+
+
+def table(frame: DataFrame) -> str:
+    """A Markdown table: mean and deviation over the seeds of every group's measures."""
+    shown = frame.assign(measure=frame["attack"] + ", " + frame["checkpoint"])
+    measures = list(dict.fromkeys(shown["measure"]))
+    lines = ["| model | seeds | " + " | ".join(measures) + " |", "|---|--:|" + "--:|" * len(measures)]
+    for (label, group), rows in shown.groupby(["label", "group"], sort=False):
+        cells = []
+        for measure in measures:
+            values = rows.loc[rows["measure"] == measure, "accuracy"]
+            spread = f" ± {values.std():.1f}" if len(values) > 1 else ""
+            cells.append(f"{values.mean():.1f}{spread}" if len(values) else "-")
+        name = f"{group}, {label}" if label else group
+        lines.append(f"| `{name}` | {rows['seed'].nunique()} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def curve_figure(frame: DataFrame) -> Figure:
+    """Robust accuracy over the epochs: on validation images, and dashed on training images with their labels."""
+    figure = Figure(figsize=(7.0, 3.4), layout="constrained")
+    axes = figure.subplots()
+    groups = frame.assign(group=frame["run"].str.replace(r"-s\d+$", "", regex=True))
+    for number, ((label, group), rows) in enumerate(groups.groupby(["label", "group"], sort=False)):
+        mean = rows.groupby("epoch")[["val_robust", "train_eval_robust"]].mean()
+        colour = PALETTE[number % len(PALETTE)]
+        axes.plot(mean.index, mean["val_robust"], color=colour, label=f"{group}, {label}" if label else group)
+        axes.plot(mean.index, mean["train_eval_robust"], color=colour, linestyle="--", linewidth=0.9)
+    axes.set_xlabel("epoch")
+    axes.set_ylabel("robust accuracy, %")
+    axes.legend(frameon=False, loc="lower right")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def dot_figure(frame: DataFrame, measure: str) -> Figure:
+    """The accuracy of every best checkpoint under one attack: a dot a seed, a line at the mean."""
+    best = frame[(frame["attack"] == measure) & (frame["checkpoint"] == "best")]
+    groups = list(dict.fromkeys(best["group"]))
+    figure = Figure(figsize=(7.0, 0.6 + 0.32 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    for number, group in enumerate(groups):
+        values = best.loc[best["group"] == group, "accuracy"]
+        row = [len(groups) - 1 - number]
+        axes.plot(values, row * len(values), MARKERS[0], color=PALETTE[0], markersize=5, alpha=0.7)
+        axes.plot([values.mean()], row, "|", color="black", markersize=12)
+    axes.set_yticks(range(len(groups)), reversed(groups))
+    axes.set_xlabel(f"accuracy under {measure}, % (best checkpoint; a dot a seed, a line at the mean)")
+    axes.grid(alpha=0.3)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study")
+    parser.add_argument("projects", nargs="+", type=labelled)
+    parser.add_argument("--measure", required=True)
+    parser.add_argument("--curves", action="store_true")
+    options = parser.parse_args()
+
+    folder = Path("studies") / "results" / options.study
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(options.projects[0][1] / "params.yaml", folder / "params.yaml")
+    frame = accuracies(options.study, options.projects)
+    found: dict[str, Any] = {"accuracies": frame.to_dict("records")}
+    if options.curves:
+        trainings = curves(options.study, options.projects)
+        found["curves"] = [
+            {"label": label, "run": run, **rows.drop(columns=["label", "run"]).to_dict("list")}
+            for (label, run), rows in trainings.groupby(["label", "run"], sort=False)
+        ]
+    lines = {name: ",\n".join(json.dumps(each) for each in entries) for name, entries in found.items()}
+    text = ",\n".join(f'"{name}": [\n{entries}\n]' for name, entries in lines.items())
+    (folder / "results.json").write_text("{" + text + "}\n", encoding="utf-8")
+    figure = curve_figure(trainings) if options.curves else dot_figure(frame, options.measure)
+    picture = Path("docs") / "images" / f"findings-{options.study}.svg"
+    figure.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
+    print(table(frame))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The table of docs/findings.md, from numbers made up by hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pandas import DataFrame
+
+from benchmarks.study_results import labelled, table
+
+
+def test_the_table_has_mean_and_deviation_over_the_seeds_of_each_group_and_label() -> None:
+    rows = [
+        ("noisy", "ads", 0, "best", "pgd", 70.0),
+        ("noisy", "ads", 1, "best", "pgd", 74.0),
+        ("clean", "ads", 0, "best", "pgd", 90.0),
+        ("noisy", "ads", 0, "last", "pgd", 60.0),
+        ("noisy", "ads", 1, "last", "pgd", 60.0),
+    ]
+    frame = DataFrame(rows, columns=["label", "group", "seed", "checkpoint", "attack", "accuracy"])
+    assert table(frame).splitlines() == [
+        "| model | seeds | pgd, best | pgd, last |",
+        "|---|--:|--:|--:|",
+        "| `ads, noisy` | 2 | 72.0 ± 2.8 | 60.0 ± 0.0 |",
+        "| `ads, clean` | 1 | 90.0 | - |",
+    ]
+
+
+def test_a_project_may_have_a_label() -> None:
+    assert labelled("20% wrong=folder/a") == ("20% wrong", Path("folder/a"))
+    assert labelled("folder") == ("", Path("folder"))
