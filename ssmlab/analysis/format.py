@@ -13,6 +13,7 @@ from ssmlab.params import (
     PgdParams,
     ScreenedAutoAttackParams,
     SquareParams,
+    TokenParams,
     TrainParams,
 )
 
@@ -126,6 +127,13 @@ def attack_label(name: str, spec: AttackSpec) -> str:
         return f"{name}: APGD-{spec.loss.upper()}, {spec.steps} steps, {spec.restarts} {plural('start', spec.restarts)}"
     if isinstance(spec, SquareParams):
         return f"{name}: Square, {spec.queries} queries"
+    if isinstance(spec, TokenParams):
+        where = "every position" if spec.positions == "all" else f"the {spec.positions} best positions"
+        far = "to any values in [0, 1]" if spec.eps is None else f"within {spec.eps}"
+        return (
+            f"{name}: one patch of {spec.patch} x {spec.patch} pixels {far}, {spec.steps} "
+            f"{plural('step', spec.steps)} of PGD at {where}"
+        )
     if isinstance(spec, FmnParams):
         return f"{name}: FMN, {spec.steps} steps, searches the smallest perturbation"
     if isinstance(spec, AutoAttackParams):

@@ -80,7 +80,7 @@ def summarize(
 
 def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row]) -> Run:
     """The entry of one run in the summary."""
-    settings = run_params(result)
+    settings, mapped = run_params(result), mapped_attack(result)
     return Run(
         name=result.run,
         label=model_label(settings.model),
@@ -90,11 +90,12 @@ def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row])
         train=settings.train,
         code_version=result.code_version,
         checkpoints={
-            which: summarize_checkpoint(checkpoint, confidence, result.protocol.eps.value)
+            which: summarize_checkpoint(checkpoint, confidence, result.protocol.eps.value, mapped)
             for which, checkpoint in result.checkpoints.items()
         },
         gaps=best_minus_last(result.checkpoints, confidence),
         epochs=epochs_done(result, rows, settings.train.passes),
+        scan=(result.scans or {}).get(mapped, ()),
         trained=Origin.of(result.manifest.provenance if result.manifest else None),
         attacked=Origin.of(result.provenance),
     )
@@ -155,8 +156,16 @@ def measures_of(checkpoint: CheckpointResults | None) -> dict[str, Count]:
     return {**checkpoint.measures, WORST: checkpoint.worst_case}
 
 
-def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float, eps: float) -> Checkpoint:
-    """The entry of one checkpoint in the summary; intervals are computed again for this confidence."""
+def mapped_attack(result: AttackResults) -> str:
+    """The token attack at every position whose map is shown, the first by name; empty if there is none."""
+    return min(result.scans or (), default="")
+
+
+def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float, eps: float, mapped: str) -> Checkpoint:
+    """The entry of one checkpoint in the summary; intervals are computed again for this confidence.
+
+    mapped: the attack whose token map it has.
+    """
     return Checkpoint(
         sha256=checkpoint.sha256,
         epoch=checkpoint.epoch,
@@ -176,6 +185,7 @@ def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float, eps: 
         warnings=tuple(checkpoint.warnings),
         checked=tuple(check.name for check in checkpoint.checks),
         raised=tuple(check for check in checkpoint.checks if check.raised),
+        token_map=checkpoint.measures[mapped].token_map if mapped in checkpoint.measures else None,
         by_eps=tuple(accuracy_by_eps(checkpoint, eps)),
     )
 

@@ -15,6 +15,7 @@ from ssmlab.analysis.seeds import Spread
 from ssmlab.core.validation import read_model
 from ssmlab.evaluation.protocol import Protocol
 from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.token_map import TokenMap
 from ssmlab.params import ModelParams, Strict, TrainParams, Which
 
 WORST = "worst case"  # no attack can have this name: names of attacks contain no spaces
@@ -37,6 +38,7 @@ class Checkpoint(Strict):
         over: the measures that the worst case covers.
         checked: names of the checks that the evaluation ran; empty in results of older versions, which ran none.
         raised: the checks among them that raised a flag: the numbers may be wrong.
+        token_map: how many images each position breaks, if a token attack went to every position.
         by_eps: (eps, accuracy) for increasing radii from 0, if an attack searched the smallest distances (FMN); else
             empty.
     """
@@ -51,6 +53,7 @@ class Checkpoint(Strict):
     warnings: Annotated[tuple[str, ...], Field(strict=False)]
     checked: Annotated[tuple[str, ...], Field(strict=False)] = ()
     raised: Annotated[tuple[Check, ...], Field(strict=False)] = ()
+    token_map: TokenMap | None = None
     by_eps: Annotated[tuple[Annotated[tuple[float, float], Field(strict=False)], ...], Field(strict=False)] = ()
 
 
@@ -79,6 +82,7 @@ class Run(Strict):
         parameters: number of trained real parameters.
         gaps: best minus last accuracy by measure.
         epochs: how far its training went; None if neither manifest nor history records it.
+        scan: where the model's scan reads each position of the token map, from 0 to 1; empty without a map.
         trained, attacked: provenance of its checkpoints and of its numbers; None if an older version recorded nothing.
     """
 
@@ -92,6 +96,7 @@ class Run(Strict):
     checkpoints: dict[Which, Checkpoint]
     gaps: dict[str, Difference]
     epochs: EpochsDone | None = None
+    scan: Annotated[tuple[float, ...], Field(strict=False)] = ()
     trained: Origin | None = None
     attacked: Origin | None = None
 
@@ -188,13 +193,15 @@ class Summary(Strict):
     def main_attack(self) -> str:
         """The attack that is reported as robust accuracy if there is room for one number only.
 
-        It is the strongest of the attacks that saw the most images of any best checkpoint.
+        It is the strongest of the attacks that saw the most images of any best checkpoint. Token attacks, which change
+        one patch only, count only if there is no other attack.
         """
+        attacks = [name for name in self.attacks if self.protocol.attacks[name].kind != "token"] or self.attacks
         seen = {
             name: max((found.n for run in self.runs if (found := run.measure(name, "best"))), default=0)
-            for name in self.attacks
+            for name in attacks
         }
-        return max(self.attacks, key=lambda name: (seen[name], self.attacks.index(name)))
+        return max(attacks, key=lambda name: (seen[name], attacks.index(name)))
 
     def every(self, name: str) -> list[Accuracy]:
         """One measure on every checkpoint of every run that has it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import typer
 
@@ -12,6 +12,10 @@ from ssmlab.cli.options import DeviceChoice, NormChoice
 from ssmlab.cli.records import ListFormat, records_text
 from ssmlab.core.errors import UserError
 from ssmlab.params import Norm
+
+if TYPE_CHECKING:
+    from ssmlab.evaluation.results import Measure
+    from ssmlab.evaluation.token_map import TokenMap
 
 COLUMNS = ("attack", "norm", "eps", "n", "correct", "accuracy", "low", "high")
 
@@ -50,7 +54,7 @@ def attack_checkpoint(
         source = data or str(study()[1].prepared)
         found = evaluate_checkpoint(path, source, radius, names, images, norm_name, save_to, device_name, on_event)
     rows = [
-        {"attack": name, **({"norm": "", "eps": ""} if name == "clean" else {"norm": norm_name, "eps": str(radius)})}
+        {"attack": name, **ball_text(name, each, norm_name, str(radius))}
         | {"n": each.n, "correct": each.correct}
         | {"accuracy": each.accuracy, "low": each.interval[0], "high": each.interval[1]}
         for name, each in found.measures.items()
@@ -61,6 +65,22 @@ def attack_checkpoint(
     for name, each in found.measures.items():
         low, high = each.interval
         typer.echo(f"{name:<16} {each.accuracy:6.1%}  ({low:.1%} to {high:.1%}, n = {each.n})")
+        if each.token_map:
+            typer.echo(map_text(each.token_map))
+
+
+def ball_text(name: str, measure: Measure, norm: Norm, eps: str) -> dict[str, str]:
+    """The norm and the radius of what an attack may do, as the columns of a row."""
+    if name == "clean":
+        return {"norm": "", "eps": ""}
+    return {"norm": norm, "eps": eps} if measure.patch is None else {"norm": "linf", "eps": "1"}
+
+
+def map_text(found: TokenMap) -> str:
+    """The accuracy in percent with one patch changed, a number for each position of it."""
+    percents = [f"{100 * accuracy:4.0f}" for accuracy in found.accuracies]
+    rows = ("".join(percents[start : start + found.columns]) for start in range(0, len(percents), found.columns))
+    return "\n".join(rows)
 
 
 def recheck_saved(path: Path, folder: Path) -> None:

@@ -26,6 +26,7 @@ ANALYSIS = (
     "artifacts/manifest.py",
     "evaluation/protocol.py",
     "evaluation/results.py",
+    "evaluation/token_map.py",
 )
 
 STAGE_CODE: dict[StageName, tuple[str, ...]] = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.ball import pgd_alpha
@@ -18,8 +18,11 @@ from ssmlab.params import (
     PgdParams,
     ScreenedAutoAttackParams,
     SquareParams,
+    TokenParams,
 )
 from ssmlab.params.written_float import WrittenFloat
+
+TOKEN_POSITIONS, TOKEN_STEPS = 5, 20  # of the token attacks that have a name
 
 
 def parse_attack(name: str, eps: float) -> AttackSpec:
@@ -37,11 +40,14 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
         return SquareParams(kind="square", queries=5000, **everything)
     if name == "fmn":
         return FmnParams(kind="fmn", steps=100, **everything)
+    if token := re.fullmatch(r"token-(map-)?([1-9][0-9]*)", name if isinstance(name, str) else ""):
+        positions: int | Literal["all"] = "all" if token[1] else TOKEN_POSITIONS
+        return TokenParams(kind="token", patch=int(token[2]), positions=positions, steps=TOKEN_STEPS, **everything)
     match = re.fullmatch(r"pgd-([1-9][0-9]*)", name) if isinstance(name, str) else None
     if match is None:
         raise UserError(
             f"attacks: no attack is called '{name}'; there are fgsm, pgd-N (such as pgd-10), apgd-ce, apgd-dlr, fmn, "
-            "square, screened-autoattack and autoattack"
+            "square, token-K and token-map-K (such as token-4), screened-autoattack and autoattack"
         )
     steps = int(match[1])
     return PgdParams(

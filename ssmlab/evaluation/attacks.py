@@ -24,8 +24,9 @@ from ssmlab.evaluation.ball import ROUNDING, Ball, column, pgd_alpha
 from ssmlab.evaluation.losses import margins
 from ssmlab.evaluation.own_attacks import distances_of
 from ssmlab.evaluation.parts import SCREEN_STEPS, attack_parts, phases
+from ssmlab.evaluation.token_attack import broken_by_position, patches_changed, searched_ball
 from ssmlab.evaluation.victim import Victim
-from ssmlab.params import AttackSpec, FgsmParams, PgdParams
+from ssmlab.params import AttackSpec, FgsmParams, PgdParams, TokenParams
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ class Survivors:
         losses: the cross entropy before every step of the first start and after the last, summed over the images; only
             of FGSM and PGD.
         distances: (B,) at which the images are broken, infinite where they are not; only of FMN.
+        broken_at: (P,), how many images were broken at each position; only of token attacks at every position.
     """
 
     right: Tensor
@@ -52,6 +54,7 @@ class Survivors:
     queries: int
     losses: tuple[float, ...] = ()
     distances: Tensor | None = None
+    broken_at: Tensor | None = None
 
 
 def run_attack(
@@ -68,13 +71,14 @@ def run_attack(
 
     Args:
         x: (B, C, H, W) float32 in [0, 1]; y: (B,) int64; both on the victim's device.
-        ball: around every image.
+        ball: of the study, around every image.
         seed: of everything random in it; the global generators are left as they were.
         phase: which of the attack's phases; None for all.
     """
     right = torch.ones_like(y, dtype=torch.bool)
     after: dict[str, int] = {}
-    escaped, broken_by, queries, distances = 0, x.clone(), victim.queries, None
+    escaped, broken_by, queries, distances, broken_at = 0, x.clone(), victim.queries, None, None
+    ball = searched_ball(spec, ball)
     with forked_generators(), attack_defaults(), losses_noted(spec, victim, y) as losses:
         torch.manual_seed(seed)
         parts = attack_parts(spec, victim, ball, classes, seed)
@@ -82,15 +86,17 @@ def run_attack(
             left = right.nonzero().flatten()
             if len(left):
                 x_adv, inside = check_confined(x[left], parts[name](x[left], y[left]), ball)
+                if isinstance(spec, TokenParams):
+                    inside &= patches_changed(x_adv, x[left], spec.patch) <= 1
                 right[left] = victim.is_right(x_adv, y[left]) | ~inside
                 broken_by[left] = x_adv
                 escaped += int((~inside).sum())
-                distances = distances_of(parts[name])
+                distances, broken_at = distances_of(parts[name]), broken_by_position(parts[name])
             after[name] = int(right.sum())
         x_adv = torch.where(column(right), x, broken_by)  # (B, C, H, W)
         asked = victim.queries - queries
         unstable = right_in_halves(victim, x_adv[~right], y[~right])
-    return Survivors(right, after, escaped, x_adv, unstable, asked, tuple(losses), distances)
+    return Survivors(right, after, escaped, x_adv, unstable, asked, tuple(losses), distances, broken_at)
 
 
 def right_in_halves(victim: Victim, x: Tensor, y: Tensor) -> int:

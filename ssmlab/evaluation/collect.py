@@ -13,7 +13,8 @@ from ssmlab.evaluation.parts import phases, screens_after
 from ssmlab.evaluation.results import Check, Evaluation, Measure, worst_case
 from ssmlab.evaluation.schedule import Schedule
 from ssmlab.evaluation.tasks import AttackOutcome, Clean
-from ssmlab.params import AttackSpec, AutoAttackParams, ScreenedAutoAttackParams
+from ssmlab.evaluation.token_map import TokenMap, patch_grid
+from ssmlab.params import AttackSpec, AutoAttackParams, ScreenedAutoAttackParams, TokenParams
 
 
 def collect_evaluation(
@@ -52,7 +53,8 @@ def attack_measure(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcom
     """The accuracy under one attack; `clean` are the flags without it, of the images that it saw."""
     broken = {row for outcome in outcomes for row in set(outcome.task.images) - set(outcome.right)}
     flags = "".join("0" if row in broken else flag for row, flag in enumerate(clean))
-    return Measure.of(flags, **effort(outcomes), **distances(clean, outcomes), **parts_left(spec, clean, outcomes))
+    found = {**effort(outcomes), **distances(clean, outcomes), **parts_left(spec, clean, outcomes)}
+    return Measure.of(flags, **found, **by_position(spec, clean, outcomes))
 
 
 def effort(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
@@ -76,6 +78,19 @@ def distances(clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
         return {}
     known = (0.0 if flag == "0" else found[row] for row, flag in enumerate(clean))
     return {"distances": tuple(None if math.isinf(distance) else distance for distance in known)}
+
+
+def by_position(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
+    """The side of a token attack's patch, and the map of where it broke images if it went to every position."""
+    if not isinstance(spec, TokenParams):
+        return {}
+    batches = [each.broken_at for each in outcomes if each.broken_at]
+    if not batches:
+        return {"patch": spec.patch}
+    rows, columns = patch_grid(spec.patch, outcomes[0].task.image_shape)
+    broken, right = tuple(map(sum, zip(*batches, strict=True))), clean.count("1")
+    found = TokenMap(patch=spec.patch, rows=rows, columns=columns, n=len(clean), right=right, broken=broken)
+    return {"patch": spec.patch, "token_map": found}
 
 
 def parts_left(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from ssmlab.evaluation.plan import check_ball, check_images_asked, check_sides
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.evaluation.schedule import Plan, Schedule
 from ssmlab.evaluation.tasks import AttackInputs, AttackOutcome, AttackRunner, AttackTask, one_thread
+from ssmlab.evaluation.token_attack import searched_ball
 from ssmlab.evaluation.worker import worker
 from ssmlab.params import AttackSpec, Norm
 from ssmlab.params.written_float import WrittenFloat
@@ -64,6 +65,7 @@ def evaluate(
         attacks: names ("fgsm", "pgd-N" with N steps of 2.5 eps / N from a random start, as in Madry et al. 2018,
             "autoattack": the standard ensemble; "screened-autoattack": the same, but FAB-T and Square only on the 100
             survivors of lowest margin; "apgd-ce", "apgd-dlr" and "square" alone; "fmn": the smallest distance of each
+            image; "token-K": one patch of K x K pixels may take any values, "token-map-K" says where that breaks an
             image), or specifications by name, whose `checkpoints` play no part here.
         eps: radius of the ball in [0, 1] pixel units. Refused is more than the distance between two images can be (1
             in L-inf, the root of C H W in L2); more than half of that gets a warning.
@@ -164,7 +166,8 @@ def evaluate_models(
     if save_adversarials:
         for name, evaluation in found.items():
             for attack, each in outcomes[name].items():
-                save_adversarials.write(attack, x, y, evaluation.measures[attack].flags, each, inputs.ball)
+                ball = searched_ball(plan[name][attack], inputs.ball)
+                save_adversarials.write(attack, x, y, evaluation.measures[attack].flags, each, ball)
     return found
 
 

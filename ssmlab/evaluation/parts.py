@@ -11,6 +11,7 @@ from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.image_noise import StartsByImage
 from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.own_attacks import Fmn, LossPgd, Restarts
+from ssmlab.evaluation.token_attack import TokenAttack
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import (
     ApgdParams,
@@ -21,6 +22,7 @@ from ssmlab.params import (
     PgdParams,
     ScreenedAutoAttackParams,
     SquareParams,
+    TokenParams,
 )
 
 MOST_TARGETS = 9  # of standard AutoAttack (Croce and Hein 2020)
@@ -107,6 +109,9 @@ def attack_parts(spec: AttackSpec, victim: Victim, ball: Ball, classes: int, see
         return {"pgd": pgd_part(spec, victim, ball, seed)}
     if isinstance(spec, FmnParams):
         return {"fmn": Fmn(victim, ball=ball, steps=spec.steps)}
+    if isinstance(spec, TokenParams):
+        patch, positions, steps = spec.patch, spec.positions, spec.steps
+        return {"token": TokenAttack(victim, seed, ball=ball, patch=patch, positions=positions, steps=steps)}
     common = {"norm": {"linf": "Linf", "l2": "L2"}[ball.norm], "eps": ball.eps, "seed": seed}
     square = {"n_restarts": 1, "p_init": 0.8, "loss": "margin", "resc_schedule": False}
     if isinstance(spec, SquareParams):
@@ -143,10 +148,13 @@ def pgd_part(spec: PgdParams, victim: Victim, ball: Ball, seed: int) -> Any:
     return once if spec.restarts is None else Restarts(once, victim, spec.restarts)
 
 
-def passes(spec: AttackSpec, classes: int, phase: int) -> float:
+def passes(spec: AttackSpec, classes: int, phase: int, positions: int = 1) -> float:
     """About how many forward passes a phase costs for an image it cannot break, as measured on one CPU thread.
 
     A gradient step is about 3, FAB's with its projection and its own forward pass 5.5.
+
+    Args:
+        positions: how many there are in an image for an attack that goes by position.
     """
     if isinstance(spec, FgsmParams):
         return 3.0
@@ -154,6 +162,9 @@ def passes(spec: AttackSpec, classes: int, phase: int) -> float:
         return 3.0 * spec.steps * (spec.restarts or 1)
     if isinstance(spec, FmnParams):
         return 3.0 * (spec.steps + 1)
+    if isinstance(spec, TokenParams):
+        attacked = positions if spec.positions == "all" else min(spec.positions, positions)
+        return 3.0 + 2.0 * positions + 3.0 * spec.steps * attacked
     if isinstance(spec, SquareParams):
         return 1.1 * spec.queries
     targets = min(MOST_TARGETS, classes - 1)

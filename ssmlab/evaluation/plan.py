@@ -8,6 +8,7 @@ from typing import get_args
 
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataSummary, read_data_summary
+from ssmlab.evaluation.token_map import patch_grid
 from ssmlab.params import (
     ApgdParams,
     AttackSpec,
@@ -16,6 +17,7 @@ from ssmlab.params import (
     Params,
     ScreenedAutoAttackParams,
     SquareParams,
+    TokenParams,
 )
 from ssmlab.params.paths import Paths
 
@@ -96,9 +98,16 @@ def check_ball(eps: float, norm: str, image_shape: Sequence[int], what: str = "e
 
 
 def check_sides(attacks: Mapping[str, AttackSpec], norm: str, image_shape: Sequence[int], where: str = "") -> None:
-    """Raises UserError for Square in L2 on images that are too small for it."""
+    """Raises UserError for Square in L2 on images that are too small for it, and for a token attack that does not fit.
+
+    The patches of a token attack must tile the image, and its eps be a radius.
+    """
     with_square = AutoAttackParams | ScreenedAutoAttackParams | SquareParams
     for name, spec in attacks.items():
+        if isinstance(spec, TokenParams):
+            patch_grid(spec.patch, image_shape, f"{where}{name}.patch")
+            if spec.eps is not None:
+                check_ball(spec.eps, norm, image_shape, f"{where}{name}.eps")
         if norm == "l2" and isinstance(spec, with_square) and min(image_shape[-2:]) < LEAST_SIDE:
             raise UserError(
                 f"{where}{name}: Square in L2 needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, and these "

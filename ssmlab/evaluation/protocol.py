@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel
 
-from ssmlab.params import NORM_NAMES, AttackSpec, Norm, PgdParams, Strict
+from ssmlab.params import LENGTHS, NORM_NAMES, AttackSpec, Norm, Strict
 from ssmlab.params.written_float import WrittenFloat
 
 
@@ -26,9 +26,13 @@ def canonical_text(value: float) -> str:
 def canonical_attacks(attacks: dict[str, AttackSpec]) -> dict[str, AttackSpec]:
     """The attacks with their step sizes written in the one way, so that equal protocols have equal fingerprints."""
     return {
-        name: spec.model_copy(update={"alpha": WrittenFloat(canonical_text(spec.alpha))})
-        if isinstance(spec, PgdParams)
-        else spec
+        name: spec.model_copy(
+            update={
+                key: WrittenFloat(canonical_text(length))
+                for key in LENGTHS
+                if (length := getattr(spec, key, None)) is not None
+            }
+        )
         for name, spec in attacks.items()
     }
 

@@ -16,11 +16,13 @@ from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.files import write_atomic
 from ssmlab.core.validation import as_model
 from ssmlab.evaluation.protocol import Protocol
+from ssmlab.evaluation.token_map import TokenMap
 from ssmlab.params import Strict, Which
 
 Interval = Annotated[tuple[float, float], Field(strict=False)]
 Words = Annotated[tuple[str, ...], Field(strict=False)]
 LossByStep = Annotated[tuple[float, ...], Field(strict=False)]
+ScanPlaces = Annotated[tuple[float, ...], Field(strict=False)]
 BreakingDistances = Annotated[tuple[float | None, ...], Field(strict=False)]
 
 
@@ -67,6 +69,8 @@ class Measure(Count):
         distances: of FMN: for each image the smallest distance, in the attack's norm, at which it was found to be
             broken; 0 where it is wrong when clean, None where none was found. Accuracy at any radius is the share of
             images beyond it.
+        patch: of token attacks: the side of the patch that they change. They do not search the ball of the study.
+        token_map: of token attacks at every position: how many images each position breaks.
     """
 
     standard: bool | None = None
@@ -75,6 +79,8 @@ class Measure(Count):
     queries: float | None = None
     loss_by_step: LossByStep | None = None
     distances: BreakingDistances | None = None
+    patch: int | None = None
+    token_map: TokenMap | None = None
 
 
 class WorstCase(Count):
@@ -139,6 +145,8 @@ class CheckpointResults(Evaluation):
 class AttackResults(Strict):
     """results/<study>/attack/<run>.json. Equal results are equal bytes: it holds no times, hosts or dates.
 
+    scans: of token attacks at every position, by name: where in the model's scan each position of the map is read, from
+    0 at the start to 1 at the end; the mean over its pixels where they are in several tokens.
     provenance: what the attacks were started from. manifest: that of the trained run's folder, with its epochs and the
     provenance of the training, but without the hash of history.csv, which holds times; None for an imported checkpoint.
     """
@@ -153,6 +161,7 @@ class AttackResults(Strict):
     protocol: Protocol
     protocol_fingerprint: str
     checkpoints: dict[Which, CheckpointResults]
+    scans: dict[str, ScanPlaces] | None = None
     provenance: Provenance | None = None
     manifest: Manifest | None = None
 
@@ -181,9 +190,10 @@ def save_results(path: Path, results: AttackResults) -> None:
 
 
 def worst_case(measures: Mapping[str, Measure]) -> WorstCase:
-    """Per image the worst of all measures, on the first images, which all of them saw."""
-    together = zip(*(measure.flags for measure in measures.values()), strict=False)
-    return WorstCase.of("".join(map(min, together)), over=tuple(measures))
+    """Per image the worst of all measures in the ball of the study, on the first images, which all of them saw."""
+    inside = {name: measure for name, measure in measures.items() if measure.patch is None}
+    together = zip(*(measure.flags for measure in inside.values()), strict=False)
+    return WorstCase.of("".join(map(min, together)), over=tuple(inside))
 
 
 def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:

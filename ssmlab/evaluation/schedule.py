@@ -95,7 +95,8 @@ class Schedule:
         return tasks
 
     def task(self, model: str, attack: str, phase: int, rows: list[int]) -> AttackTask:
-        return AttackTask(model, attack, self.plan[model][attack], phase, tuple(rows), self.clean[model].classes)
+        clean = self.clean[model]
+        return AttackTask(model, attack, self.plan[model][attack], phase, tuple(rows), clean.classes, clean.image_shape)
 
 
 def image_limit(spec: AttackSpec, phase: int) -> int | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -17,8 +18,9 @@ from ssmlab.evaluation.borrowed_models import checked_logits, frozen_if_possible
 from ssmlab.evaluation.checks.run import check_model
 from ssmlab.evaluation.parts import passes, screens_after
 from ssmlab.evaluation.results import Check
+from ssmlab.evaluation.token_map import patch_grid
 from ssmlab.evaluation.victim import is_right, no_tick
-from ssmlab.params import AttackSpec
+from ssmlab.params import AttackSpec, TokenParams
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +51,7 @@ class AttackTask:
         model, attack, spec: which attack on which model.
         phase: which of the attack's phases (`parts.phases`).
         images: rows of the inputs, all of which the model has right.
-        classes: of the model.
+        classes: of the model; image_shape: (C, H, W).
     """
 
     model: str
@@ -58,11 +60,14 @@ class AttackTask:
     phase: int
     images: tuple[int, ...]
     classes: int
+    image_shape: Sequence[int]
 
     @property
     def passes(self) -> float:
         """About how many forward passes of one image the task costs, at most."""
-        return len(self.images) * passes(self.spec, self.classes, self.phase)
+        spec = self.spec
+        positions = math.prod(patch_grid(spec.patch, self.image_shape)) if isinstance(spec, TokenParams) else 1
+        return len(self.images) * passes(spec, self.classes, self.phase, positions)
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ class AttackOutcome:
         unstable, queries, losses: as those of `Survivors`.
         margins: of each row that is still right the lowest margin that was met, where the next phase asks for it.
         distances: of each of the task's rows, of an attack that looks for them.
+        broken_at: how many images were broken at each position, of an attack that goes to all of them.
         x_adv: (B, C, H, W) on the CPU, as that of `Survivors`, where images are kept.
     """
 
@@ -88,16 +94,24 @@ class AttackOutcome:
     losses: tuple[float, ...] = ()
     margins: tuple[float, ...] = ()
     distances: tuple[float, ...] = ()
+    broken_at: tuple[int, ...] = ()
     x_adv: Tensor | None = None
 
 
 @dataclass(frozen=True)
 class Clean:
-    """A model without attack: (N,) bool, whether each image is right; number of classes; images without an answer."""
+    """A model without attack.
+
+    Attributes:
+        right: (N,) bool, whether each image is right.
+        classes: of the model; image_shape: (C, H, W).
+        not_finite: how many images have no answer.
+    """
 
     right: Tensor
     classes: int
     not_finite: int
+    image_shape: Sequence[int]
 
 
 class AttackRunner:
@@ -131,7 +145,7 @@ class AttackRunner:
         if highest >= classes:
             raise UserError(f"y holds label {highest}, and the model has {classes} classes (0 to {classes - 1})")
         not_finite = int((~logits.isfinite().all(dim=1)).sum())
-        return Clean(is_right(logits, self.y).cpu(), classes, not_finite)
+        return Clean(is_right(logits, self.y).cpu(), classes, not_finite, tuple(self.x.shape[1:]))
 
     def check(self, model: str, live: nn.Module, classes: int, binarisation: int = 0) -> tuple[Check, ...]:
         """What speaks against taking this model's numbers at face value; the arguments are those of `check_model`."""
@@ -150,9 +164,10 @@ class AttackRunner:
         if len(left) and screens_after(task.spec, task.phase):
             margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.ball).tolist())
         distances = () if found.distances is None else tuple(found.distances.tolist())
+        broken_at = () if found.broken_at is None else tuple(found.broken_at.tolist())
         counts = (found.after, found.escaped, found.unstable, found.queries)
         x_adv = found.x_adv.cpu() if self.keep_images else None
-        return AttackOutcome(task, tuple(left.tolist()), *counts, found.losses, margins, distances, x_adv)
+        return AttackOutcome(task, tuple(left.tolist()), *counts, found.losses, margins, distances, broken_at, x_adv)
 
     def attack(self, task: AttackTask) -> Survivors:
         """Attack a batch; an image is attacked alike in every evaluation with this seed."""

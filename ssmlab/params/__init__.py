@@ -2,6 +2,7 @@
 
 from ssmlab.params.attack import (
     ATTACK_KINDS,
+    LENGTHS,
     ApgdParams,
     AttackBase,
     AttackParams,
@@ -12,6 +13,7 @@ from ssmlab.params.attack import (
     PgdParams,
     ScreenedAutoAttackParams,
     SquareParams,
+    TokenParams,
 )
 from ssmlab.params.base import (
     IMPORTED,
@@ -53,6 +55,7 @@ __all__ = [
     "ATTACK_KINDS",
     "CONVOLUTIONS",
     "IMPORTED",
+    "LENGTHS",
     "NAME",
     "NORM_NAMES",
     "AdsParams",
@@ -96,6 +99,7 @@ __all__ = [
     "SelectionParams",
     "SquareParams",
     "Strict",
+    "TokenParams",
     "TradesParams",
     "TrainParams",
     "Which",

@@ -7,7 +7,18 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ssmlab.params.base import Device, Epsilon, ImageCount, Norm, Positive, Seed, Strict, Which, at_most_one
+from ssmlab.params.base import (
+    Device,
+    Epsilon,
+    ImageCount,
+    Norm,
+    PositionCount,
+    Positive,
+    Seed,
+    Strict,
+    Which,
+    at_most_one,
+)
 from ssmlab.params.written_float import WrittenFloat
 
 
@@ -16,6 +27,28 @@ class AttackBase(Strict):
 
     images: ImageCount
     checkpoints: Annotated[tuple[Which, ...], Field(min_length=1, strict=False)]
+
+
+class TokenParams(AttackBase):
+    """Changes one patch of an image and nothing else: one token of a model that reads the image in such patches.
+
+    Attributes:
+        patch: the side of the patch in pixels; patches tile the image.
+        positions: at how many positions it attacks each image, those of lowest margin after one step; at all of them
+            it gives a map of how many images each position breaks.
+        steps: of PGD on the margin at each of these positions.
+        eps: how far the values in the patch may go, in the norm of the study; anywhere in [0, 1] if it is not said.
+    """
+
+    kind: Literal["token"]
+    patch: Positive
+    positions: PositionCount
+    steps: Positive
+    eps: Epsilon | None = None
+
+    def searched(self, norm: Norm) -> tuple[Norm, WrittenFloat]:
+        """The norm and the radius of the ball that the values in the patch stay in; `norm` is that of the study."""
+        return ("linf", WrittenFloat(1)) if self.eps is None else (norm, self.eps)
 
 
 class FgsmParams(AttackBase):
@@ -97,11 +130,19 @@ class ScreenedAutoAttackParams(AttackBase):
 
 
 AttackSpec = Annotated[  # from the weakest kind to the strongest, the order in which tables show them
-    FgsmParams | SquareParams | FmnParams | PgdParams | ApgdParams | ScreenedAutoAttackParams | AutoAttackParams,
+    TokenParams
+    | FgsmParams
+    | SquareParams
+    | FmnParams
+    | PgdParams
+    | ApgdParams
+    | ScreenedAutoAttackParams
+    | AutoAttackParams,
     Field(discriminator="kind"),
 ]
 
 
+LENGTHS = ("alpha", "eps")  # the settings of attacks that are lengths in the norm of the study
 ATTACK_KINDS = tuple(get_args(spec.model_fields["kind"].annotation)[0] for spec in get_args(get_args(AttackSpec)[0]))
 
 
@@ -130,13 +171,14 @@ class AttackParams(Strict):
     @classmethod
     def _steps_fit_the_pixel_range(cls, value: dict[str, AttackSpec], earlier: ValidationInfo) -> dict[str, AttackSpec]:
         problems: list[InitErrorDetails] = []
-        for name, spec in value.items():
-            if isinstance(spec, PgdParams) and earlier.data.get("norm") == "linf":
+        for name, spec in value.items() if earlier.data.get("norm") == "linf" else ():
+            for key in LENGTHS:
+                length = getattr(spec, key, None)
                 try:
-                    at_most_one(spec.alpha)
+                    at_most_one(length or WrittenFloat(0))
                 except ValueError as error:
                     kind = PydanticCustomError("step", "{reason}", {"reason": str(error)})
-                    problems.append(InitErrorDetails(type=kind, loc=(name, spec.kind, "alpha"), input=spec.alpha.text))
+                    problems.append(InitErrorDetails(type=kind, loc=(name, spec.kind, key), input=str(length)))
         if problems:
             raise ValidationError.from_exception_data(cls.__name__, problems)
         return value

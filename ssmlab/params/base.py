@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -31,14 +32,19 @@ def at_most_one(value: WrittenFloat) -> WrittenFloat:
     return value
 
 
-def some_or_all(value: Any) -> Any:
-    """The pydantic check of a number of images."""
-    if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ValueError("must be a number of images, at least 1, or all")
-    return value
+def some_or_all(of: str) -> Callable[[Any], Any]:
+    """The pydantic check of a number `of` things."""
+
+    def check(value: Any) -> Any:
+        if value != "all" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise ValueError(f"must be a number of {of}, at least 1, or all")
+        return value
+
+    return check
 
 
-ImageCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all)]
+ImageCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all("images"))]
+PositionCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all("positions"))]
 Epsilon = Annotated[WrittenFloat, AfterValidator(not_negative)]
 Positive = Annotated[int, Field(ge=1, le=10**9)]  # no size is larger; beyond it other code would fail in its own way
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

@@ -20,6 +20,7 @@ from ssmlab.report.curve_figures import (
     overfitting_curves,
 )
 from ssmlab.report.figure_style import draw_files
+from ssmlab.report.token_figures import token_pictures
 
 
 def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Picture]:
@@ -54,6 +55,7 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
     )
     if groups_with_eps_curves(summary):
         yield eps_picture(summary)
+    yield from token_pictures(summary)
     yield Picture(
         "measures",
         draw_files(partial(measure_bars, summary)),

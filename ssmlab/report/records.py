@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ssmlab.analysis.protocol import by_strength
 from ssmlab.analysis.summary import WORST, Run, SeedGroup
 from ssmlab.evaluation.protocol import Protocol
-from ssmlab.params import Which
+from ssmlab.params import TokenParams, Which
 
 
 class AccuracyRecord(NamedTuple):
@@ -18,7 +18,8 @@ class AccuracyRecord(NamedTuple):
         group: the name that its runs with other seeds share; the run's own name where it has none.
         checkpoint: "best" or "last".
         attack: "clean", an attack's name, or "worst case" (right under every attack that saw the image).
-        norm, eps: of the ball that attacks search, eps in [0, 1] pixel units; clean accuracy has eps 0.
+        norm, eps: of the ball that the attack searches, eps in [0, 1] pixel units; clean accuracy has eps 0. A token
+            attack changes one patch only, and has eps 1 where that may take any values.
         n: images.
         accuracy, low, high: fractions in [0, 1], with Wilson's interval over images.
         epochs_done, epochs_asked: of the training; None where that is unknown.
@@ -52,7 +53,17 @@ def accuracy_records(
             for name in (name for name in order if name in checkpoint.measures):
                 found = checkpoint.measures[name]
                 low, high = found.interval
-                eps = 0.0 if name == "clean" else protocol.eps.value
-                ball = (protocol.norm, eps)
+                ball = ball_of(name, protocol)
                 who = (study, run.name, group_of[run.name], run.train.seed)
                 yield AccuracyRecord(*who, which, name, *ball, found.n, found.value, low, high, done, asked)
+
+
+def ball_of(measure: str, protocol: Protocol) -> tuple[str, float]:
+    """The norm and the radius of the ball that a measure is about."""
+    if measure == "clean":
+        return protocol.norm, 0.0
+    spec = protocol.attacks.get(measure)
+    if isinstance(spec, TokenParams):
+        norm, eps = spec.searched(protocol.norm)
+        return norm, float(eps)
+    return protocol.norm, protocol.eps.value

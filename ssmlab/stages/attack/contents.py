@@ -13,7 +13,8 @@ from ssmlab.data.dataset import Dataset
 from ssmlab.evaluation.attacked_data import attacked_data
 from ssmlab.evaluation.protocol import Protocol, radius
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Evaluation
-from ssmlab.params import AttackParams, Which
+from ssmlab.params import AttackParams, TokenParams, Which
+from ssmlab.stages.attack.scan import scan_places
 
 
 def attack_results(
@@ -35,6 +36,11 @@ def attack_results(
     """
     one = next(iter(checkpoints.values()))  # all are of one training
     training, protocol = one.metadata.train, protocol_of(settings, dataset, provenance.device)
+    scans = {
+        name: scan_places(one.metadata.model, dataset.image_shape, spec.patch)
+        for name, spec in settings.attacks.items()
+        if isinstance(spec, TokenParams) and spec.positions == "all"
+    }
     return AttackResults(
         format=2,
         study=study,
@@ -46,6 +52,7 @@ def attack_results(
         protocol=protocol,
         protocol_fingerprint=protocol.fingerprint(),
         checkpoints={which: checkpoint_results(each, evaluations[which]) for which, each in checkpoints.items()},
+        scans=scans or None,
         provenance=provenance,
         manifest=manifest.without_history() if manifest else None,
     )

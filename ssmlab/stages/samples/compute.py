@@ -114,7 +114,8 @@ class FlippedSearch:
         for phase in range(phases_before_screening(self.spec)):
             left = tuple(row for row in rows if row not in flipped)
             if left:
-                survivors = self.runner.attack(AttackTask(MODEL, self.attack, self.spec, phase, left, classes))
+                shape = tuple(self.inputs.x.shape[1:])
+                survivors = self.runner.attack(AttackTask(MODEL, self.attack, self.spec, phase, left, classes, shape))
                 broken = (~survivors.right).nonzero().flatten().tolist()
                 flipped |= {left[place]: survivors.x_adv[place].cpu() for place in broken}
         for row in sorted(flipped):

@@ -1,0 +1,137 @@
+"""Where one changed patch breaks the models: accuracy by place in the scan, and as maps of the image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import pairwise
+from statistics import fmean
+from typing import NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
+
+from ssmlab.analysis.format import attack_label
+from ssmlab.analysis.summary import Summary
+from ssmlab.core.text import listed, percent
+from ssmlab.evaluation.token_map import TokenMap
+from ssmlab.params import TokenParams
+from ssmlab.report.blocks import Picture
+from ssmlab.report.figure_style import Theme, draw_files, label_beside
+from ssmlab.report.heat_map import draw_heat_map
+
+MOST_WRITTEN = 8  # columns of a map; with more of them the numbers do not fit into the cells
+
+
+class GroupMap(NamedTuple):
+    """The token map of a group of seeds.
+
+    Attributes:
+        place, name: of the group in the study.
+        first: the map of its first run, whose size all share.
+        accuracies: with one patch changed, for each position row by row, means over the seeds.
+        scan: where each position is read, from 0 to 1.
+    """
+
+    place: int
+    name: str
+    first: TokenMap
+    accuracies: list[float]
+    scan: tuple[float, ...]
+
+    @property
+    def in_order(self) -> list[tuple[float, float]]:
+        """(place in the scan, accuracy), from the first place to the last; patches read at the same place are one."""
+        read: dict[float, list[float]] = {}
+        for place, accuracy in zip(self.scan, self.accuracies, strict=True):
+            read.setdefault(place, []).append(accuracy)
+        return [(place, fmean(read[place])) for place in sorted(read)]
+
+    @property
+    def weakest(self) -> tuple[int, int]:
+        """The row and the column, from 1, of the position that breaks most."""
+        lowest = self.accuracies.index(min(self.accuracies))
+        return lowest // self.first.columns + 1, lowest % self.first.columns + 1
+
+
+def group_maps(summary: Summary) -> list[GroupMap]:
+    """The groups whose best checkpoints were all attacked at every position."""
+    found = []
+    for index, group in enumerate(summary.groups):
+        runs = summary.members(group)
+        maps = [each.token_map for run in runs if (each := run.checkpoints.get("best")) and each.token_map]
+        if len(maps) == len(runs) and all(run.scan == runs[0].scan for run in runs):
+            means = [fmean(values) for values in zip(*(each.accuracies for each in maps), strict=True)]
+            found.append(GroupMap(index, group.name, maps[0], means, runs[0].scan))
+    return found
+
+
+def token_pictures(summary: Summary) -> Iterator[Picture]:
+    """The curve over the scan and the maps; nothing where no attack went to every position."""
+    found = group_maps(summary)
+    if not found:
+        return
+    specs = sorted(summary.protocol.attacks.items())
+    label = next(
+        attack_label(name, spec) for name, spec in specs if isinstance(spec, TokenParams) and spec.positions == "all"
+    )
+    first = found[0].first
+    lowest = listed(
+        f"{each.name} {percent(min(each.accuracies))} in row {each.weakest[0]}, column {each.weakest[1]}"
+        for each in found
+    )
+    means = ", means over seeds" if summary.several_seeds else ""
+    yield Picture(
+        "scan",
+        draw_files(partial(scan_curves, found)),
+        "Line chart of accuracy with one patch changed against the patch's place in the scan, one line a run. The "
+        f"lowest accuracies are: {lowest}.",
+        f"Accuracy of the best checkpoints (n = {first.n}{means}) with one patch changed, by where the model reads "
+        f"that patch: left the first token, right the last ({label}). A model that forgets is broken late in its scan, "
+        "but so is any model if images say most there: compare other orders of tokens, and attention.",
+    )
+    yield Picture(
+        "scan-maps",
+        draw_files(partial(scan_maps, found)),
+        "Heat maps of accuracy with one patch changed, at the patch's place in the image, one map a run. The lowest "
+        f"accuracies are: {lowest}.",
+        f"The same accuracies at the patches' places in the image ({first.rows} x {first.columns} patches of "
+        f"{first.patch} x {first.patch} pixels).",
+    )
+
+
+def scan_curves(found: list[GroupMap], theme: Theme) -> Figure:
+    """Accuracy with one patch changed against where in the scan it is read, one line a group."""
+    figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
+    axes = figure.subplots()
+    labels = []
+    for each in found:
+        places, accuracies = zip(*each.in_order, strict=True)
+        axes.plot(places, accuracies, color=theme.run_colour(each.place), linewidth=1.5)
+        labels.append((each.name, places[-1], accuracies[-1], theme.run_colour(each.place)))
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="place in the scan", ylabel="accuracy with one patch changed")
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_title("One changed patch, by where it is read")
+    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
+    return figure
+
+
+def scan_maps(found: list[GroupMap], theme: Theme) -> Figure:
+    """A heat map a group: accuracy with one patch changed, at its place in the image."""
+    columns = min(len(found), 2 if theme.narrow else 4)
+    rows = -(-len(found) // columns)
+    figure = Figure(figsize=(theme.width, 0.4 + rows * (theme.width / columns + 0.1)), layout="constrained")
+    panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes, each in zip(panels, found, strict=False):
+        width = each.first.columns
+        starts = range(0, len(each.accuracies) + 1, width)
+        grid = [each.accuracies[start:end] for start, end in pairwise(starts)]
+        image = draw_heat_map(axes, grid, theme, written=width <= MOST_WRITTEN and not theme.narrow)
+        axes.set(aspect="equal", xticks=(), yticks=(), title=each.name)
+    for axes in panels[len(found) :]:
+        axes.set_axis_off()
+    bar = figure.colorbar(image, ax=panels, shrink=0.7, format=PercentFormatter(1.0, decimals=0))
+    bar.outline.set_visible(False)
+    return figure
