@@ -30,7 +30,7 @@ from ssmlab.system.waiting import wait_passively
 app = typer.Typer(
     cls=OneLineErrors,
     no_args_is_help=True,
-    rich_markup_mode="markdown",
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="Train, attack and compare deep state space models.\n\n"

@@ -11,6 +11,7 @@ import typer
 from ssmlab.cli import completion
 from ssmlab.cli.base import prepare_study, stage, study
 from ssmlab.cli.options import AllowInstalled
+from ssmlab.cli.plain_help import PlainHelp
 from ssmlab.cli.records import FormatOption, ListFormat, records_text
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import hint, printable
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ssmlab.ingest.catalog import CatalogEntry
 
 app = typer.Typer(
+    cls=PlainHelp,
     no_args_is_help=True,
     help="List, fetch, prepare and show data sets.",
     epilog="Examples: `ssmlab data list`, `ssmlab data fetch cifar10`, `ssmlab data show`",

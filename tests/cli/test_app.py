@@ -42,7 +42,7 @@ def refused(*arguments: str) -> str:
 @pytest.mark.parametrize(
     "command", [[], ["train"], ["compare"], ["repro"], ["use"], ["runs"], ["stop"], ["tui"], ["import"], ["parity"]]
 )
-def test_help_loads_no_torch(command: list[str]) -> None:
+def test_help_loads_nothing_that_it_does_not_need(command: list[str]) -> None:
     code = f"""
 import sys
 sys.argv = ["ssmlab", *{command!r}, "--help"]
@@ -51,7 +51,8 @@ try:
     main()
 except SystemExit as stop:
     assert stop.code == 0, stop.code
-assert "torch" not in sys.modules and "textual" not in sys.modules and "matplotlib" not in sys.modules
+needless = {{"torch", "numpy", "pandas", "matplotlib", "textual", "rich", "ruamel.yaml", "psutil"}}
+assert not needless & set(sys.modules), needless & set(sys.modules)
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -102,6 +103,13 @@ def test_the_command_stop_refuses_a_run_that_is_not_being_trained(folder: Path) 
 def test_the_command_status_is_another_name_for_runs(folder: Path) -> None:
     assert CliRunner().invoke(app, ["status"]).output == CliRunner().invoke(app, ["runs"]).output
     assert "status" not in CliRunner().invoke(app, ["--help"]).output
+
+
+def test_help_lists_the_stages_apart_and_cuts_no_sentence() -> None:
+    commands, _, stages = CliRunner().invoke(app, ["--help"]).output.partition("Stages (what `dvc repro` calls):\n")
+    named = [line.split()[0] for line in stages.splitlines() if line[:3].strip()]
+    assert named == ["prepare", "train", "attack", "probe", "analyze", "report"]
+    assert "  compare " in commands and "..." not in commands.partition("\n")[2] + stages
 
 
 def test_python_m_is_the_command() -> None:
