@@ -19,6 +19,7 @@ from ssmlab.cli.grid import grid
 from ssmlab.cli.project import new, schema
 from ssmlab.cli.published import import_, parity
 from ssmlab.cli.repro import repro, stop
+from ssmlab.cli.run_stages import run_stages
 from ssmlab.cli.runs import alerts, runs
 from ssmlab.cli.samples import samples
 from ssmlab.cli.track import track
@@ -48,6 +49,7 @@ app.command(
     epilog="Examples: `ssmlab grid` (every run that is out of date), `ssmlab grid ads ssm --jobs 2`, "
     "`ssmlab grid --cluster slurm --jobs 8 --gpus-per-run 1`, `ssmlab grid --dry-run`"
 )(grid)
+app.command("run-stages", hidden=True)(run_stages)  # what the jobs of a grid call
 app.command(
     epilog="Examples: `ssmlab use` (list the studies), `ssmlab use smoke --dry-run`, `ssmlab use --format json`, "
     "`ssmlab use cifar10-small --set data.source=../cifar-10-python.tar.gz`"

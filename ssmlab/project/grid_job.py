@@ -27,7 +27,7 @@ class RunStages(Checkpointable):
     def __call__(
         self, run: str, stages: Sequence[str], processors: Sequence[int] = (), gpus: Sequence[int] = ()
     ) -> str:
-        """Run `python -m ssmlab STAGE RUN` for each stage, on these processors and GPUs only; none means any.
+        """Run the stages in one process, one after the other, on these processors and GPUs only; none means any.
 
         Returns:
             nothing, or in one line why it failed.
@@ -37,12 +37,12 @@ class RunStages(Checkpointable):
         environment = dict(os.environ)
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
-        for stage in stages:
-            command = [sys.executable, "-m", "ssmlab", stage, run]
-            self.process = subprocess.Popen(command, cwd=self.root, env=environment, stderr=subprocess.PIPE)
-            _, errors = self.process.communicate()
-            if self.process.returncode != 0:
-                return last_line(errors) or f"`ssmlab {stage} {run}` ended with code {self.process.returncode}"
+        command = [sys.executable, "-m", "ssmlab", "run-stages", run, *stages]
+        self.process = subprocess.Popen(command, cwd=self.root, env=environment, stderr=subprocess.PIPE)
+        _, errors = self.process.communicate()
+        if self.process.returncode != 0:
+            code = self.process.returncode
+            return last_line(errors) or f"`ssmlab run-stages {run} {' '.join(stages)}` ended with code {code}"
         return ""
 
     def checkpoint(self, *arguments: Any, **settings: Any) -> DelayedSubmission:

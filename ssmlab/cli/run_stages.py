@@ -1,0 +1,31 @@
+"""`ssmlab run-stages`, which the jobs of a grid call: stages of one run in one process."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from ssmlab.cli.options import RunName
+from ssmlab.cli.stages import attack, probe, train
+
+
+class RunStage(StrEnum):
+    """A stage that every run has."""
+
+    train = "train"
+    attack = "attack"
+    probe = "probe"
+
+
+def run_stages(
+    run: RunName,
+    names: Annotated[list[RunStage], typer.Argument(metavar="STAGE...", help="train, attack, probe.")],
+) -> None:
+    """Run stages of one run, one after the other: importing torch once for all saves 2 CPU seconds a stage."""
+    commands = {RunStage.train: train, RunStage.attack: attack, RunStage.probe: probe}
+    for name in names:
+        sys.argv[1:] = [name.value, run]  # what a stage writes names the command that repeats it
+        commands[name](run)
