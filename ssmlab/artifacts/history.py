@@ -206,12 +206,12 @@ def optional(convert: Callable[[str], float]) -> Callable[[str], float | None]:
 
 CONVERT: tuple[Callable[[str], Any], ...] = (int, int, float, float, optional(float), *[float] * 4,
                                              optional(float), optional(float), optional(int))  # fmt: skip
-Count = Annotated[int, Field(ge=0, lt=2**63)]
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
 WRITTEN = TypeAdapter(
     list[
         tuple[
-            Count, Count, float, float, float | None, float, float, float, float,
-            float | None, float | None, Count | None,
+            Natural, Natural, float, float, float | None, float, float, float, float,
+            float | None, float | None, Natural | None,
         ]
     ],
     config=ConfigDict(strict=True, allow_inf_nan=False, defer_build=True),

@@ -12,7 +12,7 @@ from ssmlab.cli.options import RunName
 from ssmlab.cli.stages import attack, probe, train
 
 
-class RunStage(StrEnum):
+class StageChoice(StrEnum):
     """A stage that every run has."""
 
     train = "train"
@@ -22,10 +22,10 @@ class RunStage(StrEnum):
 
 def run_stages(
     run: RunName,
-    names: Annotated[list[RunStage], typer.Argument(metavar="STAGE...", help="train, attack, probe.")],
+    names: Annotated[list[StageChoice], typer.Argument(metavar="STAGE...", help="train, attack, probe.")],
 ) -> None:
     """Run stages of one run, one after the other: importing torch once for all saves 2 CPU seconds a stage."""
-    commands = {RunStage.train: train, RunStage.attack: attack, RunStage.probe: probe}
+    commands = {StageChoice.train: train, StageChoice.attack: attack, StageChoice.probe: probe}
     for name in names:
         sys.argv[1:] = [name.value, run]  # what a stage writes names the command that repeats it
         commands[name](run)

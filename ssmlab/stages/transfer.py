@@ -69,7 +69,7 @@ def transfer(
     )
     models = {run: build_from(each.checkpoints["best"], resolved) for run, each in trained.items()}
     x, y = dataset.test.tensors(images)
-    inputs = AttackInputs(dict(models), x, y, ball_of(params), params.attack.seed, resolved)
+    inputs = AttackInputs(dict(models), x, y, study_ball(params), params.attack.seed, resolved)
     found = transfers_between(inputs, attack, spec, params.attack.batch_size, on_event)
     results = assemble_transfer(params, attack, dataset, images, trained, found, started)
     started.require_unchanged(paths.transfer, "ssmlab transfer")
@@ -81,7 +81,7 @@ def transfer(
     return results
 
 
-def ball_of(params: Params) -> Ball:
+def study_ball(params: Params) -> Ball:
     """Where the attacks of the study search."""
     return Ball(float(params.attack.eps), params.attack.norm)
 
