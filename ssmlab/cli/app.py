@@ -67,7 +67,10 @@ app.command(
     epilog="Examples: `ssmlab transfer`, `ssmlab transfer ads ssm-s0 --attack fgsm --images 500`, "
     "`ssmlab transfer --format csv > transfer.csv`"
 )(transfer)
-app.command(epilog="Example: `ssmlab export ads --to exported/ads --license apache-2.0`")(export)
+app.command(
+    epilog="Examples: `ssmlab export ads ads.onnx`, `ssmlab export best.safetensors model.onnx`, "
+    "`ssmlab export ads --to exported/ads --license apache-2.0`"
+)(export)
 app.command(
     epilog="Examples: `ssmlab track --to tensorboard --folder tracking` (then `tensorboard --logdir tracking`), "
     "`ssmlab track ads --to wandb --folder tracking --follow`"

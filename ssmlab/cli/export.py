@@ -1,4 +1,4 @@
-"""`ssmlab export`: a trained model as a folder for a model hub."""
+"""`ssmlab export`: a trained model as an ONNX file, or as a folder for a model hub."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from ssmlab.cli import completion
-from ssmlab.cli.base import study
+from ssmlab.cli.base import stage, study
+from ssmlab.core.errors import UserError
 
 
 class CheckpointChoice(StrEnum):
@@ -20,19 +21,72 @@ class CheckpointChoice(StrEnum):
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="A run of the study.", autocompletion=completion.run_names)],
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="A new or empty folder.")],
-    checkpoint: Annotated[
-        CheckpointChoice, typer.Option("--checkpoint", help="Which checkpoint.")
-    ] = CheckpointChoice.best,
+    run: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN", help="A run of the study, or the file of a checkpoint.", autocompletion=completion.run_names
+        ),
+    ],
+    model: Annotated[
+        Path | None, typer.Argument(metavar="[MODEL.onnx]", help="Write this ONNX file (needs ssmlab[onnx]).")
+    ] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Or a new or empty folder, for a model hub.")
+    ] = None,
+    checkpoint: Annotated[CheckpointChoice | None, typer.Option("--checkpoint", help="Of a run; best by default.")] = (
+        None
+    ),
     license: Annotated[
-        str | None, typer.Option("--license", metavar="ID", help="The licence you give the weights, e.g. apache-2.0.")
+        str | None,
+        typer.Option("--license", metavar="ID", help="With --to: the licence you give the weights, e.g. apache-2.0."),
     ] = None,
 ) -> None:
-    """Write a run's weights (safetensors), model card and RobustBench's fields to a folder."""
+    """Write a model as one ONNX file, or its weights, model card and RobustBench's fields to a folder."""
+    if (model is None) == (to is None):
+        raise UserError("name a file, `ssmlab export RUN model.onnx`, or a folder, `ssmlab export RUN --to FOLDER`")
+    if model is not None:
+        if license is not None:
+            raise UserError(f"--license {license}: it is for the model card that --to FOLDER writes; leave it out")
+        write_onnx(checkpoint_file(run, checkpoint), model)
+        return
+    assert to is not None
+    if run.endswith(".safetensors"):
+        raise UserError(f"--to {to}: it needs a run of the study, whose attack results it holds, not {run}")
+    write_folder(run, to, checkpoint or CheckpointChoice.best, license)
+
+
+def checkpoint_file(run: str, which: CheckpointChoice | None) -> Path:
+    """The checkpoint that is meant; raises UserError for an unknown run."""
+    if run.endswith(".safetensors"):
+        if which is not None:
+            raise UserError(f"--checkpoint {which.value}: it is for a run; {run} is one checkpoint already")
+        return Path(run)
+    params, paths = study()
+    params.run(run)
+    return paths.checkpoint(run, (which or CheckpointChoice.best).value)
+
+
+def write_onnx(path: Path, to: Path) -> None:
+    """Write the ONNX file and say how well it agrees with the checkpoint."""
+    with stage():
+        from ssmlab.stages.onnx_export.export import export_onnx
+
+        found = export_onnx(path, to)
+    agreement, shape = found.agreement, ", ".join(map(str, found.image_shape))
+    typer.echo(
+        f"wrote {to} ({found.size:,} bytes): images (batch, {shape}) in [0, 1] -> logits (batch, {found.classes})"
+    )
+    typer.echo(
+        f"compared in onnxruntime on {found.images}: logits differ by at most {agreement.difference:.1e} (the largest "
+        f"is {agreement.largest:.3g}), the class is the same for {agreement.same} of {agreement.n}"
+    )
+
+
+def write_folder(run: str, to: Path, which: CheckpointChoice, license: str | None) -> None:
+    """Write the hub's folder and name its files."""
     from ssmlab.report.hub_folder import export_run
 
     params, paths = study()
     params.run(run)
-    for file in export_run(run, paths, to, checkpoint.value, license):
+    for file in export_run(run, paths, to, which.value, license):
         typer.echo(f"wrote {file}")

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from ssmlab.nets.shapes import ChannelFirst
-from ssmlab.nets.softmax_attention import AT_ONCE, attend
+from ssmlab.nets.softmax_attention import attend, goes_at_once
 
 
 class SelfAttention(nn.Module):
@@ -35,7 +35,7 @@ class SelfAttention(nn.Module):
             -1, *y.shape[1:]
         )  # (3 D, B, L)
         query, key, value = maps.transpose(0, 1).chunk(3, dim=1)  # (B, D, L) each
-        if y.shape[1] * y.shape[2] ** 2 > AT_ONCE:
+        if not goes_at_once(query.transpose(1, 2)):
             gathered = attend(*(each.transpose(1, 2) for each in (query, key, value))).transpose(1, 2)  # (B, D, L)
             return y + gathered.transpose(0, 1)  # (D, B, L)
         scores = torch.bmm(query.transpose(1, 2), key) / math.sqrt(y.shape[0])  # (B, L, L)

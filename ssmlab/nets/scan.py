@@ -7,7 +7,8 @@ a, b (L, ...): decay and input of each step, real or complex, a broadcastable to
 Two neighbouring steps combine to one, (a, b) then (a', b') is (a' a, a' b + b'), which is associative; `scan` combines
 pairs, pairs of pairs and so on up, then hands the results back down (Blelloch 1990, "Prefix Sums and Their
 Applications"): 2 log2 L passes, 2 L combinations, any L. It divides by nothing and multiplies decays only, so with
-|a| <= 1 nothing overflows, however long the sequence is. `by_recurrence` is the equation itself, step by step.
+|a| <= 1 nothing overflows, however long the sequence is. `by_recurrence` is the equation itself, step by step,
+`by_doubling` the form for traced graphs.
 """
 
 from __future__ import annotations
@@ -36,6 +37,23 @@ def by_recurrence(a: Decays, b: Steps) -> Steps:
         state = torch.addcmul(new, decay, state)
         states.append(state)
     return torch.stack(states)  # (L, ...)
+
+
+def by_doubling(a: Decays, b: Steps) -> Steps:
+    """All h (L, ...) in log2 L passes that overwrite nothing, as a traced graph needs it: after k passes each step has
+    taken in the 2^k - 1 before it (Hillis and Steele 1986, "Data parallel algorithms").
+    """
+    reach = 1
+    while reach < len(b):
+        b = b + a * delayed(b, reach)
+        a = a * delayed(a, reach)
+        reach *= 2
+    return b
+
+
+def delayed(steps: Steps, by: int) -> Steps:
+    """Steps (L, ...) that many places later, zeros first."""
+    return torch.cat([torch.zeros_like(steps[:by]), steps[:-by]])
 
 
 class LinearScan(torch.autograd.Function):

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ssmlab.nets.scan import combine_
+from ssmlab.nets.scan import by_doubling, combine_
 from ssmlab.nets.shapes import Chunk, ChunkMaps, State, TokenFirst, TokenMaps, TokenStates, Transition
 
 CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**28}  # states in a chunk: what a core's cache holds; 1 GiB, and few launches
@@ -28,8 +28,16 @@ LEAST_TOKENS = 8  # fewer would keep most of the states, and step through the se
 
 def selective_scan(x: TokenFirst, dt: TokenFirst, A: Transition, B: TokenMaps, C: TokenMaps) -> TokenFirst:
     """y (L, B, Di) of x, dt (L, B, Di), A (Di, N), B, C (L, B, N), all of one real dtype."""
+    if torch.compiler.is_compiling():  # a traced graph must hold for any batch, and chunks depend on it
+        return by_whole_states(x, dt, A, B, C)
     y: Tensor = SelectiveScan.apply(x, dt, A, B, C)  # type: ignore[no-untyped-call]
     return y
+
+
+def by_whole_states(x: TokenFirst, dt: TokenFirst, A: Transition, B: TokenMaps, C: TokenMaps) -> TokenFirst:
+    """The same y (L, B, Di) with all B L Di N states in memory at once, and nothing overwritten."""
+    decay = torch.exp(dt.unsqueeze(2) * A.t())  # (L, B, N, Di)
+    return outputs(by_doubling(decay, B.unsqueeze(-1) * (dt * x).unsqueeze(2)), C)
 
 
 def chunk_tokens(x: TokenFirst, state: int) -> int:

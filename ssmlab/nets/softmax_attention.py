@@ -30,13 +30,18 @@ BLOCK_ENTRIES = 2**18  # of the weights in a block: 1 MiB in float32
 
 def attend(query: Queries, key: Queries, value: Values, bias: BiasMatrix | None = None) -> Values:
     """o (B, L, v) by the route that suits size and device."""
-    batch, length, _ = query.shape
-    if batch * length**2 <= AT_ONCE:
+    if goes_at_once(query):
         return at_once(query, key, value, bias)
     if query.device.type != "cpu":
         mask = None if bias is None else bias.to(query.dtype)
         return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
     return in_blocks(query, key, value, bias)
+
+
+def goes_at_once(query: Queries) -> bool:
+    """Whether one product for all sequences is no slower; always in a traced graph, which must hold for any batch."""
+    batch, length, _ = query.shape
+    return torch.compiler.is_compiling() or batch * length**2 <= AT_ONCE
 
 
 def at_once(query: Queries, key: Queries, value: Values, bias: BiasMatrix | None = None) -> Values:

@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmlab.nets.scan import by_recurrence, scan
+from ssmlab.nets.scan import by_doubling, by_recurrence, scan
 
 
 def decays_and_inputs(length: int, shape: tuple[int, ...], dtype: torch.dtype, seed: int) -> list[torch.Tensor]:
@@ -26,6 +26,7 @@ def test_the_scan_is_the_recurrence(length: int, dtype: torch.dtype, shared: boo
     wanted = torch.autograd.grad((expected * weight).sum().abs(), [a, b], allow_unused=length == 1)
     h = scan(a, b)
     torch.testing.assert_close(h, expected)
+    torch.testing.assert_close(by_doubling(a, b), expected)
     for mine, plain in zip(torch.autograd.grad((h * weight).sum().abs(), [a, b]), wanted, strict=True):
         torch.testing.assert_close(mine, torch.zeros_like(mine) if plain is None else plain)
 

@@ -80,7 +80,6 @@ def test_the_enhancement_is_the_same_by_either_route(monkeypatch: pytest.MonkeyP
     torch.manual_seed(5)
     attention, y = SelfAttention(4), torch.randn(4, 2, 6)
     expected = attention(y)
-    monkeypatch.setattr("ssmlab.nets.attention.AT_ONCE", 0)
     monkeypatch.setattr(softmax_attention, "AT_ONCE", 0)
     torch.testing.assert_close(attention(y), expected)
 

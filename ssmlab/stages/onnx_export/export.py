@@ -1,0 +1,103 @@
+"""`ssmlab export RUN MODEL.onnx`: a checkpoint as an ONNX file; not a stage of DVC's."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ssmlab.artifacts.checkpoint import build_from
+from ssmlab.artifacts.metadata import CheckpointFile, Metadata, read_checkpoint
+from ssmlab.core.errors import UserError
+from ssmlab.core.files import canonical_json, write_atomic
+from ssmlab.data.dataset import Dataset, load_dataset
+from ssmlab.data.header import read_data_summary
+from ssmlab.params.paths import Paths
+from ssmlab.stages.onnx_export.onnx_file import Agreement, compare_with_onnx, onnx_bytes
+
+IMAGES = 100  # on which both are compared
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written: its size in bytes, the shapes, and how far it agrees on which images."""
+
+    size: int
+    image_shape: tuple[int, int, int]
+    classes: int
+    agreement: Agreement
+    images: str
+
+
+def export_onnx(path: Path, to: Path) -> Exported:
+    """Write the checkpoint `path` as the ONNX file `to`, once onnxruntime has given the same logits.
+
+    They are compared on test images of the data set that the checkpoint was trained on, where it is prepared in this
+    folder, else on random ones. The file's metadata then has the names of the classes too.
+
+    Raises:
+        UserError: the checkpoint is missing or damaged, a package of `ssmlab[onnx]` is not installed, the logits are
+            not the same, or the file cannot be written; an earlier file is untouched.
+    """
+    if to.suffix != ".onnx":
+        raise UserError(f"{to}: the name of an ONNX file must end in .onnx")
+    checkpoint = read_checkpoint(path)
+    model, metadata = build_from(checkpoint), checkpoint.metadata
+    data = trained_data(metadata)
+    images, called = test_images(data) if data else random_images(metadata)
+    content = onnx_bytes(model, about(checkpoint, data))
+    agreement = compare_with_onnx(model, content, images)
+    if not agreement.is_close:
+        raise UserError(
+            f"{to}: not written, because its logits would differ by {agreement.difference:.1e} from those of {path}; "
+            "report this with the checkpoint"
+        )
+    write_atomic(to, content)
+    return Exported(len(content), metadata.image_shape, metadata.classes, agreement, called)
+
+
+def trained_data(metadata: Metadata) -> Dataset | None:
+    """The data set that a checkpoint was trained on, if it is prepared in this folder."""
+    path = Paths(metadata.study).prepared
+    if metadata.data_fingerprint is None or not path.is_file():
+        return None
+    here = read_data_summary(path).description.fingerprint
+    return load_dataset(path) if here == metadata.data_fingerprint else None
+
+
+def test_images(data: Dataset) -> tuple[Tensor, str]:
+    """The first test images (B, C, H, W) in [0, 1], and what they are called."""
+    n = min(IMAGES, len(data.test))
+    return data.test.tensors(n)[0], f"{n} test images of {data.name}"
+
+
+def random_images(metadata: Metadata) -> tuple[Tensor, str]:
+    """Images of noise (B, C, H, W) in [0, 1], and what they are called."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(IMAGES, *metadata.image_shape, generator=generator), f"{IMAGES} images of noise"
+
+
+def about(checkpoint: CheckpointFile, data: Dataset | None) -> dict[str, str]:
+    """What the ONNX file says of where it comes from; every value is text, lists and mappings are JSON."""
+    metadata = checkpoint.metadata
+    known: dict[str, object] = {
+        "input": "images (batch, channels, height, width), float32, pixels in [0, 1]",
+        "output": "logits (batch, classes), float32",
+        "study": metadata.study,
+        "run": metadata.run,
+        "checkpoint": metadata.which,
+        "checkpoint_sha256": checkpoint.sha256,
+        "epoch": metadata.epoch,
+        "ssmlab": metadata.code_version,
+        "data": metadata.data_name,
+        "data_fingerprint": metadata.data_fingerprint,
+        "imported_from": metadata.source.name if metadata.source else None,
+    }
+    texts = {key: str(value) for key, value in known.items() if value is not None}
+    texts["model"] = canonical_json(metadata.model.plain())
+    if data is not None:
+        texts["class_names"] = json.dumps(list(data.class_names), ensure_ascii=False)
+    return texts

@@ -1,0 +1,126 @@
+"""The ONNX file of a model, and what onnxruntime computes from it beside what the model does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ssmlab.core.errors import UserError
+from ssmlab.core.version import __version__
+from ssmlab.nets.classifier import Classifier
+from ssmlab.nets.shapes import Images
+from ssmlab.stages.onnx_export.traceable import traceable
+
+OPSET = 18  # the oldest that torch writes without converting
+TRACED_BATCH = 2  # torch.export takes a batch of one for a constant
+CALLS = 3  # of different sizes, in a comparison
+TOLERANCE = 1e-4  # of the largest logit, or of 1: float32 in another order of sums gives 1e-7 to 1e-6
+
+
+def required(module: str) -> Any:
+    """An optional module; raises UserError that says what to install."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise UserError(f"{module} is not installed; run `pip install 'ssmlab[onnx]'`") from None
+
+
+def onnx_bytes(model: Classifier, about: Mapping[str, str]) -> bytes:
+    """An ONNX file: `images` (batch, C, H, W) float32 in [0, 1] -> `logits` (batch, classes), for any batch.
+
+    Args:
+        about: what goes into the file's metadata. Where the code that made it lies does not.
+
+    Raises:
+        UserError: onnx or onnxscript is not installed, or torch cannot export the model.
+    """
+    required("onnx")
+    required("onnxscript")
+    images = torch.zeros(TRACED_BATCH, *model.image_shape)
+    try:
+        with silent_exporter(), torch.no_grad():
+            program = torch.onnx.export(
+                traceable(model),
+                (images,),
+                dynamo=True,
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=["images"],
+                output_names=["logits"],
+                opset_version=OPSET,
+                verbose=False,
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise UserError(f"torch {torch.__version__} cannot write this model as ONNX ({first_line(error)})") from None
+    assert program is not None
+    return with_metadata(program.model_proto, about).SerializeToString(deterministic=True)  # type: ignore[no-any-return]
+
+
+def first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+@contextmanager
+def silent_exporter() -> Iterator[None]:
+    """Without torch's lines about what else is not installed."""
+    log = logging.getLogger("torch.onnx")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
+def with_metadata(proto: Any, about: Mapping[str, str]) -> Any:
+    """The file's content with `about` in place of torch's notes, which hold stack traces with this machine's paths."""
+    graph = proto.graph
+    for noted in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del noted.metadata_props[:]
+    proto.producer_name, proto.producer_version = "ssmlab", __version__
+    for key, value in sorted(about.items()):
+        proto.metadata_props.add(key=key, value=value)
+    return proto
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How far onnxruntime and torch agree on `n` images.
+
+    difference: the largest of a logit; largest: the logit of the largest size; same: images with the same class.
+    """
+
+    n: int
+    difference: float
+    largest: float
+    same: int
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the difference can be rounding."""
+        return self.difference <= TOLERANCE * max(1.0, self.largest)
+
+
+def compare_with_onnx(model: Classifier, content: bytes, images: Images) -> Agreement:
+    """Logits of the model and of onnxruntime on images (B, C, H, W), in batches of different sizes.
+
+    Raises UserError if onnxruntime is not installed.
+    """
+    runtime = required("onnxruntime")
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    with torch.no_grad():
+        expected = model(images)
+    parts = [part for part in (images[:1], *images[1:].tensor_split(CALLS - 1)) if len(part)]
+    found: Tensor = torch.cat([torch.from_numpy(session.run(None, {"images": part.numpy()})[0]) for part in parts])
+    return Agreement(
+        len(images),
+        float((found - expected).abs().max()),
+        float(expected.abs().max()),
+        int((found.argmax(1) == expected.argmax(1)).sum()),
+    )
