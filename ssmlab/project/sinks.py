@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ssmlab.core.errors import UserError
+from ssmlab.core.optional_packages import required
 from ssmlab.project.switch import flat
 from ssmlab.project.tracking import Sink
 
@@ -16,14 +15,6 @@ from ssmlab.project.tracking import Sink
 def open_sink(kind: str, folder: Path, study: str) -> Sink:
     """The sink of this kind (`tensorboard` or `wandb`), writing to `folder`; raises UserError if it is missing."""
     return TensorBoardSink(folder) if kind == "tensorboard" else WandbSink(folder, study)
-
-
-def required(module: str, extra: str) -> Any:
-    """An optional module; raises UserError that says what to install."""
-    try:
-        return import_module(module)
-    except ImportError:
-        raise UserError(f"{extra} is not installed; run `pip install 'ssmlab[{extra}]'`") from None
 
 
 class TensorBoardSink:

@@ -6,13 +6,13 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.optional_packages import required
 from ssmlab.core.version import __version__
 from ssmlab.nets.classifier import Classifier
 from ssmlab.nets.shapes import Images
@@ -24,14 +24,6 @@ CALLS = 3  # of different sizes, in a comparison
 TOLERANCE = 1e-4  # of the largest logit, or of 1: float32 in another order of sums gives 1e-7 to 1e-6
 
 
-def required(module: str) -> Any:
-    """An optional module; raises UserError that says what to install."""
-    try:
-        return import_module(module)
-    except ImportError:
-        raise UserError(f"{module} is not installed; run `pip install 'ssmlab[onnx]'`") from None
-
-
 def onnx_bytes(model: Classifier, about: Mapping[str, str]) -> bytes:
     """An ONNX file: `images` (batch, C, H, W) float32 in [0, 1] -> `logits` (batch, classes), for any batch.
 
@@ -41,8 +33,8 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str]) -> bytes:
     Raises:
         UserError: onnx or onnxscript is not installed, or torch cannot export the model.
     """
-    required("onnx")
-    required("onnxscript")
+    required("onnx", "onnx")
+    required("onnxscript", "onnx")
     images = torch.zeros(TRACED_BATCH, *model.image_shape)
     try:
         with silent_exporter(), torch.no_grad():
@@ -112,7 +104,7 @@ def compare_with_onnx(model: Classifier, content: bytes, images: Images) -> Agre
 
     Raises UserError if onnxruntime is not installed.
     """
-    runtime = required("onnxruntime")
+    runtime = required("onnxruntime", "onnx")
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
     with torch.no_grad():
         expected = model(images)
