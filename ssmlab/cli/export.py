@@ -47,7 +47,7 @@ def export(
     if model is not None:
         if license is not None:
             raise UserError(f"--license {license}: it is for the model card that --to FOLDER writes; leave it out")
-        write_onnx(checkpoint_file(run, checkpoint), model)
+        write_onnx(exported_checkpoint(run, checkpoint), model)
         return
     assert to is not None
     if run.endswith(".safetensors"):
@@ -55,7 +55,7 @@ def export(
     write_folder(run, to, checkpoint or CheckpointChoice.best, license)
 
 
-def checkpoint_file(run: str, which: CheckpointChoice | None) -> Path:
+def exported_checkpoint(run: str, which: CheckpointChoice | None) -> Path:
     """The checkpoint that is meant; raises UserError for an unknown run."""
     if run.endswith(".safetensors"):
         if which is not None:

@@ -19,7 +19,7 @@ from ssmlab.nets import Classifier, build
 from ssmlab.params import ModelParams, Params
 from ssmlab.stages.onnx_export import export
 from ssmlab.stages.onnx_export.export import export_onnx
-from ssmlab.stages.onnx_export.onnx_file import Agreement, compare_with_onnx, onnx_bytes
+from ssmlab.stages.onnx_export.onnx_file import OnnxAgreement, compare_with_onnx, onnx_bytes
 from ssmlab.stages.onnx_export.traceable import traceable
 from tests.artifacts.trained_metadata import trained_metadata
 from tests.nets.tiny_models import CHANGES, tiny_model
@@ -116,7 +116,9 @@ def test_a_file_elsewhere_is_compared_on_noise_and_gives_equal_bytes(folder: Pat
 
 def test_logits_that_are_not_the_models_are_never_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(export, "onnx_bytes", lambda model, about: b"")
-    monkeypatch.setattr(export, "compare_with_onnx", lambda *_: Agreement(12, difference=2e-3, largest=10.0, same=12))
+    monkeypatch.setattr(
+        export, "compare_with_onnx", lambda *_: OnnxAgreement(12, difference=2e-3, largest=10.0, same=12)
+    )
     with pytest.raises(UserError, match=r"ads\.onnx: not written, because its logits would differ by 2\.0e-03"):
         export_onnx(Path("models/smoke/ads/best.safetensors"), Path("ads.onnx"))
     assert not Path("ads.onnx").exists()

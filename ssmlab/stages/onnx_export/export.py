@@ -16,7 +16,7 @@ from ssmlab.core.files import canonical_json, write_atomic
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.data.header import read_data_summary
 from ssmlab.params.paths import Paths
-from ssmlab.stages.onnx_export.onnx_file import Agreement, compare_with_onnx, onnx_bytes
+from ssmlab.stages.onnx_export.onnx_file import OnnxAgreement, compare_with_onnx, onnx_bytes
 
 IMAGES = 100  # on which both are compared
 
@@ -28,7 +28,7 @@ class Exported:
     size: int
     image_shape: tuple[int, int, int]
     classes: int
-    agreement: Agreement
+    agreement: OnnxAgreement
     images: str
 
 

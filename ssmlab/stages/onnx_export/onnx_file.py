@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssmlab.artifacts.outcome import first_line
 from ssmlab.core.errors import UserError
 from ssmlab.core.optional_packages import required
 from ssmlab.core.version import __version__
@@ -54,10 +55,6 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str]) -> bytes:
     return with_metadata(program.model_proto, about).SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
-def first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
-
-
 @contextmanager
 def silent_exporter() -> Iterator[None]:
     """Without torch's lines about what else is not installed."""
@@ -82,7 +79,7 @@ def with_metadata(proto: Any, about: Mapping[str, str]) -> Any:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class OnnxAgreement:
     """How far onnxruntime and torch agree on `n` images.
 
     difference: the largest of a logit; largest: the logit of the largest size; same: images with the same class.
@@ -99,7 +96,7 @@ class Agreement:
         return self.difference <= TOLERANCE * max(1.0, self.largest)
 
 
-def compare_with_onnx(model: Classifier, content: bytes, images: Images) -> Agreement:
+def compare_with_onnx(model: Classifier, content: bytes, images: Images) -> OnnxAgreement:
     """Logits of the model and of onnxruntime on images (B, C, H, W), in batches of different sizes.
 
     Raises UserError if onnxruntime is not installed.
@@ -110,7 +107,7 @@ def compare_with_onnx(model: Classifier, content: bytes, images: Images) -> Agre
         expected = model(images)
     parts = [part for part in (images[:1], *images[1:].tensor_split(CALLS - 1)) if len(part)]
     found: Tensor = torch.cat([torch.from_numpy(session.run(None, {"images": part.numpy()})[0]) for part in parts])
-    return Agreement(
+    return OnnxAgreement(
         len(images),
         float((found - expected).abs().max()),
         float(expected.abs().max()),
