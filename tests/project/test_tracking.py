@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from ssmlab.artifacts.history import HistoryWriter, Row, format_history
+from ssmlab.core import optional_packages
 from ssmlab.core.errors import UserError
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -149,7 +150,7 @@ def test_a_package_that_is_missing_is_one_line(kind: str, tmp_path: Path, monkey
     def missing(name: str) -> None:
         raise ModuleNotFoundError(name)
 
-    monkeypatch.setattr(sinks, "import_module", missing)
+    monkeypatch.setattr(optional_packages, "import_module", missing)
     with pytest.raises(UserError, match=rf"{kind} is not installed; run `pip install 'ssmlab\[{kind}\]'`"):
         sinks.open_sink(kind, tmp_path, "smoke")
 
