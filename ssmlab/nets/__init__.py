@@ -1,4 +1,4 @@
-"""The models: one mixer a file, and the classifier around them."""
+"""The models: one file per mixer, and the classifier around them."""
 
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier, ssm_parameters

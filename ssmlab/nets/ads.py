@@ -1,10 +1,10 @@
 """Adaptive scaling, AdS (Qi et al. 2024, section 5, eq. 9).
 
-y (D, B, L): what the SSM gives. W_s, W_b (D, D), b_s, b_b (D,): scale and bias maps. act: relu, sigmoid or tanh.
+y (D, B, L): the output of the SSM. W_s, W_b (D, D), b_s, b_b (D,): scale and bias maps. act: relu, sigmoid or tanh.
 
     y <- act(W_s y + b_s) * y + act(W_b y + b_b)
 
-`parts: scale` keeps the first term alone, `parts: bias` is y + act(W_b y + b_b). `parts: constant` is ours, a control:
+`parts: scale` keeps only the first term; `parts: bias` is y + act(W_b y + b_b). `parts: constant` is ours, a control:
 both terms with W_s = W_b = 0, so that scale and bias depend on the channel and on nothing else. Its b_s starts at 1: no
 relu is shut.
 
@@ -33,7 +33,7 @@ class ConstantMap(nn.Module):
 
 
 class AdaptiveScaling(nn.Module):
-    """AdS over channel-first sequences, (D, B, L) -> (D, B, L)."""
+    """AdS on channel-first sequences, (D, B, L) -> (D, B, L)."""
 
     def __init__(
         self,

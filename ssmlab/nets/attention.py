@@ -1,14 +1,14 @@
-"""Softmax self-attention as an enhancement: the size-matched counterpart of adaptive scaling.
+"""Softmax self-attention as an enhancement: a counterpart of adaptive scaling with a similar number of parameters.
 
-y (D, B, L): what the SSM gives. W (3D, D), b (3D,): the maps to query, key and value, one head of width D each.
+y (D, B, L): the output of the SSM. W (3D, D), b (3D,): the maps to query, key and value, each with one head of width D.
 
     y <- y + softmax(Q^T K / sqrt(D)) V,   Q, K, V = W y + b
 
-(Vaswani et al. 2017, eq. 1, one head.) Every token sees every other, later ones too. The residual keeps the SSM's own
-output, as AdS's multiplicative term does.
+(Vaswani et al. 2017, eq. 1, one head.) Every token attends to all tokens, including later ones. The residual keeps the
+SSM's own output, as AdS's multiplicative term does.
 
-Where we differ: the published code has no such layer, it compares AdS with Mega only. The order of tokens is known to
-this attention through the SSM alone.
+Where we differ: the published code has no such layer; it compares AdS with Mega only. This attention has no position
+encoding: it knows the order of the tokens only from the SSM's output.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ssmlab.nets.softmax_attention import attend, goes_at_once
 
 
 class SelfAttention(nn.Module):
-    """Single-head self-attention with a residual over channel-first sequences, (D, B, L) -> (D, B, L)."""
+    """Single-head self-attention with a residual on channel-first sequences, (D, B, L) -> (D, B, L)."""
 
     def __init__(self, width: int):
         super().__init__()
         self.maps = nn.Linear(width, 3 * width)
 
     def forward(self, y: ChannelFirst) -> ChannelFirst:
-        """y (D, B, L) with what each token gathers from the others added."""
+        """y (D, B, L) plus its attention output."""
         maps = torch.addmm(self.maps.bias[:, None], self.maps.weight, y.flatten(1)).view(
             -1, *y.shape[1:]
         )  # (3 D, B, L)

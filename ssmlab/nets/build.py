@@ -1,4 +1,4 @@
-"""A model from its parameters."""
+"""Builds a model from its parameters."""
 
 from __future__ import annotations
 
@@ -25,9 +25,14 @@ from ssmlab.params.model import MixerName
 
 
 def build(params: ModelParams, image_shape: tuple[int, int, int], classes: int, seed: int) -> Classifier:
-    """A freshly initialised classifier of images (C, H, W) = `image_shape`, float32 on the CPU.
+    """A newly initialised classifier for images of shape (C, H, W) = `image_shape`, float32 on the CPU.
 
-    Equal arguments give equal parameters; torch's global generator is left as it was.
+    Equal arguments give equal parameters. The state of torch's global random generator does not change.
+
+    Args:
+        params: the section `model` of params.yaml.
+        classes: number of classes.
+        seed: seed of the initial parameters.
 
     Raises:
         UserError: the parameters do not fit the images or each other; the message names the key.
@@ -47,52 +52,61 @@ def build(params: ModelParams, image_shape: tuple[int, int, int], classes: int, 
 
 
 def sequence_length(params: ModelParams, image_shape: tuple[int, int, int]) -> int:
-    """L, the number of tokens of an image (C, H, W); raises UserError if it cannot be cut into tokens."""
+    """L, the number of tokens of an image (C, H, W).
+
+    Raises:
+        UserError: the image cannot be cut into tokens.
+    """
     _, height, width = image_shape
     if height % params.patch or width % params.patch:
-        raise UserError(f"model.patch: {params.patch} does not divide the images' {height} x {width} pixels")
+        raise UserError(
+            f"model.patch: {params.patch} does not divide the image size {height} x {width}; use a common divisor"
+        )
     if params.tokens == "published" and params.patch != 1:
-        raise UserError(f"model.tokens: published has no patches, but model.patch is {params.patch}; use 1, or raster")
+        raise UserError(
+            f"model.tokens: published has no patches, but model.patch is {params.patch}; set model.patch: 1, or "
+            "model.tokens: raster"
+        )
     return (height // params.patch) * (width // params.patch)
 
 
 def norm(params: ModelParams) -> nn.Module:
-    """What normalises tokens before the first layer and after every layer that has no norm of its own."""
+    """The norm before the first layer and after every layer; the identity if layers have their own norms or none."""
     if params.mixer == "mega" or params.norm == "none":
         return nn.Identity()
     return nn.LayerNorm(params.d_model)
 
 
 def layer(params: ModelParams, length: int) -> Mixer:
-    """One layer of the trunk for `length` tokens."""
+    """One layer of the classifier's trunk for `length` tokens."""
     return LAYERS[params.mixer](params, length)
 
 
 def convolution_layer(params: ModelParams, length: int) -> Mixer:
     """A layer around a convolution kernel: S4, S4D, DSS."""
     kernels = [KERNELS[params.mixer](params, length) for _ in range(2 if params.bidirectional else 1)]
-    put_on = enhancement(params, params.d_model)  # drawn before the skip, so that a seed keeps giving equal weights
-    return ssm_layer(params, LinearSsm(kernels[0], params.d_model, *kernels[1:]), put_on, params.output)
+    enhancing = enhancement(params, params.d_model)  # before the skip: a seed must keep giving the same weights
+    return ssm_layer(params, LinearSsm(kernels[0], params.d_model, *kernels[1:]), enhancing, params.output)
 
 
-def s5_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001  # every layer is built with these two
-    """An S5 layer. Its C is a map over all channels already, so `output: linear` adds none."""
+def s5_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001  # all builders have the same signature
+    """An S5 layer. Its C already maps over all channels, so `output: linear` adds no further map."""
     ssm = S5(params.d_model, params.d_state)
     output: OutputMap = "glu" if params.output == "glu" else "none"
     return ssm_layer(params, ssm, enhancement(params, params.d_model), output)
 
 
-def ssm_layer(params: ModelParams, ssm: nn.Module, put_on: nn.Module, output: OutputMap) -> Mixer:
-    """A linear SSM with what follows it, around which the residual connection and the norm lie."""
-    block = SsmBlock(ssm, put_on, params.d_model, params.pointwise, output, params.dropout)
+def ssm_layer(params: ModelParams, ssm: nn.Module, enhancing: nn.Module, output: OutputMap) -> Mixer:
+    """A linear SSM block inside a residual connection with a norm."""
+    block = SsmBlock(ssm, enhancing, params.d_model, params.pointwise, output, params.dropout)
     return Residual(block, norm(params))
 
 
 def mamba_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001
     """A Mamba layer."""
     check_no_maps(params)
-    put_on = enhancement(params, EXPANSION * params.d_model)
-    return Residual(MambaLayer(params.d_model, params.d_state, put_on, params.dropout), norm(params))
+    enhancing = enhancement(params, EXPANSION * params.d_model)
+    return Residual(MambaLayer(params.d_model, params.d_state, enhancing, params.dropout), norm(params))
 
 
 def mega_layer(params: ModelParams, length: int) -> Mixer:
@@ -103,15 +117,20 @@ def mega_layer(params: ModelParams, length: int) -> Mixer:
 
 
 def check_no_maps(params: ModelParams) -> None:
-    """Refuse settings of an SSM block for a mixer that has maps of its own."""
+    """Reject settings of an SSM block for a mixer that already has its own nonlinearity and output map.
+
+    Raises:
+        UserError: `pointwise` or `output` is set.
+    """
     if (params.pointwise, params.output) != ("none", "linear"):
         raise UserError(
-            f"model.mixer: {params.mixer} brings its own maps; set model.pointwise: none and model.output: linear"
+            f"model.mixer: {params.mixer} has its own nonlinearity and output map; set model.pointwise: none and "
+            "model.output: linear"
         )
 
 
 def s4_kernel(params: ModelParams, length: int) -> SsmKernel:
-    """The kernel of S4, which stores its C for a power of two of tokens."""
+    """The kernel of S4, which stores its C for a number of tokens that is a power of two."""
     return S4Kernel(params.d_model, params.d_state, power_of_two(length))
 
 
@@ -127,13 +146,13 @@ def dss_kernel(params: ModelParams, length: int) -> SsmKernel:  # noqa: ARG001
 
 
 def enhancement(params: ModelParams, width: int) -> nn.Module:
-    """The enhancement of the SSM's output, over channel-first sequences (width, B, L)."""
+    """The enhancement of the SSM's output, on channel-first sequences (width, B, L); the identity for none."""
     if params.ads is not None:
         return AdaptiveScaling(width, params.ads.act, params.ads.parts)
     return SelfAttention(width) if params.enhancement == "attention" else nn.Identity()
 
 
-# A new mixer is a file in this folder, its name in `ssmlab.params.model.MixerName` and a line here.
+# A new mixer needs a file in this folder, its name in `ssmlab.params.model.MixerName`, and a line here.
 LAYERS: dict[MixerName, Callable[[ModelParams, int], Mixer]] = {
     "s4": convolution_layer,
     "s4d": convolution_layer,

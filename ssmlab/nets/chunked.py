@@ -1,15 +1,15 @@
-"""The convolution of a linear time-invariant SSM in chunks, with the state passed from one chunk to the next.
+"""Computes the convolution of a linear time-invariant SSM in chunks and passes the state from chunk to chunk.
 
 A channel's kernel is K[l] = C A^l B with a real state of R numbers: A (D, R, R), B, C (D, R). The sequence is cut into
-n chunks of T tokens. With u_j the j-th chunk, h_j the state after it, both as rows, and ^t for the transpose,
+n chunks of T tokens. Let u_j be the j-th chunk and h_j the state after it, both as rows, and ^t the transpose. Then
 
     y_j = u_j Toeplitz(K) + h_{j-1} [(C A)^t, (C A^2)^t, ...],     h_j = h_{j-1} (A^T)^t + u_j [A^{T-1} B, ..., B]^t
 
-These are four kinds of products: each chunk with the Toeplitz matrix (T, T) and with the way into the state (T, R), n
-small products that pass the state on, and the states with the way out (R, T), added to the chunks' own outputs where
-these are. A kernel over the future runs the other way in the same products. All matrices depend on parameters alone, so
-a frozen model holds them. A token costs T + 2 R + R^2 / T multiplications a channel, whatever L is; with the whole
-Toeplitz matrix it costs L / 2. The gradient is a convolution of the same form, with every matrix transposed.
+There are four products: each chunk with the Toeplitz matrix (T, T), each chunk with the input map of the state (T, R),
+n small products that pass the state on, and the states with the output map (R, T), which are added to the chunks' own
+outputs in place. A kernel over the future uses the same products in the opposite direction. All matrices depend on
+parameters only, so a frozen model stores them. A token costs T + 2 R + R^2 / T multiplications per channel for any L;
+with the whole Toeplitz matrix it costs L / 2. The gradient is a convolution of the same form with transposed matrices.
 """
 
 from __future__ import annotations
@@ -24,21 +24,24 @@ from torch import Tensor, nn
 
 from ssmlab.nets.shapes import ChannelFirst, ChunkStates, PerChannel, RealModes, StateMatrix
 
-# Forward and backward to the input, D 64, one thread: CPU time of the FFT or the Toeplitz product, whichever would be
-# taken otherwise, over that of chunks of 64 tokens (2026-11-26; R numbers of state a channel; B 8 and 32):
+# Forward pass and backward pass to the input, D 64, one thread: CPU time of the FFT or the Toeplitz product (the one
+# that `convolve` would choose) divided by the CPU time of chunks of 64 tokens (2026-11-26; R: numbers in a channel's
+# state; the two columns are B 8 and B 32):
 #     L    R = 8        R = 32       R = 64
 #     196  1.24  0.89   1.02  0.63   0.64  0.44
 #     400  1.80  1.67   1.42  1.28   0.86  0.79
 #     784  2.33  2.67   1.69  2.15   1.18  1.58
 #     1024 2.24  3.92   1.75  3.08   1.18  2.37
 #     4096 4.21         3.12         (B 8 only)
-# With one sequence the FFT is faster up to L = 1,024 (chunks: 0.5 to 0.95 of its speed); attacks have more.
-CHUNKS_PAY_FROM = 8  # L must be at least so many times R + 32
-CHUNK = 112  # tokens in a chunk, about: L 784, R 32, B 32 takes 13.4 ms with 112, 14.4 with 98, 14.8 with 56
+#
+# With one sequence the FFT is faster up to L = 1,024 (chunks reach 0.5 to 0.95 of its speed); attacks use larger
+# batches.
+CHUNKS_PAY_FROM = 8  # chunks are used if L >= this * (R + 32)
+CHUNK = 112  # tokens in a chunk, roughly: L 784, R 32, B 32 takes 13.4 ms with 112, 14.4 with 98, 14.8 with 56
 
 
 def chunks_pay(length: int, state: int) -> bool:
-    """Whether chunks beat the other routes for fixed taps of `state` numbers a channel and usual batches."""
+    """Whether chunks are faster than the other routes, for fixed taps with `state` numbers per channel."""
     return length >= CHUNKS_PAY_FROM * (state + 32)
 
 
@@ -48,11 +51,11 @@ class Realisation(NamedTuple):
     A: Tensor  # (D, R, R)
     B: Tensor  # (D, R)
     C: Tensor  # (D, R)
-    squares: tuple[Tensor, ...] = ()  # A, A^2, A^4, ..., as far as they are known
+    squares: tuple[Tensor, ...] = ()  # A, A^2, A^4, ..., as many as were computed
 
 
 def squares_up_to(A: StateMatrix, count: int, known: Sequence[Tensor] = ()) -> list[Tensor]:
-    """A, A^2, A^4, ... up to the highest that is a factor of A^count; `known` are the first of them."""
+    """A, A^2, A^4, ... up to the highest one needed for A^count; `known` holds the first of them."""
     squares = list(known) or [A]
     while 1 << len(squares) <= count:
         squares.append(torch.bmm(squares[-1], squares[-1]))
@@ -60,7 +63,7 @@ def squares_up_to(A: StateMatrix, count: int, known: Sequence[Tensor] = ()) -> l
 
 
 def matrix_power(squares: Sequence[Tensor], count: int) -> StateMatrix:
-    """A^count from `squares_up_to(A, count)`: the product of those at the ones of its binary form."""
+    """A^count from `squares_up_to(A, count)`: the product of the squares at the 1 bits of `count`."""
     factors = [square for place, square in enumerate(squares) if count >> place & 1]
     return reduce(torch.bmm, factors)
 
@@ -81,24 +84,23 @@ def powers_on_both_sides(system: Realisation, count: int) -> tuple[Tensor, Tenso
 
 
 def even_chunks(length: int) -> int:
-    """T, the tokens in a chunk: near CHUNK, and such that the last chunk is as full as it can be."""
+    """T, the number of tokens in a chunk: near CHUNK, and chosen so that the last chunk is as full as possible."""
     sizes = range(min(length, CHUNK * 3 // 4), min(length, CHUNK * 5 // 4) + 1)
     return min(sizes, key=lambda size: (-length % size, abs(size - CHUNK)))
 
 
 class ChunkedConvolution(nn.Module):
-    """The convolution of `length` tokens in chunks of T tokens.
+    """The convolution of `length` tokens in chunks of T = `chunk` tokens.
 
-    The taps are those of `past` from the present on, those of `future`, if there is one, from the present back, and
-    `feed` (D,) more at lag zero; all matrices are in the precision of `feed`. L need not be a multiple of T, but then
-    the input is copied.
+    Its taps are the kernel of `past` for lags >= 0, plus the kernel of `future`, if given, for lags <= 0, plus `feed`
+    (D,) at lag 0. All matrices have the dtype of `feed`. L need not be a multiple of T, but then the input is copied.
     """
 
     full_precision_tensors = frozenset({"past", "future"})  # the states are never in half precision
 
-    own: Tensor  # (D, T, T): the chunk's own Toeplitz matrix; entry s, t weighs u[s] in y[t]
-    into: Tensor  # (D, T, R): the way into the states
-    out: Tensor  # (D, R, T): the way out of them
+    own: Tensor  # (D, T, T): the Toeplitz matrix of a chunk; entry (s, t) is the weight of u[s] in y[t]
+    into: Tensor  # (D, T, R): the map from a chunk to the state
+    out: Tensor  # (D, R, T): the map from the state to a chunk
 
     def __init__(self, feed: PerChannel, length: int, chunk: int, past: Realisation, future: Realisation | None = None):
         super().__init__()
@@ -124,7 +126,11 @@ class ChunkedConvolution(nn.Module):
         self.register_buffer(name, matrix.contiguous(), persistent=False)
 
     def forward(self, u: ChannelFirst) -> ChannelFirst:
-        """y (D, B, L) for u (D, B, L); raises ValueError if L is not the length it was made for."""
+        """y (D, B, L) for u (D, B, L).
+
+        Raises:
+            ValueError: L is not the length that this convolution was built for.
+        """
         width, batch, length = u.shape
         if length != self.length:
             raise ValueError(f"this convolution was made for {self.length} tokens, not {length}")
@@ -132,9 +138,7 @@ class ChunkedConvolution(nn.Module):
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.own.dtype
         chunks = -(-length // self.chunk)
         missing = chunks * self.chunk - length
-        padded = (
-            F.pad(u.to(dtype), (0, missing)) if missing else u.to(dtype)
-        )  # `pad` copies, also where it adds nothing
+        padded = F.pad(u.to(dtype), (0, missing)) if missing else u.to(dtype)  # `pad` copies even if it adds nothing
         matrices = [matrix.to(dtype) for matrix in (self.own, self.into, self.out)]
         carries = [self.get_buffer(side) for side in self.sides]
         y: Tensor = ChunkProducts.apply(padded.reshape(width, batch, chunks, -1), *matrices, False, *carries)  # type: ignore[no-untyped-call]
@@ -142,15 +146,15 @@ class ChunkedConvolution(nn.Module):
 
 
 class ChunkProducts(torch.autograd.Function):
-    """All chunks' outputs (D, B, n, T) for inputs of that shape. The matrices take no gradient.
+    """The outputs (D, B, n, T) of all chunks for inputs of that shape. The matrices get no gradient.
 
-    The first carry passes its states from chunk to chunk onwards, the second, where there is one, backwards; `back`
-    exchanges the directions. States are in the precision of the carries, whatever that of the input is.
+    The first carry passes states to the next chunk; the second carry, if there is one, passes states to the previous
+    chunk. `back` swaps the directions. States have the dtype of the carries, also for inputs of another dtype.
     """
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, own: Tensor, into: Tensor, out: Tensor, back: bool, *carries: Tensor) -> Tensor:
-        """The sum of both products."""
+        """The outputs within each chunk plus the outputs of the passed states."""
         ctx.save_for_backward(own, into, out, *carries)
         ctx.back = back
         rows = u.flatten(1, 2)  # (D, B n, T)
@@ -165,16 +169,16 @@ class ChunkProducts(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradient to the input: the same products with every matrix transposed, in the other direction."""
+        """The gradient of the input: the same products with transposed matrices in the opposite direction."""
         own, into, out, *carries = (matrix.transpose(1, 2) for matrix in ctx.saved_tensors)
         gradient: Tensor = ChunkProducts.apply(gradients[0].contiguous(), own, out, into, not ctx.back, *carries)  # type: ignore[no-untyped-call]
         return gradient, *[None] * (4 + len(carries))
 
 
 def pass_on_(added: ChunkStates, carry: StateMatrix, onwards: bool) -> None:
-    """Overwrite what each chunk adds to the state by the state before it: h_{j-1} of h_j = h_{j-1} carry + added_j.
+    """Replace what each chunk adds to the state by the state before that chunk: h_j = h_{j-1} carry + added_j.
 
-    `onwards` goes from the first chunk to the last, otherwise from the last to the first.
+    If `onwards` is true, the state goes from the first chunk to the last, otherwise from the last to the first.
     """
     order = range(added.shape[2])
     state = torch.zeros_like(added[:, :, 0])  # (D, B, R)
@@ -185,12 +189,12 @@ def pass_on_(added: ChunkStates, carry: StateMatrix, onwards: bool) -> None:
 
 
 def first_taps(system: Realisation, outputs: Tensor) -> Tensor:
-    """K[l] = C A^l B for l < T, (D, T), from `outputs` (D, T, R), the first T of C A, C A^2, ..."""
+    """K[l] = C A^l B for l < T, (D, T); `outputs` (D, T, R) holds C A, C A^2, ..., C A^T."""
     rows = torch.cat([system.C[:, None], outputs[:, :-1]], dim=1)  # (D, T, R)
     return torch.bmm(rows, system.B[..., None])[..., 0]
 
 
 def rotations(decay: RealModes, angle: RealModes) -> StateMatrix:
-    """The real matrix (D, 2 N, 2 N) of N complex modes decay e^{i angle}, real parts first, then imaginary ones."""
+    """The real matrix (D, 2 N, 2 N) of N complex modes decay e^{i angle}; real parts come before imaginary parts."""
     real, imaginary = torch.diag_embed(decay * angle.cos()), torch.diag_embed(decay * angle.sin())
     return torch.cat([torch.cat([real, -imaginary], dim=2), torch.cat([imaginary, real], dim=2)], dim=1)

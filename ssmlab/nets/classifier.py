@@ -2,8 +2,8 @@
 
     tokens -> linear embedding -> LayerNorm -> layers h = LayerNorm(h + mixer(h)) -> mean over L -> linear head
 
-Mega has residuals and norms of its own, so its layers are used as they are and there is no first LayerNorm.
-`norm: none` leaves out every LayerNorm: h = h + mixer(h). With a linear mixer the whole model is then affine in
+Mega's layers contain residuals and norms already, so they are used unchanged and there is no LayerNorm before the first
+layer. `norm: none` leaves out every LayerNorm: h = h + mixer(h). With a linear mixer, the whole model is then affine in
 the image.
 """
 
@@ -35,10 +35,10 @@ class Residual(Mixer):
 
 
 class Classifier(nn.Module):
-    """Images (B, C, H, W) in [0, 1] -> logits (B, classes). Made by `ssmlab.nets.build`.
+    """Images (B, C, H, W) in [0, 1] -> logits (B, classes). `ssmlab.nets.build` builds it.
 
-    It takes images of one shape, `image_shape` (C, H, W), and refuses others with a UserError. Some mixers could read
-    sequences of another length, but DSS's kernels and Mega's biases depend on it: another size would be another model.
+    It accepts images of one shape only, `image_shape` (C, H, W), and raises a UserError for others. DSS's kernels and
+    Mega's biases depend on the length of the sequence, so another image size would mean another model.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Classifier(nn.Module):
         """
         if x.shape[1:] != self.image_shape:
             taken, given = (" x ".join(map(str, shape)) for shape in (self.image_shape, x.shape[1:]))
-            raise UserError(f"this model takes images of {taken} (channels x height x width), not {given}")
+            raise UserError(f"this model takes images of shape {taken} (channels x height x width), not {given}")
         return self.embed(self.tokens(x))  # type: ignore[no-any-return]
 
     def trunk(self, h: BatchFirst) -> Logits:
@@ -76,22 +76,26 @@ class Classifier(nn.Module):
         h = self.norm(h)
         for layer in self.layers:
             h = layer(h)
-        mean = h.sum(1) / h.shape[1]  # as `mean`, whose gradient would be divided once for every token
+        mean = h.sum(1) / h.shape[1]  # (B, D); faster than `mean`, whose backward pass divides for every token
         return self.head(mean)  # type: ignore[no-any-return]
 
     def forward(self, x: Images) -> Logits:
-        """Logits (B, classes) of images x (B, C, H, W), `trunk(stem(x))`; raises UserError as `stem` does."""
+        """Logits (B, classes) of images x (B, C, H, W): `trunk(stem(x))`.
+
+        Raises:
+            UserError: the images do not have the model's shape.
+        """
         return self.trunk(self.stem(x))
 
     def freeze(self) -> nn.Module:
-        """The same function of x in evaluation mode; what depends on parameters alone is computed once.
+        """The same function of x in evaluation mode; everything that depends only on parameters is computed once.
 
-        No parameter takes a gradient, and dropout is off. Weights share this model's memory, but what was computed from
-        them does not follow when they change: make a new frozen form then.
+        Parameters get no gradients, and dropout is off. The weights share this model's memory, but values that were
+        computed from them are not updated when the weights change: call `freeze` again then.
         """
         return frozen(self, self.length)
 
 
 def ssm_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """dt, A, B (S4's P too; Mega's alpha, delta, beta) of every layer: the group with a learning rate of its own."""
+    """dt, A, B (also S4's P, and Mega's alpha, delta, beta) of every layer: they have their own learning rate."""
     return [p for layer in getattr(model, "layers", ()) for p in layer.ssm_parameters()]

@@ -1,24 +1,24 @@
 """DSS: a diagonal state space with softmax-normalised rows (Gupta et al. 2022, "Diagonal State Spaces are as Effective
 as Structured State Spaces", DSS-softmax).
 
-N/2 complex states a channel. dt (D,): step sizes. Lambda (N/2,): the diagonal, shared by the channels. W (D, N/2): the
-output map (B is one, absorbed in it).
+N/2 complex states per channel. dt (D,): step sizes. Lambda (N/2,): the diagonal, shared by all channels. W (D, N/2):
+the output map (B is fixed to one, because W absorbs it).
 
     K[d, l] = Re sum over n of W[d, n] / Lambda[n] * softmax over l' < L of (Lambda[n] dt[d] l')  at l     (eq. 6)
 
-a row-softmax over complex numbers. With r = Lambda[n] dt[d] it is the geometric series in closed form,
-e^{r l} (e^r - 1) / (e^{r L} - 1). Where Re(r) > 0 it is summed from the last token backwards (r -> -r, l -> L-1-l), so
-that nothing overflows.
+This is a row-wise softmax over complex numbers. With r = Lambda[n] dt[d] it is a geometric series with the closed form
+e^{r l} (e^r - 1) / (e^{r L} - 1). If Re(r) > 0, it is summed from the last token backwards (r -> -r, l -> L-1-l) to
+avoid overflow.
 
-What is inverted is x = (e^{r L} - 1) Lambda, as conj(x) / (|x|^2 + 1e-7), which stays finite where x vanishes. The
-row's sum, (e^{r L} - 1) / (e^r - 1), is never formed; a guard on it would act differently. The guard changes K where
-|x|^2 is not large beside 1e-7, that is where L dt is small: by up to 6% where L dt is near 1e-3. In a new model of
-D = 32 it moves logits by 2e-4 to 7e-4 at L = 15, by 3e-5 at L = 49 and by 3e-7 at L = 784; the same guard on the row's
-sum would move them by 1e-6 at most.
+The division is by x = (e^{r L} - 1) Lambda. It is computed as conj(x) / (|x|^2 + 1e-7), which stays finite for x = 0.
+The row's sum, (e^{r L} - 1) / (e^r - 1), is never computed; a guard there would have another effect. The guard changes
+K if |x|^2 is not much larger than 1e-7, that is, if L dt is small: by up to 6% if L dt is near 1e-3. In a new model
+with D = 32 it changes logits by 2e-4 to 7e-4 at L = 15, by 3e-5 at L = 49 and by 3e-7 at L = 784. The same guard on the
+row's sum would change them by 1e-6 at most.
 
-Where we differ: in the kernel nothing; the published numbers need the guard at x. `d_state` counts real states as in
-S4, N of them are N/2 complex ones; no conjugates are added (the kernel is Re, not
-2 Re). Lambda starts at the spectrum of HiPPO-LegS's normal part, which is S4's, W (stored as C) as a complex normal.
+Where we differ: nothing in the kernel; the published numbers can only be reproduced with the guard on x. `d_state` = N
+counts real states as in S4, which are N/2 complex ones. No conjugates are added (the kernel is Re, not 2 Re). Lambda
+starts at the spectrum of the normal part of HiPPO-LegS, as in S4, and W (stored as C) starts as a complex normal.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ EPSILON = 1e-7  # keeps the reciprocal of (e^{r L} - 1) Lambda finite where it v
 
 
 class DssKernel(SsmKernel):
-    """The kernel of a DSS layer of `width` channels and `state` / 2 complex states."""
+    """The kernel of a DSS layer with `width` channels and `state` / 2 complex states per channel."""
 
     def __init__(self, width: int, state: int):
         super().__init__()
@@ -53,9 +53,9 @@ class DssKernel(SsmKernel):
         return [self.log_dt, self.Lambda]
 
     def forward(self, length: int) -> Kernel:
-        """The taps of a sequence of `length` tokens, (D, length) float32 (float64 if the module is).
+        """The taps for a sequence of `length` tokens, (D, length) float32 (float64 if the module is float64).
 
-        The softmax runs over the tokens there are, so kernels of different lengths differ in scale.
+        The softmax runs over `length` tokens, so kernels of different lengths differ in scale.
         """
         weight, rate, growing = self.modes(length)
         forwards = torch.arange(length, dtype=rate.real.dtype, device=rate.device)
@@ -63,7 +63,7 @@ class DssKernel(SsmKernel):
         return exponential_sum(weight, rate, position)
 
     def modes(self, length: int) -> tuple[Modes, Modes, Tensor]:
-        """Weights and rates (D, N/2) of the exponentials, and which of them run from the last token backwards."""
+        """Weights and rates (D, N/2) of the exponentials, and which of them are summed from the last token (bool)."""
         dt = full_precision(self.log_dt).exp()  # (D,)
         Lambda = as_complex(self.Lambda)  # (N/2,)
         rate = dt[:, None] * Lambda  # (D, N/2)
@@ -74,11 +74,11 @@ class DssKernel(SsmKernel):
         return weight, rate, growing
 
     def realisation(self, length: int) -> Realisation | None:
-        """The state space of these taps; None if a mode grows, whose powers could overflow."""
+        """The state space with these taps; None if a mode grows, because its powers could overflow."""
         weight, rate, growing = self.modes(length)
         return None if any_growing(growing) else diagonal_realisation(weight, rate)
 
 
 def any_growing(growing: Tensor) -> bool:
-    """Whether a mode grows: the one place where a layer looks at numbers, which on a GPU waits for them."""
+    """Whether any mode grows. This reads values from the device, so a GPU must finish its work first."""
     return bool(growing.any())

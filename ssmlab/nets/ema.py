@@ -1,18 +1,18 @@
 """The multi-dimensional damped exponential moving average of Mega (Ma et al. 2023, section 3.1).
 
-h: dimensions a channel (`ema`). alpha, delta (2, D, h): decay and damping, through a sigmoid. beta, gamma (2, D, h):
-how a channel is spread over its h dimensions and gathered again. omega (D,): weight of the input itself. The leading 2
-are the directions, the past and the future.
+h: dimensions per channel (`ema`). alpha, delta (2, D, h): decay and damping, after a sigmoid. beta, gamma (2, D, h):
+the maps from a channel to its h dimensions and back. omega (D,): weight of the input itself. The leading dimension 2 is
+the direction: past, then future.
 
     x^[t] = delta * (beta u[t]) + (1 - alpha * delta) * x^[t-1],   y[t] = gamma^T x^[t] / sqrt(h)      (eq. 4)
 
-It is a diagonal linear state space with A = 1 - alpha delta in (0, 1), so it is a convolution: the taps of lag k are
-sum over h of delta beta gamma (1 - alpha delta)^k / sqrt(h). Both directions contain the present token; with omega u
-they are one kernel over all lags, one product a layer.
+It is a diagonal linear state space with A = 1 - alpha delta in (0, 1), so it is a convolution: the tap at lag k is the
+sum over h of delta beta gamma (1 - alpha delta)^k / sqrt(h). Both directions include the present token. Together with
+omega u they form one kernel over all lags, so a layer needs one convolution.
 
-Where we differ: the paper weighs the new input by alpha, the published code by delta; both keep 1 - alpha delta of the
-old state. This is the published code's form (the two differ by exchanging the names of alpha and delta). The published
-code stacks the directions along D.
+Where we differ: the paper weights the new input by alpha, the published code by delta; both keep 1 - alpha delta of the
+old state. We follow the published code (the two forms differ only in the names of alpha and delta). The published code
+stacks the directions along D.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ssmlab.nets.shapes import ChannelFirst, Taps
 
 
 class DampedEma(nn.Module):
-    """Bidirectional EMA plus omega u over channel-first sequences, (D, B, L) -> (D, B, L)."""
+    """Bidirectional EMA plus omega u on channel-first sequences, (D, B, L) -> (D, B, L)."""
 
     def __init__(self, width: int, dimensions: int):
         super().__init__()
@@ -44,11 +44,11 @@ class DampedEma(nn.Module):
         self.omega = nn.Parameter(torch.randn(width))
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """alpha and delta, which are A and the step size, and beta, which is B."""
+        """alpha and delta, which correspond to A and the step size, and beta, which corresponds to B."""
         return [self.alpha, self.delta, self.beta]
 
     def taps(self, length: int) -> Taps:
-        """The weights of all lags (D, 2L-1), float32 (float64 if the module is), whatever the autocast state."""
+        """The taps of all lags (D, 2L-1), float32 (float64 if the module is float64), also under autocast."""
         with torch.autocast(self.alpha.device.type, enabled=False):
             alpha, delta = full_precision(self.alpha).sigmoid(), full_precision(self.delta).sigmoid()
             lag = torch.arange(length, dtype=alpha.dtype, device=alpha.device)
@@ -59,11 +59,11 @@ class DampedEma(nn.Module):
             return two_sided(past + present, future)
 
     def forward(self, u: ChannelFirst) -> ChannelFirst:
-        """The averages of u (D, B, L)."""
+        """The moving averages (D, B, L) of u (D, B, L)."""
         return convolve(u, self.taps(u.shape[-1]))
 
     def freeze(self, length: int) -> nn.Module:
-        """The same map with everything but the product precomputed."""
+        """The same map for `length` tokens with precomputed taps or matrices."""
         with torch.no_grad():
             if not chunks_pay(length, self.alpha.shape[-1]):
                 return FixedConvolution(self.taps(length), length)
@@ -71,7 +71,7 @@ class DampedEma(nn.Module):
             return ChunkedConvolution(feed, length, even_chunks(length), *self.realisations())
 
     def realisations(self) -> tuple[Realisation, ...]:
-        """The state spaces of both directions, without omega."""
+        """The state spaces of the two directions, without omega."""
         alpha, delta = self.alpha.double().sigmoid(), self.delta.double().sigmoid()  # (2, D, h)
         weight = delta * self.beta.double() * self.gamma.double() / math.sqrt(alpha.shape[-1])
         decays = torch.diag_embed(1 - alpha * delta)  # (2, D, h, h)

@@ -1,4 +1,4 @@
-"""Sums of complex exponentials: the kernel of any diagonal state space."""
+"""Sums of complex exponentials, the kernels of diagonal state spaces."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from ssmlab.nets.shapes import Modes, OneSide, Positions
 def exponential_sum(weight: Modes, rate: Modes, position: Positions) -> OneSide:
     """K[d, l] = Re sum over n of weight[d, n] exp(rate[d, n] position[d, n, l]), real (D, L), float32 or float64.
 
-    weight, rate (D, n) complex; position real, broadcastable to (D, n, L). All large arrays are real.
+    weight and rate (D, n) are complex, position is real and broadcastable to (D, n, L). All large arrays are real,
+    which saves time.
     """
     decay = torch.exp(rate.real[..., None] * position)  # (D, n, L)
     angle = rate.imag[..., None] * position
@@ -21,7 +22,7 @@ def exponential_sum(weight: Modes, rate: Modes, position: Positions) -> OneSide:
 
 
 def diagonal_realisation(weight: Modes, rate: Modes) -> Realisation:
-    """The state space of K[d, l] = Re sum over n of weight[d, n] exp(rate[d, n] l); no Re(rate) may be positive."""
+    """The state space with K[d, l] = Re sum over n of weight[d, n] exp(rate[d, n] l); Re(rate) must be <= 0."""
     weight, rate = weight.to(torch.complex128), rate.to(torch.complex128)
     A = rotations(rate.real.exp(), rate.imag)  # (D, 2 N, 2 N)
     B = torch.cat([torch.ones_like(rate.real), torch.zeros_like(rate.real)], dim=1)  # (D, 2 N)
@@ -29,7 +30,7 @@ def diagonal_realisation(weight: Modes, rate: Modes) -> Realisation:
 
 
 def phi(z: Tensor) -> Tensor:
-    """(e^z - 1) / z for complex z, 1 at zero: what a zero-order hold makes of an input map."""
+    """(e^z - 1) / z for complex z, and 1 for z = 0: the factor of the input map in a zero-order hold."""
     zero = z == 0
     safe = torch.where(zero, torch.ones_like(z), z)
     return torch.where(zero, torch.ones_like(z), torch.expm1(safe) / safe)

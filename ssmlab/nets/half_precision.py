@@ -1,8 +1,8 @@
-"""A frozen classifier with products and activations in bfloat16, for attacks.
+"""A frozen classifier that computes products and activations in bfloat16, for attacks.
 
-An attack uses the gradient's direction, and the matrix units of today's processors multiply bfloat16 many times faster
-than float32. What is sensitive stays in float32 at least: everything that is computed from parameters alone (kernels,
-step sizes, discretised A, B and C and their powers; the frozen model has done it before the result is rounded), the
+An attack needs only the direction of the gradient, and matrix units of current processors multiply bfloat16 many times
+faster than float32. Sensitive parts stay in float32 or float64: everything that depends only on parameters (kernels,
+step sizes, discretised A, B and C and their powers; the frozen model computes them before the result is rounded), the
 states of every recurrence, position biases, the softmax, the embedding of the pixels, the norm before the first layer,
 the mean over tokens and the head.
 """
@@ -19,7 +19,11 @@ from ssmlab.nets.shapes import Images, Logits
 
 
 class HalfPrecisionClassifier(nn.Module):
-    """Images (B, C, H, W) in [0, 1], float32 -> logits (B, classes), float32; `frozen` is `Classifier.freeze()`'s."""
+    """Images (B, C, H, W) in [0, 1], float32 -> logits (B, classes), float32.
+
+    Args:
+        frozen: the result of `Classifier.freeze()`.
+    """
 
     def __init__(self, frozen: Classifier):
         super().__init__()
@@ -37,7 +41,7 @@ class HalfPrecisionClassifier(nn.Module):
 
 
 def in_half_precision(module: nn.Module) -> nn.Module:
-    """A copy of a frozen module whose real tensors are bfloat16, but for its `full_precision_tensors`."""
+    """A copy of a frozen module whose real tensors are bfloat16, except for its `full_precision_tensors`."""
     twin = copy.copy(module)
     kept: frozenset[str] = getattr(module, "full_precision_tensors", frozenset())
     twin._parameters = {

@@ -1,8 +1,8 @@
-"""HiPPO-LegS: the matrices that remember a sequence as Legendre coefficients, and their diagonal plus low-rank form.
+"""HiPPO-LegS: matrices that store a sequence as Legendre coefficients, and their diagonal plus low-rank form.
 
-A (N, N), B (N,): x' = A x + B u keeps the coefficients of u's history on Legendre polynomials (Gu et al. 2020, HiPPO,
-theorem 2). P (N,): the rank-one part, A = S - 1/2 I - P P^T with S skew-symmetric (Gu et al. 2022, S4, theorem 1).
-Lambda (N/2,): the eigenvalues of A + P P^T with positive imaginary part; the other half are their conjugates.
+A (N, N), B (N,): the state of x' = A x + B u holds the coefficients of u's history in Legendre polynomials (Gu et al.
+2020, HiPPO, theorem 2). P (N,): the rank-one part, A = S - 1/2 I - P P^T with S skew-symmetric (Gu et al. 2022, S4,
+theorem 1). Lambda (N/2,): the eigenvalues of A + P P^T with positive imaginary part; the others are their conjugates.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor
 
 
 def legs(state: int) -> tuple[Tensor, Tensor]:
-    """A (N, N) and B (N,) of HiPPO-LegS in float64, N = `state`.
+    """The matrices A (N, N) and B (N,) of HiPPO-LegS in float64; N = `state`.
 
     A[n, k] = -sqrt(2n+1) sqrt(2k+1) below the diagonal, -(n+1) on it, 0 above; B[n] = sqrt(2n+1).
     """
@@ -23,9 +23,9 @@ def legs(state: int) -> tuple[Tensor, Tensor]:
 
 
 def normal_part(state: int) -> tuple[Tensor, Tensor]:
-    """The eigenvalues (N,) and eigenvectors, as columns (N, N), of A + P P^T, HiPPO-N; complex128, N = `state`.
+    """The eigenvalues (N,) and eigenvectors (columns of (N, N)) of A + P P^T = HiPPO-N; complex128, N = `state`.
 
-    They come in order of their imaginary parts, which are symmetric about zero; every real part is -1/2.
+    They are sorted by imaginary part. The imaginary parts are symmetric about zero; every real part is -1/2.
     """
     A, _ = legs(state)
     P = low_rank_part(state)
@@ -36,14 +36,15 @@ def normal_part(state: int) -> tuple[Tensor, Tensor]:
 
 
 def low_rank_part(state: int) -> Tensor:
-    """P (N,) in float64."""
+    """The vector P (N,) of the rank-one part, float64."""
     return torch.sqrt(torch.arange(state, dtype=torch.float64) + 0.5)
 
 
 def nplr(state: int) -> tuple[Tensor, Tensor, Tensor]:
-    """HiPPO-LegS in the basis where A = diag(Lambda) - P P^*: Lambda, P and B, each (N/2,) complex128.
+    """HiPPO-LegS in the basis in which A = diag(Lambda) - P P^*: Lambda, P and B, each (N/2,) complex128.
 
-    One of each conjugate pair is kept; a real system of N = `state` (even) states is twice the real part of this half.
+    Only one of each conjugate pair is kept. N = `state` must be even. The output of the real system with N states is
+    twice the real part of this half's output.
     """
     _, B = legs(state)
     Lambda, basis = normal_part(state)

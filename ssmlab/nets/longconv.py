@@ -1,17 +1,18 @@
-"""Convolution of whole sequences with one kernel a channel, by several routes.
+"""Convolution of whole sequences with one kernel per channel, by several routes.
 
-u (D, B, L): channel-first sequences. taps: the kernel of each channel, either causal, (D, L), taps[:, k] weighing the
-input k tokens back, or over all lags, (D, 2L-1), taps[:, L-1+k] weighing it. Every route computes
+u (D, B, L): channel-first sequences. taps: the kernel of each channel. A causal kernel is (D, L), and taps[:, k] is the
+weight of the input k tokens back. A kernel over all lags is (D, 2L-1), and the weight is taps[:, L-1+k]. Every route
+computes
 
     y[d, b, t] = sum over s of taps[d, t-s] u[d, b, s]      (causal; else taps[d, L-1 + t-s])
 
-`by_fft` multiplies spectra. `by_columns` multiplies with the Toeplitz matrix of the kernel, T columns at a time: all
-blocks of T columns are cuts of one, the last, so memory is D L T, and a causal block needs only the rows down to its
-own. T = L is the whole matrix in one product. With fixed taps of a known state space, long sequences go in chunks that
-pass a state on (chunked.py).
+`by_fft` multiplies spectra. `by_columns` multiplies with the Toeplitz matrix of the kernel, T columns at a time. Every
+block of T columns is a part of the last block, so memory is D L T. A causal block needs only the rows above its lower
+end. T = L is the whole matrix in one product. If the taps are fixed and their state space is known, long sequences are
+processed in chunks that pass on a state (chunked.py).
 
-Channel-first, because then a route is batched products or FFTs along contiguous memory, and the linear map after it
-reads y transposed inside its own matrix product, for free.
+Sequences are channel-first: then every route is a batched product or an FFT along contiguous memory, and the linear map
+that follows can read y transposed at no extra cost.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ from torch import Tensor, nn
 
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, OneSide, Spectrum, Taps, ToeplitzColumns
 
-# By measurement on a CPU (benchmarks/mixers.md): with B sequences the Toeplitz product is the faster route for up to so
-# many times B tokens.
-TOKENS_A_SEQUENCE = 4  # its matrix is made, and its gradient taken, on every call
-FIXED_TOKENS_A_SEQUENCE = 32  # its matrix is at hand
-LONGEST = 1024
-BLOCK = 256  # columns at once
+# Measured on a CPU (benchmarks/mixers.md): with B sequences, the Toeplitz product is the faster route up to a length of
+# this many times B tokens.
+TOKENS_A_SEQUENCE = 4  # if every call builds the matrix and computes its gradient
+FIXED_TOKENS_A_SEQUENCE = 32  # if the matrix is precomputed
+LONGEST = 1024  # tokens; for longer sequences the FFT is used
+BLOCK = 256  # columns per product
 TOEPLITZ_LIMIT = 2**25  # entries of the columns (D, L, T): 128 MiB in float32
 
 
@@ -41,7 +42,7 @@ def channel_first(u: BatchFirst) -> ChannelFirst:
 
 
 class ToChannelFirst(torch.autograd.Function):
-    """`channel_first` with a gradient that is contiguous, too: the residual's gradient is added to it."""
+    """`channel_first` with a contiguous gradient, because the gradient of the residual is added to it."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor) -> Tensor:  # noqa: ARG004
@@ -57,16 +58,16 @@ class ToChannelFirst(torch.autograd.Function):
 
 
 def two_sided(past: OneSide, future: OneSide) -> Taps:
-    """Taps over all lags (D, 2L-1) of a kernel over the past and one over the future, both from the present, (D, L)."""
+    """Taps over all lags (D, 2L-1) from a kernel over the past and one over the future, both (D, L) from lag 0."""
     reach = past.shape[-1] - 1
     return F.pad(past, (reach, 0)) + F.pad(future.flip(-1), (0, reach))  # (D, 2 L - 1)
 
 
 def toeplitz_columns(taps: Taps, length: int, block: int) -> ToeplitzColumns:
-    """The last `block` columns of the Toeplitz matrix, (D, R, block): entry s, t weighs u[s] in y[L - block + t].
+    """The last `block` columns of the Toeplitz matrix, (D, R, block): entry (s, t) weights u[s] in y[L - block + t].
 
-    R = L rows for causal taps; two-sided ones have further rows, for the blocks to the left: 2 L less the leftmost
-    block's columns.
+    Causal taps have R = L rows. Two-sided taps have more rows, for the blocks to the left: R = 2 L minus the number of
+    columns in the leftmost block.
     """
     leftmost = (length - 1) % block + 1
     before = block - 1 if taps.shape[-1] == length else block - leftmost
@@ -75,10 +76,10 @@ def toeplitz_columns(taps: Taps, length: int, block: int) -> ToeplitzColumns:
 
 
 class Windows(torch.autograd.Function):
-    """Rows of T neighbours, the last first: (D, R + T - 1) -> (D, R, T), row s starting at place R - 1 - s.
+    """Sliding windows of T neighbours in reverse order: (D, R + T - 1) -> (D, R, T); row s starts at R - 1 - s.
 
-    Backwards, each place takes the sum of a diagonal. Written one entry further right from row to row, diagonals are
-    columns: many times faster than the gradient of `unfold`.
+    The gradient of an input is the sum of a diagonal. If every row is shifted right by one entry more than the row
+    before, diagonals become columns. Their sums are many times faster than the gradient of `unfold`.
     """
 
     @staticmethod
@@ -88,14 +89,14 @@ class Windows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:  # noqa: ARG004
-        """The gradient to the places."""
+        """The gradient (D, R + T - 1) of the inputs."""
         width, rows, block = gradients[0].shape
         slanted = F.pad(gradients[0].flip(1), (0, rows)).flatten(1)[:, :-rows]  # (D, R (R + T - 1))
         return slanted.view(width, rows, rows + block - 1).sum(1), None
 
 
 def by_columns(u: ChannelFirst, columns: ToeplitzColumns) -> ChannelFirst:
-    """y (D, B, L) as batched products with the `toeplitz_columns` of the taps."""
+    """y (D, B, L) by batched products with the `toeplitz_columns` of the taps."""
     length, block = u.shape[-1], columns.shape[-1]
     causal = columns.shape[1] == length
     parts = []
@@ -107,13 +108,13 @@ def by_columns(u: ChannelFirst, columns: ToeplitzColumns) -> ChannelFirst:
 
 
 def by_toeplitz(u: ChannelFirst, taps: Taps, block: int | None = None) -> ChannelFirst:
-    """y (D, B, L) through blocks of `block` columns of the Toeplitz matrix; None for the whole."""
+    """y (D, B, L) by blocks of `block` columns of the Toeplitz matrix; None means the whole matrix."""
     length = u.shape[-1]
     return by_columns(u, toeplitz_columns(taps, length, block or length))
 
 
 def fft_size(length: int) -> int:
-    """An even size without prime factors above 5, at least 2L-1: only terms that are not wanted wrap around."""
+    """An even FFT size of at least 2L-1 without prime factors above 5; no wanted term wraps around."""
     size = 2 * length
     while size != math.gcd(size, 60**20):
         size += 2
@@ -121,9 +122,9 @@ def fft_size(length: int) -> int:
 
 
 def by_spectrum(u: ChannelFirst, spectrum: Spectrum, causal: bool) -> ChannelFirst:
-    """y (D, B, L) of u and the rfft (D, F) of its taps, in the precision of that."""
+    """y (D, B, L) from u and the rfft (D, F) of the taps, computed in the precision of the spectrum."""
     length, size = u.shape[-1], fft_size(u.shape[-1])
-    first = 0 if causal else length - 1  # where y begins in the whole convolution
+    first = 0 if causal else length - 1  # where y begins in the full convolution
     with torch.autocast(u.device.type, enabled=False):
         wide = u.to(spectrum.real.dtype)
         y: Tensor = torch.fft.irfft(torch.fft.rfft(wide, n=size) * spectrum.unsqueeze(1), n=size)
@@ -131,24 +132,24 @@ def by_spectrum(u: ChannelFirst, spectrum: Spectrum, causal: bool) -> ChannelFir
 
 
 def first_lag(u: ChannelFirst, taps: Taps) -> int:
-    """Where y begins in the whole convolution: at the lag zero, which is the first tap or the middle one."""
+    """Where y begins in the full convolution: at lag 0, which is the first tap or the middle one."""
     return taps.shape[-1] - u.shape[-1]
 
 
 def by_fft(u: ChannelFirst, taps: Taps) -> ChannelFirst:
-    """y (D, B, L) through the real FFT, in the precision of `taps`."""
+    """y (D, B, L) by the real FFT, computed in the precision of `taps`."""
     y: Tensor = FourierConvolution.apply(u, taps)  # type: ignore[no-untyped-call]
     return y
 
 
 def by_fft_plain(u: ChannelFirst, taps: Taps) -> ChannelFirst:
-    """`by_fft` with the gradients that autograd makes of it, which can be differentiated again."""
+    """`by_fft` with autograd's own gradients, which can be differentiated again."""
     length = u.shape[-1]
     return by_spectrum(u, torch.fft.rfft(taps, n=fft_size(length)), taps.shape[-1] == length)
 
 
 class FourierConvolution(torch.autograd.Function):
-    """`by_fft`, with gradients by real FFTs alone; autograd would take a complex one of twice the size for each."""
+    """`by_fft` whose gradients need only real FFTs; autograd would use complex FFTs of twice the size."""
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, taps: Tensor) -> Tensor:
@@ -162,9 +163,9 @@ class FourierConvolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The correlations of the gradient with the taps and with the input."""
+        """The gradients of u and taps: correlations of the output's gradient with the taps and with the input."""
         u, taps, inputs, spectrum = ctx.saved_tensors
-        if torch.is_grad_enabled():  # these gradients are to be differentiated
+        if torch.is_grad_enabled():  # these gradients will be differentiated again
             plain, wanted = by_fft_plain(u, taps), [tensor for tensor in (u, taps) if tensor.requires_grad]
             found = iter(torch.autograd.grad(plain, wanted, gradients[0], create_graph=True))
             return tuple(next(found) if tensor.requires_grad else None for tensor in (u, taps))
@@ -179,13 +180,16 @@ class FourierConvolution(torch.autograd.Function):
 
 
 def columns_pay(width: int, batch: int, length: int, most: int) -> bool:
-    """Whether the Toeplitz product beats the FFT: its matrix costs the same for any batch, and grows with L^2."""
+    """Whether the Toeplitz product is faster than the FFT.
+
+    Its matrix costs the same for every batch size and grows with L^2, so it pays for large batches and short sequences.
+    """
     fits = width * length * min(length, BLOCK) <= TOEPLITZ_LIMIT
     return fits and length <= min(most * batch, LONGEST)
 
 
 def convolve(u: ChannelFirst, taps: Taps) -> ChannelFirst:
-    """y (D, B, L) by the route that is fastest at this size."""
+    """y (D, B, L) by the fastest route for this size."""
     width, batch, length = u.shape
     if columns_pay(width, batch, length, TOKENS_A_SEQUENCE):
         return by_toeplitz(u, taps, min(length, BLOCK))
@@ -193,7 +197,7 @@ def convolve(u: ChannelFirst, taps: Taps) -> ChannelFirst:
 
 
 class FixedConvolution(nn.Module):
-    """The convolution of `length` tokens with fixed taps, by the Toeplitz product or the FFT, as suits the batch."""
+    """The convolution of `length` tokens with fixed taps, by the faster of Toeplitz product and FFT for each batch."""
 
     columns: Tensor | None
     spectrum: Tensor
@@ -208,7 +212,11 @@ class FixedConvolution(nn.Module):
         self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
 
     def forward(self, u: ChannelFirst) -> ChannelFirst:
-        """y (D, B, L) for u (D, B, L); raises ValueError if L is not the length it was made for."""
+        """y (D, B, L) for u (D, B, L).
+
+        Raises:
+            ValueError: L is not the length that this convolution was built for.
+        """
         width, batch, length = u.shape
         if length != self.length:
             raise ValueError(f"this convolution was made for {self.length} tokens, not {length}")

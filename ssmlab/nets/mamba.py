@@ -1,19 +1,19 @@
 """Mamba: a selective state space (Gu and Dao 2023, "Mamba: Linear-Time Sequence Modeling with Selective State Spaces").
 
-u (B, L, D): input. Di = 2 D: inner width, e in the sums. N = `d_state` real states an inner channel. R = ceil(D / 16):
-rank of the step sizes. Linear maps without a bias are W.
+u (B, L, D): input. Di = 2 D: inner width, with index e. N = `d_state` real states per inner channel. R = ceil(D / 16):
+rank of the step sizes. W: linear maps without bias.
 
     x, z = W_in u;  x = silu(conv(x))                  causal, depthwise, 4 taps                     (figure 3)
     dt~, B, C = W_x x,  dt = softplus(W_dt dt~ + b_dt)  the selection                                (algorithm 2)
     h[t, e, n] = exp(dt[t, e] A[e, n]) h[t-1, e, n] + dt[t, e] B[t, n] x[t, e],  A = -exp(A_log)      (eq. 2a, 4)
     y[t, e] = sum over n of C[t, n] h[t, e, n] + skip[e] x[t, e]                                     (eq. 2b)
-    out = W_out (y * silu(z)),   an enhancement, where there is one, is put on y
+    out = W_out (y * silu(z)),   with y = enhancement(y) before, if there is an enhancement
 
-A < 0 and dt > 0 by construction, so every decay is in (0, 1). A is S4D-Real, -1 to -N, at first; dt is log-uniform in
-[1e-3, 1e-1] where W_dt dt~ vanishes (section 3.6, appendix C).
+A < 0 and dt > 0 by construction, so every decay is in (0, 1). A starts as S4D-Real, -1 to -N. dt starts log-uniform in
+[1e-3, 1e-1] for W_dt dt~ = 0 (section 3.6, appendix C).
 
-Where we differ: nothing. As the published code has it, dt B x is the Euler form of the zero-order hold for B (section
-3.6 has the exact one for scalar states only), and expansion 2, 4 taps and R are not settings. The enhancement is ours.
+Where we differ: nothing. As in the published code, dt B x is the Euler form of the zero-order hold for B (section 3.6
+gives the exact form for scalar states only), and expansion 2, 4 taps and R are not settings. The enhancement is ours.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class ShortConvolution(nn.Module):
         self.bias = nn.Parameter(torch.empty(channels).uniform_(-bound, bound))
 
     def forward(self, x: TokenFirst) -> TokenFirst:
-        """y for x (L, B, Di), as shifted products: faster than a depthwise conv1d, and token-first."""
+        """y (L, B, Di) for x (L, B, Di), as a sum of shifted products: faster than conv1d, and stays token-first."""
         length, padded = len(x), F.pad(x, (0, 0, 0, 0, TAPS - 1, 0))  # (L + 3, B, Di)
         y = self.bias.expand_as(x)
         for tap in range(TAPS):
@@ -51,7 +51,7 @@ class ShortConvolution(nn.Module):
 
 
 class MambaLayer(Mixer):
-    """A whole Mamba layer without its residual and norm, (B, L, D) -> (B, L, D)."""
+    """A complete Mamba layer without residual and norm, (B, L, D) -> (B, L, D)."""
 
     full_precision_tensors = frozenset({"A", "A_log", "skip", "dt_proj"})
     A: Tensor | None
@@ -64,7 +64,7 @@ class MambaLayer(Mixer):
         self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
         self.dt_proj = nn.Linear(rank, inner)
         self.A_log = nn.Parameter(torch.arange(1.0, state + 1).log().repeat(inner, 1))
-        self.register_buffer("A", None, persistent=False)  # of the frozen layer alone
+        self.register_buffer("A", None, persistent=False)  # only the frozen layer has it
         self.skip = nn.Parameter(torch.ones(inner))
         self.out_proj = nn.Linear(inner, width, bias=False)
         self.enhancement = enhancement
@@ -72,21 +72,21 @@ class MambaLayer(Mixer):
         nn.init.uniform_(self.dt_proj.weight, -(rank**-0.5), rank**-0.5)
         dt = torch.empty(inner).uniform_(math.log(1e-3), math.log(1e-1)).exp()
         with torch.no_grad():
-            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus of it is dt
+            self.dt_proj.bias.copy_(dt + torch.log(-torch.expm1(-dt)))  # softplus(bias) = dt
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """A and the step sizes; B is a function of the input."""
+        """The parameters of A and of the step sizes; B depends on the input."""
         return [self.A_log, *self.dt_proj.parameters()]
 
     def freeze(self, length: int) -> nn.Module:
-        """The same layer with A at hand; all else depends on the input."""
+        """The same layer with A precomputed; everything else depends on the input."""
         twin = frozen(self, length)
         with torch.no_grad():
             twin.A = self.transition()
         return twin
 
     def transition(self) -> Transition:
-        """A (Di, N), float32 at least."""
+        """A (Di, N), float32 or float64."""
         return -full_precision(self.A_log).exp()
 
     def forward(self, u: BatchFirst) -> BatchFirst:
@@ -97,7 +97,7 @@ class MambaLayer(Mixer):
         return self.dropout(self.out_proj(y * F.silu(z))).transpose(0, 1)  # type: ignore[no-any-return]
 
     def ssm(self, x: TokenFirst) -> TokenFirst:
-        """The selective state space with its skip, (L, B, Di) -> (L, B, Di); the scan is in float32 at least."""
+        """The selective state space with its skip, (L, B, Di) -> (L, B, Di); the scan is in float32 or float64."""
         state = self.A_log.shape[1]
         ranks, B, C = self.x_proj(x).split([self.dt_proj.in_features, state, state], dim=-1)
         steps = F.linear(ranks, self.dt_proj.weight.to(ranks.dtype))  # (L, B, Di)

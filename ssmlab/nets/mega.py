@@ -1,6 +1,6 @@
 """Mega: moving average equipped gated attention (Ma et al. 2023, section 3, equations 7 to 16).
 
-x (B, L, D): input. z and v (`hidden`): widths of the shared representation and of the values. u, r: the gates.
+x (B, L, D): input. z: width of the shared representation. v (`hidden`): width of the values. u, r: the gates.
 
     m = silu(EMA(x) + omega x)                          the moving average, both directions (ema.py)
     Z = silu(W_z m + b_z),  Q = kappa_q Z + mu_q,  K = kappa_k Z + mu_k
@@ -8,11 +8,11 @@ x (B, L, D): input. z and v (`hidden`): widths of the shared representation and 
     r = silu(W_r m + b_r),  u = sigmoid(W_u m + b_u),  h = silu(W_h m + U_h (r * O) + b_h)
     y = LayerNorm(u * h + (1 - u) * x),  out = LayerNorm(y + W_2 silu(W_1 y + b_1) + b_2)
 
-b_rel[i, j] = b[j - i], a table of 2 L - 1 entries, so a layer is made for one length and takes no longer sequence. An
-enhancement, where one is asked for, is put on m: that is the output of Mega's own SSM.
+b_rel[i, j] = b[j - i], a table of 2 L - 1 entries, so a layer is built for one length L and rejects longer sequences.
+An enhancement, if there is one, is applied to m, which is the output of Mega's own SSM.
 
-Where we differ: softmax, a single chunk, post-norm, as in the published code; the paper prefers its Laplace function in
-place of the softmax for images. Q K^T / sqrt(z) is the code's scaling.
+Where we differ: softmax, a single chunk and post-norm, as in the published code; for images the paper prefers its
+Laplace function to the softmax. The scaling Q K^T / sqrt(z) is that of the published code.
 """
 
 from __future__ import annotations
@@ -30,14 +30,18 @@ from ssmlab.params import MegaParams
 
 
 class RelativeBias(nn.Module):
-    """The simple relative position bias: one number for each distance j - i, (2 L - 1,) for at most L tokens."""
+    """The simple relative position bias: one parameter for each distance j - i, (2 L - 1,) for at most L tokens."""
 
     def __init__(self, length: int):
         super().__init__()
         self.table = nn.Parameter(torch.randn(2 * length - 1) * 0.02)
 
     def forward(self, length: int) -> BiasMatrix:
-        """The matrix (length, length) of b[j - i]; raises ValueError beyond L."""
+        """The matrix (length, length) of b[j - i].
+
+        Raises:
+            ValueError: `length` is larger than L.
+        """
         most = (len(self.table) + 1) // 2
         if length > most:
             raise ValueError(f"this Mega layer was made for at most {most} tokens, not {length}")
@@ -45,13 +49,13 @@ class RelativeBias(nn.Module):
         return toeplitz_columns(lags, length, length)[0]
 
     def freeze(self, length: int) -> nn.Module:
-        """The same matrix, computed once."""
+        """The same bias with a precomputed matrix."""
         with torch.no_grad():
             return FixedBias(self(length).contiguous())
 
 
 class FixedBias(nn.Module):
-    """The position bias (L, L) of fixed parameters, for sequences of L tokens and no others."""
+    """A precomputed position bias (L, L), for sequences of exactly L tokens."""
 
     full_precision_tensors = frozenset({"matrix"})
     matrix: Tensor
@@ -61,14 +65,18 @@ class FixedBias(nn.Module):
         self.register_buffer("matrix", matrix, persistent=False)
 
     def forward(self, length: int) -> BiasMatrix:
-        """The matrix; raises ValueError if `length` is not L."""
+        """The matrix (L, L).
+
+        Raises:
+            ValueError: `length` is not L.
+        """
         if length != len(self.matrix):
             raise ValueError(f"this Mega layer was frozen for {len(self.matrix)} tokens, not {length}")
         return self.matrix
 
 
 class GatedAttention(nn.Module):
-    """The first half of a layer: EMA, single-head attention, gates and post-norm, (B, L, D) -> (B, L, D)."""
+    """The first sublayer: EMA, single-head attention, gates and post-norm, (B, L, D) -> (B, L, D)."""
 
     def __init__(self, width: int, sizes: MegaParams, length: int, enhancement: nn.Module, dropout: float):
         super().__init__()
@@ -100,7 +108,7 @@ class GatedAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """The second half of a layer: the normalised feed-forward network, (B, L, D) -> (B, L, D)."""
+    """The second sublayer: a feed-forward network with post-norm, (B, L, D) -> (B, L, D)."""
 
     def __init__(self, width: int, hidden: int, dropout: float):
         super().__init__()
@@ -115,7 +123,7 @@ class FeedForward(nn.Module):
 
 
 class MegaLayer(Mixer):
-    """A whole Mega layer with its own residuals and norms, (B, L, D) -> (B, L, D)."""
+    """A complete Mega layer with its own residuals and norms, (B, L, D) -> (B, L, D)."""
 
     def __init__(self, width: int, sizes: MegaParams, length: int, enhancement: nn.Module, dropout: float):
         super().__init__()
@@ -132,7 +140,7 @@ class MegaLayer(Mixer):
 
 
 def small_linear(into: int, out: int) -> nn.Linear:
-    """A linear map with Mega's initialisation: weights normal with deviation 0.02, no bias."""
+    """A linear map with Mega's initialisation: normal weights with standard deviation 0.02, and zero bias."""
     linear = nn.Linear(into, out)
     nn.init.normal_(linear.weight, std=0.02)
     nn.init.zeros_(linear.bias)

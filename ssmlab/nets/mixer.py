@@ -1,8 +1,8 @@
-"""What every sequence layer offers, and how any module is frozen.
+"""The interface of every sequence layer, and how to freeze a module.
 
-A mixer maps (B, L, D) to (B, L, D). `freeze(length)` gives a module with the same call in which everything that depends
-on parameters alone (kernels, Toeplitz matrices, position biases) has been computed once and no parameter takes a
-gradient: an attack needs the input's gradient only, and asks for it many times between two changes of the parameters.
+A mixer maps (B, L, D) to (B, L, D). `freeze(length)` returns a module for the same input and output in which everything
+that depends only on parameters (kernels, Toeplitz matrices, position biases) is precomputed and parameters get no
+gradient. Attacks use it: they need only the input's gradient, many times before the parameters change.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from ssmlab.nets.shapes import AnyComplex, AnyFloat, Kernel, Pairs
 
 @runtime_checkable
 class Freezable(Protocol):
-    """A module that knows a cheaper form of itself for sequences of one length."""
+    """A module that can return a cheaper form of itself for sequences of one length."""
 
     def freeze(self, length: int) -> nn.Module:
-        """The same function of the input for `length` tokens, with no parameter gradients."""
+        """The same function of the input for `length` tokens, without gradients of parameters."""
         ...
 
 
 class SsmKernel(nn.Module):
-    """The convolution kernel of a linear SSM for each channel, with `state` real numbers of state."""
+    """The convolution kernel of a linear SSM for each channel; `state` is the number of real states per channel."""
 
     state: int
 
     def forward(self, length: int) -> Kernel:
-        """The taps (D, length), in float32 at least."""
+        """The taps (D, length), float32 or float64."""
         raise NotImplementedError
 
     def realisation(self, length: int) -> Realisation | None:
-        """A state space of these taps, float64; None if there is none in which every mode decays."""
+        """A state space with these taps, float64; None if a mode does not decay."""
         raise NotImplementedError
 
     def ssm_parameters(self) -> list[nn.Parameter]:
@@ -45,22 +45,22 @@ class SsmKernel(nn.Module):
 
 
 class Mixer(nn.Module):
-    """A sequence layer, (B, L, D) -> (B, L, D). Subclasses write `forward`; the rest has defaults."""
+    """A sequence layer, (B, L, D) -> (B, L, D). Subclasses implement `forward`; the other methods have defaults."""
 
     def freeze(self, length: int) -> nn.Module:
-        """A copy that shares its parameters' storage, with the parameter-only parts computed for `length` tokens."""
+        """A copy that shares the parameters' storage; everything that depends only on parameters is precomputed."""
         return frozen(self, length)
 
     def ssm_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the recurrence (dt, A, B and their like), which are trained with their own rate."""
+        """The parameters of the recurrence (such as dt, A, B), which have their own learning rate."""
         return []
 
 
 def frozen(module: nn.Module, length: int) -> nn.Module:
-    """A light copy of `module` in evaluation mode, without parameter gradients, for sequences of `length` tokens.
+    """A shallow copy of `module` in evaluation mode, without parameter gradients, for sequences of `length` tokens.
 
-    Parameters and buffers share the original's storage; submodules that are `Freezable` are replaced by their frozen
-    form. The copy goes stale when the original's parameters change: make a new one then, never keep it.
+    Parameters and buffers share the original's storage. Submodules that are `Freezable` are replaced by their frozen
+    form. After a change of the original's parameters the copy is out of date: freeze the module again then.
     """
     twin = copy.copy(module)
     twin._parameters = {
@@ -78,12 +78,12 @@ def frozen(module: nn.Module, length: int) -> nn.Module:
 
 
 def full_precision(tensor: AnyFloat) -> AnyFloat:
-    """`tensor` in float32, or as it is if it is float64: recurrences are never computed in half precision."""
+    """`tensor` in float32; float64 stays float64. Recurrences are never computed in half precision."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 def as_complex(pairs: Pairs) -> AnyComplex:
-    """Real pairs (..., 2), the form in which complex parameters are stored, as complex numbers (...)."""
+    """Complex numbers (...) from real pairs (..., 2), the form in which complex parameters are stored."""
     return torch.view_as_complex(full_precision(pairs).contiguous())
 
 

@@ -1,24 +1,24 @@
-"""S4: a structured state space with HiPPO-LegS, normal plus low-rank (Gu et al. 2022, "Efficiently Modeling Long
+"""S4: a structured state space with HiPPO-LegS in normal plus low-rank form (Gu et al. 2022, "Efficiently Modeling Long
 Sequences with Structured State Spaces").
 
-N states a channel, as N/2 conjugate pairs, one of each pair stored. dt (D,): step sizes. Lambda (N/2,): diag. P (N/2,):
-low-rank part. B (N/2,), C (D, N/2): input and output maps. L: the length for which C is stored.
+N states per channel, as N/2 conjugate pairs, of which one is stored. dt (D,): step sizes. Lambda (N/2,): diagonal.
+P (N/2,): low-rank part. B (N/2,), C (D, N/2): input and output maps. L: the length for which C is stored.
 
     x' = A x + B u,  y = C x,  A = diag(Lambda) - P P^*                                    (S4, eq. 1 and theorem 1)
     A_ = (I - dt/2 A)^-1 (I + dt/2 A),  B_ = (I - dt/2 A)^-1 dt B                          (bilinear, eq. 3)
     K[l] = C A_^l B_,  K^(z) = C~ (I - A_ z)^-1 B_  at the L-th roots of unity z = exp(-i theta), C~ = C (I - A_^L)
                                                                                           (eq. 5, appendix C.3)
-With half angles, so that nothing cancels or divides by zero at any theta:
+Half angles avoid cancellation and division by zero for every theta:
 
     (I - A_ z)^-1 B_ = dt e^{i theta/2} (2 i sin(theta/2) - cos(theta/2) dt A)^-1 B
 
 and the inverse is a Cauchy sum over Lambda corrected by Woodbury's identity for P P^* (algorithm 1). K = irfft(K^).
 
-Lambda, P, B are shared by the channels of a layer; dt and C are each channel's own. The stored C is C~, which frees the
-kernel from a matrix power. It is therefore C of the *length-corrected* system: for sequences longer than L the layer is
-undefined and raises; a shorter sequence uses the kernel's beginning, which is exact.
+All channels of a layer share Lambda, P and B; each channel has its own dt and C. The stored C is C~, so the kernel
+needs no matrix power. C~ is valid for lengths up to L only: the layer raises an error for longer sequences. A shorter
+sequence uses the beginning of the kernel, which is exact.
 
-Where we differ from the paper: Re(Lambda) is negative by construction, -exp(log_decay), and not trained, as in the
+Where we differ from the paper: Re(Lambda) = -exp(log_decay) is negative by construction and not trained, as in the
 published code (its parameter counts show it). Otherwise nothing.
 """
 
@@ -46,7 +46,7 @@ from ssmlab.nets.shapes import (
 
 
 class S4Kernel(SsmKernel):
-    """The kernel of an S4 layer of `width` channels and `state` states, for at most `length` tokens."""
+    """The kernel of an S4 layer with `width` channels and `state` states per channel, for at most `length` tokens."""
 
     log_decay: Tensor
 
@@ -67,7 +67,11 @@ class S4Kernel(SsmKernel):
         return [self.log_dt, self.frequency, self.P, self.B]
 
     def forward(self, length: int) -> Kernel:
-        """The first `length` taps, (D, length) float32 (float64 if the module is). Raises ValueError beyond L."""
+        """The first `length` taps, (D, length) float32 (float64 if the module is float64).
+
+        Raises:
+            ValueError: `length` is larger than L.
+        """
         if length > self.length:
             raise ValueError(f"this S4 layer was made for at most {self.length} tokens, not {length}")
         dt = full_precision(self.log_dt).exp()[:, None]  # (D, 1)
@@ -83,10 +87,10 @@ class S4Kernel(SsmKernel):
         return kernel[:, :length]  # (D, length)
 
     def realisation(self, length: int) -> Realisation:  # noqa: ARG002
-        """The discretised system in real numbers, the same for every length.
+        """The discretised system in real numbers, which is the same for every length.
 
-        The state of a channel is (Re x, Im x) of the stored half x of its N states. As the other half is conj(x),
-        P^* x over both halves is 2 (Re P . Re x + Im P . Im x), and C x is 2 (Re C . Re x - Im C . Im x).
+        The state of a channel is (Re x, Im x), where x is the stored half of its N states. The other half is conj(x),
+        so P^* x over both halves is 2 (Re P . Re x + Im P . Im x), and C x is 2 (Re C . Re x - Im C . Im x).
         """
         P, B, C = (as_complex(p).to(torch.complex128) for p in (self.P, self.B, self.C))
         decay, frequency, dt = -self.log_decay.double().exp(), self.frequency.double(), self.log_dt.double().exp()
@@ -99,16 +103,16 @@ class S4Kernel(SsmKernel):
         both = torch.linalg.solve(eye - step, torch.cat([eye + step, inputs], dim=2))  # (D, N, N + 1)
         discrete, held = both[..., :-1], both[..., -1]
         squares = squares_up_to(discrete, self.length)
-        corrected = eye - matrix_power(squares, self.length)  # C~ = C times this
+        corrected = eye - matrix_power(squares, self.length)  # C~ = C corrected
         stored = 2 * torch.cat([C.real, -C.imag], dim=1)  # (D, N)
         out = torch.linalg.solve(corrected.transpose(1, 2), stored[..., None])[..., 0]
         return Realisation(discrete, held, out, tuple(squares))
 
 
 def cauchy(v: FourModes, decay: RealModes, frequency: RealModes, half: Angles) -> FourSpectra:
-    """Sums over conjugate pairs of v / (2 i sin h - cos h w), w = decay + i frequency, at each half angle h.
+    """Sums over conjugate pairs of v / (2 i sin h - cos h w), w = decay + i frequency, for each half angle h.
 
-    v (D, 4, N/2) complex; decay < 0 and frequency (D, N/2), half (F,) real -> (D, 4, F) complex. A pair adds up to
+    v (D, 4, N/2) complex; decay < 0 and frequency (D, N/2), half (F,) real -> (D, 4, F) complex. The sum of a pair is
     2 (Re v (2 i sin h - cos h decay) - Im v cos h frequency) / (cos^2 h |w|^2 - 4 sin^2 h - 4 i sin h cos h decay),
     so all large arrays are real.
     """
@@ -125,17 +129,17 @@ def cauchy(v: FourModes, decay: RealModes, frequency: RealModes, half: Angles) -
 
 
 def both_halves(stored: Tensor) -> Tensor:
-    """(..., N/2) stored halves of conjugate pairs as (..., N)."""
+    """All N numbers (..., N) from the stored halves of conjugate pairs (..., N/2)."""
     return torch.cat([stored, stored.conj()], dim=-1)
 
 
 def initial_log_dt(width: int, lowest: float = 1e-3, highest: float = 1e-1) -> NewPerChannel:
-    """log dt (D,), uniform between the logarithms of the bounds (S4, appendix D)."""
+    """Initial log dt (D,), uniform between the logarithms of the two bounds (S4, appendix D)."""
     return torch.empty(width).uniform_(math.log(lowest), math.log(highest))
 
 
 def length_corrected(C: Modes, Lambda: SharedModes, P: SharedModes, dt: PerChannel, length: int) -> Modes:
-    """C~ = C (I - A_^L), the stored half (D, N/2) complex128 of a true output map C (D, N/2)."""
+    """C~ = C (I - A_^L) for an output map C, both stored as halves (D, N/2), complex128."""
     diagonal, low_rank = both_halves(Lambda), both_halves(P)
     A = torch.diag(diagonal) - torch.outer(low_rank, low_rank.conj())  # (N, N)
     step, eye = dt[:, None, None] / 2 * A, torch.eye(len(A), dtype=A.dtype)
@@ -146,5 +150,5 @@ def length_corrected(C: Modes, Lambda: SharedModes, P: SharedModes, dt: PerChann
 
 
 def power_of_two(length: int) -> int:
-    """The length for which S4 stores C: the published code doubles its buffer `L` until the sequence fits."""
+    """The length for which S4 stores C, as in the published code, which doubles its buffer `L` until it is enough."""
     return 1 << (length - 1).bit_length()

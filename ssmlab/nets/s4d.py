@@ -1,17 +1,17 @@
-"""S4D: a diagonal state space without approximation (Gu et al. 2022, "On the Parameterization and Initialization of
-Diagonal State Space Models").
+"""S4D: a diagonal state space (Gu et al. 2022, "On the Parameterization and Initialization of Diagonal State Space
+Models").
 
-N states a channel, as N/2 conjugate pairs, one of each pair stored. dt (D,): step sizes. A (D, N/2): the diagonal, each
-channel's own. C (D, N/2): the output map (B is one, absorbed in it, section 3.2).
+N states per channel, as N/2 conjugate pairs, of which one is stored. dt (D,): step sizes. A (D, N/2): the diagonal,
+separate for each channel. C (D, N/2): the output map (B is fixed to one, because C absorbs it, section 3.2).
 
     K[l] = 2 Re sum over n of C[n] B_[n] A_[n]^l                                           (the Vandermonde product)
     zero-order hold:  A_ = exp(dt A),                     B_ = (A_ - 1) / A
     bilinear:         A_ = (1 + dt A / 2) / (1 - dt A / 2),  B_ = dt / (1 - dt A / 2)      (section 3.1)
     S4D-Lin:  A[n] = -1/2 + i pi n,   S4D-Inv:  A[n] = -1/2 + i N / pi (N / (2 n + 1) - 1)  (eq. 9 and 8)
 
-Re(A) = -exp(log_decay), negative by construction (section 3.4), so |A_| < 1. A_^l is exp(l log A_): no products.
+Re(A) = -exp(log_decay) is negative by construction (section 3.4), so |A_| < 1. A_^l is computed as exp(l log A_).
 
-Where we differ: nothing. The paper's code this lab follows has no S4D; it stands here as the usual diagonal model.
+Where we differ: nothing. The published code of Qi et al. has no S4D; we include it as the usual diagonal model.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from ssmlab.nets.shapes import Kernel, Modes
 
 
 class S4dKernel(SsmKernel):
-    """The kernel of an S4D layer of `width` channels and `state` states."""
+    """The kernel of an S4D layer with `width` channels and `state` states per channel."""
 
     def __init__(
         self, width: int, state: int, discretisation: Literal["zoh", "bilinear"], initial: Literal["lin", "inv"]
@@ -49,12 +49,12 @@ class S4dKernel(SsmKernel):
         return [self.log_dt, self.log_decay, self.frequency]
 
     def forward(self, length: int) -> Kernel:
-        """The taps of a sequence of `length` tokens, (D, length) float32 (float64 if the module is)."""
+        """The taps for a sequence of `length` tokens, (D, length) float32 (float64 if the module is float64)."""
         weight, rate = self.modes()
         return exponential_sum(weight, rate, torch.arange(length, dtype=rate.real.dtype, device=rate.device))
 
     def modes(self) -> tuple[Modes, Modes]:
-        """2 C B_ and log A_, (D, N/2): weights and rates of the exponentials."""
+        """2 C B_ and log A_, (D, N/2) each: weights and rates of the exponentials."""
         dt = full_precision(self.log_dt).exp()[:, None]  # (D, 1)
         rate = dt * torch.complex(-full_precision(self.log_decay).exp(), full_precision(self.frequency))  # (D, N/2)
         if self.discretisation == "zoh":
@@ -65,5 +65,5 @@ class S4dKernel(SsmKernel):
         return 2 * as_complex(self.C) * held, rate
 
     def realisation(self, length: int) -> Realisation:  # noqa: ARG002
-        """The state space of the taps, the same for every length."""
+        """The state space with these taps, which is the same for every length."""
         return diagonal_realisation(*self.modes())

@@ -1,23 +1,23 @@
-"""S5: one state space with all channels in and out (Smith et al. 2023, "Simplified State Space Layers for Sequence
+"""S5: one state space for all input and output channels (Smith et al. 2023, "Simplified State Space Layers for Sequence
 Modeling").
 
 u (D, B, L): input. P = `d_state` complex states. Lambda (P,): the diagonal of A. B (P, D), C (D, P): complex input and
-output maps over all channels (MIMO). dt (P,): a step size for each state. skip (D,): the feed-through, D in the paper.
+output maps over all channels (MIMO). dt (P,): a step size for each state. skip (D,): the skip term, D in the paper.
 
     x' = Lambda x + B u,  y = Re(C x) + skip u                                              (eq. 1, diagonalised)
     Lambda_ = exp(Lambda dt),  B_ = (Lambda_ - 1) / Lambda B                                (zero-order hold, eq. 6)
     x[t] = Lambda_ x[t-1] + B_ u[t],  y[t] = Re(C x[t]) + skip u[t]
 
-The states are a parallel scan in time-first order, (L, B, P), between two real products with B_ and C whose complex
-numbers lie as pairs in memory, so that nothing is copied to go from real to complex and back. Being time-invariant, S5
-is a convolution too; as Toeplitz products over chunks of 16 tokens it was no faster than as a scan, on a CPU.
+The states are computed by a parallel scan in token-first order, (L, B, P), between two real products with B_ and C.
+Complex numbers are stored as pairs, so the change from real to complex and back needs no copy. S5 is time-invariant and
+therefore also a convolution, but on a CPU, Toeplitz products over chunks of 16 tokens were not faster than the scan.
 
-Lambda starts at the spectrum of HiPPO-N, the normal part of HiPPO-LegS, all its P values; B at V^-1 times a normal
+Lambda starts at all P values of the spectrum of HiPPO-N, the normal part of HiPPO-LegS. B starts at V^-1 times a normal
 matrix (V: the eigenvectors), C as a complex normal, dt log-uniform in [1e-3, 1e-1].
 
-Where we differ: the paper keeps one of each conjugate pair and takes 2 Re; as in the published code all P are kept and
-trained freely, and y takes Re. The published code leaves Re(Lambda) free to cross zero; -|Re(Lambda)| is used here,
-which is the same function and gradient as long as no mode grows, and never an unstable one. C is the output map.
+Where we differ: the paper keeps one of each conjugate pair and takes 2 Re. We keep and train all P values and take Re,
+as in the published code. The published code lets Re(Lambda) cross zero. We use -|Re(Lambda)|, which gives the same
+function and gradient as long as no mode grows, and is always stable.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ from ssmlab.nets.shapes import ChannelFirst
 
 
 class System(NamedTuple):
-    """The discretised system: Lambda_ (P,) complex, skip (D,), and the maps as real matrices.
+    """The discretised system: decay = Lambda_ (P,) complex, skip (D,), and the maps as real matrices.
 
-    into (2 P, D): rows Re and Im of B_ in turn; out (D, 2 P): columns Re C and -Im C in turn.
+    into (2 P, D): rows alternate between Re B_ and Im B_. out (D, 2 P): columns alternate between Re C and -Im C.
     """
 
     decay: Tensor
@@ -50,9 +50,9 @@ class System(NamedTuple):
 
 
 class S5(nn.Module):
-    """The S5 system over channel-first sequences, (D, B, L) -> (D, B, L).
+    """The S5 system on channel-first sequences, (D, B, L) -> (D, B, L).
 
-    Complex parameters are pairs: Lambda (P, 2), B (P, D, 2), C (D, P, 2).
+    Complex parameters are stored as real pairs: Lambda (P, 2), B (P, D, 2), C (D, P, 2).
     """
 
     def __init__(self, width: int, state: int):
@@ -70,7 +70,7 @@ class S5(nn.Module):
         return [self.log_dt, self.Lambda, self.B]
 
     def system(self) -> System:
-        """The discretised system, float32 at least, whatever the autocast state."""
+        """The discretised system, float32 or float64, also under autocast."""
         with torch.autocast(self.skip.device.type, enabled=False):
             decay, frequency = full_precision(self.Lambda).unbind(-1)
             dt = full_precision(self.log_dt).exp()
@@ -85,13 +85,13 @@ class S5(nn.Module):
         return apply(u, self.system())
 
     def freeze(self, length: int) -> nn.Module:  # noqa: ARG002
-        """The same map with the discretised system at hand."""
+        """The same map with a precomputed discretised system."""
         with torch.no_grad():
             return FixedS5(self.system())
 
 
 class FixedS5(nn.Module):
-    """The S5 system of fixed parameters."""
+    """The S5 system with fixed parameters."""
 
     def __init__(self, system: System):
         super().__init__()
@@ -104,12 +104,12 @@ class FixedS5(nn.Module):
 
 
 def apply(u: ChannelFirst, system: System) -> ChannelFirst:
-    """y (D, B, L) for u (D, B, L). The products may be in half precision under autocast, the states never are."""
+    """y (D, B, L) for u (D, B, L). Under autocast the products may be in half precision, but never the states."""
     tokens = u.permute(2, 1, 0).contiguous()  # (L, B, D)
     inputs = F.linear(tokens, system.into)  # (L, B, 2 P)
     with torch.autocast(u.device.type, enabled=False):
         b = torch.view_as_complex(full_precision(inputs).view(*tokens.shape[:2], -1, 2))  # (L, B, P)
         states = torch.view_as_real(scan(system.decay.expand(len(b), 1, -1), b)).flatten(2)  # (L, B, 2 P)
         states = states.to(system.out.dtype)
-    y = torch.addcmul(F.linear(states, system.out), tokens, system.skip)
+    y = torch.addcmul(F.linear(states, system.out), tokens, system.skip)  # (L, B, D)
     return y.permute(2, 1, 0)  # (D, B, L)

@@ -1,6 +1,6 @@
-"""Linear recurrences along the first dimension, in logarithmic depth.
+"""Computes linear recurrences along the first dimension in O(log L) passes.
 
-a, b (L, ...): decay and input of each step, real or complex, a broadcastable to b.
+a, b (L, ...): decay and input of each step, real or complex; a is broadcastable to b.
 
     h[t] = a[t] h[t-1] + b[t],  h[-1] = 0
 
@@ -23,7 +23,11 @@ from ssmlab.nets.shapes import Decays, Steps
 
 
 def scan(a: Decays, b: Steps) -> Steps:
-    """All h (L, ...) of b's shape. Its backward pass is the same scan from the last step to the first."""
+    """All states h (L, ...), with the shape of b. The backward pass is the same scan from the last step to the first.
+
+    Raises:
+        ValueError: a and b have different numbers of steps.
+    """
     if a.shape[0] != b.shape[0]:
         raise ValueError(f"a has {a.shape[0]} steps and b has {b.shape[0]}")
     h: Tensor = LinearScan.apply(a, b)  # type: ignore[no-untyped-call]
@@ -31,7 +35,7 @@ def scan(a: Decays, b: Steps) -> Steps:
 
 
 def by_recurrence(a: Decays, b: Steps) -> Steps:
-    """All h (L, ...), one step after the other: the plainest route, for comparison."""
+    """All states h (L, ...), computed step by step: the simplest route, for comparison."""
     state, states = torch.zeros_like(b[0]), []
     for decay, new in zip(a, b, strict=True):
         state = torch.addcmul(new, decay, state)
@@ -57,7 +61,7 @@ def delayed(steps: Steps, by: int) -> Steps:
 
 
 class LinearScan(torch.autograd.Function):
-    """`scan` with its gradients: g[t] = dh[t] + a[t+1]* g[t+1], db[t] = g[t], da[t] = g[t] h[t-1]*."""
+    """`scan` with its gradients: g[t] = dh[t] + a[t+1]* g[t+1], db[t] = g[t], da[t] = g[t] h[t-1]* (* conjugates)."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -68,7 +72,7 @@ class LinearScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
-        """The gradients to a and b of that to h."""
+        """The gradients of a and b from the gradient of h."""
         a, h = ctx.saved_tensors
         g = combine_(a.roll(-1, 0).conj().resolve_conj(), gradients[0].clone(), back=True)
         if not ctx.needs_input_grad[0]:
@@ -78,9 +82,9 @@ class LinearScan(torch.autograd.Function):
 
 
 def combine_(a: Decays, b: Steps, back: bool = False) -> Steps:
-    """Overwrite b (L, ...) with h and return it; a (L, ...), which must own its memory, is overwritten with products.
+    """Overwrite b (L, ...) with h and return it. Also overwrites a (L, ...), which must own its memory.
 
-    `back` runs from the last step to the first: h[t] = a[t] h[t+1] + b[t], h[L] = 0.
+    If `back` is true, the recurrence runs from the last step to the first: h[t] = a[t] h[t+1] + b[t], h[L] = 0.
     """
     for older, newer, up in combinations(len(b), back):
         b[newer].addcmul_(a[newer], b[older])
@@ -90,7 +94,7 @@ def combine_(a: Decays, b: Steps, back: bool = False) -> Steps:
 
 
 def combinations(length: int, back: bool) -> Iterator[tuple[slice, slice, bool]]:
-    """Which steps take in which older ones, pass by pass; True on the way up, where blocks double."""
+    """For each pass: the older steps, the newer steps that they are combined into, and whether blocks still grow."""
     strides = [1 << level for level in range((length - 1).bit_length())]
     up = [(range(stride - 1, length - stride, 2 * stride), stride, True) for stride in strides]
     down = [(range(2 * stride - 1, length - stride, 2 * stride), stride, False) for stride in reversed(strides)]
@@ -100,7 +104,7 @@ def combinations(length: int, back: bool) -> Iterator[tuple[slice, slice, bool]]
 
 
 def step_slices(older: range, ahead: int, length: int, back: bool) -> tuple[slice, slice]:
-    """The steps of `older` and those `ahead` of them, as slices; `back` counts steps from the end."""
+    """The steps in `older`, and the steps that are `ahead` of them, as slices; `back` counts from the end."""
     if back:
         older, ahead = range(length - 1 - older[-1], length - older[0], older.step), -ahead
     first, last = older[0], older[-1] + 1

@@ -5,11 +5,11 @@ x, dt (L, B, Di): input and step sizes. A (Di, N) < 0. B, C (L, B, N): input and
     h[t, e, n] = exp(dt[t, e] A[e, n]) h[t-1, e, n] + dt[t, e] B[t, n] x[t, e],
     y[t, e] = sum over n of C[t, n] h[t, e, n]
 
-Memory: the states h are B L Di N numbers, N times the layer's own activations (B 64, L 1024, Di 256, N 16: 1 GiB). They
-are never all there. The sequence is cut into chunks of T tokens; within a chunk the recurrence is a parallel scan
-(scan.py), and from one to the next goes the last state. For the backward pass the inputs and the state before each
-chunk are kept, B L (2 Di + 2 N) + B (L / T) Di N numbers; a chunk's states are computed again when it is their turn.
-T is the number of tokens whose states fill CHUNK_ENTRIES, but never below LEAST_TOKENS.
+Memory: all states h together are B L Di N numbers, N times the layer's activations (B 64, L 1024, Di 256, N 16: 1 GiB).
+They are never stored at the same time. The sequence is cut into chunks of T tokens. Within a chunk the recurrence is a
+parallel scan (scan.py), and the last state is passed to the next chunk. The backward pass needs the inputs and the
+state before each chunk, B L (2 Di + 2 N) + B (L / T) Di N numbers; it computes the states of each chunk again. T is the
+number of tokens whose states fill CHUNK_ENTRIES, but at least LEAST_TOKENS.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from torch import Tensor
 from ssmlab.nets.scan import by_doubling, combine_
 from ssmlab.nets.shapes import Chunk, ChunkMaps, State, TokenFirst, TokenMaps, TokenStates, Transition
 
-CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**28}  # states in a chunk: what a core's cache holds; 1 GiB, and few launches
-LEAST_TOKENS = 8  # fewer would keep most of the states, and step through the sequence
+# Numbers in the states of a chunk: on a CPU they fit into a core's cache; on a GPU they take 1 GiB and need few kernel
+# launches.
+CHUNK_ENTRIES = {"cpu": 2**18, "cuda": 2**28}
+LEAST_TOKENS = 8  # shorter chunks would save little memory and would process the sequence almost step by step
 
 
 def selective_scan(x: TokenFirst, dt: TokenFirst, A: Transition, B: TokenMaps, C: TokenMaps) -> TokenFirst:
-    """y (L, B, Di) of x, dt (L, B, Di), A (Di, N), B, C (L, B, N), all of one real dtype."""
+    """y (L, B, Di) for x, dt (L, B, Di), A (Di, N) and B, C (L, B, N), all with the same real dtype."""
     if torch.compiler.is_compiling():  # a traced graph must hold for any batch, and chunks depend on it
         return by_whole_states(x, dt, A, B, C)
     y: Tensor = SelectiveScan.apply(x, dt, A, B, C)  # type: ignore[no-untyped-call]
@@ -41,12 +43,12 @@ def by_whole_states(x: TokenFirst, dt: TokenFirst, A: Transition, B: TokenMaps, 
 
 
 def chunk_tokens(x: TokenFirst, state: int) -> int:
-    """T for x (L, B, Di) and N = `state`."""
+    """T, the number of tokens in a chunk, for x (L, B, Di) and N = `state`."""
     return max(LEAST_TOKENS, CHUNK_ENTRIES[x.device.type] // (x[0].numel() * state))
 
 
 def chunk_states(x: Chunk, dt: Chunk, A: Transition, B: ChunkMaps, before: State) -> tuple[TokenStates, TokenStates]:
-    """The decays and the states (T, B, N, Di) of a chunk that begins after the state `before` (B, N, Di)."""
+    """The decays and the states (T, B, N, Di) of a chunk; `before` (B, N, Di) is the state before the chunk."""
     decay = torch.exp(dt.unsqueeze(2) * A.t())  # (T, B, N, Di)
     h = B.unsqueeze(-1) * (dt * x).unsqueeze(2)  # (T, B, N, Di)
     h[0].addcmul_(decay[0], before)
@@ -54,12 +56,12 @@ def chunk_states(x: Chunk, dt: Chunk, A: Transition, B: ChunkMaps, before: State
 
 
 def outputs(h: TokenStates, C: ChunkMaps) -> Chunk:
-    """Sums over n of C (T, B, N) and h (T, B, N, Di), (T, B, Di)."""
+    """The sum over n of C (T, B, N) times h (T, B, N, Di): (T, B, Di)."""
     return torch.matmul(C.unsqueeze(2), h).squeeze(2)
 
 
 class SelectiveScan(torch.autograd.Function):
-    """The scan chunk by chunk, forwards and backwards."""
+    """The selective scan with its gradients, chunk by chunk."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
@@ -78,11 +80,11 @@ class SelectiveScan(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """The gradients to x, dt, A, B and C.
+        """The gradients of x, dt, A, B and C.
 
-        g[t] = C[t] dy[t] + exp(dt[t+1] A) g[t+1] is the gradient to h[t], q[t] = g[t] h[t-1] exp(dt[t] A) that to
-        dt[t] A. Then d(dt x) = sum over n of g B, dB = sum over e of g dt x, dC = sum over e of h dy, and dt takes the
-        sum over n of q A besides.
+        The gradient of h[t] is g[t] = C[t] dy[t] + exp(dt[t+1] A) g[t+1]. The gradient of dt[t] A is
+        q[t] = g[t] h[t-1] exp(dt[t] A). Then d(dt x) = sum over n of g B, dB = sum over e of g dt x, and dC = sum over
+        e of h dy. The gradient of dt also contains the sum over n of q A.
         """
         x, dt, A, B, C, befores = ctx.saved_tensors
         (dy,) = gradients
@@ -101,7 +103,7 @@ class SelectiveScan(torch.autograd.Function):
             later = decay[0] * g[0]
             dB[part] = torch.matmul(g, moved.unsqueeze(-1)).squeeze(-1)
             dmoved = outputs(g, B[part])  # (T, B, Di)
-            previous = torch.cat([befores[i].unsqueeze(0), h[:-1]])
+            previous = torch.cat([befores[i].unsqueeze(0), h[:-1]])  # (T, B, N, Di)
             q = decay.mul_(g).mul_(previous)  # (T, B, N, Di)
             ddt[part] = dmoved * x[part] + torch.einsum("tbne,en->tbe", q, A)
             dx[part] = dmoved * step

@@ -1,15 +1,17 @@
-"""Softmax attention of all tokens to all tokens, without keeping a matrix (L, L) for every sequence.
+"""Softmax attention of all tokens to all tokens, without storing a matrix (L, L) for every sequence.
 
-query, key (B, L, z), value (B, L, v), bias (L, L) or none:
+query, key (B, L, z), value (B, L, v), bias (L, L) or None:
 
     o = softmax(query key^T / sqrt(z) + bias) value
 
-Three routes. `at_once` writes it down; it keeps B L^2 numbers for the gradient. `in_blocks` goes through blocks of rows
-that a core's cache holds and computes their weights again for the gradient, as FlashAttention does (Dao et al. 2022):
-per row only the logarithm of the softmax's denominator is kept. On a GPU it is torch's own fused attention.
+There are three routes. `at_once` computes the formula directly and stores B L^2 numbers for the gradient. `in_blocks`
+processes blocks of rows that fit into a core's cache and computes their weights again for the gradient, as
+FlashAttention does (Dao et al. 2022); it stores only the logarithm of the softmax's denominator for each row. On a GPU,
+torch's own fused attention is used.
 
-Forward and backward, one thread, B 32, L 784, z 64, v 32, two turns on a busy machine (2026-11-26): at once 400 and 406
-ms, torch's fused attention (with v padded to z, which it asks for on a CPU) 261 and 230 ms, in blocks 262 and 168 ms.
+Forward and backward, one thread, B 32, L 784, z 64, v 32, two measurements on a busy machine (2026-11-26): at once 400
+and 406 ms, torch's fused attention (with v padded to z, as it requires on a CPU) 261 and 230 ms, in blocks 262 and 168
+ms.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ from torch import Tensor
 
 from ssmlab.nets.shapes import BatchFirst, BiasMatrix, Queries, Values
 
-AT_ONCE = 2**22  # numbers B L^2 up to which one product for all is no slower: 16 MiB in float32
-BLOCK_ENTRIES = 2**18  # of the weights in a block: 1 MiB in float32
+AT_ONCE = 2**22  # up to this many weights B L^2 (16 MiB in float32), one product for all sequences is not slower
+BLOCK_ENTRIES = 2**18  # weights in a block: 1 MiB in float32
 
 
 def attend(query: Queries, key: Queries, value: Values, bias: BiasMatrix | None = None) -> Values:
-    """o (B, L, v) by the route that suits size and device."""
+    """o (B, L, v) by the best route for this size and device."""
     if goes_at_once(query):
         return at_once(query, key, value, bias)
     if query.device.type != "cpu":
@@ -56,14 +58,14 @@ def at_once(query: Queries, key: Queries, value: Values, bias: BiasMatrix | None
 
 
 def in_blocks(query: Queries, key: Queries, value: Values, bias: BiasMatrix | None = None) -> Values:
-    """o (B, L, v) by blocks of rows of one sequence at a time."""
+    """o (B, L, v), one block of rows of one sequence at a time."""
     dtype = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else query.dtype
     o: Tensor = BlockedAttention.apply(query.to(dtype), key.to(dtype), value.to(dtype), bias)  # type: ignore[no-untyped-call]
     return o
 
 
 def blocks(query: BatchFirst) -> Iterator[tuple[int, slice]]:
-    """Every sequence of query (B, L, z), and the rows of each of its blocks."""
+    """(sequence, rows) for every block of query (B, L, z)."""
     batch, length, _ = query.shape
     rows = max(1, BLOCK_ENTRIES // length)
     for sequence in range(batch):
@@ -72,7 +74,7 @@ def blocks(query: BatchFirst) -> Iterator[tuple[int, slice]]:
 
 
 def block_scores(query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
-    """Scores (rows, L), float32 at least, of scaled queries (rows, z), keys (L, z) and the bias (rows, L)."""
+    """Scores (rows, L), float32 or float64, from scaled queries (rows, z), keys (L, z) and the bias (rows, L)."""
     if bias is not None and bias.dtype == query.dtype:
         return torch.addmm(bias, query, key.t())
     scores = torch.mm(query, key.t()).to(torch.promote_types(query.dtype, torch.float32))
@@ -80,7 +82,7 @@ def block_scores(query: Tensor, key: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class BlockedAttention(torch.autograd.Function):
-    """`in_blocks`. Softmax and sums are in float32 at least, the products in the precision of the query."""
+    """`in_blocks` with its gradients. Softmax and sums are in float32 or float64, products in the query's dtype."""
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None) -> Tensor:
@@ -100,10 +102,14 @@ class BlockedAttention(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """With P the weights and T = do value^T: the scores take P (T - rowsum(do o)), the values P^T do."""
+        """The gradients of all inputs.
+
+        With weights P and T = do value^T, the gradient of the scores is P (T - rowsum(do o)), that of the values P^T
+        do.
+        """
         *inputs, o, denominators = ctx.saved_tensors
         (do,) = gradients
-        if torch.is_grad_enabled():  # these gradients are to be differentiated
+        if torch.is_grad_enabled():  # these gradients will be differentiated again
             wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
             found = iter(torch.autograd.grad(at_once(*inputs), wanted, do, create_graph=True))
             return tuple(next(found) if each is not None and each.requires_grad else None for each in inputs)

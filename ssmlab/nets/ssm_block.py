@@ -1,14 +1,14 @@
-"""The layer around a linear state space: skip, pointwise, enhancement, output map.
+"""The layer around a linear state space: skip, pointwise nonlinearity, enhancement, output map.
 
-u (B, L, D): input. K (D, L): the kernel of the SSM. skip (D,): the feed-through, called D in the papers.
+u (B, L, D): input. K (D, L): the kernel of the SSM. skip (D,): the skip term, called D in the papers.
 
     y = K * u + skip u;  y = gelu(y) if `pointwise: gelu`;  y = enhancement(y);  output map: W_o y + b_o, or its GLU
 
-`bidirectional` adds K' * u run from the last token to the first, K' a kernel of its own; both see the present token.
-S5 is its own SSM (s5.py) and its C is already a map over all channels: `output: linear` then adds none.
+`bidirectional` adds a second kernel K' that runs from the last token to the first; both kernels include the present
+token. S5 is its own SSM (s5.py), and its C already maps over all channels: `output: linear` then adds no further map.
 
-With `pointwise: none`, `output: linear` and no enhancement the layer is affine in u: that is the published code, whose
-GELU is built and never applied. Inside, sequences are channel-first (D, B, L): see longconv.py.
+With `pointwise: none`, `output: linear` and no enhancement, the layer is affine in u. This is the published code, which
+builds a GELU but never applies it. Inside the layer, sequences are channel-first (D, B, L): see longconv.py.
 """
 
 from __future__ import annotations
@@ -29,9 +29,12 @@ OutputMap = Literal["none", "linear", "glu"]
 
 
 class LinearSsm(nn.Module):
-    """y = K * u + skip u over channel-first sequences, (D, B, L) -> (D, B, L).
+    """y = K * u + skip u on channel-first sequences, (D, B, L) -> (D, B, L).
 
-    `kernel(L)` gives K (D, L), `backward_kernel(L)`, where there is one, the kernel that runs the other way.
+    Args:
+        kernel: `kernel(L)` returns K (D, L).
+        width: D, the number of channels.
+        backward_kernel: the kernel from the last token to the first; None for a causal layer.
     """
 
     def __init__(self, kernel: SsmKernel, width: int, backward_kernel: SsmKernel | None = None):
@@ -48,7 +51,7 @@ class LinearSsm(nn.Module):
         return [kernel for kernel in (self.kernel, self.backward_kernel) if kernel is not None]
 
     def taps(self, length: int) -> Taps:
-        """The whole linear map as taps, the skip at lag zero, whatever the autocast state: (D, L), or (D, 2L-1)."""
+        """The taps of the whole map, with the skip at lag 0, also under autocast: (D, L), or (D, 2L-1) if two-sided."""
         with torch.autocast(self.skip.device.type, enabled=False):
             feed = F.pad(full_precision(self.skip)[:, None], (0, length - 1))  # (D, L)
             past: Tensor = self.kernel(length) + feed
@@ -59,18 +62,18 @@ class LinearSsm(nn.Module):
         return convolve(u, self.taps(u.shape[-1]))
 
     def freeze(self, length: int) -> nn.Module:
-        """The same map with everything but the product precomputed."""
+        """The same map for `length` tokens with precomputed taps or matrices."""
         with torch.no_grad():
             if not all(chunks_pay(length, kernel.state) for kernel in self.kernels()):
                 return FixedConvolution(self.taps(length), length)
             systems = [system for kernel in self.kernels() if (system := kernel.realisation(length)) is not None]
-            if len(systems) < len(self.kernels()):  # a mode grows
+            if len(systems) < len(self.kernels()):  # a growing mode has no state space
                 return FixedConvolution(self.taps(length), length)
             return ChunkedConvolution(full_precision(self.skip), length, even_chunks(length), *systems)
 
 
 class SsmBlock(Mixer):
-    """A linear SSM with what follows it, (B, L, D) -> (B, L, D)."""
+    """A linear SSM, then nonlinearity, enhancement, output map and dropout, (B, L, D) -> (B, L, D)."""
 
     def __init__(
         self,
@@ -83,7 +86,9 @@ class SsmBlock(Mixer):
     ):
         super().__init__()
         self.ssm = ssm
-        self.any_order = isinstance(ssm, S5)  # S5 copies its input to token-first, which is cheapest from batch-first
+        self.any_order = isinstance(
+            ssm, S5
+        )  # S5 copies its input to token-first order itself, which is cheapest from batch-first order
         self.pointwise = pointwise
         self.enhancement = enhancement
         self.gated = output == "glu"

@@ -1,13 +1,13 @@
 """Images as sequences of tokens.
 
-A token is a patch of p x p pixels, all colours; p = 1 is the paper's pixel sequence, L = (H/p) (W/p). `raster`: patches
-row by row, in each its pixels row by row, in each its colours. `published`: the memory of (B, C, H, W) cut into L equal
-pieces, which is what the published code does; for C = 1 it is the same as raster, for C = 3 a token is three
-neighbouring values of one colour plane. There are no patches in it.
+A token is a patch of p x p pixels with all colours, so L = (H/p) (W/p); p = 1 is the paper's pixel sequence. `raster`:
+patches row by row; within a patch, pixels row by row; within a pixel, its colours. `published`: the memory of
+(B, C, H, W) cut into L equal pieces, as the published code does. For C = 1 it equals raster; for C = 3 a token is three
+neighbouring values of one colour channel. `published` has no patches.
 
-Three other orders of the same patches, to see what an SSM's result owes to the order. `column`: column by column.
-`snake`: row by row, every second row from right to left, so that neighbours in the sequence are neighbours in the
-image. `permuted`: one random order, the same for every model and image.
+Three other orders of the same patches show how much a result depends on the order. `column`: column by column. `snake`:
+row by row, every second row from right to left, so neighbours in the sequence are also neighbours in the image.
+`permuted`: one random order, the same for every model and image.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Tokens(nn.Module):
         return patches if self.order == "raster" else patches[:, self.places(height // p, width // p, x.device)]
 
     def places(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        """(L,): which patch in raster order each token is, for rows x columns patches."""
+        """(L,) int64: the raster index of each token's patch, for a grid of rows x columns patches."""
         raster = torch.arange(rows * columns, device=device).view(rows, columns)
         if self.order == "column":
             return raster.t().flatten()

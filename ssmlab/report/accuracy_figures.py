@@ -15,12 +15,12 @@ from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.params import Which
 from ssmlab.report.figure_style import Theme, label_beside, marker
 
-BAR = 0.36  # a bar's height, where runs are 1 apart
-BARS: dict[Which, float] = {"best": -BAR / 2, "last": BAR / 2}  # where a run's two bars stand
+BAR = 0.36  # height of a bar; neighbouring runs are 1 apart
+BARS: dict[Which, float] = {"best": -BAR / 2, "last": BAR / 2}  # offsets of a run's two bars
 
 
 class Bar(NamedTuple):
-    """A value with the ends of its error bar, its number of images, and the values of several seeds, if there are."""
+    """A value with the ends of its error bar, its number of images, and the values of single seeds if there are any."""
 
     value: float
     low: float
@@ -35,7 +35,7 @@ class Bar(NamedTuple):
 
 
 def accuracy_bar(summary: Summary, group: SeedGroup, name: str, which: Which) -> Bar | None:
-    """A run's accuracy with its interval over images; a group's mean, plus and minus the deviation over its seeds."""
+    """A run's accuracy with its interval over images; for a group, mean ± standard deviation over its seeds."""
     found = [measure for run in summary.members(group) if (measure := run.measure(name, which))]
     if not found:
         return None
@@ -47,7 +47,7 @@ def accuracy_bar(summary: Summary, group: SeedGroup, name: str, which: Which) ->
 
 
 def tradeoff(summary: Summary, theme: Theme) -> Figure:
-    """Clean against robust accuracy of the best checkpoints, with error bars; areas are parameter counts."""
+    """Clean against robust accuracy of the best checkpoints, with error bars; marker areas show parameter counts."""
     main = summary.main_attack()
     points = [
         (index, group, clean, robust)
@@ -81,14 +81,14 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
     ]
     label_beside(axes, labels, distance=0.1, gap=8, theme=theme)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0))  # with a decimal where steps are finer than 1%
+        axis.set_major_formatter(PercentFormatter(1.0))  # adds a decimal if ticks are finer than 1%
     axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
     axes.set_title("Clean against robust accuracy")
     return figure
 
 
 def measure_bars(summary: Summary, theme: Theme) -> Figure:
-    """Accuracy under every measure, a panel each: the best checkpoint, and below it, paler, the last."""
+    """Accuracy under every measure, one panel each: the best checkpoint, and below it in a paler colour the last."""
     names = [name for name in summary.measures if summary.every(name)]
     columns = min(len(names), 1 if theme.narrow else 3)
     rows = -(-len(names) // columns)
@@ -107,7 +107,7 @@ def measure_bars(summary: Summary, theme: Theme) -> Figure:
 
 
 def draw_bars(axes: Axes, summary: Summary, name: str, theme: Theme) -> None:
-    """One panel: two bars a run or group, each with its error bar and its value in percent, and its seeds as points."""
+    """One panel: two bars per run or group, each with error bar, value in percent, and a mark for every seed."""
     counts = sorted({measure.n for measure in summary.every(name)})
     for index, group in enumerate(summary.groups):
         for which, offset in BARS.items():
@@ -131,5 +131,5 @@ def draw_bars(axes: Axes, summary: Summary, name: str, theme: Theme) -> None:
 
 
 def bar_colour(theme: Theme, ink: str, which: Which) -> tuple[float, float, float]:
-    """The colour of a bar, paler for its last checkpoint."""
+    """The colour of a bar; paler for the last checkpoint."""
     return theme.pale(ink, 0.0 if which == "best" else 0.55)

@@ -1,4 +1,4 @@
-"""What a report is made of. Both of its forms are written from these blocks, so that they cannot disagree."""
+"""The blocks of a report. The Markdown and the HTML form are written from the same blocks, so they cannot differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Paragraph:
-    """Running text; what stands in backticks is code."""
+    """Running text; text in backticks is code."""
 
     text: str
 
@@ -48,9 +48,10 @@ class Picture:
     """A figure.
 
     Attributes:
-        name: of its files in figures/, without what is added to it.
-        files: their bytes by what is added to the name (`ssmlab.report.figure_style.draw_files`).
-        alt: what it shows in words.
+        name: the common start of its file names in figures/.
+        files: the content of each file by the end of its name (`ssmlab.report.figure_style.draw_files`).
+        alt: a description of what it shows, for readers who cannot see it.
+        caption: the text below the figure.
     """
 
     name: str
@@ -60,13 +61,13 @@ class Picture:
 
     @property
     def links(self) -> dict[str, str]:
-        """Its files for papers, relative to the report, by what they are."""
+        """Its files for papers: the path relative to the report, by file type."""
         return {ending[1:]: f"figures/{self.name}{ending}" for ending in (".svg", ".pdf") if ending in self.files}
 
 
 @dataclass(frozen=True)
 class ClaimVerdict:
-    """A claim and what the numbers say to it; `remarks` are sentences to be read with the verdict."""
+    """A claim with its verdict; `remarks` are sentences that belong to the verdict."""
 
     says: str
     verdict: str
@@ -76,7 +77,7 @@ class ClaimVerdict:
 
 @dataclass(frozen=True)
 class Folded:
-    """A table that few readers need: folded behind its title in HTML."""
+    """A table that few readers need: HTML shows only its title until a reader opens it."""
 
     title: str
     table: TextTable
@@ -87,7 +88,7 @@ Block = Heading | Paragraph | Caution | Bullets | Commands | Picture | ClaimVerd
 
 @dataclass(frozen=True)
 class Report:
-    """A title and what stands below it."""
+    """A title and the blocks below it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -99,6 +100,6 @@ class Report:
 
     @property
     def tables(self) -> tuple[TextTable, ...]:
-        """The report's tables that have files, folded ones too."""
+        """The report's tables that are also written to files, including folded ones."""
         found = (block.table if isinstance(block, Folded) else block for block in self.blocks)
         return tuple(table for table in found if isinstance(table, TextTable) and table.name)

@@ -1,4 +1,4 @@
-"""What the evaluation checked, what it found, and what else it warns of."""
+"""The section on the checks of the evaluation: raised flags, all checks, and other warnings."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from ssmlab.report.table import Column, TextTable
 
 
 def checks_section(summary: Summary) -> Iterator[Block]:
-    """The flags that were raised, every check that was made, and the other warnings."""
+    """The raised flags, all checks, and the other warnings."""
     yield Heading("Checks of the evaluation")
     if not summary.checks:
         yield Paragraph(
-            "An older version evaluated these models and did not check them for masked gradients: their robust "
-            "accuracies may be too high without a sign of it. `ssmlab repro` evaluates them again."
+            "An older version of ssmlab evaluated these models and did not check them for masked gradients. Their "
+            "robust accuracies may be too high, and nothing here would show it. `ssmlab repro` evaluates them again."
         )
     else:
         yield Paragraph(
-            "Every evaluation checks its model on up to 64 images: whether it is random, depends on the batch, "
-            "saturates, gives gradients that are not its slopes, or withstands what no honest model can. A raised flag "
-            "means that robust accuracies may be too high. docs/evaluation.md explains every check."
+            "Every evaluation checks its model on up to 64 images. The checks ask whether the model is random, depends "
+            "on the other images of a batch, saturates, gives wrong gradients, or resists attacks that break every "
+            "real model. A raised flag means that robust accuracies may be too high. docs/evaluation.md explains every "
+            "check."
         )
         raised = raised_table(summary)
         yield raised if raised.rows else Paragraph("No flag was raised.")
-        yield Folded(f"All {len(summary.checks)} checks, and how near they came", overview_table(summary.checks))
+        yield Folded(f"All {len(summary.checks)} checks with their largest values", overview_table(summary.checks))
     warnings = tuple(other_warnings(summary))
     if warnings:
         yield Paragraph("Other warnings of the evaluation:")
@@ -35,7 +36,7 @@ def checks_section(summary: Summary) -> Iterator[Block]:
 
 
 def raised_table(summary: Summary) -> TextTable:
-    """Every raised flag with what was measured and what it means."""
+    """Every raised flag, with the measured value, its threshold and its meaning."""
     columns = (
         *(Column(name, left=True) for name in ("run", "checkpoint", "check")),
         Column("measured"),
@@ -53,7 +54,7 @@ def raised_table(summary: Summary) -> TextTable:
 
 
 def overview_table(checks: tuple[CheckOverview, ...]) -> TextTable:
-    """Every check with the checkpoint that came nearest to its threshold or went furthest beyond it."""
+    """Every check with the checkpoint whose value minus threshold is largest."""
     columns = (Column("check", left=True), *map(Column, ("models", "raised", "largest", "threshold")))
     rows = tuple(
         (
@@ -70,24 +71,24 @@ def overview_table(checks: tuple[CheckOverview, ...]) -> TextTable:
 
 
 def other_warnings(summary: Summary) -> Iterator[str]:
-    """The warnings that are not those of raised checks."""
+    """The warnings that do not come from raised checks."""
     for run in summary.runs:
         for which, checkpoint in run.checkpoints.items():
-            of_checks = {check.sentence for check in checkpoint.raised}
-            yield from (f"{run.name}, {which}: {text}" for text in checkpoint.warnings if text not in of_checks)
+            from_checks = {check.sentence for check in checkpoint.raised}
+            yield from (f"{run.name}, {which}: {text}" for text in checkpoint.warnings if text not in from_checks)
 
 
 def flags_sentence(summary: Summary) -> str:
-    """For the first paragraph: how many checks there were, and where they raised flags."""
+    """A sentence for the first paragraph: how many checks ran, and on which runs they raised flags."""
     if not summary.checks:
         return "The models were not checked for masked gradients."
     flagged = [run.name for run in summary.runs if any(each.raised for each in run.checkpoints.values())]
     names = [check.name for check in summary.checks if check.raised]
-    checks = f"{len(summary.checks)} {plural('check', len(summary.checks))} of every model for masked gradients"
+    checks = f"{len(summary.checks)} {plural('check', len(summary.checks))} for masked gradients and other faults"
     if not flagged:
-        return f"No flag was raised by {checks} and other faults."
+        return f"Every model passed {checks}."
     few = f": {', '.join(flagged)}" if len(flagged) <= 5 else ""
     return (
-        f"The {checks} and other faults raised {len(names)} {plural('flag', len(names))} ({', '.join(names)}) on "
+        f"Every model went through {checks}. {len(names)} raised a flag ({', '.join(names)}) on "
         f"{len(flagged)} {plural('run', len(flagged))}{few}."
     )

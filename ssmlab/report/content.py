@@ -1,4 +1,4 @@
-"""What the report on a study says."""
+"""The text of the report on a study."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ssmlab.report.settings_tables import settings_tables
 from ssmlab.report.study_tables import group_table, interval_table, paper_table
 from ssmlab.report.transfer_section import transfer_section
 
-ACCURACIES = "accuracies.csv"  # in tables/
+ACCURACIES = "accuracies.csv"  # a file in tables/
 
 
 def compose(
@@ -32,12 +32,14 @@ def compose(
     probes: Mapping[str, ProbeResults],
     transfer: TransferResults | None = None,
 ) -> Report:
-    """The report on a study.
+    """Write the report on a study.
 
     Args:
-        histories: the rows of history.csv by run name, at least one row a run.
-        probes: the probe results by run name, of the runs that have some.
-        transfer: what `ssmlab transfer` found, if it was called.
+        title: the title of the report.
+        summary: the numbers of the study.
+        histories: the rows of history.csv by run name, with at least one row per run.
+        probes: the probe results by run name; runs that were not probed are missing.
+        transfer: the results of `ssmlab transfer`, if it was run.
     """
     blocks = (
         *opening_section(summary),
@@ -58,7 +60,7 @@ def compose(
 
 
 def opening_section(summary: Summary) -> Iterator[Block]:
-    """What the report is about, how sure it can be, and what speaks against taking its numbers at face value."""
+    """What the report is about, how certain its numbers are, and the warnings that a reader must see first."""
     count, data = len(summary.groups), summary.data
     what = "setting" if summary.several_seeds else "run"
     kind = "" if data.provenance == "official" else f" ({data.provenance})"
@@ -69,57 +71,59 @@ def opening_section(summary: Summary) -> Iterator[Block]:
     )
     text += f" {seeds_sentence(summary)} {flags_sentence(summary)}"
     if summary.claims:
-        text += f" Of {len(summary.claims)} {plural('claim', len(summary.claims))}: {tally(summary.claims)}."
+        text += f" Verdicts on {len(summary.claims)} {plural('claim', len(summary.claims))}: {tally(summary.claims)}."
     yield Paragraph(text)
     if data.provenance in ("partial", "re-encoded"):
         yield Caution(
-            f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. Whatever the title says, its numbers must "
-            "not be put beside numbers on what was published."
+            f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. Do not compare these numbers with numbers "
+            "on the published data set."
         )
     cut = [f"{run.name} ({run.epochs.text} epochs)" for run in summary.runs if run.epochs and run.epochs.cut_short]
     if cut:
         yield Caution(
-            f"{listed(cut)} ended before {'its' if len(cut) == 1 else 'their'} last epoch. The numbers are those of "
+            f"{listed(cut)} ended before {'its' if len(cut) == 1 else 'their'} last epoch. The numbers belong to "
             f"{'an unfinished training' if len(cut) == 1 else 'unfinished trainings'}."
         )
     first_runs = ((group.name, summary.members(group)[0]) for group in summary.groups)
     on_test = [name for name, run in first_runs if run.train.selection.split == "test"]
     if on_test:
         yield Caution(
-            f"The best checkpoint of {listed(on_test)} was selected on the test split, as the paper does (`selection: "
-            "test`). Its accuracies were maximised on the images that they are reported on, and are too high."
+            f"The best checkpoint of {listed(on_test)} was selected on the test split, as in the paper (`selection: "
+            "test`). It was chosen for its accuracy on the same images on which that accuracy is reported, so the "
+            "reported accuracy is too high."
         )
 
 
 def results_section(summary: Summary) -> Iterator[Block]:
-    """The numbers as the papers' table."""
+    """The numbers in the usual table of robustness papers: best, last and their difference."""
     yield Heading("Results")
     yield Paragraph(
-        "Accuracy in percent. `best` is the checkpoint that did best on the selection split, `last` that of the "
-        "final epoch, `diff` is "
-        "best - last: under an attack, the robust overfitting (RO) gap. "
-        f"Images: {listed(counted_images(summary))}. All accuracies, one a line, are in `tables/{ACCURACIES}`."
+        "Accuracy in percent. `best` is the checkpoint with the highest accuracy on the selection split, `last` is "
+        "the checkpoint of the final epoch, and `diff` is best - last. Under an attack, `diff` is the robust "
+        f"overfitting (RO) gap. Number of images: {listed(counted_images(summary))}. `tables/{ACCURACIES}` holds all "
+        "accuracies, one per line."
     )
     if not summary.several_seeds:
         yield paper_table(summary)
         return
     yield Paragraph(
-        "Runs that differ in their seed alone are one row: the mean over the seeds ± their sample standard deviation "
-        f"(n = {seed_counts(summary)} seeds). It says how much one training differs from the next. How much other test "
-        "images could change is said by the intervals of the single runs, below."
+        "Runs that differ only in their seed share a row: the mean over the seeds ± the sample standard deviation "
+        f"(n = {seed_counts(summary)} seeds). The standard deviation shows how much one training differs from another. "
+        "The intervals of the single runs below show how much other test images could change the numbers."
     )
     yield group_table(summary)
-    yield Folded("Every run by itself", paper_table(summary, "runs"))
+    yield Folded("Every single run", paper_table(summary, "runs"))
 
 
 def intervals_section(summary: Summary) -> Iterator[Block]:
     """The numbers with their intervals."""
     yield Heading("Intervals")
     sure = level(summary.confidence)
-    over = " over the test images, every training by itself" if summary.several_seeds else ""
+    over = " over the test images, for every single run" if summary.several_seeds else ""
     yield Paragraph(
-        f"The results with {sure} intervals{over}: Wilson's for accuracies, Newcombe's paired interval (1998, method "
-        "10) for best - last. The worst case counts the images that are right under every measure."
+        f"The results with {sure} intervals{over}: Wilson's interval for accuracies, and Newcombe's paired interval "
+        "(1998, method 10) for best - last. The worst case counts the images that are classified correctly under "
+        "every measure."
     )
     table = interval_table(summary)
     yield Folded("The intervals of every run", table) if summary.several_seeds else table
@@ -140,17 +144,18 @@ def claims_section(summary: Summary) -> Iterator[Block]:
     yield Heading("Claims")
     sure = level(summary.confidence)
     yield Paragraph(
-        "A claim is supported if every one of its differences, taken on the same images, lies above zero (or above its "
-        f"margin), and contradicted if one lies below, at a level of {sure} for all claims together (Holm 1979). It is "
-        "not settled if neither can be said, if a run was cut short, or if its robust validation accuracy still "
-        "rose. It is not testable on a model at chance, on one and the same checkpoint, or, about robust overfitting, "
-        "on trainings that could not have overfitted (docs/seeds.md)."
+        "A claim is supported if all of its differences, measured on the same images, are above zero (or above its "
+        f"margin). It is contradicted if one of them is below. Both verdicts hold with {sure} confidence for all "
+        "claims together (Holm 1979). A claim is not settled if neither is certain, if a run was cut short, or if the "
+        "robust validation accuracy of a run was still improving at its end. A claim is not testable if a model is at "
+        "chance level, if both sides are the same checkpoint, or if it is about robust overfitting and the trainings "
+        "could not have overfitted (docs/seeds.md)."
     )
     if summary.several_seeds:
         yield Paragraph(
-            "Claims on runs with several seeds are judged over the seeds that both sides have: the interval allows for "
-            "other seeds and for other test images (Welch and Satterthwaite). With fewer than two common seeds a claim "
-            "is not settled. A claim on two single runs is judged over images alone and says something of these two "
+            "Claims on runs with several seeds use the seeds that both sides have. Their interval covers the variation "
+            "between seeds and between test images (Welch and Satterthwaite). With fewer than two common seeds a claim "
+            "is not settled. A claim on two single runs is judged over images only, so its verdict holds for these two "
             "trainings only."
         )
     for item in summary.claims:
@@ -158,7 +163,7 @@ def claims_section(summary: Summary) -> Iterator[Block]:
 
 
 def verdict_remarks(item: Judgement, summary: Summary) -> tuple[str, ...]:
-    """What must be read with a verdict: its p-values, and what else differs between the two sides."""
+    """What belongs to a verdict: its p-values, and other differences between the two sides."""
     remarks = [f"Confound: {confound}." for confound in item.confounds]
     if item.p is not None and item.adjusted_p is not None:
         tested = sum(each.adjusted_p is not None for each in summary.claims)

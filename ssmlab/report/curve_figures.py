@@ -1,4 +1,4 @@
-"""The report's curves: over the epochs of the trainings, and over the radius of the ball."""
+"""The report's curves: against the epochs of the trainings, and against the radius of the ball."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssmlab.report.figure_style import Theme, label_beside, marker, two_panels
 
 
 def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
-    """Validation accuracy of every run after every epoch, clean and robust; a marker shows the epoch kept as `best`.
+    """Validation accuracy of every run after every epoch, clean and robust; a marker shows the best epoch.
 
     Several seeds are a thin line each, and a thick one for their mean as far as all of them go.
 
@@ -33,13 +33,13 @@ def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], th
 
 
 def has_overfitting_curves(histories: Mapping[str, Sequence[Row]]) -> bool:
-    """Whether every epoch of every run has what `overfitting_curves` draws; histories of older versions do not."""
+    """Whether every epoch of every run has the columns of `overfitting_curves`; histories of older versions do not."""
     rows = [row for each in histories.values() for row in each]
     return all(row.train_eval_robust is not None and row.val_robust_loss is not None for row in rows)
 
 
 def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
-    """How much better each model is on attacked training than on validation images, and its robust loss there."""
+    """Robust accuracy on training minus validation images, and the robust loss on validation images."""
     figure, (left, right) = two_panels(theme)
     gaps = {
         run: [row.train_eval_robust - row.val_robust for row in rows if row.train_eval_robust is not None]
@@ -63,7 +63,7 @@ def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]],
 def draw_curves(
     axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]], theme: Theme, limits: tuple[float, float]
 ) -> None:
-    """One line a run, or several and their mean a group, with its name at the end."""
+    """One line per run; for a group, one thin line per seed and a thick line for the mean. Names are at the ends."""
     longest = max(map(len, curves.values()))
     axes.set(ylim=limits, xlabel="epoch", xlim=(1 - 0.02 * longest, longest * 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -88,7 +88,7 @@ def draw_curves(
 
 
 def groups_with_eps_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[tuple[float, float]]]]:
-    """(place in the study, group, its (eps, mean accuracy over the seeds)) where every seed has a curve."""
+    """(index in the study, group, [(eps, mean accuracy over seeds)]) for every group whose seeds all have a curve."""
     found = []
     for index, group in enumerate(summary.groups):
         curves = [run.checkpoints["best"].by_eps for run in summary.members(group) if "best" in run.checkpoints]

@@ -1,4 +1,4 @@
-"""What the figures share: a palette, a fixed style, labels that do not overlap, and equal bytes for equal figures.
+"""The common style of all figures: palette, fixed settings, labels that do not overlap, and reproducible files.
 
 A run, or a group of seeds, has one colour and one marker in all figures.
 """
@@ -16,40 +16,40 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colours without yellow, which is too faint on white: told apart with any colour vision.
+# The palette of Okabe and Ito, which works with any colour vision; without its yellow, which is too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 LEFT_OUT = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
-DPI = 200  # twice a page's 96 pixels an inch: sharp on dense screens
+DPI = 200  # about twice the 96 pixels per inch of a web page: sharp on high-resolution screens
 
 
 @dataclass(frozen=True)
 class Theme:
-    """The look of a figure: the colours that are not those of a run, and whether it is for a narrow screen.
+    """The look of a figure: all colours except those of the runs, and whether it is for a narrow screen.
 
-    A narrow figure has its panels below each other, so that a telephone shows it whole.
+    A narrow figure has its panels below each other, so it fits the screen of a phone.
     """
 
     paper: str
     ink: str
     grey: str
     grid: str
-    black: str  # what stands for black among the colours of runs
-    text_mix: str  # what is mixed into a run's colour to make text in it easier to read
+    black: str  # replaces black as the colour of a run
+    text_mix: str  # mixed into a run's colour to make text in that colour easier to read
     narrow: bool = False
 
     @property
     def width(self) -> float:
-        """In inches: 768 pixels on a page, 384 on a narrow screen."""
+        """The width in inches: 768 pixels on a page, 384 on a narrow screen."""
         return 4.0 if self.narrow else 8.0
 
     def run_colour(self, index: int) -> str:
-        """The colour of a study's run number `index`; with more runs than colours the markers still differ."""
+        """The colour of run number `index` of a study; colours repeat after seven runs, markers later."""
         found = PALETTE[index % len(PALETTE)]
         return self.black if found == "#000000" else found
 
     def pale(self, ink: str, share: float) -> tuple[float, float, float]:
-        """A colour mixed with a share of the paper's."""
+        """A colour mixed with a share of the background colour."""
         return mix_colours(ink, self.paper, share)
 
     def settings(self) -> dict[Any, Any]:
@@ -70,8 +70,8 @@ class Theme:
             "figure.facecolor": self.paper,
             "grid.color": self.grid,
             "grid.linewidth": 0.6,
-            "pdf.fonttype": 42,  # letters stay letters, which journals ask for
-            "svg.hashsalt": "ssmlab",  # without it the names inside an SVG are random
+            "pdf.fonttype": 42,  # TrueType fonts, as journals require
+            "svg.hashsalt": "ssmlab",  # without it the ids inside an SVG are random
             "text.color": self.ink,
             "xtick.color": self.grey,
             "ytick.color": self.grey,
@@ -85,20 +85,21 @@ DARK = Theme("#161616", "#dddddd", "#aaaaaa", "#444444", black="#eeeeee", text_m
 
 
 def mix_colours(ink: str, other: str, share: float) -> tuple[float, float, float]:
-    """`ink` mixed with a share of another colour; white makes it paler."""
+    """The colour `ink` mixed with a share of another colour, as RGB in [0, 1]."""
     r, g, b = ((1 - share) * a + share * c for a, c in zip(to_rgb(ink), to_rgb(other), strict=True))
     return r, g, b
 
 
 def marker(index: int) -> str:
-    """The marker of a study's run number `index`."""
+    """The marker of run number `index` of a study."""
     return MARKERS[index % len(MARKERS)]
 
 
 def draw_files(draw: Callable[[Theme], Figure]) -> dict[str, bytes]:
-    """A figure as files, by what is added to its name.
+    """All files of a figure, by the end of their names.
 
-    PNG, SVG and PDF on white, for report.md and papers, and SVG for dark pages, narrow ones, and both.
+    PNG, SVG and PDF on white are for report.md and papers. More SVG files are for dark pages, for narrow pages, and for
+    pages that are both.
     """
     looks = {
         "-dark": DARK,
@@ -110,29 +111,30 @@ def draw_files(draw: Callable[[Theme], Figure]) -> dict[str, bytes]:
 
 
 def figure_files(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequence[str]) -> dict[str, bytes]:
-    """The figure in each format, by suffix; alike on every machine, whatever the user's matplotlibrc says."""
+    """The figure in each format, by suffix; the user's matplotlibrc has no effect."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(theme.settings())
         figure = draw(theme)
         FigureCanvasAgg(figure)
         figure.set_dpi(DPI)
-        figure.draw_without_rendering()  # lays out the panels, which takes most of the time, once for all formats
+        figure.draw_without_rendering()  # the slow layout runs once for all formats
         figure.set_layout_engine("none")
         return {f".{name}": figure_bytes(figure, name) for name in formats}
 
 
 def figure_bytes(figure: Figure, name: str) -> bytes:
-    """The figure in one format; equal figures give equal bytes, since neither date nor software is written into it."""
+    """The figure in one format, without date and software in the file: equal figures give equal bytes."""
     file = io.BytesIO()
     figure.savefig(file, format=name, dpi=DPI, metadata=dict.fromkeys(LEFT_OUT[name]))
     return file.getvalue()
 
 
 def spaced_positions(wanted: Sequence[float], distance: float, lowest: float, highest: float) -> list[float]:
-    """Places near the `wanted` ones, in the same order, at least `distance` apart and in [lowest, highest] if they fit.
+    """Move positions apart: at least `distance` between neighbours, in the same order.
 
-    Neighbours that are too close become a block around the mean of what its members want, as in isotonic regression.
+    The positions stay in [lowest, highest] if they fit. Neighbours that are too close form a block, centred on the mean
+    of their wanted positions, as in isotonic regression.
     """
     order = sorted(range(len(wanted)), key=lambda i: wanted[i])
     blocks: list[list[int]] = []
@@ -157,23 +159,24 @@ def overlap(above: list[int], below: list[int], wanted: Sequence[float], distanc
 
 
 def block_start(block: list[int], wanted: Sequence[float], distance: float) -> float:
-    """Where a block's first member goes, so that its members are at their wanted places on average."""
+    """The position of a block's first member; the block is centred on the mean of the wanted positions."""
     return sum(wanted[i] for i in block) / len(block) - (len(block) - 1) * distance / 2
 
 
 def block_end(block: list[int], wanted: Sequence[float], distance: float) -> float:
-    """Where a block's last member goes."""
+    """The position of a block's last member."""
     return block_start(block, wanted, distance) + (len(block) - 1) * distance
 
 
 def label_beside(
     axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, gap: float, theme: Theme
 ) -> None:
-    """Names in a column right of the plot: (text, x, y, colour), moved apart and tied to their points by thin lines.
+    """Write names in a column to the right of the plot, moved apart and joined to their points by thin lines.
 
     Args:
-        distance: between two names, as a share of the plot's height.
-        gap: points of space between a line and the point it leads to.
+        points: (text, x, y, colour) of each name.
+        distance: the least distance between two names, as a share of the plot's height.
+        gap: the space between a line and its point, in typographic points.
     """
     low, high = axes.get_ylim()
     places = spaced_positions([y for _, _, y, _ in points], distance * (high - low), low, high)

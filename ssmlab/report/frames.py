@@ -1,6 +1,6 @@
 """Results, histories and flags as pandas DataFrames, for scripts and notebooks.
 
-pandas is imported when a frame is made, so that `import ssmlab` and the command line do not wait for it.
+pandas is imported only when a frame is built, because its import would slow down `import ssmlab` and every command.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from ssmlab.report.records import AccuracyRecord, accuracy_records
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-CONFIDENCE = 0.95  # of every interval
+CONFIDENCE = 0.95  # the level of every interval
 
 
 def results(study: str | Path) -> DataFrame:
-    """Every accuracy of a study, one a row.
+    """Every accuracy of a study, one per row.
 
     Args:
-        study: name of a study in the current folder, or the path of a folder results/STUDY or of one attack/RUN.json.
+        study: name of a study in the current folder, path of a folder results/STUDY, or path of a file attack/RUN.json.
 
     Returns:
         a frame with the columns study, run, group, seed, checkpoint, attack, norm, eps, n, accuracy, low, high,
         epochs_done, epochs_asked; `ssmlab.report.records.AccuracyRecord` explains them. Accuracies are fractions in
-        [0, 1], low and high the ends of 95% Wilson intervals; epochs are missing (NA) where they are not recorded.
+        [0, 1]; low and high are the ends of 95% Wilson intervals. Epochs are missing (NA) if they were not recorded.
 
     Raises:
-        UserError: there are no such results, or a file of them is damaged or of another version.
+        UserError: there are no such results, or one of their files is damaged or comes from another version.
     """
     from pandas import DataFrame
 
@@ -52,17 +52,17 @@ def results(study: str | Path) -> DataFrame:
 
 
 def history(study: str | Path) -> DataFrame:
-    """Every epoch of every finished training of a study, one a row.
+    """Every epoch of every finished training of a study, one per row.
 
     Args:
         study: the name of a study in the current folder, or the path of a folder results/STUDY of another project.
 
     Returns:
         a frame with the columns study, run and those of history.csv (`ssmlab.artifacts.history.Row` explains them).
-        What older versions did not write is missing (NaN).
+        Values that an older version did not write are missing (NaN).
 
     Raises:
-        UserError: no run of the study has a history, or one cannot be read.
+        UserError: no run of the study has a history, or a history cannot be read.
     """
     from pandas import DataFrame
 
@@ -81,8 +81,8 @@ def flags(study: str | Path) -> DataFrame:
         study: as for `results`.
 
     Returns:
-        a frame of pandas' nullable booleans: a row an image (0 is the first test image), columns (run, checkpoint,
-        attack). Images that an attack did not see are missing (NA).
+        a frame of nullable booleans (pandas dtype "boolean"): one row per image (0 is the first test image), columns
+        (run, checkpoint, attack). Images that an attack did not see are missing (NA).
 
     Raises:
         UserError: as for `results`.
@@ -101,7 +101,11 @@ def flags(study: str | Path) -> DataFrame:
 
 
 def read_attack_results(study: str | Path) -> Iterator[AttackResults]:
-    """The attack results of a study, by run name, or those in one file; raises UserError where there are none."""
+    """The attack results of a study, sorted by run name, or the results in one file.
+
+    Raises:
+        UserError: there are none, or a file cannot be read.
+    """
     if Path(study).suffix == ".json":
         yield load_results(Path(study))
         return
@@ -113,7 +117,11 @@ def read_attack_results(study: str | Path) -> Iterator[AttackResults]:
 
 
 def study_paths(study: str | Path) -> Paths:
-    """The files of a study by its name or its folder results/STUDY; raises UserError if there is neither."""
+    """The paths of a study, found by its name or its folder results/STUDY.
+
+    Raises:
+        UserError: there is no such study.
+    """
     folder = Path(study)
     if (folder / "attack").is_dir():
         folder = folder.resolve()

@@ -1,4 +1,4 @@
-"""A grid of shares as colours, with their values in it where there is room."""
+"""A heat map of shares, with numbers in the cells if there is room."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from matplotlib.image import AxesImage
 from ssmlab.report.figure_style import PALETTE, Theme
 
 Grid = Sequence[Sequence[float | None]]
-DARK_CELL = 0.55  # from this share on, a cell's number is written in the paper's colour
+DARK_CELL = 0.55  # from this share on, a cell is so dark that its number is written in white
 
 
 def draw_heat_map(axes: Axes, grid: Grid, theme: Theme, *, written: bool) -> AxesImage:
-    """Draw rows of shares in [0, 1], from the paper's colour for 0 to blue for 1; None is left empty.
+    """Draw rows of shares in [0, 1], from the background colour for 0 to blue for 1; None is left empty.
 
-    written: whether each cell has its value in percent.
+    Args:
+        written: whether each cell shows its value in percent.
     """
     colours = LinearSegmentedColormap.from_list("shares", [theme.paper, PALETTE[0]])
     values = [[nan if share is None else share for share in row] for row in grid]

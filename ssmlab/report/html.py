@@ -1,4 +1,4 @@
-"""report.html: the report as one page that needs nothing else: no script, no font, no picture from anywhere."""
+"""report.html: the report as one self-contained page, without scripts and without external fonts or pictures."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssmlab.report.markup import html_text
 
 
 def write_html(report: Report) -> str:
-    """The report as a whole HTML document; the template escapes every text that is not marked as HTML."""
+    """The report as a complete HTML document; the template escapes every text that is not marked as HTML."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"inline": html_text, "base64": base64_text}
     template = files("ssmlab.report").joinpath("page.html.j2").read_text(encoding="utf-8")
@@ -21,5 +21,5 @@ def write_html(report: Report) -> str:
 
 
 def base64_text(content: bytes) -> str:
-    """Bytes as the text that a data URL holds."""
+    """Bytes as base64 text, for a data URL."""
     return b64encode(content).decode()

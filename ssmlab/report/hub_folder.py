@@ -1,4 +1,4 @@
-"""Exporting a trained run as a folder that can be uploaded to a model hub as it is."""
+"""Exports a trained run as a folder that can be uploaded to a model hub without changes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ from ssmlab.report.model_card import WEIGHTS, model_card, robustbench_json
 def export_run(run: str, paths: Paths, folder: Path, which: Which = "best", license: str | None = None) -> list[Path]:
     """Write one checkpoint of a run, its model card, RobustBench's fields and its attack results to `folder`.
 
-    The weights are the checkpoint's own file, byte for byte, which `ssmlab.load` reads.
+    The weights are an exact copy of the checkpoint file, and `ssmlab.load` reads them.
 
     Returns:
-        the files written.
+        the paths of the written files.
 
     Raises:
-        UserError: the run was not trained or not attacked, or was trained again since; the folder holds something else.
+        UserError: the run was not trained, not attacked, or trained again after the attack; or the folder holds other
+            files.
     """
     _, contents = read_published(paths.model(run))
     weights = contents[f"{which}.safetensors"]

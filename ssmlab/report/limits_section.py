@@ -19,31 +19,31 @@ def limits_section(summary: Summary) -> Iterator[Block]:
     epochs = sorted({run.train.epochs for run in summary.runs})
     items = [
         seed_limit(summary),
-        f"{smallest} was run on {widest.n} images: its accuracies are known to within about "
-        f"{100 * half_width(widest):.0f} points only.",
-        f"The data set is `{summary.data.name}` with {number(summary.protocol.data.n)} test images; nothing "
-        "here speaks for larger data or models.",
+        f"{smallest} was run on only {widest.n} images: its accuracies are uncertain by about "
+        f"{100 * half_width(widest):.0f} points in each direction.",
+        f"The data set is `{summary.data.name}` with {number(summary.protocol.data.n)} test images: the results may "
+        "not hold for larger data sets or larger models.",
         "Robust accuracy is an upper bound: a stronger attack can only lower it.",
-        f"RO gaps are those of {' or '.join(map(str, epochs))} {plural('epoch', epochs[-1])}: robust overfitting shows "
-        "late in long trainings, so that a small gap here does not rule it out.",
+        f"RO gaps were measured after {' or '.join(map(str, epochs))} {plural('epoch', epochs[-1])}: robust "
+        "overfitting appears late in long trainings, so a small gap here does not rule it out.",
     ]
     for name, spec in summary.protocol.attacks.items():
         if isinstance(spec, AutoAttackParams) and not spec.standard:
             items.append(f"{name} is not the standard AutoAttack: its steps or queries differ from the published ones.")
         if isinstance(spec, ScreenedAutoAttackParams):
             items.append(
-                f"{name} is screened AutoAttack, not the standard one: FAB-T and Square attack only the survivors of "
-                "lowest margin, so that standard AutoAttack may break more."
+                f"{name} is screened AutoAttack, not the standard one: FAB-T and Square attack only the survivors with "
+                "the lowest margin, so standard AutoAttack may break more images."
             )
     if summary.left_out:
         items.append(
-            f"Results of {listed(summary.left_out)} are in results/{summary.study}/attack, but the study has no such "
-            f"{plural('run', len(summary.left_out))} any more: they are left out."
+            f"results/{summary.study}/attack also holds results of {listed(summary.left_out)}. The study no longer has "
+            f"{'this run' if len(summary.left_out) == 1 else 'these runs'}, so the report leaves them out."
         )
     if len(summary.claims) > 1:
         items.append(
-            "Only the verdicts on the claims are corrected for their number; `ssmlab compare` and every other "
-            "comparison of these numbers is exploratory."
+            "Only the verdicts on the claims are corrected for the number of tests. `ssmlab compare` and any other "
+            "comparison of these numbers are exploratory."
         )
     yield Heading("What these numbers do not show")
     yield Bullets(tuple(items))

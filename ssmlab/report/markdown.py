@@ -1,4 +1,4 @@
-"""report.md: the report for a terminal or a code forge; its figures lie beside it in figures/."""
+"""report.md: the report for a terminal or a git hosting site; its figures are in the folder figures/ beside it."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def block_text(block: Block) -> str:
 
 
 def table_text(table: TextTable) -> str:
-    """A table, and below it links to its files."""
+    """A table, with links to its files below it."""
     links = f"\n\n{file_links(table.files)}" if table.files else ""
     return to_markdown(table, markdown_text) + links
 

@@ -1,6 +1,6 @@
-"""A trained model for others: a card in the format of the Hugging Face Hub, and RobustBench's fields.
+"""Files that describe a published model: a model card of the Hugging Face Hub, and RobustBench's fields.
 
-Hub: huggingface.co/docs/hub/model-cards (README.md with YAML on top). RobustBench: the JSON files of its model_info/.
+Hub: huggingface.co/docs/hub/model-cards (README.md with YAML on top). RobustBench: the JSON files in its model_info/.
 """
 
 from __future__ import annotations
@@ -34,8 +34,10 @@ def model_card(metadata: Metadata, results: AttackResults, which: CheckpointResu
     """README.md of an exported checkpoint.
 
     Args:
-        metadata: of the checkpoint. results: of its run. which: those of this checkpoint.
-        license: an identifier of the Hub ("apache-2.0"); without it the card says that none is given.
+        metadata: the metadata of the checkpoint.
+        results: the attack results of its run.
+        which: the attack results of this checkpoint.
+        license: a licence identifier of the Hub ("apache-2.0"); if it is None, the card says "none given".
     """
     name = f"{metadata.study}-{metadata.run}"
     parts = [
@@ -50,8 +52,8 @@ def model_card(metadata: Metadata, results: AttackResults, which: CheckpointResu
         "## Robustness",
         f"Accuracy in percent on the first n test images, with 95% Wilson intervals. {threat_model(results)}",
         to_markdown(accuracy_table(results, which), markdown_text),
-        "Robust accuracy is an upper bound: a stronger attack can only lower it. One training, one seed: another seed "
-        "may differ by some points.",
+        "Robust accuracy is an upper bound: a stronger attack can only lower it. These are numbers of one training "
+        "with one seed; another seed may differ by a few points.",
         "## How it was evaluated",
         evaluation_text(metadata, results),
     ]
@@ -94,10 +96,10 @@ def introduction(metadata: Metadata, results: AttackResults) -> str:
 
 
 def warnings_text(results: AttackResults, which: CheckpointResults) -> Iterator[str]:
-    """What a user must not miss: an unfinished training, and what the evaluation warns of."""
+    """The warnings for users: an unfinished training, and the warnings of the evaluation."""
     manifest = results.manifest
     if manifest and manifest.epochs_done < manifest.epochs_asked:
-        yield f"> **Warning.** An unfinished training: {manifest.epochs_done} of {manifest.epochs_asked} epochs."
+        yield f"> **Warning.** Unfinished training: {manifest.epochs_done} of {manifest.epochs_asked} epochs."
     for warning in which.warnings:
         yield f"> **Warning.** {markdown_text(warning)}"
 
@@ -114,7 +116,7 @@ def facts_table(metadata: Metadata, results: AttackResults, license: str | None)
         ("additional data", "none"),
         *(training_rows(metadata.train) if metadata.train else ()),
         ("licence of the weights", license or "none given"),
-        ("licence of the data", "that of its publisher"),
+        ("licence of the data", "see the publisher of the data"),
         ("code", f"ssmlab {results.code_version}" + (f", commit {commit_text(origin)}" if origin else "")),
         ("SHA-256 of the weights", results.checkpoints[metadata.which].sha256),
     ]
@@ -138,13 +140,13 @@ def threat_model(results: AttackResults) -> str:
 
 
 def ordered_measures(results: AttackResults, which: CheckpointResults) -> list[tuple[str, Measure]]:
-    """Clean accuracy, then that under the attacks from the weakest kind to the strongest."""
+    """Clean accuracy, then the accuracies under the attacks from the weakest kind to the strongest."""
     names = ("clean", *by_strength(results.protocol.attacks))
     return [(name, which.measures[name]) for name in names if name in which.measures]
 
 
 def accuracy_table(results: AttackResults, which: CheckpointResults) -> TextTable:
-    """Clean accuracy and that under every attack."""
+    """Clean accuracy and the accuracy under every attack."""
     rows = []
     for name, found in ordered_measures(results, which):
         spec = results.protocol.attacks.get(name)
@@ -156,21 +158,21 @@ def accuracy_table(results: AttackResults, which: CheckpointResults) -> TextTabl
 
 
 def evaluation_text(metadata: Metadata, results: AttackResults) -> str:
-    """The command, and what it ran with."""
+    """The command of the evaluation, its device and its versions."""
     found = results.provenance
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items()) if found else "unknown"
     device = (found.device if found else None) or results.protocol.device
     return (
         f"```sh\nssmlab attack {metadata.run}\n```\n\n"
-        f"In the project of study `{metadata.study}`, on {device}; versions: {markdown_text(versions)}. Every image's "
-        "outcome under every attack is in attack.json beside this card."
+        f"Run in the project of study `{metadata.study}`, on {device}. Versions: {markdown_text(versions)}. "
+        "attack.json beside this card has the result of every attack on every image."
     )
 
 
 def robustbench_json(metadata: Metadata, results: AttackResults, which: CheckpointResults) -> str:
-    """RobustBench's fields as far as they are known; link, authors and venue are for whoever publishes the model.
+    """RobustBench's fields as far as they are known; the publisher of the model adds link, authors and venue.
 
-    `autoattack_acc` is given for the standard ensemble alone; accuracies are percentages as text, as there.
+    `autoattack_acc` is given only for the standard ensemble. Accuracies are percentages as text, as in RobustBench.
     """
     standard = [
         found

@@ -1,4 +1,4 @@
-"""The report's figures with what is said of them: captions that give n and eps, descriptions that give the numbers."""
+"""The report's figures with captions, which state n and eps, and with descriptions, which state the numbers."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from ssmlab.report.token_figures import token_pictures
 
 
 def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Picture]:
-    """The pictures with captions that give n and eps, and descriptions that give their numbers."""
+    """All pictures of the report with their captions and descriptions."""
     main, eps = summary.main_attack(), summary.protocol.eps_text
     sure = level(summary.confidence)
     yield Picture(
         "curves",
         draw_files(partial(learning_curves, summary, histories)),
-        f"Two line charts of accuracy against epoch, one line a run. Clean and attacked at the end: "
+        f"Two line charts of accuracy against epoch, one line per run. Clean and robust accuracy at the end: "
         f"{listed(curve_ends(summary, histories))}.",
         "Learning curves on the split that selects the best checkpoint: first clean images, then images attacked by "
-        f"the selection's adversary ({listed(selection_adversaries(summary))}). The marker is the epoch kept as best."
-        + (" Thin lines are single seeds, thick ones their means." if summary.several_seeds else ""),
+        f"the selection's adversary ({listed(selection_adversaries(summary))}). A marker shows the best epoch."
+        + (" Thin lines are single seeds, thick lines are their means." if summary.several_seeds else ""),
     )
     if has_overfitting_curves(histories):
         yield overfitting_picture(summary, histories)
     bars = f"with {sure} intervals"
     if summary.several_seeds:
         alone = (
-            "" if all(group.several for group in summary.groups) else f"; of single runs {sure} intervals over images"
+            "" if all(group.several for group in summary.groups) else f"; for single runs, {sure} intervals over images"
         )
-        bars = f"the small marks single seeds, error bars one standard deviation over seeds to either side{alone}"
+        bars = f"small marks are single seeds, error bars are ± one standard deviation over seeds{alone}"
     yield Picture(
         "tradeoff",
         draw_files(partial(tradeoff, summary)),
-        f"Scatter of clean accuracy against accuracy under {main}, one point a run: "
+        f"Scatter plot of clean accuracy against accuracy under {main}, one point per run: "
         f"{listed(scatter_points(summary, main))}.",
         f"Clean accuracy (n = {summary.images('clean')}) against accuracy under {main} (eps {eps}, n = "
         f"{summary.images(main)}) of the best checkpoints, {bars}. A marker's area grows with the "
@@ -65,7 +65,7 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
 
 
 def eps_picture(summary: Summary) -> Picture:
-    """Accuracy against eps, of the models whose smallest distances were searched."""
+    """Accuracy against eps, for the models that FMN attacked."""
     eps = summary.protocol.eps
     at_eps = []
     for _, group, curve in groups_with_eps_curves(summary):
@@ -74,11 +74,11 @@ def eps_picture(summary: Summary) -> Picture:
     return Picture(
         "eps",
         draw_files(partial(eps_curves, summary)),
-        f"Line chart of accuracy against eps, one line a run. At eps {eps.text}: {listed(at_eps)}.",
-        "Accuracy of the best checkpoints against eps, from the smallest distance at which FMN broke each image"
+        f"Line chart of accuracy against eps, one line per run. At eps {eps.text}: {listed(at_eps)}.",
+        "Accuracy of the best checkpoints against eps, from the smallest perturbation with which FMN broke each image"
         + (", means over seeds" if summary.several_seeds else "")
-        + f". The dashed line is the eps of the other attacks ({eps.text}). A curve that does not fall to zero at "
-        "large eps speaks of an attack that fails, not of robustness.",
+        + f". The dashed line is the eps of the other attacks ({eps.text}). If a curve does not fall to zero at large "
+        "eps, the attack has failed; this is not a sign of robustness.",
     )
 
 
@@ -92,16 +92,16 @@ def overfitting_picture(summary: Summary, histories: Mapping[str, Sequence[Row]]
     return Picture(
         "overfitting",
         draw_files(partial(overfitting_curves, summary, histories)),
-        "Two line charts against epoch: by how many points robust accuracy on training images is above that on "
-        f"validation images, and the robust loss on validation images. At the end: {listed(ends)}.",
-        "Signs of robust overfitting: first, robust accuracy on a fixed sample of training images minus that on "
-        "validation images, both judged alike; then, the robust loss on the validation images. A model that overfits "
-        "has a growing gap and a rising loss. The marker is the epoch kept as best.",
+        "Two line charts against epoch: the difference between robust accuracy on training images and on validation "
+        f"images in points, and the robust loss on validation images. At the end: {listed(ends)}.",
+        "Signs of robust overfitting: first, robust accuracy on a fixed sample of training images minus robust "
+        "accuracy on validation images, measured by the same attack; then, the robust loss on the validation images. "
+        "If a model overfits, the difference grows and the loss rises. A marker shows the best epoch.",
     )
 
 
 def curve_ends(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[str]:
-    """The last points of the curves in words; of several seeds their means."""
+    """The last points of the curves as text; means for several seeds."""
     for group in summary.groups:
         last = [histories[run][-1] for run in group.runs]
         clean, robust = fmean(row.val_clean for row in last), fmean(row.val_robust for row in last)
@@ -109,13 +109,13 @@ def curve_ends(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iter
 
 
 def selection_adversaries(summary: Summary) -> list[str]:
-    """`PGD, 10 steps, eps 0.1`: the attacks that selected checkpoints, each once."""
+    """`PGD, 10 steps, eps 0.1`: the attacks that selected the best checkpoints, without repetition."""
     found = [run.train.selection.adversary for run in summary.runs]
     return list(dict.fromkeys(f"PGD, {a.steps} {plural('step', a.steps)}, eps {a.eps}" for a in found))
 
 
 def scatter_points(summary: Summary, main: str) -> Iterator[str]:
-    """The points of the scatter in words."""
+    """The points of the scatter plot as text."""
     for group in summary.groups:
         clean, robust = group.measure("clean", "best"), group.measure(main, "best")
         if clean and robust:

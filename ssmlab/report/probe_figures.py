@@ -1,4 +1,4 @@
-"""Figures of what the probes found, in the best checkpoint of every run. A group of seeds shows each of its runs."""
+"""Figures of the probe results for the best checkpoint of every run. A group of seeds shows each of its runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssmlab.probes.results import CheckpointProbes, ErrorLadder, LadderStep, Lay
 from ssmlab.report.figure_style import Theme, marker, two_panels
 
 Found = Mapping[str, CheckpointProbes]  # by run
-# From the image to the head; a model has some of them.
+# In the order from the image to the head; a model has only some of them.
 COMPONENTS = (
     "embedding",
     "norm",
@@ -33,12 +33,12 @@ COMPONENTS = (
 
 
 def loss_ladder(found: CheckpointProbes) -> ErrorLadder | None:
-    """The error of the loss attack on test images; None if no image was changed."""
+    """The error ladder of the loss attack on test images; None if the attack changed no image."""
     return next((each for each in found.ladders if (each.attack, each.split) == ("loss", "test")), None)
 
 
 def amplifications(ladder: ErrorLadder, component: str) -> tuple[float, float] | None:
-    """What all components of one kind make of rho and of the mean squared error; None if the model has none."""
+    """The factors by which all components of one kind change rho and the mean squared error; None without any."""
     steps = list(zip(ladder.steps, ladder.steps[1:], strict=False))
     there = [(before, after) for before, after in steps if after.component == component]
     if not there:
@@ -47,11 +47,12 @@ def amplifications(ladder: ErrorLadder, component: str) -> tuple[float, float] |
 
 
 def growth(before: LadderStep, after: LadderStep) -> float:
+    """The factor by which the mean squared error changes from one step to another."""
     return after.mse / before.mse
 
 
 def coloured(summary: Summary, found: Found) -> Iterator[tuple[int, str, CheckpointProbes]]:
-    """The probed runs, each with the number of its group."""
+    """The probed runs, each with the number of its group, which gives its colour."""
     for index, group in enumerate(summary.groups):
         for run in group.runs:
             if run in found:
@@ -59,7 +60,7 @@ def coloured(summary: Summary, found: Found) -> Iterator[tuple[int, str, Checkpo
 
 
 def component_ladder(summary: Summary, found: Found, theme: Theme) -> Figure:
-    """Amplification of every kind of component, rho on the left, mean squared error on the right; one mark a run."""
+    """Amplification by every kind of component: rho on the left, mean squared error on the right, one mark per run."""
     ladders = [(index, ladder) for index, _, each in coloured(summary, found) if (ladder := loss_ladder(each))]
     rows = [name for name in COMPONENTS if any(amplifications(ladder, name) for _, ladder in ladders)]
     figure, panels = two_panels(theme, sharey=True)
@@ -77,9 +78,9 @@ def component_ladder(summary: Summary, found: Found, theme: Theme) -> Figure:
         axes.set_yticks(range(len(rows) + 1), [*rows, "all together"])
         axes.axhline(len(rows) - 0.5, color=theme.grey, linewidth=0.6)
         axes.set(xlabel=("rho after / rho before", "mse after / mse before")[side])
-    figure.axes[0].set(title="Error against the signal (rho)")
-    figure.axes[1].set(title="Mean squared error, follows scale")
-    for axes in panels if theme.narrow else panels[:1]:  # side by side they share it
+    figure.axes[0].set(title="Error relative to the signal (rho)")
+    figure.axes[1].set(title="Mean squared error")
+    for axes in panels if theme.narrow else panels[:1]:  # side by side, the panels share the y axis
         axes.invert_yaxis()
     add_legend(figure, summary, found, theme)
     return figure
@@ -91,7 +92,7 @@ def mark(axes: Axes, x: float, y: float, index: int, theme: Theme) -> None:
 
 
 def add_legend(figure: Figure, summary: Summary, found: Found, theme: Theme) -> None:
-    """The groups that were probed, below the figure."""
+    """Add a legend of the probed groups below the figure."""
     shown = sorted({index for index, _, _ in coloured(summary, found)})
     lines = [
         Line2D([], [], color=theme.run_colour(index), marker=marker(index), label=summary.groups[index].name)
@@ -101,7 +102,7 @@ def add_legend(figure: Figure, summary: Summary, found: Found, theme: Theme) -> 
 
 
 def tightness_boxes(summary: Summary, found: Found, theme: Theme) -> Figure:
-    """How much of its bound the error of each layer's fixed SSM reaches: range, quartiles and median."""
+    """The error of each layer's fixed SSM as a share of its bound: range, quartiles and median."""
     rows = list(gains_of(summary, found))
     figure = Figure(figsize=(theme.width, 1.2 + 0.34 * len(rows)), layout="constrained")
     axes = figure.subplots()
@@ -124,7 +125,7 @@ def gains_of(summary: Summary, found: Found) -> Iterator[tuple[int, str, LayerGa
 
 
 def growth_curves(summary: Summary, found: Found, theme: Theme) -> Figure:
-    """The error after one perturbed token through all layers (left), and in the last token by distance (right)."""
+    """The error after one perturbed token through all layers (left), and in the last token by its distance (right)."""
     figure, (left, right) = two_panels(theme)
     for index, _, each in coloured(summary, found):
         whole = each.growth[-1]
@@ -140,5 +141,5 @@ def growth_curves(summary: Summary, found: Found, theme: Theme) -> Figure:
 
 
 def above_zero(values: Sequence[float]) -> list[float]:
-    """What a logarithmic axis can show; a gap where an error has vanished."""
+    """The values for a logarithmic axis; zero becomes NaN, which leaves a gap."""
     return [value if value > 0 else nan for value in values]

@@ -1,4 +1,4 @@
-"""What the probes found, in plain sentences, three figures and a table; docs/probes.md has the formulas."""
+"""The section on the probe results: sentences, three figures and a table; docs/probes.md has the formulas."""
 
 from __future__ import annotations
 
@@ -25,25 +25,29 @@ from ssmlab.report.table import ABSENT, Column, TextTable
 
 
 def probe_section(summary: Summary, probes: Mapping[str, ProbeResults]) -> Iterator[Block]:
-    """The section on the best checkpoints of the probed runs; nothing if none was probed.
+    """The section on the best checkpoints of the probed runs; nothing if no run was probed.
 
     Args:
-        probes: the probe results by run name; a run may have none.
+        summary: the numbers of the study.
+        probes: the probe results by run name; runs that were not probed are missing.
     """
     found, stale = current(summary, probes)
     if not probes:
         return
     yield Heading("Inside the models")
     if stale:
-        yield Caution(f"The probes of {listed(stale)} are of other checkpoints than those attacked, and are left out.")
+        yield Caution(
+            f"The probes of {listed(stale)} were made on other checkpoints than the attacks. They are left out; run "
+            "`ssmlab repro`."
+        )
     if not found:
         return
     first = next(iter(probes.values()))
     adversary = first.probe.adversary
     yield Paragraph(
-        f"The best checkpoints on {first.images['test']} test images and their adversarial examples (PGD, "
-        f"{adversary.steps} {plural('step', adversary.steps)}, eps {adversary.eps}). How to read the figures, and what "
-        "they cannot say: docs/probes.md."
+        f"The best checkpoints were probed on {first.images['test']} test images and their adversarial examples (PGD, "
+        f"{adversary.steps} {plural('step', adversary.steps)}, eps {adversary.eps}). docs/probes.md explains how to "
+        "read the figures, and what they do not show."
     )
     yield from exact_paragraph(found)
     yield from ladder_blocks(summary, found)
@@ -52,7 +56,7 @@ def probe_section(summary: Summary, probes: Mapping[str, ProbeResults]) -> Itera
 
 
 def current(summary: Summary, probes: Mapping[str, ProbeResults]) -> tuple[Found, list[str]]:
-    """The probes of the very checkpoints that were attacked, and the runs whose probes are of others."""
+    """The probes of checkpoints that were attacked, and the runs whose probed checkpoint is another one."""
     found: dict[str, CheckpointProbes] = {}
     stale = []
     for run in summary.runs:
@@ -68,12 +72,12 @@ def current(summary: Summary, probes: Mapping[str, ProbeResults]) -> tuple[Found
 def exact_paragraph(found: Found) -> Iterator[Block]:
     """The exact robust accuracy of linear models."""
     known = [
-        f"{run} {percent(each.exact)} (PGD leaves {percent(each.robust)})"
+        f"{run} {percent(each.exact)} (under PGD {percent(each.robust)})"
         for run, each in found.items()
         if each.exact is not None
     ]
     if known:
-        yield Paragraph(f"Linear models have a robust accuracy that is known exactly: {listed(known)}.")
+        yield Paragraph(f"The exact robust accuracy is known for linear models: {listed(known)}.")
 
 
 def ladder_blocks(summary: Summary, found: Found) -> Iterator[Block]:
@@ -83,31 +87,29 @@ def ladder_blocks(summary: Summary, found: Found) -> Iterator[Block]:
         return
     totals = [f"{run} x{ladder.total:.2f}" for run, ladder in ladders.items()]
     text = (
-        "From the tokens to the last layer's output, an attack's error measured against what tells the tokens apart "
-        f"(rho) changes by {listed(totals)}."
+        "rho is the error that an attack causes, relative to the differences between the tokens. From the tokens to "
+        f"the output of the last layer, rho changes by the factor {listed(totals)}."
     )
     misled = [text for _, text in sorted(misled_components(found), reverse=True)]
     if misled:
         text += (
-            " The mean squared error follows the scale of the features, and says the opposite for "
+            " The mean squared error also depends on the scale of the features. It suggests the opposite for "
             f"{listed(misled[:4])}."
         )
     yield Paragraph(text)
     yield Picture(
         "probe-ladder",
         draw_files(partial(component_ladder, summary, found)),
-        f"Two charts of the amplification of an error by kind of component, one mark a run. All together: "
+        f"Two charts of the amplification of an error by kind of component, one mark per run. All together: "
         f"{listed(totals)}.",
-        "Amplification of an attack's error by each kind of component, all layers multiplied. Left of 1 an error "
-        "shrinks. The right panel is the same error as mean squared error: what it shows beyond the left one is a "
-        "change of scale.",
+        "Amplification of an attack's error by each kind of component, as the product over all layers. Below 1 the "
+        "error shrinks. The right panel shows the mean squared error of the same features: where the panels differ, a "
+        "component changed the scale of the features.",
     )
 
 
 def misled_components(found: Found) -> Iterator[tuple[float, str]]:
-    """Components in which the error shrinks against the signal while its mean square grows at least twofold, and how
-    much it grows.
-    """
+    """Components in which rho shrinks but the mean squared error more than doubles, each with the latter's factor."""
     for run, each in found.items():
         ladder = loss_ladder(each)
         for name in COMPONENTS if ladder else ():
@@ -117,15 +119,16 @@ def misled_components(found: Found) -> Iterator[tuple[float, str]]:
 
 
 def gain_blocks(summary: Summary, found: Found) -> Iterator[Block]:
-    """What fixed SSMs could do to an error, and what they do."""
+    """How much fixed SSMs can amplify an error, and how much they do."""
     rows = [gains for _, _, gains in gains_of(summary, found)]
     medians = [gains.tightness[2] for gains in rows if gains.tightness]
     if rows:
         highest = max(gains.tightness[-1] for gains in rows if gains.tightness)
         peaks = [sorted(gains.peak)[len(gains.peak) // 2] for gains in rows]
         yield Paragraph(
-            f"The taps of a fixed SSM bound its error exactly. Its peak gain is {span(peaks)} (median channel); under "
-            f"attack the error reaches {percent(min(medians))} to {percent(max(medians))} of the bound (median), "
+            f"The kernel of a fixed SSM gives an exact bound on its error: the largest error of its input times the "
+            f"peak gain. The peak gain of the median channel is {span(peaks)}. Under attack the error reaches "
+            f"{percent(min(medians))} to {percent(max(medians))} of the bound (medians of the layers), and "
             f"{percent(highest)} at most."
         )
         yield Picture(
@@ -133,23 +136,23 @@ def gain_blocks(summary: Summary, found: Found) -> Iterator[Block]:
             draw_files(partial(tightness_boxes, summary, found)),
             f"Box charts of measured error over bound for {len(rows)} layers; medians from {percent(min(medians))} to "
             f"{percent(max(medians))}.",
-            "Largest error of the SSM's output over its bound, peak gain times the largest error of its input, over "
-            "images and channels: range, quartiles and median. At 1 the bound is reached.",
+            "Largest error of the SSM's output divided by its bound (peak gain times the largest error of its input), "
+            "over images and channels: range, quartiles and median. At 1 the error equals the bound.",
         )
     yield from certificate_paragraph(found)
 
 
 def certificate_paragraph(found: Found) -> Iterator[Block]:
-    """What the bounds of all layers together certify, and that it is little."""
+    """What the combined bounds of all layers certify, and for which models this is nothing."""
     halves = [f"{run} {each.certificate.half:.1e}" for run, each in found.items() if each.certificate]
     if not halves:
         return
     vacuous = [run for run, each in found.items() if each.certificate and each.certificate.vacuous]
-    text = f"Bounds composed through all layers certify half of the images up to eps {listed(halves)}."
+    text = f"The combined bounds of all layers certify half of the images up to eps {listed(halves)}."
     if vacuous:
         text += (
-            f" At the attack's eps they certify none of the images that survive it in {listed(vacuous)}: there the "
-            "bound is vacuous, and explains no robustness."
+            f" At the attack's eps they certify none of the images that survive the attack in {listed(vacuous)}: there "
+            "the bound is vacuous and does not explain the robustness."
         )
     yield Paragraph(text)
 
@@ -158,23 +161,22 @@ def growth_blocks(summary: Summary, found: Found) -> Iterator[Block]:
     """Whether errors grow along the tokens."""
     exploding = [f"{each.system} of {run}" for run, probed in found.items() for each in probed.growth if each.explodes]
     yield Paragraph(
-        f"An error of one token grows exponentially along the sequence in {listed(exploding)}."
+        f"The error of one perturbed token grows exponentially along the sequence in {listed(exploding)}."
         if exploding
-        else "No error of one token grows exponentially along the sequence: no model shows an explosion of errors."
+        else "In no model does the error of one perturbed token grow exponentially along the sequence."
     )
     yield Picture(
         "probe-growth",
         draw_files(partial(growth_curves, summary, found)),
-        "Two line charts of the error after one perturbed token, one line a run; the laws they follow are in the "
-        "table.",
-        "The error of one token on its way through all layers, in units of the perturbation. Left: in the tokens "
-        "after it. Right: in the last token, for tokens perturbed at several distances before it.",
+        "Two line charts of the error after one perturbed token, one line per run; the fitted growth is in the table.",
+        "The error after one perturbed token through all layers, in units of the perturbation. Left: in the tokens "
+        "after it. Right: in the last token, against its distance from the perturbed token.",
     )
-    yield Folded("The laws of growth, by layer", growth_table(found))
+    yield Folded("Fitted growth of the error, by layer", growth_table(found))
 
 
 def growth_table(found: Found) -> TextTable:
-    """The law of every layer and of all together, after one token and towards the last one."""
+    """The fitted growth of every layer and of the whole model, after one token and in the last token."""
     columns = (
         Column("run", left=True),
         Column("system", left=True),
@@ -188,7 +190,9 @@ def growth_table(found: Found) -> TextTable:
         for run, probed in found.items()
         for each in probed.growth
     )
-    return TextTable(columns, rows, "Rates with 95% intervals over images: per token, of powers the exponent.")
+    return TextTable(
+        columns, rows, "Rates with 95% intervals over images. Exponential: per token. Power law: the exponent."
+    )
 
 
 def fit_texts(fit: GrowthFit | None) -> tuple[str, str]:
@@ -199,6 +203,6 @@ def fit_texts(fit: GrowthFit | None) -> tuple[str, str]:
 
 
 def span(values: list[float]) -> str:
-    """`3.0 to 5.2`, or the value itself if there is one."""
+    """`3.0 to 5.2`, or one number if both ends are equal."""
     low, high = f"{min(values):.1f}", f"{max(values):.1f}"
     return low if low == high else f"{low} to {high}"

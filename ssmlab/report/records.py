@@ -1,4 +1,4 @@
-"""Every accuracy as one flat record: the columns of `ssmlab.results` and of tables/accuracies.csv beside a report."""
+"""Every accuracy as one flat record: the columns of `ssmlab.results` and of a report's tables/accuracies.csv."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class AccuracyRecord(NamedTuple):
     """One accuracy of one checkpoint.
 
     Attributes:
-        group: the name that its runs with other seeds share; the run's own name where it has none.
+        group: the common name of the runs that differ only in their seed; without such runs, the run's own name.
         checkpoint: "best" or "last".
         attack: "clean", an attack's name, or "worst case" (right under every attack that saw the image).
-        norm, eps: of the ball that the attack searches, eps in [0, 1] pixel units; clean accuracy has eps 0. A token
-            attack changes one patch only, and has eps 1 where that may take any values.
-        n: images.
-        accuracy, low, high: fractions in [0, 1], with Wilson's interval over images.
-        epochs_done, epochs_asked: of the training; None where that is unknown.
+        norm, eps: the ball that attacks search; eps is in units of pixels in [0, 1], and 0 for clean accuracy. A token
+            attack changes only one patch; eps is 1 if that patch may have any values.
+        n: number of images.
+        accuracy, low, high: fractions in [0, 1]; low and high are the ends of Wilson's interval over images.
+        epochs_done, epochs_asked: epochs trained, and epochs asked for; None if they are unknown.
     """
 
     study: str

@@ -1,4 +1,4 @@
-"""How the numbers were made, and the commands that make these very numbers again."""
+"""How the numbers were produced, and the commands that reproduce them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ssmlab.core.text import listed
 from ssmlab.report.blocks import Block, Caution, Commands, Folded, Heading, Paragraph
 from ssmlab.report.table import ABSENT, Column, TextTable
 
-SHORT_HASH = 12  # letters; enough to tell hashes apart, few enough to read
+SHORT_HASH = 12  # characters; enough to tell hashes apart, few enough to read
 
 
 def origin_section(summary: Summary) -> Iterator[Block]:
@@ -18,7 +18,9 @@ def origin_section(summary: Summary) -> Iterator[Block]:
     yield Heading("How these numbers were made")
     made = made_with(summary)
     if not made:
-        yield Paragraph("An older version made these results, and recorded nothing of its code, versions and device.")
+        yield Paragraph(
+            "An older version of ssmlab produced these results. It did not record code, versions and device."
+        )
         return
     columns = ("stage", "runs", "git commit", "code", "device", "versions", "command")
     rows = tuple((stage, runs_text(summary, runs), *origin_cells(origin, runs[0])) for stage, origin, runs in made)
@@ -27,7 +29,7 @@ def origin_section(summary: Summary) -> Iterator[Block]:
 
 
 def made_with(summary: Summary) -> list[tuple[str, Origin, list[Run]]]:
-    """(stage, origin, runs) for every way in which runs were trained and attacked; settings and names do not count."""
+    """(stage, origin, runs) for every distinct origin of trainings and attacks, apart from settings and run names."""
     found: dict[tuple[str, str], tuple[str, Origin, list[Run]]] = {}
     for stage in ("train", "attack"):
         for run in summary.runs:
@@ -56,7 +58,7 @@ def origin_cells(origin: Origin, run: Run) -> tuple[str, ...]:
 
 
 def commit_text(origin: Origin) -> str:
-    """`0392fb8f9509`, or what keeps the commit from being the whole truth."""
+    """`0392fb8f9509`, with a note if the code had uncommitted changes or was not a git checkout."""
     if origin.git_commit is None:
         return "none (not a git checkout)"
     changed = f" with uncommitted changes ({origin.git_changes[:SHORT_HASH]})" if origin.git_changes else ""
@@ -64,13 +66,13 @@ def commit_text(origin: Origin) -> str:
 
 
 def command_text(origin: Origin, run: Run) -> str:
-    """How ssmlab was called, with RUN for the run's name."""
+    """The command that was run, with RUN in place of the run's name."""
     words = (origin.command or "called from Python").split(" ")
     return " ".join("RUN" if word == run.name else word for word in words)
 
 
 def hash_table(summary: Summary) -> TextTable:
-    """The hashes of the settings that a run was trained and attacked with, and of its two checkpoints."""
+    """The hashes of a run's training and attack settings and of its two checkpoints."""
     columns = ("run", "params of train", "params of attack", "best checkpoint", "last checkpoint")
     rows = []
     for run in summary.runs:
@@ -83,7 +85,7 @@ def hash_table(summary: Summary) -> TextTable:
 
 
 def reproduction_section(summary: Summary) -> Iterator[Block]:
-    """The commands that make these numbers again, and what they cannot make again."""
+    """The commands that reproduce these numbers, and the limits of the reproduction."""
     origins = [origin for run in summary.runs for origin in (run.trained, run.attacked) if origin]
     commits = list(dict.fromkeys(origin.git_commit for origin in origins if origin.git_commit))
     names = [group.name for group in summary.groups]
@@ -94,28 +96,27 @@ def reproduction_section(summary: Summary) -> Iterator[Block]:
         lines.append(f"ssmlab compare {' '.join(names)}")
     yield Heading("How to reproduce")
     yield Paragraph(
-        "`study.yaml` beside this report is the study as it was measured, every setting of every run, also where "
-        "params.yaml or studies/ say something else by now. In a checkout of the repository these commands make its "
-        "numbers again: to the last digit on a CPU of the same kind with the versions and threads above, nearly on "
-        "other machines."
+        "`study.yaml` beside this report contains every setting of every run as it was measured, even if params.yaml "
+        "or studies/ have changed since. In a checkout of the repository, these commands reproduce the numbers: "
+        "exactly on the same kind of CPU with the versions and threads above, approximately on other machines."
     )
     yield from (Caution(text) for text in reproduction_limits(summary, origins, commits))
     yield Commands("\n".join(lines))
 
 
 def threads_variable(origins: list[Origin]) -> str:
-    """What sets the threads of every stage, where one number does: `OMP_NUM_THREADS=1 `; otherwise nothing."""
+    """`OMP_NUM_THREADS=1 ` if every stage ran on a CPU with the same number of threads; otherwise empty."""
     counts = {origin.threads for origin in origins if origin.device == "cpu"}
     count = counts.pop() if len(counts) == 1 else None
     return f"OMP_NUM_THREADS={count} " if count else ""
 
 
 def reproduction_limits(summary: Summary, origins: list[Origin], commits: list[str]) -> Iterator[str]:
-    """Why the commands may give other numbers; nothing where they do not."""
+    """Why the commands may give other numbers; nothing if they should not."""
     if not origins:
-        yield "Which code, versions and device made these numbers is not recorded; others may give other numbers."
+        yield "The code, versions and device behind these numbers were not recorded; others may give other numbers."
     elif not commits:
-        yield "The code was no git checkout, so that only its hash above says whether other code is the same."
+        yield "The code was not a git checkout; only its hash above shows whether other code is the same."
     changed = list(dict.fromkeys(origin.git_changes[:SHORT_HASH] for origin in origins if origin.git_changes))
     if changed:
         yield (
@@ -124,15 +125,15 @@ def reproduction_limits(summary: Summary, origins: list[Origin], commits: list[s
         )
     if len(commits) > 1:
         short = listed(commit[:SHORT_HASH] for commit in commits)
-        yield f"The numbers are of several commits ({short}, see above); one of them alone may give other numbers."
+        yield f"The numbers come from several commits ({short}, see above); one of them alone may give other numbers."
     stopped = [run for run in summary.runs if run.epochs and run.epochs.ended == "asked to stop"]
     if stopped:
         yield (
             f"{listed(f'{run.name} ({run.epochs.text} epochs)' for run in stopped if run.epochs)} "
-            f"{'was' if len(stopped) == 1 else 'were'} stopped by hand; the commands train to the end."
+            f"{'was' if len(stopped) == 1 else 'were'} stopped by a user; the commands train to the last epoch."
         )
     if summary.settings and not summary.settings.is_prepared:
         yield (
-            "The prepared data set was made with other settings than the section `data` of study.yaml, which the file "
-            "itself does not tell; it may give other numbers."
+            "The prepared data set was made with settings that differ from the section `data` of study.yaml and are "
+            "not recorded; preparing it again may give other numbers."
         )

@@ -1,4 +1,4 @@
-"""How the report speaks of seeds: how many stand behind the numbers, and what they leave open."""
+"""The report's sentences about seeds: how many there are, and what their number leaves uncertain."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from ssmlab.core.text import listed
 
 
 def seeds_phrase(summary: Summary) -> str:
-    """` in 12 runs`; nothing where every setting has one run."""
+    """` in 12 runs`; empty if every setting has one run."""
     return f" in {len(summary.runs)} runs" if summary.several_seeds else ""
 
 
 def seeds_sentence(summary: Summary) -> str:
-    """How many seeds stand behind the numbers."""
+    """With how many seeds everything was trained."""
     seeds = {group.seeds for group in summary.groups}
     if not summary.several_seeds:
         used = sorted({seed for each in seeds for seed in each})
@@ -26,23 +26,23 @@ def seeds_sentence(summary: Summary) -> str:
 
 
 def seed_counts(summary: Summary) -> str:
-    """`3`, or `2 or 3` where groups differ: how many seeds the groups of several have."""
+    """The number of seeds of groups with several seeds: `3`, or `2 or 3` if groups differ."""
     return " or ".join(map(str, sorted({len(group.seeds) for group in summary.groups if group.several})))
 
 
 def seed_limit(summary: Summary) -> str:
-    """What the seeds leave open."""
+    """What the number of seeds leaves uncertain."""
     sure = level(summary.confidence)
     if not summary.several_seeds:
         seeds = sorted({run.train.seed for run in summary.runs})
         return (
             f"Every run was trained once ({plural('seed', len(seeds))} {listed(seeds)}). The {sure} "
-            "intervals say what another draw of test images could change, not what another seed could: differences of "
-            "a few points may be luck of the training."
+            "intervals cover other test images, but not other seeds: a difference of a few points may be due to the "
+            "seed."
         )
     text = (
-        f"A standard deviation of {seed_counts(summary)} seeds is itself a rough estimate: of 3 seeds the true one may "
-        f"be half or six times as large (95%). The {sure} intervals of single runs say nothing of seeds."
+        f"A standard deviation from {seed_counts(summary)} seeds is a rough estimate: with 3 seeds, the true value can "
+        f"be from half to six times as large (95%). The {sure} intervals of single runs do not cover other seeds."
     )
     once = [group.name for group in summary.groups if not group.several]
     return f"{text} {listed(once)} {'were' if len(once) > 1 else 'was'} trained once." if once else text

@@ -1,4 +1,4 @@
-"""The tables of all settings, of the study and of its runs."""
+"""The tables of all settings of the study and of its runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssmlab.report.table import ABSENT, Column, TextTable
 
 
 def settings_tables(summary: Summary) -> Iterator[Block]:
-    """All settings in two tables: one of the study, one of its runs."""
+    """All settings in two tables: one for the study, one for its runs."""
     protocol, data = summary.protocol, summary.data
     channels, height, width = data.image_shape
     yield Heading("What was run")
@@ -38,13 +38,13 @@ def settings_tables(summary: Summary) -> Iterator[Block]:
     yield run_table(summary)
     if any(run.train.free for run in summary.runs):
         yield Paragraph(
-            "Free-m trains on every batch m times. Its epochs count these replays, as a budget that compares with the "
-            "other regimes'; its best epoch and its learning curve count passes over the images."
+            "Free-m trains on every batch m times. Its epochs count these replays, so its cost can be compared with "
+            "other regimes. Its best epoch and its learning curve count passes over the images."
         )
 
 
 def run_table(summary: Summary) -> TextTable:
-    """The training settings, one row a run; runs that differ only in their seed share a row."""
+    """The training settings, one row per run; runs that differ only in their seed share a row."""
     columns = (
         "run",
         "model",

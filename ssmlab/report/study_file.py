@@ -1,4 +1,4 @@
-"""study.yaml beside the report: the study as it was measured, whatever params.yaml or studies/ say by now."""
+"""study.yaml beside the report: all settings as they were measured, even if params.yaml or studies/ have changed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from ruamel.yaml import YAML
 from ssmlab.analysis.summary import StudySettings, Summary
 from ssmlab.params import RunParams
 
-HEADER = "# The study as it was measured; the report beside it says how to run it again.\n"
+HEADER = "# The study as it was measured. The report beside this file says how to run it again.\n"
 
 
 def study_yaml(title: str, summary: Summary, settings: StudySettings) -> str:
-    """The params.yaml with which these numbers are made again."""
+    """A params.yaml that reproduces these numbers."""
     runs = {run.name: RunParams(model=run.model, train=run.train).plain() for run in summary.runs}
     shared = next(iter(runs.values()))
-    attacks = {name: settings.attack["attacks"][name] for name in summary.attacks}  # JSON has lost their order
+    attacks = {
+        name: settings.attack["attacks"][name] for name in summary.attacks
+    }  # in the study's order: JSON sorted the names
     study = {
         "study": summary.study,
         "data": settings.data,
@@ -37,7 +39,7 @@ def study_yaml(title: str, summary: Summary, settings: StudySettings) -> str:
 
 
 def changes(shared: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be laid over `shared` to get `wanted`, mapping by mapping; None takes a key away."""
+    """The overrides that turn `shared` into `wanted`, level by level; None removes a key."""
     found: dict[str, Any] = {key: None for key in shared if key not in wanted}
     for key, value in wanted.items():
         below = shared.get(key)

@@ -1,4 +1,4 @@
-"""The numbers of a study as tables: the papers' table of runs and of groups, and the same with intervals."""
+"""The numbers of a study as tables: the papers' table for runs and for groups, and a table with intervals."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from ssmlab.analysis.summary import Accuracy, Run, SeedGroup, Summary
 from ssmlab.params import Which
 from ssmlab.report.table import ABSENT, Column, TextTable
 
-ANALYSIS = "analysis/summary.json"  # where means over seeds stand; links are relative to results/STUDY
+ANALYSIS = "analysis/summary.json"  # holds the means over seeds; links are relative to results/STUDY
 
 
 def results_link(run: Run) -> str:
-    """Where the numbers of a run come from, image by image."""
+    """The file with the results of a run for every image."""
     return f"attack/{quote(run.name)}.json"
 
 
 def paper_table(summary: Summary, name: str = "results") -> TextTable:
-    """The papers' table: every run with clean and robust accuracy of best and last checkpoint and their difference.
+    """The papers' table: for every run the accuracies of its best and last checkpoint, and their difference.
 
-    name: of its files.
+    Args:
+        name: the name of the table's files, without their endings.
     """
     measures = [name for name in ("clean", *summary.attacks) if summary.every(name)]
     columns = [
@@ -43,7 +44,7 @@ def paper_table(summary: Summary, name: str = "results") -> TextTable:
 
 
 def group_table(summary: Summary) -> TextTable:
-    """The papers' table of groups: means and standard deviations over seeds, and how many seeds."""
+    """The papers' table for groups: means and standard deviations over seeds, and the number of seeds."""
     measures = [name for name in ("clean", *summary.attacks) if summary.every(name)]
     columns = [
         Column("runs", left=True),
@@ -63,7 +64,7 @@ def group_table(summary: Summary) -> TextTable:
 
 
 def group_row(group: SeedGroup, runs: Sequence[Run], measures: list[str]) -> tuple[str, ...]:
-    """One group of the papers' table."""
+    """One row of `group_table`."""
     row = [group.name, group.label, group.regime, str(len(group.seeds)), epochs_text(runs), number(group.parameters)]
     for name in measures:
         gap = group.gaps.get(name)
@@ -73,7 +74,7 @@ def group_row(group: SeedGroup, runs: Sequence[Run], measures: list[str]) -> tup
 
 
 def paper_row(run: Run, measures: list[str]) -> tuple[str, ...]:
-    """One run of the papers' table."""
+    """One row of `paper_table`."""
     row = [run.name, run.label, run.regime, epochs_text([run]), number(run.parameters)]
     for name in measures:
         gap = run.gaps.get(name)
@@ -100,29 +101,29 @@ def interval_table(summary: Summary) -> TextTable:
 
 
 def epochs_text(runs: Sequence[Run]) -> str:
-    """`10`; of trainings that ended early `4 of 40`; all where they differ. Where unknown, those asked for."""
+    """`10`, or `4 of 40` for trainings that ended early; several values if runs differ; asked epochs if unknown."""
     texts = [run.epochs.text if run.epochs else str(run.train.passes) for run in runs]
     return ", ".join(dict.fromkeys(texts))
 
 
 def checkpoint_text(run: Run, which: Which) -> str:
-    """`best (epoch 9)`; of a training that ended early `last (epoch 4 of 40)`."""
+    """`best (epoch 9)`, or `last (epoch 4 of 40)` for a training that ended early."""
     asked = f" of {run.epochs.asked}" if run.epochs and run.epochs.cut_short else ""
     return f"{which} (epoch {run.checkpoints[which].epoch}{asked})"
 
 
 def accuracy_text(measure: Accuracy | None) -> str:
-    """`81.3`, a percentage without its sign, as papers' tables have it."""
+    """`81.3`: percent without the sign, as in papers' tables."""
     return f"{100 * measure.value:.1f}" if measure else ABSENT
 
 
 def mean_text(spread: Spread | None) -> str:
-    """`81.3 ± 0.9`, in percent; of one seed `81.3`."""
+    """`81.3 ± 0.9` in percent, or `81.3` for one seed."""
     return f"{100 * spread.mean:.1f}{deviation(spread.std)}" if spread else ABSENT
 
 
 def interval_text(measure: Accuracy | None, counted: bool) -> str:
-    """`81.3 (78.8 to 83.6)`; with `, n = 100` where the column has numbers over other images too."""
+    """`81.3 (78.8 to 83.6)`, followed by `, n = 100` if numbers of images differ within the column."""
     if measure is None:
         return ABSENT
     low, high = measure.interval

@@ -1,4 +1,4 @@
-"""A table of texts, and how it is written for other programs: as Markdown, CSV and LaTeX."""
+"""A table of texts, and its forms for other programs: Markdown, CSV and LaTeX."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import groupby
 
 from ssmlab.core.files import to_csv
 
-ABSENT = "-"  # what stands where there is no number
+ABSENT = "-"  # shown in place of a missing number
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,9 @@ class Column:
 
     Attributes:
         name: the heading.
-        group: neighbours with the same group share it as a heading above their own, and are never separated.
-        left: whether it holds words, which are aligned left; numbers are aligned right.
-        beside: whether it means nothing without the column before it: the two are never separated.
+        group: a common heading above neighbouring columns; columns of one group are never separated.
+        left: whether the column is aligned left, as for text; numbers are aligned right.
+        beside: whether the column makes sense only beside the column before it; the two are never separated.
     """
 
     name: str
@@ -35,10 +35,11 @@ class Column:
 
 @dataclass(frozen=True)
 class TextTable:
-    """Rows of texts under columns; every row has one text a column.
+    """Rows of texts; every row has one text per column.
 
-    links: for each row the file that its numbers come from, relative to the report; none at all if empty.
-    name: of its files in tables/, CSV and LaTeX, without their endings; it has none if empty.
+    Attributes:
+        links: for each row, the file that holds its numbers, relative to the report; empty for no links.
+        name: the name of its CSV and LaTeX files in tables/, without their endings; empty for no files.
     """
 
     columns: tuple[Column, ...]
@@ -49,22 +50,23 @@ class TextTable:
 
     @property
     def files(self) -> dict[str, str]:
-        """The files that hold the table for other programs, relative to the report, by what they are."""
+        """The table's files for other programs: the path relative to the report, by file type."""
         return {kind: f"tables/{self.name}.{kind}" for kind in ("csv", "tex")} if self.name else {}
 
     def linked_rows(self) -> list[tuple[str, tuple[str, ...]]]:
-        """The rows with their links; `""` is none."""
+        """The rows, each with its link; `""` means no link."""
         return list(zip(self.links or [""] * len(self.rows), self.rows, strict=True))
 
     def column_groups(self) -> list[tuple[str, list[Column]]]:
-        """Neighbours with the same group together, as (group, columns); `""` is the group of those without one."""
+        """(group, columns) for each sequence of neighbours with the same group; `""` means no group."""
         return [(group, list(columns)) for group, columns in groupby(self.columns, key=lambda column: column.group)]
 
 
 def to_markdown(table: TextTable, escaped: Callable[[str], str]) -> str:
-    """The table in Markdown; `escaped` makes a text safe for Markdown, pipes are escaped here.
+    """The table in Markdown; the first cell of a row carries its link.
 
-    A row's link is on its first cell.
+    Args:
+        escaped: makes a text safe for Markdown; pipes are escaped here.
     """
 
     def line(cells: Iterable[str]) -> str:
@@ -83,7 +85,7 @@ def to_markdown(table: TextTable, escaped: Callable[[str], str]) -> str:
 
 
 def table_csv(table: TextTable) -> str:
-    """The table as CSV, with empty fields where there is no number."""
+    """The table as CSV; missing numbers are empty fields."""
     header = [column.title for column in table.columns]
     return to_csv(header, ([None if cell == ABSENT else cell for cell in row] for row in table.rows))
 
@@ -98,12 +100,12 @@ LATEX_SPECIAL = {
 
 
 def latex_text(text: str) -> str:
-    """`text` for LaTeX with every special letter escaped."""
+    """`text` for LaTeX, with every special character escaped."""
     return "".join(LATEX_SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def to_latex(table: TextTable) -> str:
-    """The table as a `tabular` with the rules of the package booktabs; minus signs are those of mathematics."""
+    """The table as a `tabular` with rules of the package booktabs; minus signs are in math mode."""
 
     def cell(text: str) -> str:
         is_negative = text.startswith("-") and text[1:2].isdigit()

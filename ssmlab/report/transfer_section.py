@@ -1,4 +1,4 @@
-"""What adversarial images of one run do to the others: a figure, a table, and what speaks of masked gradients."""
+"""The section on transfer between runs: a figure, a table, and signs of masked gradients."""
 
 from __future__ import annotations
 
@@ -24,55 +24,55 @@ from ssmlab.report.transfer_tables import (
     transfer_table,
 )
 
-MOST_WRITTEN = 14  # columns; with more of them the numbers do not fit into the cells
+MOST_WRITTEN = 14  # columns; with more columns, the numbers do not fit into the cells
 NARROW_WRITTEN = 6
 
 
 def transfer_section(summary: Summary, results: TransferResults | None) -> Iterator[Block]:
-    """The section on the runs in `results`; nothing if there are none, one line if a run was trained again since."""
+    """The section on transfer; nothing without results, one warning if a run was trained again since then."""
     if results is None:
         return
     yield Heading("Transfer between the runs")
     if stale := stale_runs(summary, results):
         yield Caution(
-            f"The transfer results are stale: {listed(stale)} {'is' if len(stale) == 1 else 'are'} not the checkpoint"
-            f"{'' if len(stale) == 1 else 's'} that was attacked here. They are left out; run `ssmlab transfer`."
+            f"The transfer results are out of date: they belong to other checkpoints of {listed(stale)}. They are left "
+            "out; run `ssmlab transfer`."
         )
         return
     members = groups_there({group.name: group.runs for group in summary.groups}, results)
     yield Paragraph(
         f"The first {number(results.data.n)} test images were attacked with {results.attack} (eps {results.eps_text}) "
-        "on the best checkpoint of one run and shown to the others. Another model's gradients should be a worse guide "
-        "to a model's errors than its own: where they break images that its own attack and PGD-50 on it cannot, its "
-        "robust accuracy may be too high (docs/evaluation.md)."
+        "on the best checkpoint of each run and then given to all other runs. An attack with a model's own gradients "
+        "should be stronger than one with the gradients of another model. If the other model's images break a model "
+        "where its own attack and PGD-50 fail, its robust accuracy may be too high (docs/evaluation.md)."
     )
     raised = [check.sentence for check in results.checks.values() if check.raised]
     if raised:
         yield Caution(f"{'. '.join(raised)}.")
     else:
-        yield Paragraph("No run is broken by images of another one where its own attack fails, beyond single images.")
+        yield Paragraph("No run is broken by more than a few images of another run on which its own attacks fail.")
     yield Picture(
         "transfer",
         draw_files(partial(transfer_map, results, members)),
         "Heat map of the share of images that an attack on one model breaks on another. "
         + spoken_map(results, members),
-        "Share in percent of the images that the target (row) has right which are broken by adversarial images made on "
-        "the source (column). The first column is the target's own attack."
+        "Of the images that the target (row) classifies correctly, the percentage that is broken by adversarial images "
+        "made on the source (column). The first column is the target's own attack."
         + (" Groups of seeds are means over pairs of different runs." if summary.several_seeds else ""),
     )
     yield transfer_table(results, members)
     if len(members) < len(results.runs):
-        yield Folded("Every run by itself", transfer_table(results, each_alone(results), "transfer-runs"))
+        yield Folded("Every single run", transfer_table(results, each_alone(results), "transfer-runs"))
 
 
 def stale_runs(summary: Summary, results: TransferResults) -> list[str]:
-    """The runs whose checkpoint is not the one that the summary is about, or that the study has no more."""
+    """The runs that the study no longer has, or whose checkpoint is not the one in the summary."""
     current = {run.name: run.checkpoints["best"].sha256 for run in summary.runs if "best" in run.checkpoints}
     return [run for run in results.runs if current.get(run) != results.checkpoints[run]]
 
 
 def spoken_map(results: TransferResults, members: NamedRuns) -> str:
-    """The strongest foreign source of every target in words."""
+    """The strongest source of every target, apart from the target itself, as text."""
     parts = []
     for target, runs in members.items():
         shares = {source: mean_share(results, each, runs) for source, each in members.items()}
@@ -80,12 +80,12 @@ def spoken_map(results: TransferResults, members: NamedRuns) -> str:
         own = own_share(results, runs)
         if known and own is not None:
             worst = max(known, key=lambda source: known[source])
-            parts.append(f"{target} {percent(own)} by its own attack, {percent(known[worst])} by that on {worst}")
-    return f"Broken are at most: {listed(parts)}."
+            parts.append(f"{target} {percent(own)} by its own attack, {percent(known[worst])} by the attack on {worst}")
+    return f"Largest shares of broken images: {listed(parts)}."
 
 
 def transfer_map(results: TransferResults, members: NamedRuns, theme: Theme) -> Figure:
-    """The matrix as colours: a row a target; the column of their own attacks stands apart from those of the sources."""
+    """The matrix as a heat map with one row per target; a line separates the targets' own attacks from the sources."""
     grid = [
         [own_share(results, runs), *(mean_share(results, sources, runs) for sources in members.values())]
         for runs in members.values()

@@ -1,4 +1,4 @@
-"""The transfer matrix of a study as a table: targets are rows, what the images were made on are columns."""
+"""The transfer matrix of a study as a table: rows are targets, columns are the sources that the images were made on."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ssmlab.analysis.format import number
 from ssmlab.evaluation.transfer_results import TransferResults, broken_images
 from ssmlab.report.table import ABSENT, Column, TextTable
 
-NamedRuns = Mapping[str, Sequence[str]]  # the runs of every row and column, by its name
+NamedRuns = Mapping[str, Sequence[str]]  # from the name of a row and column to its runs
 TRANSFER_COLUMNS = ("source", "target", "attack", "eps", "n", "right", "broken", "share", "not_by_itself")
 
 
 def each_alone(results: TransferResults) -> NamedRuns:
-    """Every run as a row and a column of its own."""
+    """One row and one column for every run."""
     return {run: (run,) for run in results.runs}
 
 
 def groups_there(groups: NamedRuns, results: TransferResults) -> NamedRuns:
-    """The groups of a study with those of their runs that are in the results; a group without any is left out."""
+    """The groups of a study, limited to the runs in the results; a group without such runs is left out."""
     found = {name: [run for run in runs if run in results.checkpoints] for name, runs in groups.items()}
     return {name: runs for name, runs in found.items() if runs}
 
 
 def mean_share(results: TransferResults, sources: Sequence[str], targets: Sequence[str]) -> float | None:
-    """The mean share that images made on `sources` break of what `targets` have right, over pairs of different runs.
+    """The share of the targets' correct images that images made on `sources` break: mean over pairs of different runs.
 
-    None where there is no such pair, or no target has an image right.
+    None if there is no such pair, or if the targets classify no image correctly.
     """
     pairs = (results.transfer(source, target) for source in sources for target in targets if source != target)
     shares = [each.share for each in pairs if each.share is not None]
@@ -36,17 +36,17 @@ def mean_share(results: TransferResults, sources: Sequence[str], targets: Sequen
 
 
 def own_share(results: TransferResults, targets: Sequence[str]) -> float | None:
-    """The mean share that the targets' own attack breaks; None where no target has an image right."""
+    """The mean share that the targets' own attack breaks; None if the targets classify no image correctly."""
     shares = [each.share for run in targets if (each := results.transfer(run, run)).share is not None]
     return fmean(share for share in shares if share is not None) if shares else None
 
 
 def transfer_table(results: TransferResults, members: NamedRuns, name: str = "transfer") -> TextTable:
-    """Shares in percent of the images that the target has right: one row a target, one column a source.
+    """Percentages of the target's correct images that are broken: one row per target, one column per source.
 
     Args:
-        members: the runs of every row and column; several runs are their mean over pairs of different runs.
-        name: of its files.
+        members: the runs of every row and column; several runs are shown as the mean over pairs of different runs.
+        name: the name of the table's files, without their endings.
     """
     columns = (
         Column("target", left=True),
@@ -69,22 +69,22 @@ def transfer_table(results: TransferResults, members: NamedRuns, name: str = "tr
 
 
 def caption(results: TransferResults) -> str:
-    """What the numbers are."""
+    """The meaning of the table's columns."""
     return (
-        f"Share in percent of the images that the target has right (`right` of {number(results.data.n)}) which "
-        f"{results.attack} (eps {results.eps_text}) made on another model breaks. `itself`: the target's own attack. "
-        "`not by itself`: the most images that one source breaks and neither the "
-        "target's own attack nor PGD-50 on it can."
+        f"The target classifies `right` of {number(results.data.n)} clean images correctly. The columns `made on` show "
+        f"the percentage of them that {results.attack} (eps {results.eps_text}) breaks if it is run on that model. "
+        "`itself`: the target's own attack. `not by itself`: the number of images that one source breaks but the "
+        "target's own attack and PGD-50 do not, for the source with the most."
     )
 
 
 def share_text(share: float | None) -> str:
-    """`12.5`, a percentage without its sign."""
+    """`12.5`: percent without the sign."""
     return ABSENT if share is None else f"{100 * share:.1f}"
 
 
 def transfer_rows(results: TransferResults) -> Iterator[dict[str, Any]]:
-    """One row a pair of runs, and one of every run with itself, with the keys `TRANSFER_COLUMNS`."""
+    """One row for each pair of runs, and for each run with itself, with the keys `TRANSFER_COLUMNS`."""
     for each in results.transfers:
         beyond = len(broken_images(results.withstood[each.target], each.flags))
         values = (each.source, each.target, results.attack, results.eps.value, results.data.n)

@@ -53,7 +53,7 @@ def test_live_and_frozen_models_refuse_every_other_shape_and_name_both(
             with pytest.raises(UserError) as caught:
                 call(torch.rand(2, *other))
             message = str(caught.value)
-            assert f"takes images of {taken} " in message
+            assert f"takes images of shape {taken} " in message
             assert message.endswith(f"not {given_shape}")
             assert "\n" not in message
 

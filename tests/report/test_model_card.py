@@ -65,7 +65,7 @@ def test_the_card_has_the_hubs_fields_and_every_accuracy(paths: Paths, tmp_path:
     assert [metric["value"] for metric in result["metrics"]] == [90.0, 70.0, 60.0, 70.0]
     assert "| clean | 90.0 | " in card and "| fgsm: FGSM, one step of eps | 70.0 | " in card
     assert "Threat model: L-inf, eps 0.1" in card and "| additional data | none |" in card
-    assert "> **Warning.** An unfinished training: 4 of 40 epochs." in card
+    assert "> **Warning.** Unfinished training: 4 of 40 epochs." in card
     assert "ssmlab attack ads" in card
 
 

@@ -68,7 +68,8 @@ def test_every_probe_has_a_sentence_and_a_picture(summary: Summary, probes: dict
     text = text_of(blocks)
     total = next(each for each in probes["ads"].checkpoints["best"].ladders if each.split == "test").total
     assert f"ads x{total:.2f}" in text
-    assert "known exactly: ssm" in text and "attention" not in text.split("known exactly")[1].split(".")[0]
+    exact = text.split("exact robust accuracy is known for linear models: ")[1].split(".")[0]
+    assert exact.startswith("ssm ") and "attention" not in exact
     assert "vacuous" in text
     (table,) = (block.table for block in blocks if isinstance(block, Folded))
     assert len(table.rows) == 3 * 3
@@ -80,7 +81,7 @@ def test_there_is_no_section_without_probes(summary: Summary) -> None:
 
 def test_probes_of_other_checkpoints_are_left_out_and_named(summary: Summary, probes: dict[str, ProbeResults]) -> None:
     blocks = list(probe_section(summary, probes | {"ads": with_best(probes["ads"], sha256="1" * 64)}))
-    assert "The probes of ads are of other checkpoints" in text_of(blocks)
+    assert "The probes of ads were made on other checkpoints" in text_of(blocks)
     (table,) = (block.table for block in blocks if isinstance(block, Folded))
     assert {row[0] for row in table.rows} == {"ssm", "attention"}
 

@@ -66,13 +66,13 @@ def test_runs_of_several_commits_are_told_apart(params: Params) -> None:
     text = text_of(params, with_origin(attacked(params, "ssm")), other)
     assert "| train | ssm | c0ffeec0ffee |" in text
     assert "| train | ads | ad5ad5ad5ad5 |" in text
-    assert "The numbers are of several commits (c0ffeec0ffee and ad5ad5ad5ad5, see above)" in text
+    assert "The numbers come from several commits (c0ffeec0ffee and ad5ad5ad5ad5, see above)" in text
 
 
 def test_results_without_records_are_reported_as_such(params: Params) -> None:
     text = text_of(params, attacked(params, "ssm"))
-    assert "recorded nothing of its code" in text
-    assert "is not recorded" in text
+    assert "did not record code, versions and device" in text
+    assert "were not recorded" in text
     assert "git checkout" not in text
 
 
@@ -95,7 +95,8 @@ def test_every_table_says_that_a_run_was_stopped_early(params: Params, stopped: 
     assert (rows["ssm"][epochs], rows["ads"][epochs]) == ("4 of 40", "40")
     assert ("ssm", "last (epoch 10 of 40)") in {row[:2] for row in interval_table(summary).rows}
     assert [row[0] for row in headline(summary).table.rows] == ["ssm (cut short)", "ads"]
-    assert "ssm (4 of 40 epochs) was stopped by hand; the commands train to the end." in text_of(params, *stopped)
+    text = text_of(params, *stopped)
+    assert "ssm (4 of 40 epochs) was stopped by a user; the commands train to the last epoch." in text
 
 
 def test_compare_says_that_a_run_was_stopped_early(
@@ -125,7 +126,7 @@ def test_the_opening_names_the_flags_that_were_raised(params: Params) -> None:
         return flags_sentence(summarize("smoke", [checked], params.analyze, data_summary()))
 
     assert sentence() == "The models were not checked for masked gradients."
-    assert sentence(silent) == "No flag was raised by 1 check of every model for masked gradients and other faults."
+    assert sentence(silent) == "Every model passed 1 check for masked gradients and other faults."
     assert sentence(silent, raised) == (
         "The 2 checks of every model for masked gradients and other faults raised 1 flag (saturated) on 1 run: ssm."
     )

@@ -75,7 +75,7 @@ def test_results_of_another_checkpoint_are_called_stale_and_left_out(tiny_params
     old = found.model_copy(update={"checkpoints": found.checkpoints | {"ads": "9" * 64}})
     blocks = list(transfer_section(summary, old))
     assert [type(block).__name__ for block in blocks] == ["Heading", "Caution"]
-    assert isinstance(blocks[1], Caution) and "ads is not the checkpoint that was attacked here" in blocks[1].text
+    assert isinstance(blocks[1], Caution) and "they belong to other checkpoints of ads." in blocks[1].text
 
 
 def test_seeds_are_shown_as_groups_and_every_run_is_folded_away(tiny_params: Params) -> None:

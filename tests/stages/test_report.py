@@ -108,7 +108,7 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
         "# Smoke test\n\n"
         "Study `smoke`: 3 runs on the data set `mnist5k`, attacked on 100 test images inside the L-inf ball of "
         "radius eps = 0.1. Every run was trained once (seed 0). The models were not checked for masked gradients. "
-        "Of 1 claim: 1 supported.\n\n"
+        "Verdicts on 1 claim: 1 supported.\n\n"
     )
     assert (
         "| run | model | training | epochs | parameters | clean best | clean last | clean diff | fgsm best | "
@@ -258,8 +258,9 @@ def test_a_report_explains_every_raised_check_and_gives_the_largest_value_of_all
     assert "| [ssm](attack/ssm.json) | best | random | 0.25 | 0.0001 | it is random |" in text
     assert "| random | 2 | 1 | 0.25 | 0.0001 | ssm, best |" in text
     assert (
-        "The 1 check of every model for masked gradients and other faults raised 1 flag (random) on 1 run: ssm." in text
-    )
+        "Every model went through 1 check for masked gradients and other faults. "
+        "1 raised a flag (random) on 1 run: ssm."
+    ) in text
     assert "Other warnings" not in text
 
 
@@ -269,7 +270,7 @@ def test_results_of_a_run_that_was_removed_are_left_out_by_name(paths: Paths, ti
     analyze(params, paths)
     report(params, paths)
     text = paths.report_md.read_text()
-    assert "Results of attention are in results/smoke/attack, but the study has no such run any more" in text
+    assert "results/smoke/attack also holds results of attention. The study no longer has this run" in text
     assert "| attention |" not in text and "[attention]" not in text
 
 

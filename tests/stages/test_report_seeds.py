@@ -82,7 +82,7 @@ def test_the_main_table_has_means_and_deviations(whole: Paths) -> None:
     text, paths = whole.report_md.read_text(), whole
     assert "Study `smoke`: 4 settings in 12 runs on the data set `mnist5k`," in text
     assert "Every setting was trained with 3 seeds (0, 1 and 2)." in text
-    assert "the mean over the seeds ± their sample standard deviation (n = 3 seeds)" in text
+    assert "the mean over the seeds ± the sample standard deviation (n = 3 seeds)" in text
     cells = row_of(text, "ads-pgd")
     shares = []
     for seed in range(3):
@@ -98,10 +98,10 @@ def test_the_main_table_has_means_and_deviations(whole: Paths) -> None:
         f"{statistics.fmean(shares):.1f} ± {statistics.stdev(shares):.1f}",
     ]
     assert re.fullmatch(r"[+-]?\d+\.\d ± \d+\.\d", cells[8])
-    assert text.index("| [ads-pgd](") < text.index("**Every run by itself**") < text.index("| [ads-pgd-s2](")
-    assert "Thin lines are single seeds, thick ones their means." in text
-    assert "error bars one standard deviation over seeds to either side." in text
-    assert "intervals over the test images, every training by itself: Wilson's for accuracies" in text
+    assert text.index("| [ads-pgd](") < text.index("**Every single run**") < text.index("| [ads-pgd-s2](")
+    assert "Thin lines are single seeds, thick lines are their means." in text
+    assert "error bars are ± one standard deviation over seeds." in text
+    assert "intervals over the test images, for every single run: Wilson's interval for accuracies" in text
     assert "ssmlab compare ssm-pgd ssm-trades ads-pgd ads-trades" in text
     assert row_of(text[text.index("## What was run") :], "ads-pgd")[-1] == "0, 1, 2"
     assert "Free-m" not in text
@@ -110,7 +110,7 @@ def test_the_main_table_has_means_and_deviations(whole: Paths) -> None:
 def test_single_runs_are_folded_in_the_page(whole: Paths) -> None:
     page = whole.report_html.read_text()
     folded = re.findall(r"<details>\n<summary>(.*?)</summary>\n(.*?)</details>", page, re.DOTALL)
-    assert [title for title, _ in folded] == ["Every run by itself", "The intervals of every run"]
+    assert [title for title, _ in folded] == ["Every single run", "The intervals of every run"]
     assert all("ads-trades-s2" in table for _, table in folded)
     before = page[: page.index("<details>")]
     assert ">ads-trades<" in before
@@ -123,7 +123,7 @@ def test_claims_on_groups_say_seeds_and_images(whole: Paths) -> None:
         r"\*\*AdS gains\.\*\* Supported, over the seeds 0, 1 and 2: clean .*n = 3 seeds x 200 images", text
     )
     assert "**AdS gains more in TRADES.** Not settled: clean" in text
-    assert "allows for other seeds and for other test images" in text
+    assert "covers the variation between seeds and between test images" in text
 
 
 def test_a_run_without_seeds_beside_groups_is_named(params: Params, paths: Paths) -> None:
@@ -132,8 +132,8 @@ def test_a_run_without_seeds_beside_groups_is_named(params: Params, paths: Paths
     text = written(params.model_copy(update={"runs": runs, "analyze": claims}), paths)
     assert "Study `smoke`: 4 settings in 10 runs on the data set `mnist5k`" in text
     assert re.fullmatch(r"\d+\.\d", row_of(text, "ads-trades-s0")[6])
-    assert "say nothing of seeds. ads-trades-s0 was trained once." in text
-    assert "; of single runs 95% intervals over images." in text
+    assert "do not cover other seeds. ads-trades-s0 was trained once." in text
+    assert "; for single runs, 95% intervals over images." in text
 
 
 def test_a_report_without_several_seeds_does_not_mention_seeds(params: Params, paths: Paths) -> None:
@@ -158,7 +158,8 @@ def test_a_report_names_its_data_as_the_prepared_file_does(
     opening = text[: text.index("## Results")]
     assert ("on the data set `cifar10-jpeg`" in opening) and ("`mnist5k`" not in text)
     assert f"`cifar10-jpeg` ({provenance})" in opening
-    assert ("Whatever the title says" in opening) == ("Whatever the title says" in page) == marked
+    caution = "Do not compare these numbers with numbers"
+    assert (caution in opening) == (caution in page) == marked
     table = text[text.index("## What was run") :]
     assert row_of(table, "data set")[1] == "cifar10-jpeg, fingerprint abababababab"
     assert row_of(table, "provenance")[1].startswith(f"{provenance}: ")

@@ -1,4 +1,4 @@
-"""A few images of every class of a prepared data set side by side, to see what a network is given."""
+"""A few images of every class of a prepared data set, to check what a network is trained on."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from ssmlab.data.header import DataSummary, open_prepared, read_summary
 
 PER_CLASS = 10
 MOST_CLASSES = 200  # the whole picture is held in memory
-SIDE = 56  # pixels that an image should have at least in the picture
+SIDE = 56  # pixels; images are enlarged until their longer side has at least this size
 GAP = 2  # pixels
 FONT_SIZE = 14
-LONGEST_NAME = 28  # letters
+LONGEST_NAME = 28  # characters
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +46,7 @@ def read_contact_sheet(path: Path) -> ContactSheet:
         summary = read_summary(file)
         names, channels = summary.description.class_names, summary.image_shape[0]
         if channels not in (1, 3):
-            raise ValueError(f"images of {channels} channels, and neither grey nor RGB")
+            raise ValueError(f"images with {channels} channels are neither grey nor RGB")
         labels, images = file.get_tensor("train.labels"), file.get_slice("train.images")
         rows = []
         for label, name in enumerate(names[:MOST_CLASSES]):
@@ -63,7 +63,7 @@ def rgb(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 
 def contact_sheet_png(sheet: ContactSheet) -> bytes:
-    """The sheet as a picture: a class a row, its name on the left; images are enlarged without blurring."""
+    """The sheet as a PNG picture: one row per class with its name on the left; images are enlarged without blurring."""
     _, height, width = sheet.summary.image_shape
     factor = -(-SIDE // max(height, width))
     font = ImageFont.load_default(FONT_SIZE)
@@ -84,5 +84,5 @@ def contact_sheet_png(sheet: ContactSheet) -> bytes:
 
 
 def shortened(name: str, longest: int) -> str:
-    """A name of at most `longest` letters."""
+    """A name of at most `longest` characters."""
     return name if len(name) <= longest else name[: longest - 3].rstrip() + "..."

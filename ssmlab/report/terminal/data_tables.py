@@ -1,4 +1,4 @@
-"""Tables of data sets for a terminal: those the catalogue knows, and those that are prepared."""
+"""Tables of data sets for a terminal: the data sets of the catalogue, and the prepared ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MB = 1_000_000  # bytes
 
 
 def known_table(states: Iterable[tuple[CatalogEntry, str]], titles: bool) -> FittedTable:
-    """Data sets of the catalogue, each with where it is; without titles the table fits into 80 columns."""
+    """The data sets of the catalogue, each with its state; without titles, the table fits into 80 columns."""
     names = [Column("name", left=True), Column("title", left=True)]
     columns = (*names[: 1 + titles], *map(Column, ("classes", "image", "images", "MB")), Column("here", left=True))
     rows = []
@@ -23,12 +23,12 @@ def known_table(states: Iterable[tuple[CatalogEntry, str]], titles: bool) -> Fit
         counts = [known.counts[part] for part in SPLITS if part in known.counts]
         numbers = (f"{known.classes}", shape_text(known.image_shape), counts_text(counts), download_text(known))
         rows.append((*name, *numbers, state))
-    caption = "Known data sets (images: training + validation, if there are any, + test; MB: to download)"
+    caption = "Known data sets (images: training + validation (if any) + test; MB: size of the download)"
     return to_rich(TextTable(columns, tuple(rows), caption), state_style)
 
 
 def prepared_table(found: Iterable[tuple[Path, DataSummary]]) -> FittedTable:
-    """Prepared data sets: what each is made of, the sizes of its splits, and the beginning of its fingerprint."""
+    """Prepared data sets: the data set behind each, the sizes of its splits, and the start of its fingerprint."""
     columns = (
         *(Column(name, left=True) for name in ("name", "data set", "provenance")),
         *map(Column, ("images", "MB")),
@@ -50,7 +50,7 @@ def state_style(text: str) -> str:
 
 
 def shape_text(shape: tuple[int, int, int]) -> str:
-    """(C, H, W) as people write it."""
+    """(C, H, W) as `3x32x32`."""
     return "x".join(map(str, shape))
 
 
@@ -60,7 +60,7 @@ def counts_text(counts: Iterable[int]) -> str:
 
 
 def download_text(known: CatalogEntry) -> str:
-    """The size of the download in MB; `?` where its publisher does not say."""
+    """The size of the download in MB; `?` if the publisher does not state it."""
     if not known.downloads:
         return ABSENT
     sizes = [each.size for each in known.downloads]

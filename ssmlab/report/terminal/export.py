@@ -1,6 +1,6 @@
-"""A comparison for other programs: JSON and CSV, with every interval; accuracies, gaps and deltas are fractions.
+"""A comparison for other programs: JSON and CSV with all intervals; accuracies, gaps and deltas are fractions.
 
-The value of a group is the mean over its seeds, `std` the sample standard deviation over them, `n_seeds` their number.
+For a group, the value is the mean over its seeds, `std` the sample standard deviation, and `n_seeds` their number.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ def comparison_json(comparison: Comparison, all_parameters: bool) -> str:
 
 
 def checkpoint_of(line: ComparisonLine, entry: Entry) -> str:
-    """The checkpoint that a number belongs to; the line `best` of a checkpoint file shows that file."""
+    """The checkpoint of a number; for a checkpoint file, the line `best` shows the checkpoint in that file."""
     return entry.which if line.moment == "best" else line.moment
 
 
@@ -96,13 +96,13 @@ def cell_json(cell: ComparedValue, checkpoint: str) -> dict[str, Any] | None:
 
 
 def comparison_csv(comparison: Comparison, all_parameters: bool) -> str:
-    """The comparison with one value a line; the last column repeats a mismatch, so that every line carries it."""
+    """The comparison with one value per line; the last column repeats a protocol mismatch on every line."""
     marker = comparison.mismatch or ""
     return to_csv((*CSV_HEADER, "mismatch"), ((*row, marker) for row in csv_rows(comparison, all_parameters)))
 
 
 def setting_csv(value: Any) -> str | None:
-    """A parameter's value; an empty field where an entry has none."""
+    """A parameter's value; None (an empty field) if the entry lacks the parameter."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
 
 

@@ -1,7 +1,7 @@
-"""A table for a terminal of any width: names may be shortened and texts wrapped, but no number is ever cut.
+"""A table for a terminal of any width: names may be shortened and texts wrapped, but no number is cut.
 
-Where a table is too wide, its texts wrap; where that is not enough, it becomes several tables below each other that
-repeat the first column; and where even one column beside the first is too wide, every cell gets a line of its own.
+If a table is too wide, its texts wrap. If that is not enough, it is split into several tables below each other that
+all repeat the first column. If even one column beside the first is too wide, every cell gets its own line.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from rich.text import Text
 
 from ssmlab.report.table import TextTable
 
-BESIDE_COLUMN = 3  # cells: a space on either side, and the line between two columns, drawn as a space
+BESIDE_COLUMN = 3  # cells: one space on each side, and one for the separator between two columns
 BORDER = 1  # cells; a table has one more line than columns
-SHORTEST_NAME = 12  # cells to which the words of headings and of the first column may be shortened
-NARROWEST = 20  # cells; no number that ssmlab writes is longer
+SHORTEST_NAME = 12  # cells; words in headings and in the first column are never made shorter than this
+NARROWEST = 20  # cells; no number in ssmlab's tables is longer
 
 
 @dataclass(frozen=True)
 class FittedTable:
-    """Draws a table as wide as there is room for.
+    """Draws a table that fits the available width.
 
     Attributes:
-        style: gives a cell's style from its text.
+        style: returns the style of a cell from its text.
     """
 
     table: TextTable
@@ -70,12 +70,12 @@ class FittedTable:
 
 
 def to_rich(table: TextTable, style: Callable[[str], str] = lambda _: "") -> FittedTable:
-    """The table for Rich to draw; `style` gives a cell's style from its text."""
+    """The table in a form that Rich can draw; `style` returns the style of a cell from its text."""
     return FittedTable(table, style)
 
 
 def split_columns(table: TextTable, width: int) -> list[TextTable] | None:
-    """The table, or the fewest tables that fit and repeat its first column; None if even one column does not fit."""
+    """The table, or as few tables as possible that fit and repeat its first column; None if that is not possible."""
     first, *bound = bound_columns(table)
     parts: list[list[int]] = []
     for columns in bound or [[]]:
@@ -90,7 +90,7 @@ def split_columns(table: TextTable, width: int) -> list[TextTable] | None:
 
 
 def bound_columns(table: TextTable) -> list[list[int]]:
-    """The places of the columns that stay together: the first by itself, then neighbours with one group."""
+    """The column numbers that stay together: the first column alone, then neighbours with the same group."""
     bound = [[0]]
     for place, (before, column) in enumerate(pairwise(table.columns), start=1):
         together = place > 1 and (column.beside or (column.group and column.group == before.group))
@@ -102,13 +102,13 @@ def bound_columns(table: TextTable) -> list[list[int]]:
 
 
 def part_of(table: TextTable, places: Sequence[int]) -> TextTable:
-    """The columns at `places` as a table."""
+    """A table of the columns with these numbers."""
     rows = (tuple(row[place] for place in places) for row in table.rows)
     return TextTable(tuple(table.columns[place] for place in places), tuple(rows))
 
 
 def natural_widths(table: TextTable) -> list[int]:
-    """How wide every column would be if nothing were wrapped or shortened."""
+    """The width of every column without wrapping or shortening."""
     return [
         max(cell_len(text) for text in (column.title, *(row[place] for row in table.rows)))
         for place, column in enumerate(table.columns)
@@ -116,7 +116,7 @@ def natural_widths(table: TextTable) -> list[int]:
 
 
 def fitted_widths(table: TextTable, width: int) -> list[int] | None:
-    """Widths of the columns with which the table is at most `width` wide; None if there are none."""
+    """Widths of the columns for a table of at most `width` cells; None if it cannot be that narrow."""
     widths = natural_widths(table)
     least = [least_width(table, place) for place in range(len(widths))]
     while table_width(widths) > width:
@@ -128,7 +128,7 @@ def fitted_widths(table: TextTable, width: int) -> list[int] | None:
 
 
 def least_width(table: TextTable, place: int) -> int:
-    """How narrow a column may become: numbers never break, texts break at spaces, and names keep some letters."""
+    """The least width of a column: numbers never wrap, texts wrap at spaces, and names keep some letters."""
     cells = [row[place] for row in table.rows]
     names = [table.columns[place].title, *(cells if place == 0 else [])]
     words = [min(longest_word(name), SHORTEST_NAME) for name in names]
@@ -138,7 +138,7 @@ def least_width(table: TextTable, place: int) -> int:
 
 
 def longest_word(text: str) -> int:
-    """The width of the longest word, 1 if there is none."""
+    """The width of the longest word; 1 for an empty text."""
     return max(map(cell_len, text.split()), default=1)
 
 
@@ -148,12 +148,12 @@ def table_width(widths: Sequence[int]) -> int:
 
 
 def shorten_words(text: str, width: int) -> str:
-    """The text with every word at most `width` cells wide; long ones lose their middle, since ends tell names apart."""
+    """The text with words of at most `width` cells; a long word loses its middle, as names differ at their ends."""
     return " ".join(word if cell_len(word) <= width else shorten_middle(word, width) for word in text.split(" "))
 
 
 def shorten_middle(word: str, width: int) -> str:
-    """`ads-pgd-s0` in 8 cells is `ads-…-s0`."""
+    """Shorten a word to `width` cells: `ads-pgd-s0` in 8 cells is `ads-…-s0`."""
     if width < 3:
         return chop_cells(word, width)[0]
     start = chop_cells(word, width // 2)[0]

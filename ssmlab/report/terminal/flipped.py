@@ -1,4 +1,4 @@
-"""A flipped test image as three pictures: clean, the perturbation magnified, adversarial."""
+"""A flipped test image as three pictures: clean, magnified perturbation, adversarial."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ GAP = 2  # cells between pictures
 def flipped_pictures(clean: npt.NDArray[np.float32], adversarial: npt.NDArray[np.float32], eps: float) -> list[Raster]:
     """Pictures (H, W, 3) of the clean image, the perturbation and the adversarial image, given as (C, H, W) in [0, 1].
 
-    In the perturbation grey is 0, black -eps and white +eps.
+    In the picture of the perturbation, grey is 0, black is -eps and white is +eps.
     """
     delta = 0.5 + (adversarial - clean) / (2 * eps) if eps > 0 else np.full_like(clean, 0.5)
     return [as_picture(image) for image in (clean, delta, adversarial)]
 
 
 def magnification(eps: float) -> float:
-    """How often the perturbation is magnified where eps is drawn as half of the range of pixels."""
+    """The factor by which the perturbation is magnified: eps is drawn as half of the pixel range."""
     return 0.5 / eps if eps > 0 else 1.0
 
 
 def as_picture(image: npt.NDArray[np.floating]) -> Raster:
-    """An image (C, H, W) of 1 or 3 channels in [0, 1] as (H, W, 3) bytes; of other channels their mean is drawn."""
+    """An image (C, H, W) in [0, 1] as (H, W, 3) uint8; if it is neither grey nor RGB, the mean of its channels."""
     pixels = np.rint(255 * np.clip(image, 0.0, 1.0)).astype(np.uint8)  # (C, H, W)
     if len(pixels) != 3:
         grey = pixels if len(pixels) == 1 else pixels.mean(axis=0, keepdims=True).astype(np.uint8)
@@ -39,7 +39,7 @@ def as_picture(image: npt.NDArray[np.floating]) -> Raster:
 
 
 def fitted(picture: Raster, width: int, height: int) -> Raster:
-    """The picture in at most `width` x `height` pixels: grown by whole factors, or shrunk to means."""
+    """Fit a picture into `width` x `height` pixels: enlarged by a whole factor, or reduced by averaging."""
     h, w, _ = picture.shape
     scale = min(width / w, height / h)
     if scale >= 1:
@@ -50,7 +50,7 @@ def fitted(picture: Raster, width: int, height: int) -> Raster:
 
 
 def pictures_in_a_row(pictures: Sequence[Raster], width: int) -> Iterator[Text]:
-    """Pictures of one size beside each other in lines of at most `width` cells, two pixels a cell."""
+    """Pictures of equal size side by side, in lines of at most `width` cells; a cell shows two pixels."""
     each = (width - GAP * (len(pictures) - 1)) // len(pictures)
     columns = [list(terminal_image(fitted(picture, max(1, each), 2 * each))) for picture in pictures]
     for lines in zip(*columns, strict=True):

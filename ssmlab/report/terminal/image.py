@@ -1,4 +1,4 @@
-"""Images in a terminal: a cell shows two pixels, the upper as its letter's colour, the lower as its background's."""
+"""Images in a terminal: a cell shows two pixels, the upper one as text colour and the lower one as background."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from ssmlab.report.terminal.contact_sheet import ClassRow, ContactSheet, shorten
 
 MOST_CLASSES = 20
 LONGEST_NAME = 20  # cells
-READABLE = 14  # pixels an image's side should keep at least
+READABLE = 14  # pixels; the least width of an image that can still be recognised
 
 
 def terminal_sheet(sheet: ContactSheet, width: int) -> Iterator[Text]:
-    """The sheet in lines of at most `width` cells: fewer images a class, rather than images too small to read."""
+    """The sheet in lines of at most `width` cells; a narrow terminal shows fewer images instead of smaller ones."""
     shown = sheet.rows[:MOST_CLASSES]
     margin = min(max(len(row.name) for row in shown), LONGEST_NAME, width // 3) + 1
     side = sheet.summary.image_shape[2]
@@ -33,7 +33,7 @@ def terminal_sheet(sheet: ContactSheet, width: int) -> Iterator[Text]:
 
 
 def class_lines(row: ClassRow, margin: int, count: int, cells: int) -> Iterator[Text]:
-    """A class: its name in `margin` cells, then its first `count` images, each `cells` wide."""
+    """One class: its name in `margin` cells, then its first `count` images, each `cells` wide."""
     _, height, width, _ = row.images.shape
     size = (cells, max(1, round(height * cells / width)))
     pictures = [
@@ -46,7 +46,7 @@ def class_lines(row: ClassRow, margin: int, count: int, cells: int) -> Iterator[
 
 
 def terminal_image(image: npt.NDArray[np.uint8]) -> Iterator[Text]:
-    """The lines of an image (H, W, 3), two rows of pixels a line."""
+    """The lines of an image (H, W, 3); a line shows two rows of pixels."""
     for top in range(0, len(image), 2):
         line = Text()
         for x in range(image.shape[1]):

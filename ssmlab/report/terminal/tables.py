@@ -1,4 +1,4 @@
-"""Tables for a terminal: a study, its runs, a comparison. Nothing here prints: functions return what Rich can draw."""
+"""Tables for a terminal: a study, its runs, a comparison. Nothing is printed here; Rich draws the returned objects."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ STYLES = {"better": "green", "worse": "red", "noise": "dim", "same": "dim", "see
 
 
 def headline(summary: Summary) -> FittedTable:
-    """The study in one short table: accuracies of the best checkpoints and RO gaps; of several seeds the means."""
+    """The study in one short table: accuracies of the best checkpoints and RO gaps, as means over seeds."""
     main = summary.main_attack()
     measures = [name for name in ("clean", *summary.attacks) if any(run.measure(name, "best") for run in summary.runs)]
     columns = (Column("run", left=True), *map(Column, ("parameters", *measures, "RO gap")))
@@ -49,7 +49,7 @@ def headline(summary: Summary) -> FittedTable:
 
 
 def status_table(statuses: Sequence[RunStatus]) -> FittedTable:
-    """The runs of a study: how far each is, and its validation accuracies in percent now and of its best epoch."""
+    """The runs of a study: progress, and validation accuracies in percent of the latest and of the best epoch."""
     words = (Column(name, left=True) for name in ("run", "model", "state"))
     numbers = map(Column, ("epoch", "clean", "robust", "best"))
     rows = []
@@ -61,7 +61,7 @@ def status_table(statuses: Sequence[RunStatus]) -> FittedTable:
 
 
 def parity_table(found: Sequence[Agreement]) -> FittedTable:
-    """How far every case is from the published code: relative L2 errors, and whether they are small enough."""
+    """The relative L2 error of every case against the published code, and whether it is small enough."""
     columns = (Column("case", left=True), *map(Column, ("parameters", "logits", "kernel", "gradient")))
     rows = []
     for each in found:
@@ -77,13 +77,16 @@ def agreement_style(text: str) -> str:
 
 
 def render(comparison: Comparison, format: Format, all_parameters: bool = False) -> RenderableType:
-    """A comparison as a table for Rich to draw, or as the text of JSON, CSV or Markdown (a str, to be written raw).
+    """A comparison as a table that Rich can draw, or as JSON, CSV or Markdown text (a str, to be written unchanged).
 
     Args:
-        all_parameters: show every parameter, not only those in which the entries differ.
+        all_parameters: show every parameter, not only those that differ between entries.
     """
     if format in ("json", "csv"):
-        from ssmlab.report.terminal.export import comparison_csv, comparison_json  # not for a table of runs
+        from ssmlab.report.terminal.export import (
+            comparison_csv,
+            comparison_json,
+        )  # imported here: a table does not need it
 
         return (comparison_json if format == "json" else comparison_csv)(comparison, all_parameters)
     tables = [comparison_settings(comparison, all_parameters), comparison_measures(comparison)]
@@ -98,12 +101,12 @@ def render(comparison: Comparison, format: Format, all_parameters: bool = False)
 
 
 def style_of(text: str) -> str:
-    """The style of a delta, by its last word."""
+    """The style of a delta, chosen by its last word."""
     return STYLES.get(text.rpartition(" ")[2], "")
 
 
 def comparison_settings(comparison: Comparison, all_parameters: bool) -> TextTable:
-    """The parameters of the entries by dotted key: those that differ, or all."""
+    """The parameters of the entries by dotted key: only those that differ, or all."""
     names = (Column(entry.name, left=True) for entry in comparison.entries)
     shown = [setting for setting in comparison.settings if all_parameters or setting.changed]
     rows = tuple((setting.key, *map(setting_text, setting.values)) for setting in shown)
@@ -111,14 +114,14 @@ def comparison_settings(comparison: Comparison, all_parameters: bool) -> TextTab
 
 
 def setting_text(value: Any) -> str:
-    """A parameter's value as params.yaml has it."""
+    """A parameter's value as in params.yaml."""
     if value is None:
         return ABSENT
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def comparison_measures(comparison: Comparison) -> TextTable:
-    """Sizes, checkpoints, accuracies and RO gaps; a column with the delta and its word beside each but the first."""
+    """Sizes, checkpoints, accuracies and RO gaps; every entry but the first also has a column with its delta."""
     first, *others = comparison.entries
     columns = [Column("measure", left=True), Column(first.name)]
     for entry in others:
@@ -140,30 +143,30 @@ def comparison_measures(comparison: Comparison) -> TextTable:
 
 
 def entry_row(label: str, values: list[str], deltas: list[str]) -> tuple[str, ...]:
-    """A row: the label, the reference's value, then value and delta of every other entry."""
+    """A row: the label, the value of the first entry, then value and delta of every other entry."""
     pairs = zip(values[1:], deltas, strict=True)
     return (label, values[0], *(text for pair in pairs for text in pair))
 
 
 def ratios(comparison: Comparison) -> list[str]:
-    """How many times the reference's parameters each other entry has."""
+    """The number of parameters of every other entry, relative to the first entry."""
     first, *others = comparison.entries
     return [f"{entry.parameters / first.parameters:.2f} times" for entry in others]
 
 
 def seeds_text(entry: Entry) -> str:
-    """`3 (0, 1, 2)`: how many seeds, and which; `-` where they are unknown."""
+    """`3 (0, 1, 2)`: the number of seeds and the seeds; `-` if they are unknown."""
     seeds = [str(each.seed) for each in entry.trainings if each.seed is not None]
     return f"{len(seeds)} ({', '.join(seeds)})" if seeds else ABSENT
 
 
 def entry_epochs_text(entry: Entry) -> str:
-    """`10`; of trainings that ended early `4 of 40`; all where the seeds of a group differ; `-` where it is unknown."""
+    """`10`, or `4 of 40` for trainings that ended early; several values if seeds differ; `-` if unknown."""
     return ", ".join(dict.fromkeys(each.epochs.text for each in entry.trainings if each.epochs)) or ABSENT
 
 
 def checkpoints_text(entry: Entry) -> str:
-    """`best 9, last 10`: the epochs of the attacked checkpoints, as far as they are known; of a group `best 8 to 9`."""
+    """`best 9, last 10`: the known epochs of the attacked checkpoints; for a group `best 8 to 9`."""
     found = []
     for which in ("best", "last"):
         checkpoints = (each.checkpoints.get(which) for each in entry.trainings)
@@ -174,7 +177,7 @@ def checkpoints_text(entry: Entry) -> str:
 
 
 def line_label(line: ComparisonLine, comparison: Comparison) -> str:
-    """What a line measures; `best` is left out where an entry is a checkpoint file that is not its run's best."""
+    """The label of a line; `best` is left out if an entry is a checkpoint file that is not its run's best."""
     if line.moment == "gap":
         return f"RO gap {line.measure}"
     is_left_out = line.moment == "best" and any(entry.which != "best" for entry in comparison.entries)
@@ -182,7 +185,7 @@ def line_label(line: ComparisonLine, comparison: Comparison) -> str:
 
 
 def value_text(cell: ComparedValue, line: ComparisonLine, seeds: int) -> str:
-    """An accuracy in percent, or a gap in points; of several seeds `81.3% ± 0.9`, and how many if not all `seeds`."""
+    """An accuracy in percent or a gap in points: `81.3%`, `81.3% ± 0.9`, with the seed count if some are missing."""
     if cell.value is None or cell.n_seeds is None:
         return ABSENT
     value = signed(cell.value) if line.moment == "gap" else percent(cell.value)
@@ -191,5 +194,5 @@ def value_text(cell: ComparedValue, line: ComparisonLine, seeds: int) -> str:
 
 
 def delta_text(cell: ComparedValue) -> str:
-    """`+7.3 better`; empty where there is no delta."""
+    """`+7.3 better`; empty without a delta."""
     return "" if cell.delta is None else f"{signed(cell.delta)} {cell.word}"

@@ -215,7 +215,7 @@ def test_a_second_trainer_is_refused_and_does_no_harm(tiny_params: Params, paths
 
 @pytest.mark.parametrize(
     ("run", "device", "says"),
-    [("nope", None, "no run 'nope'"), (RUN, "cuda", "torch finds none"), (RUN, "tpu", "auto, cpu or cuda")],
+    [("nope", None, "no run 'nope'"), (RUN, "cuda", "torch finds no CUDA device"), (RUN, "tpu", "auto, cpu or cuda")],
 )
 def test_bad_input_is_one_line_and_changes_nothing(
     tiny_params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch, run: str, device: str | None, says: str
