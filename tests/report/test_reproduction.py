@@ -128,5 +128,6 @@ def test_the_opening_names_the_flags_that_were_raised(params: Params) -> None:
     assert sentence() == "The models were not checked for masked gradients."
     assert sentence(silent) == "Every model passed 1 check for masked gradients and other faults."
     assert sentence(silent, raised) == (
-        "The 2 checks of every model for masked gradients and other faults raised 1 flag (saturated) on 1 run: ssm."
+        "Every model went through 2 checks for masked gradients and other faults. "
+        "1 raised a flag (saturated) on 1 run: ssm."
     )
