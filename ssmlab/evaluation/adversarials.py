@@ -1,7 +1,7 @@
-"""The images behind the flags of an evaluation, one file an attack, and whether the model says the same of them again.
+"""Saves the adversarial images of an evaluation, one file per attack, and checks the model on them again.
 
-FOLDER/ATTACK.safetensors holds `x` and `x_adv` (N, C, H, W) float32 in [0, 1], `y` (N,) int64, `right` (N,) bool: the
-clean images, what became of them (x itself where the attack broke nothing), their labels, and the flags.
+FOLDER/ATTACK.safetensors holds `x` and `x_adv` (N, C, H, W) float32 in [0, 1], `y` (N,) int64 and `right` (N,) bool:
+the clean images, the adversarial images (equal to x if the attack did not break the image), the labels and the flags.
 """
 
 from __future__ import annotations
@@ -24,32 +24,42 @@ from ssmlab.evaluation.tasks import AttackOutcome
 from ssmlab.evaluation.victim import no_tick
 from ssmlab.params import NAME
 
-ENTRY = "ssmlab"  # of the metadata
+ENTRY = "ssmlab"  # the key in the file's metadata
 REMEDY = "save them again with --save-adversarials"
 
 
 @dataclass(frozen=True)
 class AdversarialFolder:
-    """Where the images of an evaluation go; sha256: of the checkpoint that they are for, empty if it has no file."""
+    """The folder for the adversarial images of an evaluation.
+
+    Attributes:
+        sha256: hash of the attacked checkpoint; empty if the model has no file.
+    """
 
     path: Path
     sha256: str = ""
 
     def check_names(self, attacks: Iterable[str]) -> None:
-        """Raises UserError for an attack whose name is no name of a file."""
+        """Raise UserError if the name of an attack cannot be a file name."""
         for name in attacks:
             if not NAME.fullmatch(name):
-                raise UserError(
-                    f"attacks: '{name}' cannot be the name of a file of adversarial images; rename the attack"
-                )
+                raise UserError(f"attacks: '{name}' cannot be a file name for adversarial images; rename the attack")
 
     def write(
         self, attack: str, x: Tensor, y: Tensor, flags: str, outcomes: Sequence[AttackOutcome], ball: Ball
     ) -> None:
-        """Write the images of one attack, those that its `flags` are about; raises UserError if the disk is full."""
+        """Write the images of one attack.
+
+        Args:
+            x, y: the clean images (N, C, H, W) and labels (N,) of the evaluation.
+            flags: one character per image that the attack saw, "1" for right.
+
+        Raises:
+            UserError: the folder cannot be created, or the disk is full.
+        """
         n = len(flags)
         x_adv = x[:n].cpu().clone()
-        for outcome in outcomes:  # the phases of an attack have different images to break, so their order is irrelevant
+        for outcome in outcomes:  # every image is broken in one phase at most, so the order does not matter
             left = set(outcome.right)
             broken = [place for place, row in enumerate(outcome.task.images) if row not in left]
             if broken and outcome.x_adv is not None:
@@ -62,13 +72,19 @@ class AdversarialFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be made ({error.strerror or error}); name another folder") from None
+            reason = error.strerror or error
+            raise UserError(f"{self.path}: cannot be created ({reason}); name another folder") from None
         write_atomic(file, content)
 
 
 @dataclass(frozen=True)
 class Recheck:
-    """What a model says of saved images: right before, right now, and of how many that has changed."""
+    """The result of checking a model on saved images again.
+
+    Attributes:
+        before, now: number of images that were right before, and that are right now.
+        changed: number of images whose flag has changed.
+    """
 
     attack: str
     n: int
@@ -78,17 +94,18 @@ class Recheck:
 
     @property
     def warning(self) -> str:
-        """The sentence of the flag `unstable`; empty where nothing has changed."""
+        """The sentence of the flag `unstable`; empty if no flag has changed."""
         if not self.changed:
             return ""
         return f"{self.attack}: unstable: {self.changed} of {self.n} saved images have another flag in other batches"
 
 
 def recheck_adversarials(model: nn.Module, folder: AdversarialFolder, batch_size: int) -> list[Recheck]:
-    """Ask a model again about the images of every file in a folder, in batches of another size.
+    """Run a model again on the images of every file in a folder, in batches of another size.
 
     Raises:
-        UserError: there is no such file, one is damaged or of another checkpoint, or an image is outside its ball.
+        UserError: there is no such file, a file is damaged or belongs to another checkpoint, or an image is outside its
+            ball.
     """
     files = sorted(folder.path.glob("*.safetensors"))
     if not files:

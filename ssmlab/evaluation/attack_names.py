@@ -1,4 +1,4 @@
-"""Attacks by name, for callers who do not write specifications."""
+"""Attacks by name, such as "pgd-10", for callers who write no specification."""
 
 from __future__ import annotations
 
@@ -26,7 +26,11 @@ TOKEN_POSITIONS, TOKEN_STEPS = 5, 20  # of the token attacks that have a name
 
 
 def parse_attack(name: str, eps: float) -> AttackSpec:
-    """The attack behind a name, on all images; raises UserError for a name that no attack has."""
+    """The specification of a named attack, on all images.
+
+    Raises:
+        UserError: no attack has this name.
+    """
     everything: dict[str, Any] = {"images": "all", "checkpoints": ("best", "last")}
     if name == "fgsm":
         return FgsmParams(kind="fgsm", **everything)
@@ -46,8 +50,8 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
     match = re.fullmatch(r"pgd-([1-9][0-9]*)", name) if isinstance(name, str) else None
     if match is None:
         raise UserError(
-            f"attacks: no attack is called '{name}'; there are fgsm, pgd-N (such as pgd-10), apgd-ce, apgd-dlr, fmn, "
-            "square, token-K and token-map-K (such as token-4), screened-autoattack and autoattack"
+            f"attacks: no attack is called '{name}'; use fgsm, pgd-N (such as pgd-10), apgd-ce, apgd-dlr, fmn, "
+            "square, token-K or token-map-K (such as token-4), screened-autoattack or autoattack"
         )
     steps = int(match[1])
     return PgdParams(
@@ -56,10 +60,14 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
 
 
 def chosen_attacks(attacks: Iterable[str] | Mapping[str, AttackSpec], eps: float) -> dict[str, AttackSpec]:
-    """The attacks by name; raises UserError for what is not an attack."""
+    """The specifications of the attacks, by name.
+
+    Raises:
+        UserError: one of them is not an attack.
+    """
     if isinstance(attacks, Mapping):
         if wrong := [name for name, spec in attacks.items() if not isinstance(spec, AttackBase)]:
-            raise UserError(f"attacks: {wrong[0]} is not a specification such as ssmlab.params.PgdParams")
+            raise UserError(f"attacks: {wrong[0]} must be a specification such as ssmlab.params.PgdParams")
         return dict(attacks)
     names = [attacks] if isinstance(attacks, str) else attacks
     if not isinstance(names, Iterable):

@@ -1,4 +1,4 @@
-"""Which images a result is about."""
+"""Describes the images that were attacked."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from ssmlab.evaluation.protocol import Data
 
 
 def attacked_data(dataset: Dataset, n: int) -> Data:
-    """The first `n` test images of a prepared data set, as results name them."""
+    """The description, in results, of the first `n` test images of a prepared data set."""
     return Data(
         name=dataset.name,
         fingerprint=dataset.fingerprint,

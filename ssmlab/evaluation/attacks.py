@@ -1,14 +1,14 @@
-"""The judging attacks on a batch of images, and our own judgement of what they return.
+"""Runs the attacks of an evaluation on a batch of images, and judges the images that they return.
 
-torchattacks is independent of the attack that trains the models, so that a shared bug cannot flatter a result. It is
-used as it is installed; what it does to its surroundings is undone here:
+The attacks of torchattacks are independent of the attack that trains the models, so a shared bug cannot make results
+look too good. The installed package is used without changes, and its side effects are handled here:
 
-- it reseeds the global generator, so every attack runs under a forked one;
-- it takes the device from the first parameter, prints where there is none, and switches the module's mode, so it is
-  handed a `Victim`, which has a parameter and is in eval mode, and never the model itself;
-- its attack objects lie in reference cycles and keep their model until the garbage collector comes by. That is
-  harmless here, where all of them share one victim;
-- it is believed nothing but the images: `check_confined` checks them, and our own forward pass judges them.
+- it reseeds the global generator, so every attack runs with a forked generator;
+- it takes the device from the first parameter, prints a message if there is none, and changes the module's mode, so it
+  gets a `Victim`, which has a parameter and is in eval mode, and never the model itself;
+- its attack objects are in reference cycles and keep their model until the garbage collector runs. This is harmless
+  here, because all of them share one victim;
+- only the images that it returns are used: `check_confined` checks them, and our own forward pass judges them.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ from ssmlab.params import AttackSpec, FgsmParams, PgdParams, TokenParams
 
 @dataclass(frozen=True)
 class Survivors:
-    """Which images of a batch an attack has not broken.
+    """The result of an attack on a batch of images.
 
     Attributes:
-        right: (B,) bool, the images that are still classified correctly.
-        after: for each part of the attack, in order, how many of them were left after it.
-        escaped: how many images came back outside the ball or [0, 1]; they count as not broken.
-        x_adv: (B, C, H, W), what broke each image that was broken; the clean image otherwise.
-        unstable: how many of the broken images the model has right when it sees them in other batches.
-        queries: how many images the attack asked the model about.
-        losses: the cross entropy before every step of the first start and after the last, summed over the images; only
-            of FGSM and PGD.
-        distances: (B,) at which the images are broken, infinite where they are not; only of FMN.
+        right: (B,) bool, whether each image is still classified correctly.
+        after: for each part of the attack, in order, the number of images that were still right after it.
+        escaped: number of images that came back outside the ball or [0, 1]; they count as not broken.
+        x_adv: (B, C, H, W), the adversarial image for every broken image; the clean image otherwise.
+        unstable: number of broken images that the model classifies correctly in other batches.
+        queries: number of images on which the attack evaluated the model.
+        losses: the cross entropy, summed over images, before every step of the first start and after the last step;
+            only for FGSM and PGD.
+        distances: (B,) the smallest distance at which each image is broken, infinite if it is not; only for FMN.
         broken_at: (P,), how many images were broken at each position; only of token attacks at every position.
     """
 
@@ -67,13 +67,14 @@ def run_attack(
     seed: int,
     phase: int | None = None,
 ) -> Survivors:
-    """Attack images that the victim classifies correctly; a part sees only those that the parts before it left over.
+    """Attack images that the victim classifies correctly. Each part sees only the images that the parts before it left.
 
     Args:
-        x: (B, C, H, W) float32 in [0, 1]; y: (B,) int64; both on the victim's device.
-        ball: of the study, around every image.
-        seed: of everything random in it; the global generators are left as they were.
-        phase: which of the attack's phases; None for all.
+        x: (B, C, H, W) float32 in [0, 1], on the victim's device.
+        y: (B,) int64, on the victim's device.
+        ball: the study's allowed perturbations of every image.
+        seed: the seed of all random numbers; the global generators do not change.
+        phase: the number of the attack's phase to run; None for all phases.
     """
     right = torch.ones_like(y, dtype=torch.bool)
     after: dict[str, int] = {}
@@ -100,14 +101,14 @@ def run_attack(
 
 
 def right_in_halves(victim: Victim, x: Tensor, y: Tensor) -> int:
-    """How many of the images x (B, C, H, W) have label y (B,) when they are asked about in two halves of the batch."""
+    """How many images x (B, C, H, W) are classified as y (B,) if the batch is evaluated in two halves."""
     halves = [rows for rows in torch.arange(len(x)).chunk(2) if len(rows)]
     return sum(int(victim.is_right(x[rows], y[rows]).sum()) for rows in halves)
 
 
 @contextmanager
 def losses_noted(spec: AttackSpec, victim: Victim, y: Tensor) -> Iterator[list[float]]:
-    """The losses of the forward passes inside, filled at the end; of attacks that take a step in each of them."""
+    """Record the losses of the forward passes inside; the list is filled at the end, for FGSM and PGD only."""
     steps = spec.steps if isinstance(spec, PgdParams) else 1 if isinstance(spec, FgsmParams) else 0
     noted: list[float] = []
     if steps:
@@ -121,9 +122,9 @@ def losses_noted(spec: AttackSpec, victim: Victim, y: Tensor) -> Iterator[list[f
 
 
 def lowest_margins(victim: Victim, x: Tensor, y: Tensor, ball: Ball) -> Tensor:
-    """The lowest margin that PGD on it meets, for each of the images x (B, C, H, W) with labels y (B,): (B,).
+    """The lowest margin (B,) along PGD on the margin, for images x (B, C, H, W) with labels y (B,).
 
-    It starts at the image itself, so that it draws nothing.
+    PGD starts at the image itself, so no random numbers are needed.
     """
     alpha = pgd_alpha(ball.eps, SCREEN_STEPS)
     lowest = torch.full_like(y, float("inf"), dtype=torch.float32)
@@ -143,11 +144,13 @@ def check_confined(x: Tensor, x_adv: Tensor, ball: Ball) -> tuple[Tensor, Tensor
     """Check what an attack returned.
 
     Args:
-        x, x_adv: (B, C, H, W), the images and what became of them; ball: where they must be.
+        x, x_adv: (B, C, H, W), the clean images and the images that the attack returned.
+        ball: the allowed perturbations.
 
     Returns:
-        x_adv with its rounding errors projected away, contiguous, and x itself for every image that was not finite or
-        further than rounding (1e-6 a pixel) outside the ball or [0, 1]; and whether each image was inside, bool (B,).
+        x_adv (B, C, H, W), projected to remove rounding errors, and whether each image was inside, bool (B,). An image
+        is outside if it is not finite, or if it is outside the ball or [0, 1] by more than rounding (1e-6 per pixel).
+        It is then replaced by the clean image.
     """
     x_adv = x_adv.detach()
     in_box = (torch.maximum(-x_adv, x_adv - 1.0) <= ROUNDING).flatten(1).all(dim=1)  # (B,); NaN compares as false
@@ -157,7 +160,7 @@ def check_confined(x: Tensor, x_adv: Tensor, ball: Ball) -> tuple[Tensor, Tensor
 
 @contextmanager
 def forked_generators() -> Iterator[None]:
-    """torch's global generators, of every device that is in use, are afterwards as they were."""
+    """Restore the state of torch's global generators, of every device in use, at the end."""
     in_use = torch.cuda.is_available() and torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=range(torch.cuda.device_count()) if in_use else ()):
         yield
@@ -165,7 +168,7 @@ def forked_generators() -> Iterator[None]:
 
 @contextmanager
 def attack_defaults() -> Iterator[None]:
-    """Gradients are on and new tensors are float32, as torchattacks takes for granted; afterwards all is as before."""
+    """Enable gradients and make float32 the default dtype, as torchattacks expects; restore both at the end."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
     try:

@@ -1,7 +1,7 @@
-"""The ball that attacks search: its norm, its radius, and what an attack does in it.
+"""The ball of allowed perturbations: its norm, its radius, and its projection, steps and random points.
 
-Training has the same geometry of its own (`ssmlab.training.adversary`): the two share no code, so that an error in one
-shows as a disagreement with the other.
+Training has its own implementation of the same geometry (`ssmlab.training.adversary`). The two share no code, so an
+error in one of them shows as a disagreement between them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from torch import Tensor
 from ssmlab.evaluation.image_noise import image_noise
 from ssmlab.params import Norm
 
-ROUNDING = 1e-6  # float32 rounding of x + delta, a pixel; anything further out of the ball or of [0, 1] is a violation
+ROUNDING = 1e-6  # float32 rounding of x + delta per pixel; an image further outside the ball or [0, 1] is invalid
 
 
 @dataclass(frozen=True)
 class Ball:
-    """All images within `eps` of an image, in [0, 1] pixel units; norm: how that distance is measured."""
+    """All images within distance `eps` of an image, in units of pixels in [0, 1]; `norm` defines the distance."""
 
     eps: float
     norm: Norm = "linf"
@@ -29,31 +29,31 @@ class Ball:
         return replace(self, eps=self.eps * factor)
 
     def distance(self, x_adv: Tensor, x: Tensor) -> Tensor:
-        """How far each image of x_adv (B, C, H, W) is from that of x: (B,)."""
+        """The distance of each image of x_adv (B, C, H, W) from the same image of x: (B,)."""
         delta = (x_adv - x).flatten(1)  # (B, P)
         length: Tensor = torch.linalg.vector_norm(delta, ord=2 if self.norm == "l2" else torch.inf, dim=1)  # (B,)
         return length
 
     def dual(self, gradient: Tensor) -> Tensor:
-        """How fast a function of this gradient (B, C, H, W) falls along the steepest direction of length 1: (B,)."""
+        """The dual norm (B,) of gradients (B, C, H, W): the rate of change along the steepest direction of length 1."""
         order = 2 if self.norm == "l2" else 1
         rate: Tensor = torch.linalg.vector_norm(gradient.flatten(1), ord=order, dim=1)  # (B,)
         return rate
 
     def direction(self, gradient: Tensor) -> Tensor:
-        """The steepest ascent of length 1 in the norm: the sign of a gradient (B, ...), or it over its length."""
+        """The steepest ascent direction of length 1 for gradients (B, ...): the sign in L-inf, unit gradient in L2."""
         if self.norm == "l2":
             return gradient / column(self.dual(gradient).clamp(min=torch.finfo(gradient.dtype).tiny))
         return gradient.sign()
 
     def project(self, x_adv: Tensor, x: Tensor, radius: Tensor | None = None) -> Tensor:
-        """A point of the ball around x (B, C, H, W) and of [0, 1]: x_adv itself, up to rounding, if it is in both.
+        """Project x_adv (B, C, H, W) into the ball around x (B, C, H, W) and into [0, 1].
 
-        In L2, x_adv goes to the nearest point of the ball, then to the nearest one of the box, which is no further
-        from x.
+        A point inside both does not change, up to rounding. In L2, x_adv is projected to the nearest point of the ball
+        and then to the nearest point of [0, 1], which is not further from x.
 
         Args:
-            radius: (B,), each image's own; eps for all if it is left out.
+            radius: (B,), a radius for each image; None means eps for all images.
         """
         delta = x_adv - x
         limit = torch.as_tensor(self.eps).to(x) if radius is None else column(radius)
@@ -68,9 +68,9 @@ class Ball:
         return self.distance(x_adv, x) <= self.eps + rounding  # comparisons with NaN are false
 
     def noise(self, images: Tensor, shape: torch.Size, seed: int, purpose: str) -> Tensor:
-        """Random points of the unit ball, `shape` (B, ..., C, H, W), those of each image by `image_noise`.
+        """Random points of the unit ball with shape `shape` (B, ..., C, H, W), drawn for each image by `image_noise`.
 
-        L-inf: uniform in the ball. L2: uniform on its surface, where nearly all of the ball's volume is.
+        L-inf: uniform in the ball. L2: uniform on its surface, near which almost all of the ball's volume lies.
         """
         if self.norm == "l2":
             normal = image_noise(images, shape, seed, purpose, draw=torch.randn)
@@ -79,9 +79,9 @@ class Ball:
         return image_noise(images, shape, seed, purpose) * 2 - 1
 
     def start(self, x: Tensor, seed: int, purpose: str) -> Tensor:
-        """A random point of the ball around each image of x (B, C, H, W), cut to [0, 1].
+        """A random point of the ball around each image of x (B, C, H, W), clipped to [0, 1].
 
-        L-inf: uniform. L2: a uniform direction times a length uniform in [0, eps], as torchattacks has it.
+        L-inf: uniform. L2: a uniform direction times a uniform length in [0, eps], as in torchattacks.
         """
         if self.norm == "l2":
             length = image_noise(x, torch.Size((len(x), 1, 1, 1)), seed, f"length of {purpose}")
@@ -90,13 +90,13 @@ class Ball:
 
 
 def pgd_alpha(eps: float, steps: int) -> float:
-    """The step size of PGD where nobody chose one: 2.5 eps / steps, as Madry et al. (2018) take it.
+    """The default step size of PGD: 2.5 eps / steps, as in Madry et al. (2018).
 
-    All steps together are longer than the ball is wide (2 eps), so PGD can go anywhere in it from any start.
+    All steps together are longer than the width of the ball (2 eps), so PGD can reach any point from any start.
     """
     return 2.5 * eps / steps
 
 
 def column(values: Tensor) -> Tensor:
-    """One number an image (B,) as (B, 1, 1, 1)."""
+    """One number per image, (B,), reshaped to (B, 1, 1, 1)."""
     return values.view(-1, 1, 1, 1)

@@ -1,4 +1,4 @@
-"""Models that belong to the caller: tried on an image, frozen for the attacks, and given back as they were."""
+"""Handles the caller's models: tries them on an image, freezes them for attacks, and restores their state."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.victim import Victim
 
-# What a model raises for images or dtypes that it is not made for. Anything else is an error of ours or of the user's.
+# A model may raise these for images or dtypes that it does not support. Other exceptions are programming errors.
 MODEL_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AttributeError, AssertionError)
 
 
 def victim_of(model: nn.Module, image: Tensor, tick: Callable[[], None]) -> Victim:
-    """The model as the attacks see it, in the dtype that it takes: float32, or else that of its parameters.
+    """Wrap a model for attacks, with images in float32 if it accepts them, else in the dtype of its parameters.
 
     Args:
-        image: one image (1, C, H, W), to try it on.
+        image: one image (1, C, H, W) to try the model on.
+        tick: a function that is called before every forward pass.
 
     Raises:
-        UserError: it takes no such images, or does not return logits.
+        UserError: the model does not accept such images, or does not return logits.
     """
     tensors = (*model.parameters(), *model.buffers())
     own = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
@@ -41,7 +42,7 @@ def victim_of(model: nn.Module, image: Tensor, tick: Callable[[], None]) -> Vict
 
 
 def checked_logits(victim: Victim, x: Tensor) -> Tensor:
-    """Logits (B, classes) of images x (B, C, H, W).
+    """The logits (B, classes) for images x (B, C, H, W).
 
     Raises:
         UserError: the model cannot be run on them, or does not return logits.
@@ -55,7 +56,7 @@ def checked_logits(victim: Victim, x: Tensor) -> Tensor:
 
 
 def check_logits(logits: object, images: int) -> None:
-    """Raises UserError unless they are logits (images, classes) of two classes or more."""
+    """Raise UserError unless `logits` is a float tensor (images, classes) with two or more classes."""
     if isinstance(logits, Tensor) and logits.is_floating_point() and logits.ndim == 2:
         if logits.shape[0] == images and logits.shape[1] > 1:
             return
@@ -63,7 +64,7 @@ def check_logits(logits: object, images: int) -> None:
     elif isinstance(logits, Tensor):
         given = f"{logits.dtype} {tuple(logits.shape)}"
     elif isinstance(logits, (tuple, list)):
-        given = f"a {type(logits).__name__} of {len(logits)}; take the logits out of it in a function of your own"
+        given = f"a {type(logits).__name__} of length {len(logits)}; wrap the model in a function that returns logits"
     else:
         given = type(logits).__name__
     raise UserError(f"the model must return logits ({images}, classes) for {images} images; it gave {given}")
@@ -75,7 +76,7 @@ def cannot_run(x: Tensor, error: Exception) -> str:
 
 
 def frozen_if_possible(model: nn.Module) -> nn.Module:
-    """The model frozen, where it knows how to be; else itself. Foreign methods of that name may return nothing."""
+    """The model's frozen form if it has one, else the model. Other libraries' `freeze` methods may return None."""
     freeze = getattr(model.eval(), "freeze", None)
     frozen = freeze() if callable(freeze) else None
     return frozen if isinstance(frozen, nn.Module) else model
@@ -83,7 +84,7 @@ def frozen_if_possible(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def modules_restored(models: Iterable[nn.Module]) -> Iterator[None]:
-    """Afterwards every module is in the mode it was in, and every parameter asks for gradients if it did."""
+    """Restore the training mode of every module and `requires_grad` of every parameter at the end."""
     models = list(models)
     modes = [(module, module.training) for model in models for module in model.modules()]
     wants = [(parameter, parameter.requires_grad) for model in models for parameter in model.parameters()]

@@ -1,4 +1,4 @@
-"""From the outcomes of attacks, in any order, to evaluations; and how far the attacks have come meanwhile."""
+"""Combines the outcomes of attacks, which come in any order, into evaluations, and reports progress."""
 
 from __future__ import annotations
 
@@ -24,11 +24,14 @@ def collect_evaluation(
     checks: Sequence[Check],
     eps: float,
 ) -> Evaluation:
-    """What was found about one model.
+    """The evaluation of one model.
 
     Args:
-        outcomes: by attack, all of them. Images that the model has wrong when clean are in none of them and count as
-            wrong under every attack.
+        clean: the results without an attack.
+        attacks: the specifications by name.
+        outcomes: all outcomes by attack. Clean images that the model classifies wrongly are in none of them; they count
+            as wrong under every attack.
+        checks: the checks on the model.
     """
     n = len(clean.right)
     measures = {"clean": Measure.of(flags_of({row for row in range(n) if clean.right[row]}, n))}
@@ -43,14 +46,14 @@ def collect_evaluation(
             warnings.append(f"{name}: {escaped} images came back outside the ball or [0, 1]; they count as not broken")
         unstable = sum(outcome.unstable for outcome in outcomes[name])
         if unstable:
-            warnings.append(f"{name}: unstable: {unstable} images that it broke are right when asked in other batches")
+            warnings.append(f"{name}: unstable: {unstable} broken images are classified correctly in other batches")
     checks = (*checks, *compared_checks(measures, attacks, eps))
     warnings += [check.sentence for check in checks if check.raised]
     return Evaluation(measures=measures, worst_case=worst_case(measures), checks=checks, warnings=tuple(warnings))
 
 
 def attack_measure(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) -> Measure:
-    """The accuracy under one attack; `clean` are the flags without it, of the images that it saw."""
+    """The accuracy under one attack; `clean` holds the flags without an attack for the images that it saw."""
     broken = {row for outcome in outcomes for row in set(outcome.task.images) - set(outcome.right)}
     flags = "".join("0" if row in broken else flag for row, flag in enumerate(clean))
     found = {**effort(outcomes), **distances(clean, outcomes), **parts_left(spec, clean, outcomes)}
@@ -58,7 +61,7 @@ def attack_measure(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcom
 
 
 def effort(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
-    """Queries an image, and the mean loss by step; sums that do not depend on the order of the outcomes."""
+    """Queries per image and the mean loss by step; the sums do not depend on the order of the outcomes."""
     images = sum(len(each.task.images) for each in outcomes if each.task.phase == 0)
     if not images:
         return {}
@@ -68,7 +71,7 @@ def effort(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
 
 
 def distances(clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
-    """The distance of every image, where an attack looked for it."""
+    """The smallest breaking distance of every image, if the attack searched it."""
     found = {
         row: distance
         for each in outcomes
@@ -94,7 +97,7 @@ def by_position(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome])
 
 
 def parts_left(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
-    """The accuracy after each part of AutoAttack, and how it was made."""
+    """The accuracy after each part of AutoAttack, and whether it was standard or how many images it screened."""
     if not isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams):
         return {}
     left, parts = clean.count("1"), {}
@@ -115,9 +118,9 @@ def flags_of(right: set[int], n: int) -> str:
 
 
 class AttackProgress:
-    """Tells a listener how far the attacks have come: counted in images, timed by forward passes.
+    """Reports the progress of the attacks to a listener: counts images, and estimates time from forward passes.
 
-    Attacks cost very different numbers of forward passes for an image, so the time that is left follows those.
+    Attacks need very different numbers of forward passes per image, so the remaining time is computed from the passes.
     """
 
     def __init__(self, listener: Listener, schedule: Schedule, expected_seconds: float) -> None:
@@ -135,12 +138,12 @@ class AttackProgress:
         self.report()
 
     def tick(self) -> None:
-        """Report if a second has passed since the last report, so that a long attack shows a sign of life."""
+        """Report if a second has passed since the last report, so that a long attack does not look stuck."""
         if self.passes.is_due(1.0, even_without_change=True):
             self.send()
 
     def report(self) -> None:
-        self.passes.is_due(0.0, even_without_change=True)  # counts as a report, so that `tick` waits a second
+        self.passes.is_due(0.0, even_without_change=True)  # counts as a report, so `tick` waits a second
         self.send()
 
     def send(self) -> None:

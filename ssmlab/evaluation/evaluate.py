@@ -1,4 +1,4 @@
-"""Evaluation of models under attack: from images and attacks to per-image results, in one process or several."""
+"""Evaluates models under attack, in one process or several, and returns a result for every image."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from ssmlab.params.written_float import WrittenFloat
 from ssmlab.system.cores import cores
 from ssmlab.system.workers import NoPool, run_in_processes
 
-POOL_PAYS = 10.0  # seconds of attacking that are expected before worker processes, which take some four to start, pay
+POOL_PAYS = 10.0  # seconds of expected work from which worker processes pay; they need about four seconds to start
 
 
 @torch.inference_mode(False)  # tensors made in inference mode cannot be attacked
@@ -53,33 +53,35 @@ def evaluate(
 ) -> Evaluation:
     """Measure a model's accuracy on clean and on attacked images.
 
-    An image is right under an attack if the model has it right when clean and also after the attack, by a forward pass
-    of our own on a point that was checked to lie in [0, 1] and in the ball. Results depend on `seed`. The number of
-    workers changes nothing; `batch_size` and the order of the images only what a model's rounding makes of them.
+    An image is right under an attack if the model classifies both the clean and the attacked image correctly. Our own
+    forward pass decides this, on an image that was checked to be in [0, 1] and in the ball. Results depend on `seed`.
+    They do not depend on the number of workers. `batch_size` and the order of the images change only rounding errors.
 
     Args:
-        model: any module or function from images in [0, 1] to logits (N, classes); it is left in the state it is in.
-            A model with a method `freeze()`, as ssmlab's have, is attacked through that.
-        x: images (N, C, H, W) in [0, 1], a tensor or array of floats, attacked in float32; y: labels (N,), integers.
-            Both are copied first, so that no model can change them.
-        attacks: names ("fgsm", "pgd-N" with N steps of 2.5 eps / N from a random start, as in Madry et al. 2018,
-            "autoattack": the standard ensemble; "screened-autoattack": the same, but FAB-T and Square only on the 100
-            survivors of lowest margin; "apgd-ce", "apgd-dlr" and "square" alone; "fmn": the smallest distance of each
-            image; "token-K": one patch of K x K pixels may take any values, "token-map-K" says where that breaks an
-            image), or specifications by name, whose `checkpoints` play no part here.
-        eps: radius of the ball in [0, 1] pixel units. Refused is more than the distance between two images can be (1
-            in L-inf, the root of C H W in L2); more than half of that gets a warning.
-        norm: "linf" or "l2"; how the distance of an image to what the attack makes of it is measured. FGSM in L2 is
-            one step of length eps along the gradient.
-        device: "auto" is where the model is; another device gets a copy of the model.
-        workers: processes on the CPU, each with one thread; None takes as many as there are cores, if that pays. More
-            than one imports the calling script again, which therefore needs `if __name__ == "__main__":`.
-        binarisation: on how many images the binarisation test of the checks is made; its model ends in a linear layer.
-        save_adversarials: where the images that the attacks make go, a file an attack; nowhere if it is left out.
-        on_event: gets a `Progress` about once a second, and a `Note` for every warning.
+        model: any module or function from images in [0, 1] to logits (N, classes); its state does not change. A model
+            with a method `freeze()`, such as ssmlab's models, is attacked in its frozen form.
+        x: images (N, C, H, W) in [0, 1], a tensor or array of floats; they are attacked in float32. The images and
+            labels are copied first, so no model can change them.
+        y: labels (N,), integers.
+        attacks: names, or specifications by name, whose `checkpoints` have no effect here. Names: "fgsm"; "pgd-N", N
+            steps of 2.5 eps / N from a random start (Madry et al. 2018); "autoattack", the standard ensemble;
+            "screened-autoattack", the same with FAB-T and Square on only the 100 survivors with the lowest margin;
+            "apgd-ce", "apgd-dlr" and "square" alone; "fmn", the smallest breaking distance of each image; "token-K",
+            which may change one patch of K x K pixels to any values; "token-map-K", the same at every position.
+        eps: radius of the ball in units of pixels in [0, 1]. A radius above the largest distance between two images (1
+            in L-inf, the root of C H W in L2) is an error; above half of it there is a warning.
+        norm: "linf" or "l2", the norm of the perturbation. FGSM in L2 is one step of length eps along the gradient.
+        batch_size: images per batch.
+        seed: seed of all random numbers.
+        device: "auto" uses the model's device; for another device the model is copied.
+        workers: number of processes on the CPU, each with one thread; None uses all cores if that is faster. With more
+            than one, the calling script is imported again, so it needs `if __name__ == "__main__":`.
+        binarisation: number of images for the binarisation test; the model must end in a linear layer.
+        save_adversarials: the folder for adversarial images, one file per attack; None to save none.
+        on_event: receives a `Progress` about once a second, and a `Note` for every warning.
 
     Raises:
-        UserError: an argument is not as described; the message says which.
+        UserError: an argument is not as described; the message names it.
     """
     model = prepared_model(model)
     x = prepared_images(x)
@@ -125,16 +127,17 @@ def evaluate_models(
     binarisation: int = 0,
     save_adversarials: AdversarialFolder | None = None,
 ) -> dict[str, Evaluation]:
-    """`evaluate` for several models at once, so that their attacks share one set of workers.
+    """`evaluate` for several models at once, whose attacks share one set of workers.
 
     Args:
-        models: by name, on `device`, the CPU or a GPU; plan: for each of them the attacks by name.
-        binarisation: on how many images the binarisation test is made (docs/evaluation.md).
-        journal: keeps outcomes; those that it has from a run that was killed are not computed again.
-        save_adversarials: of one model only, and without a journal, which keeps no images.
+        models: the models by name, on `device`.
+        plan: for each model, its attacks by name.
+        binarisation: number of images for the binarisation test (docs/evaluation.md).
+        journal: stores outcomes; outcomes that it has from an interrupted evaluation are not computed again.
+        save_adversarials: for one model only, and not with a journal, because a journal stores no images.
 
     Raises:
-        UserError: as `evaluate`, or the journal cannot be written.
+        UserError: as for `evaluate`, or the journal cannot be written.
     """
     check_settings(plan, len(x), batch_size, workers)
     check_ball(eps, norm, x.shape[1:])
@@ -153,11 +156,11 @@ def evaluate_models(
         runner = AttackRunner(inputs, tick)
         began = time.monotonic()
         clean = {name: runner.clean(name, batch_size) for name in models}
-        seconds_a_pass = (time.monotonic() - began) / (len(models) * len(x))  # of one image
+        seconds_per_pass = (time.monotonic() - began) / (len(models) * len(x))  # for one image
         schedule = Schedule(plan, clean, batch_size)
         checks = {name: runner.check(name, model, clean[name].classes, binarisation) for name, model in models.items()}
         tasks = unknown_tasks(schedule.first_tasks(), schedule, journal)
-        seconds = seconds_a_pass * schedule.passes_left
+        seconds = seconds_per_pass * schedule.passes_left
         count = min(workers or useful_workers(device, seconds), len(tasks))
         progress = AttackProgress(on_event, schedule, seconds / max(count, 1))
         run_attacks(runner, inputs, tasks, schedule, progress, journal, count)
@@ -172,7 +175,7 @@ def evaluate_models(
 
 
 def unknown_tasks(tasks: Iterable[AttackTask], schedule: Schedule, journal: OutcomeJournal | None) -> list[AttackTask]:
-    """The tasks that must be run: those among `tasks`, and among what follows from them, that the journal has not."""
+    """The tasks that must be run: those of `tasks`, and of the tasks after them, that the journal does not have."""
     unknown, waiting = [], deque(tasks)
     while waiting:
         task = waiting.popleft()
@@ -193,7 +196,7 @@ def run_attacks(
     journal: OutcomeJournal | None,
     count: int,
 ) -> None:
-    """Carry out the tasks and what follows from them: on `count` processes or, if that is 1 or cannot be, here."""
+    """Run the tasks and the tasks that follow them, in `count` processes, or in this one if that is not possible."""
 
     def collect(outcome: AttackOutcome) -> list[AttackTask]:
         following = schedule.done(outcome)
@@ -209,20 +212,24 @@ def run_attacks(
             run_in_processes(worker, inputs, waiting, count, collect, remedy=remedy, tick=progress.tick)
             return
         except NoPool as error:
-            progress.listener(Note(f"no worker processes ({error}); attacking in this one, slower", warning=True))
+            progress.listener(Note(f"no worker processes ({error}); attacking in this process, slower", warning=True))
     while waiting:
         waiting.extend(collect(runner.run(waiting.popleft())))
 
 
 def useful_workers(device: torch.device, seconds: float) -> int:
-    """How many processes to use for work that is expected to take `seconds` in one."""
+    """How many processes to use for work that is expected to take `seconds` in one process."""
     if device.type != "cpu" or seconds < POOL_PAYS:
         return 1
     return cores()
 
 
 def chosen_device(device: str, here: torch.device) -> torch.device:
-    """The device to attack on; raises UserError where it is not there."""
+    """The device to attack on.
+
+    Raises:
+        UserError: there is no such device.
+    """
     if device not in ("auto", "cpu", "cuda"):
         raise UserError(f"device must be auto, cpu or cuda; it is {device!r}")
     if device == "cuda" and not torch.cuda.is_available():
@@ -231,10 +238,10 @@ def chosen_device(device: str, here: torch.device) -> torch.device:
 
 
 def check_settings(plan: Plan, n: int, batch_size: int, workers: int | None) -> None:
-    """Raises UserError for settings that make no sense for `n` images."""
+    """Raise UserError for invalid settings for `n` images."""
     if batch_size < 1 or (workers is not None and workers < 1):
         raise UserError(f"batch_size and workers must be at least 1; they are {batch_size} and {workers}")
     for name, spec in ((name, spec) for attacks in plan.values() for name, spec in attacks.items()):
         if name == "clean":
-            raise UserError("attacks: no attack can be named 'clean': that is the accuracy without one")
+            raise UserError("attacks: an attack cannot be named 'clean', the name of the accuracy without an attack")
         check_images_asked(name, spec, n, "attacks: ")

@@ -1,7 +1,7 @@
-"""Random starts that depend on the image they are for, so that batch size and order change no result.
+"""Random starts that depend only on the image and the seed, so batch size and order do not change results.
 
-torchattacks draws one block of numbers for a whole batch, so that an image's start depends on its place in the batch.
-Here every image has a generator of its own, seeded by its pixels; equal images get equal starts.
+torchattacks draws one block of numbers for a whole batch, so an image's start depends on its position in the batch.
+Here every image has its own generator, seeded by its pixels. Equal images get equal starts.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ssmlab.core.seeds import seed_of
 def image_noise(
     images: Tensor, shape: torch.Size, seed: int, purpose: str, draw: Callable[..., Tensor] = torch.rand
 ) -> Tensor:
-    """Random numbers, float32 on the images' device: `shape`, whose first dimension is that of the images.
+    """Random float32 numbers of shape `shape` on the images' device; the first dimension is the image.
 
-    Row b depends on `images[b]` (any shape and dtype), `seed` and `purpose` alone.
+    Row b depends only on `images[b]` (any shape and dtype), `seed` and `purpose`.
 
     Args:
-        draw: torch.rand for uniform numbers in [0, 1), torch.randn for normal ones.
+        draw: torch.rand for uniform numbers in [0, 1), torch.randn for normal numbers.
     """
     rows = []
     for image in images.detach().cpu():
@@ -37,10 +37,10 @@ def image_noise(
 
 
 class NoiseOfImages(TorchFunctionMode):
-    """Inside, `torch.rand`, `torch.randn` and `Tensor.uniform_` of one row an image draw the images' own numbers.
+    """Inside this context, `torch.rand`, `torch.randn` and `Tensor.uniform_` draw numbers that depend on the image.
 
     Args:
-        images: (B, C, H, W). Everything that is not (B, ., ., .) is drawn as usual.
+        images: (B, C, H, W). Only draws of shape (B, ., ., .) are replaced; all others are drawn as usual.
     """
 
     def __init__(self, images: Tensor, seed: int, purpose: str) -> None:
@@ -50,7 +50,7 @@ class NoiseOfImages(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.rand, torch.randn) and self.is_one_row_an_image(args[0]):
-            # torchattacks draws on the CPU and moves the numbers itself
+            # torchattacks draws on the CPU and moves the numbers to the device itself
             return self.drawn(torch.Size(args[0]), func).cpu()
         if func is Tensor.uniform_ and self.is_one_row_an_image(args[0].shape):
             target, low, high = args
@@ -61,16 +61,16 @@ class NoiseOfImages(TorchFunctionMode):
         return len(shape) == 4 and shape[0] == len(self.images)
 
     def drawn(self, shape: torch.Size, draw: Callable[..., Tensor]) -> Tensor:
-        """The next numbers of every image; each draw has numbers of its own."""
+        """The next random numbers of every image; every draw gives new numbers."""
         self.draws += 1
         purpose = self.purpose if self.draws == 1 else f"{self.purpose}, draw {self.draws}"
         return image_noise(self.images, shape, self.seed, purpose, draw)
 
 
 class StartsByImage:
-    """For an attack of torchattacks: its starts depend on the image, the seed, and how many starts there were before.
+    """Makes the starts of a torchattacks attack depend on the image, the seed, and the number of starts before.
 
-    One object attacks one batch, so that the starts are counted from zero for every batch.
+    One object attacks one batch, so starts are counted from zero for every batch.
     """
 
     seed: int
@@ -80,7 +80,7 @@ class StartsByImage:
 
     @contextmanager
     def noise_of(self, images: Tensor) -> Iterator[None]:
-        """Inside, until the first forward pass, random numbers are those of the images."""
+        """Inside this context, random numbers depend on the images until the first forward pass."""
         self.starts += 1
         with ExitStack() as self.drawing:
             self.drawing.enter_context(NoiseOfImages(images, self.seed, f"start {self.starts}"))
@@ -88,7 +88,7 @@ class StartsByImage:
             yield
 
     def get_logits(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The model's logits. The start has been drawn by then; what the model draws itself is left alone."""
+        """The model's logits. The start has been drawn by now, so draws of the model itself are not replaced."""
         self.drawing.close()
         self.in_start = False
         logits: Tensor = super().get_logits(*args, **kwargs)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Outcomes of attacks on disk while an evaluation runs, so that one that was killed goes on where it was."""
+"""Saves outcomes of attacks to disk while an evaluation runs, so that a killed evaluation can continue."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ NUMBERS = tuple(field.name for field in fields(AttackOutcome) if field.name not 
 
 
 class OutcomeJournal:
-    """One line an outcome, each with a digest; lines that are damaged or cut off are left out.
+    """A file with one line per outcome, each with a digest; damaged or incomplete lines are ignored.
 
     Args:
-        path: the file; it is begun anew if it is of another evaluation.
-        evaluation: a fingerprint of all that outcomes depend on: checkpoints, images, attacks, seed and code.
+        path: the file; if it belongs to another evaluation, it is overwritten.
+        evaluation: a fingerprint of everything that outcomes depend on: checkpoints, images, attacks, seed and code.
 
     Raises:
         UserError: the file cannot be read or written.
@@ -34,7 +34,7 @@ class OutcomeJournal:
             path.parent.mkdir(parents=True, exist_ok=True)
             lines = path.read_bytes().split(b"\n") if path.exists() else []
             if lines[:1] == [evaluation.encode()]:
-                # A killed process may have left half a line, behind which nothing may be appended.
+                # A killed process may have left an incomplete line, and nothing may be appended to it.
                 whole = [line for line in lines[1:] if self.read(line)]
                 path.write_bytes(b"\n".join([evaluation.encode(), *whole, b""]))
             else:
@@ -43,7 +43,7 @@ class OutcomeJournal:
             raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
     def read(self, line: bytes) -> bool:
-        """Take up a line; False if it is not whole."""
+        """Read one line; False if it is damaged or incomplete."""
         try:
             digest, _, text = line.decode().partition(" ")
             if digest != sha256_text(text):
@@ -55,7 +55,7 @@ class OutcomeJournal:
         return True
 
     def outcome(self, task: AttackTask) -> AttackOutcome | None:
-        """What a task gave earlier; None if it is not known."""
+        """The saved outcome of a task; None if there is none."""
         found = self.known.get((task.model, task.attack, task.phase, task.images))
         if found is None:
             return None
@@ -65,10 +65,14 @@ class OutcomeJournal:
         return AttackOutcome(task, **numbers)
 
     def write(self, outcome: AttackOutcome) -> None:
-        """Append an outcome; it survives a power cut once this returns. Raises UserError if the disk is full."""
+        """Append an outcome. When this returns, the outcome is on disk and survives a power failure.
+
+        Raises:
+            UserError: the disk is full, or the file cannot be written.
+        """
         task = outcome.task
         numbers = {name: getattr(outcome, name) for name in NUMBERS}
-        text = json.dumps([task.model, task.attack, task.phase, task.images, numbers])  # writes infinity, reads it back
+        text = json.dumps([task.model, task.attack, task.phase, task.images, numbers])  # infinity is allowed
         try:
             with self.path.open("ab") as file:
                 file.write(f"{sha256_text(text)} {text}\n".encode())
@@ -78,5 +82,5 @@ class OutcomeJournal:
             raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
 
     def remove(self) -> None:
-        """Remove the file, once the results are written."""
+        """Remove the file after the results were written."""
         self.path.unlink(missing_ok=True)

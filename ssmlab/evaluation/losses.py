@@ -1,4 +1,4 @@
-"""Losses that attacks climb and checks look at, one number an image."""
+"""Losses that attacks increase and checks evaluate, one number per image."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """The logit of the label minus the largest other one: (B,), positive where the image is right."""
+    """The logit of the label minus the largest other logit, (B,); positive if the image is classified correctly."""
     others = logits.scatter(1, y[:, None], float("-inf"))  # (B, classes)
     return logits.gather(1, y[:, None]).squeeze(1) - others.max(dim=1).values  # (B,)
 
 
 def negative_margin(logits: Tensor, y: Tensor) -> Tensor:
-    """The margin with its sign changed, so that an attack climbs it: (B,)."""
+    """The negative margin (B,), a loss that attacks can increase."""
     return -margins(logits, y)  # (B,)

@@ -1,7 +1,7 @@
-"""Attacks of our own: PGD on any loss in either norm, restarts of any attack, and minimum norms (FMN).
+"""Our own attacks: PGD on any loss in either norm, restarts of any attack, and minimum-norm attacks (FMN).
 
-torchattacks has no PGD on the margin and no FMN. It has PGD in L2, but adds 1e-10 to the length of the gradient of the
-batch's mean loss, so that steps shrink where a model is sure, and more so in a larger batch.
+torchattacks has no PGD on the margin and no FMN. Its PGD in L2 adds 1e-10 to the length of the gradient of the batch's
+mean loss. This shortens the steps if the model is very certain, and more so for a larger batch.
 """
 
 from __future__ import annotations
@@ -22,13 +22,17 @@ ImageLoss = Callable[[Tensor, Tensor], Tensor]  # from logits (B, classes) and l
 
 
 class LossPgd:
-    """PGD (Madry et al. 2018) on any loss; in L-inf, on the cross entropy, it is torchattacks' to the bit.
+    """PGD (Madry et al. 2018) on any loss. In L-inf on the cross entropy, it gives exactly torchattacks' results.
 
-    A step has the length `alpha` in the ball's norm: along the sign of the gradient, or along the gradient itself.
+    A step has length `alpha` in the ball's norm: along the sign of the gradient (L-inf), or along the gradient (L2).
 
     Args:
-        loss: what it climbs.
-        ball, alpha, steps, random_start: as everywhere; the start depends on the image, `seed` and its number.
+        loss: the loss to increase, from logits (B, classes) and labels (B,) to (B,).
+        seed: seed of the random starts, which also depend on the image and on the number of starts before.
+        ball: the allowed perturbations.
+        alpha: the step size.
+        steps: number of steps.
+        random_start: whether to start at a random point of the ball; else at the image.
     """
 
     def __init__(
@@ -50,17 +54,17 @@ class LossPgd:
 
 
 class Restarts:
-    """An attack several times from different starts, each on the images that those before it have not broken.
+    """Runs an attack several times from different starts, each time on the images that are not broken yet.
 
     Args:
-        attack: from images and labels to adversarial images; each call starts elsewhere.
+        attack: from images and labels to adversarial images; every call uses another start.
     """
 
     def __init__(self, attack: Callable[[Tensor, Tensor], Tensor], victim: Victim, count: int) -> None:
         self.attack, self.victim, self.count = attack, victim, count
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """Adversarial images (B, C, H, W): those of the first start that broke the image, else of the last one."""
+        """Adversarial images (B, C, H, W) from the first start that broke the image, else from the last start."""
         x_adv = x.clone()
         left = torch.ones_like(y, dtype=torch.bool)
         for _ in range(self.count):
@@ -73,13 +77,14 @@ class Restarts:
 
 
 class Fmn:
-    """FMN (Pintor et al. 2021, Algorithm 1): the smallest distance, in the ball's norm, at which an image is broken.
+    """FMN (Pintor et al. 2021, Algorithm 1): searches the smallest distance, in the ball's norm, that breaks an image.
 
-    It descends the margin with steps of L2 length `alpha` inside a ball whose radius shrinks where the image is broken
-    and grows where it is not; both rates fall with a cosine over the steps. It starts at the image and draws nothing.
+    It decreases the margin with steps of L2 length `alpha` inside a ball. The ball's radius shrinks while the image is
+    broken and grows while it is not. Step length and rate of the radius follow a cosine schedule. The start is the
+    image itself, so no random numbers are needed.
 
     Attributes:
-        distances: of the batch that it attacked last, (B,), infinite where nothing was found.
+        distances: (B,) for the batch that was attacked last; infinite if no adversarial image was found.
     """
 
     ALPHAS = (1.0, 0.01)  # first and last step, as published
@@ -90,7 +95,7 @@ class Fmn:
         self.distances = torch.empty(0)
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """The nearest adversarial images (B, C, H, W) that are within eps; x itself where there is none."""
+        """The nearest adversarial images (B, C, H, W) within eps; the clean image if there is none."""
         widest = largest_eps(self.ball.norm, x[0].numel())
         best = torch.full_like(y, math.inf, dtype=torch.float32)
         nearest, radius = x.clone(), torch.zeros_like(best)
@@ -107,9 +112,9 @@ class Fmn:
             best = torch.where(closer, distance, best)
             nearest[closer] = here.detach()[closer]
             alpha, rate = (self.at(step, ends) for ends in (self.ALPHAS, self.RATES))
-            # Where nothing is found yet, a linear model would be broken at this distance. The radius grows beyond it,
-            # since the box may block part of the gradient, and exactly at it rounding decides: the published estimate
-            # alone can stay where it is for ever.
+            # If nothing is found yet: the distance at which a linear model would be broken. The radius must grow beyond
+            # it, because [0, 1] may block a part of the gradient, and because exactly at this distance rounding
+            # decides. The published estimate alone can stay constant for ever.
             guess = distance + margin.detach().abs() / self.ball.dual(gradient).clamp(min=1e-12)  # (B,)
             grown = torch.where(best.isinf(), torch.maximum(guess, radius), radius) * (1 + rate)
             radius = torch.where(broken, torch.minimum(radius * (1 - rate), best), grown).clamp(max=widest)
@@ -119,11 +124,11 @@ class Fmn:
         return torch.where((best <= self.ball.eps).view(-1, 1, 1, 1), nearest, x)
 
     def at(self, step: int, ends: tuple[float, float]) -> float:
-        """A rate that falls from one end to the other with a cosine."""
+        """A value that falls from the first to the second end along a cosine."""
         first, last = ends
         return last + (first - last) * (1 + math.cos(math.pi * step / self.steps)) / 2
 
 
 def distances_of(part: Any) -> Tensor | None:
-    """The distances (B,) that a part has found; None of one that looks for none."""
+    """The distances (B,) that a part has found; None if it does not search distances."""
     return part.distances if isinstance(part, Fmn) else None

@@ -1,4 +1,4 @@
-"""What attacks are made of: the attacks of torchattacks with our settings, and with random starts of our own."""
+"""The parts of attacks: the attacks of torchattacks with our settings and with our own random starts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from ssmlab.params import (
     TokenParams,
 )
 
-MOST_TARGETS = 9  # of standard AutoAttack (Croce and Hein 2020)
+MOST_TARGETS = 9  # target classes of standard AutoAttack (Croce and Hein 2020)
 AUTOATTACK_PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
-SCREEN_STEPS = 20  # of PGD on the margin, which ranks the survivors of screened AutoAttack
+SCREEN_STEPS = 20  # steps of PGD on the margin, which ranks the survivors in screened AutoAttack
 
 
 class Pgd(StartsByImage, torchattacks.PGD):  # type: ignore[misc]
@@ -45,10 +45,10 @@ class Pgd(StartsByImage, torchattacks.PGD):  # type: ignore[misc]
 
 
 class StartsByImageInRuns(StartsByImage):
-    """For the parts of AutoAttack, which draw their start in `attack_single_run`."""
+    """`StartsByImage` for the parts of AutoAttack, which draw their start in `attack_single_run`."""
 
     def attack_single_run(self, x: Tensor, y: Tensor) -> Any:
-        """torchattacks' run, with the starts of its images."""
+        """torchattacks' run with starts that depend on the images."""
         with self.noise_of(x):
             return super().attack_single_run(x, y)  # type: ignore[misc]
 
@@ -58,24 +58,24 @@ class Apgd(StartsByImageInRuns, torchattacks.APGD):  # type: ignore[misc]
 
 
 class ApgdT(StartsByImageInRuns, torchattacks.APGDT):  # type: ignore[misc]
-    """Targeted APGD whose random starts, one a target, depend on the image."""
+    """Targeted APGD whose random starts, one per target, depend on the image."""
 
 
 class Square(StartsByImageInRuns, torchattacks.Square):  # type: ignore[misc]
-    """Square whose first stripes or tiles depend on the image. The squares that follow are the same for all images."""
+    """Square whose first stripes or tiles depend on the image. The squares after them are the same for all images."""
 
     def random_choice(self, shape: Any) -> Tensor:
-        """Random signs. In L2 torchattacks draws them for every image that is left, which depends on the batch."""
+        """Random signs, the same for all images: torchattacks' signs in L2 depend on the number of images left."""
         shared = not self.in_start and len(shape) == 4
         signs: Tensor = super().random_choice([1, *shape[1:]] if shared else shape)
         return signs
 
 
 def phases(spec: AttackSpec) -> tuple[tuple[str, ...], ...]:
-    """The parts of an attack in the order in which they run, by phases.
+    """The parts of an attack in the order in which they run, grouped into phases.
 
-    Between two phases the images that are left are put together anew in full batches: in a batch of 2 or 3 an image
-    costs three times what it costs in one of 16 or more.
+    Between two phases, the remaining images are collected into full batches: an image in a batch of 2 or 3 costs three
+    times as much as in a batch of 16 or more.
     """
     if isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams):
         return tuple((part,) for part in AUTOATTACK_PARTS)
@@ -83,23 +83,23 @@ def phases(spec: AttackSpec) -> tuple[tuple[str, ...], ...]:
 
 
 def screens_after(spec: AttackSpec, phase: int) -> bool:
-    """Whether only the survivors of lowest margin go on from this phase."""
+    """Whether only the survivors with the lowest margin continue after this phase."""
     return isinstance(spec, ScreenedAutoAttackParams) and phases(spec)[phase] == ("apgd-t",)
 
 
 def phases_before_screening(spec: AttackSpec) -> int:
-    """How many of an attack's phases see every image that the phases before them left; the first ones."""
+    """The number of first phases of an attack that see every remaining image."""
     count = len(phases(spec))
     return next((phase + 1 for phase in range(count) if screens_after(spec, phase)), count)
 
 
 def attack_parts(spec: AttackSpec, victim: Victim, ball: Ball, classes: int, seed: int) -> dict[str, Any]:
-    """The attacks behind a specification, by the names that `phases` gives them; torchattacks' where it has them.
+    """The attacks of a specification, by the names in `phases`; from torchattacks if it has them.
 
     AutoAttack is the standard ensemble of Croce and Hein (2020): APGD on the cross-entropy, targeted APGD and targeted
     FAB with 9 targets (all wrong classes if there are fewer), and Square without its rescaled schedule.
-    `torchattacks.AutoAttack` has the parts but not these settings: 10 steps, and Square rescaled. FAB with one restart
-    draws nothing.
+    `torchattacks.AutoAttack` has the same parts with other settings: 10 steps, and Square with the rescaled schedule.
+    FAB with one restart uses no random numbers.
 
     AutoAttack needs at least 4 classes: see `ssmlab.evaluation.plan`.
     """
@@ -131,14 +131,14 @@ def attack_parts(spec: AttackSpec, victim: Victim, ball: Ball, classes: int, see
 
 
 def fgsm_part(victim: Victim, ball: Ball, seed: int) -> Any:
-    """torchattacks' FGSM; in L2 one step of length eps along the gradient, the fast gradient method."""
+    """torchattacks' FGSM; in L2 the fast gradient method, one step of length eps along the gradient."""
     if ball.norm == "linf":
         return torchattacks.FGSM(victim, eps=ball.eps)
     return LossPgd(victim, seed, cross_entropy, ball=ball, alpha=ball.eps, steps=1, random_start=False)
 
 
 def pgd_part(spec: PgdParams, victim: Victim, ball: Ball, seed: int) -> Any:
-    """torchattacks' PGD, or ours on the margin and in L2; once, or several times from different starts."""
+    """torchattacks' PGD, or our own PGD on the margin and in L2; from one start or from several."""
     settings: dict[str, Any] = {"alpha": float(spec.alpha), "steps": spec.steps, "random_start": spec.random_start}
     once: Any
     if spec.loss or ball.norm == "l2":
@@ -149,9 +149,9 @@ def pgd_part(spec: PgdParams, victim: Victim, ball: Ball, seed: int) -> Any:
 
 
 def passes(spec: AttackSpec, classes: int, phase: int, positions: int = 1) -> float:
-    """About how many forward passes a phase costs for an image it cannot break, as measured on one CPU thread.
+    """The approximate cost of a phase for an image that it cannot break, in forward passes, measured on one CPU thread.
 
-    A gradient step is about 3, FAB's with its projection and its own forward pass 5.5.
+    A gradient step costs about 3 passes; a step of FAB, with its projection and own forward pass, costs about 5.5.
 
     Args:
         positions: how many there are in an image for an attack that goes by position.

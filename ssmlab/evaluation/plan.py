@@ -1,4 +1,4 @@
-"""What can be known to be wrong with an evaluation before a model is trained for it. Nothing here imports torch."""
+"""Finds errors in the settings of an evaluation before a model is trained. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ from ssmlab.params import (
 )
 from ssmlab.params.paths import Paths
 
-DLR_CLASSES = 4  # AutoAttack's targeted DLR loss divides by a difference that has the fourth largest logit in it
-UNUSUAL_SHARE = 0.5  # of `largest_eps`: beyond it every image can be made grey, so that nothing is left to classify
-LEAST_SIDE = 5  # of images for Square in L2, whose start has five tiles a side
+DLR_CLASSES = 4  # the targeted DLR loss of AutoAttack uses the fourth largest logit
+UNUSUAL_SHARE = 0.5  # of `largest_eps`; with a larger radius, every image can become grey
+LEAST_SIDE = 5  # pixels; Square in L2 starts with five tiles per side
 
 
 def largest_eps(norm: Norm, pixels: int) -> float:
-    """The radius of the smallest ball that holds every image of so many values in [0, 1], whatever its centre."""
+    """The largest distance between two images with `pixels` values in [0, 1]."""
     return 1.0 if norm == "linf" else math.sqrt(pixels)
 
 
 def check_plan(params: Params, summary: DataSummary) -> None:
-    """Refuse a study whose attacks cannot be carried out on its data, before any run is trained.
+    """Reject a study whose attacks cannot run on its data, before any run is trained.
 
     Args:
-        summary: the prepared data set, which may be older than `params`: what `params` says itself counts more.
+        summary: the prepared data set. It may be older than `params`, so values in `params` have priority.
 
     Raises:
-        UserError: an attack asks for more images than there are or for more classes, or eps is no radius. The message
-            names the key of params.yaml.
+        UserError: an attack needs more images or classes than there are, or eps is not valid. The message names the key
+            in params.yaml.
     """
     check_ball(params.attack.eps, params.attack.norm, summary.image_shape, "params.yaml: attack.eps")
     check_sides(params.attack.attacks, params.attack.norm, summary.image_shape, "params.yaml: attack.attacks.")
@@ -49,7 +49,7 @@ def check_plan(params: Params, summary: DataSummary) -> None:
 
 
 def check_plan_on_prepared(params: Params, paths: Paths) -> None:
-    """`check_plan` on the prepared data set; nothing if there is none yet, or it is damaged, which `train` reports."""
+    """`check_plan` with the prepared data set; does nothing if it is missing or damaged, which `train` reports."""
     try:
         prepared = read_data_summary(paths.prepared)
     except UserError:
@@ -58,23 +58,30 @@ def check_plan_on_prepared(params: Params, paths: Paths) -> None:
 
 
 def check_attacks(attacks: Mapping[str, AttackSpec], images: int, classes: int, where: str = "") -> None:
-    """Raises UserError for an attack that needs more images or classes than there are; `where` precedes its name."""
+    """Check that there are enough images and classes for every attack.
+
+    Args:
+        where: text before the attack's name in messages.
+
+    Raises:
+        UserError: an attack needs more images or classes.
+    """
     for name, spec in attacks.items():
         check_images_asked(name, spec, images, where)
         if isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams) and classes < DLR_CLASSES:
             raise UserError(
-                f"{where}{name}: AutoAttack needs at least {DLR_CLASSES} classes, since its loss uses the fourth "
-                f"largest logit, and there are {classes}; attack with PGD instead"
+                f"{where}{name}: AutoAttack needs at least {DLR_CLASSES} classes, because its loss uses the fourth "
+                f"largest logit, but there are {classes}; attack with PGD instead"
             )
         if isinstance(spec, ApgdParams) and spec.loss == "dlr" and classes < 3:
             raise UserError(
-                f"{where}{name}: its loss needs 3 classes, since it uses the third largest logit, and there are "
+                f"{where}{name}: its loss needs 3 classes, because it uses the third largest logit, but there are "
                 f"{classes}; use `loss: ce`"
             )
 
 
 def check_images_asked(name: str, spec: AttackSpec, images: int, where: str = "") -> None:
-    """Raises UserError for an attack on more images than there are."""
+    """Raise UserError for an attack on more images than there are."""
     if spec.images != "all" and spec.images > images:
         raise UserError(
             f"{where}{name}: {spec.images} images are requested, but there are {images}; request fewer, or `all`"
@@ -82,25 +89,28 @@ def check_images_asked(name: str, spec: AttackSpec, images: int, where: str = ""
 
 
 def check_ball(eps: float, norm: str, image_shape: Sequence[int], what: str = "eps") -> None:
-    """Raises UserError for a norm that there is not, or a radius that cannot be meant, in [0, 1] pixel units."""
+    """Raise UserError for an unknown norm or an invalid radius, in units of pixels in [0, 1]."""
     if norm not in get_args(Norm):
         raise UserError(f"norm must be one of {', '.join(get_args(Norm))}; it is {norm!r}")
     if norm == "l2":
         largest = largest_eps("l2", math.prod(image_shape))
         if not 0.0 <= eps <= largest:
             raise UserError(
-                f"{what} must be in [0, {largest:.3g}], since no two images of {sizes_text(image_shape)} are further "
-                f"apart in L2; it is {eps:g}"
+                f"{what} must be in [0, {largest:.3g}], the largest L2 distance between two images of "
+                f"{sizes_text(image_shape)}; it is {eps:g}"
             )
     elif not 0.0 <= eps <= 1.0:
         example = f": for {eps:g} of 255 write {eps:g}/255" if 1.0 < eps <= 255.0 else ""
-        raise UserError(f"{what} must be in [0, 1], since pixels are; it is {eps:g}{example}")
+        raise UserError(f"{what} must be in [0, 1], the range of pixels; it is {eps:g}{example}")
 
 
 def check_sides(attacks: Mapping[str, AttackSpec], norm: str, image_shape: Sequence[int], where: str = "") -> None:
-    """Raises UserError for Square in L2 on images that are too small for it, and for a token attack that does not fit.
+    """Check that Square in L2 and token attacks fit the size of the images.
 
-    The patches of a token attack must tile the image, and its eps be a radius.
+    Raises:
+        UserError: the images are too small for Square in L2, the patches of a token attack do not tile the image, or
+        its
+            eps is not valid.
     """
     with_square = AutoAttackParams | ScreenedAutoAttackParams | SquareParams
     for name, spec in attacks.items():
@@ -110,7 +120,7 @@ def check_sides(attacks: Mapping[str, AttackSpec], norm: str, image_shape: Seque
                 check_ball(spec.eps, norm, image_shape, f"{where}{name}.eps")
         if norm == "l2" and isinstance(spec, with_square) and min(image_shape[-2:]) < LEAST_SIDE:
             raise UserError(
-                f"{where}{name}: Square in L2 needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, and these "
+                f"{where}{name}: Square in L2 needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, but these "
                 f"are {sizes_text(image_shape)}; attack with PGD, APGD or FMN instead"
             )
 

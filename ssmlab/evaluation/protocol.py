@@ -11,10 +11,10 @@ from ssmlab.params.written_float import WrittenFloat
 
 
 def canonical_text(value: float) -> str:
-    """The one way in which results write a radius or a step: `0.1`, `8/255`; equal numbers have equal texts.
+    """The text of a radius or step size in results: `0.1`, `8/255`. Equal numbers have equal texts.
 
-    Four digits or fewer stay a decimal; what is a whole number of 255ths becomes a fraction; anything else is written
-    with all its digits.
+    Numbers with four digits or fewer are decimals. Other multiples of 1/255 are fractions. All other numbers are
+    written with all their digits.
     """
     text = repr(float(value))
     numerator = round(value * 255)
@@ -24,7 +24,7 @@ def canonical_text(value: float) -> str:
 
 
 def canonical_attacks(attacks: dict[str, AttackSpec]) -> dict[str, AttackSpec]:
-    """The attacks with their step sizes written in the one way, so that equal protocols have equal fingerprints."""
+    """The attacks with step sizes as `canonical_text`, so that equal protocols have equal fingerprints."""
     return {
         name: spec.model_copy(
             update={
@@ -38,10 +38,12 @@ def canonical_attacks(attacks: dict[str, AttackSpec]) -> dict[str, AttackSpec]:
 
 
 class Data(BaseModel):
-    """Which images were attacked, the first `n` of a split, and how many others trained and selected the model.
+    """The attacked images (the first `n` of a split), and the sizes of the splits that trained and selected the model.
 
-    indices_hash names the rows of the attacked images in the source.
-    Not a `Strict` by name, whose method `fingerprint` the field would hide.
+    It does not inherit from `Strict`, because its field `fingerprint` would hide the method of that name.
+
+    Attributes:
+        indices_hash: hash of the rows of the attacked images in the source.
     """
 
     model_config = Strict.model_config
@@ -56,14 +58,14 @@ class Data(BaseModel):
 
 
 class Radius(Strict):
-    """eps as text and as a number, in [0, 1] pixel units; equal numbers have equal texts (`canonical_text`)."""
+    """eps as text (`canonical_text`) and as a number, in units of pixels in [0, 1]."""
 
     text: str
     value: float
 
 
 class Protocol(Strict):
-    """How the numbers came about; only results of equal protocols may stand side by side."""
+    """How the numbers were measured; only results with equal protocols may be compared."""
 
     data: Data
     norm: Norm
@@ -81,15 +83,15 @@ class Protocol(Strict):
 
     @property
     def eps_text(self) -> str:
-        """`8/255`; `0.5 (L2)` where the norm is not the usual L-inf."""
+        """`8/255`, or `0.5 (L2)` for a norm other than L-inf."""
         return eps_text(self.eps, self.norm)
 
 
 def radius(eps: float) -> Radius:
-    """eps for a protocol."""
+    """The radius eps as a protocol stores it."""
     return Radius(text=canonical_text(eps), value=float(eps))
 
 
 def eps_text(eps: Radius, norm: Norm) -> str:
-    """`8/255`; `0.5 (L2)` where the norm is not the usual L-inf."""
+    """`8/255`, or `0.5 (L2)` for a norm other than L-inf."""
     return eps.text if norm == "linf" else f"{eps.text} ({NORM_NAMES[norm]})"

@@ -1,4 +1,4 @@
-"""What an evaluation found, and results/<study>/attack/<run>.json. Nothing here imports torch."""
+"""The results of an evaluation, and the file results/<study>/attack/<run>.json. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Count(Strict):
     """How many of `n` images are right.
 
     Attributes:
-        n, correct, accuracy: images, right ones, and correct / n.
-        interval: Wilson's, at 95%.
-        flags: one character an image in order, "1" for right.
+        n, correct, accuracy: number of images, number of right images, and correct / n.
+        interval: the 95% Wilson interval of the accuracy.
+        flags: one character per image, in order: "1" for right, "0" for wrong.
     """
 
     n: Annotated[int, Field(ge=1)]
@@ -43,7 +43,7 @@ class Count(Strict):
 
     @model_validator(mode="after")
     def flags_agree(self) -> Self:
-        """The numbers are those of the flags."""
+        """Check that the numbers follow from the flags."""
         if len(self.flags) != self.n or self.flags.count("1") != self.correct:
             raise ValueError("n and correct do not agree with the flags")
         if (self.accuracy, self.interval) != (self.correct / self.n, wilson(self.correct, self.n)):
@@ -52,7 +52,7 @@ class Count(Strict):
 
     @classmethod
     def of(cls, flags: str, **more: Any) -> Self:
-        """Count the flags of at least one image; `more` are the other fields of the class."""
+        """Count the flags of one or more images; `more` holds the other fields of the class."""
         n, correct = len(flags), flags.count("1")
         return cls(n=n, correct=correct, accuracy=correct / n, interval=wilson(correct, n), flags=flags, **more)
 
@@ -61,14 +61,14 @@ class Measure(Count):
     """Clean accuracy, or the accuracy under one attack.
 
     Attributes:
-        standard: of AutoAttack only: whether it is the published ensemble (100 steps, 5,000 queries).
-        parts: of AutoAttack and screened AutoAttack: the accuracy that was left after each part, in order of running.
-        screened: of screened AutoAttack only: how many survivors FAB-T attacked.
-        queries: how often the model was asked about an image that was attacked, on average; a gradient is one query.
-        loss_by_step: of FGSM and PGD: the mean cross entropy before every step of the first start and after the last.
-        distances: of FMN: for each image the smallest distance, in the attack's norm, at which it was found to be
-            broken; 0 where it is wrong when clean, None where none was found. Accuracy at any radius is the share of
-            images beyond it.
+        standard: for AutoAttack only: whether it is the published ensemble (100 steps, 5,000 queries).
+        parts: for AutoAttack and screened AutoAttack: the accuracy after each part, in the order of the parts.
+        screened: for screened AutoAttack only: the number of survivors that FAB-T attacked.
+        queries: mean number of model evaluations per attacked image; a gradient counts as one.
+        loss_by_step: for FGSM and PGD: the mean cross entropy before every step of the first start and after the last.
+        distances: for FMN: the smallest distance, in the attack's norm, at which each image was broken; 0 if the clean
+            image is wrong, None if no adversarial image was found. The accuracy at a radius is the share of images with
+            a larger distance.
         patch: of token attacks: the side of the patch that they change. They do not search the ball of the study.
         token_map: of token attacks at every position: how many images each position breaks.
     """
@@ -84,20 +84,20 @@ class Measure(Count):
 
 
 class WorstCase(Count):
-    """Images that are right under every measure in `over`; counted on the images that all of these saw."""
+    """The images that are right under every measure in `over`, counted on the images that all of these saw."""
 
     over: Words
 
 
 class Check(Strict):
-    """One check of whether the numbers can be taken at face value; docs/evaluation.md explains every one.
+    """One check of whether the numbers can be trusted; docs/evaluation.md explains every check.
 
     Attributes:
         name: what was checked ("random", "saturated").
-        value: what was measured, in the unit of `threshold`.
-        threshold: where it begins to speak against the numbers.
-        raised: whether it does.
-        sentence: what was found, in words; where nothing was, empty.
+        value: the measured value, in the unit of `threshold`.
+        threshold: the value from which the numbers are in doubt.
+        raised: whether the check raised a flag.
+        sentence: what was found, as text; empty if no flag was raised.
     """
 
     name: str
@@ -114,8 +114,8 @@ class Evaluation(Strict):
     """All measures of one model: `measures["clean"]`, then one for each attack.
 
     Attributes:
-        checks: what was checked on the model and on its numbers, raised or not.
-        warnings: what speaks against taking the numbers at face value, a sentence each; those of raised checks too.
+        checks: all checks of the model and of its numbers.
+        warnings: reasons to doubt the numbers, one sentence each, including those of raised checks.
     """
 
     measures: dict[str, Measure]
@@ -125,7 +125,7 @@ class Evaluation(Strict):
 
     @model_validator(mode="after")
     def worst_case_agrees(self) -> Self:
-        """The worst case is that of the measures."""
+        """Check that the worst case follows from the measures."""
         found, expected = self.worst_case, worst_case(self.measures)
         if found.flags != expected.flags or set(found.over) != set(expected.over):  # JSON does not keep their order
             raise ValueError("worst_case is not that of the measures")
@@ -133,7 +133,7 @@ class Evaluation(Strict):
 
 
 class CheckpointResults(Evaluation):
-    """The evaluation of a checkpoint, and what the checkpoint says of itself; of its training only if it was ours."""
+    """The evaluation of a checkpoint, with the checkpoint's own metadata, which is missing for imported checkpoints."""
 
     sha256: str
     epoch: int | None = None
@@ -143,12 +143,16 @@ class CheckpointResults(Evaluation):
 
 
 class AttackResults(Strict):
-    """results/<study>/attack/<run>.json. Equal results are equal bytes: it holds no times, hosts or dates.
+    """results/<study>/attack/<run>.json. It holds no times, hosts or dates, so equal results are equal bytes.
 
-    scans: of token attacks at every position, by name: where in the model's scan each position of the map is read, from
-    0 at the start to 1 at the end; the mean over its pixels where they are in several tokens.
-    provenance: what the attacks were started from. manifest: that of the trained run's folder, with its epochs and the
-    provenance of the training, but without the hash of history.csv, which holds times; None for an imported checkpoint.
+    Attributes:
+        parameters: number of trained real parameters of the model. model, train: the sections of params.yaml for this
+        run. scans: for token attacks at every position, by name: when the model reads each position of the map, from 0
+        (start
+            of the sequence) to 1 (end); the mean over the position's pixels if they belong to several tokens.
+        provenance: code, versions and device of the attacks.
+        manifest: the manifest of the trained run, with its epochs and the provenance of the training, but without the
+            hash of history.csv, which contains times; None for an imported checkpoint.
     """
 
     format: Literal[2]
@@ -167,7 +171,7 @@ class AttackResults(Strict):
 
     @model_validator(mode="after")
     def fingerprint_agrees(self) -> Self:
-        """The fingerprint is that of the protocol."""
+        """Check that the fingerprint belongs to the protocol."""
         if self.protocol_fingerprint != self.protocol.fingerprint():
             raise ValueError("protocol_fingerprint is not that of the protocol")
         return self
@@ -177,20 +181,24 @@ def load_results(path: Path) -> AttackResults:
     """Read the attack results of a run.
 
     Raises:
-        UserError: the file is missing, damaged (its digest or its numbers do not agree with its content), or is not
-            what this version writes; results of earlier versions have no digest. The message has the remedy.
+        UserError: the file is missing, damaged (its digest or its numbers do not agree with its content), or was
+            written by another version; earlier versions wrote no digest. The message names the remedy.
     """
     what, remedy = "attack results", f"run `ssmlab attack {path.stem}`"
     return as_model(read_sealed_json(path, what, remedy), path, AttackResults, what, remedy)
 
 
 def save_results(path: Path, results: AttackResults) -> None:
-    """Write the attack results of a run with a digest of their content; raises UserError if the disk is full."""
+    """Write the attack results of a run with a digest of their content.
+
+    Raises:
+        UserError: the disk is full, or the file cannot be written.
+    """
     write_atomic(path, sealed_json(results.plain()))
 
 
 def worst_case(measures: Mapping[str, Measure]) -> WorstCase:
-    """Per image the worst of all measures in the ball of the study, on the first images, which all of them saw."""
+    """For each image the worst of all measures in the study's ball, on the first images, which all measures saw."""
     inside = {name: measure for name, measure in measures.items() if measure.patch is None}
     together = zip(*(measure.flags for measure in inside.values()), strict=False)
     return WorstCase.of("".join(map(min, together)), over=tuple(inside))
@@ -202,5 +210,5 @@ def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float
     p, shrink = correct / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / shrink
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink
-    # at the ends the exact bound is 0 or 1, which rounding misses
+    # at both ends the exact bound is 0 or 1, but rounding would give a slightly different number
     return (0.0 if correct == 0 else centre - half), (1.0 if correct == n else centre + half)

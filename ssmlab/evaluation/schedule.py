@@ -1,4 +1,4 @@
-"""Which attack sees which images when: attacks cut into tasks, and what follows from the tasks that are done."""
+"""Splits attacks into tasks, and decides which tasks follow when others are done."""
 
 from __future__ import annotations
 
@@ -14,18 +14,20 @@ Plan = Mapping[str, Mapping[str, AttackSpec]]
 
 
 class Schedule:
-    """Tasks for every attack, and the outcomes so far.
+    """The tasks of every attack, and the outcomes so far.
 
-    A phase of an attack starts when the one before it is done, because it sees images that are chosen by its outcomes.
-    Which images these are does not depend on the order in which tasks end.
+    A phase of an attack starts when the phase before it is done, because the outcomes of that phase decide which images
+    it sees. The choice does not depend on the order in which tasks end.
 
     Args:
-        plan: for each model the attacks by name; clean: the models without attack.
+        plan: for each model, its attacks by name.
+        clean: for each model, its results without an attack.
+        batch_size: the largest number of images in a task.
 
     Attributes:
-        outcomes: of each model and attack, as they came.
-        open: of each model and attack the tasks that are not done, and one for each later phase, which stands for as
-            many images as there can be.
+        outcomes: for each model and attack, the outcomes in the order in which they came.
+        open: for each model and attack, the tasks that are not done, and for each later phase one task with the largest
+            possible number of images.
 
     Raises:
         UserError: an attack is not defined for a model with so few classes.
@@ -45,12 +47,12 @@ class Schedule:
                 self.open[model, attack] += self.later_tasks(model, attack, 0, rows)
 
     def first_tasks(self) -> list[AttackTask]:
-        """What can be started at once; the tasks that take longest first."""
+        """The tasks that can start now, longest first."""
         tasks = [task for tasks in self.open.values() for task in tasks if task.phase == 0]
         return sorted(tasks, key=lambda task: task.passes, reverse=True)
 
     def done(self, outcome: AttackOutcome) -> list[AttackTask]:
-        """Take note of an outcome; the tasks that can be started now."""
+        """Record an outcome and return the tasks that can start now."""
         task = outcome.task
         key = task.model, task.attack
         self.outcomes[key].append(outcome)
@@ -64,30 +66,30 @@ class Schedule:
 
     @property
     def images_left(self) -> int:
-        """How many images there are in all tasks that are not done."""
+        """The number of images in all tasks that are not done."""
         return sum(len(task.images) for tasks in self.open.values() for task in tasks)
 
     @property
     def passes_left(self) -> float:
-        """About how many forward passes of one image these tasks cost."""
+        """The approximate cost of these tasks, in forward passes of one image."""
         return sum(task.passes for tasks in self.open.values() for task in tasks)
 
     def chosen(self, key: tuple[str, str], phase: int, spec: AttackSpec) -> list[int]:
-        """The rows for the next phase: the survivors, or those of them that have the lowest margins."""
+        """The rows for the next phase: all survivors, or the survivors with the lowest margins."""
         outcomes = [outcome for outcome in self.outcomes[key] if outcome.task.phase == phase]
         if image_limit(spec, phase) is None:
             return sorted(row for outcome in outcomes for row in outcome.right)
         pairs = (pair for outcome in outcomes for pair in zip(outcome.margins, outcome.right, strict=True))
-        return sorted(row for _, row in sorted(pairs)[: image_limit(spec, phase)])  # of equal margins the first rows
+        return sorted(row for _, row in sorted(pairs)[: image_limit(spec, phase)])  # for equal margins, the first rows
 
     def tasks(self, model: str, attack: str, phase: int, rows: list[int]) -> list[AttackTask]:
-        """Tasks of about equally many images, at most `batch_size` each."""
+        """Tasks with nearly equal numbers of images, at most `batch_size` each."""
         count = -(-len(rows) // self.batch_size)
         ends = [len(rows) * piece // max(count, 1) for piece in range(count + 1)]
         return [self.task(model, attack, phase, rows[start:end]) for start, end in pairwise(ends)]
 
     def later_tasks(self, model: str, attack: str, phase: int, rows: list[int]) -> list[AttackTask]:
-        """One task for each phase after this one, which stands for as many images as there can be."""
+        """One task for each phase after this one, with the largest possible number of images."""
         spec, tasks = self.plan[model][attack], []
         for later in range(phase + 1, len(phases(spec)) if rows else 0):
             rows = rows[: image_limit(spec, later - 1)]
@@ -100,7 +102,7 @@ class Schedule:
 
 
 def image_limit(spec: AttackSpec, phase: int) -> int | None:
-    """How many survivors of a phase an attack goes on with; None for all."""
+    """The number of survivors of a phase that the attack continues with; None for all."""
     if isinstance(spec, ScreenedAutoAttackParams) and screens_after(spec, phase) and spec.survivors != "all":
         return spec.survivors
     return None

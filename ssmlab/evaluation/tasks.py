@@ -1,4 +1,4 @@
-"""Where attacks are carried out: models and images on one device, and tasks that do not depend on each other."""
+"""Runs attacks as independent tasks, with models and images on one device."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ from ssmlab.params import AttackSpec, TokenParams
 
 @dataclass(frozen=True, eq=False)
 class AttackInputs:
-    """All that tasks share, whichever process they run in.
+    """The inputs that all tasks share, in every process.
 
     Attributes:
-        models: by name, from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`.
-        x, y: (N, C, H, W) float32 in [0, 1] and (N,) int64, on any device.
-        ball: that attacks search; seed: of the whole evaluation.
-        keep_images: whether outcomes hold the images that attacks make.
+        models: the models by name, from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`.
+        x, y: images (N, C, H, W) float32 in [0, 1] and labels (N,) int64, on any device.
+        ball: the allowed perturbations.
+        seed: the seed of the whole evaluation.
+        keep_images: whether outcomes contain the adversarial images.
     """
 
     models: dict[str, nn.Module]
@@ -48,10 +49,11 @@ class AttackTask:
     """One phase of one attack on one batch of the inputs.
 
     Attributes:
-        model, attack, spec: which attack on which model.
-        phase: which of the attack's phases (`parts.phases`).
-        images: rows of the inputs, all of which the model has right.
-        classes: of the model; image_shape: (C, H, W).
+        model, attack, spec: names of the model and the attack, and the attack's specification.
+        phase: the number of the attack's phase (`parts.phases`).
+        images: rows of the inputs, all of which the model classifies correctly.
+        classes: number of classes of the model.
+        image_shape: (C, H, W).
     """
 
     model: str
@@ -64,7 +66,7 @@ class AttackTask:
 
     @property
     def passes(self) -> float:
-        """About how many forward passes of one image the task costs, at most."""
+        """The approximate largest cost of the task, in forward passes of one image."""
         spec = self.spec
         positions = math.prod(patch_grid(spec.patch, self.image_shape)) if isinstance(spec, TokenParams) else 1
         return len(self.images) * passes(spec, self.classes, self.phase, positions)
@@ -76,13 +78,13 @@ class AttackOutcome:
 
     Attributes:
         right: the rows that are still right.
-        after: how many were after each part.
-        escaped: how many images came back outside the ball or [0, 1].
-        unstable, queries, losses: as those of `Survivors`.
-        margins: of each row that is still right the lowest margin that was met, where the next phase asks for it.
-        distances: of each of the task's rows, of an attack that looks for them.
-        broken_at: how many images were broken at each position, of an attack that goes to all of them.
-        x_adv: (B, C, H, W) on the CPU, as that of `Survivors`, where images are kept.
+        after: the number of rows that were still right after each part.
+        escaped: number of images that came back outside the ball or [0, 1].
+        unstable, queries, losses: as in `Survivors`.
+        margins: the lowest margin of each row that is still right, if the next phase needs it.
+        distances: the distance of each row of the task, if the attack searches distances.
+        broken_at: number of images broken at each position, if the attack tries all positions.
+        x_adv: (B, C, H, W) on the CPU, as in `Survivors`, if images are kept.
     """
 
     task: AttackTask
@@ -100,12 +102,13 @@ class AttackOutcome:
 
 @dataclass(frozen=True)
 class Clean:
-    """A model without attack.
+    """A model's results without an attack.
 
     Attributes:
-        right: (N,) bool, whether each image is right.
-        classes: of the model; image_shape: (C, H, W).
-        not_finite: how many images have no answer.
+        right: (N,) bool, whether each image is classified correctly.
+        classes: number of classes.
+        not_finite: number of images whose logits are not finite.
+        image_shape: (C, H, W).
     """
 
     right: Tensor
@@ -115,14 +118,14 @@ class Clean:
 
 
 class AttackRunner:
-    """Carries out tasks, one after the other.
+    """Runs tasks one after the other.
 
-    Every model is frozen once if it can be (`model.freeze()`). The models themselves are put in eval mode and their
-    parameters no longer ask for gradients; `modules_restored` undoes that. An attack must not leave gradients behind in
-    them (FAB calls backward), nor pay for gradients that nobody reads.
+    Every model is frozen once if it has a method `freeze()`. The models themselves are set to eval mode, and their
+    parameters get no gradients; `modules_restored` undoes this. An attack must not leave gradients in the models (FAB
+    calls backward), and computing gradients that nobody needs would cost time.
 
     Args:
-        tick: called before every forward pass.
+        tick: a function that is called before every forward pass.
     """
 
     def __init__(self, inputs: AttackInputs, tick: Callable[[], None] = no_tick) -> None:
@@ -134,29 +137,29 @@ class AttackRunner:
 
     @torch.no_grad()
     def clean(self, model: str, batch_size: int) -> Clean:
-        """Ask a model about every image.
+        """Classify every clean image.
 
         Raises:
-            UserError: the model does not return logits (B, classes), or there are labels beyond its classes.
+            UserError: the model does not return logits (B, classes), or a label is not one of its classes.
         """
         starts = range(0, len(self.x), batch_size)
         logits = torch.cat([self.logits(model, self.x[start : start + batch_size]) for start in starts])  # (N, classes)
         highest, classes = int(self.y.max()), logits.shape[1]
         if highest >= classes:
-            raise UserError(f"y holds label {highest}, and the model has {classes} classes (0 to {classes - 1})")
+            raise UserError(f"y contains label {highest}, but the model has {classes} classes (0 to {classes - 1})")
         not_finite = int((~logits.isfinite().all(dim=1)).sum())
         return Clean(is_right(logits, self.y).cpu(), classes, not_finite, tuple(self.x.shape[1:]))
 
     def check(self, model: str, live: nn.Module, classes: int, binarisation: int = 0) -> tuple[Check, ...]:
-        """What speaks against taking this model's numbers at face value; the arguments are those of `check_model`."""
+        """Check whether this model's numbers can be trusted; the arguments are those of `check_model`."""
         return check_model(self.victims[model], live, self.x, self.y, self.ball, classes, self.seed, binarisation)
 
     def logits(self, model: str, x: Tensor) -> Tensor:
-        """Logits (B, classes) of a model for images x (B, C, H, W), as `checked_logits` has them."""
+        """The logits (B, classes) of a model for images x (B, C, H, W), with the checks of `checked_logits`."""
         return checked_logits(self.victims[model], x)
 
     def run(self, task: AttackTask) -> AttackOutcome:
-        """Attack a batch, and count."""
+        """Run a task: attack a batch and count the results."""
         rows = torch.tensor(task.images, device=self.x.device)
         victim, found = self.victims[task.model], self.attack(task)
         left = rows[found.right]
@@ -170,10 +173,10 @@ class AttackRunner:
         return AttackOutcome(task, tuple(left.tolist()), *counts, found.losses, margins, distances, broken_at, x_adv)
 
     def attack(self, task: AttackTask) -> Survivors:
-        """Attack a batch; an image is attacked alike in every evaluation with this seed."""
+        """Attack a batch. Every evaluation with this seed attacks an image in the same way."""
         rows = torch.tensor(task.images, device=self.x.device)
-        # One seed for all attacks and batches: what is drawn differs by image, and the same part of two attacks draws
-        # the same for an image, so that more of an attack never breaks less.
+        # All attacks and batches share one seed. The random numbers still differ by image, and equal parts of two
+        # attacks draw equal numbers for an image, so a longer attack never breaks less than a shorter one.
         seed = seed_of(self.seed, "attacks")
         victim = self.victims[task.model]
         return run_attack(task.spec, victim, self.x[rows], self.y[rows], self.ball, task.classes, seed, task.phase)

@@ -1,4 +1,4 @@
-"""What adversarial images made on one model do to others: every model attacked once, every result shown to all."""
+"""Measures transfer: every model is attacked once, and every model classifies the adversarial images of all others."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ from ssmlab.evaluation.transfer_results import Transfer, broken_images, transfer
 from ssmlab.params import AttackSpec, FgsmParams, PgdParams
 from ssmlab.params.written_float import WrittenFloat
 
-# Other attacks return the image itself where they do not break it, so that there would be nothing to show to others.
+# Other attacks return the clean image if they fail on their own model, so there would be no adversarial image to
+# transfer.
 TRANSFERABLE = (FgsmParams, PgdParams)
-SECOND_STEPS = 50  # of PGD, at what others break and the model's own attack does not
+SECOND_STEPS = 50  # steps of PGD on images that another model's attack breaks and the model's own attack does not
 
 
 @dataclass(frozen=True)
 class TransferFlags:
-    """What was found; flags are one character an image, "1" for right.
+    """The results of transfer; flags have one character per image, "1" for right.
 
     Attributes:
-        clean: of every model.
-        transfers: of every ordered pair of models, and of each model with itself, source by source.
-        withstood: of every model, what both its own attack and the second look left right.
+        clean: the flags of every model on clean images.
+        transfers: one for every ordered pair of models and for each model with itself, source by source.
+        withstood: for every model, "1" for images that are right under its own attack and under the second look.
     """
 
     clean: dict[str, str]
@@ -45,19 +46,20 @@ class TransferFlags:
 def transfers_between(
     inputs: AttackInputs, attack: str, spec: AttackSpec, batch_size: int, on_event: Listener = silence
 ) -> TransferFlags:
-    """Attack every model on all images, whether it has them right or not, and ask all models about the outcome.
+    """Attack every model on all images, even on images that it gets wrong, and classify the results with all models.
 
-    Random starts depend on the image and the seed alone, as in `evaluate`: what an attack does to its own model is
-    what `evaluate` finds with the same attack and seed. Images that another model's attack breaks and a model's own
-    does not get a second look (`second_look`), so that an attack of few steps is not taken for a masked gradient.
+    Random starts depend only on the image and the seed, as in `evaluate`, so an attack on its own model gives the same
+    result as in `evaluate`. If another model's attack breaks an image and the model's own attack does not, the image is
+    attacked again with more steps (`second_look`): a short attack must not look like masked gradients.
 
     Args:
-        inputs: at least two models that take the same images and classes.
-        attack: the name of `spec`, FGSM or PGD.
-        on_event: gets a `Progress` about once a second, counted in images that were attacked.
+        inputs: two or more models for the same images and classes.
+        attack: the name of the attack.
+        spec: its specification, FGSM or PGD.
+        on_event: receives a `Progress` about once a second; it counts attacked images.
 
     Raises:
-        UserError: the attack is of another kind, or labels do not suit a model.
+        UserError: the attack is of another kind, or a model lacks some of the labels' classes.
     """
     require_transferable(attack, spec)
     progress: TransferProgress | None = None
@@ -85,7 +87,7 @@ def transfers_between(
 
 
 def withstood_by(runner: AttackRunner, target: str, clean: str, found: Sequence[Transfer], classes: int) -> str:
-    """What the target's own attack and the second look, at what others broke beyond it, leave right."""
+    """Flags: "1" for images that stay right under the target's own attack and under the second look."""
     broken = {each.source: broken_images(clean, each.flags) for each in found if each.target == target}
     beyond = sorted(set().union(*broken.values()) - broken[target])
     fallen = broken[target] | (second_look(runner, target, torch.tensor(beyond), classes) if beyond else set())
@@ -93,7 +95,7 @@ def withstood_by(runner: AttackRunner, target: str, clean: str, found: Sequence[
 
 
 def second_look(runner: AttackRunner, target: str, rows: Tensor, classes: int) -> set[int]:
-    """Which of the images in `rows` (B,) stronger attacks on the target itself break: PGD-50 on both losses."""
+    """Which of the images in `rows` (B,) are broken by a stronger attack on the target itself: PGD-50 on two losses."""
     left = rows
     for loss in (None, "margin"):
         spec = PgdParams(
@@ -113,17 +115,17 @@ def second_look(runner: AttackRunner, target: str, rows: Tensor, classes: int) -
 
 
 def require_transferable(attack: str, spec: AttackSpec) -> None:
-    """Raises UserError for an attack that leaves an image as it was where it does not break it."""
+    """Raise UserError for an attack that returns the clean image if it fails."""
     if not isinstance(spec, TRANSFERABLE):
         raise UserError(
-            f"attack {attack}: of kind {spec.kind}, which gives no adversarial image where it fails on its own model; "
-            "transfer takes FGSM and PGD, such as pgd-10"
+            f"attack {attack}: the kind {spec.kind} gives no adversarial image if it fails on its own model; use FGSM "
+            "or PGD for transfer, such as pgd-10"
         )
 
 
 def adversarial_images(runner: AttackRunner, source: str, rows: Tensor, spec: AttackSpec, classes: int) -> Tensor:
-    """The images in `rows` (B,) after the attack on one model, checked to lie in the ball: (B, C, H, W)."""
-    seed = seed_of(runner.seed, "attacks")  # that of every attack (`AttackRunner.attack`)
+    """The images in `rows` (B,) after the attack on one model, checked to be in the ball: (B, C, H, W)."""
+    seed = seed_of(runner.seed, "attacks")  # the same seed as in `AttackRunner.attack`
     rows = rows.to(runner.x.device)
     x, y = runner.x[rows], runner.y[rows]  # (B, C, H, W), (B,)
     with forked_generators(), attack_defaults():
@@ -134,12 +136,12 @@ def adversarial_images(runner: AttackRunner, source: str, rows: Tensor, spec: At
 
 
 def flag_text(right: Tensor) -> str:
-    """One character for each of (B,) bool, "1" for true."""
+    """One character for each value of (B,) bool, "1" for true."""
     return "".join("1" if each else "0" for each in right.tolist())
 
 
 class TransferProgress:
-    """Tells a listener how many images have been attacked and shown to all models; timed by forward passes."""
+    """Reports to a listener how many images were attacked and classified; time is estimated from forward passes."""
 
     def __init__(self, inputs: AttackInputs, attack_passes: float, listener: Listener) -> None:
         self.cost = attack_passes + len(inputs.models)  # forward passes of one image attacked on one model
@@ -152,7 +154,7 @@ class TransferProgress:
         self.tell()
 
     def tick(self) -> None:
-        """Report if a second has passed since the last report, so that a long attack shows a sign of life."""
+        """Report if a second has passed since the last report, so that a long attack does not look stuck."""
         if self.meter.is_due(1.0, even_without_change=True):
             self.tell()
 

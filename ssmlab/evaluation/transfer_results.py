@@ -1,4 +1,4 @@
-"""What adversarial images of one model do to others, and results/<study>/transfer.json. Nothing here imports torch."""
+"""The results of transfer between models, and the file results/<study>/transfer.json. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from ssmlab.evaluation.protocol import Data, Radius, eps_text
 from ssmlab.evaluation.results import Check
 from ssmlab.params import AttackSpec, Norm, Strict
 
-LEAST_SHARE = 0.01  # of the images, and two at least: one alone may fall to any attack by chance
+LEAST_SHARE = 0.01  # share of the images, but two or more: any attack may break a single image by chance
 
 
 class Transfer(Strict):
-    """Adversarial images made on the best checkpoint of one run, shown to that of another, or to itself.
+    """Adversarial images made on the best checkpoint of `source` and classified by the best checkpoint of `target`.
 
     Attributes:
-        source, target: the runs; where they are one, the attack is the target's own, with its gradients.
-        right: how many images the target has right when clean.
-        broken: how many of them it has wrong after the attack on the source.
-        flags: one character an image in order, "1" where the target has the adversarial image right.
+        source, target: names of the runs; if they are equal, it is the target's own attack.
+        right: number of clean images that the target classifies correctly.
+        broken: number of these that the target classifies wrongly after the attack on the source.
+        flags: one character per image, in order: "1" if the target classifies the adversarial image correctly.
     """
 
     source: str
@@ -39,22 +39,22 @@ class Transfer(Strict):
 
     @property
     def share(self) -> float | None:
-        """The share of the images that the target has right which the attack breaks; None if it has none right."""
+        """The share of the target's correct images that the attack breaks; None if the target has none correct."""
         return self.broken / self.right if self.right else None
 
 
 class TransferResults(Strict):
-    """results/<study>/transfer.json. Equal results are equal bytes: it holds no times, hosts or dates.
+    """results/<study>/transfer.json. It holds no times, hosts or dates, so equal results are equal bytes.
 
     Attributes:
-        attack, spec, seed: the attack by its name, its settings, its random starts.
-        norm, eps: the ball around each image that it searches.
+        attack, spec, seed: name of the attack, its settings, and the seed of its random starts.
+        norm, eps: the ball of allowed perturbations.
         data: the attacked images.
         checkpoints: the SHA-256 of every run's best checkpoint.
-        clean: one character an image, "1" for right, of every run.
-        transfers: one of every ordered pair of runs, and of every run with itself.
-        withstood: of every run, what its own attack and the stronger ones of the second look left right.
-        checks: of every run, whether images made on another run break what it withstands itself.
+        clean: for every run, one character per clean image, "1" for right.
+        transfers: one for every ordered pair of runs, and for every run with itself.
+        withstood: for every run, "1" for images that are right under its own attack and under the second look.
+        checks: for every run, whether images made on another run break images that it withstood.
     """
 
     format: Literal[1]
@@ -76,17 +76,17 @@ class TransferResults(Strict):
 
     @property
     def eps_text(self) -> str:
-        """eps as people read it, with its norm where that is not L-inf."""
+        """eps for readers, with its norm if that is not L-inf."""
         return eps_text(self.eps, self.norm)
 
     @property
     def runs(self) -> tuple[str, ...]:
-        """The runs in the order in which they were given."""
+        """The runs in their given order."""
         return ordered_runs(self.transfers)
 
     @model_validator(mode="after")
     def numbers_agree(self) -> Self:
-        """Every number follows from the flags, and no pair of runs is missing or there twice."""
+        """Check that every number follows from the flags, and that every pair of runs is there exactly once."""
         runs = set(self.checkpoints)
         pairs = [(each.source, each.target) for each in self.transfers]
         if set(self.clean) != runs or set(self.withstood) != runs or sorted(pairs) != sorted(product(runs, repeat=2)):
@@ -102,34 +102,34 @@ class TransferResults(Strict):
         return self
 
     def transfer(self, source: str, target: str) -> Transfer:
-        """What images made on `source` do to `target`."""
+        """The transfer from `source` to `target`."""
         return next(each for each in self.transfers if (each.source, each.target) == (source, target))
 
 
 def transfer_of(source: str, target: str, clean: str, flags: str) -> Transfer:
-    """The counts of one pair, from the target's flags on clean and on the source's adversarial images."""
+    """The counts of one pair, from the target's flags on clean images and on the source's adversarial images."""
     broken = broken_images(clean, flags)
     return Transfer(source=source, target=target, right=clean.count("1"), broken=len(broken), flags=flags)
 
 
 def ordered_runs(transfers: Sequence[Transfer]) -> tuple[str, ...]:
-    """The runs in the order of their transfers; mappings lose theirs in JSON."""
+    """The runs in the order of their transfers; mappings lose their order in JSON."""
     return tuple(dict.fromkeys(each.source for each in transfers))
 
 
 def broken_images(clean: str, flags: str) -> set[int]:
-    """The images that are right when clean and wrong when attacked."""
+    """The images that are right without the attack and wrong after it."""
     return {row for row, pair in enumerate(zip(clean, flags, strict=True)) if pair == ("1", "0")}
 
 
 def transfer_checks(withstood: Mapping[str, str], transfers: Sequence[Transfer], attack: str) -> dict[str, Check]:
-    """For every run whether images made on another one break what its own attacks of the same eps cannot.
+    """For every run, whether images made on another run break images that its own attacks with the same eps do not.
 
-    Gradients of the model itself are the better guide to its errors; where another model's are, its own may be masked
-    (Athalye et al. 2018, section 3.1). The worst source counts.
+    A model's own gradients should give the stronger attack. If another model's gradients do, its own gradients may be
+    masked (Athalye et al. 2018, section 3.1). The source that breaks most counts.
 
     Args:
-        withstood: of every run one character an image, "1" where its own attacks, the second look among them, fail.
+        withstood: for every run, one character per image: "1" if its own attacks, including the second look, fail.
     """
     flags = {(each.source, each.target): each.flags for each in transfers}
     checks = {}
@@ -138,8 +138,8 @@ def transfer_checks(withstood: Mapping[str, str], transfers: Sequence[Transfer],
         beyond = {source: len(broken_images(right, flags[source, target])) for source in others}
         worst = max(others, key=lambda source: beyond[source])
         sentence = (
-            f"{attack} made on {worst} breaks {beyond[worst]} of {len(right)} images that neither {attack} nor "
-            f"PGD-50 on {target} itself can: masked gradients are suspected"
+            f"{attack} on {worst} breaks {beyond[worst]} of {len(right)} images for {target} that neither {attack} nor "
+            f"PGD-50 on {target} itself breaks: its gradients may be masked"
         )
         checks[target] = images_finding("transfer beats gradients", beyond[worst], len(right), LEAST_SHARE, sentence)
     return checks
@@ -149,12 +149,16 @@ def load_transfer(path: Path) -> TransferResults:
     """Read the transfer results of a study.
 
     Raises:
-        UserError: the file is missing, damaged, or not what this version writes. The message has the remedy.
+        UserError: the file is missing, damaged, or comes from another version. The message names the remedy.
     """
     what, remedy = "transfer results", "run `ssmlab transfer`"
     return as_model(read_sealed_json(path, what, remedy), path, TransferResults, what, remedy)
 
 
 def save_transfer(path: Path, results: TransferResults) -> None:
-    """Write the transfer results of a study with a digest of their content; raises UserError if the disk is full."""
+    """Write the transfer results of a study with a digest of their content.
+
+    Raises:
+        UserError: the disk is full, or the file cannot be written.
+    """
     write_atomic(path, sealed_json(results.plain()))

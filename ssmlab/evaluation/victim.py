@@ -1,4 +1,4 @@
-"""The model under attack."""
+"""Wraps the model under attack."""
 
 from __future__ import annotations
 
@@ -8,28 +8,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-LARGEST_LOSS = 1e12  # what is not finite is written as this, since JSON has no infinity
+LARGEST_LOSS = 1e12  # replaces losses that are not finite, because JSON has no infinity
 
 
 def no_tick() -> None:
-    """The `tick` of callers that do not follow the progress."""
+    """A `tick` that does nothing, for callers that do not report progress."""
 
 
 class Victim(nn.Module):
-    """A model as torchattacks sees it: in eval mode, with a parameter that says where it is.
+    """The model in the form that torchattacks needs: in eval mode, with a parameter that shows its device.
 
-    It also keeps the model's habits away from the attack: the model gets a copy of the images, because some models
-    normalise in place; images in the dtype that it computes in; and its logits become float32. Logits without a
-    gradient get one that is zero, which the checks for masked gradients then report.
+    The model gets a copy of the images, because some models normalise in place, and it gets them in its own dtype. Its
+    logits are converted to float32. If logits have no gradient, they get a zero gradient, which the checks for masked
+    gradients then report.
 
     Args:
-        model: from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`; it is put in eval mode.
-        tick: called before every forward pass, so that somebody can follow a long attack.
-        dtype: of the images that the model gets.
+        model: from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`; it is set to eval mode.
+        tick: a function that is called before every forward pass, to report progress.
+        dtype: the dtype of images that the model expects.
 
     Attributes:
-        queries: how many images it has been asked about.
-        losses: while `labels` (B,) are set, the summed cross entropy of every forward pass of B images.
+        queries: number of images that the model has classified.
+        losses: the summed cross entropy of every forward pass of B images, recorded while `labels` (B,) is set.
     """
 
     def __init__(
@@ -50,13 +50,13 @@ class Victim(nn.Module):
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (B, classes), float32, of images (B, C, H, W)."""
+        """Logits (B, classes), float32, for images (B, C, H, W)."""
         self.tick()
         self.queries += len(x)
         logits: Tensor = self.model(x.to(self.dtype, copy=True)).float()
         if x.requires_grad and torch.is_grad_enabled():
-            # A model that detaches its images then has a gradient of zero, which a check reports, and not none at all,
-            # which autograd refuses with an error of its own.
+            # Then a model that detaches its images has a zero gradient, which a check reports. Without this term,
+            # autograd would raise an error of its own.
             logits = logits + 0.0 * x.flatten(1).sum(dim=1, keepdim=True)  # (B, classes)
         if self.labels is not None and len(self.labels) == len(x):
             loss = F.cross_entropy(logits.detach(), self.labels, reduction="sum")
@@ -65,10 +65,10 @@ class Victim(nn.Module):
 
     @torch.no_grad()
     def is_right(self, x: Tensor, y: Tensor) -> Tensor:
-        """Whether each image of x (B, C, H, W) has label y (B,): bool (B,). Logits that are not finite are wrong."""
+        """Whether each image x (B, C, H, W) is classified as y (B,): bool (B,). Non-finite logits are wrong."""
         return is_right(self(x), y)
 
 
 def is_right(logits: Tensor, y: Tensor) -> Tensor:
-    """Whether logits (B, classes) say y (B,): bool (B,). Logits that are not finite are wrong."""
+    """Whether the largest logit of (B, classes) is y (B,): bool (B,). Logits that are not finite are wrong."""
     return (logits.argmax(dim=1) == y) & logits.isfinite().all(dim=1)  # (B,)

@@ -1,6 +1,6 @@
-"""What a worker process makes of the inputs it is sent.
+"""Runs attack tasks in a worker process.
 
-It is light to import, as `ssmlab.system.workers` asks for: torch comes with the inputs.
+This module must be fast to import (see `ssmlab.system.workers`), so torch is imported only with the inputs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def worker(inputs: AttackInputs) -> Callable[[AttackTask], AttackOutcome]:
-    """A runner with one thread; what it returns carries out tasks."""
+    """Create a runner with one thread and return the function that runs tasks."""
     import torch
 
     from ssmlab.evaluation.tasks import AttackRunner

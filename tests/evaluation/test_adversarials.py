@@ -86,7 +86,7 @@ def test_images_that_are_damaged_of_another_checkpoint_or_absent_are_refused_in_
     kept = AdversarialFolder(tmp_path, "ab")
     with pytest.raises(UserError, match="no adversarial images there"):
         recheck_adversarials(model, kept, 5)
-    with pytest.raises(UserError, match="'a b' cannot be the name of a file"):
+    with pytest.raises(UserError, match="'a b' cannot be a file name"):
         evaluate(model, x, y, {"a b": ATTACKS["pgd"]}, 0.05, save_adversarials=kept)
     evaluate(model, x, y, {"pgd": ATTACKS["pgd"]}, 0.05, save_adversarials=kept)
     with pytest.raises(UserError, match="these images are for another checkpoint"):

@@ -209,7 +209,7 @@ def test_instability_is_a_warning() -> None:
     found = evaluate(CallableModel(turns), x, y, ["fgsm"], 0.1)
     assert 2 in seen
     assert found.measures["fgsm"].correct == 0
-    assert any("unstable: 4 images that it broke are right" in warning for warning in found.warnings)
+    assert any("unstable: 4 broken images are classified correctly" in warning for warning in found.warnings)
 
 
 def test_logits_that_are_not_finite_are_wrong() -> None:

@@ -73,7 +73,7 @@ def test_nothing_is_left_behind() -> None:
 def test_what_is_changed_is_repaired_after_an_error() -> None:
     model, x, y = material()
     model.train()
-    with pytest.raises(UserError, match="y holds label 5, and the model has 5 classes"):
+    with pytest.raises(UserError, match="y contains label 5, but the model has 5 classes"):
         evaluate(model, x, y + 1, QUICK, 0.02)
     assert model.training
     assert all(parameter.requires_grad for parameter in model.parameters())

@@ -26,7 +26,7 @@ def test_names_stand_for_attacks_with_sensible_settings() -> None:
     assert isinstance(aa, AutoAttackParams)
     assert (aa.steps, aa.queries) == (100, 5000)
     for name in ("pgd", "pgd-0", "pgd-x", "FGSM", "cw"):
-        with pytest.raises(UserError, match=f"no attack is called '{name}'; there are fgsm, pgd-N"):
+        with pytest.raises(UserError, match=f"no attack is called '{name}'; use fgsm, pgd-N"):
             parse_attack(name, 0.1)
 
 
@@ -47,7 +47,7 @@ def test_bad_arguments_are_refused_in_one_line() -> None:
         ({"model": None}, "model must be a module or a function .* it is NoneType"),
         ({"model": nn.Flatten}, "it is the class Flatten; make an object of it"),
         ({"model": lambda x: model(x).argmax(1)}, r"must return logits .* it gave torch.int64 \(1,\)"),
-        ({"model": lambda x: (model(x), x)}, "it gave a tuple of 2; take the logits out of it"),
+        ({"model": lambda x: (model(x), x)}, "it gave a tuple of length 2; wrap the model in a function"),
         (
             {"model": nn.Sequential(nn.Flatten(), nn.Linear(9, 5))},
             r"cannot be run on images \(1, 8, 8\): mat1",
@@ -56,11 +56,11 @@ def test_bad_arguments_are_refused_in_one_line() -> None:
         ({"eps": 1.01}, "eps must be in"),
         ({"attacks": None}, "attacks must be names"),
         ({"attacks": [None]}, "no attack is called 'None'"),
-        ({"attacks": {"mine": "pgd"}}, "mine is not a specification"),
+        ({"attacks": {"mine": "pgd"}}, "mine must be a specification"),
         ({"device": "tpu"}, "device must be auto, cpu or cuda"),
         ({"y": y[:3]}, "there are 20 images and 3 labels"),
-        ({"y": y - 5}, "y must be class numbers from 0 on"),
-        ({"x": x * 255}, r"x must be in \[0, 1\]; it goes from .* divide 8-bit images by 255"),
+        ({"y": y - 5}, "y must be class numbers 0 or larger"),
+        ({"x": x * 255}, r"x must be in \[0, 1\]; it ranges from .* divide 8-bit images by 255"),
         ({"x": x - 0.5}, r"x must be in \[0, 1\]"),
         ({"x": x.clone().index_fill_(0, torch.tensor([3]), float("nan"))}, r"x must be in \[0, 1\]"),
         ({"eps": -0.1}, "eps must be in"),
@@ -68,7 +68,7 @@ def test_bad_arguments_are_refused_in_one_line() -> None:
         ({"attacks": "cw"}, "no attack is called 'cw'"),
         ({"batch_size": 0}, "batch_size and workers must be at least 1"),
         ({"workers": 0}, "batch_size and workers must be at least 1"),
-        ({"attacks": {"clean": QUICK["fgsm"]}}, "no attack can be named 'clean'"),
+        ({"attacks": {"clean": QUICK["fgsm"]}}, "an attack cannot be named 'clean'"),
         (
             {"attacks": {"aa": too_many}},
             "aa: 21 images are requested, but there are 20",

@@ -208,7 +208,9 @@ def test_neither_image_is_attacked_beyond_the_diagonal_of_the_box() -> None:
     model, x = network(), images(4)
     y = model(x).argmax(dim=1)
     evaluate(model, x, y, ["fgsm"], 8.0, norm="l2")
-    with pytest.raises(UserError, match=r"eps must be in \[0, 8\], since no two images of 1 x 8 x 8"):
+    with pytest.raises(
+        UserError, match=r"eps must be in \[0, 8\], the largest L2 distance between two images of 1 x 8 x 8"
+    ):
         evaluate(model, x, y, ["fgsm"], 8.1, norm="l2")
     with pytest.raises(UserError, match="norm must be one of linf, l2; it is 'l1'"):
         evaluate(model, x, y, ["fgsm"], 0.1, norm="l1")  # type: ignore[arg-type]
@@ -217,6 +219,6 @@ def test_neither_image_is_attacked_beyond_the_diagonal_of_the_box() -> None:
 def test_square_in_l2_refuses_images_that_are_too_small_for_it() -> None:
     model = nn.Flatten()
     x = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(UserError, match="Square in L2 needs images of at least 5 x 5 pixels, and these are 1 x 4 x 4"):
+    with pytest.raises(UserError, match="Square in L2 needs images of at least 5 x 5 pixels, but these are 1 x 4 x 4"):
         evaluate(model, x, model(x).argmax(dim=1), ["square"], 0.1, norm="l2")
     evaluate(model, x, model(x).argmax(dim=1), ["square"], 0.1)

@@ -74,8 +74,8 @@ def test_a_weaker_attack_that_breaks_two_images_more_is_flagged() -> None:
         "pgd-20": Measure.of("101000"),
     }
     assert raised(measures, attacks) == [
-        "fgsm leaves 2 of 6 images right and pgd-10, a stronger attack, 4: the gradients may mislead it",
-        "fgsm leaves 1 of 3 images right and autoattack, a stronger attack, 3: the gradients may mislead it",
+        "fgsm leaves 2 of 6 images right, but the stronger attack pgd-10 leaves 4: the gradients may mislead it",
+        "fgsm leaves 1 of 3 images right, but the stronger attack autoattack leaves 3: the gradients may mislead it",
     ]
 
 
@@ -89,7 +89,7 @@ def test_pgd_whose_steps_cannot_reach_eps_is_not_called_stronger_than_fgsm() -> 
 def test_square_that_breaks_two_images_more_than_the_gradients_is_flagged() -> None:
     attacks = {"autoattack": parse_attack("autoattack", 0.1)}
     assert raised({"autoattack": autoattacked("1000", 0.75, 0.25)}, attacks) == [
-        "autoattack: Square, which sees no gradients, broke 2 of 4 images that APGD and FAB could not: "
+        "autoattack: Square, which uses no gradients, broke 2 of 4 images that APGD and FAB did not break: "
         "the gradients may be masked"
     ]
     assert raised({"autoattack": autoattacked("1000", 0.5, 0.25)}, attacks) == []

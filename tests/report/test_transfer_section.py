@@ -64,8 +64,8 @@ def test_a_run_that_another_ones_images_break_further_than_its_own_is_warned_of(
     blocks = list(transfer_section(summary, transfers(summary, {("ssm", "ads"): 9})))
     (caution,) = (block for block in blocks if isinstance(block, Caution))
     assert caution.text == (
-        "fgsm made on ssm breaks 4 of 20 images that neither fgsm nor PGD-50 on ads itself can: masked gradients are "
-        "suspected."
+        "fgsm on ssm breaks 4 of 20 images for ads that neither fgsm nor PGD-50 on ads itself breaks: its gradients "
+        "may be masked."
     )
 
 

@@ -1,4 +1,4 @@
-"""Does the model behave like a function from one image to logits? Attacks and their flags mean nothing otherwise."""
+"""Checks whether the model is a fixed function from one image to logits. Otherwise attack results mean nothing."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from ssmlab.evaluation.victim import Victim
 
 @torch.no_grad()
 def behaviour_checks(victim: Victim, live: nn.Module, x: Tensor) -> list[Check]:
-    """The checks on forward passes alone.
+    """The checks that need only forward passes.
 
     Args:
-        victim: the model as it is attacked, perhaps frozen; live: as it was given.
+        victim: the attacked model, which may be frozen.
+        live: the model as the caller gave it.
         x: images (B, C, H, W) in [0, 1].
     """
     images, buffers = x.to(victim.dtype, copy=True), [(buffer, buffer.clone()) for buffer in live.buffers()]
@@ -28,21 +29,21 @@ def behaviour_checks(victim: Victim, live: nn.Module, x: Tensor) -> list[Check]:
     changed += not torch.equal(images, x.to(victim.dtype))
     sums = first.float().sum(dim=1)  # (B,)
     found = [
-        finding("random", random, 1e-4, "random: two passes over the same images give different logits"),
-        finding("changes its input or state", changed, 0, "a forward pass changes the model's buffers or its images"),
+        finding("random", random, 1e-4, "random: two forward passes on the same images give different logits"),
+        finding("changes its input or state", changed, 0, "a forward pass changes the model's buffers or its input"),
         finding(
             "probabilities",
             float((first >= 0).all() and ((sums - 1.0).abs() < 1e-4).all()),
             0,
-            "the model returns probabilities, not logits: the gradients of attacks vanish where it is sure",
+            "the model returns probabilities, not logits: gradients vanish on images that it classifies with certainty",
         ),
     ]
-    # A random model differs from itself in every other comparison too, which would only repeat the finding.
+    # A random model would fail every other comparison too, which would only repeat the finding.
     return found if random > 1e-4 else found + other_ways_to_ask(victim, live, x, first, scale)
 
 
 def other_ways_to_ask(victim: Victim, live: nn.Module, x: Tensor, logits: Tensor, scale: float) -> list[Check]:
-    """The logits (B, classes) of the whole batch against those of single images and of the frozen form."""
+    """Compare the logits (B, classes) of the whole batch with those of single images and of the frozen model."""
     rounding = 8 * torch.finfo(logits.dtype).eps
     with forked_generators():
         alone = torch.cat([live(x[i : i + 1].to(victim.dtype, copy=True)) for i in range(len(x))])  # (B, classes)
@@ -61,13 +62,13 @@ def other_ways_to_ask(victim: Victim, live: nn.Module, x: Tensor, logits: Tensor
                 "frozen differs",
                 distance(logits, attacked) / scale,
                 max(1e-4, rounding),
-                "the frozen form of the model, which is attacked, gives other logits than the model",
+                "the frozen form of the model, which is attacked, gives other logits than the model itself",
             )
         )
     return found
 
 
 def distance(a: Tensor, b: Tensor) -> float:
-    """The largest difference; two NaN or two infinities are equal, and NaN beside a number is infinitely far."""
+    """The largest difference; equal infinities and two NaN count as equal, NaN and a number as infinitely different."""
     same = (a == b) | (a.isnan() & b.isnan())
     return float((a.float() - b.float()).abs().nan_to_num(nan=float("inf")).masked_fill(same, 0.0).max())

@@ -1,9 +1,9 @@
-"""The binarisation test: can the attack find an adversarial image where one is known to be?
+"""The binarisation test: does the attack find an adversarial image that is known to exist?
 
 Zimmermann, Brendel, Tramer and Carlini (2022), "Increasing confidence in adversarial robustness evaluations". For every
-image a linear map of the model's features is made that tells noisy copies of the image from one point at the edge of
-the ball. That point is adversarial by construction, so an attack that works finds one; where gradients are masked it
-does not.
+image, a linear classifier on the model's features is built that separates noisy copies of the image from one point at
+the edge of the ball. That point is adversarial by construction, so a working attack finds an adversarial image. If the
+gradients are masked, it does not.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ssmlab.evaluation.own_attacks import LossPgd
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
 
-INNER = 199  # noisy copies of an image, which must keep their label
-INNER_RADIUS = 0.9  # of the ball, in which these are drawn
-STEPS, STARTS = 100, 10  # of PGD on the margin, which is put to the test
-LEAST_SUCCESS = 0.90  # honest models: 96% and more of 200 images; masked ones 60% and less
+INNER = 199  # number of noisy copies of an image, which must keep their label
+INNER_RADIUS = 0.9  # the copies are drawn in a ball with this share of the radius
+STEPS, STARTS = 100, 10  # of PGD on the margin, the attack that is tested
+LEAST_SUCCESS = 0.90  # of 200 images, normal models reach 96% or more, models with masked gradients 60% or less
 
 
 class LinearOfFeatures(nn.Module):
-    """Two logits an image from a linear map of features: each image's own, weight (B, D) and bias (B,).
+    """Two logits per image from features by a separate linear map for each image: weight (B, D) and bias (B,).
 
-    All batches are these B images in order.
+    Every batch must consist of these B images in the same order.
     """
 
     def __init__(self, features: FeatureModel, weight: Tensor, bias: Tensor) -> None:
@@ -47,27 +47,27 @@ class LinearOfFeatures(nn.Module):
 
 
 class FeatureModel(nn.Module):
-    """From images (B, C, H, W) to what the last linear layer of a model gets: (B, D)."""
+    """From images (B, C, H, W) to the input (B, D) of a model's last linear layer."""
 
     def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.model, self.dtype = model, dtype
         layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
         if not layers:
-            raise UserError("binarisation: the model has no linear layer whose input could be its features")
+            raise UserError("binarisation: the model has no linear layer; leave the binarisation test out")
         self.last = layers[-1]
 
     def forward(self, x: Tensor) -> Tensor:
         with noted_input(self.last) as noted:
             self.model(x.to(self.dtype, copy=True))
         if len(noted) != 1 or noted[0].ndim != 2:
-            raise UserError("binarisation: the last linear layer is not the classifier at the model's end")
+            raise UserError("binarisation: the model does not end in a linear layer; leave the binarisation test out")
         return noted[0].float()  # (B, D)
 
 
 @contextmanager
 def noted_input(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """What the layer gets in the passes inside."""
+    """Record the layer's inputs in the forward passes inside."""
     noted: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, inputs: noted.append(inputs[0]))
     try:
@@ -78,20 +78,21 @@ def noted_input(layer: nn.Module) -> Iterator[list[Tensor]]:
 
 @dataclass(frozen=True)
 class Binarised:
-    """How the test went: of `images` planted problems that could be made, how many the attack solved."""
+    """The result of the test: the attack solved `solved` of the `images` problems that could be built."""
 
     images: int
     solved: int
 
 
 def binarisation_test(model: nn.Module, x: Tensor, ball: Ball, seed: int, dtype: torch.dtype) -> Binarised:
-    """Plant one adversarial point for each of the images x (B, C, H, W) and attack.
+    """Plant one adversarial point for each of the images x (B, C, H, W), then attack.
 
     Args:
-        model: as it was given, in eval mode, with a linear layer at its end; dtype: of the images that it takes.
+        model: the model as the caller gave it, in eval mode, which ends in a linear layer.
+        dtype: the dtype of images that the model expects.
 
     Raises:
-        UserError: it has no such layer.
+        UserError: the model does not end in a linear layer.
     """
     features = FeatureModel(model, dtype)
     problems = [planted(features, image, ball, seed) for image in torch.split(x, 1)]
@@ -114,9 +115,9 @@ def binarisation_test(model: nn.Module, x: Tensor, ball: Ball, seed: int, dtype:
 
 @torch.no_grad()
 def planted(features: FeatureModel, image: Tensor, ball: Ball, seed: int) -> tuple[Tensor, Tensor] | None:
-    """Weight (D,) and bias () that tell noisy copies of an image (1, C, H, W) from a point at the edge of its ball.
+    """Weight (D,) and bias () that separate noisy copies of an image (1, C, H, W) from a point at the edge of its ball.
 
-    None where the features of the point cannot be told from those of the copies.
+    None if the features of the point cannot be separated from those of the copies.
     """
     copies = image.expand(INNER, *image.shape[1:])
     noise = ball.noise(image, torch.Size((1, INNER + 1, *image.shape[1:])), seed, "binarisation")[0]
@@ -130,18 +131,18 @@ def planted(features: FeatureModel, image: Tensor, ball: Ball, seed: int) -> tup
     highest, planted_score = (given @ weight).max(), point @ weight
     if not planted_score > highest + 1e-6 * weight.norm() * point.norm():
         return None
-    scale = 2 / (planted_score - highest)  # so that the logits of both sides are -1 and 1
+    scale = 2 / (planted_score - highest)  # then the scores of the two sides are -1 and 1
     return weight * scale, -scale * (highest + planted_score) / 2
 
 
 def binarisation_check(model: nn.Module, x: Tensor, ball: Ball, seed: int, dtype: torch.dtype) -> Check:
-    """The test as a check: raised where the attack misses more than 10% of the points that are known to be there."""
+    """The test as a check: it raises a flag if the attack misses more than 10% of the planted points."""
     found = binarisation_test(model, x, ball, seed, dtype)
     missed = 1.0 - found.solved / found.images if found.images else 1.0
     sentence = (
-        f"PGD-{STEPS} finds {percent(1.0 - missed)} of {found.images} adversarial points that were planted within eps "
-        "(binarisation test): its gradients do not lead there"
+        f"PGD-{STEPS} finds only {percent(1.0 - missed)} of {found.images} adversarial points that were planted within "
+        "eps (binarisation test): the gradients do not lead to them"
         if found.images
-        else "binarisation test: the model's features tell no point at the edge of the ball from the points inside"
+        else "binarisation test: the model's features do not separate points at the edge of the ball from points inside"
     )
     return finding("binarisation", missed, 1.0 - LEAST_SUCCESS, sentence)

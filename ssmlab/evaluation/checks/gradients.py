@@ -1,4 +1,4 @@
-"""Are the gradients that attacks follow those of the function that is judged?"""
+"""Checks whether the gradients that attacks follow are the true slopes of the model."""
 
 from __future__ import annotations
 
@@ -13,20 +13,26 @@ from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
 
 DIRECTIONS = 8
-STEP = 0.02  # long enough that a model of quantised images moves, short enough that an honest one is nearly straight
-SATURATED = 1e-6  # cross entropy below which float32 leaves next to nothing of its gradient
+# Large enough to change the output of a model that quantises images, and so small that normal models are nearly linear.
+STEP = 0.02
+SATURATED = 1e-6  # below this cross entropy, float32 rounding leaves almost nothing of the gradient
 
 
 def gradient_checks(victim: Victim, x: Tensor, y: Tensor, generator: torch.Generator) -> list[Check]:
-    """The checks on gradients, on images x (B, C, H, W) that the model classifies correctly, as y (B,)."""
+    """The checks on gradients.
+
+    Args:
+        x: images (B, C, H, W) that the model classifies correctly.
+        y: their labels (B,).
+    """
     n = len(x)
     losses = F.cross_entropy(logits_of(victim, x), y, reduction="none")  # (B,)
-    of_loss = input_gradients(victim, x, y, cross_entropy)
-    of_margin = input_gradients(victim, x, y, margins)
-    broken = sum(int((~each.isfinite()).flatten(1).any(dim=1).sum()) for each in (of_loss, of_margin))
+    loss_gradients = input_gradients(victim, x, y, cross_entropy)
+    margin_gradients = input_gradients(victim, x, y, margins)
+    broken = sum(int((~each.isfinite()).flatten(1).any(dim=1).sum()) for each in (loss_gradients, margin_gradients))
     zeros = {
-        "cross entropy": int((of_loss == 0).flatten(1).all(dim=1).sum()) / n,
-        "margin": int((of_margin == 0).flatten(1).all(dim=1).sum()) / n,
+        "cross entropy": int((loss_gradients == 0).flatten(1).all(dim=1).sum()) / n,
+        "margin": int((margin_gradients == 0).flatten(1).all(dim=1).sum()) / n,
     }
     sure = int((losses < SATURATED).sum()) / n
     found = [finding("non-finite gradient", broken, 0, f"the gradient of {broken} images is not finite")]
@@ -44,17 +50,17 @@ def gradient_checks(victim: Victim, x: Tensor, y: Tensor, generator: torch.Gener
             "saturated",
             sure,
             0.05,
-            f"the cross entropy is below {SATURATED:g} on {percent(sure)} of the images: rounding eats its gradient",
+            f"the cross entropy is below {SATURATED:g} on {percent(sure)} of the images: rounding hides its gradient",
         )
     )
     if not broken:
-        error = slope_error(victim, x, y, of_margin, generator)
+        error = slope_error(victim, x, y, margin_gradients, generator)
         found.append(
             finding(
                 "gradient is not the slope",
                 error,
                 0.5,
-                f"the gradient of the margin is {percent(error)} away from its slope over steps of {STEP}",
+                f"the gradient of the margin differs by {percent(error)} from its slope over steps of {STEP}",
             )
         )
     return found
@@ -62,9 +68,9 @@ def gradient_checks(victim: Victim, x: Tensor, y: Tensor, generator: torch.Gener
 
 @torch.no_grad()
 def slope_error(victim: Victim, x: Tensor, y: Tensor, gradients: Tensor, generator: torch.Generator) -> float:
-    """How far gradients (B, C, H, W) are from central differences: the error over the differences, as L2 norms.
+    """The relative L2 error of gradients (B, C, H, W) against central differences.
 
-    The directions are random signs, the same for all images.
+    The directions are vectors of random signs, the same for all images.
     """
     differences, predictions = [], []
     for _ in range(DIRECTIONS):
@@ -77,7 +83,7 @@ def slope_error(victim: Victim, x: Tensor, y: Tensor, gradients: Tensor, generat
 
 
 def input_gradients(victim: Victim, x: Tensor, y: Tensor, loss: object) -> Tensor:
-    """The gradient of loss(logits, y) (B,) to every image: (B, C, H, W)."""
+    """The gradient of loss(logits, y) (B,) with respect to every image: (B, C, H, W)."""
     x = x.detach().clone().requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(loss(victim(x), y).sum(), x)  # type: ignore[operator]

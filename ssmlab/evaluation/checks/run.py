@@ -1,4 +1,4 @@
-"""All checks of one model. docs/evaluation.md has the table of what raises which."""
+"""Runs all checks on one model. docs/evaluation.md has a table of faults and the checks that find them."""
 
 from __future__ import annotations
 
@@ -17,28 +17,29 @@ from ssmlab.evaluation.plan import UNUSUAL_SHARE, largest_eps
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
 
-IMAGES = 64  # more would find rarer faults and cost every evaluation more
+IMAGES = 64  # more images would find rarer faults, but slow down every evaluation
 
 
 def check_model(
     victim: Victim, live: nn.Module, x: Tensor, y: Tensor, ball: Ball, classes: int, seed: int, binarisation: int = 0
 ) -> tuple[Check, ...]:
-    """Check whether numbers on this model can be taken at face value.
+    """Check whether the robust accuracies of this model can be trusted.
 
     Args:
-        victim: the model as it is attacked; live: as it was given, in eval mode.
-        x: (N, C, H, W) in [0, 1]; y: (N,); of which the first are looked at.
-        ball: that the model is attacked in; radius 0 leaves out the checks that attack.
-        binarisation: on how many images the binarisation test is made.
+        victim: the attacked model, which may be frozen.
+        live: the model as the caller gave it, in eval mode.
+        x, y: images (N, C, H, W) in [0, 1] and labels (N,); the checks use the first ones.
+        ball: the ball of the evaluation; with radius 0, the checks that attack are left out.
+        binarisation: number of images for the binarisation test; 0 for no test.
 
     Raises:
-        UserError: the binarisation test was asked for, and the model has no linear layer at its end.
+        UserError: the binarisation test is requested, and the model does not end in a linear layer.
     """
     more, x, y = x[:binarisation], x[:IMAGES], y[:IMAGES]
     generator = torch.Generator().manual_seed(seed_of(seed, "checks"))
     grey = UNUSUAL_SHARE * largest_eps(ball.norm, x[0].numel())
-    question = "; was it meant in 255ths?" if ball.norm == "linf" else ""
-    sentence = f"eps is {ball.eps:g}: beyond {grey:.3g} every image can be made uniformly grey{question}"
+    question = "; should it be divided by 255?" if ball.norm == "linf" else ""
+    sentence = f"eps is {ball.eps:g}: above {grey:.3g} every image can become uniformly grey{question}"
     found = [finding("eps", ball.eps, grey, sentence)]
     with forked_generators(), attack_defaults():
         torch.manual_seed(seed_of(seed, "checks of random models"))

@@ -1,8 +1,8 @@
-"""Gates whose gradient vanishes: does an attack that softens their backward pass break more?
+"""Softens the backward pass of gates whose gradient vanishes, to see whether an attack then breaks more.
 
-A gate that is shut (ReLU) or saturated (sigmoid, tanh) lets no gradient through, so that an attack does not see what
-opening it would do; AdS multiplies by such gates. The remedy is BPDA (Athalye et al. 2018): the forward pass stays as
-it is, and the backward pass is that of a smoother function.
+A closed gate (ReLU) or a saturated gate (sigmoid, tanh) passes no gradient, so an attack does not see the effect of
+opening it. AdS multiplies by such gates. The remedy is BPDA (Athalye et al. 2018): the forward pass does not change,
+and the backward pass uses the slope of a smoother function.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TANHS = (torch.tanh, F.tanh, Tensor.tanh)
 
 
 class SoftGate(torch.autograd.Function):
-    """A gate with its own values and the slope of a smoother one, whose width is the mean size of its inputs."""
+    """A gate with the slope of a smoother function, whose width is the mean absolute value of the gate's inputs."""
 
     @staticmethod
     def forward(context: Any, z: Tensor, kind: str) -> Tensor:
@@ -41,10 +41,10 @@ class SoftGate(torch.autograd.Function):
 
 
 class SoftenedGates(TorchFunctionMode):
-    """Inside, the gates of every model have a softer backward pass.
+    """Inside this context, the gates of every model have a softer backward pass.
 
     Attributes:
-        met: how many gates there were.
+        met: number of calls of gates so far.
     """
 
     def __init__(self) -> None:

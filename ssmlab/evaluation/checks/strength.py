@@ -1,4 +1,4 @@
-"""Do attacks do what attacks on an honest model do? More effort must break more, and gradients must beat chance."""
+"""Checks whether attacks behave as on a normal model: more effort breaks more, and gradients beat random noise."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ RESTARTS = 10
 
 @dataclass(frozen=True, eq=False)
 class Attacked:
-    """Images x (B, C, H, W) that the victim classifies correctly, as y (B,), and what draws the random starts."""
+    """Images x (B, C, H, W) that the victim classifies correctly as y (B,), and the generator of random starts."""
 
     victim: Victim
     x: Tensor
@@ -32,10 +32,10 @@ class Attacked:
     generator: torch.Generator
 
     def left(self, ball: Ball, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
-        """Which images `steps` steps of PGD from a random start leave right at every step: bool (B,).
+        """Which images stay right at every one of `steps` steps of PGD from a random start: bool (B,).
 
         Args:
-            among: bool (B,), the images to attack; the others count as broken. All if it is left out.
+            among: bool (B,), the images to attack; the others count as broken. None means all images.
         """
         left = torch.ones_like(self.y, dtype=torch.bool) if among is None else among.clone()
         noise = torch.rand(self.x.shape, generator=self.generator).to(self.x) * 2 - 1  # (B, C, H, W)
@@ -48,7 +48,7 @@ class Attacked:
             x, y = self.x[rows], self.y[rows]
             here = x_adv[rows].requires_grad_()
             logits = self.victim(here)  # (rows, classes)
-            left[rows] = is_right(logits, y)  # of the step before: one forward pass serves both
+            left[rows] = is_right(logits, y)  # judges the step before with the same forward pass
             (gradient,) = torch.autograd.grad(loss(logits, y).sum(), here)
             x_adv[rows] = ball.project(here.detach() + alpha * ball.direction(gradient.nan_to_num()), x)
         rows = left.nonzero().flatten()
@@ -57,7 +57,7 @@ class Attacked:
         return left
 
     def left_by_noise(self, ball: Ball, among: Tensor) -> Tensor:
-        """Which of the images `among` keep their label under all of many random signs of length eps: bool (B,)."""
+        """Which of the images `among` stay right under 50 random perturbations of length eps: bool (B,)."""
         left = among.clone()
         for _ in range(NOISES):
             rows = left.nonzero().flatten()
@@ -70,16 +70,17 @@ class Attacked:
 
 
 def strength_checks(attacked: Attacked, ball: Ball, classes: int) -> list[Check]:
-    """The checks that attack: in the ball and beyond, with other losses, more steps, restarts, without gradients."""
+    """The checks that attack: with more steps, restarts, another loss, no gradients, softened gates, larger balls."""
     first, twenty = attacked.left(ball, 10), attacked.left(ball, 20)
     found = effort_checks(attacked, ball, first, twenty) + radius_checks(attacked, ball, twenty, classes)
     return found + gate_checks(attacked, ball, twenty)
 
 
 def gate_checks(attacked: Attacked, ball: Ball, twenty: Tensor) -> list[Check]:
-    """PGD with a softened backward pass of gates against the same as it is; none for a model without gates.
+    """Compare PGD with and without a softened backward pass of gates; no check for a model without gates.
 
-    Both attack what PGD-20 left, `twenty` (B,), from the same starts, so that a second start is not taken for a gain.
+    Both attack the images that PGD-20 left right, `twenty` (B,), from the same starts. So the gain of a second start
+    does not count as a gain of softening.
     """
     state, gates = attacked.generator.get_state(), SoftenedGates()
     plain = int(attacked.left(ball, 20, among=twenty).sum())
@@ -90,14 +91,14 @@ def gate_checks(attacked: Attacked, ball: Ball, twenty: Tensor) -> list[Check]:
         return []
     n = len(attacked.x)
     sentence = (
-        f"PGD-20 leaves {plain} of {n} images right, and {softened} where the backward pass of gates (ReLU, sigmoid, "
-        "tanh) is softened: shut gates hide the gradient"
+        f"PGD-20 leaves {plain} of {n} images right, and only {softened} if the backward pass of gates (ReLU, sigmoid, "
+        "tanh) is softened: closed gates hide the gradient"
     )
     return [images_finding("softened gates gain", plain - softened, n, 0.02, sentence)]
 
 
 def effort_checks(attacked: Attacked, ball: Ball, first: Tensor, twenty: Tensor) -> list[Check]:
-    """More effort, or another kind of it, in the same ball; `first` and `twenty` (B,) survived PGD-10 and PGD-20."""
+    """More or other effort in the same ball; `first` and `twenty` (B,) mark survivors of PGD-10 and PGD-20."""
     n = len(attacked.x)
     by_margin, fifty = attacked.left(ball, 20, negative_margin), attacked.left(ball, 50)
     by_noise = attacked.left_by_noise(ball, fifty)
@@ -111,36 +112,37 @@ def effort_checks(attacked: Attacked, ball: Ball, first: Tensor, twenty: Tensor)
             "margin beats cross entropy",
             ce - margin,
             n,
-            0.10,  # honest models: up to 6% of 64 images; the margin is the better loss for many of them
-            f"PGD-20 on the cross entropy leaves {ce} of {n} images right, on the margin {margin}: its loss is masked",
+            0.10,  # normal models: up to 6% of 64 images; the margin is the better loss for many of them
+            f"PGD-20 on the cross entropy leaves {ce} of {n} images right, PGD-20 on the margin {margin}: the cross "
+            "entropy is masked",
         ),
         images_finding(
             "noise beats gradients",
             long - noise,
             n,
             0.02,
-            f"random noise breaks {long - noise} of {n} images that PGD-50 cannot: the gradients mislead it",
+            f"random noise breaks {long - noise} of {n} images that PGD-50 does not break: the gradients mislead it",
         ),
         images_finding(
             "more steps help the model",
             long - ten,
             n,
             0.01,
-            f"PGD-50 leaves {long} of {n} images right and PGD-10 only {ten}: the gradients mislead it",
+            f"PGD-50 leaves {long} of {n} images right, but PGD-10 only {ten}: the gradients mislead it",
         ),
         finding(
             "restarts gain",
             (ten - restarts) / n,
             0.05,
-            f"{RESTARTS} restarts of PGD-10 leave {restarts} of {n} images right and one leaves {ten}: one is too weak",
+            f"{RESTARTS} starts of PGD-10 leave {restarts} of {n} images right, but one start {ten}: one is too weak",
         ),
     ]
 
 
 def radius_checks(attacked: Attacked, ball: Ball, twenty: Tensor, classes: int) -> list[Check]:
-    """PGD-20 in larger balls, where it must break more; `twenty` (B,) are the images that survived it at eps.
+    """PGD-20 in larger balls, where it must break more; `twenty` (B,) marks the images that survived it at eps.
 
-    The largest two are of L-inf, whatever the norm: in them all images can be made grey, and all can be made any other.
+    The two largest balls use L-inf for every norm: in one, every image can become grey; in the other, any image.
     """
     n, at_eps = len(attacked.x), int(twenty.sum())
     found = []
@@ -152,7 +154,7 @@ def radius_checks(attacked: Attacked, ball: Ball, twenty: Tensor, classes: int) 
                 double - at_eps,
                 n,
                 0.01,
-                f"PGD-20 leaves {at_eps} of {n} images right at eps {ball.eps:.3g} and {double} at twice that",
+                f"PGD-20 leaves {at_eps} of {n} images right at eps {ball.eps:.3g}, but {double} at twice that eps",
             )
         )
     half, whole = (int(attacked.left(Ball(radius), 20).sum()) / n for radius in (0.5, 1.0))
@@ -162,8 +164,8 @@ def radius_checks(attacked: Attacked, ball: Ball, twenty: Tensor, classes: int) 
             "eps 0.5 survived",
             half,
             2.0 / classes,
-            f"{percent(half)} of the images survive PGD-20 with eps 0.5 in L-inf, where all can be made grey: the "
-            "attack fails",
+            f"{percent(half)} of the images survive PGD-20 with eps 0.5 in L-inf, where every image can become grey: "
+            "the attack fails",
         ),
         finding(
             "eps 1 survived",

@@ -70,7 +70,7 @@ def test_a_model_without_a_linear_end_is_refused_in_one_line() -> None:
     x, y = digits()
     with pytest.raises(UserError, match="no linear layer"):
         evaluate(lambda x: x.flatten(1)[:, :10], x[:4], y[:4], [], EPS, binarisation=4)
-    with pytest.raises(UserError, match="not the classifier"):
+    with pytest.raises(UserError, match="does not end in a linear layer"):
         evaluate(Early(), x[:4], y[:4], [], EPS, binarisation=4)
 
 
