@@ -59,7 +59,7 @@ def test_bad_arguments_are_refused_in_one_line() -> None:
         ({"attacks": {"mine": "pgd"}}, "mine must be a specification"),
         ({"device": "tpu"}, "device must be auto, cpu or cuda"),
         ({"y": y[:3]}, "there are 20 images and 3 labels"),
-        ({"y": y - 5}, "y must be class numbers 0 or larger"),
+        ({"y": y - 5}, "y must be class numbers, 0 or larger"),
         ({"x": x * 255}, r"x must be in \[0, 1\]; it ranges from .* divide 8-bit images by 255"),
         ({"x": x - 0.5}, r"x must be in \[0, 1\]"),
         ({"x": x.clone().index_fill_(0, torch.tensor([3]), float("nan"))}, r"x must be in \[0, 1\]"),
