@@ -63,8 +63,10 @@ def curves(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
 
 
 def table(frame: DataFrame) -> str:
-    """A Markdown table: mean and deviation over the seeds of every group's measures."""
-    shown = frame.assign(measure=frame["attack"] + ", " + frame["checkpoint"])
+    """A Markdown table: mean and deviation over the seeds of every group's measures, of the attacked checkpoints."""
+    attacked = frame.loc[frame["attack"] != "clean", "checkpoint"].unique()
+    shown = frame[frame["checkpoint"].isin(attacked)]
+    shown = shown.assign(measure=shown["attack"] + ", " + shown["checkpoint"])
     measures = list(dict.fromkeys(shown["measure"]))
     lines = ["| model | seeds | " + " | ".join(measures) + " |", "|---|--:|" + "--:|" * len(measures)]
     for (label, group), rows in shown.groupby(["label", "group"], sort=False):
@@ -76,6 +78,13 @@ def table(frame: DataFrame) -> str:
         name = f"{group}, {label}" if label else group
         lines.append(f"| `{name}` | {rows['seed'].nunique()} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def best_first(frame: DataFrame, measure: str) -> DataFrame:
+    """The rows with the groups in the order of their mean accuracy under one attack, best checkpoint."""
+    judged = frame[(frame["attack"] == measure) & (frame["checkpoint"] == "best")]
+    mean = judged.groupby("group")["accuracy"].mean()
+    return frame.assign(mean=frame["group"].map(mean)).sort_values("mean", ascending=False, kind="stable")
 
 
 def curve_figure(frame: DataFrame) -> Figure:
@@ -124,6 +133,8 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(options.projects[0][1] / "params.yaml", folder / "params.yaml")
     frame = accuracies(options.study, options.projects)
+    if not options.curves:
+        frame = best_first(frame, options.measure).drop(columns="mean")
     found: dict[str, Any] = {"accuracies": frame.to_dict("records")}
     if options.curves:
         trainings = curves(options.study, options.projects)

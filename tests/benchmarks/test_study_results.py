@@ -16,6 +16,7 @@ def test_the_table_has_mean_and_deviation_over_the_seeds_of_each_group_and_label
         ("clean", "ads", 0, "best", "pgd", 90.0),
         ("noisy", "ads", 0, "last", "pgd", 60.0),
         ("noisy", "ads", 1, "last", "pgd", 60.0),
+        ("noisy", "ads", 1, "first", "clean", 61.0),  # no attack on this checkpoint, so no column
     ]
     frame = DataFrame(rows, columns=["label", "group", "seed", "checkpoint", "attack", "accuracy"])
     assert table(frame).splitlines() == [
