@@ -60,8 +60,8 @@ class TensorInfo(BaseModel):
         return prod(self.shape)
 
 
-HEADER = TypeAdapter(dict[str, TensorInfo])
-METADATA = TypeAdapter(dict[str, str])
+HEADER = TypeAdapter(dict[str, TensorInfo], config=ConfigDict(defer_build=True))
+METADATA = TypeAdapter(dict[str, str], config=ConfigDict(defer_build=True))
 
 
 @dataclass(frozen=True)

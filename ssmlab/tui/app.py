@@ -23,6 +23,7 @@ from textual.screen import Screen
 from ssmlab.core.errors import UserError
 from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui.alerts import Alert, AlertFinder
+from ssmlab.tui.collector import spare_collector
 from ssmlab.tui.details import key_table
 from ssmlab.tui.follower import StudyFollower
 from ssmlab.tui.lab import Lab
@@ -113,6 +114,8 @@ class StudyApp(Lab):
             look, problem, alerts = await asyncio.to_thread(self.look_once)
             self.take(look, alerts)
             self.keep_size()
+            if not (look.loading or self.is_headless):
+                spare_collector()
             if look.ended is not None:
                 self.say_ended(look.ended, problem)
             await asyncio.sleep(POLL_LOADING if look.loading else POLL)

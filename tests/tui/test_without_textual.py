@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -63,6 +65,19 @@ def test_the_first_look_at_many_runs_reads_some_and_says_that_it_loads(study: St
     assert first.loading and [view.status.task for view in first.runs][2] == "loading ..."
     assert [view.status.state for view in first.runs] == ["finished", "waiting", "waiting"]
     assert not second.loading and second.runs[2].status.rows and second.runs[0] is first.runs[0]
+
+
+def test_what_was_read_at_the_start_is_spared_by_the_collector_once() -> None:
+    code = """
+import gc
+from ssmlab.tui.collector import spare_collector
+spare_collector()
+frozen = gc.get_freeze_count()
+more = [[] for _ in range(1000)]
+spare_collector()
+assert gc.get_freeze_count() <= frozen > 1000 and len(gc.get_objects()) < 2000
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
