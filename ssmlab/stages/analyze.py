@@ -31,8 +31,8 @@ def analyze(
     Beside it metrics.json and plots/ have the numbers as DVC shows and compares them.
 
     Of params.yaml it reads the study's name, the names of its runs, how to judge them, and the sections `data`,
-    `attack` and `probe`, which the report needs to say how the numbers are made again. `reread` gives params.yaml as
-    it is now.
+    `attack` and `probe`, which the report needs to say how to reproduce the numbers. `reread` gives params.yaml as it
+    is now.
 
     Raises:
         UserError: a run has no attack results, a claim asks for a measure that was not taken, the prepared data set
@@ -71,17 +71,17 @@ def write_for_dvc(summary: Summary, histories: Mapping[str, Sequence[Row]], path
 
 
 def analyze_params(params: Params) -> dict[str, Any]:
-    """What the stage reads of params.yaml; DVC hashes the runs whole, so they are compared whole."""
+    """What the stage reads of params.yaml. DVC hashes complete runs, so complete runs are compared."""
     runs = {name: run.plain() for name, run in params.runs.items()}
     sections = {name: getattr(params, name).plain() for name in ("data", "attack", "probe", "analyze")}
     return {"study": params.study, "runs": runs, **sections}
 
 
 def settings_used(params: Params, results: AttackResults, prepared: DataSummary) -> StudySettings:
-    """What the numbers were made with, beside the settings of the runs.
+    """What the numbers were made with, apart from the settings of the runs.
 
-    Attack results record their own section. A prepared data set does not, so params.yaml is compared with what the data
-    set says of itself.
+    Attack results record their own section. A prepared data set does not, so params.yaml is compared with
+    what the data set says about itself.
     """
     data, noise = params.data, prepared.description.label_noise
     wanted = {"train": data.train, "validation": data.validation, "test": data.test}
@@ -108,7 +108,7 @@ def read_histories(params: Params, paths: Paths) -> dict[str, list[Row]]:
 
 
 def read_results(run: str, paths: Paths) -> AttackResults:
-    """The attack results of a run; raises UserError if they are missing, broken or another run's."""
+    """The attack results of a run; raises UserError if they are missing, damaged or of another run."""
     results = load_results(paths.attack(run))
     if (results.study, results.run) != (paths.study, run):
         raise UserError(

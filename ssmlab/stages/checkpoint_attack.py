@@ -1,4 +1,4 @@
-"""One checkpoint file under attacks that no params.yaml names; not a stage of DVC's, and it writes nothing."""
+"""Attacks on one checkpoint file, without params.yaml. This is not a stage of DVC, and writes no results file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssmlab.evaluation.results import Evaluation
 from ssmlab.params import Norm
 from ssmlab.params.written_float import WrittenFloat
 
-RECHECK_BATCH = 37  # not the 50 of an evaluation
+RECHECK_BATCH = 37  # another size than in an evaluation, so that rounding that depends on the batch shows
 
 
 def evaluate_checkpoint(
@@ -54,6 +54,6 @@ def evaluate_checkpoint(
 
 
 def recheck_checkpoint(path: Path, folder: Path) -> list[Recheck]:
-    """Ask a checkpoint again about images that were saved for it, in batches of 37; raises UserError as that does."""
+    """Test a checkpoint again on images that were saved for it; raises UserError as `recheck_adversarials`."""
     model, _ = load(path)
     return recheck_adversarials(model, AdversarialFolder(folder, sha256_file(path)), RECHECK_BATCH)

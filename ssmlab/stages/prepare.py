@@ -23,12 +23,12 @@ def prepare(
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
 ) -> None:
-    """Split the data set of `params.data` and write it to `paths.prepared`; of the rest only the study's name is read.
+    """Split the data set of `params.data` and write it to `paths.prepared`.
 
-    `reread` gives params.yaml as it is now.
+    Besides `data`, only the study's name is read. `reread` gives params.yaml as it is now.
 
-    Interrupted at any time, it leaves the old file or the new one. What it leaves besides when it is killed is removed
-    by the next `prepare`.
+    If it is interrupted, either the old file or the complete new one is there. If it is killed, the next `prepare`
+    removes its temporary files.
 
     Raises:
         UserError: the source is missing or damaged, the splits do not fit it, the file cannot be written, or params or
@@ -49,12 +49,12 @@ def prepare(
         description = write_dataset(paths.prepared, source, rows, wanted.seed, workdir, noise=noise, listen=on_event)
     if changed := started.changed():
         raise UserError(
-            f"{changed} has changed since `ssmlab prepare` started: {paths.prepared} is as it was asked for "
-            f"before; run `ssmlab prepare` again"
+            f"{changed} has changed since `ssmlab prepare` started, and {paths.prepared} was made without "
+            f"the change; run `ssmlab prepare` again"
         )
     if description.name != wanted.name:
         noisy = " with label noise" if description.label_noise else ""
-        what = f"these images are {description.provenance}{noisy}, and numbers on them are called {description.name}"
+        what = f"these images are {description.provenance}{noisy}, so results name the data set {description.name}"
         on_event(Note(f"data.name is {wanted.name}; {what}"))
     counts = ", ".join(f"{len(part)} {name}" for name, part in rows.items())
     on_event(

@@ -1,4 +1,4 @@
-"""The stage `probe`: what both checkpoints of a run do to an error on its way through them."""
+"""The stage `probe`: how errors grow on their way through both checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def probe(
 ) -> None:
     """Probe both checkpoints of `run` and write `paths.probe(run)`.
 
-    Of `params` only `probe` and the study's name are read: what was trained is what the checkpoints say.
+    Of `params` only `probe` and the study's name are read; model and training are those of the checkpoints.
     While it works, probe-progress.json in `paths.live(run)` is its heartbeat.
 
     Args:
         device: overrides `probe.device`.
-        reread: gives params.yaml as it is now; results of what has changed since the start are not published.
+        reread: gives params.yaml as it is now; if it has changed since the start, results are not published.
 
     Raises:
         UserError: unknown device, missing or damaged inputs, a full disk, or params, code or inputs have changed.
             Earlier results are untouched.
-        Interrupted: Ctrl-C; likewise.
+        Interrupted: Ctrl-C. Earlier results are untouched.
     """
     resolved = resolve_device(device or params.probe.device)
     dataset = load_dataset(paths.prepared)
@@ -80,7 +80,7 @@ def probe_and_publish(
     device: torch.device,
     on_event: Listener,
 ) -> None:
-    """Probe the checkpoints and write the results, unless what they come from has changed meanwhile."""
+    """Probe the checkpoints and write the results, unless params, code or inputs have changed meanwhile."""
     settings = params.probe
     images = {split: first_images(part, settings.images, device) for split, part in splits(dataset).items()}
     found: dict[Which, CheckpointProbes] = {}
@@ -97,7 +97,7 @@ def probe_and_publish(
 
 
 def say_part(on_event: Listener, which: Which, parts: Iterator[int], total: int, part: str) -> None:
-    """Report that the next part of the probes of a checkpoint begins."""
+    """Report that the next part of the probes of a checkpoint starts."""
     on_event(Progress(f"{which}: {part}", next(parts), total))
 
 

@@ -31,11 +31,11 @@ def report(
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
 ) -> None:
-    """Write the report of a study; reads its `study` and `report` sections, summary, histories, probes, transfer.
+    """Write the report of a study from its summary, training histories, and probe and transfer results.
 
-    `reread` gives params.yaml as it is now.
+    Of params.yaml it reads the study's name and the section `report`. `reread` gives params.yaml as it is now.
 
-    Everything is drawn and written in memory first, so that a failure leaves the earlier report whole.
+    Everything is drawn and written in memory first, so a failure leaves the earlier report complete.
 
     Raises:
         UserError: the summary or a history is missing or broken, or params, code or inputs have changed meanwhile.
@@ -65,7 +65,7 @@ def report(
     write_atomic(paths.study_as_measured, study)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)
-    remove_other_files(paths.figures, figures)  # those of runs that are no longer in the study
+    remove_other_files(paths.figures, figures)  # of runs that are no longer in the study
     remove_other_files(paths.tables, tables)
     on_event(Note(f"wrote {paths.report_md} and {paths.report_html}"))
 
@@ -90,7 +90,7 @@ def probe_files(paths: Paths) -> list[Path]:
 
 
 def read_probes(summary: Summary, paths: Paths) -> dict[str, ProbeResults]:
-    """The probe results of the runs that have some; raises UserError where they are damaged or another run's."""
+    """The probe results of the runs that have some; raises UserError if they are damaged or of another run."""
     found = {}
     for run in summary.runs:
         path = paths.probe(run.name)
@@ -104,7 +104,7 @@ def read_probes(summary: Summary, paths: Paths) -> dict[str, ProbeResults]:
 
 
 def read_transfer(summary: Summary, paths: Paths) -> TransferResults | None:
-    """The transfer results of the study, if there are any; raises UserError where they are damaged or another's."""
+    """The transfer results of the study; None if there are none. Raises UserError if they are damaged or of another."""
     if not paths.transfer.is_file():
         return None
     results = load_transfer(paths.transfer)
@@ -114,10 +114,10 @@ def read_transfer(summary: Summary, paths: Paths) -> TransferResults | None:
 
 
 def read_rows(run: str, paths: Paths) -> list[Row]:
-    """The history of a run, at least one epoch, of the training that its manifest names.
+    """The history of a run: at least one epoch, of the training that its manifest names.
 
     Raises:
-        UserError: there is none, or it is damaged or of another training than the checkpoints beside it.
+        UserError: there is none, or it is damaged, or it is of another training than the checkpoints next to it.
     """
     rows = published_history(paths.model(run))
     if not rows:

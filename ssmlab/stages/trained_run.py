@@ -1,4 +1,4 @@
-"""What the stages read that come after a training: both checkpoints of a run, trained on the prepared data."""
+"""What the stages after a training read: both checkpoints of a run, trained on the prepared data."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def read_trained_run(run: str, paths: Paths, dataset: Dataset) -> TrainedRun:
 
 
 def check_same_data(metadata: Metadata, dataset: Dataset, run: str, which: Which) -> None:
-    """Raises UserError for a checkpoint that was trained on other data than those it would be attacked on."""
+    """Raises UserError for a checkpoint that was trained on other data than the prepared ones."""
     if metadata.data_fingerprint is None:
         raise UserError(
             f"run {run}, checkpoint {which}: it was imported, not trained by this study; attack it as a file, or run "
@@ -53,5 +53,5 @@ def check_same_data(metadata: Metadata, dataset: Dataset, run: str, which: Which
             f"run {run}, checkpoint {which}: it was trained on other data ({metadata.data_name}, "
             f"{metadata.data_fingerprint[:12]}) than what is prepared now ({dataset.name}, "
             f"{dataset.fingerprint[:12]}), "
-            f"so that test images may have been training images; run `ssmlab train {run}`"
+            f"so it may have been trained on test images; run `ssmlab train {run}`"
         )

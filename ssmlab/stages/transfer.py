@@ -37,14 +37,14 @@ def transfer(
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
 ) -> TransferResults:
-    """Attack the best checkpoint of every run, show the outcome to all the others, and write `paths.transfer`.
+    """Attack the best checkpoint of every run, test all others on the attacked images, and write `paths.transfer`.
 
     Args:
         names: runs and groups of runs; every trained run of the study if there are none.
         attack: an attack of params.yaml, or `fgsm` or `pgd-N` with the steps that `ssmlab.evaluate` gives them.
         images: how many test images, from the first one on.
         device: overrides `attack.device`.
-        reread: gives params.yaml as it is now; results of what has changed since the start are not published.
+        reread: gives params.yaml as it is now; if it has changed since the start, results are not published.
 
     Raises:
         UserError: an unknown run, group, attack or device, fewer than two trained runs, more images than there are,
@@ -82,18 +82,18 @@ def transfer(
 
 
 def study_ball(params: Params) -> Ball:
-    """Where the attacks of the study search."""
+    """The ball that the attacks of the study search."""
     return Ball(float(params.attack.eps), params.attack.norm)
 
 
 def transfer_spec(params: Params, attack: str, images: int) -> AttackSpec:
-    """The attack of params.yaml with this name, or the one that `ssmlab.evaluate` knows by it, on so many images."""
+    """The attack of params.yaml with this name, or the one that `ssmlab.evaluate` knows by it, on `images` images."""
     found = params.attack.attacks.get(attack) or parse_attack(attack, float(params.attack.eps))
     return found.model_copy(update={"images": images})
 
 
 def chosen_runs(params: Params, names: Sequence[str], paths: Paths, on_event: Listener) -> tuple[str, ...]:
-    """The runs that `names` mean, each once; without names all that are trained, with a note of those that are not.
+    """The runs that `names` stand for, each once. Without names: all trained runs, with a note that names the others.
 
     Raises:
         UserError: an unknown name, or fewer than two runs.
@@ -110,7 +110,7 @@ def chosen_runs(params: Params, names: Sequence[str], paths: Paths, on_event: Li
             on_event(Note(f"not trained yet, and left out: {listed(absent)}", warning=True))
     if len(runs) < 2:
         raise UserError(
-            f"study {params.study}: transfer needs two trained runs at least, and there is {listed(runs)}; "
+            f"study {params.study}: transfer needs at least two trained runs, and there is {listed(runs)}; "
             "run `ssmlab repro`, or name more runs"
         )
     return runs
@@ -122,7 +122,7 @@ def best_input(trained: TrainedRun) -> StageInput:
 
 
 def transfer_params(params: Params, *, attack: str, images: int, runs: Sequence[str]) -> dict[str, Any]:
-    """What the command reads of params.yaml and was asked for."""
+    """What the results depend on: a part of params.yaml, and the arguments of the command."""
     settings, spec = params.attack, transfer_spec(params, attack, images)
     return {
         "study": params.study,

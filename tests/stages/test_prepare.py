@@ -124,7 +124,7 @@ def test_data_that_contradict_their_name_get_another_name(
     )
     assert "re-encoded, 200 train, 100 validation, 100 test images" in notes[-1]
     assert len(notes) == (1 if name == "mnist5k" else 2)
-    assert ("called mnist5k-jpeg" in notes[0]) == (name == "mnist5k-jpeg")
+    assert ("data set mnist5k-jpeg" in notes[0]) == (name == "mnist5k-jpeg")
 
 
 def test_prepare_loads_no_torch() -> None:
@@ -146,7 +146,7 @@ def test_label_noise_changes_the_training_labels_and_the_name(tiny_params: Param
     assert (clean.train.labels != noisy.train.labels).sum() == len(clean.train) // 2
     assert (clean.test.labels == noisy.test.labels).all()
     assert noisy.name == "mnist5k-noise0.5"
-    assert "with label noise, and numbers on them are called mnist5k-noise0.5" in notes[0]
+    assert "with label noise, so results name the data set mnist5k-noise0.5" in notes[0]
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_the_matrix_has_every_pair_and_the_own_attack_is_that_of_the_results(
     ("names", "attack_name", "images", "problem"),
     [
         (["nobody"], "pgd-2", 4, "no run or group 'nobody'"),
-        ([RUN], "pgd-2", 4, "needs two trained runs at least"),
+        ([RUN], "pgd-2", 4, "needs at least two trained runs"),
         ([], "autoattack", 4, "use FGSM or PGD for transfer"),
         ([], "pgd-2", 10**6, "1000000 images are requested, but there are 100"),
         (["attention", RUN], "pgd-2", 4, "attention"),

@@ -59,7 +59,7 @@ def attack_results(
 
 
 def protocol_of(settings: AttackParams, dataset: Dataset, device: str | None) -> Protocol:
-    """How the numbers came about: the settings of the attacks, and the images that were attacked."""
+    """How the numbers were made: the settings of the attacks, and the images that were attacked."""
     return Protocol(
         data=attacked_data(dataset, len(dataset.test)),
         norm=settings.norm,
@@ -73,7 +73,7 @@ def protocol_of(settings: AttackParams, dataset: Dataset, device: str | None) ->
 
 
 def checkpoint_results(checkpoint: CheckpointFile, evaluation: Evaluation) -> CheckpointResults:
-    """The evaluation of a checkpoint, with what the checkpoint says of its training."""
+    """The evaluation of a checkpoint, with what the checkpoint says about its training."""
     metadata = checkpoint.metadata
     return CheckpointResults(
         **dict(evaluation),

@@ -10,10 +10,10 @@ from ssmlab.data.dataset import Dataset
 
 
 def check_image_shape(metadata: Metadata, dataset: Dataset, path: Path) -> None:
-    """Raises UserError for a checkpoint whose images or classes are of another size than the prepared ones."""
+    """Raises UserError unless the checkpoint was made for images of the prepared shape and for as many classes."""
     takes, there = (metadata.image_shape, metadata.classes), (dataset.image_shape, dataset.classes)
     if takes != there:
         raise UserError(
             f"{path}: takes images {metadata.image_shape} of {metadata.classes} classes, but {dataset.name} has "
-            f"{dataset.image_shape} of {dataset.classes}; change to a study of its data with `ssmlab use`"
+            f"{dataset.image_shape} of {dataset.classes}; switch to a study of its data with `ssmlab use`"
         )

@@ -46,18 +46,19 @@ def attack(
 ) -> None:
     """Attack both checkpoints of `run` on the first test images and write `paths.attack(run)`.
 
-    Of `params` only `attack` and the study's name are read: what was trained is what the checkpoints say. Each is read
-    once, so that what the results name is what was attacked. While it works, `paths.live(run)/progress.json` is its
-    heartbeat and attack.journal beside it keeps what is done, so that an attack that was killed goes on there.
+    Of `params` only `attack` and the study's name are read; model and training are those of the checkpoints. Each
+    checkpoint is read once, so the results name exactly what was attacked. While it works, progress.json in
+    `paths.live(run)` is its heartbeat, and attack.journal next to it holds what is done, so an attack that was killed
+    continues from there.
 
     Args:
         device: overrides `attack.device`.
-        reread: gives params.yaml as it is now; results of what has changed since the start are not published.
+        reread: gives params.yaml as it is now; if it has changed since the start, results are not published.
 
     Raises:
         UserError: unknown device, missing or damaged inputs, an attack on more images than there are, a full disk, or
             params, code or inputs have changed. Earlier results are untouched.
-        Interrupted: Ctrl-C; likewise.
+        Interrupted: Ctrl-C. Earlier results are untouched.
     """
     resolved = resolve_device(device or params.attack.device)
     dataset = load_attacked_data(params, paths)
@@ -79,14 +80,14 @@ def attack_file(
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
 ) -> Path:
-    """Attack an imported checkpoint as the runs of the study are attacked, so that it can be compared with them.
+    """Attack an imported checkpoint in the same way as the runs of the study, so that they can be compared.
 
     Returns:
-        The results file, results/imported/attack/NAME.json with the checkpoint's own name. No results of a trained run
-        are there, because no study can be called `imported`.
+        The results file, results/imported/attack/NAME.json, where NAME is stored in the checkpoint. It cannot replace
+        results of a trained run, because no study can be called `imported`.
 
     Raises:
-        UserError: not an imported checkpoint, one for other images than the prepared ones, or as `attack` does.
+        UserError: the checkpoint was not imported, or is made for other images than the prepared ones; and as `attack`.
     """
     resolved = resolve_device(device or params.attack.device)
     target = imported_target(path, paths)
@@ -109,7 +110,7 @@ class Target:
         study, run: what the results call it.
         checkpoints: each read once; inputs: their files as inputs of the stage.
         manifest: of the trained run's folder; None for an imported checkpoint.
-        results: the results file; aside: where results go that may not be published.
+        results: the results file; aside: where results go that must not be published.
     """
 
     name: str
@@ -178,7 +179,7 @@ class AttackJob:
         )
 
     def attack_and_publish(self, models: Mapping[Which, Classifier], started: StageRun, on_event: Listener) -> None:
-        """Attack the models and write the results; aside, with a UserError, if what they come from has changed."""
+        """Attack the models and write the results; if params, code or inputs have changed, aside with a UserError."""
         target, provenance = self.target, started.provenance
         journal = OutcomeJournal(target.aside.with_name("attack.journal"), evaluation_fingerprint(provenance))
         evaluations = self.evaluate(models, on_event, journal)
@@ -231,7 +232,7 @@ class AttackJob:
 
 
 def evaluation_fingerprint(provenance: Provenance) -> str:
-    """A hash of all that the outcomes of attacks depend on. The number of threads does not: attacks use one."""
+    """A hash of all that the outcomes of attacks depend on. The number of threads is not in it: attacks use one."""
     parts = (
         provenance.params_sha256,
         provenance.code_sha256,

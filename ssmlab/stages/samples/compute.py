@@ -39,11 +39,11 @@ def flipped_samples(
     device: str | None = None,
     on_event: Listener = silence,
 ) -> FlippedSamples:
-    """The first `count` test images that a run's checkpoint `which` has right when clean and wrong when attacked.
+    """The first `count` test images that the checkpoint `which` of a run gets right when clean and wrong when attacked.
 
     The attack runs on its `images` test images, batch by batch and with the seed of the stage `attack`. So the flipped
-    images are the ones that the flags in results/ stand for (for screened AutoAttack, those of the parts before the
-    screening). The search ends with the batch that completes `count`.
+    images are the same as in results/ (for screened AutoAttack, those of the parts before the screening). The search
+    ends with the batch that completes `count`.
 
     Raises:
         UserError: the run or the attack does not exist, or inputs are missing, damaged or do not fit together.
@@ -85,7 +85,7 @@ class FlippedSearch:
     """Attacks one batch after the other and keeps what was flipped.
 
     Attributes:
-        seen: number of images attacked so far. right: how many of them the model classifies right when clean.
+        seen: number of images attacked so far. right: how many of them the model gets right when clean.
         rows, x_adv: the rows of the flipped images, and their adversarial examples (C, H, W).
     """
 
@@ -97,7 +97,7 @@ class FlippedSearch:
         self.x_adv: list[Tensor] = []
 
     def attack_next_batch(self) -> None:
-        """Attack the images of the next batch that the model classifies right."""
+        """Attack those images of the next batch that the model gets right."""
         x, y = self.inputs.x, self.inputs.y
         stop = min(self.seen + self.batch_size, len(x))
         logits = self.runner.logits(MODEL, x[self.seen : stop].to(self.inputs.device)).cpu()  # (B, classes)
@@ -109,7 +109,7 @@ class FlippedSearch:
         self.seen = stop
 
     def keep_flipped(self, rows: Sequence[int], classes: int) -> None:
-        """Attack images that the model classifies right, and keep those that it then classifies wrong."""
+        """Attack images that the model gets right, and keep those that it then gets wrong."""
         flipped: dict[int, Tensor] = {}
         for phase in range(phases_before_screening(self.spec)):
             left = tuple(row for row in rows if row not in flipped)
@@ -144,7 +144,7 @@ class FlippedSearch:
 def sample_header(
     study: str, run: str, which: Which, sha256: str, search: FlippedSearch, class_names: Sequence[str]
 ) -> SampleHeader:
-    """What a search has looked at and found; sha256: of the checkpoint `which`."""
+    """What was searched and found; sha256: of the checkpoint `which`."""
     return SampleHeader(
         study=study,
         run=run,

@@ -27,7 +27,7 @@ class SampleHeader:
     Attributes:
         study, run, checkpoint: whose; checkpoint is `best` or `last`, with its hash in `sha256`.
         attack: its name in params.yaml; attack_params: its settings. norm, eps: of the ball, eps as a number.
-        attacked: how many images were looked at, from the first test image on. right: how many of them the model had
+        attacked: how many images were searched, from the first test image on. right: how many of them the model gets
             right when clean. flipped: how many of these the attack has flipped; the file may hold fewer.
         class_names: in the order of the labels.
     """
@@ -49,7 +49,7 @@ class SampleHeader:
 
 @dataclass(frozen=True, eq=False)
 class FlippedSamples:
-    """Test images that the model has right when clean and wrong after the attack.
+    """Test images that the model gets right when clean and wrong after the attack.
 
     Attributes:
         rows: (N,) int64, their places in the test split.
@@ -73,7 +73,7 @@ class FlippedSamples:
 
     @property
     def largest_change(self) -> float:
-        """How much one pixel can have changed: eps in L-inf, what there is at most in these images in L2."""
+        """The largest change of one pixel: eps in L-inf; in L2, the largest that these images have."""
         if self.header.norm == "linf" or not len(self):
             return self.header.eps
         return float(np.abs(self.adversarial - self.clean).max())
@@ -83,7 +83,7 @@ ARRAYS = tuple(field.name for field in fields(FlippedSamples) if field.name != "
 
 
 def save_samples(path: Path, samples: FlippedSamples) -> None:
-    """Write samples to one .npz file, atomically; raises UserError where that is not possible."""
+    """Write samples to one .npz file, atomically; raises UserError if that is not possible."""
     header = json.dumps({"format": FORMAT, **asdict(samples.header)}, ensure_ascii=False)
     buffer = io.BytesIO()
     arrays = {name: getattr(samples, name) for name in ARRAYS}
@@ -93,7 +93,7 @@ def save_samples(path: Path, samples: FlippedSamples) -> None:
 
 def load_samples(path: Path) -> FlippedSamples:
     """Read what `save_samples` has written; raises UserError for anything else."""
-    remedy = f"{path}: not a file of samples of this version; make it again with `ssmlab samples`"
+    remedy = f"{path}: not a file of samples of this version; write it again with `ssmlab samples`"
     try:
         with np.load(path, allow_pickle=False) as file:
             value = json.loads(str(file["header"]))

@@ -40,7 +40,7 @@ LIVE = ("state.safetensors", "best.safetensors", "last.safetensors", "history.cs
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What rank 0 of a training works with; the arguments of `train`, and what it made of them."""
+    """What rank 0 of a training works with: the arguments of `train`, and what follows from them."""
 
     params: Params
     run: str
@@ -61,7 +61,7 @@ class TrainingJob:
         return self.settings.train.passes
 
     def run_rank_zero(self) -> None:
-        """The whole training, as rank 0 sees it; the other ranks are in `run_follower`."""
+        """The whole training on rank 0; the other ranks run `run_follower`."""
         live = self.paths.live(self.run)
         with sole_trainer(live / "lock", self.run):
             started = self.start()
@@ -114,7 +114,7 @@ class TrainingJob:
         )
 
     def train_epochs(self, record: Record, heart: HeartbeatWriter, on_event: Listener) -> bool:
-        """Train to the end, or until someone asks to stop; returns whether someone did."""
+        """Train to the end or until a stop is requested; returns whether it was."""
 
         def start_afresh(error: StateMismatch) -> None:
             kept = record.keep_aside(None)
@@ -142,7 +142,7 @@ class TrainingJob:
         return False
 
     def is_asked_to_stop(self, event: StepDone | ValidationStep, heart: HeartbeatWriter, on_event: Listener) -> bool:
-        """Report a step; and whether any rank has seen a request to stop."""
+        """Report a step; returns whether any rank has seen a request to stop."""
         report_step(event, heart, on_event)
         return self.group.any(request_of(self.paths.live(self.run)).exists())
 
@@ -157,7 +157,7 @@ class TrainingJob:
         on_event(Note(epoch_line(event, self.epochs)))
 
     def publish(self, record: Record, stopped: bool, started: StageRun, on_event: Listener) -> None:
-        """Write what DVC takes as the output; raises UserError if the training is not the one that is asked for now."""
+        """Write the outputs of the stage; raises UserError if params, code or data have changed since the start."""
         if not record.rows:
             raise KeyboardInterrupt  # asked to stop before there was anything to publish
         if changed := started.changed():
@@ -182,7 +182,7 @@ class TrainingJob:
         on_event(Note(f"{folder}: {', '.join(contents)} are written"))
 
     def metadata(self, row: Row, which: Which) -> Metadata:
-        """What a checkpoint says of itself after the epoch of `row`."""
+        """The metadata of a checkpoint after the epoch of `row`."""
         settings = self.settings
         return Metadata(
             study=self.params.study,
@@ -205,7 +205,7 @@ class TrainingJob:
 
 
 def asked_line(run: str, epoch: int, epochs: int) -> str:
-    """How a training ended that was asked to stop."""
+    """The last line of a training that stopped on request."""
     return (
         f"training of run {run} stopped as asked, epoch {epoch}/{epochs} is published; "
         f"DVC takes the stage as done: `ssmlab repro {run} --force` goes on from there"
@@ -213,7 +213,7 @@ def asked_line(run: str, epoch: int, epochs: int) -> str:
 
 
 def train_params(params: Params, run: str) -> dict[str, Any]:
-    """What the stage reads of params.yaml; raises UserError if the run is not there."""
+    """What the stage reads of params.yaml; raises UserError if there is no such run."""
     return {"study": params.study, **params.run(run).plain()}
 
 

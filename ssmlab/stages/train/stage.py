@@ -1,4 +1,4 @@
-"""The stage `train`: one run from the prepared data to its checkpoints, its progress visible in files all the while."""
+"""The stage `train`: one run, from the prepared data to its checkpoints. Files show its progress while it works."""
 
 from __future__ import annotations
 
@@ -29,25 +29,26 @@ def train(
 ) -> None:
     """Train `run` of the study and publish its checkpoints, history and manifest in `paths.model(run)`.
 
-    While it works, `paths.live(run)` holds checkpoints and history as they stand, log.txt, the heartbeat progress.json,
-    and the state of the last whole epoch. A training that did not come to its end goes on from there, to the same bits;
-    a state of other params, data, code or device is kept aside instead.
+    While it works, `paths.live(run)` holds the current checkpoints and history, log.txt, the heartbeat progress.json,
+    and the state after the last complete epoch. An interrupted training continues from that state and ends with the
+    same bits as if it had not been interrupted. A state of other params, data, code or device is kept aside instead.
 
-    A stop that was asked for (`stop_request`) ends it at the next step, publishes what it has and keeps the state.
+    When a stop is requested (`stop_request`), the training ends at the next step, publishes what it has and keeps the
+    state.
 
-    Started by torchrun this is one of several processes that train together; rank 0 alone does the above.
+    Under torchrun this is one of several processes that train together, and only rank 0 does the above.
 
     Args:
         device: overrides the run's own setting.
-        reread: gives params.yaml as it is now. What has changed since the start is not published: DVC hashes params,
-            code and data after a stage, and would take it for a result of the new ones.
+        reread: gives params.yaml as it is now. If params, code or data have changed since the start, nothing is
+            published: DVC hashes them after the stage, and would record the result as one of the new ones.
 
     Raises:
         UserError: unknown run or device, no prepared data, the run is being trained already, the training diverged,
             the disk or the device's memory is full, another process has ended, or params, code or data have changed.
             What was published before is untouched, the state is kept.
-        Interrupted: KeyboardInterrupt, which the CLI raises on Ctrl-C and SIGTERM; likewise. Also a stop that was asked
-            for before there was anything to publish.
+        Interrupted: KeyboardInterrupt, which the CLI raises on Ctrl-C and SIGTERM, or a stop was requested before there
+            was anything to publish. Files as after a UserError.
     """
     settings = params.run(run)
     dataset = load_dataset(paths.prepared)
@@ -65,7 +66,7 @@ def train(
 
 
 def run_identity(params: Params, run: str, dataset: Dataset, device: torch.device, group: Group) -> Identity:
-    """What a state must agree with to be continued from, and the ranks of a training with each other."""
+    """What must be equal to continue from a state, and among the ranks that train together."""
     settings = params.run(run)
     images = group.shard(settings.train.batch_size).size
     activations = images * sequence_length(settings.model, dataset.image_shape) * settings.model.d_model

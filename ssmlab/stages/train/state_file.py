@@ -52,8 +52,10 @@ DIFFERENCES = {
 
 
 class Identity(Strict):
-    """What must be equal to continue from a state: fingerprints, the device, which draws the random numbers, and the
-    number of CPU threads, which decides the last bits of sums.
+    """What must be equal to continue from a state.
+
+    The device is part of it because it draws the random numbers, and the number of CPU threads because it decides the
+    last bits of sums.
     """
 
     run: str
@@ -93,7 +95,7 @@ class SavedState:
 
 
 def save_state(path: Path, identity: Identity, saved: SavedState) -> None:
-    """Write a state file, atomically and durably; raises UserError if that fails, and then the old file is kept."""
+    """Write a state file, atomically and durably; raises UserError if that fails, and the old file stays."""
     tensors = {name: tensor.cpu().contiguous() for name, tensor in saved.state.tensors.items()}
     for name, content in saved.files.items():
         tensors[FILE + name] = torch.frombuffer(bytearray(content), dtype=torch.uint8)  # (bytes,)

@@ -1,4 +1,4 @@
-"""Ending a training early and in good order: a file in its live folder asks, the trainer looks at every step."""
+"""Stopping a training early and cleanly: a file in its live folder requests it, and the trainer looks at every step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOOK_EVERY = 0.1  # seconds
 
 
 def request_of(live: Path) -> Path:
-    """The file whose presence asks the trainer of the live folder to stop; a trainer removes it when it starts."""
+    """The file that asks the trainer of a live folder to stop, once it exists; a trainer removes it when it starts."""
     return live / "stop"
 
 
@@ -22,7 +22,7 @@ def stop_training(paths: Paths, run: str, patience: float) -> str:
     """Ask the training of `run` to stop at its next step, and wait up to `patience` seconds for its end.
 
     Returns:
-        in one line how it ended, or that it has been asked.
+        one line: how it ended, or that it has been asked.
 
     Raises:
         UserError: the run is not being trained.
@@ -37,13 +37,13 @@ def stop_training(paths: Paths, run: str, patience: float) -> str:
         time.sleep(LOOK_EVERY)
         latest = read_heartbeat(paths.live(run) / "progress.json")
         if latest is None or latest.pid != beat.pid:
-            return f"the training of run {run} has ended"  # and the next stage has begun
+            return f"the training of run {run} has ended"  # the heartbeat is now that of the next stage
         if not at_work(latest):
             state = state_of(latest, time.time())
             return latest.message or f"the training of run {run} ended before it saw the request: {state}"
-    return f"run {run} is asked to stop, and will at the end of its step"
+    return f"run {run} has been asked to stop and will do so at the end of its step"
 
 
 def at_work(beat: Heartbeat) -> bool:
-    """Whether the process behind a heartbeat may still run: a silent one may be in a long step."""
+    """Whether the process of a heartbeat may still run; a silent one may be in a long step."""
     return state_of(beat, time.time()) in ("running", "stale")
