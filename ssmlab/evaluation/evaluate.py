@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
@@ -12,26 +10,21 @@ import torch
 from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.events import Listener, Note, silence
+from ssmlab.core.events import Listener, silence
 from ssmlab.evaluation.adversarials import AdversarialFolder
+from ssmlab.evaluation.attack_models import attack_models
 from ssmlab.evaluation.attack_names import chosen_attacks
 from ssmlab.evaluation.ball import Ball
-from ssmlab.evaluation.borrowed_models import modules_restored
-from ssmlab.evaluation.collect import AttackProgress, collect_evaluation
+from ssmlab.evaluation.collect import collect_evaluation
 from ssmlab.evaluation.inputs import prepared_images, prepared_labels, prepared_model
 from ssmlab.evaluation.journal import OutcomeJournal
 from ssmlab.evaluation.plan import check_ball, check_images_asked, check_sides
 from ssmlab.evaluation.results import Evaluation
-from ssmlab.evaluation.schedule import Plan, Schedule
-from ssmlab.evaluation.tasks import AttackInputs, AttackOutcome, AttackRunner, AttackTask, one_thread
+from ssmlab.evaluation.schedule import Plan
+from ssmlab.evaluation.tasks import AttackInputs
 from ssmlab.evaluation.token_attack import searched_ball
-from ssmlab.evaluation.worker import worker
 from ssmlab.params import AttackSpec, Norm
 from ssmlab.params.written_float import WrittenFloat
-from ssmlab.system.cores import cores
-from ssmlab.system.workers import NoPool, run_in_processes
-
-POOL_PAYS = 10.0  # seconds of expected work from which worker processes pay; they need about four seconds to start
 
 
 @torch.inference_mode(False)  # tensors made in inference mode cannot be attacked
@@ -86,10 +79,7 @@ def evaluate(
     model = prepared_model(model)
     x = prepared_images(x)
     y = prepared_labels(y, len(x))
-    try:
-        radius = eps if isinstance(eps, WrittenFloat) else WrittenFloat(eps)
-    except ValueError as error:
-        raise UserError(f"eps: {error}") from None
+    radius = chosen_eps(eps)
     check_ball(radius, norm, x.shape[1:])
     here = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
     there = chosen_device(device, here)
@@ -146,25 +136,8 @@ def evaluate_models(
     inputs = AttackInputs(dict(models), x, y, Ball(float(eps), norm), seed, device, save_adversarials is not None)
     if save_adversarials:
         save_adversarials.check_names(name for attacks in plan.values() for name in attacks)
-    progress: AttackProgress | None = None
-
-    def tick() -> None:
-        if progress:
-            progress.tick()
-
-    with modules_restored(models.values()), one_thread(device):
-        runner = AttackRunner(inputs, tick)
-        began = time.monotonic()
-        clean = {name: runner.clean(name, batch_size) for name in models}
-        seconds_per_pass = (time.monotonic() - began) / (len(models) * len(x))  # for one image
-        schedule = Schedule(plan, clean, batch_size)
-        checks = {name: runner.check(name, model, clean[name].classes, binarisation) for name, model in models.items()}
-        tasks = unknown_tasks(schedule.first_tasks(), schedule, journal)
-        seconds = seconds_per_pass * schedule.passes_left
-        count = min(workers or useful_workers(device, seconds), len(tasks))
-        progress = AttackProgress(on_event, schedule, seconds / max(count, 1))
-        run_attacks(runner, inputs, tasks, schedule, progress, journal, count)
-    outcomes = {name: {attack: schedule.outcomes[name, attack] for attack in plan[name]} for name in models}
+    attacked = attack_models(inputs, plan, batch_size, workers, binarisation, journal, on_event)
+    clean, checks, outcomes = attacked.clean, attacked.checks, attacked.outcomes
     found = {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name], eps) for name in models}
     if save_adversarials:
         for name, evaluation in found.items():
@@ -174,54 +147,12 @@ def evaluate_models(
     return found
 
 
-def unknown_tasks(tasks: Iterable[AttackTask], schedule: Schedule, journal: OutcomeJournal | None) -> list[AttackTask]:
-    """The tasks that must be run: those of `tasks`, and of the tasks after them, that the journal does not have."""
-    unknown, waiting = [], deque(tasks)
-    while waiting:
-        task = waiting.popleft()
-        outcome = journal.outcome(task) if journal else None
-        if outcome is None:
-            unknown.append(task)
-        else:
-            waiting.extend(schedule.done(outcome))
-    return unknown
-
-
-def run_attacks(
-    runner: AttackRunner,
-    inputs: AttackInputs,
-    tasks: Iterable[AttackTask],
-    schedule: Schedule,
-    progress: AttackProgress,
-    journal: OutcomeJournal | None,
-    count: int,
-) -> None:
-    """Run the tasks and the tasks that follow them, in `count` processes, or in this one if that is not possible."""
-
-    def collect(outcome: AttackOutcome) -> list[AttackTask]:
-        following = schedule.done(outcome)
-        if journal:
-            journal.write(outcome)
-        progress.task_done()
-        return unknown_tasks(following, schedule, journal)
-
-    waiting = deque(tasks)
-    if count > 1:
-        remedy = "try again with workers=1"
-        try:
-            run_in_processes(worker, inputs, waiting, count, collect, remedy=remedy, tick=progress.tick)
-            return
-        except NoPool as error:
-            progress.listener(Note(f"no worker processes ({error}); attacking in this process, slower", warning=True))
-    while waiting:
-        waiting.extend(collect(runner.run(waiting.popleft())))
-
-
-def useful_workers(device: torch.device, seconds: float) -> int:
-    """How many processes to use for work that is expected to take `seconds` in one process."""
-    if device.type != "cpu" or seconds < POOL_PAYS:
-        return 1
-    return cores()
+def chosen_eps(eps: float) -> WrittenFloat:
+    """The radius as a number with its text; raises UserError if it is no number."""
+    try:
+        return eps if isinstance(eps, WrittenFloat) else WrittenFloat(eps)
+    except ValueError as error:
+        raise UserError(f"eps: {error}") from None
 
 
 def chosen_device(device: str, here: torch.device) -> torch.device:

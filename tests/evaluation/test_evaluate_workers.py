@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note
-from ssmlab.evaluation.evaluate import evaluate, useful_workers
+from ssmlab.evaluation.attack_models import useful_workers
+from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.system import workers
 from tests.evaluation.material import CPU, QUICK, material
 
