@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from ssmlab.artifacts.checkpoint import load, save
@@ -16,11 +18,12 @@ from ssmlab.cli.app import app
 from ssmlab.core.errors import UserError
 from ssmlab.data.dataset import Split, make_dataset, save_dataset
 from ssmlab.nets import Classifier, build
+from ssmlab.nets.longconv import by_toeplitz
 from ssmlab.params import ModelParams, Params
 from ssmlab.stages.onnx_export import export
 from ssmlab.stages.onnx_export.export import export_onnx
 from ssmlab.stages.onnx_export.onnx_file import OnnxAgreement, compare_with_onnx, onnx_bytes
-from ssmlab.stages.onnx_export.traceable import traceable
+from ssmlab.stages.onnx_export.traceable import GroupedConvolution, traceable
 from tests.artifacts.trained_metadata import trained_metadata
 from tests.nets.tiny_models import CHANGES, tiny_model
 
@@ -49,12 +52,22 @@ def test_the_traceable_form_is_the_same_function_without_complex_numbers(name: s
     assert all(torch.equal(value, state[key]) for key, value in model.state_dict().items())
 
 
+@settings(deadline=None, max_examples=40)
+@given(st.integers(1, 17), st.integers(1, 17), st.booleans())
+def test_a_grouped_convolution_is_the_toeplitz_product_for_every_chunk(length: int, chunk: int, both: bool) -> None:
+    draw = torch.Generator().manual_seed(length * 31 + chunk)
+    lags = 2 * length - 1 if both else length
+    taps, u = (torch.randn(*size, generator=draw, dtype=torch.float64) for size in ((3, lags), (3, 2, length)))
+    torch.testing.assert_close(GroupedConvolution(taps, length, chunk)(u), by_toeplitz(u, taps))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", AS_ONNX)
 def test_every_kind_of_graph_as_onnx_gives_its_logits_for_any_batch(name: str) -> None:
     pytest.importorskip("onnxruntime", reason="needs ssmlab[onnx]")
-    model = tiny_model(name, (1, 3, 3), layers=1).eval()
-    agreement = compare_with_onnx(model, onnx_bytes(model, {}), torch.rand(40, 1, 3, 3))
+    side = 9 if name == "s4, both ways" else 3  # 81 tokens go in chunks
+    model = tiny_model(name, (1, side, side), layers=1).eval()
+    agreement = compare_with_onnx(model, onnx_bytes(model, {}), torch.rand(40, 1, side, side))
     assert agreement.is_close and agreement.difference < 1e-5 and agreement.same == agreement.n == 40
 
 
