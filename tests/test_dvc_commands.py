@@ -92,7 +92,9 @@ def test_plots_show_draws_curves_and_figures_without_an_error(study: Path) -> No
     shown = json.loads(run(study, "dvc", "plots", "show", "--json"))
     assert not shown.get("errors")
     curves = {
-        f"results/smoke/plots/{kind}/{run}.csv" for kind in ("learning", "accuracy-eps") for run in ("ssm", "ads")
+        f"results/smoke/plots/{kind}/{run}.csv"
+        for kind in ("learning", "accuracy-eps", "accuracy-steps")
+        for run in ("ssm", "ads")
     }
     assert curves | {"results/smoke/figures/curves.png", "results/smoke/figures/tradeoff.png"} == set(shown["data"])
 

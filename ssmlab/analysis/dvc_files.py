@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ssmlab.analysis.protocol import longest_pgd
 from ssmlab.analysis.summary import Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.files import to_csv
@@ -11,6 +12,7 @@ from ssmlab.evaluation.results import wilson
 
 LEARNING = ("epoch", "val_robust", "val_clean", "train_robust", "train_loss", "lr")  # no times: they always differ
 ACCURACY_EPS = ("eps", "accuracy", "low", "high", "attack", "n")
+ACCURACY_STEPS = ("steps", *ACCURACY_EPS[1:])
 Line = list[float | int | str]
 
 
@@ -32,8 +34,9 @@ def run_metrics(run: Run, summary: Summary) -> dict[str, float]:
 
 
 def plot_files(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """The content of every file in plots/: for each run, one CSV file of learning curves and one of accuracy by eps."""
+    """The content of every file in plots/: for each run, CSV files of learning, accuracy by eps and by steps."""
     found = {f"learning/{run}.csv": learning_csv(rows) for run, rows in histories.items()}
+    found |= {f"accuracy-steps/{run.name}.csv": accuracy_steps_csv(run, summary) for run in summary.runs}
     return found | {f"accuracy-eps/{run.name}.csv": accuracy_eps_csv(run, summary) for run in summary.runs}
 
 
@@ -49,6 +52,20 @@ def accuracy_eps_csv(run: Run, summary: Summary) -> str:
     so a line through the points shows one attack.
     """
     return to_csv(ACCURACY_EPS, fmn_curve(run, summary) or two_radii(run, summary))
+
+
+def accuracy_steps_csv(run: Run, summary: Summary) -> str:
+    """The best checkpoint's accuracy by steps of the longest PGD; without one a line of the clean accuracy."""
+    name = longest_pgd(summary.protocol.attacks)
+    best, clean, attacked = run.checkpoints.get("best"), run.measure("clean", "best"), run.measure(name, "best")
+    lines: list[Line] = []
+    if best and attacked and best.by_step:
+        n = attacked.n
+        ends = [wilson(round(accuracy * n), n, summary.confidence) for accuracy in best.by_step]
+        lines = [[step, each, *ends[step], name, n] for step, each in enumerate(best.by_step)]
+    elif clean:
+        lines = [[0, clean.value, *clean.interval, "clean", clean.n]]
+    return to_csv(ACCURACY_STEPS, lines)
 
 
 def fmn_curve(run: Run, summary: Summary) -> list[Line]:

@@ -8,7 +8,7 @@ from typing import Any
 from ssmlab.core.errors import ProtocolMismatch
 from ssmlab.core.text import listed
 from ssmlab.evaluation.results import AttackResults
-from ssmlab.params import ATTACK_KINDS, AttackSpec
+from ssmlab.params import ATTACK_KINDS, AttackSpec, PgdParams
 
 
 def dotted_leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -55,6 +55,12 @@ def check_one_protocol(results: Sequence[AttackResults]) -> None:
             f"study {first.study}: {names} and {first.run} were attacked under different protocols "
             f"({others[0].run} against {first.run}: {spell_difference(others[0], first)}); run `ssmlab repro`"
         )
+
+
+def longest_pgd(attacks: Mapping[str, AttackSpec]) -> str:
+    """The PGD of most steps, the first by name; empty if there is none."""
+    steps = {name: spec.steps for name, spec in sorted(attacks.items()) if isinstance(spec, PgdParams)}
+    return max(steps, key=lambda name: steps[name], default="")
 
 
 def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:

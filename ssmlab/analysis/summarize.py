@@ -11,7 +11,7 @@ from ssmlab.analysis.data_used import data_used
 from ssmlab.analysis.format import model_label, regime_label
 from ssmlab.analysis.intervals import Difference, paired
 from ssmlab.analysis.origin import EpochsDone, Origin
-from ssmlab.analysis.protocol import by_strength, check_one_protocol
+from ssmlab.analysis.protocol import by_strength, check_one_protocol, longest_pgd
 from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.sides import Study
 from ssmlab.analysis.summary import WORST, Accuracy, CheckOverview, Checkpoint, Run, SeedGroup, StudySettings, Summary
@@ -80,7 +80,7 @@ def summarize(
 
 def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row]) -> Run:
     """The entry of one run in the summary."""
-    settings, mapped = run_params(result), mapped_attack(result)
+    settings = run_params(result)
     return Run(
         name=result.run,
         label=model_label(settings.model),
@@ -90,12 +90,12 @@ def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row])
         train=settings.train,
         code_version=result.code_version,
         checkpoints={
-            which: summarize_checkpoint(checkpoint, confidence, result.protocol.eps.value, mapped)
+            which: summarize_checkpoint(checkpoint, result, confidence)
             for which, checkpoint in result.checkpoints.items()
         },
         gaps=best_minus_last(result.checkpoints, confidence),
         epochs=epochs_done(result, rows, settings.train.passes),
-        scan=(result.scans or {}).get(mapped, ()),
+        scan=(result.scans or {}).get(mapped_attack(result), ()),
         trained=Origin.of(result.manifest.provenance if result.manifest else None),
         attacked=Origin.of(result.provenance),
     )
@@ -161,11 +161,9 @@ def mapped_attack(result: AttackResults) -> str:
     return min(result.scans or (), default="")
 
 
-def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float, eps: float, mapped: str) -> Checkpoint:
-    """The entry of one checkpoint in the summary; intervals are computed again for this confidence.
-
-    mapped: the attack whose token map it has.
-    """
+def summarize_checkpoint(checkpoint: CheckpointResults, result: AttackResults, confidence: float) -> Checkpoint:
+    """The entry of one checkpoint in the summary; intervals are computed again for this confidence."""
+    protocol, mapped = result.protocol, mapped_attack(result)
     return Checkpoint(
         sha256=checkpoint.sha256,
         epoch=checkpoint.epoch,
@@ -186,8 +184,15 @@ def summarize_checkpoint(checkpoint: CheckpointResults, confidence: float, eps: 
         checked=tuple(check.name for check in checkpoint.checks),
         raised=tuple(check for check in checkpoint.checks if check.raised),
         token_map=checkpoint.measures[mapped].token_map if mapped in checkpoint.measures else None,
-        by_eps=tuple(accuracy_by_eps(checkpoint, eps)),
+        by_step=accuracy_by_step(checkpoint, longest_pgd(protocol.attacks)),
+        by_eps=tuple(accuracy_by_eps(checkpoint, protocol.eps.value)),
     )
+
+
+def accuracy_by_step(checkpoint: CheckpointResults, attack: str) -> tuple[float, ...]:
+    """Accuracy after 0, 1, 2, ... steps of an attack; empty if it was not run, or not noted by an older version."""
+    measure = checkpoint.measures.get(attack)
+    return (measure.accuracy_by_step or ()) if measure else ()
 
 
 def accuracy_by_eps(checkpoint: CheckpointResults, eps: float) -> Iterator[tuple[float, float]]:

@@ -41,7 +41,7 @@ class Survivors:
         unstable: number of broken images that the model classifies correctly in other batches.
         queries: number of images on which the attack evaluated the model.
         losses: the cross entropy, summed over images, before every step of the first start and after the last step;
-            only for FGSM and PGD.
+            only for FGSM and PGD. rights: number of images that are right at the same points.
         distances: (B,) the smallest distance at which each image is broken, infinite if it is not; only for FMN.
         broken_at: (P,), how many images were broken at each position; only of token attacks at every position.
     """
@@ -53,6 +53,7 @@ class Survivors:
     unstable: int
     queries: int
     losses: tuple[float, ...] = ()
+    rights: tuple[int, ...] = ()
     distances: Tensor | None = None
     broken_at: Tensor | None = None
 
@@ -80,7 +81,7 @@ def run_attack(
     after: dict[str, int] = {}
     escaped, broken_by, queries, distances, broken_at = 0, x.clone(), victim.queries, None, None
     ball = searched_ball(spec, ball)
-    with forked_generators(), attack_defaults(), losses_noted(spec, victim, y) as losses:
+    with forked_generators(), attack_defaults(), steps_noted(spec, victim, y) as steps:
         torch.manual_seed(seed)
         parts = attack_parts(spec, victim, ball, classes, seed)
         for name in [part for now, each in enumerate(phases(spec)) if phase in (None, now) for part in each]:
@@ -97,7 +98,8 @@ def run_attack(
         x_adv = torch.where(column(right), x, broken_by)  # (B, C, H, W)
         asked = victim.queries - queries
         unstable = right_in_halves(victim, x_adv[~right], y[~right])
-    return Survivors(right, after, escaped, x_adv, unstable, asked, tuple(losses), distances, broken_at)
+    counts = (escaped, x_adv, unstable, asked)
+    return Survivors(right, after, *counts, tuple(steps.losses), tuple(steps.rights), distances, broken_at)
 
 
 def right_in_halves(victim: Victim, x: Tensor, y: Tensor) -> int:
@@ -106,19 +108,28 @@ def right_in_halves(victim: Victim, x: Tensor, y: Tensor) -> int:
     return sum(int(victim.is_right(x[rows], y[rows]).sum()) for rows in halves)
 
 
+@dataclass(frozen=True)
+class StepNotes:
+    """Of every forward pass the cross entropy, summed over the images, and how many of them are right."""
+
+    losses: list[float]
+    rights: list[int]
+
+
 @contextmanager
-def losses_noted(spec: AttackSpec, victim: Victim, y: Tensor) -> Iterator[list[float]]:
-    """Record the losses of the forward passes inside; the list is filled at the end, for FGSM and PGD only."""
+def steps_noted(spec: AttackSpec, victim: Victim, y: Tensor) -> Iterator[StepNotes]:
+    """Record the forward passes inside; the notes are filled at the end, for FGSM and PGD only."""
     steps = spec.steps if isinstance(spec, PgdParams) else 1 if isinstance(spec, FgsmParams) else 0
-    noted: list[float] = []
+    noted = StepNotes([], [])
     if steps:
-        victim.labels, victim.losses = y, []
+        victim.labels, victim.losses, victim.rights = y, [], []
     try:
         yield noted
     finally:
         victim.labels = None
         if steps:
-            noted += victim.losses[: steps + 1]
+            noted.losses.extend(victim.losses[: steps + 1])
+            noted.rights.extend(victim.rights[: steps + 1])
 
 
 def lowest_margins(victim: Victim, x: Tensor, y: Tensor, ball: Ball) -> Tensor:

@@ -56,18 +56,24 @@ def attack_measure(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcom
     """The accuracy under one attack; `clean` holds the flags without an attack for the images that it saw."""
     broken = {row for outcome in outcomes for row in set(outcome.task.images) - set(outcome.right)}
     flags = "".join("0" if row in broken else flag for row, flag in enumerate(clean))
-    found = {**effort(outcomes), **distances(clean, outcomes), **parts_left(spec, clean, outcomes)}
+    found = {**effort(outcomes, len(clean)), **distances(clean, outcomes), **parts_left(spec, clean, outcomes)}
     return Measure.of(flags, **found, **by_position(spec, clean, outcomes))
 
 
-def effort(outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
-    """Queries per image and the mean loss by step; the sums do not depend on the order of the outcomes."""
+def effort(outcomes: Sequence[AttackOutcome], n: int) -> dict[str, Any]:
+    """Queries per image, mean loss and accuracy by step; the sums do not depend on the order of the outcomes.
+
+    n: the number of images that the attack saw, including those whose clean prediction is wrong.
+    """
     images = sum(len(each.task.images) for each in outcomes if each.task.phase == 0)
     if not images:
         return {}
     losses = zip(*(each.losses for each in outcomes), strict=True)
     means = tuple(math.fsum(step) / images for step in losses)
-    return {"queries": sum(each.queries for each in outcomes) / images, "loss_by_step": means or None}
+    rights = zip(*(each.rights for each in outcomes), strict=True)
+    accuracies = tuple(sum(step) / n for step in rights)
+    queries = sum(each.queries for each in outcomes) / images
+    return {"queries": queries, "loss_by_step": means or None, "accuracy_by_step": accuracies or None}
 
 
 def distances(clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:

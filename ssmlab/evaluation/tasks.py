@@ -80,7 +80,7 @@ class AttackOutcome:
         right: the rows that are still right.
         after: the number of rows that were still right after each part.
         escaped: number of images that came back outside the ball or [0, 1].
-        unstable, queries, losses: as in `Survivors`.
+        unstable, queries, losses, rights: as in `Survivors`.
         margins: the lowest margin of each row that is still right, if the next phase needs it.
         distances: the distance of each row of the task, if the attack searches distances.
         broken_at: number of images broken at each position, if the attack tries all positions.
@@ -94,6 +94,7 @@ class AttackOutcome:
     unstable: int
     queries: int
     losses: tuple[float, ...] = ()
+    rights: tuple[int, ...] = ()
     margins: tuple[float, ...] = ()
     distances: tuple[float, ...] = ()
     broken_at: tuple[int, ...] = ()
@@ -170,7 +171,9 @@ class AttackRunner:
         broken_at = () if found.broken_at is None else tuple(found.broken_at.tolist())
         counts = (found.after, found.escaped, found.unstable, found.queries)
         x_adv = found.x_adv.cpu() if self.keep_images else None
-        return AttackOutcome(task, tuple(left.tolist()), *counts, found.losses, margins, distances, broken_at, x_adv)
+        return AttackOutcome(
+            task, tuple(left.tolist()), *counts, found.losses, found.rights, margins, distances, broken_at, x_adv
+        )
 
     def attack(self, task: AttackTask) -> Survivors:
         """Attack a batch. Every evaluation with this seed attacks an image in the same way."""

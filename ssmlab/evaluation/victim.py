@@ -30,6 +30,7 @@ class Victim(nn.Module):
     Attributes:
         queries: number of images that the model has classified.
         losses: the summed cross entropy of every forward pass of B images, recorded while `labels` (B,) is set.
+        rights: the number of correct images in the same forward passes.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Victim(nn.Module):
         self.queries = 0
         self.labels: Tensor | None = None
         self.losses: list[float] = []
+        self.rights: list[int] = []
         self.eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,6 +63,7 @@ class Victim(nn.Module):
         if self.labels is not None and len(self.labels) == len(x):
             loss = F.cross_entropy(logits.detach(), self.labels, reduction="sum")
             self.losses.append(float(loss.nan_to_num(nan=LARGEST_LOSS, posinf=LARGEST_LOSS)))
+            self.rights.append(int(is_right(logits.detach(), self.labels).sum()))
         return logits
 
     @torch.no_grad()

@@ -76,7 +76,7 @@ class Paths:
 
     @property
     def plots(self) -> Path:
-        """CSV files for DVC's plots: learning/ and accuracy-eps/."""
+        """CSV files for DVC's plots: learning/, accuracy-eps/ and accuracy-steps/."""
         return self.results / "plots"
 
     @property

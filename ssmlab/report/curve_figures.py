@@ -7,11 +7,13 @@ from statistics import fmean
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.report.figure_style import Theme, label_beside, marker, two_panels
+
+LEAST_STEPS = 20  # of a PGD whose curve over the steps is drawn
 
 
 def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
@@ -96,6 +98,32 @@ def groups_with_eps_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[
             mean = [(points[0][0], fmean(accuracy for _, accuracy in points)) for points in zip(*curves, strict=True)]
             found.append((index, group, mean))
     return found
+
+
+def groups_with_step_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[float]]]:
+    """(place in the study, group, accuracy by step as means over the seeds) where every seed has a long curve."""
+    found = []
+    for index, group in enumerate(summary.groups):
+        curves = [run.checkpoints["best"].by_step for run in summary.members(group) if "best" in run.checkpoints]
+        if curves and min(map(len, curves)) > LEAST_STEPS:
+            found.append((index, group, [fmean(step) for step in zip(*curves, strict=True)]))
+    return found
+
+
+def step_curves(summary: Summary, theme: Theme) -> Figure:
+    """Accuracy of the best checkpoints after every step of the longest PGD, steps on a logarithmic axis."""
+    figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
+    axes = figure.subplots()
+    labels = []
+    for index, group, curve in groups_with_step_curves(summary):
+        axes.plot(range(1, len(curve)), curve[1:], color=theme.run_colour(index), linewidth=1.8)
+        labels.append((group.name, len(curve) - 1, curve[-1], theme.run_colour(index)))
+    axes.set(xlim=(1, max(x for _, x, _, _ in labels)), ylim=(0, 1), xlabel="steps", ylabel="accuracy", xscale="log")
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.set_title("Accuracy against the steps of PGD")
+    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
+    return figure
 
 
 def eps_curves(summary: Summary, theme: Theme) -> Figure:

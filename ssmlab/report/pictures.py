@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from ssmlab.analysis.format import level, number, plural, signed
+from ssmlab.analysis.format import attack_label, level, number, plural, signed
+from ssmlab.analysis.protocol import longest_pgd
 from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed, percent
@@ -15,9 +16,11 @@ from ssmlab.report.blocks import Picture
 from ssmlab.report.curve_figures import (
     eps_curves,
     groups_with_eps_curves,
+    groups_with_step_curves,
     has_overfitting_curves,
     learning_curves,
     overfitting_curves,
+    step_curves,
 )
 from ssmlab.report.figure_style import draw_files
 from ssmlab.report.token_figures import token_pictures
@@ -55,12 +58,32 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
     )
     if groups_with_eps_curves(summary):
         yield eps_picture(summary)
+    if groups_with_step_curves(summary):
+        yield step_picture(summary)
     yield from token_pictures(summary)
     yield Picture(
         "measures",
         draw_files(partial(measure_bars, summary)),
         f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
         f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, {bars}.",
+    )
+
+
+def step_picture(summary: Summary) -> Picture:
+    """Accuracy against the steps of the longest PGD."""
+    name = longest_pgd(summary.protocol.attacks)
+    label = attack_label(name, summary.protocol.attacks[name])
+    curves = groups_with_step_curves(summary)
+    ends = listed(f"{group.name} {percent(curve[10])} and {percent(curve[-1])}" for _, group, curve in curves)
+    return Picture(
+        "steps",
+        draw_files(partial(step_curves, summary)),
+        f"Line chart of accuracy against steps of PGD, one line a run. After 10 steps and at the end: {ends}.",
+        f"Accuracy of the best checkpoints after every step of one PGD ({label}; eps {summary.protocol.eps_text}, n = "
+        f"{summary.images(name)}"
+        + (", means over seeds" if summary.several_seeds else "")
+        + "). A curve that still falls at its end says that fewer steps flatter the model, one that rises that its "
+        "gradients mislead the attack.",
     )
 
 

@@ -62,3 +62,23 @@ def test_without_fmn_the_curve_has_no_attack_and_the_main_attack(summary: Summar
     for line in lines:
         measured = run.measure(line["attack"], "best")
         assert measured is not None and (float(line["accuracy"]), int(line["n"])) == (measured.value, measured.n)
+
+
+def test_the_longest_pgd_gives_a_line_for_every_step_and_without_one_there_is_the_clean_accuracy(
+    params: Params,
+) -> None:
+    first, second, *_ = default_study(params)
+    best = first.checkpoints["best"]
+    n = len(best.measures["pgd-10"].flags)
+    pgd = best.measures["pgd-10"].model_copy(update={"accuracy_by_step": (0.75, 0.5, 0.25)})
+    checkpoint = best.model_copy(update={"measures": {**best.measures, "pgd-10": pgd}})
+    found = [first.model_copy(update={"checkpoints": {"best": checkpoint}}), second]
+    summary = summarize(params.study, found, params.analyze, data_summary())
+    files = plot_files(summary, {})
+    lines = list(csv.DictReader(io.StringIO(files[f"accuracy-steps/{first.run}.csv"])))
+    assert [(line["steps"], float(line["accuracy"])) for line in lines] == [("0", 0.75), ("1", 0.5), ("2", 0.25)]
+    for line, correct in zip(lines, (0.75 * n, 0.5 * n, 0.25 * n), strict=True):
+        assert (float(line["low"]), float(line["high"])) == wilson(round(correct), n, summary.confidence)
+        assert (line["attack"], line["n"]) == ("pgd-10", str(n))
+    (alone,) = csv.DictReader(io.StringIO(files[f"accuracy-steps/{second.run}.csv"]))
+    assert (alone["steps"], alone["attack"]) == ("0", "clean")

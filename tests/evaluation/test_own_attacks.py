@@ -19,7 +19,7 @@ from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.own_attacks import Fmn, LossPgd, Restarts
 from ssmlab.evaluation.victim import Victim
-from ssmlab.params import ApgdParams, AttackSpec, FmnParams, PgdParams, SquareParams
+from ssmlab.params import ApgdParams, AttackSpec, FmnParams, Norm, PgdParams, SquareParams
 from ssmlab.params.written_float import WrittenFloat
 
 CPU = torch.device("cpu")
@@ -216,6 +216,23 @@ def test_the_loss_is_noted_at_every_step_and_pgd_climbs_it() -> None:
     assert fgsm[0] == pytest.approx(float(cross_entropy(model(x), y).mean()), rel=1e-5)
     assert losses[-1] > losses[0]
     assert evaluate(model, x, y, specs, 0.02).measures["pgd"].loss_by_step == pytest.approx(losses, rel=1e-5)
+
+
+@pytest.mark.parametrize(("norm", "eps", "alpha"), [("linf", 0.02, 0.004), ("l2", 0.15, 0.03)])
+def test_one_long_pgd_gives_the_accuracy_of_every_shorter_one(norm: Norm, eps: float, alpha: float) -> None:
+    """The other route attacks anew with each number of steps."""
+    model, x = net(), images(40)
+    y = model(x).argmax(dim=1)
+    y[:3] = (y[:3] + 1) % 5  # wrong when clean, hence wrong after every step
+    size = WrittenFloat(alpha)
+    specs: dict[str, AttackSpec] = {str(steps): pgd(steps, alpha=size) for steps in (1, 2, 5)}
+    specs["8"] = pgd(8, alpha=size, restarts=3)  # the curve is that of its first start
+    found = evaluate(model, x, y, specs, eps, norm=norm, batch_size=7).measures
+    curve = found["8"].accuracy_by_step
+    assert curve is not None and len(curve) == 9
+    assert [curve[steps] for steps in (1, 2, 5)] == [found[str(steps)].accuracy for steps in (1, 2, 5)]
+    assert curve[8] >= found["8"].accuracy and 37 / 40 > curve[1] > curve[5] > 0
+    assert found["clean"].accuracy_by_step is None
 
 
 def test_square_that_breaks_what_gradients_cannot_is_flagged() -> None:

@@ -248,3 +248,25 @@ def test_an_eps_curve_is_the_share_of_images_whose_smallest_distance_is_beyond_e
     (axes,) = curve_figures.eps_curves(drawn, LIGHT).axes
     assert list(axes.lines[0].get_ydata()) == [accuracy for _, accuracy in curve]
     assert curve_figures.groups_with_eps_curves(summary) == []
+
+
+def test_a_step_curve_is_drawn_for_the_pgd_of_most_steps_where_every_seed_has_it(summary: Summary) -> None:
+    params = load_params(Path(__file__).resolve().parents[2] / "studies" / "mnist5k-published.yaml")
+    seeded = seeded_params(params)
+    longest = "pgd-10"
+    found = []
+    for place, result in enumerate(seeded_study(seeded)):
+        steps = tuple((30 - step + place % 3) / 40 for step in range(26))
+        best = result.checkpoints["best"]
+        pgd = best.measures[longest].model_copy(update={"accuracy_by_step": steps if place else None})
+        checkpoint = best.model_copy(update={"measures": {**best.measures, longest: pgd}})
+        found.append(result.model_copy(update={"checkpoints": {**result.checkpoints, "best": checkpoint}}))
+    drawn = summarize(seeded.study, found, seeded.analyze, data_summary())
+    curves = curve_figures.groups_with_step_curves(drawn)
+    assert [group.name for _, group, _ in curves] == [group.name for group in drawn.groups[1:]]
+    for _, _, curve in curves:
+        assert curve == pytest.approx([(31 - step) / 40 for step in range(26)])
+    (axes,) = curve_figures.step_curves(drawn, LIGHT).axes
+    assert list(axes.lines[0].get_xdata()) == list(range(1, 26))
+    assert list(axes.lines[0].get_ydata()) == curves[0][2][1:]
+    assert curve_figures.groups_with_step_curves(summary) == []
