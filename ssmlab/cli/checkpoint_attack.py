@@ -83,12 +83,20 @@ def map_text(found: TokenMap) -> str:
     return "\n".join(rows)
 
 
-def recheck_saved(path: Path, folder: Path) -> None:
-    """Ask a checkpoint again about saved adversarial images and print what it says; exit code 1 if flags differ."""
-    from ssmlab.stages.checkpoint_attack import recheck_checkpoint
+def recheck_saved(run: str, path: Path | None, folder: Path) -> None:
+    """Ask a checkpoint file, or the checkpoints of a run if `path` is None, again about saved adversarial images.
+
+    Prints what they say; exit code 1 if flags differ.
+    """
+    from ssmlab.stages.checkpoint_attack import recheck_checkpoint, recheck_run
 
     with stage():
-        found = recheck_checkpoint(path, folder)
+        if path is None:
+            params, paths = study()
+            params.run(run)
+            found = recheck_run(run, paths, folder)
+        else:
+            found = recheck_checkpoint(path, folder)
     for each in found:
         typer.echo(f"{each.attack:<16} {each.now} of {each.n} right, {each.before} when saved")
     if warnings := [each.warning for each in found if each.changed]:

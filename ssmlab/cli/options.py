@@ -90,11 +90,13 @@ DataOption = Annotated[
 ]
 SaveOption = Annotated[
     Path | None,
-    typer.Option("--save-adversarials", metavar="FOLDER", help="With --eps: save the images of every attack there."),
+    typer.Option(
+        "--save-adversarials", metavar="FOLDER", help="Of a run, or with --eps: save the attacked images there."
+    ),
 ]
 RecheckOption = Annotated[
     Path | None,
-    typer.Option("--recheck", metavar="FOLDER", help="Test a checkpoint file again on images that were saved there."),
+    typer.Option("--recheck", metavar="FOLDER", help="Test a run or a file again on the images saved there."),
 ]
 
 # Of `grid`

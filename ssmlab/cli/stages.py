@@ -61,17 +61,18 @@ def attack(
     from ssmlab.cli.checkpoint_attack import attack_checkpoint, recheck_saved
 
     file = checkpoint_file(run)
-    only_with_eps = {"--attacks": attacks, "--images": images, "--data": data, "--save-adversarials": save_adversarials}
+    only_with_eps = {"--attacks": attacks, "--images": images, "--data": data}
     only_with_eps |= {"--norm": norm, "--format": None if format is ListFormat.table else format}
-    if eps is None and recheck is None:
-        refuse_options(only_with_eps, "give --eps and a checkpoint file too; runs are attacked as params.yaml says")
-        attack_as_stage(run, file, device, allow_installed)
+    saved = {"--save-adversarials": save_adversarials}
+    if recheck is not None:
+        refuse_options({"--eps": eps, "--device": device, **only_with_eps, **saved}, "leave it out with --recheck")
+        recheck_saved(run, file, recheck)
+    elif eps is None:
+        why = "give --eps and a checkpoint file too; runs are attacked as params.yaml says"
+        refuse_options(only_with_eps if file is None else {**only_with_eps, **saved}, why)
+        attack_as_stage(run, file, device, allow_installed, save_adversarials)
     elif file is None:
-        option = f"--eps {eps}" if recheck is None else f"--recheck {recheck}"
-        raise UserError(f"{option}: it is for checkpoint files; runs are attacked as params.yaml says")
-    elif recheck is not None:
-        refuse_options({"--eps": eps, "--device": device, **only_with_eps}, "leave it out with --recheck")
-        recheck_saved(file, recheck)
+        raise UserError(f"--eps {eps}: it is for checkpoint files; runs are attacked as params.yaml says")
     else:
         attack_checkpoint(file, str(eps), attacks, images, data, norm, save_adversarials, device, format)
 
@@ -85,8 +86,10 @@ def checkpoint_file(run: str) -> Path | None:
     return Path(run)
 
 
-def attack_as_stage(run: str, file: Path | None, device: DeviceChoice | None, allow_installed: bool) -> None:
-    """Attack a run, or the file of an imported checkpoint, as params.yaml says."""
+def attack_as_stage(
+    run: str, file: Path | None, device: DeviceChoice | None, allow_installed: bool, save_to: Path | None
+) -> None:
+    """Attack a run, or the file of an imported checkpoint, as params.yaml says; keep a run's images in `save_to`."""
     with stage(allow_installed) as on_event:
         params, paths = study()
         if file is None:
@@ -95,7 +98,7 @@ def attack_as_stage(run: str, file: Path | None, device: DeviceChoice | None, al
         from ssmlab.stages.attack.stage import attack_file
 
         if file is None:
-            attack_run(params, run, paths, device, on_event, reread_params)
+            attack_run(params, run, paths, device, on_event, reread_params, save_to)
         else:
             attack_file(params, file, paths, device, on_event, reread_params)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -96,7 +97,7 @@ def evaluate(
         workers=workers,
         on_event=on_event,
         binarisation=binarisation,
-        save_adversarials=save_adversarials,
+        save_adversarials={"model": save_adversarials} if save_adversarials else {},
     )["model"]
 
 
@@ -115,7 +116,7 @@ def evaluate_models(
     on_event: Listener = silence,
     journal: OutcomeJournal | None = None,
     binarisation: int = 0,
-    save_adversarials: AdversarialFolder | None = None,
+    save_adversarials: Mapping[str, AdversarialFolder] = MappingProxyType({}),
 ) -> dict[str, Evaluation]:
     """`evaluate` for several models at once, whose attacks share one set of workers.
 
@@ -124,7 +125,7 @@ def evaluate_models(
         plan: for each model, its attacks by name.
         binarisation: number of images for the binarisation test (docs/evaluation.md).
         journal: stores outcomes; outcomes that it has from an interrupted evaluation are not computed again.
-        save_adversarials: for one model only, and not with a journal, because a journal stores no images.
+        save_adversarials: the folder for the images of a model, by its name; not with a journal, which stores no images.
 
     Raises:
         UserError: as for `evaluate`, or the journal cannot be written.
@@ -133,17 +134,16 @@ def evaluate_models(
     check_ball(eps, norm, x.shape[1:])
     for attacks in plan.values():
         check_sides(attacks, norm, x.shape[1:], "attacks: ")
-    inputs = AttackInputs(dict(models), x, y, Ball(float(eps), norm), seed, device, save_adversarials is not None)
-    if save_adversarials:
-        save_adversarials.check_names(name for attacks in plan.values() for name in attacks)
+    inputs = AttackInputs(dict(models), x, y, Ball(float(eps), norm), seed, device, bool(save_adversarials))
+    for name, folder in save_adversarials.items():
+        folder.check_names(plan[name])
     attacked = attack_models(inputs, plan, batch_size, workers, binarisation, journal, on_event)
     clean, checks, outcomes = attacked.clean, attacked.checks, attacked.outcomes
     found = {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name], eps) for name in models}
-    if save_adversarials:
-        for name, evaluation in found.items():
-            for attack, each in outcomes[name].items():
-                ball = searched_ball(plan[name][attack], inputs.ball)
-                save_adversarials.write(attack, x, y, evaluation.measures[attack].flags, each, ball)
+    for name, folder in save_adversarials.items():
+        for attack, each in outcomes[name].items():
+            ball = searched_ball(plan[name][attack], inputs.ball)
+            folder.write(attack, x, y, found[name].measures[attack].flags, each, ball)
     return found
 
 

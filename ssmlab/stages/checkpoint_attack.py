@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +16,9 @@ from ssmlab.evaluation.adversarials import AdversarialFolder, Recheck, recheck_a
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.params import Norm
+from ssmlab.params.paths import Paths
 from ssmlab.params.written_float import WrittenFloat
+from ssmlab.stages.trained_run import CHECKPOINTS
 
 RECHECK_BATCH = 37  # another size than in an evaluation, so that rounding that depends on the batch shows
 
@@ -57,3 +60,13 @@ def recheck_checkpoint(path: Path, folder: Path) -> list[Recheck]:
     """Test a checkpoint again on images that were saved for it; raises UserError as `recheck_adversarials`."""
     model, _ = load(path)
     return recheck_adversarials(model, AdversarialFolder(folder, sha256_file(path)), RECHECK_BATCH)
+
+
+def recheck_run(run: str, paths: Paths, folder: Path) -> list[Recheck]:
+    """`recheck_checkpoint` for every checkpoint of a run whose images were saved in FOLDER/WHICH."""
+    saved = [which for which in CHECKPOINTS if (folder / which).is_dir()] or list(CHECKPOINTS[:1])
+    return [
+        replace(each, attack=f"{which}: {each.attack}")
+        for which in saved
+        for each in recheck_checkpoint(paths.checkpoint(run, which), folder / which)
+    ]

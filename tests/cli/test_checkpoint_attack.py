@@ -78,7 +78,8 @@ def test_a_checkpoint_is_attacked_in_l2(folder: Path) -> None:
     ("arguments", "says"),
     [
         (("ads", "--eps", "0.1", "--data", "tiny.safetensors"), "--eps 0.1: it is for checkpoint files"),
-        (("ads", "--recheck", "kept"), "--recheck kept: it is for checkpoint files"),
+        (("ads", "--recheck", "kept"), "params.yaml: not found"),
+        (("ads", "--save-adversarials", "kept", "--images", "3"), "--images 3: give --eps and a checkpoint file too"),
         (("ads.safetensors", "--recheck", "kept"), "kept: no adversarial images there"),
         (("ads.safetensors", "--recheck", "kept", "--eps", "1"), "--eps 1: leave it out with --recheck"),
         (("ads.safetensors", "--save-adversarials", "kept"), "--save-adversarials kept: give --eps"),

@@ -25,6 +25,7 @@ from ssmlab.params import Params, Which
 from ssmlab.params.paths import Paths
 from ssmlab.params.written_float import WrittenFloat
 from ssmlab.stages.attack.stage import attack
+from ssmlab.stages.checkpoint_attack import recheck_run
 from ssmlab.stages.prepare import prepare
 from tests.artifacts.trained_metadata import trained_metadata
 from tests.stages.manifests import add_manifest
@@ -161,6 +162,32 @@ def refused(params: Params, run: str, paths: Paths, message: str, device: str = 
         attack(params, run, paths, device)
     assert "\n" not in str(raised.value)
     assert paths.attack(RUN).read_text() == "earlier"
+
+
+def test_an_attack_that_keeps_its_images_gives_equal_bytes_and_every_checkpoint_is_asked_again_about_its_own(
+    tiny_params: Params, paths: Paths, tmp_path: Path
+) -> None:
+    attack(tiny_params, RUN, paths, "cpu")
+    expected = paths.attack(RUN).read_bytes()
+    kept = tmp_path / "kept"
+    attack(tiny_params, RUN, paths, "cpu", save_to=kept)
+    assert paths.attack(RUN).read_bytes() == expected
+    results = load_results(paths.attack(RUN))
+    found = {each.attack: each for each in recheck_run(RUN, paths, kept)}
+    measured = {
+        f"{which}: {name}": measure.correct
+        for which, each in results.checkpoints.items()
+        for name, measure in each.measures.items()
+        if name != "clean"
+    }
+    assert {name: each.before for name, each in found.items()} == measured
+    assert all(each.changed == 0 for each in found.values())
+    shutil.rmtree(kept / "best")
+    (kept / "last").rename(kept / "best")
+    with pytest.raises(UserError, match="these images are for another checkpoint"):
+        recheck_run(RUN, paths, kept)
+    with pytest.raises(UserError, match="no adversarial images there"):
+        recheck_run(RUN, paths, tmp_path / "nowhere")
 
 
 def test_a_run_that_cannot_be_attacked_is_refused_in_one_line(tiny_params: Params, paths: Paths) -> None:

@@ -22,6 +22,7 @@ from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import canonical_json, sha256_text
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.data.pixels import to_unit
+from ssmlab.evaluation.adversarials import AdversarialFolder
 from ssmlab.evaluation.evaluate import evaluate_models
 from ssmlab.evaluation.journal import OutcomeJournal
 from ssmlab.evaluation.plan import check_attacks
@@ -43,6 +44,7 @@ def attack(
     device: str | None = None,
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
+    save_to: Path | None = None,
 ) -> None:
     """Attack both checkpoints of `run` on the first test images and write `paths.attack(run)`.
 
@@ -54,6 +56,8 @@ def attack(
     Args:
         device: overrides `attack.device`.
         reread: gives params.yaml as it is now; if it has changed since the start, results are not published.
+        save_to: a folder for the images that the attacks make, WHICH/ATTACK.safetensors for each checkpoint
+            (`ssmlab.evaluation.adversarials`). Such an attack keeps no journal and cannot go on after a kill.
 
     Raises:
         UserError: unknown device, missing or damaged inputs, an attack on more images than there are, a full disk, or
@@ -62,11 +66,11 @@ def attack(
     """
     resolved = resolve_device(device or params.attack.device)
     dataset = load_attacked_data(params, paths)
-    job = AttackJob(params, paths, dataset, resolved, trained_target(run, paths, dataset))
+    job = AttackJob(params, paths, dataset, resolved, trained_target(run, paths, dataset), save_to)
     models, started = job.build_models(), job.start(reread)
     live = paths.live(run)
     heart = HeartbeatWriter(live / "progress.json", stage="attack", study=params.study, run=run, device=resolved.type)
-    again = f"earlier results are untouched, `ssmlab attack {run}` goes on"
+    again = f"earlier results are untouched, `ssmlab attack {run}` {'begins anew' if save_to else 'goes on'}"
     with recording_outcome(heart, silence, lambda: f"attack on run {run} stopped", lambda: again, lambda _: None):
         job.attack_and_publish(models, started, with_heartbeat(heart, on_event))
         heart.close("finished")
@@ -161,6 +165,7 @@ class AttackJob:
     dataset: Dataset
     device: torch.device
     target: Target
+    save_to: Path | None = None
 
     def build_models(self) -> dict[Which, Classifier]:
         return {which: build_from(checkpoint, self.device) for which, checkpoint in self.target.checkpoints.items()}
@@ -181,7 +186,7 @@ class AttackJob:
     def attack_and_publish(self, models: Mapping[Which, Classifier], started: StageRun, on_event: Listener) -> None:
         """Attack the models and write the results; if params, code or inputs have changed, aside with a UserError."""
         target, provenance = self.target, started.provenance
-        journal = OutcomeJournal(target.aside.with_name("attack.journal"), evaluation_fingerprint(provenance))
+        journal = None if self.save_to else self.open_journal(provenance)
         evaluations = self.evaluate(models, on_event, journal)
         results = attack_results(
             self.params.attack,
@@ -195,15 +200,20 @@ class AttackJob:
         )
         changed = started.changed()
         save_results(target.aside if changed else target.results, results)
-        journal.remove()
+        if journal:
+            journal.remove()
         if changed:
             raise UserError(
                 f"{changed} has changed since the attack on {target.name} started, so its results are not published; "
                 f"they are kept as {target.aside}, and `ssmlab attack {target.name}` attacks what there is now"
             )
 
+    def open_journal(self, provenance: Provenance) -> OutcomeJournal:
+        """What was found before a kill, if it still holds, and where the rest goes."""
+        return OutcomeJournal(self.target.aside.with_name("attack.journal"), evaluation_fingerprint(provenance))
+
     def evaluate(
-        self, models: Mapping[Which, Classifier], on_event: Listener, journal: OutcomeJournal
+        self, models: Mapping[Which, Classifier], on_event: Listener, journal: OutcomeJournal | None
     ) -> Mapping[str, Evaluation]:
         """Every checkpoint under the attacks that are asked of it, with a note for each accuracy and warning."""
         settings, test = self.params.attack, self.dataset.test
@@ -224,11 +234,19 @@ class AttackJob:
             on_event=on_event,
             journal=journal,
             binarisation=settings.binarisation or 0,
+            save_adversarials=self.folders(),
         )
         for name, evaluation in evaluations.items():
             for note in notes(name, evaluation):
                 on_event(note)
         return evaluations
+
+    def folders(self) -> dict[str, AdversarialFolder]:
+        """Where the images of each checkpoint go; empty if they are not kept."""
+        if self.save_to is None:
+            return {}
+        checkpoints = self.target.checkpoints.items()
+        return {which: AdversarialFolder(self.save_to / which, each.sha256) for which, each in checkpoints}
 
 
 def evaluation_fingerprint(provenance: Provenance) -> str:
