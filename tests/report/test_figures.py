@@ -78,7 +78,7 @@ def test_signs_of_overfitting_are_drawn_where_every_history_has_them(summary: Su
     old = histories(summary)
     assert not curve_figures.has_overfitting_curves(old)
     new = {
-        run: [dataclasses.replace(row, val_robust_loss=1 + row.epoch / 9, train_eval_robust=0.9) for row in rows]
+        run: [row._replace(val_robust_loss=1 + row.epoch / 9, train_eval_robust=0.9) for row in rows]
         for run, rows in old.items()
     }
     assert curve_figures.has_overfitting_curves(new)
