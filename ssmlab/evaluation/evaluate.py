@@ -125,7 +125,7 @@ def evaluate_models(
         plan: for each model, its attacks by name.
         binarisation: number of images for the binarisation test (docs/evaluation.md).
         journal: stores outcomes; outcomes that it has from an interrupted evaluation are not computed again.
-        save_adversarials: the folder for the images of a model, by its name; not with a journal, which stores no images.
+        save_adversarials: folders for the images, by model; not with a journal, because a journal stores no images.
 
     Raises:
         UserError: as for `evaluate`, or the journal cannot be written.

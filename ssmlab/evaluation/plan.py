@@ -23,7 +23,7 @@ from ssmlab.params.paths import Paths
 
 DLR_CLASSES = 4  # the targeted DLR loss of AutoAttack uses the fourth largest logit
 UNUSUAL_SHARE = 0.5  # of `largest_eps`; with a larger radius, every image can become grey
-LEAST_SIDE = 5  # pixels; Square in L2 starts with five tiles per side
+SQUARE_TILES = 5  # per side, at the start of Square in L2
 
 
 def largest_eps(norm: Norm, pixels: int) -> float:
@@ -118,11 +118,25 @@ def check_sides(attacks: Mapping[str, AttackSpec], norm: str, image_shape: Seque
             patch_grid(spec.patch, image_shape, f"{where}{name}.patch")
             if spec.eps is not None:
                 check_ball(spec.eps, norm, image_shape, f"{where}{name}.eps")
-        if norm == "l2" and isinstance(spec, with_square) and min(image_shape[-2:]) < LEAST_SIDE:
+        if norm == "l2" and isinstance(spec, with_square) and not square_tiles_fit(*image_shape[-2:]):
             raise UserError(
-                f"{where}{name}: Square in L2 needs images of at least {LEAST_SIDE} x {LEAST_SIDE} pixels, but these "
-                f"are {sizes_text(image_shape)}; attack with PGD, APGD or FMN instead"
+                f"{where}{name}: Square in L2 has no start on images of {sizes_text(image_shape)}, which its tiles do "
+                "not fit into; attack with PGD, APGD or FMN instead"
             )
+
+
+def square_tiles_fit(height: int, width: int) -> bool:
+    """Whether the first tiles of Square in L2 lie inside the image, as the published code lays them.
+
+    The published code expects square images. A tile's side is a fifth of the image's, and as many tiles are laid as fit
+    from edge to edge, but the first one begins where five of them would be centred: with sides of 12, 14, 18, 19 and 24
+    pixels the last tile sticks out, which stops the attack.
+    """
+    side = height // SQUARE_TILES
+    if side == 0 or width != height:
+        return False
+    first = (height - SQUARE_TILES * side) // 2
+    return side == 1 or first + side * (height // side) <= height
 
 
 def sizes_text(image_shape: Sequence[int]) -> str:

@@ -67,8 +67,8 @@ class Measure(Count):
         screened: for screened AutoAttack only: the number of survivors that FAB-T attacked.
         queries: mean number of model evaluations per attacked image; a gradient counts as one.
         loss_by_step: for FGSM and PGD: the mean cross entropy before every step of the first start and after the last.
-        accuracy_by_step: for FGSM and PGD: the accuracy at the same points; at step s it is that of an attack with s steps
-            of the same size.
+        accuracy_by_step: for FGSM and PGD: the accuracy at the same points. The value at step s is that of an attack
+            with s steps of the same size.
         distances: for FMN: the smallest distance, in the attack's norm, at which each image was broken; 0 if the clean
             image is wrong, None if no adversarial image was found. The accuracy at a radius is the share of images with
             a larger distance.

@@ -17,6 +17,7 @@ from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.own_attacks import Fmn, LossPgd
+from ssmlab.evaluation.plan import check_sides
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import (
     ApgdParams,
@@ -216,9 +217,18 @@ def test_neither_image_is_attacked_beyond_the_diagonal_of_the_box() -> None:
         evaluate(model, x, y, ["fgsm"], 0.1, norm="l1")  # type: ignore[arg-type]
 
 
-def test_square_in_l2_refuses_images_that_are_too_small_for_it() -> None:
-    model = nn.Flatten()
-    x = torch.rand(2, 1, 4, 4, generator=torch.Generator().manual_seed(0))
-    with pytest.raises(UserError, match="Square in L2 needs images of at least 5 x 5 pixels, but these are 1 x 4 x 4"):
-        evaluate(model, x, model(x).argmax(dim=1), ["square"], 0.1, norm="l2")
-    evaluate(model, x, model(x).argmax(dim=1), ["square"], 0.1)
+@pytest.mark.parametrize("height", [*range(3, 33), 64])
+def test_square_in_l2_refuses_exactly_the_images_that_it_would_stop_on(height: int) -> None:
+    """The other route lets it run: torchattacks ends in an error of shapes, or lays no tile at all."""
+    spec = SquareParams(kind="square", queries=2, **EVERYTHING)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(height * height, 3)).requires_grad_(False)
+    x = torch.rand(2, 1, height, height, generator=torch.Generator().manual_seed(0))
+    try:
+        check_sides({"square": spec}, "l2", x.shape[1:], "attacks: ")
+    except UserError as error:
+        assert f"attacks: square: Square in L2 has no start on images of 1 x {height} x {height}" in str(error)
+        with pytest.raises((RuntimeError, ZeroDivisionError)):
+            run_attack(spec, Victim(model, CPU), x, model(x).argmax(dim=1), Ball(0.1, "l2"), 3, 0)
+    else:
+        run_attack(spec, Victim(model, CPU), x, model(x).argmax(dim=1), Ball(0.1, "l2"), 3, 0)
+    check_sides({"square": spec}, "linf", x.shape[1:])

@@ -169,7 +169,7 @@ def test_equal_results_give_equal_bytes(rewritten: Paths, tiny_params: Params) -
     analyze(tiny_params, rewritten)
     report(tiny_params, rewritten)
     assert everything() == first
-    assert len(first) == 3 + 1 + 3 + 4 * 6 + 3 * 2 + 1 + (1 + 3 * 2)  # the last: metrics.json, plots/
+    assert len(first) == 3 + 1 + 3 + 4 * 6 + 3 * 2 + 1 + (1 + 3 * 3)  # the last: metrics.json, plots/
 
 
 def test_every_link_of_the_report_leads_to_a_file(written: Paths) -> None:
