@@ -1,6 +1,6 @@
-"""Checkpoints: a model's tensors and one metadata entry in a safetensors file; equal state gives equal bytes.
+"""Checkpoints: a safetensors file with a model's tensors and one metadata entry. Equal states give equal bytes.
 
-The metadata carries a digest of all other bytes of the file, which is checked whenever it is read.
+The metadata contains a digest of all other bytes of the file. Every read checks it.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ssmlab.nets.classifier import Classifier
 
 
 def save(path: Path, model: nn.Module, metadata: Metadata) -> None:
-    """Write `model`'s state dict and `metadata`, atomically and durably, from whatever device the model is on.
+    """Write `model`'s state dict and `metadata`, atomically and durably; the model can be on any device.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; an earlier file is then untouched.
+        UserError: the disk is full or the folder cannot be written; an earlier file is then unchanged.
     """
     write_atomic(path, checkpoint_bytes(model, metadata))
 
@@ -38,21 +38,25 @@ def checkpoint_bytes(model: nn.Module, metadata: Metadata) -> bytes:
 
 
 def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Classifier, Metadata]:
-    """The model of a checkpoint, in eval mode on `device`, and what the file says of it.
+    """Load the model of a checkpoint, in eval mode on `device`, and its metadata.
 
     Returns:
-        A module from images (B, C, H, W) float32 in [0, 1] to logits (B, classes), and the metadata.
+        a module from images (B, C, H, W) float32 in [0, 1] to logits (B, classes), and the metadata.
 
     Raises:
-        UserError: the file is missing, damaged, foreign or newer, its tensors are not those of its model, or weights
-            are not finite.
+        UserError: the file is missing, damaged, not from ssmlab or from a newer version; its tensors do not fit its
+            model; or weights are not finite.
     """
     checkpoint = read_checkpoint(Path(path))
     return build_from(checkpoint, device), checkpoint.metadata
 
 
 def build_from(checkpoint: CheckpointFile, device: str | torch.device = "cpu") -> Classifier:
-    """The model of a checkpoint that was read, in eval mode on `device`; raises UserError as `load` does."""
+    """Build the model of a checkpoint that was read already, in eval mode on `device`.
+
+    Raises:
+        UserError: the tensors are damaged, do not fit the model, or are not finite.
+    """
     name, metadata = checkpoint.name, checkpoint.metadata
     try:
         state = safetensors.torch.load(checkpoint.file.content)
@@ -63,22 +67,22 @@ def build_from(checkpoint: CheckpointFile, device: str | torch.device = "cpu") -
     try:
         model = build(metadata.model, metadata.image_shape, metadata.classes, seed=0)
     except UserError as error:
-        raise UserError(f"{name}: no model can be built from it ({error}); train the run again") from None
+        raise UserError(f"{name}: its model cannot be built ({error}); train the run again") from None
     if difference := first_difference(model.state_dict(), state):
-        raise UserError(f"{name}: {difference}; the file is damaged or of another version: train the run again")
+        raise UserError(f"{name}: {difference}; the file is damaged or from another version: train the run again")
     if broken := first_not_finite(state):
-        raise UserError(f"{name}: tensor {broken} holds NaN or infinity, so no output means anything; train it again")
+        raise UserError(f"{name}: tensor {broken} contains NaN or infinity, so its outputs are useless; train it again")
     model.load_state_dict(state)
     return model.to(device).eval()
 
 
 def first_not_finite(state: dict[str, Tensor]) -> str:
-    """The name of the first tensor that holds NaN or infinity; empty if there is none."""
+    """The name of the first tensor that contains NaN or infinity; empty if there is none."""
     return next((name for name, tensor in sorted(state.items()) if not bool(torch.isfinite(tensor).all())), "")
 
 
 def first_difference(expected: dict[str, Tensor], found: dict[str, Tensor]) -> str:
-    """How the names, shapes or types of two state dicts differ, in a few words; empty if they do not."""
+    """The first difference in names, shapes or dtypes between two state dicts, as text; empty if there is none."""
     for name in sorted(expected.keys() | found.keys()):
         if name not in found:
             return f"tensor {name} is missing"

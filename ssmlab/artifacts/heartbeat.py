@@ -1,4 +1,4 @@
-"""progress.json: what a running stage writes about itself once a second, and what a reader can conclude from it."""
+"""progress.json: a running stage writes its state there once a second, and a reader can tell whether it still runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HeartbeatState = Literal["running", "finished", "failed", "stopped", "killed", "
 BEAT_EVERY = 1.0  # seconds
 STALE_AFTER = 60.0  # seconds
 
-PROBE_PROGRESS = "probe-progress.json"  # in the live folder; its own, so that a probe hides no attack that has failed
+PROBE_PROGRESS = "probe-progress.json"  # a separate file, so that a probe does not hide a failed attack
 
 
 @dataclass(frozen=True)
@@ -31,16 +31,16 @@ class Heartbeat:
     """The state of one stage at one moment.
 
     Attributes:
-        stage, study, run: whose state it is.
-        pid, pid_start, host: the process; its start in unix seconds (None where the system does not tell).
+        stage, study, run: the stage and its run.
+        pid, pid_start, host: the process, its start in unix seconds (None if the system does not provide it), its host.
         device: "cpu" or "cuda".
-        state: what the process last said; `state_of` says what is true now.
-        task: what is being done, for people ("epoch 3/10").
-        epoch, epochs, step, steps: how far of how far; 0 before the first and where they make no sense.
-        loss, clean, robust: running loss and accuracies in [0, 1]; None while unknown.
-        images_per_second, eta_seconds: throughput, and time to the end of the stage; None while unknown.
-        time: unix seconds of this heartbeat.
-        message: one line on how it ended, empty while it runs.
+        state: the state that the process wrote last; `state_of` gives the present state.
+        task: the present work, for readers ("epoch 3/10").
+        epoch, epochs, step, steps: progress and total; 0 before the first one and for stages without them.
+        loss, clean, robust: running loss, and accuracies in [0, 1]; None if they are unknown.
+        images_per_second, eta_seconds: throughput, and remaining seconds of the stage; None if they are unknown.
+        time: time of this heartbeat in unix seconds.
+        message: one line about the end of the stage; empty while it runs.
     """
 
     stage: Stage
@@ -69,12 +69,12 @@ HEARTBEAT = TypeAdapter(Heartbeat)
 
 
 class HeartbeatWriter:
-    """Keeps a progress.json about this process; every write replaces the file whole."""
+    """Writes progress.json for this process; every write replaces the whole file."""
 
     def __init__(
         self, path: Path, *, stage: Stage, study: str, run: str, device: str, clock: Callable[[], float] = time.time
     ) -> None:
-        """Write the first heartbeat. `clock` gives unix seconds."""
+        """Write the first heartbeat. `clock` returns unix seconds."""
         self.path = path
         self.clock = clock
         pid = os.getpid()
@@ -82,7 +82,7 @@ class HeartbeatWriter:
         self._write()
 
     def beat(self, **changes: Any) -> None:
-        """Change fields of the heartbeat; the file follows once a second, at once when `state` or `task` changes."""
+        """Change fields of the heartbeat. The file is written once a second, or at once for a new `state` or `task`."""
         before = self.heartbeat
         self.heartbeat = replace(before, **changes)
         said = (self.heartbeat.state, self.heartbeat.task)
@@ -90,7 +90,7 @@ class HeartbeatWriter:
             self._write()
 
     def close(self, state: Stored, message: str = "") -> None:
-        """Write the last heartbeat: how it ended."""
+        """Write the last heartbeat, with the final state."""
         self.heartbeat = replace(self.heartbeat, state=state, message=message, eta_seconds=None)
         self._write()
 
@@ -100,7 +100,7 @@ class HeartbeatWriter:
 
 
 def with_heartbeat(heart: HeartbeatWriter, on_event: Listener) -> Listener:
-    """`on_event`, with every progress of a stage carried into its heartbeat."""
+    """A listener that writes every `Progress` of a stage to its heartbeat and passes every event on to `on_event`."""
 
     def beat_and_pass_on(event: Event) -> None:
         if isinstance(event, Progress):
@@ -117,7 +117,7 @@ def with_heartbeat(heart: HeartbeatWriter, on_event: Listener) -> Listener:
 
 
 def read_heartbeat(path: Path) -> Heartbeat | None:
-    """The heartbeat in a progress.json; None if the file is missing, torn or something else."""
+    """The heartbeat in a progress.json; None if the file is missing, incomplete or something else."""
     try:
         return HEARTBEAT.validate_json(path.read_bytes(), strict=True)
     except (OSError, ValidationError):
@@ -125,10 +125,11 @@ def read_heartbeat(path: Path) -> Heartbeat | None:
 
 
 def state_of(heartbeat: Heartbeat, now: float) -> HeartbeatState:
-    """What became of the process behind a heartbeat, at `now` in unix seconds.
+    """The state of the process behind a heartbeat, at `now` in unix seconds.
 
-    An end that was written down stands. A process of this machine that is gone, or whose pid belongs to a later
-    process, was killed. One that has been silent for a minute is stale; of other machines only this can be seen.
+    If the process wrote its final state, that state is returned. If the process ran on this machine and no longer
+    exists, or its pid belongs to a later process, it was killed. If it has not written for a minute, it is stale; for
+    other machines, only this can be detected.
     """
     if heartbeat.state != "running":
         return heartbeat.state

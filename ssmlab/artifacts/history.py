@@ -1,4 +1,4 @@
-"""history.csv: one row an epoch, appended as whole lines, and a reader that follows the file while it grows."""
+"""history.csv: one row per epoch, appended as whole lines, and a reader that follows the growing file."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ class Row(NamedTuple):
     """One epoch of a training.
 
     Attributes:
-        epoch: from 1.
-        step: optimiser steps taken since training began.
+        epoch: number of the epoch, from 1.
+        step: optimiser steps since the training began.
         lr: learning rate of the main parameter group at the epoch's first step.
-        train_loss: mean loss over the epoch's training images, each before the step it led to.
-        train_robust: accuracy in [0, 1] on the epoch's adversarial training images, under the regime's own attack while
-            the weights move; None (an empty field) for a regime that trains on clean images.
+        train_loss: mean loss over the epoch's training images, each computed before the optimiser step on it.
+        train_robust: accuracy in [0, 1] on the epoch's adversarial training images, under the regime's own attack and
+            with changing weights; None (an empty field) for a regime that trains on clean images.
         val_clean, val_robust: accuracies in [0, 1] on the selection split.
-        seconds: wall-clock time of the epoch, validation included.
-        images_per_second: training throughput, validation excluded.
-        val_robust_loss: mean cross entropy on the attacked images behind `val_robust`.
-        train_eval_robust: accuracy in [0, 1] on a fixed sample of the training images, as many as the selection split
-            has, judged as that one is: same model, same attack, no augmentation. `train_eval_robust - val_robust` is
+        seconds: wall-clock time of the epoch, with validation.
+        images_per_second: training throughput, without validation.
+        val_robust_loss: mean cross entropy on the attacked images of `val_robust`.
+        train_eval_robust: accuracy in [0, 1] on a fixed sample of training images, as many as in the selection split,
+            measured like `val_robust`: same model, same attack, no augmentation. `train_eval_robust - val_robust` is
             the gap between training and validation; `train_robust` cannot be compared with `val_robust`.
-        epochs: how many epochs were asked for.
+        epochs: number of epochs that the settings asked for.
 
-    The last three are None in histories of versions that did not write them.
+    The last three are None in histories of older versions.
     """
 
     epoch: int
@@ -53,19 +53,23 @@ class Row(NamedTuple):
 
 COLUMNS = Row._fields
 HEADER = ",".join(COLUMNS)
-OLD_COLUMNS = COLUMNS[:9]  # of versions 0.1.0 and earlier
+OLD_COLUMNS = COLUMNS[:9]  # in version 0.1.0 and earlier
 OLD_HEADER = ",".join(OLD_COLUMNS)
-EDGE = 4096  # bytes at either end of what was read, which tell a longer file from another one
+EDGE = 4096  # bytes at both ends of the content; if they are unchanged in a longer file, it is the same file, grown
 
 
 class HistoryWriter:
-    """Appends rows to a history.csv; a row is one `write`, so that a reader or a crash finds whole lines."""
+    """Appends rows to a history.csv. A row is one `write`, so a reader sees only whole lines, also after a crash."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, row: Row) -> None:
-        """Add one row, and the header before the first; raises UserError if the disk is full."""
+        """Add one row, with the header before the first one.
+
+        Raises:
+            UserError: the disk is full, or the file cannot be written.
+        """
         try:
             handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
             try:
@@ -85,25 +89,25 @@ class HistoryWriter:
 
 
 class HistoryReader:
-    """Follows a history.csv that another process writes; what was read is not read again, however long the file is.
+    """Follows a history.csv that another process writes, and reads only the new part of the file.
 
     Attributes:
-        rows: every row of the file as it was at the last `poll`, which adds to this list.
+        rows: all rows of the file at the last `poll`, which adds to this list.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[Row] = []
-        self._end = 0  # bytes read, all of whole lines
-        self._head, self._tail = b"", b""  # their beginning and their end
-        self._digest = hashlib.sha256()  # of all of them
+        self._end = 0  # number of bytes read so far, always whole lines
+        self._head, self._tail = b"", b""  # the beginning and the end of these bytes
+        self._digest = hashlib.sha256()  # of all these bytes
         self._stamp: tuple[int, int, int] | None = None
 
     def poll(self) -> list[Row]:
-        """The rows that have come since the last call, without a line that is still being written.
+        """The new rows since the last call, without a line that is still being written.
 
-        A file that was removed, cut or replaced is read from its beginning, and `rows` starts over with it. Lines that
-        are no rows (the tail of a crashed writer) are passed over.
+        If the file was removed, shortened or replaced, it is read from its beginning, and `rows` starts again. Lines
+        that are not rows (such as the last line of a crashed writer) are ignored.
         """
         content = b""
         try:
@@ -129,10 +133,10 @@ class HistoryReader:
         self._end, self._head, self._tail, self._digest = 0, b"", b"", hashlib.sha256()
 
     def _goes_on(self, file: BinaryIO) -> bool:
-        """Whether an open file begins with all that was read of it.
+        """Whether an open file still begins with the content that was read so far.
 
-        A writer appends or replaces the file. One that has grown is told by its beginning and its end; one that was
-        replaced, or written again at the same length, is read once more as a whole.
+        A writer appends to the file or replaces it. If it has grown, its beginning and the end of the known content are
+        compared. If it was replaced, or written again with the same length, the whole content is compared.
         """
         now, before = stamp(file), self._stamp
         if before is not None and now[0] == before[0] and now[1] > before[1]:
@@ -143,7 +147,7 @@ class HistoryReader:
 
 
 def stamp(file: BinaryIO) -> tuple[int, int, int]:
-    """Which file this is, its length, and when it was written, in nanoseconds."""
+    """The inode of a file, its length in bytes, and its modification time in nanoseconds."""
     status = os.fstat(file.fileno())
     return status.st_ino, status.st_size, status.st_mtime_ns
 
@@ -152,20 +156,20 @@ def read_history(path: Path) -> list[Row]:
     """All rows of a finished history.csv.
 
     Raises:
-        UserError: the file is missing, has other columns, or holds a line that is not a row.
+        UserError: the file is missing, has other columns, or contains a line that is not a row.
     """
     try:
         content = path.read_bytes()
     except OSError:
-        raise UserError(f"{path}: no training history can be read there; train the run with `ssmlab train`") from None
+        raise UserError(f"{path}: cannot read a training history; train the run with `ssmlab train`") from None
     return parse_history(content, path)
 
 
 def published_history(folder: Path) -> list[Row]:
-    """The history of a trained run, of the very training whose checkpoints are beside it.
+    """The history of a trained run, checked to belong to the same training as the checkpoints beside it.
 
     Raises:
-        UserError: there is none, or it is damaged or not of this training.
+        UserError: it is missing, damaged, or from another training.
     """
     path = folder / HISTORY
     if (folder / MANIFEST).exists():
@@ -174,7 +178,11 @@ def published_history(folder: Path) -> list[Row]:
 
 
 def parse_history(content: bytes, path: Path) -> list[Row]:
-    """The rows of a whole history.csv with these bytes; raises UserError, which calls it `path`, for anything else."""
+    """The rows of a complete history.csv with this content.
+
+    Raises:
+        UserError: it is not a history; the message names `path`.
+    """
     lines = content.decode(errors="replace").splitlines()
     if not lines or lines[0] not in (HEADER, OLD_HEADER):
         raise UserError(f"{path}: not a training history of this version (columns {HEADER}); train the run again")
@@ -190,17 +198,17 @@ def parse_history(content: bytes, path: Path) -> list[Row]:
 
 
 def format_history(rows: Sequence[Row]) -> str:
-    """The history.csv of these rows, whole, as a HistoryWriter leaves it."""
+    """The content of a history.csv with these rows, as a HistoryWriter writes it."""
     return "".join(f"{line}\n" for line in (HEADER, *map(format_row, rows)))
 
 
 def format_row(row: Row) -> str:
-    """A row as CSV, without a line end; numbers are written so that they are read back bit by bit."""
+    """A row as CSV, without a line end; numbers are written so that reading them gives exactly the same values."""
     return ",".join("" if value is None else repr(value) for value in row)
 
 
 def optional(convert: Callable[[str], float]) -> Callable[[str], float | None]:
-    """Converts a cell that may be empty."""
+    """A conversion that gives None for an empty cell."""
     return lambda cell: convert(cell) if cell else None
 
 
@@ -219,17 +227,17 @@ WRITTEN = TypeAdapter(
 
 
 def parse_rows(lines: Sequence[str]) -> list[Row]:
-    """The rows among these lines; any other line is passed over."""
+    """The rows among these lines; other lines are ignored."""
     rest = lines[1:] if lines and lines[0] == HEADER else lines
     rows = written_rows(rest)
     return rows if rows is not None else [row for line in rest if (row := parse_row(line)) is not None]
 
 
 def written_rows(lines: Sequence[str]) -> list[Row] | None:
-    """The rows of lines that are all as a HistoryWriter writes them; None if any may be something else.
+    """The rows of lines that a HistoryWriter wrote; None if a line may be something else.
 
-    Such lines become JSON by brackets and nulls, and pydantic reads and checks that five times as fast as `parse_row`,
-    which decides about all others.
+    With brackets and nulls, such lines become JSON, which pydantic reads and checks five times as fast as `parse_row`.
+    `parse_row` handles all other lines.
     """
     text = "],[".join(lines)
     if not lines or "null" in text:
@@ -243,13 +251,13 @@ def written_rows(lines: Sequence[str]) -> list[Row] | None:
 
 
 def parse_row(line: str) -> Row | None:
-    """The row in one line of CSV, of this version or an older one; None for anything else (a header, half a line)."""
+    """The row in one line of CSV, from this version or an older one; None for anything else, such as a header."""
     cells = line.split(",")
     if len(cells) not in (len(COLUMNS), len(OLD_COLUMNS)):
         return None
     try:
         values = [convert(cell) for convert, cell in zip(CONVERT, cells, strict=False)]
         finite = all(map(math.isfinite, (value for value in values if value is not None)))
-    except (ValueError, OverflowError):  # the latter: a whole number beyond every float
+    except (ValueError, OverflowError):  # OverflowError: an integer too large for a float
         return None
     return Row(*values) if finite else None

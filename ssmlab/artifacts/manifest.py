@@ -1,7 +1,8 @@
 """manifest.json in the folder of a trained run: which files belong together, and where they come from.
 
-A folder cannot be replaced in one step, so a kill while it is published could leave the `best` of one training beside
-the `last` of another. The manifest is written last and names the hash of each file: what does not agree is refused.
+A folder cannot be replaced in one step. If a process is killed while it publishes a run, the `best` of one training can
+lie beside the `last` of another. The manifest is written last and contains the hash of each file. Readers reject files
+whose hashes differ.
 """
 
 from __future__ import annotations
@@ -27,12 +28,14 @@ Ending = Literal["all epochs", "patience", "asked to stop"]
 
 
 class Manifest(Strict):
-    """What is in the folder of a trained run.
+    """The content of the folder of a trained run.
 
     Attributes:
-        files: SHA-256 of every file of `PUBLISHED`, by name.
-        epochs_done, epochs_asked: of the training; ended: why it ended there.
-        provenance: of the training that published them. One that was interrupted and went on counts as its last start.
+        files: SHA-256 of every file in `PUBLISHED`, by name.
+        epochs_done, epochs_asked: epochs trained, and epochs that the settings asked for.
+        ended: why the training ended.
+        provenance: code, versions and device of the training; for a training that was interrupted and continued, those
+            of its last start.
     """
 
     format: Literal[1] = 1
@@ -46,21 +49,25 @@ class Manifest(Strict):
 
     @property
     def cut_short(self) -> bool:
-        """Whether someone stopped the training before its end."""
+        """Whether a user stopped the training before its end."""
         return self.ended == "asked to stop"
 
     def without_history(self) -> Manifest:
-        """The manifest without the hash of history.csv, whose timings differ between equal trainings."""
+        """The manifest without the hash of history.csv, because its times differ between equal trainings."""
         return self.model_copy(update={"files": {name: each for name, each in self.files.items() if name != HISTORY}})
 
 
 def file_hashes(contents: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 of some files' bytes, by name."""
+    """SHA-256 of the content of files, by name."""
     return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def publish(folder: Path, contents: Mapping[str, bytes], manifest: Manifest) -> None:
-    """Write the files of a run and then, as the last step, their manifest, each atomically and durably."""
+    """Write the files of a run and then their manifest, each atomically and durably.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written.
+    """
     for name, content in contents.items():
         write_atomic(folder / name, content)
     write_atomic(folder / MANIFEST, sealed_json(manifest.plain()))
@@ -70,21 +77,21 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a trained run's folder.
 
     Raises:
-        UserError: it is missing (an older version published the run), damaged, or of another version.
+        UserError: it is missing (an older version published the run), damaged, or from another version.
     """
     remedy = f"run `ssmlab train {folder.name}`"
     document = read_sealed_json(folder / MANIFEST, f"the list of the files of run {folder.name}", remedy)
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        raise UserError(f"{folder / MANIFEST}: not of this version ({first_problem(error)}); {remedy}") from None
+        raise UserError(f"{folder / MANIFEST}: from another version ({first_problem(error)}); {remedy}") from None
 
 
 def read_published(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
-    """The manifest of a trained run's folder and the bytes of its files, each read once and equal to its hash.
+    """The manifest of a trained run's folder and the content of its files, checked against their hashes.
 
     Raises:
-        UserError: a file is missing, damaged, or not of this training.
+        UserError: a file is missing, damaged, or from another training.
     """
     manifest, remedy = read_manifest(folder), f"run `ssmlab train {folder.name}`"
     contents = {}
@@ -96,7 +103,7 @@ def read_published(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
     for name, found in file_hashes(contents).items():
         if found != manifest.files.get(name):
             raise UserError(
-                f"{folder / name}: not the file that {MANIFEST} beside it names: it is damaged, or a training was "
-                f"killed while it published; {remedy}"
+                f"{folder / name}: does not match {MANIFEST} beside it: the file is damaged, or a training was killed "
+                f"while it wrote its files; {remedy}"
             )
     return manifest, contents

@@ -1,7 +1,7 @@
-"""A checkpoint's file, checked but not yet a model: what it says of itself, and its tensors' names and shapes.
+"""Reads and checks a checkpoint file without building its model: metadata, and names and shapes of tensors.
 
-Nothing here imports torch. The file is read once and whole: a checkpoint has a few MB, and only so can its digest be
-checked and its hash be that of what is used.
+Nothing here imports torch. The file, a few MB, is read once and completely: then the digest and the hash belong to
+exactly the bytes that are used.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from ssmlab.core.text import printable
 from ssmlab.core.validation import first_problem
 from ssmlab.params import IMPORTED, NAME, ModelParams, Strict, TrainParams, Which
 
-FORMAT = 2  # 1: as 2, without a digest
+FORMAT = 2  # format 1 is the same without a digest
 SEALED_SINCE = 2
 LONGEST_NAME = 100  # characters
 LARGEST_SIDE = 4096  # pixels
 MOST_TOKENS = 2**20
-LARGEST_WORK = 2**31  # layers x d_state^3: starting values of S4 and S5 are eigenvectors; about a second
-SMALL = 2**21  # elements of a tensor that is built without asking whether the file is large enough for it
-KEY = "ssmlab"  # the only metadata key: safetensors writes several in random order
-TRAINING = (  # what is known of a checkpoint that was trained here, and of no other
+LARGEST_WORK = 2**31  # layers x d_state^3: the eigenvectors for S4 and S5 then take about a second
+SMALL = 2**21  # elements; tensors up to this size are built even if the file is smaller
+KEY = "ssmlab"  # the only metadata key, because safetensors writes several keys in random order
+TRAINING = (  # known only for checkpoints that ssmlab trained
     "epoch",
     "train",
     "val_clean",
@@ -49,7 +49,7 @@ TRAINING = (  # what is known of a checkpoint that was trained here, and of no o
 
 
 def checked_name(name: str) -> str:
-    """The pydantic check of a name that becomes part of a path."""
+    """A pydantic check for names that become parts of paths."""
     if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
         raise ValueError("must be a name of at most 100 lower-case letters, digits, '.', '_' and '-'")
     return name
@@ -60,29 +60,30 @@ ImageSide = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 
 
 class ImportedFile(Strict):
-    """The file that an imported checkpoint was made from: its name without folders, and the SHA-256 of its bytes."""
+    """The source file of an imported checkpoint: its name without folders, and the SHA-256 of its content."""
 
     name: str
     sha256: str
 
 
 class Metadata(Strict):
-    """Where a checkpoint comes from and how to build its model again.
+    """Where a checkpoint comes from, and how to build its model.
 
     Attributes:
         format: version of this layout.
-        study, run, which, epoch: which training, and which moment of it; the study of imported ones is `IMPORTED`.
-        model, train: the parameters of the run.
-        image_shape: (C, H, W) of the images the model takes; classes: how many logits it gives.
+        study, run, which, epoch: the training and the epoch; imported checkpoints have the study `IMPORTED`.
+        model, train: the sections of params.yaml for the run.
+        image_shape: (C, H, W) of the model's images.
+        classes: number of logits.
         val_clean, val_robust: accuracies in [0, 1] on the selection split at that epoch.
-        selection_split: the split they were measured on.
+        selection_split: the split on which they were measured.
         data_name, data_fingerprint: the prepared data set.
-        params_fingerprint: of the run's parameters.
-        threads: how many CPU threads trained it (per process), which decides the last bits; None if that is unknown.
-        source: the file it was imported from; None of a checkpoint that was trained here. How an imported one was
-            trained is unknown: everything in `TRAINING` is then None.
-        code_version: of ssmlab.
-        constants: the tensors of the file that are not trained; `checkpoint.save` fills it in.
+        params_fingerprint: hash of the run's parameters.
+        threads: number of CPU threads per process in the training, which changes the last bits; None if unknown.
+        source: the file from which it was imported; None for a checkpoint that ssmlab trained. The training of an
+            imported checkpoint is unknown, so everything in `TRAINING` is then None.
+        code_version: version of ssmlab.
+        constants: names of the tensors that are not trained; `checkpoint.save` sets it.
     """
 
     format: int = FORMAT
@@ -114,17 +115,17 @@ class Metadata(Strict):
             if not known and not self.source:
                 raise ValueError(f"{name} is missing")
         if (self.study == IMPORTED) != (self.source is not None):
-            raise ValueError(f"the study {IMPORTED} is for imported checkpoints, and only for them")
+            raise ValueError(f"the study {IMPORTED} is for imported checkpoints only")
         return self
 
     def header(self) -> dict[str, str]:
-        """The metadata entry of the checkpoint file, with room for the digest; equal metadata gives equal text."""
+        """The metadata entry of the checkpoint file, with space for the digest; equal metadata gives equal text."""
         return {KEY: sealable_metadata(self.plain())}
 
 
 @dataclass(frozen=True)
 class CheckpointFile:
-    """A checkpoint that was read once and whole; `name` is what errors call it."""
+    """A checkpoint file that was read completely; error messages call it `name`."""
 
     name: str
     file: TensorFile
@@ -136,17 +137,17 @@ class CheckpointFile:
 
     @property
     def parameters(self) -> int:
-        """How many real numbers the model trains: the sizes of the tensors, `constants` left out."""
+        """The number of trained real parameters: the sizes of all tensors except `constants`."""
         constants = self.metadata.constants
         return sum(tensor.elements for name, tensor in self.file.tensors.items() if name not in constants)
 
 
 def read_checkpoint(path: Path) -> CheckpointFile:
-    """Read and check the checkpoint at `path`; its digest, if it has one (format 2), is that of its content.
+    """Read and check the checkpoint at `path`, including its digest if it has one (format 2).
 
     Raises:
-        UserError: the file is missing, damaged, not a checkpoint of ssmlab, of a newer version, or of sizes that do not
-            fit its own tensors.
+        UserError: the file is missing, damaged, not a checkpoint of ssmlab or from a newer version, or the sizes in its
+            metadata do not fit its tensors.
     """
     if path.is_dir():
         raise UserError(f"{path}: a folder, not a checkpoint; name a file in it, such as {path / 'best.safetensors'}")
@@ -159,7 +160,7 @@ def read_checkpoint(path: Path) -> CheckpointFile:
 
 
 def parse_checkpoint(content: bytes, name: str) -> CheckpointFile:
-    """The checkpoint whose file has these bytes, checked as `read_checkpoint` does; errors call it `name`."""
+    """The checkpoint in `content`, checked as by `read_checkpoint`; error messages call it `name`."""
     try:
         return check_checkpoint(name, parse_tensors_file(content))
     except DamagedTensors as error:
@@ -171,7 +172,7 @@ def not_whole(error: DamagedTensors) -> str:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """What the checkpoint at `path` says of itself; raises UserError as `read_checkpoint` does."""
+    """The metadata of the checkpoint at `path`; raises UserError as `read_checkpoint` does."""
     return read_checkpoint(path).metadata
 
 
@@ -181,7 +182,12 @@ def count_parameters(path: Path) -> int:
 
 
 def check_checkpoint(name: str, file: TensorFile) -> CheckpointFile:
-    """Metadata and sizes of an open file; raises UserError and DamagedTensors."""
+    """Check the metadata and the sizes of a file that was read.
+
+    Raises:
+        UserError: it is not a checkpoint that this version can read.
+        DamagedTensors: the digest does not match.
+    """
     if KEY not in file.metadata:
         raise UserError(f"{name}: a safetensors file, but not a checkpoint of ssmlab; name one under models/")
     document = file.metadata_object(KEY)
@@ -204,15 +210,15 @@ def check_checkpoint(name: str, file: TensorFile) -> CheckpointFile:
             f"{name}: its metadata cannot be read ({first_problem(error)}); train the run again with this version"
         ) from None
     if problem := size_problem(metadata, file.tensors):
-        raise UserError(f"{name}: {problem}; the file is damaged or of another version: train the run again")
+        raise UserError(f"{name}: {problem}; the file is damaged or from another version: train the run again")
     return CheckpointFile(name, file, metadata)
 
 
 def size_problem(metadata: Metadata, tensors: Mapping[str, TensorInfo]) -> str:
-    """Why no model may be built from this metadata beside these tensors, in a few words; empty if it may.
+    """Why this metadata does not fit these tensors, as text; empty if it does.
 
-    A size in the metadata costs memory and time before the tensors can be compared with those of the built model. So
-    first each size is compared with the tensors, whose bytes are really there.
+    Building a model with wrong, huge sizes would cost memory and time before its tensors could be compared. So each
+    size is first compared with the tensors in the file.
     """
     model, (channels, height, width) = metadata.model, metadata.image_shape
     layers = {name.split(".")[1] for name in tensors if name.startswith("layers.")}

@@ -1,4 +1,4 @@
-"""How a stage at work ends, as its heartbeat records it and as the user reads it."""
+"""Records how a running stage ends, in its heartbeat and as a message for the user."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ def recording_outcome(
     kept: Callable[[], str],
     explain: Callable[[Exception], str | None],
 ) -> Iterator[None]:
-    """Record in the heartbeat how the work in this block breaks off, and raise one line for the user.
+    """Record in the heartbeat if the work in this block stops early, and raise an error with one line for the user.
 
-    A block that ends normally closes the heartbeat itself: only it knows whether it finished or was asked to stop.
+    A block that ends normally must close the heartbeat itself: only the block knows whether it finished or was asked to
+    stop.
 
     Args:
-        on_event: gets the end as a warning.
-        stopped: what Ctrl-C has stopped, in words ("attack on run ads stopped").
-        kept: what the early end leaves untouched, and how to continue.
-        explain: an exception in one line, or None for one that should be raised as it is.
+        on_event: receives the early end as a warning.
+        stopped: returns a message for Ctrl-C ("attack on run ads stopped").
+        kept: returns a message that says what remains unchanged, and how to continue.
+        explain: returns an exception as one line, or None if it should be raised unchanged.
 
     Raises:
         Interrupted: instead of KeyboardInterrupt.
-        UserError: instead of every exception that `explain` has a line for.
+        UserError: instead of every exception for which `explain` returns a line.
     """
     try:
         yield
@@ -47,13 +48,13 @@ def recording_outcome(
 
 
 def close_early(heart: HeartbeatWriter, on_event: Listener, state: Stored, message: str) -> None:
-    """Record an early end. A failure to record it (disk full) is not raised: the user must read the first cause."""
+    """Record an early end. An error while recording (disk full) is not raised: the user must see the first cause."""
     with suppress(UserError, OSError):
         heart.close(state, message)
         on_event(Note(message, warning=True))
 
 
 def first_line(error: Exception) -> str:
-    """An error in one line, with its type unless it was written for the user."""
+    """An error as one line, with its type unless it is a UserError."""
     text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
     return text.splitlines()[0]

@@ -1,7 +1,7 @@
-"""What a stage was started from, as it is recorded in what the stage writes.
+"""Provenance: the params, code, inputs, versions and device of a stage, recorded in its output.
 
-Nothing here differs between two equal runs of a stage on one machine and checkout: no time, host or process number.
-Checkpoints hold none of it, so that equal weights are equal bytes; their folder's manifest.json has it.
+Two equal runs of a stage on one machine and checkout have equal provenance: it contains no time, host or process
+number. Checkpoints do not contain it, so equal weights are equal bytes; manifest.json in their folder does.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from ssmlab.core.stage_code import CommandName, StageName, code_fingerprint
 from ssmlab.core.version import __version__
 from ssmlab.params import Strict
 
-PACKAGES = ("torch", "numpy", "safetensors", "torchattacks")  # what numbers depend on
-CODE = ("ssmlab", "dvc.yaml")  # what git is asked about; params are recorded whole
+PACKAGES = ("torch", "numpy", "safetensors", "torchattacks")  # numbers depend on their versions
+CODE = ("ssmlab", "dvc.yaml")  # git is asked for changes in these; params are recorded completely
 GIT_SECONDS = 10.0
 
 
@@ -31,13 +31,15 @@ class Provenance(Strict):
     """Where an output comes from.
 
     Attributes:
-        stage, command: the stage, and how ssmlab was called; None where a program called it as a library.
-        params, params_sha256: everything of params.yaml that the stage reads, and the hash of its canonical JSON.
-        code_sha256: of the files that the stage depends on (`ssmlab.core.stage_code`).
-        inputs: the files it read, by path in the project, with their fingerprints.
-        git_commit: None outside git; git_changes: SHA-256 of what differs from it in the code, None if nothing does.
-        versions: of ssmlab, Python and the packages that numbers depend on.
-        device, threads: "cpu" or "cuda", and torch's threads, on which the last bits of a number depend.
+        stage: name of the stage.
+        command: the command line of ssmlab; None if a program called it as a library.
+        params, params_sha256: all params that the stage reads, and the hash of their canonical JSON.
+        code_sha256: hash of the files that the stage depends on (`ssmlab.core.stage_code`).
+        inputs: fingerprints of the files that the stage read, by path in the project.
+        git_commit: the commit of the checkout; None outside git.
+        git_changes: SHA-256 of the uncommitted changes in the code; None if there are none.
+        versions: versions of ssmlab, Python and the packages that numbers depend on.
+        device, threads: "cpu" or "cuda", and number of torch threads, which change the last bits of numbers.
     """
 
     stage: StageName | CommandName
@@ -62,7 +64,7 @@ def provenance_of(
     device: str | None = None,
     threads: int | None = None,
 ) -> Provenance:
-    """The provenance of what `stage` makes now, in the project at `root`; the arguments are the attributes' values."""
+    """The provenance of an output that `stage` writes now, in the project at `root`; arguments as in `Provenance`."""
     commit, changes = git_state(root)
     return Provenance(
         stage=stage,
@@ -85,7 +87,7 @@ def params_fingerprint(params: Mapping[str, Any]) -> str:
 
 
 def own_command() -> str | None:
-    """How this process was called, the same for `ssmlab` and `python -m ssmlab`; None if it is another program."""
+    """The command line of this process, the same for `ssmlab` and `python -m ssmlab`; None for another program."""
     program = Path(sys.argv[0])
     if program.name == "ssmlab" or (program.name == "__main__.py" and program.parent.name == "ssmlab"):
         return shlex.join(["ssmlab", *sys.argv[1:]])
@@ -93,7 +95,7 @@ def own_command() -> str | None:
 
 
 def versions() -> dict[str, str]:
-    """Of ssmlab, Python and `PACKAGES`, as far as they are installed."""
+    """The versions of ssmlab, Python and those of `PACKAGES` that are installed."""
     found = {"ssmlab": __version__, "python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -104,7 +106,7 @@ def versions() -> dict[str, str]:
 
 
 def git_state(folder: Path) -> tuple[str | None, str | None]:
-    """The commit of the checkout at `folder`, and a hash of how its code differs from it; None for none."""
+    """The commit of the checkout at `folder`, and a hash of uncommitted changes in its code; None if there is none."""
     commit = ask_git(folder, "rev-parse", "HEAD")
     if commit is None:
         return None, None
@@ -114,7 +116,7 @@ def git_state(folder: Path) -> tuple[str | None, str | None]:
 
 
 def ask_git(folder: Path, *arguments: str) -> bytes | None:
-    """What git prints; None where there is no git, or no checkout."""
+    """The output of git; None if there is no git or no checkout."""
     try:
         done = subprocess.run(
             ["git", "-C", str(folder), *arguments],
@@ -122,7 +124,7 @@ def ask_git(folder: Path, *arguments: str) -> bytes | None:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=GIT_SECONDS,
-            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},  # a look must not disturb the user's own git
+            env=os.environ | {"GIT_OPTIONAL_LOCKS": "0"},  # reading must not lock the user's repository
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -1,7 +1,7 @@
-"""One run of a stage: what it was started from is recorded, and compared again before its output is published.
+"""Records params, code and inputs when a stage starts, and checks before publishing that they have not changed.
 
-DVC hashes params, code and inputs after a stage has run. Without this comparison it would take an output for one of
-params that were edited meanwhile.
+DVC hashes params, code and inputs after a stage has run. Without this check, DVC would record an output with params
+that were edited while the stage ran.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ class StageInput:
     """A file that a stage reads.
 
     Attributes:
-        path: where it is.
-        fingerprint: of the content that the stage read.
-        read_again: gives the fingerprint of what is there now; raises FileNotFoundError if nothing is.
+        path: path of the file.
+        fingerprint: fingerprint of the content that the stage read.
+        read_again: returns the fingerprint of the present content; raises FileNotFoundError if there is no file.
     """
 
     path: Path
@@ -36,22 +36,22 @@ class StageInput:
 
 
 def file_input(path: Path, sha256: str | None = None) -> StageInput:
-    """A small file, known by the SHA-256 of its bytes, which are hashed now unless the caller has read them already."""
+    """A small file, identified by its SHA-256; it is hashed now unless the caller passes `sha256`."""
     return StageInput(path, sha256 or sha256_file(path), partial(sha256_file, path))
 
 
 def prepared_input(path: Path, fingerprint: str) -> StageInput:
-    """A prepared data set, known by its own fingerprint."""
+    """A prepared data set, identified by its own fingerprint."""
     return StageInput(path, fingerprint, partial(prepared_fingerprint, path))
 
 
 @dataclass(frozen=True)
 class StageRun:
-    """One run of a stage: what it was started from, and whether that is still so.
+    """One run of a stage: its provenance, and a check that params, code and inputs have not changed since.
 
     Attributes:
-        asked_again: gives the stage's params as params.yaml has them now; None if they came from no file.
-        inputs: by the names that the provenance gives them.
+        asked_again: returns the stage's present params from params.yaml; None if the params came from no file.
+        inputs: the inputs by their names in the provenance.
     """
 
     provenance: Provenance
@@ -59,7 +59,7 @@ class StageRun:
     inputs: Mapping[str, StageInput]
 
     def changed(self) -> str:
-        """What has changed since the start, in words; empty if nothing has. An input that is gone has not changed."""
+        """What has changed since the start, as text; empty if nothing has. A deleted input counts as unchanged."""
         if self.asked_again is not None:
             try:
                 asked = params_fingerprint(self.asked_again())
@@ -81,11 +81,15 @@ class StageRun:
         return ""
 
     def require_unchanged(self, target: Path, command: str) -> None:
-        """Raise UserError, and leave `target` as it was, if what it would be made of has changed since the start."""
+        """Check that nothing has changed since the start, before `target` is written.
+
+        Raises:
+            UserError: params, code or an input has changed.
+        """
         if changed := self.changed():
             raise UserError(
-                f"{target}: not written: {changed} has changed since `{command}` started; run it again (what was there "
-                f"before is untouched)"
+                f"{target}: not written: {changed} has changed since `{command}` started; run it again (the earlier "
+                "file is unchanged)"
             )
 
 
@@ -100,12 +104,14 @@ def start_stage(
     device: str | None = None,
     threads: int | None = None,
 ) -> StageRun:
-    """Record what a stage starts from.
+    """Record the params, code and inputs of a stage at its start.
 
     Args:
-        asked: gives what the stage reads of some params.
+        asked: returns the part of the params that the stage reads.
+        params: the params at the start.
+        inputs: the files that the stage reads.
         root: the project's folder; inputs are named by their paths in it.
-        reread: gives params.yaml as it is now; None if the params came from no file.
+        reread: returns the present content of params.yaml; None if the params came from no file.
         device, threads: as in `Provenance`.
     """
     named = {name_in(root, each.path): each for each in inputs}
@@ -115,5 +121,5 @@ def start_stage(
 
 
 def name_in(root: Path, file: Path) -> str:
-    """A file's path in the project; only its name if it is elsewhere, since results name no folder of a machine."""
+    """A file's path in the project, or its name if it is elsewhere: results must not contain a machine's folders."""
     return file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name

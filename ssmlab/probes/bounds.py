@@ -1,7 +1,7 @@
-"""Bounds on the error of a whole model around one image, and the eps up to which they certify its label.
+"""Bounds on the error of a whole model around an image, and the largest eps at which they certify its label.
 
-Every pixel lies in an interval, cut to [0, 1], of middle c and radius r. The middle goes through the model as it is;
-the error e >= 0, one number an entry, is carried along as a bound on how far the entry can be from its middle:
+Every pixel lies in an interval with middle c and radius r, clipped to [0, 1]. The model is evaluated at the middle. The
+error e >= 0, one number per entry, bounds the distance of the entry from its middle and is passed through the model:
 
     linear map W:      |W| e
     SSM of taps k:     sum over s of |k[t - s]| e[s]; with a linear output map W_o and the residual, whose lag 0 is
@@ -14,8 +14,8 @@ the error e >= 0, one number an entry, is carried along as a bound on how far th
                        sqrt(D) 2 rho / (2 n - rho)          (Dunkl and Williams 1964), at most 2 sqrt(D)
                        sqrt(D) (e + mean e + |c - mean c| rho / n) / (n - rho)         for rho < n
 
-each times the norm's |weight|. They hold for every perturbation in the ball, and so they can say nothing where they
-are loose: each takes the worst case of every entry by itself, and the worst cases of two layers do not happen together.
+each times the norm's |weight|. The bounds hold for every perturbation in the ball, but they can be too loose to be
+useful: each takes the worst case of every entry separately, and the worst cases of two layers do not occur together.
 """
 
 from __future__ import annotations
@@ -35,31 +35,31 @@ from ssmlab.params import ModelParams
 from ssmlab.probes.gains import impulse_responses
 from ssmlab.probes.linear import FIXED_MIXERS
 
-GELU_SLOPE = 1.13  # its largest is 1.12890
+GELU_SLOPE = 1.13  # the largest slope of GELU is 1.12890
 STEEPEST = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25}
-LOWEST = 24.0  # powers of 2 below the highest eps at which the search for the certified one ends
-HALVINGS = 9  # of that range: to within 4%
+LOWEST = 24.0  # the search for the certified eps goes down to 2^-24 times the highest eps
+HALVINGS = 9  # steps of the bisection of the exponent: the result is exact to 4%
 
 
 class Bounded(NamedTuple):
-    """Values and how far each can be from what it is written as; two tensors of one shape."""
+    """Values and a bound on the error of each; two tensors of the same shape."""
 
     middle: Tensor
     error: Tensor
 
 
 def can_be_bounded(params: ModelParams) -> bool:
-    """Whether `certified_eps` knows every part of such a model: fixed SSMs, without attention."""
+    """Whether `certified_eps` supports every part of the model: fixed SSMs, without attention."""
     return params.mixer in FIXED_MIXERS and params.enhancement != "attention"
 
 
 def linear_bound(map: nn.Linear, h: Bounded) -> Bounded:
-    """A linear map over the last dimension."""
+    """The bound after a linear map over the last dimension."""
     return Bounded(map(h.middle), F.linear(h.error, map.weight.abs()))
 
 
 def ads_bound(ads: AdaptiveScaling, y: Bounded) -> Bounded:
-    """Adaptive scaling over (D, B, L)."""
+    """The bound after adaptive scaling of (D, B, L)."""
     steepest, error = STEEPEST[ads.act], y.error
     if isinstance(ads.scale, ConstantMap):
         error = ads.acted(ads.scale, y.middle).abs() * y.error
@@ -82,14 +82,14 @@ def mapped(weight: Tensor, y: Tensor) -> Tensor:
 
 
 def norm_bound(norm: nn.Module, h: Bounded) -> Bounded:
-    """LayerNorm over the last dimension of (B, L, D), or nothing where the model has none."""
+    """The bound after LayerNorm over the last dimension of (B, L, D); unchanged if the model has no norm."""
     if not isinstance(norm, nn.LayerNorm):
         return h
     width = h.middle.shape[-1]
     centred = h.middle - h.middle.mean(-1, keepdim=True)
     size = (centred.square().sum(-1, keepdim=True) + width * norm.eps).sqrt()  # (B, L, 1)
     radius = h.error.square().sum(-1, keepdim=True).sqrt()
-    left = (size - radius).clamp(min=1e-30)  # where nothing is left, the angle's bound of 2 decides
+    left = (size - radius).clamp(min=1e-30)  # if size <= radius, the bound of 2 on the angle is used
     angle = (2 * radius / (2 * size - radius).clamp(min=1e-30)).masked_fill(radius >= size, 2.0).clamp(max=2.0)
     each = (h.error + h.error.mean(-1, keepdim=True) + centred.abs() * radius / size) / left
     error = math.sqrt(width) * torch.minimum(each, angle) * norm.weight.abs()
@@ -97,7 +97,7 @@ def norm_bound(norm: nn.Module, h: Bounded) -> Bounded:
 
 
 def ssm_bound(taps: Tensor, middle: Tensor, error: Tensor) -> Bounded:
-    """The SSM's output, given for the middle, with the error (D, B, L) of its input carried through |taps|."""
+    """The bound after an SSM: `middle` is its output for the middle, and |taps| maps its input's error (D, B, L)."""
     if taps.dim() == 2:
         return Bounded(middle, convolve(error, taps.abs()))
     carried = torch.zeros_like(error)
@@ -107,7 +107,7 @@ def ssm_bound(taps: Tensor, middle: Tensor, error: Tensor) -> Bounded:
 
 
 def residual_bound(layer: Residual, h: Bounded) -> Bounded:
-    """One layer, norm(h + block(h)), over (B, L, D)."""
+    """The bound after one layer, norm(h + block(h)), for h (B, L, D)."""
     block = cast(SsmBlock, layer.mixer)
     length = h.middle.shape[1]
     taps = impulse_responses(block.ssm, length).to(h.middle.dtype)  # type: ignore[arg-type]
@@ -129,7 +129,7 @@ def residual_bound(layer: Residual, h: Bounded) -> Bounded:
 
 
 def affine_error(block: SsmBlock, taps: Tensor, error: Tensor) -> Tensor:
-    """The error of h + W_o (K * h) for the error (B, L, D) of h: at every lag that of the one matrix there is."""
+    """The error of h + W_o (K * h) for the error (B, L, D) of h; the matrix of each lag is composed exactly."""
     length, eye = error.shape[1], torch.eye(error.shape[2], dtype=taps.dtype, device=taps.device)
     out = block.output.weight if isinstance(block.output, nn.Linear) else eye
     others, present = taps.clone(), taps.shape[-1] - length  # where lag 0 is
@@ -138,13 +138,13 @@ def affine_error(block: SsmBlock, taps: Tensor, error: Tensor) -> Tensor:
         carried = ssm_bound(others, error, channel_first(error)).error.permute(1, 2, 0)  # (B, L, D)
         now = out * taps[:, present]
         return F.linear(carried, out.abs()) + F.linear(error, (eye + now).abs())
-    mixed = torch.einsum("ij,jkl->ikl", out, others)  # the output map is part of every lag's matrix
+    mixed = torch.einsum("ij,jkl->ikl", out, others)  # the matrix of every lag includes the output map
     carried = ssm_bound(mixed, error, channel_first(error)).error.permute(1, 2, 0)
     return carried + F.linear(error, (eye + out @ taps[..., present]).abs())
 
 
 def output_bound(model: Classifier, x: Tensor, eps: Tensor) -> Bounded:
-    """The last layer's output (B, L, D) for every image of the ball of radius eps (B,) around x (B, C, H, W)."""
+    """The bound on the last layer's output (B, L, D) over the ball of radius eps (B,) around x (B, C, H, W)."""
     reach = eps.view(-1, 1, 1, 1)
     low, high = (x - reach).clamp(min=0.0), (x + reach).clamp(max=1.0)
     h = linear_bound(model.embed, Bounded(model.tokens((low + high) / 2), model.tokens((high - low) / 2)))
@@ -155,7 +155,7 @@ def output_bound(model: Classifier, x: Tensor, eps: Tensor) -> Bounded:
 
 
 def certified_margins(model: Classifier, x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
-    """(B,): a lower bound of the smallest margin of label y in the ball of radius eps (B,) around each image."""
+    """(B,): a lower bound on the smallest margin of label y in the ball of radius eps (B,) around each image."""
     h = output_bound(model, x, eps)
     logits = model.head(h.middle.mean(1))  # (B, classes)
     margins = logits.gather(1, y[:, None]) - logits
@@ -167,12 +167,12 @@ def certified_margins(model: Classifier, x: Tensor, y: Tensor, eps: Tensor) -> T
 
 @torch.no_grad()
 def certified_eps(model: Classifier, x: Tensor, y: Tensor, highest: float) -> Tensor:
-    """The eps (B,) up to which each image's label is certified, at most `highest`; 0 where none is found.
+    """The largest eps (B,) found at which each image's label is certified, at most `highest`; 0 if none is found.
 
-    The model should be in float64 (`.double()`), so that rounding does not certify what is not so.
+    The model should be in float64 (`.double()`), so that rounding errors do not lead to wrong certificates.
     """
     whole = certified_margins(model, x, y, torch.full((len(x),), highest, dtype=x.dtype, device=x.device)) > 0
-    holds_at = torch.full_like(x[:, 0, 0, 0], -LOWEST)  # of the exponent: bounds that are loose certify very small eps
+    holds_at = torch.full_like(x[:, 0, 0, 0], -LOWEST)  # bisect the exponent: loose bounds certify very small eps only
     fails_at = torch.zeros_like(holds_at)
     for _ in range(HALVINGS):
         exponent = (holds_at + fails_at) / 2

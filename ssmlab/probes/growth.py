@@ -1,15 +1,15 @@
-"""How an error grows along a sequence: which of three laws it follows, and how sure that is.
+"""Fits the growth of an error along a sequence by one of three laws, with a confidence interval.
 
-e (images, T): the error at T distances tau. For every image a line is fitted to log e, with its own parameters:
+e (images, T): the error at T distances tau. For every image, a line with its own parameters is fitted to log e:
 
     bounded      log e = a
     power        log e = a + r log tau
     exponential  log e = a + r tau
 
-The law of the smallest AICc over all images together is taken, with one variance for all of them (Hurvich and Tsai
-1989). The rate r is the mean over images with Student's 95% interval: images are independent of each other, while the
-distances within one are not, so that an interval from the residuals would be too narrow. An error is said
-to grow exponentially only if that law wins and the interval of its rate lies above 0.
+The law with the smallest AICc over all images is chosen, with one variance for all images (Hurvich and Tsai 1989). The
+rate r is the mean over images with Student's 95% interval. Images are independent, but the distances within an image
+are not, so an interval from the residuals would be too narrow. The error counts as growing exponentially only if that
+law is chosen and the interval of its rate is above 0.
 """
 
 from __future__ import annotations
@@ -22,15 +22,17 @@ from ssmlab.probes.results import GrowthFit, Law, Trend
 
 Array = NDArray[np.float64]
 LEAST_DISTANCES = 6
-SMALLEST = 1e-12  # of an image's largest error: smaller ones are rounding
-NO_RESIDUAL = 1e-20  # mean square below which a fit is exact, and only the number of parameters counts
+SMALLEST = 1e-12  # share of an image's largest error; smaller errors are rounding
+NO_RESIDUAL = (
+    1e-20  # mean square of residuals; a smaller one counts as exact, and only the number of parameters matters
+)
 
 
 def fit_growth(errors: Array, distances: Array) -> GrowthFit | None:
-    """The law of errors (images, T) at distances (T,) > 0, in ascending order.
+    """Fit a law to errors (images, T) at distances (T,) > 0 in ascending order.
 
-    Only the distances before the first one at which some image has no error are used. None if there are fewer than 6
-    of these or than 2 images.
+    Only distances before the first one at which some image has no error are used. None if there are fewer than 6 such
+    distances, or fewer than 2 images.
     """
     errors, distances = measurable(errors, distances)
     if len(errors) < 2 or len(distances) < LEAST_DISTANCES:
@@ -67,7 +69,7 @@ def measurable(errors: Array, distances: Array) -> tuple[Array, Array]:
 
 
 def lines(logs: Array, along: Array | None) -> tuple[Array, Array]:
-    """The least-squares slopes (images,) and residuals (images, T) of logs (images, T); a constant if along is None."""
+    """Least-squares slopes (images,) and residuals (images, T) of logs (images, T); slopes are 0 if along is None."""
     centred = logs - logs.mean(axis=1, keepdims=True)
     if along is None:
         return np.zeros(len(logs)), centred
@@ -77,19 +79,19 @@ def lines(logs: Array, along: Array | None) -> tuple[Array, Array]:
 
 
 def corrected_aic(mean_square: float, count: int, parameters: int) -> float:
-    """AICc of a Gaussian fit of `count` numbers with so many parameters, the variance among them."""
+    """AICc of a Gaussian fit to `count` numbers; the number of parameters includes the variance."""
     correction = 2 * parameters * (parameters + 1) / (count - parameters - 1)
     return float(count * np.log(max(mean_square, NO_RESIDUAL)) + 2 * parameters + correction)
 
 
 def mean_interval(values: Array) -> tuple[float, float, float]:
-    """The mean of at least 2 values, and Student's 95% interval for it."""
+    """The mean of 2 or more values and the ends of its 95% Student interval."""
     mean, half = values.mean(), stdtrit(len(values) - 1, 0.975) * values.std(ddof=1) / np.sqrt(len(values))
     return float(mean), float(mean - half), float(mean + half)
 
 
 def trend_of(law: Law, low: float, high: float) -> Trend:
-    """What a law says, where its rate is known to be on one side of 0; else the error is bounded."""
+    """The trend of a law if the interval of its rate excludes 0; else "bounded"."""
     if law == "bounded" or low <= 0.0 <= high:
         return "bounded"
     if low > 0.0:

@@ -1,16 +1,16 @@
-"""An error's way through the layers: how large it is after every component.
+"""Measures an error after every component of a model.
 
-z, z' (B, L, D): what passes a site for clean and for attacked images. Three measures of the error there:
+z, z' (B, L, D): the signal at a site for clean and for attacked images. There are three measures of the error:
 
-    rho = |z' - z| / |z - mean of z over tokens|        scale-free: the error against what tells the tokens apart
+    rho = |z' - z| / |z - mean of z over tokens|        scale-free: relative to the differences between tokens
     mse = mean of (z' - z)^2                            grows with the square of the signal's scale
     kl  = mean over tokens of KL(softmax(z) || softmax(z')), softmax over channels
                                                         grows with the signal's scale too, in another way
 
-(|.| Euclidean over tokens and channels of one image.) A component's amplification is rho after it divided by rho
-before it. With the geometric mean over images as rho of a site, the amplifications of successive components multiply
-to that of all of them, and so they can be put on one ladder. Multiplying all features by 6 leaves rho as it is,
-multiplies mse by 36, and changes kl: neither may be read alone.
+(|.| is the Euclidean norm over tokens and channels of one image.) A component's amplification is rho after it divided
+by rho before it. The rho of a site is the geometric mean over images, so the product of the amplifications of
+successive components is the amplification of all of them: a ladder. Multiplying all features by 6 does not change rho,
+multiplies mse by 36, and changes kl, so mse and kl must not be read alone.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from ssmlab.training.attack import Attack
 
 
 def relative_error(clean: Tensor, attacked: Tensor) -> Tensor:
-    """rho (B,) of signals (B, L, D); not finite where all tokens are alike."""
+    """rho (B,) for signals (B, L, D); not finite if all tokens are equal."""
     spread: Tensor = (clean - clean.mean(1, keepdim=True)).flatten(1).norm(dim=1)
     moved: Tensor = (attacked - clean).flatten(1).norm(dim=1)
     return moved / spread
 
 
 def layer_divergence(clean: Tensor, attacked: Tensor) -> Tensor:
-    """kl (B,) of signals (B, L, D)."""
+    """kl (B,) for signals (B, L, D)."""
     p, q = F.log_softmax(clean, -1), F.log_softmax(attacked, -1)
     return (p.exp() * (p - q)).sum(-1).mean(1)
 
@@ -50,9 +50,13 @@ def ladder(
     attack: Aim,
     split: SplitName,
 ) -> ErrorLadder | None:
-    """The error of x_adv against x, images (B, C, H, W), at every site; None if no image has one.
+    """The error of x_adv relative to x, both images (B, C, H, W), at every site.
 
-    `attack` and `split` say where the images come from.
+    Args:
+        attack, split: the origin of the images, for the result.
+
+    Returns:
+        None if x_adv equals x for every image.
     """
     pairs = list(zip(signals(model, places, x), signals(model, places, x_adv), strict=True))
     rho = torch.stack([relative_error(*pair) for pair in pairs])  # (sites, B)
@@ -76,14 +80,14 @@ def ladder(
 
 
 def loss_attack(model: Classifier, x: Tensor, y: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
-    """Images in the ball that raise the cross-entropy of labels y: what judges robustness."""
+    """Images (B, C, H, W) in the ball that increase the cross entropy of labels y (B,), as in an evaluation."""
     return pgd(model.freeze(), x, y, attack, generator)
 
 
 def feature_attack(model: Classifier, x: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
-    """Images in the ball that raise the error of the last layer's output, whatever becomes of the label.
+    """Images (B, C, H, W) in the ball that increase the error of the last layer's output, without regard to labels.
 
-    It starts at random even where the attack does not: at x itself the error has no slope.
+    The start is always random, because the gradient of the error is zero at x itself.
     """
     frozen = model.freeze()
     with torch.no_grad():
@@ -97,5 +101,5 @@ def features_of(frozen: torch.nn.Module) -> Callable[[Tensor], Tensor]:
 
 
 def squared_error(z: Tensor, clean: Tensor) -> Tensor:
-    """The sum of |z - clean|^2 over images, each in units of its own |clean|^2, so that no image outweighs another."""
+    """The sum over images of |z - clean|^2 / |clean|^2, so that all images have equal weight."""
     return ((z - clean).square().flatten(1).sum(1) / clean.square().flatten(1).sum(1)).sum()

@@ -1,16 +1,16 @@
-"""Linear models, whose robust accuracy is known exactly.
+"""Computes the exact robust accuracy of linear models.
 
 A model without norms and nonlinearities is affine in the image: logits f(x) = W x + b, W (classes, pixels). In the
-L-inf ball of radius eps, cut to [0, 1], every pixel moves on its own between
+L-inf ball of radius eps, clipped to [0, 1], every pixel changes independently between
 
     low = max(-eps, -x)  and  high = min(eps, 1 - x)
 
-so the smallest margin between label y and another class j is reached by moving every pixel to one of its two ends:
+so the smallest margin between label y and another class j is reached with every pixel at one of its two ends:
 
     min over delta of (f_y - f_j)(x + delta) = (f_y - f_j)(x) + sum over pixels of min(d low, d high),  d = W_y - W_j
 
-An image is robust if and only if this is above 0 for every j. No attack can do better, so an attack that breaks more
-images than this has an error, and one that breaks fewer is too weak.
+An image is robust if and only if this margin is above 0 for every j. No attack can break more images than that: an
+attack that seems to do so contains an error, and an attack that breaks fewer images is too weak.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ from torch import Tensor
 from ssmlab.nets.classifier import Classifier
 from ssmlab.params import ModelParams
 
-FIXED_MIXERS = ("s4", "s4d", "dss", "s5")  # linear and time-invariant, with parameters that no input changes
+FIXED_MIXERS = ("s4", "s4d", "dss", "s5")  # linear and time-invariant; their parameters do not depend on the input
 
 
 class AffineMap(NamedTuple):
-    """f(x) = weight x + bias over flattened images: weight (classes, pixels), bias (classes,), float64."""
+    """f(x) = weight x + bias for flattened images: weight (classes, pixels), bias (classes,), float64."""
 
     weight: Tensor
     bias: Tensor
 
 
 def is_affine(params: ModelParams) -> bool:
-    """Whether the logits of such a model are an affine function of the image."""
+    """Whether the logits of a model with these parameters are an affine function of the image."""
     bare = params.norm == "none" and params.enhancement == "none" and params.pointwise == "none"
     return bare and params.mixer in FIXED_MIXERS and params.output == "linear"
 
 
 def affine_map(model: Classifier) -> AffineMap:
-    """The affine map that `model` is; it must be one (`is_affine`). Computed in float64 on the CPU, model untouched."""
+    """The affine map of a model for which `is_affine` is true, in float64 on the CPU; the model does not change."""
     double = copy.deepcopy(model).cpu().double().eval()
     black = torch.zeros(1, *model.image_shape, dtype=torch.float64)
     with torch.no_grad():
@@ -59,10 +59,12 @@ def worst_margins(affine: AffineMap, x: Tensor, y: Tensor, eps: float) -> Tensor
     """The exact smallest margin of label y over all other classes in the ball around each image.
 
     Args:
-        x: (B, ...) images in [0, 1]; y: (B,) labels; eps: radius of the L-inf ball, in pixel units.
+        x: images (B, ...) in [0, 1].
+        y: labels (B,).
+        eps: radius of the L-inf ball, in units of pixels in [0, 1].
 
     Returns:
-        (B,) float64: above 0 where no perturbation changes the decision.
+        (B,) float64; above 0 if no perturbation changes the decision.
     """
     pixels = x.flatten(1).double()  # (B, P)
     logits = pixels @ affine.weight.t() + affine.bias  # (B, classes)
@@ -76,5 +78,5 @@ def worst_margins(affine: AffineMap, x: Tensor, y: Tensor, eps: float) -> Tensor
 
 
 def exact_robust_accuracy(affine: AffineMap, x: Tensor, y: Tensor, eps: float) -> float:
-    """The share of images that no perturbation of the ball can break; arguments as in `worst_margins`."""
+    """The share of images that no perturbation in the ball can break; arguments as in `worst_margins`."""
     return float((worst_margins(affine, x, y, eps) > 0).double().mean())

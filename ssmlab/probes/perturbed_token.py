@@ -1,8 +1,8 @@
-"""What becomes of one perturbed token: the error in all tokens after it, and in the last token from any distance.
+"""Measures the effect of one perturbed token: the error in all tokens after it, and in the last token by distance.
 
 A token u[t] of a layer's input gets a random error of a tenth of its length. The error of the output at a later token,
-in units of the error that went in, is |y'[t + tau] - y[t + tau]| / |u'[t] - u[t]|. In float64, so that errors that fade
-can be followed.
+relative to the input error, is |y'[t + tau] - y[t + tau]| / |u'[t] - u[t]|. Computations are in float64, so that small
+errors can be measured.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ from ssmlab.nets.classifier import Residual
 from ssmlab.probes.growth import Array, fit_growth
 from ssmlab.probes.results import Growth
 
-RELATIVE_SIZE = 0.1  # of the perturbed token's own length
-MOST_POSITIONS = 12  # from which the last token is looked at
+RELATIVE_SIZE = 0.1  # length of the perturbation, relative to the token's length
+MOST_POSITIONS = 12  # perturbed positions for the error in the last token
 
 PerturbedSystem = Callable[[Tensor], Tensor]
 
 
 def growth_of(model: nn.Module, x: Tensor, generator: torch.Generator) -> list[Growth]:
-    """The growth in every layer's mixer (Mega: its whole layer), on its own input, and in all layers together.
+    """The growth in every layer's mixer (for Mega: in the whole layer) on its own input, and in all layers together.
 
     Args:
-        model: in float64, best frozen. x: (B, C, H, W) float64.
+        model: a classifier in float64, preferably frozen.
+        x: images (B, C, H, W), float64.
     """
     with torch.no_grad():
         return [measured(name, system, u, generator) for name, system, u in systems(model, x)]
 
 
 def systems(model: nn.Module, x: Tensor) -> Iterator[tuple[str, PerturbedSystem, Tensor]]:
-    """Every map from sequences to sequences, (B, L, D) both, with the input that the images x give it."""
+    """Name, map from (B, L, D) to (B, L, D), and its input for the images x, for every mixer and for all layers."""
     h = start = model.norm(model.stem(x))  # type: ignore[operator]
     layers = list(model.layers.children())  # type: ignore[union-attr]
     for number, layer in enumerate(layers, start=1):
@@ -44,7 +45,7 @@ def systems(model: nn.Module, x: Tensor) -> Iterator[tuple[str, PerturbedSystem,
 
 
 def measured(name: str, system: PerturbedSystem, u: Tensor, generator: torch.Generator) -> Growth:
-    """The errors of one system for its input u (B, L, D), and the laws they follow."""
+    """The errors of one system for its input u (B, L, D), and their fitted growth."""
     length = u.shape[1]
     clean = system(u)
     at = length // 4
@@ -76,7 +77,7 @@ def errors_after(system: PerturbedSystem, u: Tensor, clean: Tensor, at: int, gen
 
 
 def geometric_means(errors: Array) -> tuple[float, ...]:
-    """Over images, of errors (images, T); 0 where an image has none. To six digits."""
+    """The geometric means over images of errors (images, T), to six digits; 0 if an image has no error."""
     with np.errstate(divide="ignore"):
         means = np.exp(np.log(errors).mean(axis=0))
     return tuple(float(f"{value:.6g}") for value in means)

@@ -1,4 +1,4 @@
-"""All probes of one model."""
+"""Runs all probes on one model."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssmlab.probes.sites import Site, signals, sites
 from ssmlab.training.attack import attack_from
 
 ProbeImages = tuple[Tensor, Tensor]  # x (B, C, H, W) float32 in [0, 1] and labels y (B,), on the model's device
-PARTS = 8  # of the probes of one checkpoint on two splits, each said before it begins
+PARTS = 8  # parts of the work for one checkpoint and two splits; each is reported before it begins
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -34,11 +34,14 @@ def probe_model(
     epoch: int | None,
     on_part: Callable[[str], None] = lambda _: None,
 ) -> CheckpointProbes:
-    """All probes of one checkpoint; `sha256` and `epoch` identify it in the result.
+    """Run all probes on one checkpoint. The model does not change.
 
-    `on_part` is called PARTS times, with a few words about the next part of the work.
+    Equal arguments give equal results on one machine and device.
 
-    The model does not change. Equal arguments give equal results on one machine and device.
+    Args:
+        images: images and labels by split.
+        sha256, epoch: identify the checkpoint in the result.
+        on_part: called PARTS times, with the name of the next part of the work.
     """
     attack, places = attack_from(settings.adversary), sites(model, params)
     generator = torch.Generator().manual_seed(settings.seed)
@@ -80,7 +83,7 @@ def error_ladders(
     attacked: Mapping[SplitName, Tensor],
     far: Mapping[SplitName, Tensor],
 ) -> tuple[ErrorLadder, ...]:
-    """The ladder of every split under the loss attack and under the feature attack, where anything was changed."""
+    """The ladder of every split under the loss attack and under the feature attack, if the attack changed anything."""
     found: list[ErrorLadder | None] = []
     for split, (x, _) in images.items():
         found.append(ladder(model, places, x, attacked[split], "loss", split))
@@ -94,7 +97,7 @@ def accuracy_on(model: Classifier, x: Tensor, y: Tensor) -> float:
 
 
 def layer_gains(model: Classifier, places: list[Site], x: Tensor, x_adv: Tensor) -> list[LayerGains]:
-    """The gains of every layer's SSM that is linear and fixed, and how near x_adv comes to them; model in float64."""
+    """The gains of every layer with a linear, fixed SSM, and how close x_adv comes to them; the model is in float64."""
     found = []
     clean, attacked = signals(model, places, x.double()), signals(model, places, x_adv.double())
     for index, place in enumerate(places):
@@ -122,7 +125,7 @@ def mixer_of(model: Classifier, place: Site) -> object:
 
 
 def certificate(model: Classifier, x: Tensor, y: Tensor, eps: float, robust: float) -> Certificate:
-    """What the bounds certify, up to the adversary's eps; model in float64."""
+    """What the bounds certify, up to the adversary's eps; the model is in float64."""
     found = certified_eps(model, x.double(), y, eps)
     share = float((found >= eps).double().mean())
     middle = found.sort(descending=True).values[(len(found) - 1) // 2]
@@ -132,7 +135,7 @@ def certificate(model: Classifier, x: Tensor, y: Tensor, eps: float, robust: flo
 
 
 def quartiles(ratios: Tensor) -> tuple[float, float, float, float, float] | None:
-    """Of the finite ones; None if there are none."""
+    """Smallest value, quartiles and largest value of the finite ratios; None if there are none."""
     finite = ratios[ratios.isfinite()]
     if not len(finite):
         return None
@@ -141,5 +144,5 @@ def quartiles(ratios: Tensor) -> tuple[float, float, float, float, float] | None
 
 
 def rounded(values: Tensor) -> tuple[float, ...]:
-    """To six digits, so that a file of many numbers stays small."""
+    """Numbers rounded to six digits, which keeps the result file small."""
     return tuple(float(f"{value:.6g}") for value in values.tolist())

@@ -1,4 +1,4 @@
-"""What the probes found, and results/<study>/probe/<run>.json. Nothing here imports torch."""
+"""The results of the probes, and the file results/<study>/probe/<run>.json. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FloatList = Annotated[tuple[float, ...], Field(strict=False)]
 ProbeDistances = Annotated[tuple[int, ...], Field(strict=False)]
 Quartiles = Annotated[tuple[float, float, float, float, float], Field(strict=False)]
 SplitName = Literal["train", "test"]
-Aim = Literal["loss", "features"]  # what an attack raises
+Aim = Literal["loss", "features"]  # what an attack increases
 Law = Literal["bounded", "power", "exponential"]
 Trend = Literal["grows exponentially", "grows as a power", "bounded", "fades as a power", "fades exponentially"]
 
@@ -27,9 +27,9 @@ class LadderStep(Strict):
     """The error after one component (`ssmlab.probes.ladder` has the formulas).
 
     Attributes:
-        layer: from 1; None outside the layers.
+        layer: number of the layer, from 1; None outside the layers.
         rho: geometric mean over images.
-        amplification: rho here over rho before; None at the first step.
+        amplification: rho of this step divided by rho of the step before; None for the first step.
         kl, mse: means over images.
     """
 
@@ -42,7 +42,7 @@ class LadderStep(Strict):
 
 
 class ErrorLadder(Strict):
-    """The error of attacked images at every site, over those of `images` whose error is above 0 everywhere."""
+    """The error of attacked images at every site, over the `images` images whose error is above 0 at all sites."""
 
     attack: Aim
     split: SplitName
@@ -51,17 +51,17 @@ class ErrorLadder(Strict):
 
     @property
     def total(self) -> float:
-        """The amplification of all components together: the product of theirs."""
+        """The amplification of all components together: the product of their amplifications."""
         return self.steps[-1].rho / self.steps[0].rho
 
 
 class LayerGains(Strict):
-    """What the fixed SSM of one layer can make of an error (`ssmlab.probes.gains`).
+    """How much the fixed SSM of one layer can amplify an error (`ssmlab.probes.gains`).
 
     Attributes:
-        peak: of every output channel; for convolutions |k|_1, largest where the kernel runs both ways.
-        energy, floor: largest and smallest singular value, of channels evenly spread; None of S5.
-        tightness: smallest, quartiles and largest of measured error over bound, over images and channels.
+        peak: the peak gain of every output channel.
+        energy, floor: the largest and smallest singular value of evenly spaced channels; None for S5.
+        tightness: smallest value, quartiles and largest value of measured error / bound, over images and channels.
     """
 
     layer: int
@@ -72,13 +72,15 @@ class LayerGains(Strict):
 
 
 class GrowthFit(Strict):
-    """Which law an error follows along the tokens (`ssmlab.probes.growth`).
+    """The fitted growth of an error along the tokens (`ssmlab.probes.growth`).
 
     Attributes:
-        law: the one of the smallest AICc; `aicc` has those of all.
-        rate, low, high: of the law, with its 95% interval over images: a token for `exponential`, a factor e of
-            distance for `power`, of the exponential law where `bounded` won.
-        residual: root mean square of what the law leaves, in natural logarithms.
+        law: the law with the smallest AICc.
+        aicc: the AICc of every law.
+        rate, low, high: the rate with its 95% interval over images: per token for `exponential`, the exponent for
+            `power`, and the rate of the exponential fit for `bounded`.
+        residual: root mean square of the residuals, in natural logarithms.
+        trend: what the law and its interval mean.
     """
 
     law: Law
@@ -95,10 +97,10 @@ class Growth(Strict):
 
     Attributes:
         system: "layer 1", ..., "all layers".
-        at: the perturbed token, from 0.
-        profile: geometric mean over images of the error 1, 2, ... tokens later, in units of the perturbation.
-        distances, end: the error in the last token for tokens perturbed so far before it.
-        after: the law of the profile; over: that of `end`. None if errors vanish, or tokens are too few.
+        at: index of the perturbed token, from 0.
+        profile: geometric mean over images of the error 1, 2, ... tokens later, relative to the perturbation.
+        distances, end: distances of perturbed tokens from the last token, and the error in the last token.
+        after, over: the fits to `profile` and to `end`; None if errors are zero or there are too few tokens.
     """
 
     system: str
@@ -113,20 +115,21 @@ class Growth(Strict):
     def explodes(self) -> bool:
         """Whether the error grows exponentially in both measurements.
 
-        One alone does not separate distance from place: the first looks at other tokens the further it goes, the second
-        perturbs others.
+        One measurement alone does not separate distance from position: in the first, larger distances mean other
+        measured tokens; in the second, they mean other perturbed tokens.
         """
         fits = (self.after, self.over)
         return all(fit is not None and fit.trend == "grows exponentially" for fit in fits)
 
 
 class Certificate(Strict):
-    """Up to which eps the bounds of all layers together certify labels (`ssmlab.probes.bounds`).
+    """The eps up to which the combined bounds of all layers certify labels (`ssmlab.probes.bounds`).
 
     Attributes:
-        eps: of each image, 0 for those that are classified wrongly.
-        half: the largest eps at which at least half of the images are certified, 0 if there is none.
-        accuracy: share certified at the adversary's eps; vacuous: whether that is none although attacks leave some.
+        eps: the certified eps of each image; 0 for images that are classified wrongly.
+        half: the largest eps at which at least half of the images are certified; 0 if there is none.
+        accuracy: the share of images certified at the adversary's eps.
+        vacuous: whether `accuracy` is 0 although some images survive the attack.
     """
 
     eps: FloatList
@@ -136,11 +139,11 @@ class Certificate(Strict):
 
 
 class CheckpointProbes(Strict):
-    """What was found in one checkpoint.
+    """The probe results of one checkpoint.
 
     Attributes:
-        clean, robust: accuracy on the probed test images, and under the loss attack.
-        exact: of an affine model, its exact robust accuracy; None of others.
+        clean, robust: accuracy on the probed test images, without an attack and under the loss attack.
+        exact: the exact robust accuracy of an affine model; None for other models.
     """
 
     sha256: str
@@ -155,7 +158,7 @@ class CheckpointProbes(Strict):
 
 
 class ProbeResults(Strict):
-    """results/<study>/probe/<run>.json. Equal results are equal bytes: it holds no times, hosts or dates."""
+    """results/<study>/probe/<run>.json. It holds no times, hosts or dates, so equal results are equal bytes."""
 
     format: Literal[1]
     study: str
@@ -175,12 +178,16 @@ def load_probes(path: Path) -> ProbeResults:
     """Read the probe results of a run.
 
     Raises:
-        UserError: the file is missing, damaged, or not what this version writes. The message has the remedy.
+        UserError: the file is missing, damaged, or comes from another version. The message names the remedy.
     """
     what, remedy = "probe results", f"run `ssmlab probe {path.stem}`"
     return as_model(read_sealed_json(path, what, remedy), path, ProbeResults, what, remedy)
 
 
 def save_probes(path: Path, results: ProbeResults) -> None:
-    """Write the probe results of a run with a digest of their content; raises UserError if the disk is full."""
+    """Write the probe results of a run with a digest of their content.
+
+    Raises:
+        UserError: the disk is full, or the file cannot be written.
+    """
     write_atomic(path, sealed_json(results.plain()))

@@ -1,7 +1,7 @@
-"""The places in a model at which a signal is looked at: after every component, in the order of the forward pass.
+"""The sites in a model at which signals are recorded: after every component, in the order of the forward pass.
 
-What passes there is read by forward hooks, so that the nets know nothing of it. Every site gives (B, L, D), whatever
-the memory order inside a layer.
+Forward hooks record the signals, so the models need no code for it. Every site returns (B, L, D), for any memory order
+inside a layer.
 """
 
 from __future__ import annotations
@@ -24,9 +24,12 @@ Order = Literal["batch", "channel", "token", "flat"]  # (B, L, D), (D, B, L), (L
 
 
 class Site(NamedTuple):
-    """One place: what `module` takes or gives.
+    """One site: the input or output of `module`.
 
-    component: what the signal has just come through ("mixer"); layer: from 1, None outside the layers.
+    Attributes:
+        component: the component that the signal has just passed ("mixer").
+        layer: number of the layer, from 1; None outside the layers.
+        order: the memory order of the signal.
     """
 
     component: str
@@ -37,7 +40,7 @@ class Site(NamedTuple):
 
 
 def sites(model: Classifier, params: ModelParams) -> list[Site]:
-    """Every site of a model with these parameters: tokens, embedding, norm, then those of each layer."""
+    """All sites of a model with these parameters: tokens, embedding, norm, then the sites of each layer."""
     found = [
         Site("tokens", None, model.tokens, "output", "batch"),
         Site("embedding", None, model.embed, "output", "batch"),
@@ -49,7 +52,7 @@ def sites(model: Classifier, params: ModelParams) -> list[Site]:
 
 
 def layer_sites(layer: nn.Module, params: ModelParams, number: int) -> Iterator[Site]:
-    """The sites of one layer; the last one is its output."""
+    """The sites of one layer; the last site is the layer's output."""
     if isinstance(layer, MegaLayer):
         attention, feed_forward = layer.attention, layer.feed_forward
         yield Site("mixer", number, attention.ema, "output", "channel")
@@ -61,7 +64,7 @@ def layer_sites(layer: nn.Module, params: ModelParams, number: int) -> Iterator[
         yield Site("norm", number, feed_forward.norm, "output", "batch")
         return
     if not isinstance(layer, Residual):
-        raise UserError(f"no probe knows the layer {type(layer).__name__}")
+        raise UserError(f"probes do not support the layer {type(layer).__name__}")
     block = layer.mixer
     if isinstance(block, MambaLayer):
         yield Site("convolution", number, block.conv1d, "output", "token")
@@ -92,7 +95,7 @@ def enhancement_site(enhancement: nn.Module, params: ModelParams, number: int) -
 
 @torch.no_grad()
 def signals(model: Classifier, places: list[Site], x: Tensor) -> list[Tensor]:
-    """What passes each site, (B, L, D) float64, when the model sees images x (B, C, H, W); its hooks are as before."""
+    """The signal at each site, (B, L, D) float64, for images x (B, C, H, W); hooks are removed at the end."""
     passed: dict[int, Tensor] = {}
 
     def keep(index: int, value: Tensor) -> None:
@@ -110,7 +113,7 @@ def signals(model: Classifier, places: list[Site], x: Tensor) -> list[Tensor]:
 
 
 def batch_first(value: Tensor, order: Order, batch: int) -> Tensor:
-    """A signal in one of the memory orders as (B, L, D)."""
+    """A signal in any of the memory orders, as (B, L, D)."""
     if order == "channel":
         return value.permute(1, 2, 0)
     if order == "token":
@@ -121,7 +124,7 @@ def batch_first(value: Tensor, order: Order, batch: int) -> Tensor:
 
 
 def trunk_output(model: nn.Module, x: Tensor) -> Tensor:
-    """The last layer's output (B, L, D), which the head averages; of a model or of its frozen form."""
+    """The last layer's output (B, L, D), which the head averages, for a model or its frozen form."""
     h: Tensor = model.norm(model.stem(x))  # type: ignore[operator]
     for layer in model.layers:  # type: ignore[union-attr]
         h = layer(h)

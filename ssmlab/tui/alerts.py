@@ -1,4 +1,4 @@
-"""Finds what a researcher should look at in a study. Knows no Textual; `ssmlab alerts` prints the same list."""
+"""Finds problems in a study that need attention. Needs no Textual; `ssmlab alerts` prints the same list."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ssmlab.tui.look import Look, RunView
 
 Kind = Literal["diverged", "failed", "killed", "stale", "catastrophic overfitting", "evaluation", "disk"]
 
-LOSS_JUMP = 3.0  # times the lowest loss so far; a healthy training stays far below that
-CATASTROPHIC_FALL = 0.15  # of robust accuracy under PGD, in [0, 1], and
-CATASTROPHIC_PART = 0.5  # of the best so far; Wong et al. (2020) see it fall to 0 within one or two epochs
+LOSS_JUMP = 3.0  # times the lowest loss so far; a normal training stays far below that
+CATASTROPHIC_FALL = 0.15  # fall of robust accuracy under PGD, in [0, 1]; the fall must exceed this, and also
+CATASTROPHIC_PART = 0.5  # this share of the best accuracy; in Wong et al. (2020) it falls to 0 in one or two epochs
 DISK_LEAST = 2 * 10**9  # bytes
 DISK_PART = 0.01
 
 
 @dataclass(frozen=True)
 class Alert:
-    """One thing to look at. `run` is the run it is about; empty if it is about the whole project."""
+    """One problem. `run` is the affected run; empty if the whole project is affected."""
 
     kind: Kind
     run: str
@@ -29,19 +29,19 @@ class Alert:
 
 
 def alerts_of(look: Look) -> list[Alert]:
-    """All alerts: those of the project first, then run by run."""
+    """All alerts: first those of the project, then those of each run."""
     found = [alert for view in look.runs for alert in run_alerts(view)]
     return [*disk_alerts(look.disk_free, look.disk_total), *found]
 
 
 class AlertFinder:
-    """Finds the alerts of one look after the other; a run that has not changed keeps its own."""
+    """Finds alerts repeatedly; the alerts of an unchanged run are not computed again."""
 
     def __init__(self) -> None:
         self.found: dict[str, tuple[RunView, tuple[Alert, ...]]] = {}
 
     def find(self, look: Look) -> list[Alert]:
-        """All alerts, as `alerts_of` has them."""
+        """All alerts, as from `alerts_of`."""
         found = disk_alerts(look.disk_free, look.disk_total)
         return [*found, *(alert for view in look.runs for alert in self.of_run(view))]
 
@@ -58,7 +58,7 @@ def run_alerts(view: RunView) -> Iterator[Alert]:
     """The alerts of one run."""
     status = view.status
     if status.state in ("failed", "killed", "stale"):
-        reason = {"killed": "its process has ended without saying why", "stale": "nothing was heard of it for a minute"}
+        reason = {"killed": "its process ended without an error message", "stale": "no heartbeat for over a minute"}
         ended = status.task or "it ended with an error: see its log"
         yield Alert(status.state, view.name, reason.get(status.state, ended))
     yield from history_alerts(view.name, status.rows)
@@ -87,7 +87,7 @@ def history_alerts(name: str, rows: Sequence[Row]) -> Iterator[Alert]:
         text = (
             f"robust accuracy fell from {100 * best.val_robust:.1f}% in epoch {best.epoch} "
             f"to {100 * last.val_robust:.1f}%, "
-            f"while that against the training attack rose to {100 * now:.1f}%"
+            f"while robust accuracy under the training attack rose to {100 * now:.1f}%"
         )
         yield Alert("catastrophic overfitting", name, text)
 

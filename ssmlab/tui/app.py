@@ -1,4 +1,4 @@
-"""`ssmlab tui`: follows the files of a study and launches its stages; never trains by itself."""
+"""`ssmlab tui`: shows the files of a study and launches its stages; it never trains in its own process."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ from ssmlab.tui.terminal_size import forget_inherited_size
 from ssmlab.tui.widgets.picture import PixelWidget, pixel_widget
 
 POLL = 1.0  # seconds between two looks at the files
-GONE = 3.0  # seconds that leaving may take after a signal
-POLL_LOADING = 0.05  # while some runs have not been read yet; what has been read is drawn between two looks
+GONE = 3.0  # seconds; after a signal, the app must end within this time
+POLL_LOADING = 0.05  # seconds, while some runs have not been read yet; the screen is drawn between two looks
 
 
 def digit_keys() -> list[BindingType]:
@@ -54,7 +54,7 @@ def digit_keys() -> list[BindingType]:
 
 
 class StudyApp(Lab):
-    """The laboratory over the study of `root`/params.yaml."""
+    """The app that shows the study of `root`/params.yaml."""
 
     TITLE = "ssmlab"
     CSS_PATH = "app.tcss"
@@ -63,7 +63,7 @@ class StudyApp(Lab):
     BINDINGS: ClassVar[list[BindingType]] = [
         *digit_keys(),
         Binding("question_mark", "keys", "help", key_display="?", tooltip="all keys and states", id="help"),
-        Binding("q", "quit", "quit", tooltip="leave; what is running goes on", id="quit"),
+        Binding("q", "quit", "quit", tooltip="quit; running stages continue", id="quit"),
     ]
 
     def __init__(self, root: Path, settings: KeySettings | None = None, preferences: Preferences | None = None) -> None:
@@ -80,7 +80,7 @@ class StudyApp(Lab):
         self.pixel_widget: type[PixelWidget] | None = None  # for terminals that can draw pixels
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Textual's filters, which NO_COLOR adds to, repaired."""
+        """Textual's filters, with a repaired one for NO_COLOR."""
         return tolerant(super().get_line_filters())
 
     def get_default_screen(self) -> Screen[None]:
@@ -88,7 +88,7 @@ class StudyApp(Lab):
         return StudyScreen()
 
     def on_mount(self) -> None:
-        """Start following; signals end the app as `q` does, so that the terminal is restored."""
+        """Start to follow the files. Signals end the app like `q`, so that the terminal is restored."""
         if self.preferences.theme in self.available_themes:
             self.theme = self.preferences.theme
         self.set_keymap(dict(self.settings.keys))
@@ -99,7 +99,7 @@ class StudyApp(Lab):
         self.follow()
 
     def end_by_signal(self, code: int) -> None:
-        """End as `q` does; at once if the terminal has gone, where Textual would wait for it without end."""
+        """End like `q`; if the terminal is gone, end after GONE seconds, because Textual would wait for it for ever."""
         last_resort = threading.Timer(GONE, os._exit, [code])
         last_resort.daemon = True
         last_resort.start()
@@ -109,7 +109,7 @@ class StudyApp(Lab):
 
     @work(group="follow")
     async def follow(self) -> None:
-        """Read the files again and again, in a thread beside the event loop."""
+        """Read the files repeatedly, in a separate thread."""
         while True:
             look, problem, alerts = await asyncio.to_thread(self.look_once)
             self.take(look, alerts)
@@ -127,7 +127,7 @@ class StudyApp(Lab):
         return look, problem, self.alert_finder.find(look)
 
     def take(self, look: Look, alerts: list[Alert]) -> None:
-        """Give a look to every open screen."""
+        """Pass a look to every open screen."""
         if self.settings.bell and len(alerts) > len(self.alerts) and self.look is not None:
             self.bell()
         self.look, self.alerts = look, alerts
@@ -136,13 +136,13 @@ class StudyApp(Lab):
                 screen.post_message(StudyLooked(look))
 
     def take_launch(self, launched: Launched) -> None:
-        """Show a launch at once, before the next look finds it."""
+        """Show a launch immediately, before the next look finds it."""
         self.follower.launched = launched
         if self.look is not None:
             self.take(replace(self.look, launched=launched, ended=None), self.alerts)
 
     def say_ended(self, ended: Launched, problem: str | None) -> None:
-        """Say how a launch ended, on the topmost screen that has a notice line."""
+        """Show how a launch ended, on the topmost screen that has a notice line."""
         screen = [screen for screen in self.screen_stack if isinstance(screen, LabScreen)][-1]
         if ended == self.launcher.stopping:
             screen.say(f"{launch_text(ended)} was stopped")
@@ -152,13 +152,13 @@ class StudyApp(Lab):
             screen.say(f"{launch_text(ended)} has ended", "good")
 
     def show_study(self, name: str | None) -> None:
-        """Follow another study of studies/; None for that of params.yaml."""
+        """Follow another study in studies/; None follows the study of params.yaml."""
         self.follower.shown = name
 
     # Screens
 
     def action_go(self, name: str) -> None:
-        """Open a screen over the table of runs."""
+        """Open a screen above the table of runs."""
         self.back_to_runs()
         place = next(place for place in PLACES if place.name == name)
         runs = self.screen
@@ -175,7 +175,7 @@ class StudyApp(Lab):
             self.pop_screen()
 
     def back_to_runs(self) -> None:
-        """Close every screen over the table of runs."""
+        """Close every screen above the table of runs."""
         while len(self.screen_stack) > 1:
             self.pop_screen()
 
@@ -186,7 +186,7 @@ class StudyApp(Lab):
     # Keys
 
     def known_keys(self) -> list[tuple[str, str, str, str]]:
-        """Every described action of the screen: key, name, description and action."""
+        """Key, name, description and action of every action on the screen that has a description."""
         found = []
         for active in self.screen.active_bindings.values():
             binding = active.binding
@@ -221,11 +221,11 @@ class StudyApp(Lab):
         try:
             save_preferences(self.root, self.preferences)
         except UserError as error:
-            self.log(error)  # a full disk must not keep anybody from leaving
+            self.log(error)  # a full disk must not prevent quitting
 
 
 def run(root: Path) -> None:
-    """Show the study in `root` until the user quits; launches go on.
+    """Show the study in `root` until the user quits; launches continue.
 
     Raises:
         UserError: there is no terminal, no such folder, or tui.toml is not valid.
@@ -233,12 +233,12 @@ def run(root: Path) -> None:
     if os.environ.get("TERM", "dumb") in ("dumb", "unknown") or not all(
         each.isatty() for each in (sys.stdin, sys.stdout, sys.stderr)
     ):
-        raise UserError("the laboratory needs a terminal; here `ssmlab runs` and `ssmlab runs --json --watch` will do")
+        raise UserError("ssmlab tui needs a terminal; use `ssmlab runs` or `ssmlab runs --json --watch` here")
     if not root.is_dir():
-        raise UserError(f"{root}: not a folder; name the folder that holds params.yaml")
+        raise UserError(f"{root}: not a folder; name the folder that contains params.yaml")
     forget_inherited_size()
     app = StudyApp(root, load_keys(keys_path()), load_preferences(root))
-    app.pixel_widget = pixel_widget()  # asks the terminal, which nobody can do once the app has it
+    app.pixel_widget = pixel_widget()  # asks the terminal, which is not possible while the app runs
     app.run()
     if app.return_code:
         raise SystemExit(app.return_code)

@@ -1,4 +1,4 @@
-"""Which runs the table shows and in which order: filter, groups, sorting, pins. Knows no Textual."""
+"""Decides which runs the table shows, and in which order: filter, groups, sorting, pins. Needs no Textual."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ FIELDS: dict[str, Callable[[RunView], str]] = {
 
 @dataclass(frozen=True)
 class Arrangement:
-    """How the reader wants the table.
+    """The user's settings for the table.
 
     Attributes:
-        filter: words that a run must all match; see `matches`.
-        sort: the key of a column, empty for the order of params.yaml. descending: highest first.
-        grouped: whether runs that differ only in their seed are listed under a group line.
+        filter: words; a run must match all of them, see `matches`.
+        sort: the key of a column; empty for the order of params.yaml.
+        descending: whether the highest value comes first.
+        grouped: whether runs that differ only in their seed are listed below a group line.
         folded: groups whose runs are hidden.
-        pins: rows that are always listed first.
+        pins: keys of rows that always come first.
     """
 
     filter: str = ""
@@ -39,29 +40,30 @@ class Arrangement:
     pins: tuple[str, ...] = ()
 
     def sorted_by(self, key: str) -> Arrangement:
-        """Sorted by this column, highest first; the second time lowest first, the third time not sorted."""
+        """Sort by this column: first call highest first, second call lowest first, third call not sorted."""
         if self.sort != key:
             return replace(self, sort=key, descending=True)
         return replace(self, descending=False) if self.descending else replace(self, sort="", descending=True)
 
     def pinned(self, key: str) -> Arrangement:
-        """With this row pinned, or no longer pinned."""
+        """Pin this row, or unpin it if it is pinned."""
         without = tuple(pin for pin in self.pins if pin != key)
         return replace(self, pins=without if key in self.pins else (*self.pins, key))
 
     def toggled(self, group: str) -> Arrangement:
-        """With this group folded, or unfolded again."""
+        """Fold this group, or unfold it if it is folded."""
         return replace(self, folded=self.folded ^ {group})
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """One line of the table: a run, or a group of several.
+    """One line of the table: a run, or a group of several runs.
 
     Attributes:
         key: the name of the run, or `group:NAME`.
         members: the run, or the runs of the group.
-        inside: whether it is a run below its group's line. pinned, folded: as the reader has set it.
+        inside: whether it is a run below the line of its group.
+        pinned, folded: whether the user has pinned or folded it.
     """
 
     key: str
@@ -119,9 +121,9 @@ def in_order(rows: Iterable[TableRow], how: Arrangement, columns: Sequence[Table
 def matches(text: str, columns: Sequence[TableColumn]) -> Callable[[RunView], bool]:
     """A test of whether a run matches every word of a filter.
 
-    A word is a regular expression (plain text if it is not a valid one), searched in name, group, model, regime and
-    state without regard to case. `model:ads`, `regime:`, `state:`, `run:`, `group:` search one of these; `robust>40`
-    and `epoch<5` compare a column's number, accuracies in percent; a leading `!` negates a word.
+    A word is a regular expression (plain text if it is not a valid one). It is searched in name, group, model, regime
+    and state, ignoring case. `model:ads`, `regime:`, `state:`, `run:`, `group:` search only one of these. `robust>40`
+    and `epoch<5` compare the number in a column; accuracies are in percent. A leading `!` negates a word.
     """
     tests = [word_test(word, columns) for word in text.split()]
     return lambda view: all(test(view) for test in tests)

@@ -29,10 +29,14 @@ class TableColumn:
     """One column.
 
     Attributes:
-        key: its name in the sort setting. heading: the text above it. about: the heading in full.
-        cell: makes the cell for one run or for all runs of a group. sort: makes the value to sort by.
-        rank: where there is no room for all columns, those of lower rank are kept. right: whether it is right-aligned.
-        least: least width in cells, so that columns do not move while numbers grow.
+        key: its name in the sort setting.
+        heading: the text above it.
+        about: a full description.
+        cell: returns the cell for one run or for all runs of a group.
+        sort: returns the value to sort by.
+        rank: columns with lower ranks are kept if there is no room for all.
+        right: whether it is right-aligned.
+        least: the least width in cells, so that columns do not move while numbers grow.
     """
 
     key: str
@@ -48,7 +52,7 @@ class TableColumn:
 def text_column(
     key: str, heading: str, about: str, text: Callable[[RunView], str], rank: int, least: int = 0
 ) -> TableColumn:
-    """A column of words; a group shows a word only if all its runs share it."""
+    """A column of text; a group shows a text only if all its runs have the same."""
 
     def cell(members: RunViews, _: float) -> Cell:
         words = dict.fromkeys(map(text, members))
@@ -91,7 +95,7 @@ def number_column(
 
 
 def state_word(view: RunView) -> str:
-    """The state in words; a training stopped before its last epoch is `stopped early`."""
+    """The state as text; a training that was stopped before its last epoch is `stopped early`."""
     early = view.status.state == "stopped" and view.status.stage not in ("attack", "probe")
     return "stopped early" if early else view.status.state
 
@@ -130,7 +134,7 @@ def age_cell(members: RunViews, now: float) -> Cell:
 
 
 def task_cell(members: RunViews, _: float) -> Cell:
-    """What is being done, how it ended, or what has changed; for a group its number of seeds."""
+    """The present work, the end of the run, or what has changed; for a group its number of seeds."""
     status = members[0].status
     text = f"{len(members)} seeds" if len(members) > 1 else status.task or "; ".join(status.reasons)
     return Cell(text, "dim")
@@ -202,6 +206,6 @@ PROGRESS_COLUMNS = (
 
 
 def columns_for(measures: Sequence[str]) -> tuple[TableColumn, ...]:
-    """Every column of a study whose best checkpoints are judged by these measures (`clean` and its attacks)."""
+    """All columns for a study with these measures of the best checkpoints (`clean` and its attacks)."""
     tests = (test_column(measure, 4) for measure in measures)
     return (*SETTING_COLUMNS, *TRAINING_COLUMNS, *tests, *PROGRESS_COLUMNS)

@@ -1,4 +1,4 @@
-"""Two tables to read in a window: everything known about one run, and the list of keys."""
+"""Two tables for a window: everything about one run, and the list of keys."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Reads what the laboratory shows from files: runs, test results, the launch. Knows no Textual and no DVC.
+"""Reads the files behind the TUI: runs, test results, the launch. Needs neither Textual nor DVC.
 
-A file is read again only if its inode, size or time has changed, so an idle study costs six `stat` calls a run.
+A file is read again only if its inode, size or time has changed, so an idle study costs six `stat` calls per run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ class RunFollower:
         """The run at `now`; the same object as last time if nothing has changed.
 
         Args:
-            queued: whether the running launch will start it. inputs: what identifies data and code.
+            may_read_results: whether the file of test results may be read in this look.
+            queued: whether the running launch will start it.
+            inputs: values that identify data and code.
         """
         results_seen = file_stamp(self.results)
         seen = (*map(file_stamp, self.files), results_seen, queued, inputs)
@@ -56,7 +58,7 @@ class RunFollower:
         )
         if last is not None and status_stands:
             return last
-        status = self.watcher.poll(now, queued)  # always asked while it runs: its process may die silently
+        status = self.watcher.poll(now, queued)  # always polled while it runs, because its process may die silently
         self.seen = seen
         tests, warnings = (last.tests, last.warnings) if last is not None else ({}, ())
         results_are_new = results_seen != self.results_seen
@@ -78,7 +80,7 @@ def unread_status(name: str, params: Params) -> RunStatus:
 
 
 class StudyFollower:
-    """Follows params.yaml, its runs and the launch. While params.yaml is broken, the last good study stays.
+    """Follows params.yaml, its runs and the launch. While params.yaml is not valid, the last valid study is shown.
 
     Args:
         runs_at_once, results_at_once: the most runs that one look reads for the first time, and the most result files;
@@ -137,13 +139,13 @@ class StudyFollower:
         total: int | None,
         now: float,
     ) -> Look:
-        """The look made of these parts."""
+        """A look with these parts."""
         problem, foreign = self.study.problem, self.shown is not None
         loading = any(run.view is None for run in self.runs)
         return Look(self.params, self.paths, problem, views, launched, ended, free, total, now, foreign, loading)
 
     def read_params(self) -> None:
-        """Read params.yaml, or the study that is looked at, if it has changed."""
+        """Read params.yaml, or the shown study in studies/, if it has changed."""
         self.study.watch(self.root / ("params.yaml" if self.shown is None else f"studies/{self.shown}.yaml"))
         if not self.study.poll() or self.params is None or self.paths is None:
             return
@@ -171,7 +173,7 @@ class StudyFollower:
 
 def read_tests(path: Path) -> tuple[dict[str, TestAccuracy], tuple[str, ...]]:
     """The accuracies of the best checkpoint in a result file, and its warnings; an unreadable file is a warning."""
-    from ssmlab.evaluation.results import load_results  # late: a study without results needs none of it
+    from ssmlab.evaluation.results import load_results  # imported here: a study without results does not need it
 
     try:
         checkpoints = load_results(path).checkpoints

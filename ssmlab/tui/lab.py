@@ -1,4 +1,4 @@
-"""What the screens ask of the app; it stands apart from the app, which imports the screens."""
+"""The interface of the app for its screens. It is a separate module because the app imports the screens."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ssmlab.tui.widgets.picture import PixelWidget
 
 
 class Lab(SizeKeeper):
-    """The app as a screen knows it.
+    """The app, as screens see it.
 
     Attributes:
-        root: the folder that holds params.yaml.
-        look: the latest look at the study; None before the first.
-        alerts: what should be looked at, as of that look.
+        root: the folder that contains params.yaml.
+        look: the latest look at the study; None before the first one.
+        alerts: the alerts of that look.
         pixel_widget: draws pictures in terminals that can show pixels; None in others.
     """
 
@@ -32,11 +32,11 @@ class Lab(SizeKeeper):
     pixel_widget: type[PixelWidget] | None
 
     def show_study(self, name: str | None) -> None:
-        """Follow another study of studies/; None for that of params.yaml."""
+        """Follow another study in studies/; None follows the study of params.yaml."""
         raise NotImplementedError
 
     def take_launch(self, launched: Launched) -> None:
-        """Show a launch at once, before the next look finds it."""
+        """Show a launch immediately, before the next look finds it."""
         raise NotImplementedError
 
     def compare(self, names: list[str]) -> None:
@@ -44,5 +44,5 @@ class Lab(SizeKeeper):
         raise NotImplementedError
 
     def back_to_runs(self) -> None:
-        """Close every screen over the table of runs."""
+        """Close every screen above the table of runs."""
         raise NotImplementedError

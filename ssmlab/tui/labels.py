@@ -23,18 +23,18 @@ GLYPHS = {
 }
 
 MEANINGS = {
-    "waiting": "not begun",
+    "waiting": "not started",
     "queued": "the running pipeline will start it",
     "training": "being trained",
     "attacking": "its checkpoints are being attacked",
-    "probing": "errors are followed through its checkpoints",
+    "probing": "its checkpoints are being probed",
     "trained": "trained, not attacked yet",
     "finished": "trained and attacked",
-    "changed": "made with other params or data than the present ones",
-    "stopped": "ended by Ctrl-C or stop, before its last epoch",
-    "failed": "ended by an error: see its log",
-    "killed": "its process has ended without saying why",
-    "stale": "running, but nothing was heard of it for a minute",
+    "changed": "params, data or code have changed since it ran",
+    "stopped": "stopped by the user before its last epoch",
+    "failed": "ended with an error: see its log",
+    "killed": "its process ended without an error message",
+    "stale": "running, but no heartbeat for over a minute",
 }
 
 # Names of Textual theme variables, so that every theme uses its own shade.
@@ -54,7 +54,7 @@ COLOURS = {
 
 # Readable on dark and light backgrounds, and as distinct for colour-blind readers as eight colours can be.
 CURVES = ("#4c9be8", "#e8894c", "#3fae7c", "#d4628f", "#9f86d9", "#bf9a1f", "#35adb0", "#dd5f5d")
-# Seven shapes and eight colours have no common divisor, so 56 runs differ in at least one of them.
+# Seven shapes and eight colours have no common divisor, so 56 runs have different combinations.
 MARKERS = ("●", "■", "▲", "◆", "○", "□", "△")
 
 
@@ -91,12 +91,12 @@ def rate(images_per_second: float | None) -> str:
 
 
 def short_duration(seconds: float | None) -> str:
-    """Seconds in at most six characters; `-` where they are unknown."""
+    """Seconds in at most six characters; `-` if they are unknown."""
     return NOTHING if seconds is None else text.duration(seconds)
 
 
 def age(seconds: float | None) -> str:
-    """How old something is: `now`, `4m`, `3h`, `12d`. Coarse, so that an idle table is seldom redrawn."""
+    """An age: `now`, `4m`, `3h`, `12d`. It is coarse, so that an idle table is rarely redrawn."""
     if seconds is None:
         return NOTHING
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):

@@ -1,4 +1,4 @@
-"""Starts and stops the pipeline: waits for DVC's lock, stops gracefully or at once. Knows no Textual."""
+"""Starts and stops the pipeline: waits for DVC's lock, stops gracefully or immediately. Needs no Textual."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from ssmlab.project.launched import Launched, stop_launch
 from ssmlab.stages.train.stop_request import request_of
 from ssmlab.tui.look import Look
 
-LOOK_EVERY = 1.0  # seconds between two looks at a lock that is held
+LOOK_EVERY = 1.0  # seconds between two checks of a lock that is held
 
 
 class Launcher:
     """Starts and stops launches; the app has one.
 
     Attributes:
-        stopping: the launch that is being stopped. waiting: whether a launch waits for DVC's lock.
+        stopping: the launch that is being stopped.
+        waiting: whether a launch waits for DVC's lock.
     """
 
     def __init__(self) -> None:
@@ -38,7 +39,7 @@ class Launcher:
         self.waiting = True
         try:
             while look.launched is None and (holder := await asyncio.to_thread(dvc_at_work, look.paths.root)):
-                say(f"waiting: {holder} is at work in this project; s gives up")
+                say(f"waiting: {holder} is running in this project; press s to cancel")
                 await asyncio.sleep(LOOK_EVERY)
                 if not self.waiting:
                     return None
@@ -48,7 +49,7 @@ class Launcher:
             self.waiting = False
 
     async def stop_gracefully(self, look: Look) -> list[str]:
-        """Ask every running training to end at its next step and publish; returns the names of these runs."""
+        """Ask every running training to end at its next step and publish its results; return the runs' names."""
         if look.paths is None:
             return []
         asked = []
@@ -59,13 +60,13 @@ class Launcher:
         return asked
 
     async def stop_firmly(self, launched: Launched) -> None:
-        """End a launch and all its processes; returns when they are gone."""
+        """End a launch and all its processes, and wait until they are gone."""
         self.stopping = launched
         await asyncio.to_thread(stop_launch, launched)
 
 
 def needs_force(look: Look, targets: Sequence[str]) -> bool:
-    """Whether all targets are trainings that were stopped early: DVC takes what they have published for complete."""
+    """Whether all targets are trainings that were stopped early: DVC considers their published results complete."""
     views = [look.run(target) for target in targets]
     return bool(views) and all(
         view is not None and view.status.state == "stopped" and view.status.epoch < view.status.epochs for view in views
@@ -73,21 +74,21 @@ def needs_force(look: Look, targets: Sequence[str]) -> bool:
 
 
 def kept_when_stopped(look: Look) -> str:
-    """What each kind of stop keeps and loses, in words, for the question before it."""
+    """What each kind of stop keeps and loses, as text for the question before it."""
     training = [view for view in look.runs if view.running and view.status.stage == "train"]
     lines = []
     for view in training:
         done = view.status.rows[-1].epoch if view.status.rows else 0
         if done:
             lines.append(
-                f"Gracefully: {view.name} publishes its {done} epochs and keeps its state, then the pipeline goes on. "
-                f"Firmly: nothing is published, and the next launch goes on after epoch {done}."
+                f"Gracefully: {view.name} publishes its {done} epochs and keeps its state, then the pipeline "
+                f"continues. Immediately: nothing is published, and the next launch continues after epoch {done}."
             )
         else:
             lines.append(f"{view.name} is in its first epoch: there is nothing to publish or to keep yet.")
     if not training:
-        lines.append("No training runs: what the stage at work has not finished is lost.")
-    return "\n".join([*lines, "Published results stay as they are."])
+        lines.append("No training is running: unfinished work of the running stage is lost.")
+    return "\n".join([*lines, "Published results do not change."])
 
 
 def launch_problem(error: UserError) -> str:

@@ -1,4 +1,4 @@
-"""What the laboratory shows of a study at one moment. Knows no Textual, no files and no DVC."""
+"""The state of a study at one moment, as the TUI shows it. Needs neither Textual nor files nor DVC."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class TestAccuracy:
 
 @dataclass(frozen=True, eq=False)
 class RunView:
-    """One run as the laboratory shows it. Unchanged content keeps its object, so views can be compared with `is`.
+    """One run, as the TUI shows it. An unchanged run keeps its object, so views can be compared with `is`.
 
     Attributes:
-        status: as `ssmlab runs` prints it.
-        regime: how it is trained, as a short label.
+        status: the status, as `ssmlab runs` prints it.
+        regime: a short label of its training.
         group: the name of its group of seeds; its own name if no other run differs from it only in the seed.
-        place: its position in params.yaml, which decides its colour and marker.
+        place: its position in params.yaml, which determines its colour and marker.
         tests: accuracies of the best checkpoint by measure (`clean`, then the attacks); empty until it is attacked.
-        warnings: those of the evaluation.
+        warnings: the warnings of the evaluation.
     """
 
     status: RunStatus
@@ -57,14 +57,15 @@ class Look:
     """A study at one moment, read once.
 
     Attributes:
-        params, paths: of the last params.yaml that could be read; None if there was none yet.
-        problem: why params.yaml cannot be read now, in one line; None if it can.
-        runs: one view a run, in the order of params.yaml.
-        launched: the running launch, if any. ended: a launch that was running at the previous look and has ended.
-        disk_free, disk_total: bytes of the file system that the project lies on; None where it cannot be asked.
-        now: unix seconds.
+        params, paths: from the last valid params.yaml; None if there was none yet.
+        problem: why params.yaml cannot be read now, as one line; None if it can.
+        runs: one view per run, in the order of params.yaml.
+        launched: the running launch, if any.
+        ended: a launch that was running at the previous look and has ended.
+        disk_free, disk_total: bytes of the project's file system; None if they are unknown.
+        now: time of the look in unix seconds.
+        foreign: whether it is a study in studies/ that is not in params.yaml; it can be viewed but not run.
         loading: whether some runs have not been read yet.
-        foreign: whether it is a study of studies/ that params.yaml does not hold: it can be looked at and no more.
     """
 
     params: Params | None

@@ -1,4 +1,4 @@
-"""Use of the machine: processor, memory, disk, GPUs, and the processes of the runs. Knows no Textual."""
+"""Measures the use of the machine: processor, memory, disk, GPUs, and the processes of the runs. Needs no Textual."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Machine:
 
 
 class MachineWatcher:
-    """Measures the machine; keeps psutil's processes, whose use is that since the last call, and the GPU handles."""
+    """Measures the machine. It keeps psutil's process objects, which measure since the last call, and GPU handles."""
 
     def __init__(self) -> None:
         self.processes: dict[int, psutil.Process] = {}
@@ -89,7 +89,7 @@ class MachineWatcher:
 
 
 def opened_gpus() -> list[tuple[object, str]] | None:
-    """Handles and names of the NVIDIA GPUs; None where the package or the driver is missing."""
+    """Handles and names of the NVIDIA GPUs; None if the package or the driver is missing."""
     try:
         import pynvml
 
@@ -103,7 +103,7 @@ def opened_gpus() -> list[tuple[object, str]] | None:
 
 
 def gpu_now(handle: object, name: str) -> Gpu:
-    """The use of one GPU; None for what it does not report."""
+    """The use of one GPU; None for values that it does not report."""
     import pynvml
 
     try:

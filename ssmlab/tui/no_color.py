@@ -1,4 +1,4 @@
-"""NO_COLOR: Textual's filter, which fails on segments without a style, such as textual-plot's empty lines."""
+"""Repairs Textual's filter for NO_COLOR, which fails on segments without a style (textual-plot's empty lines)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from textual.filter import LineFilter, Monochrome
 
 
 class TolerantMonochrome(Monochrome):
-    """Textual's grey shades, for segments without a style too."""
+    """Textual's filter with shades of grey, which also accepts segments without a style."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The segments in shades of grey; those without a style as they are."""
+        """The segments in shades of grey; segments without a style do not change."""
         found: list[Segment] = []
         for segment in segments:
             found += [segment] if segment.style is None else super().apply([segment], background)
@@ -21,5 +21,5 @@ class TolerantMonochrome(Monochrome):
 
 
 def tolerant(filters: Sequence[LineFilter]) -> list[LineFilter]:
-    """The filters of an app, with the tolerant one in place of Textual's."""
+    """The filters of an app, with the repaired filter in place of Textual's."""
     return [TolerantMonochrome() if type(each) is Monochrome else each for each in filters]

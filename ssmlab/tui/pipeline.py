@@ -1,4 +1,4 @@
-"""Which stages are out of date and why, from a `dvc status --json` process; DVC is never imported."""
+"""Finds out which stages are out of date and why, from a `dvc status --json` process; DVC is never imported."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from ssmlab.project.dvc_files import dvc_at_work
 from ssmlab.project.pipeline import stages_of
 from ssmlab.tui.look import Look
 
-PATIENCE = 120.0  # seconds that DVC may take to look at the files
-TRAIN_SHARE = 0.75  # of a run's time; the rest is its attack, whose length is not known before it has run
+PATIENCE = 120.0  # seconds; DVC may take this long to check the files
+TRAIN_SHARE = 0.75  # estimated share of training in a run's time; the rest is the attack
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,10 @@ class Reason:
 
 @dataclass(frozen=True)
 class PipelineState:
-    """All stages in the order of dvc.yaml, with the reasons of those that are out of date.
+    """All stages in the order of dvc.yaml, and for those that are out of date the reasons.
 
-    problem: why DVC could not say, in one line; None if it could.
+    Attributes:
+        problem: why DVC could not answer, as one line; None if it could.
     """
 
     stages: tuple[str, ...]
@@ -60,10 +61,10 @@ def first_of(stage: str, names: Mapping[str, object]) -> str:
 
 
 async def ask_dvc(params: Params, root: Path) -> PipelineState:
-    """Ask DVC which stages are out of date; that takes a process of its own some seconds."""
+    """Ask DVC in another process which stages are out of date; this takes some seconds."""
     stages = tuple(await asyncio.to_thread(stages_of, params, root))
     if holder := dvc_at_work(root):
-        return PipelineState(stages, {}, f"{holder} is at work here; DVC can be asked again afterwards")
+        return PipelineState(stages, {}, f"{holder} is running here; ask DVC again when it has ended")
     await asyncio.to_thread(dvc_command.allow_no_git, root)
     try:
         process = await asyncio.create_subprocess_exec(
@@ -86,7 +87,7 @@ async def ask_dvc(params: Params, root: Path) -> PipelineState:
     except ValueError:
         lines = [line for line in errors.decode(errors="replace").splitlines() if line.strip()]
         reason = next((line for line in lines if line.startswith("ERROR")), lines[-1] if lines else "it wrote nothing")
-        return PipelineState(stages, {}, f"DVC cannot say: {reason.removeprefix('ERROR: ').strip()}")
+        return PipelineState(stages, {}, f"DVC reports an error: {reason.removeprefix('ERROR: ').strip()}")
 
 
 def parse_status(value: Any) -> dict[str, tuple[Reason, ...]]:
@@ -105,7 +106,7 @@ def reasons(entries: Sequence[Any]) -> list[Reason]:
             continue
         for kind, changes in entry.items():
             for what, how in changes.items():
-                if isinstance(how, dict):  # a params file: its keys are what has changed
+                if isinstance(how, dict):  # a params file: its keys name the changed params
                     found += [Reason("params", key, str(change)) for key, change in how.items()]
                 else:
                     found.append(Reason(kind_of(kind, what), what, str(how)))
@@ -120,7 +121,7 @@ def kind_of(kind: str, path: str) -> str:
 
 
 def seconds_needed(look: Look, stages: Sequence[str]) -> float | None:
-    """About how long these stages take, judged by the epochs so far; None if no run has trained yet."""
+    """The estimated seconds for these stages, from the epochs so far; None if no run has trained yet."""
     known = [row.seconds for view in look.runs for row in view.status.rows[-20:]]
     if not known:
         return None

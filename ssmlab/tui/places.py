@@ -1,4 +1,4 @@
-"""The screens of the laboratory, in the order of their digits."""
+"""The screens of the TUI, in the order of their digit keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssmlab.tui.screens.system import SystemScreen
 
 @dataclass(frozen=True)
 class Place:
-    """A screen. `make` is None for the table of runs, which is always there, and for what that screen opens itself."""
+    """A screen. `make` is None for the table of runs, which is always open, and for screens that the table opens."""
 
     name: str
     about: str

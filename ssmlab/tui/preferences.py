@@ -1,7 +1,7 @@
-"""What the laboratory remembers between two sessions, and the user's own keys.
+"""The settings that the TUI keeps between sessions, and the user's own keys.
 
-The laboratory writes runs/tui.json of the project: theme, layout, and for every study its filter, order, pins and
-folds. The user writes tui.toml in the user's configuration folder: keys, and whether alerts ring the bell.
+The TUI writes runs/tui.json in the project: theme, layout, and for every study its filter, order, pins and folds. The
+user writes tui.toml in the user's configuration folder: keys, and whether alerts ring the bell.
 """
 
 from __future__ import annotations
@@ -24,7 +24,14 @@ from ssmlab.tui.series import AXES, SMOOTHING
 
 @dataclass
 class Preferences:
-    """What is remembered. theme: a Textual theme. axis, window: of the curves. panes: whether they are shown."""
+    """The kept settings.
+
+    Attributes:
+        theme: a Textual theme.
+        axis, window: x axis and smoothing of the curves.
+        panes: whether curves and log are shown.
+        studies: the arrangement of the table, by study.
+    """
 
     theme: str = ""
     axis: str = "epoch"
@@ -38,7 +45,7 @@ class Preferences:
         self.axis = AXES[(AXES.index(self.axis) + 1) % len(AXES)] if known else AXES[0]
 
     def next_window(self) -> None:
-        """Switch the curves to the next width of the moving mean, after the widest to none."""
+        """Switch the curves to the next width of the moving mean; after the widest, to no smoothing."""
         self.window = next((window for window in SMOOTHING if window > self.window), SMOOTHING[0])
 
     def arrangement(self, study: str) -> Arrangement:
@@ -54,12 +61,12 @@ class Preferences:
 
 
 def preferences_path(root: Path) -> Path:
-    """The file with what is remembered; it lies beside the live folders of the studies."""
+    """The file with the kept settings, beside the live folders of the studies."""
     return root / "runs" / "tui.json"
 
 
 def load_preferences(root: Path) -> Preferences:
-    """What was remembered; the defaults if there is no file, or none that this version can read."""
+    """The kept settings; the defaults if there is no file that this version can read."""
     try:
         return TypeAdapter(Preferences).validate_json(preferences_path(root).read_bytes())
     except (OSError, ValidationError):
@@ -67,7 +74,11 @@ def load_preferences(root: Path) -> Preferences:
 
 
 def save_preferences(root: Path, preferences: Preferences) -> None:
-    """Write what is to be remembered, unless the file says so already; raises UserError if it cannot be written."""
+    """Write the settings if they have changed.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
     text = readable_json(json.loads(json.dumps(asdict(preferences))))
     path = preferences_path(root)
     if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
@@ -89,7 +100,11 @@ def keys_path() -> Path:
 
 
 def load_keys(path: Path) -> KeySettings:
-    """The user's settings; the defaults if there is no file. Raises UserError if the file is not valid."""
+    """The user's settings; the defaults if there is no file.
+
+    Raises:
+        UserError: the file is not valid.
+    """
     try:
         value = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,6 +1,6 @@
-"""Loading flipped test images: from their file, or by `ssmlab samples` in a process of its own, which needs torch.
+"""Loads flipped test images: from their file, or by `ssmlab samples` in another process, which needs torch.
 
-Knows no Textual, and never imports torch.
+This module needs no Textual and never imports torch.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class SampleRequest:
     which: Which = "best"
 
     def path(self, paths: Paths) -> Path:
-        """Where they are kept: in the live folder of the run, which DVC does not know."""
+        """Their file in the live folder of the run, which DVC does not track."""
         return paths.live(self.run) / f"samples-{self.which}-{self.attack}.npz"
 
 
@@ -52,7 +52,7 @@ async def compute_samples(request: SampleRequest, paths: Paths) -> FlippedSample
     """Compute the images in another process, which ends if this is cancelled.
 
     Raises:
-        UserError: there is no checkpoint, or whatever else `ssmlab samples` says.
+        UserError: there is no checkpoint, or `ssmlab samples` reports another error.
     """
     path = request.path(paths).resolve()
     last = ["--last"] if request.which == "last" else []

@@ -1,4 +1,4 @@
-"""The points of the curves: one measure of a run or group over epochs, steps or time. Knows no Textual."""
+"""The points of the curves: one measure of a run or group over epochs, steps or time. Needs no Textual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,13 @@ SMOOTHING = (1, 3, 7, 15)  # epochs in the moving mean
 
 @dataclass(frozen=True)
 class CurveMeasure:
-    """A value of every epoch, or None. log: drawn on a log scale. percent: drawn from 0 to 100."""
+    """A measure of every epoch.
+
+    Attributes:
+        value: returns its value for an epoch, or None.
+        log: whether it is drawn on a log scale.
+        percent: whether it is drawn from 0 to 100.
+    """
 
     key: str
     title: str
@@ -32,7 +38,7 @@ def in_percent(value: float | None) -> float | None:
 
 
 def train_robust(row: Epoch) -> float | None:
-    """Robust accuracy in percent on training images: judged as the validation is, or else during training."""
+    """Robust accuracy in percent on training images: measured like the validation if known, else during training."""
     return in_percent(row.train_robust if row.train_eval_robust is None else row.train_eval_robust)
 
 
@@ -54,9 +60,12 @@ class Curve:
     """One line of a plot.
 
     Attributes:
-        name: of the run or group. colour: `#rrggbb`. marker: one character.
-        x, y: points in order of x. low, high: one standard deviation below and above `y`; empty for a single run.
-        best: the x of the run's best epoch by its own selection rule; None if unknown, and for groups.
+        name: name of the run or group.
+        colour: `#rrggbb`.
+        marker: one character.
+        x, y: points, sorted by x.
+        low, high: one standard deviation below and above `y`; empty for a single run.
+        best: the x of the run's best epoch by its own selection rule; None for groups and if it is unknown.
     """
 
     name: str
@@ -91,7 +100,7 @@ def positions(rows: Sequence[Epoch], axis: str) -> list[float]:
 
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
-    """Centred moving means over `window` values, over fewer at the ends, so that nothing is shifted in time."""
+    """Centred moving means over `window` values, with fewer values at the ends, so that curves are not shifted."""
     half = window // 2
     return [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
 
@@ -116,7 +125,7 @@ def run_curve(
 def group_curve(
     name: str, members: Sequence[RunView], measure: CurveMeasure, axis: str, window: int, colour: str, marker: str
 ) -> Curve:
-    """The mean of several runs over the epochs that all have reached, with a band of one standard deviation."""
+    """The mean of several runs over the epochs that all of them have reached, with a band of one standard deviation."""
     curves = [run_curve(view, measure, axis, window, colour, marker, best=False) for view in members]
     curves = [curve for curve in curves if curve.y]
     length = min((len(curve.y) for curve in curves), default=0)
@@ -131,7 +140,7 @@ def group_curve(
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """At most about `most` points with the extremes kept: first, lowest, highest and last of each stretch."""
+    """About `most` points at most, with extremes: first, lowest, highest and last point of each part."""
     if len(points) <= most:
         return list(points)
     length = math.ceil(len(points) / max(1, most // 4))

@@ -276,7 +276,7 @@ def test_a_weight_that_is_not_finite_is_refused_by_name(
     with torch.no_grad():
         model.head.weight[0, 0] = value
     save(path, model, metadata)
-    with pytest.raises(UserError, match=r"tensor head\.weight holds NaN or infinity") as caught:
+    with pytest.raises(UserError, match=r"tensor head\.weight contains NaN or infinity") as caught:
         load(path)
     assert one_line(caught, path)
 

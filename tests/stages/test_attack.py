@@ -258,7 +258,7 @@ def test_a_best_and_a_last_checkpoint_of_different_trainings_are_refused(tiny_pa
     best = load(paths.checkpoint(RUN, "best"))[0]
     _, metadata = load(paths.checkpoint(RUN, "last"))
     save(paths.checkpoint(RUN, "last"), best, metadata)
-    refused(tiny_params, RUN, paths, r"last.safetensors: not the file that manifest.json beside it names")
+    refused(tiny_params, RUN, paths, r"last.safetensors: does not match manifest.json beside it")
 
 
 def test_results_name_the_checkpoint_that_was_attacked_and_not_one_that_replaced_it(

@@ -43,7 +43,7 @@ class AlertsScreen(LabScreen):
         options = self.query_one(OptionList)
         options.clear_options()
         if not alerts:
-            options.add_option(Option("no alerts: no run has diverged, failed or gone silent, and the disk has room"))
+            options.add_option(Option("no alerts: no run has diverged, failed or gone silent, and the disk has space"))
         for alert in alerts:
             text = Text.assemble((f"! {alert.kind}", "bold"), f"  {alert.run}\n  ", (alert.text, "dim"))
             options.add_option(Option(text))

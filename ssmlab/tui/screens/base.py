@@ -21,7 +21,7 @@ from ssmlab.tui.widgets.top_line import TopLine
 
 
 class LabScreen(Screen[None]):
-    """A screen of the laboratory. `heading`: what its top line calls it."""
+    """A screen of the TUI. `heading` is its name in the top line."""
 
     heading: ClassVar[str] = ""
 
@@ -37,7 +37,7 @@ class LabScreen(Screen[None]):
         raise NotImplementedError
 
     def show_look(self, look: Look) -> None:
-        """Draw the study; called whenever the files have been read."""
+        """Draw the study; called after every reading of the files."""
 
     @property
     def lab(self) -> Lab:
@@ -50,7 +50,7 @@ class LabScreen(Screen[None]):
         return self.lab.look
 
     def params_in_use(self) -> Params | None:
-        """The params of the study, if something can be done to it; says why where it can only be looked at."""
+        """The params of the study if it can be changed and run; otherwise None, and a notice says why."""
         look = self.look
         if look is None or look.params is None:
             return None

@@ -1,4 +1,4 @@
-"""Runs, groups or checkpoints side by side, with the numbers of `ssmlab compare`, and their curves below."""
+"""Compares runs, groups or checkpoints with the numbers of `ssmlab compare`, and shows their curves below."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WIDEST = 2000  # cells that a table could have if nothing limited it
 
 
 class CompareScreen(LabScreen):
-    """The comparison that `ssmlab compare` prints; the first entry is the reference. No number is ever cut."""
+    """The comparison that `ssmlab compare` prints; the first entry is the reference. No number is cut."""
 
     heading = "compare"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -38,7 +38,7 @@ class CompareScreen(LabScreen):
             "f",
             "force",
             "compare anyway",
-            tooltip="although the protocols differ; it is marked so",
+            tooltip="although the protocols differ; the comparison is marked",
             id="force",
         ),
         Binding(
@@ -65,11 +65,11 @@ class CompareScreen(LabScreen):
         self.show_comparison()
 
     def check_action(self, action: str, _: tuple[object, ...]) -> bool | None:
-        """Offer to force a comparison only if it was refused."""
+        """Offer to force a comparison only if it was rejected."""
         return self.unequal if action == "force" else True
 
     def show_look(self, look: Look) -> None:
-        """Draw the curves anew; the numbers are those of finished attacks and stay."""
+        """Draw the curves again; the numbers come from finished attacks and do not change."""
         rows = arrange(look.runs, Arrangement(), ())
         chosen: list[TableRow] = [row for name in self.names for row in rows if row.name == name and not row.inside]
         chosen = chosen or [row for name in self.names for row in rows if row.name == name]
@@ -136,7 +136,7 @@ def below_each_other(comparison: Comparison, all_parameters: bool, room: int) ->
     A line that is wider than `room` cells is broken between its parts, never inside a number.
     """
     settings, measures = comparison_settings(comparison, all_parameters), comparison_measures(comparison)
-    without_interval = len(measures.rows) - len(comparison.lines)  # sizes, seeds and epochs stand above the measures
+    without_interval = len(measures.rows) - len(comparison.lines)  # sizes, seeds and epochs come before the measures
     label_width = max(cell_len(row[0]) for row in measures.rows)
     lines = [Text(comparison.mismatch, style="bold red")] if comparison.mismatch else []
     for place, entry in enumerate(comparison.entries):

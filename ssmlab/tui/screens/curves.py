@@ -18,7 +18,7 @@ from ssmlab.tui.widgets.curve_panel import CurvePanel
 from ssmlab.tui.widgets.text_line import TextLine
 
 SHOWN = ("clean", "robust", "train", "loss", "val_loss", "lr")
-STEPS = 50  # of the cursor along an axis that is not in epochs
+STEPS = 50  # cursor steps along an axis of steps or time
 
 
 class CurvesScreen(LabScreen):
@@ -54,7 +54,7 @@ class CurvesScreen(LabScreen):
             self.query_one("#reading", TextLine).set(self.readings(panel))
 
     def readings(self, panel: CurvePanel) -> Text:
-        """The values at the cursor, one line a run or group; a hint if there is no cursor."""
+        """The values at the cursor, one line per run or group; a hint if there is no cursor."""
         text = Text(no_wrap=True, overflow="ellipsis")
         if self.cursor is None:
             return text.append("← → read the curves at one place", "dim")
@@ -81,7 +81,7 @@ class CurvesScreen(LabScreen):
         self.redraw()
 
     def action_axis(self) -> None:
-        """Switch to the next axis, without a cursor, whose position was one of the old axis."""
+        """Switch to the next axis and remove the cursor, because its position belongs to the old axis."""
         self.lab.preferences.next_axis()
         self.cursor = None
         self.redraw()

@@ -1,4 +1,4 @@
-"""The windows over a screen: a question before something happens, a text to read, a list to choose from."""
+"""The windows above a screen: a question, a text to read, a list to choose from."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from textual.widgets.option_list import Option
 
 
 class Question(ModalScreen[str]):
-    """Asks before something happens; its result is the chosen answer's word, or "" for the safe answer.
+    """Asks before an action; its result is the text of the chosen answer, or "" for the safe answer.
 
     Args:
-        answers: words with their keys (`("stop gracefully", "g")`). safe: the word of the safe answer.
+        answers: texts with their keys (`("stop gracefully", "g")`).
+        safe: the text of the safe answer.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape,n", "answer('')", "no")]

@@ -1,4 +1,4 @@
-"""The window in which the common parameters of a run are edited."""
+"""The window for editing common parameters of a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ABOUT = {
 
 
 class EditRun(ModalScreen[RunEdit | None]):
-    """Asks for new values; its result is a valid edit, or None if nothing is to be changed."""
+    """Asks for new values; its result is a valid edit, or None for no change."""
 
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "close", "close")]
 

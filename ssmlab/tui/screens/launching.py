@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 else:
     Base = object
 
-LISTED = 20  # names in a question; further ones are counted
+LISTED = 20  # names in a question; more names are only counted
 
 
 # Textual collects bindings of widgets only, not of this mixin, so every screen that launches lists these.
 LAUNCH_KEYS: list[BindingType] = [
     Binding("r", "launch", "run", tooltip="launch the marked runs, or the one under the cursor", id="run"),
     Binding("R", "launch_rest", "run rest", tooltip="launch what is out of date (asks first)", id="run-rest"),
-    Binding("s", "stop", "stop", tooltip="stop what was launched: gracefully, then firmly (asks first)", id="stop"),
+    Binding("s", "stop", "stop", tooltip="stop what was launched, gracefully or immediately (asks first)", id="stop"),
 ]
 
 
@@ -49,7 +49,7 @@ class Launching(Base):
     @work(group="launch")
     async def launch_after_question(self, names: list[str]) -> None:
         """Launch one run at once; ask before launching several."""
-        if self.params_in_use() is None:  # asked here too, so that nobody answers a question in vain
+        if self.params_in_use() is None:  # checked before the question, so that nobody answers it in vain
             return
         if len(names) > 1:
             shown = names if len(names) <= LISTED else [*names[:LISTED], f"{len(names) - LISTED} more"]
@@ -96,14 +96,14 @@ class Launching(Base):
             self.say(str(error), "bad")
             return
         if launched is None:
-            self.say("given up: nothing was launched")
+            self.say("cancelled: nothing was launched")
             return
         self.lab.take_launch(launched)
-        self.say(f"{launch_text(launched)} launched; it goes on if you quit")
+        self.say(f"{launch_text(launched)} launched; it continues if you quit")
 
     @work(group="stop")
     async def action_stop(self) -> None:
-        """Stop the launch as the user chooses; or give up waiting for DVC's lock."""
+        """Stop the launch as the user chooses, or stop waiting for DVC's lock."""
         look, launcher = self.look, self.lab.launcher
         if launcher.waiting:
             launcher.waiting = False
@@ -112,14 +112,14 @@ class Launching(Base):
             self.say(nothing_to_stop(look))
             return
         launched = look.launched
-        answers = [("gracefully", "g"), ("firmly", "y")]
+        answers = [("gracefully", "g"), ("immediately", "y")]
         question = Question(f"Stop {launch_text(launched)}?", kept_when_stopped(look), answers, "let it run")
         answer = await self.app.push_screen_wait(question)
         if answer == "gracefully":
             asked = await launcher.stop_gracefully(look)
-            ends = f"{' and '.join(asked)} will end at the next step and publish what there is"
-            self.say(ends if asked else "no training is at work; stop firmly to end what is")
-        elif answer == "firmly":
+            ends = f"{' and '.join(asked)} will end at the next step and publish the epochs so far"
+            self.say(ends if asked else "no training is running; stop immediately to end the running stage")
+        elif answer == "immediately":
             self.say("stopping ...")
             await launcher.stop_firmly(launched)
             await asyncio.sleep(0)
@@ -137,7 +137,7 @@ def estimate(look: Look | None, stages: Sequence[str]) -> str:
     """`About 12m.`"""
     seconds = seconds_needed(look, stages) if look is not None else None
     return (
-        "How long it takes is not known: no run has trained yet."
+        "The duration is unknown: no run has trained yet."
         if not seconds
         else f"About {labels.short_duration(seconds)}."
     )

@@ -1,4 +1,4 @@
-"""The pipeline as a tree by run: stages that are up to date, changed (and why), running or failed."""
+"""The pipeline as a tree by run: which stages are up to date, changed (and why), running or failed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ssmlab.tui.pipeline import PipelineState, ask_dvc
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
 
-WHOLE = "the whole study"  # the branch of the stages that belong to no run
+WHOLE = "the whole study"  # the branch for stages that belong to no run
 StageState = tuple[str, str]  # a word, and the name of a theme variable
 
 
@@ -78,7 +78,7 @@ class PipelineScreen(Launching, LabScreen):
             self.show_look(self.look)
 
     def draw(self, look: Look) -> None:
-        """Build the tree again; the cursor stays on its line."""
+        """Build the tree again; the cursor keeps its line."""
         tree: Tree[str] = self.query_one(Tree)
         line = tree.cursor_line
         tree.clear()
@@ -109,7 +109,7 @@ class PipelineScreen(Launching, LabScreen):
             node.add_leaf(Text(str(reason), style="dim"), data=stage)
 
     def stage_state(self, stage: str, look: Look) -> StageState:
-        """The state of a stage, in words and as a colour."""
+        """The state of a stage, as text and as a colour."""
         name, _, run = stage.partition("@")
         view = look.run(run)
         if view is not None and view.status.stage == name and view.running:
@@ -117,7 +117,7 @@ class PipelineScreen(Launching, LabScreen):
         if view is not None and view.status.stage == name and view.status.state in ("failed", "killed", "stale"):
             return labels.state(view.status.state), "text-error"
         if self.state is None or self.state.problem is not None:
-            return "? DVC has not said", "text-muted"
+            return "? not known yet", "text-muted"
         if stage in self.state.changed:
             return f"≠ changed ({len(self.state.changed[stage])})", "text-warning"
         return "✔ up to date", "text-success"

@@ -60,7 +60,7 @@ class ReportScreen(LabScreen):
 
     @work(exclusive=True, group="open")
     async def action_open(self) -> None:
-        """Open report.html; without a browser say where it lies."""
+        """Open report.html; without a browser, show its path."""
         if self.look is None or self.look.paths is None:
             return
         path = self.look.paths.report_html.resolve()

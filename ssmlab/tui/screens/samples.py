@@ -46,7 +46,7 @@ class SamplesScreen(LabScreen):
         self.samples: FlippedSamples | None = None
 
     def body(self) -> Iterable[Widget]:
-        """A line of words, and three images."""
+        """A line of text, and three images."""
         yield TextLine(id="sample")
         with Horizontal(id="pictures"):
             for _ in range(3):
@@ -58,16 +58,14 @@ class SamplesScreen(LabScreen):
 
     @work(exclusive=True, group="samples")
     async def load(self) -> None:
-        """Show kept images at once; compute others in a process of their own and say so."""
+        """Show saved images immediately; compute other images in another process, with a message."""
         look = self.look
         if look is None or look.params is None or look.paths is None:
             return
         which: Which = "last" if self.which == "last" else "best"
         request = SampleRequest(self.run_name, self.attacks[self.attack], which)
         self.samples, self.place = None, 0
-        self.draw(
-            f"loading: attacking test images of {self.run_name} with {request.attack}, in a process of its own ..."
-        )
+        self.draw(f"loading: attacking test images of {self.run_name} with {request.attack}, in another process ...")
         try:
             self.samples = await asyncio.to_thread(kept_samples, request, look.params, look.paths)
             if self.samples is None:
@@ -77,11 +75,11 @@ class SamplesScreen(LabScreen):
             self.draw(f"no images of {self.run_name} under {request.attack}")
             return
         header = self.samples.header
-        nothing = f"{request.attack} flips none of {header.right} images that {self.run_name} has right when clean"
+        nothing = f"{request.attack} flips none of the {header.right} images that {self.run_name} classifies correctly"
         self.draw(nothing if not len(self.samples) else "")
 
     def draw(self, words: str = "") -> None:
-        """Draw the present image; without one, the words alone."""
+        """Draw the present image; without one, only the text."""
         frames = list(self.query(FramedPicture))
         samples = self.samples
         if samples is None or not len(samples):

@@ -25,7 +25,7 @@ STUDY_KEYS: list[BindingType] = [
     key("e", "edit", "edit", "edit epochs, eps, seed and regime of the run; shows the change before it is written"),
     key("w", "studies", "studies", "look at another study, or switch params.yaml to it"),
 ]
-SHOWN = 14  # changed keys in a question; further ones are counted
+SHOWN = 14  # changed keys in a question; more keys are only counted
 
 
 class Studies(Base):

@@ -23,11 +23,11 @@ from ssmlab.tui.screens.table_screen import TABLE_KEYS, TableScreen, key
 from ssmlab.tui.widgets.curve_panel import CurvePanel
 from ssmlab.tui.widgets.log_pane import LogPane
 
-SETTLE = 0.06  # seconds without another key before curves and log follow the cursor
+SETTLE = 0.06  # seconds; curves and log follow the cursor after this delay
 
 
 class StudyScreen(Launching, Studies, TableScreen):
-    """The table of runs, with curves and a log below it, or beside it where the terminal is wide."""
+    """The table of runs, with curves and a log below it, or beside it in a wide terminal."""
 
     heading = "runs"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,7 +73,7 @@ class StudyScreen(Launching, Studies, TableScreen):
 
     @on(RowHighlighted)
     def follow_cursor(self) -> None:
-        """Update curves and log once the cursor rests, so that a held key stays quick."""
+        """Update curves and log after a short delay, so that a held key stays fast."""
         if not self.settling:
             self.settling = True
             self.set_timer(SETTLE, self.settle)

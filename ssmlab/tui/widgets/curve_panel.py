@@ -14,7 +14,7 @@ from ssmlab.tui.series import MEASURES, Curve, CurveMeasure, group_curve, positi
 from ssmlab.tui.widgets.curve_plot import CurvePlot
 from ssmlab.tui.widgets.text_line import TextLine
 
-MOST_CURVES = 12  # in one plot; more cannot be told apart and would take longer than a key may
+MOST_CURVES = 12  # in one plot; more are hard to tell apart, and drawing them would delay key presses
 
 
 class CurvePanel(Vertical):
@@ -26,7 +26,7 @@ class CurvePanel(Vertical):
         self.rows: tuple[TableRow, ...] = ()
         self.axis, self.window = "epoch", 1
         self.cursor: float | None = None
-        self.made: dict[tuple[str, str], tuple[tuple[object, ...], Curve]] = {}  # by row and measure: from what, and it
+        self.made: dict[tuple[str, str], tuple[tuple[object, ...], Curve]] = {}  # (row, measure) -> (inputs, curve)
 
     def compose(self) -> ComposeResult:
         with Container(classes="plots"):
@@ -35,7 +35,7 @@ class CurvePanel(Vertical):
         yield TextLine(classes="legend")
 
     def show(self, rows: Sequence[TableRow], axis: str, window: int, cursor: float | None = None) -> None:
-        """Draw these rows, the last on top; plots that show them already are not redrawn."""
+        """Draw these rows, the last one on top; plots that already show them are not redrawn."""
         self.rows, self.axis, self.window, self.cursor = tuple(rows[-MOST_CURVES:]), axis, window, cursor
         if not self.display or not self.size:
             return
@@ -45,18 +45,18 @@ class CurvePanel(Vertical):
         self.query_one(".legend", TextLine).set(self.legend(len(rows)))
 
     def on_resize(self) -> None:
-        """Draw again in the new size, once the plots have got theirs."""
+        """Draw again in the new size, after the plots have received theirs."""
         self.call_after_refresh(self.show, self.rows, self.axis, self.window, self.cursor)
 
     def end(self) -> float:
-        """The end of the axis: the last epoch that is asked for, or the last step or second so far."""
+        """The end of the axis: the last epoch that the settings ask for, or the last step or second so far."""
         views = [view for row in self.rows for view in row.members]
         if self.axis == "epoch":
             return float(max((view.status.epochs for view in views), default=1))
         return max((positions(view.status.rows, self.axis)[-1] for view in views if view.status.rows), default=1.0)
 
     def curve(self, row: TableRow, measure: CurveMeasure) -> Curve:
-        """The curve of a run, or of a group; made anew only when its runs, the axis or the smoothing have changed."""
+        """The curve of a run or group; computed again only if its runs, the axis or the smoothing have changed."""
         wanted = (row.members, row.is_group, self.axis, self.window)
         made_of, curve = self.made.get((row.key, measure.key), (None, None))
         if curve is None or made_of != wanted:

@@ -11,7 +11,7 @@ from ssmlab.tui import labels
 from ssmlab.tui.series import Curve, CurveMeasure, thinned
 
 FEWEST_ROWS, FEWEST_COLUMNS = 5, 18  # a smaller plot cannot be read
-MARKS = 5  # markers a curve, so that it can be told apart without colours
+MARKS = 5  # markers per curve, which distinguish curves without colours
 
 
 class LogFormatter(AxisFormatter):
@@ -64,13 +64,13 @@ class CurvePlot(PlotWidget):
         self.shown: tuple[object, ...] = ()
 
     def on_mount(self) -> None:
-        """Leave no more margin than the labels need."""
+        """Make the margins as small as the labels allow."""
         self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 6
         if self.measure.log:
             self.set_y_formatter(LogFormatter())
 
     def show(self, curves: Sequence[Curve], axis: str, end: float, cursor: float | None = None) -> None:
-        """Draw these curves on an x axis up to `end`, the last on top, unless they are drawn already."""
+        """Draw these curves on an x axis up to `end`, the last one on top, unless they are already drawn."""
         wanted = (tuple(curves), axis, end, cursor, self.size)
         if wanted == self.shown or self.size.height < FEWEST_ROWS or self.size.width < FEWEST_COLUMNS:
             return
@@ -78,7 +78,7 @@ class CurvePlot(PlotWidget):
         self.clear()
         self.set_x_formatter(TimeFormatter() if axis == "time" else CountFormatter())
         start = min((curve.x[0] for curve in curves if curve.x), default=0.0)
-        margin = max(end - start, 1e-6) / self.size.width  # else the frame hides the first and last marker
+        margin = max(end - start, 1e-6) / self.size.width  # otherwise the frame hides the first and last marker
         self.set_xlimits(start - margin, max(end, start) + margin)
         if self.measure.percent:
             self.set_ylimits(0.0, 100.0)

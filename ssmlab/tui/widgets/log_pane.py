@@ -1,4 +1,4 @@
-"""The tail of a log file, live."""
+"""The end of a log file, updated while it grows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)[-+:\d]*")  # the time
 
 
 class LogPane(RichLog):
-    """Shows one file at a time; scrolls with it unless the reader has scrolled up."""
+    """Shows one file at a time, and scrolls to its end unless the user has scrolled up."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id, max_lines=2000, wrap=True, markup=False, highlight=False, min_width=20)
@@ -29,7 +29,7 @@ class LogPane(RichLog):
         """Show this file, beginning near its end."""
         if path == self.path:
             return
-        self.border_title = title  # which redraws the pane, so only when it is another file
+        self.border_title = title  # this redraws the pane, so it is set only for another file
         self.path = path
         self.clear()
         self.run_worker(self._read(path, LogFollower(path, tail=TAIL)), exclusive=True, group="log")

@@ -1,4 +1,4 @@
-"""A small image on the terminal: two pixels a cell everywhere, real pixels where the terminal can draw them."""
+"""A small image on the terminal: real pixels if the terminal can draw them, otherwise two pixels per cell."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from ssmlab.report.terminal.flipped import Raster
 
 PixelWidget: TypeAlias = Any  # a widget of textual-image, which has no types, with a settable `image`
-PIXELS = 448  # an image of 28 pixels a side is drawn 16 times as large, with sharp edges
+PIXELS = 448  # side of a drawn image; 16 times an image of 28 x 28 pixels
 
 
 def pixel_widget() -> type[PixelWidget] | None:
     """The widget that draws pixels on this terminal; None if it cannot. It asks the terminal, so call it first."""
     if not os.get_terminal_size().columns:
-        return None  # a serial line that does not tell its size; textual-image divides by it
+        return None  # a serial line without a known size; textual-image would divide by zero
     from textual_image.renderable import Image, SixelImage, TGPImage
 
     if Image not in (SixelImage, TGPImage):
@@ -32,14 +32,14 @@ def pixel_widget() -> type[PixelWidget] | None:
 
 
 class HalfBlockPicture(Widget):
-    """An image drawn with half-block characters in as many cells as there are."""
+    """An image drawn with half-block characters in all cells of the widget."""
 
     def __init__(self) -> None:
         super().__init__()
         self.picture: Raster | None = None
 
     def show(self, picture: Raster | None) -> None:
-        """Draw this image, (H, W, 3) bytes; None draws nothing."""
+        """Draw this image, (H, W, 3) uint8; None draws nothing."""
         self.picture = picture
         self.refresh()
 
@@ -54,7 +54,7 @@ class HalfBlockPicture(Widget):
 
 
 class PictureCaption(Static):
-    """The words above an image."""
+    """The text above an image."""
 
 
 class FramedPicture(Vertical):
@@ -69,7 +69,7 @@ class FramedPicture(Vertical):
         yield HalfBlockPicture() if self.pixels is None else self.pixels(classes="pixels")
 
     def show(self, picture: Raster | None, caption: str) -> None:
-        """Draw an image, (H, W, 3) bytes, and write above it."""
+        """Draw an image, (H, W, 3) uint8, with a caption above it."""
         self.query_one(PictureCaption).update(caption)
         if self.pixels is None:
             self.query_one(HalfBlockPicture).show(picture)

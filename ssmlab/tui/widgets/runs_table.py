@@ -1,4 +1,4 @@
-"""The table of runs. Only visible lines are made, and only changed lines are redrawn."""
+"""The table of runs. Only visible lines are built, and only changed lines are redrawn."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ssmlab.tui.widgets.table_layout import GAP, SIGNS, TableLayout, table_layou
 
 
 class RunsTable(ScrollView, can_focus=True):
-    """Runs and groups of runs, one a line. Signs and names always show; the other columns are turned like pages."""
+    """Runs and groups of runs, one per line. Signs and names are always visible; the other columns have pages."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"table--header", "table--cursor", "table--dim"}
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -41,7 +41,7 @@ class RunsTable(ScrollView, can_focus=True):
             "details",
             show=False,
             key_display="⏎",
-            tooltip="all about the run, or fold the group",
+            tooltip="details of the run, or fold the group",
             id="details",
         ),
     ]
@@ -54,7 +54,7 @@ class RunsTable(ScrollView, can_focus=True):
         self.columns: tuple[TableColumn, ...] = ()
         self.marked: frozenset[str] = frozenset()
         self.sorted_by: tuple[str, bool] = ("", True)
-        self.cells: dict[str, tuple[Cell, ...]] = {}  # by row, one a column
+        self.cells: dict[str, tuple[Cell, ...]] = {}  # by row, one per column
         self.geometry = TableLayout({})
         self.turned = 0
         self.drawn: dict[str, tuple[object, ...]] = {}
@@ -99,7 +99,7 @@ class RunsTable(ScrollView, can_focus=True):
                 self.refresh_lines(line + 1)
 
     def content(self, row: TableRow) -> tuple[object, ...]:
-        """All that the line of a row depends on, except the cursor."""
+        """Everything that the line of a row depends on, except the cursor."""
         return (self.cells[row.key], row.key in self.marked, row.pinned, row.folded)
 
     def redraw(self) -> None:

@@ -1,4 +1,4 @@
-"""How the table of runs is laid out: the widths of its columns, and which columns share a page. Knows no Textual."""
+"""The layout of the table of runs: widths of columns, and columns that share a page. Needs no Textual."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ssmlab.tui.columns import Cell, TableColumn
 
 GAP = 2  # cells between columns
 SIGNS = 4  # cells before the name: marked or pinned, the curve's marker, folded or not
-NARROW = 46  # below so many cells a state is shown by its glyph alone
+NARROW = 46  # cells; in a narrower table, a state is shown by its glyph only
 SHORTEST_NAME = 8
 
 
 @dataclass(frozen=True)
 class TableLayout:
-    """Where the columns are.
+    """The positions of the columns.
 
     Attributes:
-        widths: in cells, by column key; `run` is the column of names.
+        widths: widths in cells by column key; `run` is the column of names.
         pages: indices of the columns that are shown together; every column is on one page.
     """
 
@@ -29,7 +29,7 @@ class TableLayout:
     pages: tuple[tuple[int, ...], ...] = ((),)
 
     def column_at(self, x: int, columns: Sequence[TableColumn], page: int) -> str | None:
-        """The key of the column that covers cell `x` of a line; None beyond the last."""
+        """The key of the column that covers cell `x` of a line; None beyond the last column."""
         end = SIGNS + self.widths.get("run", 0)
         if x < end:
             return "run"
@@ -47,7 +47,7 @@ def table_layout(
     sorted_by: str,
     width: int,
 ) -> TableLayout:
-    """The layout for a table of `width` cells; `cells` are those of each row, one a column."""
+    """The layout for a table of `width` cells; `cells` holds the cells of each row, one per column."""
     names = [cell_len(row.name) + 2 * row.inside for row in rows]
     narrow = width < NARROW
     room = max(SHORTEST_NAME, width - SIGNS - GAP - (2 if narrow else 12))
@@ -62,7 +62,7 @@ def table_layout(
 
 
 def pages(columns: Sequence[TableColumn], widths: Mapping[str, int], room: int) -> list[list[int]]:
-    """Which columns are shown together: the first page has the most important that fit, the others follow in order."""
+    """Columns by page: the first page has the most important columns that fit, the others follow in order."""
     left = list(range(len(columns)))
     found: list[list[int]] = []
     while left:
@@ -74,9 +74,9 @@ def pages(columns: Sequence[TableColumn], widths: Mapping[str, int], room: int) 
                 page.append(place)
                 free -= needed
             elif found:
-                break  # later pages keep the order, so that nothing jumps
+                break  # later pages keep the order of the columns
         if not page:
-            page = [order[0]]  # wider than the terminal: alone, and cut at its edge
+            page = [order[0]]  # wider than the terminal: alone on its page, and cut at the edge
         found.append(sorted(page))
         left = [place for place in left if place not in page]
     return found or [[]]

@@ -1,4 +1,4 @@
-"""Lines of text that are redrawn only when they change."""
+"""Lines of text that are redrawn only if they change."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class TextLine(Static):
 
 
 class Notice(TextLine):
-    """What has just happened, shown above the keys for a while, or as long as its cause lasts."""
+    """A message above the keys, shown for ten seconds or as long as its cause lasts."""
 
     def __init__(self) -> None:
         super().__init__(id="notice", classes="silent")
@@ -37,7 +37,7 @@ class Notice(TextLine):
         self.until = None if stays else time.monotonic() + NOTICE
 
     def fade(self) -> None:
-        """Hide the text if its time is over."""
+        """Hide the text if its time has passed."""
         if self.until is not None and time.monotonic() > self.until and self.text:
             self.clear()
 

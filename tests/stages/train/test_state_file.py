@@ -216,7 +216,7 @@ def test_a_damaged_state_starts_afresh(
     break_off(params, paths)
     file = paths.live(RUN) / "state.safetensors"
     file.write_bytes(damage(file.read_bytes()))
-    assert "cannot be read: it is damaged or of another version; it is kept as" in notes_of(params, paths)[0]
+    assert "cannot be read: it is damaged or from another version; it is kept as" in notes_of(params, paths)[0]
     assert outcome(paths) == whole
 
 
