@@ -48,7 +48,7 @@ async def test_a_training_is_launched_followed_stopped_resumed_and_finished(
             await wait(pilot, lambda: "training" in line_of(app, "ads") and epoch() >= 3)
             assert "▶ repro of ads" in screen_text(app)
 
-            await pilot.press("s")  # firmly: nothing is published, the state is kept
+            await pilot.press("s")  # immediately: nothing is published, the state is kept
             await wait(pilot, lambda: isinstance(app.screen, Question))
             await pilot.press("y")
             await wait(pilot, lambda: "was stopped" in notice_of(app))
@@ -57,7 +57,7 @@ async def test_a_training_is_launched_followed_stopped_resumed_and_finished(
 
             await pilot.press("r")  # goes on where it was
             await wait(pilot, lambda: "training" in line_of(app, "ads") and epoch() > stopped_at)
-            await pilot.press("s")  # gracefully: what there is is published
+            await pilot.press("s")  # gracefully: the epochs so far are published
             await wait(pilot, lambda: isinstance(app.screen, Question))
             await pilot.press("g")
             await wait(pilot, lambda: app.look is not None and app.look.launched is None)

@@ -116,7 +116,7 @@ async def test_a_launch_waits_for_another_dvc_and_can_be_given_up(
         await pilot.press("r")
         await until(pilot, lambda: "`dvc repro ads` (process 7) is at work" in notice_of(app))
         await pilot.press("s")
-        await until(pilot, lambda: "given up" in notice_of(app))
+        await until(pilot, lambda: "cancelled" in notice_of(app))
 
 
 async def test_the_report_is_rendered_and_follows_its_file(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +152,7 @@ async def test_enter_on_an_alert_goes_to_its_run(study: Study) -> None:
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: "1 alert" in screen_text(app).splitlines()[0])
         await pilot.press("8")
-        await until(pilot, lambda: "its process has ended" in screen_text(app))
+        await until(pilot, lambda: "its process ended without" in screen_text(app))
         assert app.screen.query_one(OptionList).option_count == 1
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, StudyScreen))
