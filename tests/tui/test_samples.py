@@ -96,7 +96,7 @@ async def test_other_attacks_and_checkpoints_are_computed_while_loading_is_said(
         await pilot.press("i")
         await until(pilot, lambda: "image 1 of 2" in screen_text(app))
         await pilot.press("a")
-        await until(pilot, lambda: "pgd-2 flips none of 40 images" in screen_text(app))
+        await until(pilot, lambda: "pgd-2 flips none of the 40 images" in screen_text(app))
         await pilot.press("b")
         await until(pilot, lambda: "there is no last checkpoint" in notice_of(app))
     assert asked == [SampleRequest("ssm", "pgd-2"), SampleRequest("ssm", "pgd-2", "last")]

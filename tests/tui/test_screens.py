@@ -106,7 +106,7 @@ async def test_run_rest_asks_first_and_counts_the_stages(study: Study, dvc_says:
         await pilot.press("escape")
 
 
-async def test_a_launch_waits_for_another_dvc_and_can_be_given_up(
+async def test_a_launch_waits_for_another_dvc_and_can_be_cancelled(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ssmlab.tui.launcher.dvc_at_work", lambda root: "`dvc repro ads` (process 7)")
@@ -114,7 +114,7 @@ async def test_a_launch_waits_for_another_dvc_and_can_be_given_up(
     async with app.run_test(size=(100, 40)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))
         await pilot.press("r")
-        await until(pilot, lambda: "`dvc repro ads` (process 7) is at work" in notice_of(app))
+        await until(pilot, lambda: "`dvc repro ads` (process 7) is running" in notice_of(app))
         await pilot.press("s")
         await until(pilot, lambda: "cancelled" in notice_of(app))
 
