@@ -18,16 +18,16 @@ Line = list[float | int | str]
 
 def metrics(summary: Summary) -> dict[str, dict[str, float]]:
     """Run -> measure -> value: accuracies of the best checkpoint in [0, 1], and the RO gap under the main attack."""
-    return {run.name: run_metrics(run, summary) for run in summary.runs}
+    main = summary.main_attack()  # once, since it asks every run
+    return {run.name: run_metrics(run, summary, main) for run in summary.runs}
 
 
-def run_metrics(run: Run, summary: Summary) -> dict[str, float]:
+def run_metrics(run: Run, summary: Summary, main: str) -> dict[str, float]:
     found = {
         name.replace(" ", "_"): accuracy.value
         for name in summary.measures
         if (accuracy := run.measure(name, "best")) is not None
     }
-    main = summary.main_attack()
     if main in run.gaps:
         found[f"ro_gap:{main}"] = run.gaps[main].value
     return found
@@ -37,7 +37,8 @@ def plot_files(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> dict
     """The content of every file in plots/: for each run, CSV files of learning, accuracy by eps and by steps."""
     found = {f"learning/{run}.csv": learning_csv(rows) for run, rows in histories.items()}
     found |= {f"accuracy-steps/{run.name}.csv": accuracy_steps_csv(run, summary) for run in summary.runs}
-    return found | {f"accuracy-eps/{run.name}.csv": accuracy_eps_csv(run, summary) for run in summary.runs}
+    main = summary.main_attack()
+    return found | {f"accuracy-eps/{run.name}.csv": accuracy_eps_csv(run, summary, main) for run in summary.runs}
 
 
 def learning_csv(rows: Sequence[Row]) -> str:
@@ -45,13 +46,13 @@ def learning_csv(rows: Sequence[Row]) -> str:
     return to_csv(LEARNING, [[getattr(row, name) for name in LEARNING] for row in rows])
 
 
-def accuracy_eps_csv(run: Run, summary: Summary) -> str:
+def accuracy_eps_csv(run: Run, summary: Summary, main: str) -> str:
     """The best checkpoint's accuracy by eps: the whole curve if the FMN attack was run, else two points.
 
     The two points are no attack (eps 0) and the main attack at the study's eps. They are never mixed with FMN's curve,
     so a line through the points shows one attack.
     """
-    return to_csv(ACCURACY_EPS, fmn_curve(run, summary) or two_radii(run, summary))
+    return to_csv(ACCURACY_EPS, fmn_curve(run, summary) or two_radii(run, summary, main))
 
 
 def accuracy_steps_csv(run: Run, summary: Summary) -> str:
@@ -81,8 +82,8 @@ def fmn_curve(run: Run, summary: Summary) -> list[Line]:
     ]
 
 
-def two_radii(run: Run, summary: Summary) -> list[Line]:
+def two_radii(run: Run, summary: Summary, main: str) -> list[Line]:
     """The best checkpoint's accuracy without an attack and under the main attack, as far as they were measured."""
-    radii = ((0.0, "clean"), (summary.protocol.eps.value, summary.main_attack()))
+    radii = ((0.0, "clean"), (summary.protocol.eps.value, main))
     found = [(eps, name, run.measure(name, "best")) for eps, name in radii]
     return [[eps, accuracy.value, *accuracy.interval, name, accuracy.n] for eps, name, accuracy in found if accuracy]

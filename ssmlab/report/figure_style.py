@@ -173,12 +173,20 @@ def label_beside(
 ) -> None:
     """Write names in a column to the right of the plot, moved apart and joined to their points by thin lines.
 
+    Where the column has no room for all, it names the highest, the lowest, and some between them at equal steps of
+    rank; above it stands how many of how many those are.
+
     Args:
         points: (text, x, y, colour) of each name.
         distance: the least distance between two names, as a share of the plot's height.
         gap: the space between a line and its point, in typographic points.
     """
     low, high = axes.get_ylim()
+    most, of = int(1 / distance) + 1, len(points)
+    if of > most:
+        ranked = sorted(points, key=lambda point: point[2])
+        points = [ranked[round(i * (of - 1) / (most - 1))] for i in range(most)]
+        axes.text(1.05, 1.04, f"{most} of {of} named", color=theme.grey, va="bottom", transform=axes.transAxes)
     places = spaced_positions([y for _, _, y, _ in points], distance * (high - low), low, high)
     for (text, x, y, ink), place in zip(points, places, strict=True):
         axes.annotate(

@@ -13,6 +13,7 @@ import matplotlib
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from ssmlab.analysis.summarize import summarize, summarize_groups
@@ -20,7 +21,7 @@ from ssmlab.analysis.summary import WORST, Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.project.params_file import load_params
 from ssmlab.report import accuracy_figures, curve_figures
-from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, figure_files, spaced_positions
+from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, figure_files, label_beside, spaced_positions
 from ssmlab.report.study_tables import interval_table
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
 
@@ -162,6 +163,16 @@ def test_labels_that_are_moved_apart_keep_their_order_and_distance(wanted: list[
     assert all(b - a >= 0.1 - 1e-9 for a, b in pairwise(ranked))
     assert ranked[0] >= -1e-9
     assert ranked[-1] <= 1 + 1e-9
+
+
+@pytest.mark.parametrize(("points", "named"), [(17, 17), (300, 17)])
+def test_a_column_names_as_many_points_as_it_has_room_for_and_always_both_ends(points: int, named: int) -> None:
+    axes = Figure().subplots()
+    label_beside(axes, [(f"run-{i}", 1.0, i / points, "#000000") for i in range(points)], 0.06, 2, LIGHT)
+    texts = [text.get_text() for text in axes.texts]
+    names = [text for text in texts if text.startswith("run-")]
+    assert len(set(names)) == named and {"run-0", f"run-{points - 1}"} <= set(names)
+    assert (f"{named} of {points} named" in texts) == (points > named)
 
 
 def test_labels_with_enough_room_are_not_moved() -> None:
