@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ssmlab.cli.records import SCHEMA
+from ssmlab.cli.records import FormatOption, JsonOption, ListFormat, records_text
 
+COLUMNS = ("name", "verdict", "found", "fix")
 COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": typer.colors.RED}
 
 
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Mend DVC's damaged files: dvc.lock and .dvc/tmp/rwlock.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+    format: FormatOption = ListFormat.table,
+    as_json: JsonOption = False,
 ) -> None:
     """Look at Python, packages, devices, threads, disk, DVC, git and the study; code 1 where something is wrong."""
     from ssmlab.project.doctor import examine
 
     findings = examine(Path(), repair=fix)
-    if as_json:
-        rows = [asdict(finding) for finding in findings]
-        typer.echo(json.dumps({"schema": SCHEMA, "kind": "doctor", "rows": rows}, ensure_ascii=False))
+    form = ListFormat.json if as_json else format
+    if form is not ListFormat.table:
+        typer.echo(records_text("doctor", COLUMNS, [asdict(finding) for finding in findings], form), nl=False)
     else:
         for finding in findings:
             verdict = typer.style(f"{finding.verdict:<8}", fg=COLOURS[finding.verdict])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ssmlab.cli import completion
 from ssmlab.cli.base import stage, study
 from ssmlab.core.errors import UserError
+
+if TYPE_CHECKING:
+    from ssmlab.stages.onnx_export.export import Exported
 
 
 class CheckpointChoice(StrEnum):
@@ -36,6 +39,7 @@ def export(
     checkpoint: Annotated[CheckpointChoice | None, typer.Option("--checkpoint", help="Of a run; best by default.")] = (
         None
     ),
+    onnx: Annotated[bool, typer.Option("--onnx", help="With --to: the folder has model.onnx too.")] = False,
     license: Annotated[
         str | None,
         typer.Option("--license", metavar="ID", help="With --to: the licence you give the weights, e.g. apache-2.0."),
@@ -47,12 +51,14 @@ def export(
     if model is not None:
         if license is not None:
             raise UserError(f"--license {license}: it is for the model card that --to FOLDER writes; leave it out")
+        if onnx:
+            raise UserError(f"--onnx: it is for the folder of --to FOLDER; {model} is an ONNX file already")
         write_onnx(exported_checkpoint(run, checkpoint), model)
         return
     assert to is not None
     if run.endswith(".safetensors"):
         raise UserError(f"--to {to}: it needs a run of the study, whose attack results it holds, not {run}")
-    write_folder(run, to, checkpoint or CheckpointChoice.best, license)
+    write_folder(run, to, checkpoint or CheckpointChoice.best, license, onnx)
 
 
 def exported_checkpoint(run: str, which: CheckpointChoice | None) -> Path:
@@ -71,22 +77,35 @@ def write_onnx(path: Path, to: Path) -> None:
     with stage():
         from ssmlab.stages.onnx_export.export import export_onnx
 
-        found = export_onnx(path, to)
-    agreement, shape = found.agreement, ", ".join(map(str, found.image_shape))
+        made = export_onnx(path, to)
+    shape = ", ".join(map(str, made.image_shape))
+    size = f"{len(made.content):,} bytes"
+    typer.echo(f"wrote {to} ({size}): images (batch, {shape}) in [0, 1] -> logits (batch, {made.classes})")
+    say_agreement(made)
+
+
+def say_agreement(made: Exported) -> None:
+    """How well an ONNX file agrees with its checkpoint."""
+    found = made.agreement
     typer.echo(
-        f"wrote {to} ({found.size:,} bytes): images (batch, {shape}) in [0, 1] -> logits (batch, {found.classes})"
-    )
-    typer.echo(
-        f"compared in onnxruntime on {found.images}: logits differ by at most {agreement.difference:.1e} (the largest "
-        f"is {agreement.largest:.3g}), the class is the same for {agreement.same} of {agreement.n}"
+        f"compared in onnxruntime on {made.images}: logits differ by at most {found.difference:.1e} (the largest "
+        f"is {found.largest:.3g}), the class is the same for {found.same} of {found.n}"
     )
 
 
-def write_folder(run: str, to: Path, which: CheckpointChoice, license: str | None) -> None:
+def write_folder(run: str, to: Path, which: CheckpointChoice, license: str | None, onnx: bool) -> None:
     """Write the hub's folder and name its files."""
     from ssmlab.report.hub_folder import export_run
 
+    made = None
     params, paths = study()
     params.run(run)
-    for file in export_run(run, paths, to, which.value, license):
+    if onnx:
+        with stage():
+            from ssmlab.stages.onnx_export.export import make_onnx
+
+            made = make_onnx(paths.checkpoint(run, which.value))
+    for file in export_run(run, paths, to, which.value, license, made.content if made else None):
         typer.echo(f"wrote {file}")
+    if made:
+        say_agreement(made)

@@ -26,6 +26,8 @@ class ListFormat(StrEnum):
 
 FormatOption = Annotated[ListFormat, typer.Option("--format", help="How to write it: for people, or for scripts.")]
 
+JsonOption = Annotated[bool, typer.Option("--json", help="For scripts; the same as `--format json`.")]
+
 
 def records_text(kind: str, columns: Sequence[str], rows: Sequence[ListedRow], form: ListFormat) -> str:
     """Rows as text that ends with a line feed.

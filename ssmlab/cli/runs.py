@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ssmlab.cli.options import IntervalOption
-from ssmlab.cli.records import FormatOption, ListFormat, records_text
+from ssmlab.cli.records import FormatOption, JsonOption, ListFormat, records_text
 from ssmlab.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +21,6 @@ COLUMNS = (
     *("name", "model", "regime", "group", "state", "stage", "epoch", "epochs", "clean", "robust"),
     *("best_clean", "best_robust", "best_epoch", "images_per_second", "eta", "updated", "task", "reasons"),
 )
-JsonOption = Annotated[bool, typer.Option("--json", help="For scripts; the same as `--format json`.")]
 
 
 def runs(

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
 
 import typer
 
 from ssmlab.cli.base import fail, study
-from ssmlab.cli.records import ListFormat, records_text
+from ssmlab.cli.records import FormatOption, JsonOption, ListFormat, records_text
+
+COLUMNS = ("path", "state", "problem", "remedy")
 
 
-def verify(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+def verify(format: FormatOption = ListFormat.table, as_json: JsonOption = False) -> None:
     """Read every file of the study and hash it again; code 1 where one is damaged, with the command that repairs it."""
     from rich.console import Console
 
@@ -22,9 +23,9 @@ def verify(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")]
     _, paths = study()
     with interruptible(), display(Console(stderr=True)) as on_event:
         found = check_files(paths, on_event)
-    if as_json:
-        columns = ("path", "state", "problem", "remedy")
-        typer.echo(records_text("verify", columns, [asdict(each) for each in found], ListFormat.json), nl=False)
+    form = ListFormat.json if as_json else format
+    if form is not ListFormat.table:
+        typer.echo(records_text("verify", COLUMNS, [asdict(each) for each in found], form), nl=False)
     else:
         for each in found:
             if each.problem:
@@ -33,5 +34,5 @@ def verify(as_json: Annotated[bool, typer.Option("--json", help="For scripts.")]
     lost = sum(each.is_lost for each in found)
     if lost:
         fail(f"{lost} of {len(found)} files are damaged or missing", 1)
-    if not as_json:
+    if form is ListFormat.table:
         typer.echo(f"{len(found)} files were read and hashed; none is damaged")

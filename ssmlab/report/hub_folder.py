@@ -12,13 +12,18 @@ from ssmlab.core.files import write_atomic
 from ssmlab.evaluation.results import load_results
 from ssmlab.params import Which
 from ssmlab.params.paths import Paths
-from ssmlab.report.model_card import WEIGHTS, model_card, robustbench_json
+from ssmlab.report.model_card import ONNX, WEIGHTS, model_card, robustbench_json
 
 
-def export_run(run: str, paths: Paths, folder: Path, which: Which = "best", license: str | None = None) -> list[Path]:
+def export_run(
+    run: str, paths: Paths, folder: Path, which: Which = "best", license: str | None = None, onnx: bytes | None = None
+) -> list[Path]:
     """Write one checkpoint of a run, its model card, RobustBench's fields and its attack results to `folder`.
 
     The weights are an exact copy of the checkpoint file, and `ssmlab.load` reads them.
+
+    Args:
+        onnx: the same checkpoint as an ONNX file, which then is in the folder too.
 
     Returns:
         the paths of the written files.
@@ -39,10 +44,12 @@ def export_run(run: str, paths: Paths, folder: Path, which: Which = "best", lice
         )
     files: dict[str, str | bytes] = {
         WEIGHTS: weights,
-        "README.md": model_card(metadata, results, found, license),
+        "README.md": model_card(metadata, results, found, license, has_onnx=onnx is not None),
         "robustbench.json": robustbench_json(metadata, results, found),
         "attack.json": paths.attack(run).read_bytes(),
     }
+    if onnx is not None:
+        files[ONNX] = onnx
     if folder.exists() and (not folder.is_dir() or {file.name for file in folder.iterdir()} - set(files)):
         raise UserError(f"{folder}: holds other files; name a new or empty folder with --to")
     for name, content in files.items():

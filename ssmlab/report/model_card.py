@@ -24,13 +24,20 @@ from ssmlab.report.reproduction import commit_text
 from ssmlab.report.table import Column, TextTable, to_markdown
 
 WEIGHTS = "model.safetensors"
+ONNX = "model.onnx"
 USE = f"""import ssmlab
 
 model, metadata = ssmlab.load("{WEIGHTS}")  # from images (B, C, H, W) in [0, 1] to logits
 """
+ONNX_USE = (
+    f"`{ONNX}` is the same model without torch: `images` (batch, C, H, W) in [0, 1] to `logits`. The numbers below "
+    f"are of `{WEIGHTS}`, whose logits it gives to rounding."
+)
 
 
-def model_card(metadata: Metadata, results: AttackResults, which: CheckpointResults, license: str | None) -> str:
+def model_card(
+    metadata: Metadata, results: AttackResults, which: CheckpointResults, license: str | None, has_onnx: bool = False
+) -> str:
     """README.md of an exported checkpoint.
 
     Args:
@@ -38,6 +45,7 @@ def model_card(metadata: Metadata, results: AttackResults, which: CheckpointResu
         results: the attack results of its run.
         which: the attack results of this checkpoint.
         license: a licence identifier of the Hub ("apache-2.0"); if it is None, the card says "none given".
+        has_onnx: whether the model lies beside the card as an ONNX file too.
     """
     name = f"{metadata.study}-{metadata.run}"
     parts = [
@@ -47,6 +55,7 @@ def model_card(metadata: Metadata, results: AttackResults, which: CheckpointResu
         *warnings_text(results, which),
         "## Use",
         f"```python\n{USE}```",
+        *([ONNX_USE] if has_onnx else []),
         "## Model",
         to_markdown(facts_table(metadata, results, license), markdown_text),
         "## Robustness",

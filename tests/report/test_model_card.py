@@ -52,6 +52,15 @@ def test_the_weights_are_the_checkpoint_and_load(paths: Paths, tmp_path: Path) -
     assert load_results(files[3]) == load_results(paths.attack("ads"))
 
 
+def test_an_onnx_file_is_named_by_the_card_and_never_outlives_its_weights(paths: Paths, tmp_path: Path) -> None:
+    files = export_run("ads", paths, tmp_path / "hub", onnx=b"graph")
+    assert files[-1] == tmp_path / "hub" / "model.onnx" and files[-1].read_bytes() == b"graph"
+    assert "`model.onnx` is the same model" in files[1].read_text()
+    with pytest.raises(UserError, match="holds other files"):
+        export_run("ads", paths, tmp_path / "hub", "last")
+    assert "onnx" not in export_run("ads", paths, tmp_path / "other")[1].read_text()
+
+
 def test_the_card_has_the_hubs_fields_and_every_accuracy(paths: Paths, tmp_path: Path) -> None:
     export_run("ads", paths, tmp_path / "hub", license="apache-2.0")
     card = (tmp_path / "hub" / "README.md").read_text()

@@ -23,9 +23,9 @@ IMAGES = 100  # on which both are compared
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written: its size in bytes, the shapes, and how far it agrees on which images."""
+    """An ONNX file: its bytes, the shapes, and how far it agrees with the checkpoint on which images."""
 
-    size: int
+    content: bytes
     image_shape: tuple[int, int, int]
     classes: int
     agreement: OnnxAgreement
@@ -33,17 +33,28 @@ class Exported:
 
 
 def export_onnx(path: Path, to: Path) -> Exported:
-    """Write the checkpoint `path` as the ONNX file `to`, once onnxruntime has given the same logits.
+    """Write the checkpoint `path` as the ONNX file `to`.
+
+    Raises:
+        UserError: as `make_onnx`, or the file cannot be written; an earlier file is untouched.
+    """
+    if to.suffix != ".onnx":
+        raise UserError(f"{to}: the name of an ONNX file must end in .onnx")
+    made = make_onnx(path)
+    write_atomic(to, made.content)
+    return made
+
+
+def make_onnx(path: Path) -> Exported:
+    """The checkpoint `path` as an ONNX file, from which onnxruntime gives the same logits.
 
     They are compared on test images of the data set that the checkpoint was trained on, where it is prepared in this
     folder, else on random ones. The file's metadata then has the names of the classes too.
 
     Raises:
-        UserError: the checkpoint is missing or damaged, a package of `ssmlab[onnx]` is not installed, the logits are
-            not the same, or the file cannot be written; an earlier file is untouched.
+        UserError: the checkpoint is missing or damaged, a package of `ssmlab[onnx]` is not installed, or the logits are
+            not the same.
     """
-    if to.suffix != ".onnx":
-        raise UserError(f"{to}: the name of an ONNX file must end in .onnx")
     checkpoint = read_checkpoint(path)
     model, metadata = build_from(checkpoint), checkpoint.metadata
     data = trained_data(metadata)
@@ -52,11 +63,10 @@ def export_onnx(path: Path, to: Path) -> Exported:
     agreement = compare_with_onnx(model, content, images)
     if not agreement.is_close:
         raise UserError(
-            f"{to}: not written, because its logits would differ by {agreement.difference:.1e} from those of {path}; "
-            "report this with the checkpoint"
+            f"{path}: no ONNX file is written, because its logits would differ by {agreement.difference:.1e} from the "
+            "checkpoint's; report this with the checkpoint"
         )
-    write_atomic(to, content)
-    return Exported(len(content), metadata.image_shape, metadata.classes, agreement, called)
+    return Exported(content, metadata.image_shape, metadata.classes, agreement, called)
 
 
 def trained_data(metadata: Metadata) -> Dataset | None:
