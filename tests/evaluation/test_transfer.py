@@ -125,7 +125,7 @@ def test_a_model_without_gradients_is_found_out_by_the_images_of_an_honest_one()
     checks = transfer_checks(found.withstood, found.transfers, "pgd-10")
     assert [name for name, check in checks.items() if check.raised] == ["masked"]
     assert checks["masked"].value > 50
-    assert checks["masked"].sentence.startswith("pgd-10 made on honest breaks ")
+    assert checks["masked"].sentence.startswith("pgd-10 on honest breaks ")
     assert checks["masked"].sentence.endswith("PGD-50 on masked itself breaks: its gradients may be masked")
 
 
