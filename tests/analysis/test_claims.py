@@ -158,7 +158,7 @@ def test_one_and_the_same_checkpoint_is_not_compared_with_itself(tiny_params: Pa
     assert found.reasons == ("both sides are the same checkpoint",)
 
 
-def test_far_above_is_supported_only_beyond_its_margin(tiny_params: Params) -> None:
+def test_a_claim_with_a_margin_is_supported_only_beyond_that_margin(tiny_params: Params) -> None:
     def by(points: float) -> Judgement:
         claim = ClaimParams(says="far above", run="ads", than="ssm", measures=("clean",), by=points)
         high, low = {"clean": flags(813)}, {"clean": flags(560)}
@@ -224,7 +224,7 @@ def test_a_record_is_read_from_the_history() -> None:
 
 
 @pytest.mark.parametrize(("parameters", "times"), [(1000, None), (1099, None), (1900, "1.9")])
-def test_sizes_that_differ_stand_beside_the_claim(tiny_params: Params, parameters: int, times: str | None) -> None:
+def test_different_model_sizes_are_named_as_a_confound(tiny_params: Params, parameters: int, times: str | None) -> None:
     claim = ClaimParams(says="A", run="ads", than="ssm", measures=("clean",))
     measures = {"clean": flags(500)}
     found = judge(

@@ -35,7 +35,7 @@ def test_regimes_that_learn_differently_are_called_differently() -> None:
     }
 
 
-def test_every_provenance_has_its_words() -> None:
+def test_every_provenance_has_a_description() -> None:
     assert set(PROVENANCES) == set(get_args(DataProvenance))
 
 
@@ -53,7 +53,7 @@ def test_a_model_without_layer_norm_is_not_labelled_as_one_with_it() -> None:
     assert labels == ["S4 + GELU", "S4 without LayerNorm + GELU"]
 
 
-def test_what_adaptive_scaling_is_made_of_is_in_its_label() -> None:
+def test_the_label_of_adaptive_scaling_names_its_settings() -> None:
     parts = ("both", "scale", "bias", "constant")
     settings = {
         "mixer": "s4", "enhancement": "ads", "tokens": "raster", "patch": 1, "d_model": 8, "d_state": 4, "layers": 1,

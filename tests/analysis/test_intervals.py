@@ -92,7 +92,9 @@ def test_newcombe_covers_as_often_as_it_says() -> None:
 
 @settings(deadline=None, max_examples=25)
 @given(pairs, st.sampled_from([0.8, 0.95, 0.99]))
-def test_the_interval_holds_the_value_and_turns_with_the_sides(both: tuple[str, str], confidence: float) -> None:
+def test_the_interval_contains_the_value_and_changes_sign_with_the_sides(
+    both: tuple[str, str], confidence: float
+) -> None:
     a, b = both
     there, back = paired(a, b, confidence), paired(b, a, confidence)
     assert -1 - 1e-12 <= there.low <= there.value <= there.high <= 1 + 1e-12
@@ -111,7 +113,7 @@ def test_more_confidence_is_wider_and_the_order_of_images_does_not_matter(both: 
     assert paired("".join(x for x, _ in shuffled), "".join(y for _, y in shuffled), 0.8) == narrow
 
 
-def test_equal_flags_leave_an_interval_with_a_width() -> None:
+def test_equal_flags_give_an_interval_of_positive_width() -> None:
     found = paired("0" * 100, "0" * 100, 0.95)
     assert (found.low, found.high) == pytest.approx((-0.0370, 0.0370), abs=1e-4)  # Wilson: 0 of 100 is at most 3.70%
     assert not found.settled

@@ -73,7 +73,7 @@ def test_seeds_that_agree_leave_the_images_interval() -> None:
     assert (found.low, found.high) == pytest.approx(stats.t.interval(0.95, 119, np.mean(d), stats.sem(d)))
 
 
-def test_seeds_and_images_that_all_agree_leave_no_doubt_and_one_image_leaves_all() -> None:
+def test_the_interval_is_a_point_if_all_seeds_and_images_agree_and_everything_for_one_image() -> None:
     one = over_seeds([("11",), ("11",)], [("00",), ("00",)], 0.95)
     assert (one.value, one.low, one.high, one.p) == (1.0, 1.0, 1.0, 0.0)
     same = over_seeds([("10",), ("10",)], [("10",), ("10",)], 0.95)
@@ -94,7 +94,7 @@ def test_five_points_are_found_with_three_seeds_of_a_thousand_images() -> None:
     assert settled_rate(by_seeds, 3, 1000, 0.01, gain=0.05, repeats=300) > 0.78
 
 
-def test_seeds_that_disagree_are_not_outvoted_by_many_images() -> None:
+def test_many_images_do_not_make_up_for_seeds_that_disagree() -> None:
     """Each seed by itself is sure; together they settle nothing."""
     high, low = ("1" * 700 + "0" * 300,), ("1" * 500 + "0" * 500,)
     assert paired(high[0], low[0], 0.95).settled

@@ -85,7 +85,7 @@ def test_groups_are_the_means_and_deviations_of_their_runs(seeded: Summary) -> N
         assert set(group.gaps) == set(seeded.measures)
 
 
-def test_a_lone_run_is_a_group_by_itself_without_a_deviation(summary: Summary) -> None:
+def test_a_single_run_is_a_group_without_a_standard_deviation(summary: Summary) -> None:
     assert not summary.several_seeds
     assert [group.name for group in summary.groups] == [run.name for run in summary.runs]
     for group, run in zip(summary.groups, summary.runs, strict=True):
@@ -117,7 +117,7 @@ def test_a_summary_is_read_back_as_it_was_written(summary: Summary, tmp_path: Pa
     assert load_summary(path) == summary
 
 
-def test_worst_cases_over_other_measures_are_not_subtracted(tiny_params: Params) -> None:
+def test_worst_cases_over_different_measures_are_not_subtracted(tiny_params: Params) -> None:
     best = {"clean": "1110", "pgd-2": "1100", "autoattack": "1000"}
     found = summarize(
         "smoke", [results(tiny_params, "ssm", best, {"clean": "1110", "pgd-2": "0100"})], no_claims(), data_summary()

@@ -290,7 +290,7 @@ def peak_memory() -> int:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("key", ["layers", "d_model", "d_state", "patch", "classes", "channels", "height", "epoch"])
-def test_a_size_in_the_metadata_is_not_believed(path: Path, key: str, size: int) -> None:
+def test_a_wrong_size_in_the_metadata_is_refused_before_it_costs_memory(path: Path, key: str, size: int) -> None:
     """Within 2 s of CPU and 500 MB, in one line: the tensors are there, and tell what fits them."""
     header, _ = parts(path)
     metadata = json.loads(header["__metadata__"][KEY])
@@ -313,14 +313,14 @@ def test_a_size_in_the_metadata_is_not_believed(path: Path, key: str, size: int)
 
 @pytest.mark.parametrize("name", ["../../../..", "/etc/passwd", "", ".hidden", "a/b", "A B", "x" * 300, "caf\u00e9"])
 @pytest.mark.parametrize("key", ["study", "run"])
-def test_a_name_in_the_metadata_is_no_path(path: Path, key: str, name: str) -> None:
+def test_a_name_in_the_metadata_cannot_be_a_path(path: Path, key: str, name: str) -> None:
     change_metadata(path, **{key: name})
     with pytest.raises(UserError, match=f"{key}: must be a name") as caught:
         read_metadata(path)
     assert one_line(caught, path)
 
 
-def test_a_trained_checkpoint_cannot_say_that_it_was_imported(path: Path) -> None:
+def test_a_trained_checkpoint_cannot_claim_to_be_imported(path: Path) -> None:
     change_metadata(path, study="imported")
     with pytest.raises(UserError, match="the study imported is for imported checkpoints"):
         read_metadata(path)

@@ -66,7 +66,7 @@ def test_closing_a_heartbeat_records_the_end_and_removes_the_eta(writer: Heartbe
     assert read_heartbeat(writer.path) == here(step=3, state="failed", message="no space left", time=1000.2)
 
 
-def test_every_heartbeat_replaces_the_file_whole(writer: HeartbeatWriter, clock: Clock) -> None:
+def test_every_heartbeat_replaces_the_whole_file(writer: HeartbeatWriter, clock: Clock) -> None:
     with writer.path.open() as opened_before:
         clock.now += 5
         writer.beat(step=9)
@@ -99,7 +99,7 @@ def test_a_live_process_is_running_until_it_has_been_silent_for_a_minute() -> No
     assert state_of(here(), now=1060.1) == "stale"
 
 
-def test_states_of_another_machine_go_by_age() -> None:
+def test_a_heartbeat_of_another_machine_is_judged_by_its_age() -> None:
     elsewhere = here(host="elsewhere", pid=2**22 + 1)
     assert state_of(elsewhere, now=1059.0) == "running"
     assert state_of(elsewhere, now=1061.0) == "stale"

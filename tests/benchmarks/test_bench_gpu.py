@@ -23,7 +23,7 @@ def test_every_part_gives_numbers_and_says_what_it_left_out() -> None:
 
 @pytest.mark.parametrize("name", MIXERS)
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_standing_frozen_model_that_is_overwritten_is_a_new_one(name: str, precision: str) -> None:
+def test_a_frozen_model_with_overwritten_tensors_equals_a_newly_frozen_one(name: str, precision: str) -> None:
     model, x = build(model_params(name, small=True), (3, 6, 6), 10, seed=0), torch.rand(2, 3, 6, 6)
     attack = StandingAttack(model, precision, torch.zeros(2, dtype=torch.int64))
     before = attack.standing(x)

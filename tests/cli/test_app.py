@@ -235,7 +235,7 @@ def test_lists_are_written_for_scripts_too(folder: Path) -> None:
     ] == ["waiting"] * 3
 
 
-def test_an_empty_folder_is_told_what_it_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_in_an_empty_folder_a_command_says_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "params.yaml, dvc.yaml, studies/ are missing here; change to a project's folder" in refused("use")
     assert "missing here" in refused("use", "smoke")

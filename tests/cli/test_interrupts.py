@@ -66,7 +66,7 @@ def test_an_ignored_signal_stays_ignored() -> None:
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
 @pytest.mark.parametrize("between", ["nothing", "shell"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_stage_ends_with_its_dvc(between: str, number: signal.Signals) -> None:
+def test_a_stage_ends_when_its_dvc_process_ends(between: str, number: signal.Signals) -> None:
     dvc = subprocess.Popen([sys.executable, "-c", PARENT, STAGE, between], stdout=subprocess.PIPE, text=True)
     assert dvc.stdout is not None
     assert dvc.stdout.readline() == "at work\n"
@@ -76,7 +76,7 @@ def test_a_stage_ends_with_its_dvc(between: str, number: signal.Signals) -> None
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
-def test_a_process_ends_with_its_torchrun() -> None:
+def test_a_process_ends_when_its_torchrun_ends() -> None:
     launcher = subprocess.Popen([sys.executable, "-c", TORCHRUN, STAGE], stdout=subprocess.PIPE, text=True)
     assert launcher.stdout is not None
     assert launcher.stdout.readline() == "at work\n"
@@ -85,7 +85,7 @@ def test_a_process_ends_with_its_torchrun() -> None:
     launcher.wait()
 
 
-def test_without_dvc_a_lost_parent_means_nothing(tmp_path: Path) -> None:
+def test_without_dvc_a_stage_continues_after_its_parent_has_ended(tmp_path: Path) -> None:
     """`nohup ssmlab train ads &`, and the terminal is closed."""
     parent = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', sys.argv[1]]); sys.stdin.read()"
     stage = STAGE.replace("100", "1.5")

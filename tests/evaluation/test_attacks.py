@@ -93,7 +93,9 @@ pixel = st.floats(-0.5, 1.5, width=32)
     st.floats(0.0, 0.5, width=32),
 )
 @settings(deadline=None, max_examples=25)
-def test_confined_images_are_in_the_ball_or_the_original(pairs: list[tuple[float, float]], eps: float) -> None:
+def test_check_confined_returns_images_in_the_ball_or_the_clean_image(
+    pairs: list[tuple[float, float]], eps: float
+) -> None:
     x = torch.tensor([before for before, _ in pairs]).view(3, 1, 1, 1)
     x_adv = torch.tensor([after for _, after in pairs]).view(3, 1, 1, 1)
     checked, inside = check_confined(x, x_adv, Ball(eps))
@@ -108,7 +110,7 @@ def test_confined_images_are_in_the_ball_or_the_original(pairs: list[tuple[float
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_confined_refuses_what_is_not_finite(bad: float) -> None:
+def test_check_confined_refuses_images_that_are_not_finite(bad: float) -> None:
     x = torch.full((2, 1, 2, 2), 0.5)
     x_adv = x.clone()
     x_adv[1, 0, 0, 0] = bad
@@ -139,7 +141,7 @@ def test_an_attack_that_leaves_the_ball_breaks_nothing(monkeypatch: pytest.Monke
     assert verdict.escaped == 0
 
 
-def test_success_is_judged_on_the_image_and_not_on_the_attacks_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_success_is_judged_on_the_returned_image_and_not_by_the_attack_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchattacks.FGSM, "forward", lambda self, images, labels: images)
     model = linear(2)
     x = torch.rand(5, 1, 6, 6, generator=torch.Generator().manual_seed(0))
@@ -169,7 +171,7 @@ def test_a_part_sees_only_what_the_parts_before_it_left(monkeypatch: pytest.Monk
     assert verdict.right.tolist() == [False] * 4 + [True] * 2
 
 
-def test_nothing_is_run_on_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_attack_on_no_images_runs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torchattacks.APGD, "forward", lambda self, images, labels: torch.zeros_like(images))
     x, y = torch.full((2, 1, 2, 2), 0.2), torch.zeros(2, dtype=torch.int64)
     verdict = run_attack(parse_attack("autoattack", 0.2), Victim(Bright(), CPU), x, y, Ball(0.2), 4, seed=0)
@@ -252,7 +254,7 @@ def test_stronger_attacks_are_expected_to_cost_more() -> None:
     assert passes(FgsmParams(kind="fgsm", **EVERYTHING), 10, 0) < passes(parse_attack("pgd-2", 0.1), 10, 0)
 
 
-def test_torchattacks_lets_go_of_a_model_when_garbage_is_collected() -> None:
+def test_torchattacks_frees_a_model_at_garbage_collection() -> None:
     model = linear(4)
     victim = Victim(model, CPU)
     attack_parts(parse_attack("autoattack", 0.1), victim, Ball(0.1), 4, seed=0)

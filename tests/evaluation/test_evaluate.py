@@ -49,7 +49,7 @@ def test_results_depend_on_the_seed() -> None:
     assert len(flags) > 1
 
 
-def test_nothing_is_left_behind() -> None:
+def test_an_evaluation_leaves_no_change_behind() -> None:
     model, x, y = material()
     model = nn.Sequential(nn.BatchNorm2d(1), nn.Dropout(0.5), model)
     model.train()
@@ -70,7 +70,7 @@ def test_nothing_is_left_behind() -> None:
     assert not x.requires_grad
 
 
-def test_what_is_changed_is_repaired_after_an_error() -> None:
+def test_the_state_of_the_model_is_restored_after_an_error() -> None:
     model, x, y = material()
     model.train()
     with pytest.raises(UserError, match="y contains label 5, but the model has 5 classes"):
@@ -108,7 +108,7 @@ def test_images_that_are_wrong_when_clean_are_not_attacked() -> None:
     assert every.measures["aa"].parts == {"apgd-ce": 0.0, "apgd-t": 0.0, "fab-t": 0.0, "square": 0.0}
 
 
-def test_a_diverged_model_is_wrong_and_said_to_be() -> None:
+def test_a_diverged_model_is_wrong_on_every_image_and_gives_a_warning() -> None:
     model, x, _ = material()
     model[3].bias.data[0] = float("nan")
     found = evaluate(model, x, torch.zeros(20, dtype=torch.int64), QUICK, 0.02)
@@ -116,7 +116,7 @@ def test_a_diverged_model_is_wrong_and_said_to_be() -> None:
     assert found.warnings == ("clean: on 20 of 20 images the logits are not finite; they count as wrong",)
 
 
-def test_progress_is_told_and_ends_complete() -> None:
+def test_progress_is_reported_and_ends_complete() -> None:
     events: list[Event] = []
     evaluate_two(1, ["fgsm", "pgd", "aa"], events.append)
     told = [event for event in events if isinstance(event, Progress)]

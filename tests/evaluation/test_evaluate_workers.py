@@ -24,7 +24,7 @@ from ssmlab.system import workers
 from tests.evaluation.material import CPU, QUICK, material
 
 
-def test_workers_are_used_where_they_pay() -> None:
+def test_workers_are_used_if_they_pay() -> None:
     cores = len(os.sched_getaffinity(0))
     assert useful_workers(CPU, 1e6) == cores
     assert useful_workers(CPU, 0.1) == 1
@@ -135,7 +135,7 @@ def test_workers_end_with_their_parent(wait_for: str, number: signal.Signals, co
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_a_dead_worker_is_a_users_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dead_worker_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     model, x, y = material()
 
     def die(*args: object) -> None:

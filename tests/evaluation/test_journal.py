@@ -100,7 +100,7 @@ def test_a_journal_that_is_cut_or_damaged_anywhere_gives_the_same(tmp_path: Path
             assert 0 < len(runs) <= everything
 
 
-def test_a_whole_journal_leaves_nothing_to_do_and_is_removed(tmp_path: Path, runs: list[AttackTask]) -> None:
+def test_a_complete_journal_leaves_nothing_to_do_and_is_removed(tmp_path: Path, runs: list[AttackTask]) -> None:
     path = tmp_path / "journal"
     expected = found(OutcomeJournal(path, "this"))
     runs.clear()

@@ -175,7 +175,7 @@ def test_a_sure_model_does_not_shorten_the_steps_in_l2() -> None:
 @pytest.mark.parametrize("name", SPECS)
 @given(eps=st.floats(0.0, 3.0), seed=st.integers(0, 50))
 @settings(deadline=None, max_examples=6)
-def test_what_an_attack_makes_lies_in_the_l2_ball_and_the_box(name: str, eps: float, seed: int) -> None:
+def test_adversarial_images_lie_in_the_l2_ball_and_the_box(name: str, eps: float, seed: int) -> None:
     model, x = network(), images(4, seed)
     y = model(x).argmax(dim=1)
     found = run_attack(SPECS[name], Victim(model, CPU), x, y, Ball(eps, "l2"), 5, seed=seed)

@@ -115,7 +115,7 @@ def test_fmn_agrees_with_pgd_at_every_radius() -> None:
             assert found.flags == by_fmn
 
 
-def test_what_is_wrong_when_clean_is_broken_at_distance_zero_and_what_holds_has_none() -> None:
+def test_a_wrong_clean_image_has_distance_zero_and_an_unbroken_image_has_no_distance() -> None:
     model, x = net(), images(6)
     y = model(x).argmax(dim=1)
     y[0] = (y[0] + 1) % 5

@@ -45,7 +45,7 @@ def test_autoattack_needs_four_classes(tiny_params: Params) -> None:
         check_plan(with_attack(tiny_params), summary(classes=3))
 
 
-def test_what_params_say_of_the_data_counts_more_than_older_prepared_data(tiny_params: Params) -> None:
+def test_params_have_priority_over_older_prepared_data(tiny_params: Params) -> None:
     raw = with_attack(tiny_params, images=101).plain()
     raw["data"] |= {"test": 200, "classes": 4}
     check_plan(Params.model_validate(raw), summary(classes=3))

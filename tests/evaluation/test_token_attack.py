@@ -163,7 +163,7 @@ def test_what_leaves_the_ball_of_the_study_is_not_in_the_worst_case(tmp_path: Pa
     assert all(again[name].now == found.measures[name].correct for name in again) and len(again) == 3
 
 
-def test_settings_that_make_no_sense_are_refused_in_words(tmp_path: Path) -> None:
+def test_invalid_settings_are_refused_with_a_message(tmp_path: Path) -> None:
     model, x = network(), images(3)
     y = model(x).argmax(dim=1)
     with pytest.raises(UserError, match=r"token.patch: patches of 4 x 4 pixels do not tile images of 6 x 6; choose"):

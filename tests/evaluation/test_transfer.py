@@ -113,7 +113,7 @@ def test_the_batch_size_changes_no_flag() -> None:
     )
 
 
-def test_a_model_without_gradients_is_found_out_by_the_images_of_an_honest_one() -> None:
+def test_images_made_on_a_normal_model_reveal_a_model_without_gradients() -> None:
     """The same network with its gradient cut off: its own PGD breaks next to nothing, that on its twin most of it."""
     x, y = (each[:100] for each in digits())
     models: dict[str, nn.Module] = {
@@ -129,7 +129,7 @@ def test_a_model_without_gradients_is_found_out_by_the_images_of_an_honest_one()
     assert checks["masked"].sentence.endswith("PGD-50 on masked itself breaks: its gradients may be masked")
 
 
-def test_a_second_look_takes_away_exactly_the_contested_images_that_stronger_attacks_on_the_model_break() -> None:
+def test_the_second_look_removes_exactly_the_images_that_stronger_attacks_on_the_model_break() -> None:
     """As if its own attack had broken none of the first 60 images and that on another model all of the first 40."""
     x, y = (each[:60] for each in digits())
     model = trained(robust=True)
@@ -178,7 +178,7 @@ def test_models_are_left_as_they_were_and_progress_ends_at_its_total() -> None:
 
 
 @pytest.mark.parametrize("name", ["autoattack", "fmn", "square", "apgd-ce"])
-def test_an_attack_that_gives_nothing_where_it_fails_is_refused(name: str) -> None:
+def test_an_attack_that_returns_the_clean_image_if_it_fails_is_refused(name: str) -> None:
     x, y = (each[:4] for each in digits())
     with pytest.raises(UserError, match=f"attack {name}: .* use FGSM or PGD"):
         transfers_between(inputs({"a": trained(), "b": trained()}, x, y), name, parse_attack(name, EPS), 4)

@@ -43,7 +43,7 @@ def write_with_fault(folder: Path, library: Path, at: int, kind: int) -> subproc
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6])
-def test_the_library_breaks_the_change_that_it_is_asked_to(tmp_path: Path, at: int) -> None:
+def test_the_library_breaks_the_requested_change(tmp_path: Path, at: int) -> None:
     library, folder = build(tmp_path), tmp_path / "watched"
     for kind, name in enumerate(KINDS):
         shutil.rmtree(folder, ignore_errors=True)

@@ -51,7 +51,7 @@ def test_every_container_gives_what_was_put_in(container: str, tmp_path: Path, w
 
 
 @pytest.mark.parametrize("container", CONTAINERS)
-def test_one_wrapping_folder_is_left_out_and_junk_is_passed_over(container: str, tmp_path: Path, workdir: Path) -> None:
+def test_one_wrapping_folder_is_removed_and_junk_is_ignored(container: str, tmp_path: Path, workdir: Path) -> None:
     junk = ("__MACOSX/set/._b", "set/.DS_Store", "set/a/._one", "set/Thumbs.db", "set/.hidden/x")
     files = {f"set/{name}": content for name, content in FILES.items()} | dict.fromkeys(junk, b"junk")
     assert contents(open_members(CONTAINERS[container](files, tmp_path / "data"), workdir)) == FILES

@@ -81,7 +81,7 @@ EVERY = [{}, S4D, {"mixer": "dss"}, {"mixer": "s5"}, {"mixer": "mamba"}, mega(z=
 
 
 @pytest.mark.parametrize("changes", EVERY)
-def test_a_seed_decides_everything_and_touches_nothing(changes: dict[str, Any]) -> None:
+def test_a_seed_determines_all_weights_and_leaves_the_global_generator_unchanged(changes: dict[str, Any]) -> None:
     params = model_params(d_model=8, d_state=4, layers=2, patch=7, **changes)
     torch.manual_seed(123)
     before = torch.get_rng_state()

@@ -132,7 +132,7 @@ def test_a_bidirectional_layer_sees_every_token_and_is_its_two_halves(mixer: str
     assert {id(p) for name, p in model.named_parameters() if name in names and not name.endswith("C")} <= chosen
 
 
-def test_the_published_block_is_affine_and_ads_makes_it_curved() -> None:
+def test_the_published_block_is_affine_and_is_not_affine_with_ads() -> None:
     def bend(enhancement: str, **changes: Any) -> float:
         block = make("s4", enhancement, **changes).double().layers[0].mixer
         a, b = torch.randn(2, 1, 6, 6, dtype=torch.float64)
@@ -183,7 +183,7 @@ def test_dropout_acts_in_training_only_and_never_in_the_frozen_form() -> None:
 
 
 @pytest.mark.parametrize("mixer", list(MIXERS))
-def test_the_input_gradient_of_a_whole_model_is_its_slope(mixer: str) -> None:
+def test_the_input_gradient_of_a_whole_model_agrees_with_finite_differences(mixer: str) -> None:
     model = make(mixer, "ads-scale", (1, 2, 2), patch=1, d_model=3).double()
     x = torch.rand(1, 1, 2, 2, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(model, (x,))

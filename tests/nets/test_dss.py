@@ -82,7 +82,7 @@ def test_growing_modes_do_not_overflow() -> None:
     torch.testing.assert_close(K.double(), by_softmax(kernel.double(), 1024), rtol=1e-3, atol=1e-3)
 
 
-def test_the_gradients_of_a_dss_kernel_are_its_slopes() -> None:
+def test_the_gradients_of_a_dss_kernel_agree_with_finite_differences() -> None:
     torch.manual_seed(1)
     kernel = DssKernel(2, 4).double()
     with torch.no_grad():

@@ -26,7 +26,7 @@ def dot(weights: Tensor, values: Tensor) -> float:
 
 @pytest.mark.parametrize("parts", ["both", "scale", "bias"])
 @pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh"])
-def test_ads_is_its_equation(act: str, parts: str) -> None:
+def test_ads_computes_its_equation(act: str, parts: str) -> None:
     torch.manual_seed(0)
     ads = AdaptiveScaling(3, act, parts).double()
     y = torch.randn(3, 2, 4, dtype=torch.float64)
@@ -62,7 +62,7 @@ def test_constant_scaling_is_adaptive_scaling_whose_matrices_are_zero(act: str) 
 
 @settings(deadline=None, max_examples=15)
 @given(st.integers(1, 5), st.integers(1, 3), st.integers(1, 7), st.integers(0, 2**16))
-def test_attention_is_its_equation(width: int, batch: int, length: int, seed: int) -> None:
+def test_attention_computes_its_equation(width: int, batch: int, length: int, seed: int) -> None:
     torch.manual_seed(seed)
     attention = SelfAttention(width).double()
     y = torch.randn(width, batch, length, dtype=torch.float64)
@@ -86,6 +86,6 @@ def test_any_memory_layout_gives_the_same(enhancement: torch.nn.Module) -> None:
 
 
 @pytest.mark.parametrize("enhancement", [AdaptiveScaling(2, "sigmoid", "both"), SelfAttention(2)])
-def test_the_gradients_of_an_enhancement_are_its_slopes(enhancement: torch.nn.Module) -> None:
+def test_the_gradients_of_an_enhancement_agree_with_finite_differences(enhancement: torch.nn.Module) -> None:
     y = torch.randn(2, 1, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(enhancement.double(), (y,))

@@ -45,7 +45,7 @@ sizes = st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 19), st.i
 
 @settings(deadline=None, max_examples=25)
 @given(sizes, st.booleans())
-def test_every_route_gives_the_definition_and_its_gradients(sizes: tuple[int, int, int, int], causal: bool) -> None:
+def test_every_route_equals_the_definition_and_its_gradients(sizes: tuple[int, int, int, int], causal: bool) -> None:
     width, batch, length, seed = sizes
     generator = torch.Generator().manual_seed(seed)
     u, weight = torch.randn(2, width, batch, length, generator=generator, dtype=torch.float64)

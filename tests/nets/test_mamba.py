@@ -38,7 +38,7 @@ sizes = st.tuples(st.integers(1, 19), st.integers(1, 3), st.integers(1, 4), st.i
 
 @settings(deadline=None, max_examples=25)
 @given(sizes, st.sampled_from([0, 50, 2**18]), st.integers(0, 2**16))
-def test_the_selective_scan_is_its_recurrence(sizes: tuple[int, int, int, int], entries: int, seed: int) -> None:
+def test_the_selective_scan_equals_its_recurrence(sizes: tuple[int, int, int, int], entries: int, seed: int) -> None:
     torch.manual_seed(seed)
     inputs = random_inputs(*sizes)
     expected = by_recurrence(*inputs)
@@ -54,7 +54,9 @@ def test_the_selective_scan_is_its_recurrence(sizes: tuple[int, int, int, int], 
 
 
 @pytest.mark.parametrize("entries", [0, 40, 2**18])
-def test_the_gradients_of_the_selective_scan_are_its_slopes(monkeypatch: pytest.MonkeyPatch, entries: int) -> None:
+def test_the_gradients_of_the_selective_scan_agree_with_finite_differences(
+    monkeypatch: pytest.MonkeyPatch, entries: int
+) -> None:
     torch.manual_seed(0)
     monkeypatch.setitem(selective.CHUNK_ENTRIES, "cpu", entries)
     monkeypatch.setattr(selective, "LEAST_TOKENS", 1)
@@ -106,7 +108,7 @@ def test_the_short_convolution_is_a_causal_depthwise_one() -> None:
     torch.testing.assert_close(convolution(x), expected.permute(2, 0, 1))
 
 
-def test_the_layer_is_its_equations() -> None:
+def test_the_layer_computes_its_equations() -> None:
     torch.manual_seed(3)
     layer = MambaLayer(3, 2, nn.Tanh(), 0.0).double()
     u = torch.randn(2, 5, 3, dtype=torch.float64)

@@ -66,7 +66,7 @@ def silu(linear: nn.Linear, x: Tensor) -> Tensor:
     return F.silu(linear.weight @ x + linear.bias)
 
 
-def test_the_layer_is_its_equations() -> None:
+def test_the_layer_computes_its_equations() -> None:
     torch.manual_seed(3)
     layer = MegaLayer(4, SIZES, 6, nn.Identity(), 0.0).double()
     for parameter in layer.parameters():
@@ -107,7 +107,7 @@ def test_averages_of_long_sequences_are_finite_and_decay() -> None:
     assert taps[:, [0, -1]].abs().max() < 1e-6
 
 
-def test_the_gradients_of_a_mega_layer_are_its_slopes() -> None:
+def test_the_gradients_of_a_mega_layer_agree_with_finite_differences() -> None:
     torch.manual_seed(6)
     layer = MegaLayer(2, MegaParams(z=2, hidden=2, ffn=2, ema=2), 3, nn.Identity(), 0.0).double()
     x = torch.randn(1, 3, 2, dtype=torch.float64, requires_grad=True)

@@ -66,7 +66,7 @@ def test_an_affine_model_is_its_gradient_and_its_value_at_zero(mixer: str) -> No
         {"norm": "none", "enhancement": "attention"},
     ],
 )
-def test_norm_and_every_nonlinearity_bend_the_model(changes: dict[str, Any]) -> None:
+def test_norm_and_every_nonlinearity_make_the_model_not_affine(changes: dict[str, Any]) -> None:
     assert bend(make("s4", **changes)) > 1e-5
 
 

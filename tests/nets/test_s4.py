@@ -87,7 +87,7 @@ def test_initial_output_map_is_the_one_drawn() -> None:
     torch.testing.assert_close(again, as_complex(kernel.C.detach()))
 
 
-def test_the_gradients_of_an_s4_kernel_are_its_slopes() -> None:
+def test_the_gradients_of_an_s4_kernel_agree_with_finite_differences() -> None:
     torch.manual_seed(1)
     kernel = double(S4Kernel(2, 4, 6))
     names = list(dict(kernel.named_parameters()))

@@ -55,7 +55,7 @@ def test_kernel_equals_the_recurrence(width: int, state: int, length: int, rule:
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_the_gradients_of_an_s4d_kernel_are_its_slopes(rule: Any) -> None:
+def test_the_gradients_of_an_s4d_kernel_agree_with_finite_differences(rule: Any) -> None:
     torch.manual_seed(0)
     kernel = S4dKernel(2, 4, *rule).double()
     names = list(dict(kernel.named_parameters()))

@@ -58,7 +58,7 @@ def test_recurrence_scan_and_convolution_agree(width: int, state: int, length: i
     torch.testing.assert_close(ssm.freeze(length)(u), expected)
 
 
-def test_the_gradients_of_s5_are_its_slopes() -> None:
+def test_the_gradients_of_s5_agree_with_finite_differences() -> None:
     torch.manual_seed(0)
     ssm = S5(2, 3).double()
     names = list(dict(ssm.named_parameters()))
@@ -81,7 +81,7 @@ def test_s5_starts_at_the_spectrum_of_hippo_n() -> None:
     assert ((ssm.log_dt >= math.log(1e-3)) & (ssm.log_dt <= math.log(1e-1))).all()
 
 
-def test_no_mode_grows_whatever_the_parameters_and_a_still_one_is_finite() -> None:
+def test_no_mode_grows_for_any_parameters_and_a_zero_mode_is_finite() -> None:
     torch.manual_seed(1)
     ssm = S5(2, 6)
     with torch.no_grad():

@@ -17,7 +17,7 @@ def decays_and_inputs(length: int, shape: tuple[int, ...], dtype: torch.dtype, s
 
 @settings(deadline=None, max_examples=25)
 @given(st.integers(1, 40), st.sampled_from([torch.float64, torch.complex128]), st.booleans(), st.integers(0, 2**16))
-def test_the_scan_is_the_recurrence(length: int, dtype: torch.dtype, shared: bool, seed: int) -> None:
+def test_the_scan_equals_the_recurrence(length: int, dtype: torch.dtype, shared: bool, seed: int) -> None:
     a, b = decays_and_inputs(length, (2, 3), dtype, seed)
     a = (a / (1 + a.abs()))[:, None] if shared else (a[:, None] * torch.ones(2, 1)) / 2
     a, b = a.requires_grad_(), b.requires_grad_()
@@ -32,7 +32,7 @@ def test_the_scan_is_the_recurrence(length: int, dtype: torch.dtype, shared: boo
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-def test_the_gradients_of_a_scan_are_its_slopes(dtype: torch.dtype) -> None:
+def test_the_gradients_of_a_scan_agree_with_finite_differences(dtype: torch.dtype) -> None:
     a, b = (t.requires_grad_() for t in decays_and_inputs(7, (2, 3), dtype, 0))
     assert torch.autograd.gradcheck(lambda a, b: scan(a[:, None], b), (a, b))
 

@@ -29,7 +29,7 @@ def by_definition(query: Tensor, key: Tensor, value: Tensor, bias: Tensor) -> Te
 
 @settings(deadline=None, max_examples=25)
 @given(*[st.integers(1, 3), st.integers(1, 9), st.integers(1, 4), st.integers(1, 4)], st.sampled_from([1, 20, 2**18]))
-def test_every_route_is_the_definition_with_its_gradients(
+def test_every_route_equals_the_definition_with_its_gradients(
     batch: int, length: int, z: int, v: int, entries: int
 ) -> None:
     given_ = inputs(batch, length, z, v, 0)

@@ -179,7 +179,7 @@ def test_a_name_that_yaml_takes_for_a_value_is_refused_by_name(key: Any) -> None
 
 
 @pytest.mark.parametrize("name", ["1a", "s0", "lr-1e3", "a_b", "nulls", "0x"])
-def test_a_name_that_dvc_can_run_is_taken(name: str) -> None:
+def test_a_name_that_dvc_can_run_is_accepted(name: str) -> None:
     assert name in parse_params(changed(("runs", {**SMOKE["runs"], name: {}})), "x").runs
 
 

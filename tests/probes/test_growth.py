@@ -49,7 +49,7 @@ def test_no_power_law_is_called_an_explosion(seed: int, power: float) -> None:
     assert planted(power * np.log(DISTANCES), 0.1, seed=seed).trend != "grows exponentially" or abs(power) < 0.05
 
 
-def test_noise_alone_is_seldom_called_an_explosion() -> None:
+def test_noise_alone_is_rarely_called_an_explosion() -> None:
     """Both must happen: the exponential law wins, and the 95% interval of its rate lies above 0."""
     called = sum(planted(0.0 * DISTANCES, 0.5, seed=seed).trend == "grows exponentially" for seed in range(400))
     assert called <= 400 * 0.025 + 8
@@ -74,7 +74,7 @@ def test_errors_are_followed_until_one_vanishes() -> None:
 
 
 @pytest.mark.parametrize("errors", [np.ones((1, 36)), np.zeros((3, 36)), np.full((3, 36), np.nan)])
-def test_there_is_no_law_of_one_image_or_of_no_error(errors: Array) -> None:
+def test_no_law_is_fitted_to_one_image_or_to_zero_errors(errors: Array) -> None:
     assert fit_growth(errors, DISTANCES) is None
 
 
@@ -96,7 +96,7 @@ def test_a_recurrence_grows_at_its_own_rate(rate: float) -> None:
 
 
 @pytest.mark.parametrize("mixer", ["s4", "dss", "s5", "mamba"])
-def test_every_layer_and_all_of_them_are_measured(mixer: str) -> None:
+def test_every_layer_and_the_whole_model_are_measured(mixer: str) -> None:
     model = model_of(mixer=mixer).double()
     found = growth_of(model, random_images(4).double(), torch.Generator().manual_seed(0))
     assert [each.system for each in found] == ["layer 1", "layer 2", "all layers"]

@@ -108,7 +108,7 @@ def test_amplifications_telescope(name: str) -> None:
     assert math.prod(step.amplification or 1.0 for step in found.steps) == pytest.approx(found.total)
 
 
-def test_rho_follows_no_scale_and_mse_follows_its_square() -> None:
+def test_rho_does_not_depend_on_the_scale_and_mse_grows_with_its_square() -> None:
     generator = torch.Generator().manual_seed(0)
     z, moved = torch.randn(2, 4, 5, 6, generator=generator).double()
     shift = torch.randn(1, 1, 6, generator=generator).double()

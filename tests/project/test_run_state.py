@@ -105,7 +105,7 @@ def test_the_last_attempt_tells_the_state_until_something_newer_is_published(
     assert (decided.state, decided.live) == ("finished", False)
 
 
-def test_a_stage_at_work_comes_before_what_is_published(tiny_params: Params, published: Published) -> None:
+def test_a_running_stage_has_priority_over_published_results(tiny_params: Params, published: Published) -> None:
     assert state(BEAT, published, tiny_params) == "training"
     assert state(replace(BEAT, stage="attack"), published, tiny_params) == "attacking"
     assert state(replace(BEAT, stage="probe"), published, tiny_params) == "probing"
@@ -121,7 +121,7 @@ def test_a_probe_that_failed_is_shown_until_a_later_one_has_published(
     assert state(beat, replace(published, probed_at=probed_at), tiny_params) == expected
 
 
-def test_other_params_than_those_trained_with_are_a_change(tiny_params: Params, published: Published) -> None:
+def test_params_that_differ_from_those_of_the_training_are_a_change(tiny_params: Params, published: Published) -> None:
     run = tiny_params.runs["ads"]
     old = run.model_copy(update={"train": run.train.model_copy(update={"seed": run.train.seed + 1})})
     changed = replace(published, checkpoint=checkpoint(old))
@@ -131,7 +131,7 @@ def test_other_params_than_those_trained_with_are_a_change(tiny_params: Params, 
     assert state(None, changed, tiny_params, queued=True) == "queued"
 
 
-def test_other_data_than_those_trained_on_are_a_change(tiny_params: Params, published: Published) -> None:
+def test_data_that_differ_from_those_of_the_training_are_a_change(tiny_params: Params, published: Published) -> None:
     assert state(None, replace(published, data_now="other"), tiny_params) == "changed"
     assert state(None, replace(published, data_now=None), tiny_params) == "finished"
 
@@ -143,7 +143,7 @@ def test_results_on_other_data_are_a_change(tiny_params: Params, published: Publ
 
 
 @pytest.mark.parametrize("stage", ["train", "attack"])
-def test_other_code_than_that_of_now_is_a_change_and_unknown_code_is_none(
+def test_code_that_differs_from_the_present_code_is_a_change_and_unknown_code_is_none(
     tiny_params: Params, published: Published, stage: str
 ) -> None:
     run = tiny_params.runs["ads"]

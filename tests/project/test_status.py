@@ -117,7 +117,7 @@ def test_without_published_files_the_heartbeat_tells_the_state(
     assert status.task == change.get("message", "" if "state" in change else "epoch 3/5")
 
 
-def test_published_results_stand_in_for_a_missing_live_folder(tiny_params: Params, paths: Paths) -> None:
+def test_published_results_replace_a_missing_live_folder(tiny_params: Params, paths: Paths) -> None:
     write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4), row(2, 0.7, 0.6))
     status = ads(tiny_params, paths)
     assert (status.state, status.epoch, status.robust) == ("trained", 2, 0.6)
@@ -134,7 +134,7 @@ def test_attacking_pulled_checkpoints_keeps_their_history(tiny_params: Params, p
     assert (status.state, status.clean, status.epoch) == ("attacking", 0.5, 1)
 
 
-def test_a_probe_at_work_is_told_and_its_end_hides_no_failed_attack(tiny_params: Params, paths: Paths) -> None:
+def test_a_running_probe_is_shown_and_its_end_hides_no_failed_attack(tiny_params: Params, paths: Paths) -> None:
     write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4))
     attack = replace(RUNNING, stage="attack", state="failed", message="the disk is full", time=NOW + 50)
     beat(paths, attack)

@@ -113,7 +113,9 @@ def refused(says: str, *arguments: Any, **options: Any) -> None:
     ("name", "prefix"),
     [("a.safetensors", ""), ("b.safetensors", "param."), ("c.pt", ""), ("d.pth", "module."), ("e.pt", "net.module.")],
 )
-def test_an_import_is_the_model_it_was(model: Classifier, state: dict[str, Tensor], name: str, prefix: str) -> None:
+def test_an_imported_model_equals_the_published_one(
+    model: Classifier, state: dict[str, Tensor], name: str, prefix: str
+) -> None:
     others = {"x": torch.zeros(2), "logits": torch.zeros(1)} if prefix else {}
     path = saved({prefix + key: tensor for key, tensor in state.items()} | others, name)
     imported = import_checkpoint(path, image_size=SIDE)
@@ -127,7 +129,7 @@ def test_an_import_is_the_model_it_was(model: Classifier, state: dict[str, Tenso
     assert imported.parameters == count_parameters(imported.path) == sum(p.numel() for p in model.parameters())
 
 
-def test_what_is_not_known_is_not_said(state: dict[str, Tensor]) -> None:
+def test_unknown_metadata_are_left_out(state: dict[str, Tensor]) -> None:
     about = read_metadata(import_checkpoint(saved(state), image_size=SIDE).path)
     unknown = (about.epoch, about.train, about.val_clean, about.val_robust, about.selection_split)
     assert {*unknown, about.data_name, about.data_fingerprint, about.params_fingerprint} == {None}
@@ -185,7 +187,7 @@ def test_importing_dss_needs_the_image_size(state: dict[str, Tensor]) -> None:
     refused("--image-size N", saved(state))
 
 
-def test_mega_tells_its_image_size(shared: Path) -> None:
+def test_the_image_size_of_mega_follows_from_its_tensors(shared: Path) -> None:
     case = shared / "parity" / "mega_3ch.safetensors"
     refused("6 x 6 pixels, not 8 x 8", case, image_size=8)
     imported = import_checkpoint(case)
@@ -227,11 +229,13 @@ def damaged(state: dict[str, Tensor], **changes: Tensor | None) -> dict[str, Ten
         ({"mapping_layers.900000000.D": torch.zeros(1, 8)}, "mapping_layers.2 is missing"),
     ],
 )
-def test_foreign_and_damaged_state_dicts(state: dict[str, Tensor], changes: dict[str, Any], says: str) -> None:
+def test_foreign_and_damaged_state_dicts_are_refused(
+    state: dict[str, Tensor], changes: dict[str, Any], says: str
+) -> None:
     refused(says, saved(damaged(state, **changes)), image_size=SIDE)
 
 
-def test_a_checkpoint_that_is_there_is_not_lost(state: dict[str, Tensor], tiny_params: Params) -> None:
+def test_an_existing_checkpoint_is_not_overwritten(state: dict[str, Tensor], tiny_params: Params) -> None:
     path = saved(state)
     other = saved({name: tensor + 1 for name, tensor in state.items()}, "other.safetensors")
     first = import_checkpoint(path, image_size=SIDE, to=Path("models/imported/x"))

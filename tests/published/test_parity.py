@@ -38,7 +38,7 @@ def relative(ours: Tensor, theirs: Tensor) -> float:
 
 @pytest.mark.parametrize("form", ["live", "frozen"])
 @pytest.mark.parametrize("case", CASES)
-def test_logits_loss_and_gradient(shared: Path, case: str, form: str) -> None:
+def test_logits_loss_and_gradient_agree_with_the_published_code(shared: Path, case: str, form: str) -> None:
     model, tensors, _ = load_case(shared, case)
     f = model if form == "live" else model.freeze()
     x = tensors["x"].clone().requires_grad_()
@@ -51,7 +51,7 @@ def test_logits_loss_and_gradient(shared: Path, case: str, form: str) -> None:
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.startswith(("s4", "dss"))])
-def test_kernels(shared: Path, case: str) -> None:
+def test_kernels_agree_with_the_published_code(shared: Path, case: str) -> None:
     model, tensors, _ = load_case(shared, case)
     for i, layer in enumerate(model.layers):
         theirs = tensors[f"kernel.{i}"][0]

@@ -99,7 +99,7 @@ def test_a_compressed_bomb_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "bomb.pt", "refused", memory=64 * MIB)
 
 
-def test_a_declared_size_is_not_believed(tmp_path: Path) -> None:
+def test_a_wrong_declared_size_is_refused(tmp_path: Path) -> None:
     """The pickle says a billion numbers, the storage has four."""
     torch.save({"wide": torch.zeros(4)}, tmp_path / "plain.pt")
     with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(tmp_path / "liar.pt", "w") as liar:
@@ -132,7 +132,7 @@ def test_truncated_files_are_refused_in_one_line(tmp_path: Path, suffix: str, ke
 
 
 @pytest.mark.parametrize("content", [[torch.zeros(2)], {"lr": {1: 0.1}}, torch.zeros(3)])
-def test_a_pickle_without_a_state_dict(tmp_path: Path, content: object) -> None:
+def test_a_pickle_without_a_state_dict_is_refused(tmp_path: Path, content: object) -> None:
     torch.save(content, tmp_path / "other.pt")
     refused(tmp_path / "other.pt", "no state dict")
 
@@ -144,7 +144,7 @@ def test_a_dict_inside_itself_is_refused(tmp_path: Path) -> None:
     refused(tmp_path / "loop.pt", "refused")
 
 
-def test_what_is_no_file_of_tensors(tmp_path: Path) -> None:
+def test_files_that_contain_no_tensors_are_refused(tmp_path: Path) -> None:
     (tmp_path / "folder.pt").mkdir()
     (tmp_path / "text.pt").write_text("no pickle at all\n")
     (tmp_path / "notes.txt").write_text("")

@@ -55,7 +55,7 @@ def test_a_clean_checkout_is_named_by_commit_code_versions_device_and_command(pa
     assert "Warning" not in text
 
 
-def test_uncommitted_changes_are_said_of_the_commit(params: Params) -> None:
+def test_uncommitted_changes_are_reported_with_the_commit(params: Params) -> None:
     text = text_of(params, with_origin(attacked(params, "ssm"), git_changes="5bad" * 16))
     assert "| train | ssm | c0ffeec0ffee with uncommitted changes (5bad5bad5bad) |" in text
     assert "> **Warning.** The code had changes that are in no commit (SHA-256 5bad5bad5bad)" in text

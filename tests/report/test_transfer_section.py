@@ -59,7 +59,7 @@ def test_the_matrix_is_a_picture_and_a_table_with_a_row_a_target(tiny_params: Pa
     assert not any(isinstance(block, Caution) for block in blocks)
 
 
-def test_a_run_that_another_ones_images_break_further_than_its_own_is_warned_of(tiny_params: Params) -> None:
+def test_a_warning_names_a_run_that_images_of_another_run_break_where_its_own_attacks_fail(tiny_params: Params) -> None:
     summary = summary_of(tiny_params)
     blocks = list(transfer_section(summary, transfers(summary, {("ssm", "ads"): 9})))
     (caution,) = (block for block in blocks if isinstance(block, Caution))

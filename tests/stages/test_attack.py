@@ -164,7 +164,7 @@ def refused(params: Params, run: str, paths: Paths, message: str, device: str = 
     assert paths.attack(RUN).read_text() == "earlier"
 
 
-def test_an_attack_that_keeps_its_images_gives_equal_bytes_and_every_checkpoint_is_asked_again_about_its_own(
+def test_an_attack_that_keeps_its_images_gives_equal_bytes_and_checks_each_checkpoint_on_them_again(
     tiny_params: Params, paths: Paths, tmp_path: Path
 ) -> None:
     attack(tiny_params, RUN, paths, "cpu")

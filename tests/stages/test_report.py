@@ -337,7 +337,7 @@ def test_unequal_protocols_are_refused(paths: Paths, tiny_params: Params) -> Non
         analyze(tiny_params, paths)
 
 
-def test_l2_does_not_stand_beside_linf(paths: Paths, tiny_params: Params) -> None:
+def test_results_in_l2_and_linf_are_not_compared(paths: Paths, tiny_params: Params) -> None:
     flags = nested_flags(50, {"clean": 0.8, "fgsm": 0.6, "pgd-2": 0.5}, 0)
     save_results(paths.attack("ads"), results(tiny_params, "ads", flags, under=protocol(tiny_params, 100, norm="l2")))
     with pytest.raises(ProtocolMismatch, match="norm l2 against linf"):

@@ -103,7 +103,7 @@ def test_parent_command_line_and_environment_are_read_from_the_system(child: sub
         stage.communicate(b"\n")
 
 
-def test_a_halted_process_stands_still_until_it_goes_on(child: subprocess.Popen[bytes]) -> None:
+def test_a_paused_process_does_nothing_until_it_continues(child: subprocess.Popen[bytes]) -> None:
     assert not stands_still(child.pid)
     os.kill(child.pid, signal.SIGSTOP)
     deadline = time.monotonic() + 10

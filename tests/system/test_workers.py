@@ -33,7 +33,7 @@ def refuser(material: str) -> Callable[[int], int]:
     return refuse
 
 
-def test_what_a_task_raises_comes_through() -> None:
+def test_an_exception_of_a_task_is_raised_again() -> None:
     with pytest.raises(LookupError, match="no 7"):
         run_in_processes(refuser, "no", [7], 2, print, remedy="")
 

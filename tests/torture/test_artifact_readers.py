@@ -38,7 +38,7 @@ def test_the_harness_tells_how_a_reader_treated_its_file(reader, told: str, tmp_
     assert outcome(Study(tmp_path, {"a": b""}, {"a": reader}), "a", 1) == told
 
 
-def test_damage_often_comes_under_a_digest_that_is_right() -> None:
+def test_damage_often_has_a_correct_digest() -> None:
     sound = sealed_json({"a": [1, 2, {"b": "c"}], "d": 0.5}).encode()
     draws, right = random.Random(0), 0
     for _ in range(200):

@@ -243,7 +243,7 @@ async def test_every_size_of_terminal_shows_the_run_under_the_cursor(study: Stud
                 assert plot.size.height >= 5 and plot.size.width >= 30
 
 
-async def test_a_storm_of_sizes_leaves_the_table_whole(study: Study) -> None:
+async def test_the_table_is_complete_after_many_quick_resizes(study: Study) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(120, 40)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))
@@ -319,7 +319,7 @@ def test_the_laboratory_imports_neither_torch_nor_dvc_nor_matplotlib() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_follower_knows_no_textual() -> None:
+def test_the_follower_imports_no_textual() -> None:
     modules = "follower, arrange, columns, series, alerts, pipeline, launcher, preferences, labels"
     code = f"import sys; from ssmlab.tui import {modules}; assert 'textual' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -15,7 +15,7 @@ from tests.tui.conftest import Study, line_of, screen_text, until
 SMALL, WHOLE = Size(40, 10), Size(100, 30)
 
 
-async def test_a_screen_that_has_lost_the_last_size_gets_it_and_is_drawn_whole(
+async def test_a_screen_that_lost_the_last_size_gets_it_and_is_drawn_completely(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = StudyApp(study.root)

@@ -76,7 +76,7 @@ async def test_samples_show_image_classes_and_confidences_and_are_stepped_throug
         await until(pilot, lambda: isinstance(app.screen, StudyScreen))
 
 
-async def test_other_attacks_and_checkpoints_are_computed_while_loading_is_said(
+async def test_other_attacks_and_checkpoints_are_computed_while_a_message_says_loading(
     kept: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[SampleRequest] = []

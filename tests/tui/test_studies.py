@@ -54,7 +54,7 @@ async def test_an_edit_is_validated_shown_and_written_only_after_a_yes(studies: 
     assert load_params(path).run("ssm").train.epochs == 5 and load_params(path).run("ads").train.epochs == 2
 
 
-async def test_a_run_at_work_keeps_params_from_being_written(studies: Study) -> None:
+async def test_params_are_not_written_while_a_run_is_active(studies: Study) -> None:
     studies.beat()
     before = (studies.root / "params.yaml").read_text()
     app = StudyApp(studies.root)

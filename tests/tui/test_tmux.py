@@ -101,7 +101,7 @@ def test_real_keys_move_filter_open_and_quit_and_the_terminal_is_given_back(term
     assert "smoke · runs" not in terminal.wait_for("ended with 0")
 
 
-def test_a_window_that_is_made_small_and_large_again_is_drawn_whole(terminal: Terminal) -> None:
+def test_a_window_that_is_made_small_and_large_again_is_drawn_completely(terminal: Terminal) -> None:
     terminal.wait_for("[41-93]")
     terminal.resize(40, 10)
     terminal.wait_for("attention")
@@ -110,7 +110,7 @@ def test_a_window_that_is_made_small_and_large_again_is_drawn_whole(terminal: Te
     assert "q quit" in terminal.wait_for("q quit") and "✔ finished" in screen
 
 
-def test_a_size_in_the_environment_is_not_believed(study: Study) -> None:
+def test_a_terminal_size_in_the_environment_is_ignored(study: Study) -> None:
     command = ["env", "COLUMNS=80", "LINES=24", sys.executable, "-m", "ssmlab", "tui", str(study.root)]
     terminal = Terminal(study.root, command)
     try:
@@ -146,7 +146,7 @@ def drawn_whole(lines: list[str], height: int) -> bool:
     return headings == [0] and keys == [height - 1] and any("robust accuracy %" in line for line in lines)
 
 
-def test_an_end_by_signal_gives_the_terminal_back(terminal: Terminal) -> None:
+def test_an_end_by_signal_restores_the_terminal(terminal: Terminal) -> None:
     terminal.wait_for("[41-93]")
     os.kill(terminal.laboratory().pid, 15)
     terminal.wait_for("ended with 143")

@@ -85,7 +85,7 @@ def test_two_runs_are_compared_by_their_names(attacked: Paths) -> None:
     assert robust[1].difference.low > 0.25
 
 
-def test_deltas_turn_with_the_reference_and_less_gap_is_better(attacked: Paths) -> None:
+def test_deltas_change_sign_with_the_reference_and_a_smaller_gap_is_better(attacked: Paths) -> None:
     there, back = compare(["ssm", "ads"], attacked), compare(["ads", "ssm"], attacked)
     assert line(there, "pgd-2", "last").values[1].word == "better"
     assert line(back, "pgd-2", "last").values[1].word == "worse"
@@ -95,7 +95,9 @@ def test_deltas_turn_with_the_reference_and_less_gap_is_better(attacked: Paths) 
     assert line(back, "pgd-2", "gap").values[1].word == "better"
 
 
-def test_what_images_explain_is_noise_and_equal_numbers_are_the_same(tiny_params: Params, paths: Paths) -> None:
+def test_a_difference_within_its_interval_is_noise_and_equal_numbers_are_the_same(
+    tiny_params: Params, paths: Paths
+) -> None:
     # 20 images each only one of them gets right, 25 only the other: five of a thousand apart, in either direction noise
     save(paths, results(tiny_params, "ads", {"clean": "1" * 525 + "0" * 475}))
     save(paths, results(tiny_params, "ssm", {"clean": "0" * 20 + "1" * 500 + "0" * 480}))
@@ -232,7 +234,7 @@ def test_seeds_that_disagree_are_noise(tiny_params: Params, paths: Paths) -> Non
     assert line(compare(["ssm-pgd-s0", "ads-pgd-s0"], paths), "clean", "best").values[1].word == "better"
 
 
-def test_a_group_beside_a_single_run_is_not_judged_and_says_so(seeded: Paths) -> None:
+def test_a_group_compared_with_a_single_run_is_not_judged_and_says_so(seeded: Paths) -> None:
     found = compare(["ads-pgd", "ssm-pgd-s0", "ssm-trades"], seeded)
     group, single, other = line(found, "clean", "best").values
     assert single.delta == pytest.approx(clean_of(seeded, "ssm-pgd-s0") - (group.value or 0))

@@ -34,7 +34,7 @@ def test_the_attack_does_not_find_them_in_a_masked_model(name: str, norm: Norm, 
     assert check.sentence in found.warnings
 
 
-def test_the_planted_point_is_there_and_the_copies_keep_their_side() -> None:
+def test_the_planted_point_is_adversarial_and_the_copies_keep_their_label() -> None:
     features, x = FeatureModel(HONEST["relu"](), FLOAT), digits()[0][:4]
     for image in x.split(1):
         problem = planted(features, image, Ball(EPS), 0)
@@ -46,7 +46,7 @@ def test_the_planted_point_is_there_and_the_copies_keep_their_side() -> None:
         assert float(features(image)[0] @ weight + bias) < 0
 
 
-def test_it_is_the_same_every_time_and_does_not_depend_on_other_images() -> None:
+def test_the_binarisation_test_is_reproducible_and_does_not_depend_on_other_images() -> None:
     x = digits()[0][:12]
     assert binarisation_test(HONEST["relu"](), x, Ball(EPS), 0, FLOAT) == binarisation_test(
         HONEST["relu"](), x, Ball(EPS), 0, FLOAT
@@ -74,7 +74,7 @@ def test_a_model_without_a_linear_end_is_refused_in_one_line() -> None:
         evaluate(Early(), x[:4], y[:4], [], EPS, binarisation=4)
 
 
-def test_it_is_made_on_request_only() -> None:
+def test_the_binarisation_test_runs_only_on_request() -> None:
     x, y = digits()
     found = evaluate(HONEST["relu"](), x[:8], y[:8], [], EPS)
     assert "binarisation" not in {check.name for check in found.checks}

@@ -93,12 +93,12 @@ def test_two_images_too_many_after_a_stronger_attack_raise_a_check(
     assert not raised(left_over | {strongest: left_over[strongest] - 1})
 
 
-def test_an_eps_of_more_than_a_half_is_pointed_out() -> None:
+def test_an_eps_above_one_half_raises_a_flag() -> None:
     assert not checks_of(trained(), 0.5)["eps"].raised
     assert checks_of(trained(), 0.6)["eps"].raised
 
 
-def test_an_l2_eps_within_which_every_image_can_be_made_grey_is_pointed_out() -> None:
+def test_an_l2_eps_with_which_every_image_can_become_grey_raises_a_flag() -> None:
     """Half of the diagonal of 14 x 14 pixels is 7."""
     x, y = digits()
     for eps, raised in ((7.0, False), (7.1, True)):

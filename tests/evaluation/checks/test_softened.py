@@ -24,7 +24,7 @@ def test_a_softened_gate_keeps_its_values_and_lets_a_gradient_through(gate: obje
     assert (gradient >= 0).all()
 
 
-def test_a_shut_gate_is_opened_by_the_softened_slope() -> None:
+def test_the_softened_slope_of_a_closed_gate_is_not_zero() -> None:
     z = torch.tensor([-0.1, -1.0], requires_grad=True)
     with SoftenedGates():
         found = torch.relu(z)
@@ -34,7 +34,7 @@ def test_a_shut_gate_is_opened_by_the_softened_slope() -> None:
 
 
 @pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh"])
-def test_the_gates_of_ads_are_met(act: str) -> None:
+def test_the_gates_of_ads_are_counted(act: str) -> None:
     layer = AdaptiveScaling(4, act, "both")  # type: ignore[arg-type]
     y = torch.rand(4, 2, 3)
     with SoftenedGates() as gates:

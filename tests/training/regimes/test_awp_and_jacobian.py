@@ -27,7 +27,7 @@ from tests.training.steps import regime_of, run
 
 
 @pytest.mark.parametrize("name", ["pgd_at", "trades"])
-def test_awp_of_no_size_changes_nothing(name: str, new_model: Any, shared: TrainParams) -> None:
+def test_awp_with_gamma_zero_changes_nothing(name: str, new_model: Any, shared: TrainParams) -> None:
     def go(gamma: float | None) -> tuple[Classifier, list[BatchResult]]:
         model, awp = new_model(), None if gamma is None else {"gamma": gamma}
         return model, run(regime_of(settings_of(shared, name, awp=awp), model), data(), attack_of())
@@ -94,7 +94,7 @@ def test_the_penalty_agrees_with_torchs_jacobian(new_model: Any) -> None:
     assert model.embed.weight.grad is not None and model.embed.weight.grad.abs().sum() > 0
 
 
-def test_jacobian_regularisation_of_no_weight_is_standard_training(new_model: Any, shared: TrainParams) -> None:
+def test_jacobian_regularisation_with_weight_zero_is_standard_training(new_model: Any, shared: TrainParams) -> None:
     def go(weight: float) -> tuple[Classifier, list[BatchResult]]:
         model = new_model()
         settings = settings_of(shared, "jacobian", jacobian={"weight": weight, "projections": 1})
