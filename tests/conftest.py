@@ -1,4 +1,4 @@
-"""What several test files share."""
+"""Fixtures that several test files share."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ install_import_hook(["ssmlab.nets", "ssmlab.training.adversary"], "beartype.bear
 def pytest_configure() -> None:
     """The same signals and environment everywhere.
 
-    Signals act as in a terminal, also where the tests are a background job, which ignores SIGINT from its start. And no
-    terminal size is inherited: xdist's workers are given COLUMNS=80 and LINES=24, a single process is not.
+    Signals act as in a terminal, even if the tests are a background job, which ignores SIGINT from its start. No
+    terminal size is inherited, because xdist gives COLUMNS=80 and LINES=24 to its workers.
     """
     for name in ("COLUMNS", "LINES"):
         os.environ.pop(name, None)

@@ -1,4 +1,4 @@
-"""A GPU that is not there: torch computes devices, types and shapes on it, gradients too, but no numbers."""
+"""A simulated GPU: torch computes devices, types, shapes and gradients on it, but no numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ GPU = "fakegpu"
 
 
 class FakeGpuModule(backend_registration._DummyBackendModule):
-    """What torch asks a device's module for."""
+    """The functions that torch expects of a device's module."""
 
     def get_amp_supported_dtype(self) -> list[torch.dtype]:
         return [torch.bfloat16]

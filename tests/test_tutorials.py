@@ -1,4 +1,4 @@
-"""Every tutorial is run from its first to its last block in a fresh copy of the project, as a reader would run it."""
+"""Every tutorial is run from its first to its last block in a new copy of the project, as a reader would run it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Synthetic attack results in the shape of results/<study>/attack/<run>.json: no trained model stands behind them."""
+"""Synthetic attack results in the format of results/<study>/attack/<run>.json, made without a trained model."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def flags(n: int, accuracy: float, seed: int) -> str:
 
 
 def nested_flags(n: int, accuracies: dict[str, float], seed: int) -> dict[str, str]:
-    """Flags of several measures on one ordering of images from easy to hard, as attacks of one model have them.
+    """Flags of several measures on one order of images from easy to hard, as attacks on one model produce them.
 
-    An image's difficulty is a random number, mostly shared between seeds, so that models are right on similar images.
+    An image's difficulty is a random number, mostly shared between seeds, so models are right on similar images.
     """
     common, own = random.Random(0), random.Random(seed + 1)
     difficulty = [0.7 * common.random() + 0.3 * own.random() for _ in range(n)]
@@ -65,7 +65,7 @@ def protocol(params: Params, n: int = 1000, **changes: Any) -> Protocol:
 
 
 def data_summary(provenance: DataProvenance = "official", name: str = "mnist5k", **changes: Any) -> DataSummary:
-    """A prepared data set that `protocol` was measured on."""
+    """The prepared data set of `protocol`."""
     description = {
         "name": name,
         "source": "MNIST, 5,000 images",
@@ -80,7 +80,7 @@ def data_summary(provenance: DataProvenance = "official", name: str = "mnist5k",
 
 
 def write_data(path: Path, summary: DataSummary) -> None:
-    """A file that says of itself what `summary` says; its splits are empty but for their sizes' sake."""
+    """Write a prepared data set with the description and the split sizes of `summary`."""
     sizes = {"train": summary.train, "validation": summary.validation, "test": summary.test}
     tensors = {}
     for split, n in sizes.items():
@@ -106,7 +106,7 @@ def seeded_params(params: Params, claims: Sequence[dict[str, Any]] = (), seeds: 
 
 
 def seeded_study(params: Params, n: int = 1000) -> list[AttackResults]:
-    """Results of `seeded_params`, in which AdS gains and the seeds differ by a point or two."""
+    """Results of `seeded_params`, in which AdS is better and the seeds differ by a point or two."""
     found = []
     for place, run in enumerate(params.runs):
         luck = random.Random(run)
@@ -200,7 +200,7 @@ def with_origin(
     ended: Ending = "all epochs",
     **changes: Any,
 ) -> AttackResults:
-    """The results as they are once they record how they came about; `changes` are laid over both provenances."""
+    """The results with provenance; `changes` replace fields of both provenances."""
 
     def provenance(stage: StageName) -> Provenance:
         value = {

@@ -23,7 +23,7 @@ def judge(
     groups: Mapping[str, Sequence[str]],
     records: Mapping[str, TrainingRecord] | None = None,
 ) -> Judgement:
-    """The verdict on a claim that is the only one of its study; every run has a checkpoint of its own."""
+    """The verdict on the only claim of a study; every run has its own checkpoint."""
     study = Study({run: with_own_checkpoint(each) for run, each in found.items()}, groups, records or {}, 10, 0.95)
     return judge_claims([claim], study)[0]
 
@@ -176,7 +176,7 @@ def test_a_claim_with_a_margin_is_supported_only_beyond_that_margin(tiny_params:
 
 
 def test_one_of_many_claims_needs_stronger_evidence_than_a_single_one(tiny_params: Params) -> None:
-    # 40 images against 22: an exact p of 0.03, which settles one claim and not one of three
+    # 40 images against 22: an exact p of 0.03, which is enough for one claim but not for one of three
     a, b = "1" * 500 + "1" * 40 + "0" * 22 + "0" * 438, "1" * 500 + "0" * 40 + "1" * 22 + "0" * 438
     found = {
         run: with_own_checkpoint(results(tiny_params, run, {"clean": each})) for run, each in (("ads", a), ("ssm", b))

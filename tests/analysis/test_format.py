@@ -1,4 +1,4 @@
-"""What runs are called where people read of them."""
+"""The labels of models, regimes and provenances for readers."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_newcombe_from_scipys_wilson_and_numpys_correlation(counts: tuple[int, i
 
 
 def test_newcombes_interval_of_two_known_tables_stays_the_same() -> None:
-    # Golden values of this code (they agree with what its author remembers of the literature, which was not at hand).
+    # Golden values of this code.
     found = [newcombe(*table(*counts))(0.95) for counts in TABLES[:2]]
     assert [(round(low, 4), round(high, 4)) for low, high in found] == [(0.0569, 0.3404), (-0.5069, -0.0256)]
 

@@ -95,7 +95,7 @@ def test_five_points_are_found_with_three_seeds_of_a_thousand_images() -> None:
 
 
 def test_many_images_do_not_make_up_for_seeds_that_disagree() -> None:
-    """Each seed by itself is sure; together they settle nothing."""
+    """Each seed alone gives a clear difference; together they settle nothing."""
     high, low = ("1" * 700 + "0" * 300,), ("1" * 500 + "0" * 500,)
     assert paired(high[0], low[0], 0.95).settled
     assert not over_seeds([high, low, high], [low, high, low], 0.95).settled
@@ -116,7 +116,7 @@ def test_the_interval_covers_at_least_as_often_as_it_says() -> None:
         one = over_images(a[0], b[0], 0.9)
         images_alone += one.low <= truth <= one.high
     assert hits / repeats >= 0.88
-    assert images_alone / repeats < 0.88  # so that it is not the easy case
+    assert images_alone / repeats < 0.88  # otherwise the test would be too easy
 
 
 def test_one_training_each_is_compared_over_images() -> None:

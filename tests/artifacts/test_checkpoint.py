@@ -62,7 +62,7 @@ def parts(path: Path) -> tuple[dict, bytes]:
 
 
 def rewrite(path: Path, header: dict, tensors: bytes | None = None) -> None:
-    """Write another header, with a right digest where there is one, as anyone can who wants to harm."""
+    """Write another header, with a correct digest if there is one, as an attacker could."""
     metadata = json.loads(header["__metadata__"][KEY]) if header["__metadata__"][KEY].startswith('{"') else {}
     if "digest" in metadata:
         header["__metadata__"][KEY] = sealable_metadata(metadata)
@@ -291,7 +291,7 @@ def peak_memory() -> int:
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("key", ["layers", "d_model", "d_state", "patch", "classes", "channels", "height", "epoch"])
 def test_a_wrong_size_in_the_metadata_is_refused_before_it_costs_memory(path: Path, key: str, size: int) -> None:
-    """Within 2 s of CPU and 500 MB, in one line: the tensors are there, and tell what fits them."""
+    """Within 2 s of CPU and 500 MB, in one line: the sizes of the tensors show what is possible."""
     header, _ = parts(path)
     metadata = json.loads(header["__metadata__"][KEY])
     if key in ("channels", "height"):

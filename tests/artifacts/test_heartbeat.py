@@ -33,7 +33,7 @@ def writer(tmp_path: Path, clock: Clock) -> HeartbeatWriter:
 
 
 def here(**changes: object) -> Heartbeat:
-    """A heartbeat of this very process at time 1000."""
+    """A heartbeat of this process at time 1000."""
     pid = os.getpid()
     heartbeat = Heartbeat("train", "s", "ads", pid, pid_start_time(pid), socket.gethostname(), "cpu", time=1000.0)
     return replace(heartbeat, **changes)

@@ -139,7 +139,7 @@ def test_a_damaged_history_is_refused_in_one_line(tmp_path: Path, content: str |
 @settings(deadline=None, max_examples=25)
 @given(st.lists(rows, max_size=5), st.data())
 def test_a_reader_never_yields_half_a_line(tmp_path_factory: pytest.TempPathFactory, written: list[Row], data) -> None:
-    """However the bytes arrive, the polls together give every row once, and never one that is not whole yet."""
+    """For any split of the bytes, the polls together give every row exactly once, and never an incomplete row."""
     path = tmp_path_factory.mktemp("history") / "history.csv"
     content = (HEADER + "\n" + "".join(format_row(each) + "\n" for each in written)).encode()
     cuts = sorted(data.draw(st.lists(st.integers(0, len(content)), max_size=6)))

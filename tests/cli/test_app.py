@@ -1,4 +1,4 @@
-"""The command line: what answers at once, and how mistakes read."""
+"""The command line: which commands start quickly, and how errors are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ssmlab.project.dvc_files import keep_lock
 
 @pytest.fixture
 def folder(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder with the smoke study and nothing made yet."""
+    """A project folder with the smoke study and no outputs."""
     shutil.copytree(project / "studies", tmp_path / "studies")
     shutil.copy(project / "studies" / "smoke.yaml", tmp_path / "params.yaml")
     shutil.copy(project / "dvc.yaml", tmp_path / "dvc.yaml")

@@ -27,7 +27,7 @@ SMOKE = Path(__file__).resolve().parents[2] / "studies" / "smoke.yaml"
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project folder with the smoke study, nothing made yet, and an empty cache."""
+    """A project folder with the smoke study, no outputs, and an empty cache."""
     shutil.copy(SMOKE, tmp_path / "params.yaml")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SSMLAB_CACHE", str(tmp_path / "cache"))
@@ -60,7 +60,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """A web server with the one file of a data set `toy`, which the catalogue knows at an address that is dead."""
+    """A web server with the file of a data set `toy`, whose address in the catalogue does not answer."""
     root = tmp_path_factory.mktemp("www")
     (root / "toy.bin").write_bytes(b"pixels")
     download = Download("toy.bin", "http://127.0.0.1:9/toy.bin", hashlib.md5(b"pixels").hexdigest())
@@ -158,7 +158,7 @@ def test_a_fetched_data_set_is_listed_as_fetched(folder: Path, mirror: str) -> N
     assert str(folder / "cache" / "toy") in output and "ssmlab prepare" in output
     assert (folder / "cache" / "toy" / "toy.bin").read_bytes() == b"pixels"
     assert line_of(run("list").output, "toy")[-1] == "fetched"
-    assert run("fetch", "toy").exit_code == 0  # nothing is asked of the dead address
+    assert run("fetch", "toy").exit_code == 0  # the address in the catalogue is not used
 
 
 def test_a_failed_fetch_says_how_to_go_on_by_hand(folder: Path, mirror: str) -> None:

@@ -1,4 +1,4 @@
-"""Events as a person sees them."""
+"""How events are shown to users."""
 
 from __future__ import annotations
 

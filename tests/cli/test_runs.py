@@ -1,4 +1,4 @@
-"""`ssmlab runs` and `ssmlab alerts`: what the laboratory shows, for scripts."""
+"""`ssmlab runs` and `ssmlab alerts`: the content of the TUI for scripts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.tui.conftest import Study
 
 @pytest.fixture
 def study(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Study:
-    """The smoke study in the present folder: `ssm` finished, `ads` in training, `attention` not begun."""
+    """The smoke study in the current folder: `ssm` finished, `ads` in training, `attention` not started."""
     study = Study(tmp_path, project)
     study.add_rows(study.paths.model("ssm"), (0.5, 0.25), (0.625, 0.125))
     study.attack("ssm")

@@ -1,4 +1,4 @@
-"""Atomic writes under every failure, and the one text of a JSON value."""
+"""Atomic writes under every failure, and the canonical text of a JSON value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What JSON and YAML files may hold: only what can be written to JSON again."""
+"""JSON and YAML files may contain only values that can be written to JSON again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The progress meter against a clock that the tests turn themselves."""
+"""The progress meter with a clock that the tests control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Seeds: one per purpose, the same everywhere and for good."""
+"""Seeds: one per purpose, the same on every machine and in every version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One wording for what is wrong with a value that was read from a file."""
+"""Errors about values from files have the same form everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kept images are those behind the flags, and a model that judges them otherwise in another batch is found out."""
+"""Saved images agree with the flags, and a model that classifies them differently in another batch is reported."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_model_whose_answers_depend_on_the_batch_is_unstable(tmp_path: Path) -
     honest, (x, y) = network(), images()
 
     class Shifts(nn.Module):
-        """Turns the logits round in batches of fewer than six."""
+        """Negates the logits in batches of fewer than six."""
 
         def forward(self, x: Tensor) -> Tensor:
             logits: Tensor = honest(x)

@@ -1,4 +1,4 @@
-"""The judging attacks: their settings, and what is believed of their answers."""
+"""The attacks of an evaluation: their settings, and which of their results are trusted."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_check_confined_returns_images_in_the_ball_or_the_clean_image(
     checked, inside = check_confined(x, x_adv, Ball(eps))
     for row, (before, after) in enumerate(pairs):
         excess = max(abs(after - before) - eps, -after, after - 1.0)
-        if abs(excess - ROUNDING) > 2e-7:  # within rounding of the tolerance either answer is right
+        if abs(excess - ROUNDING) > 2e-7:  # within rounding of the tolerance both answers are correct
             assert bool(inside[row]) == (excess <= ROUNDING)
         wanted = min(max(after, before - eps, 0.0), before + eps, 1.0) if inside[row] else before
         assert checked[row].item() == pytest.approx(wanted, abs=2e-7)

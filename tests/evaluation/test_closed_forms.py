@@ -20,7 +20,7 @@ def linear(weight: Tensor, bias: Tensor) -> nn.Sequential:
 
 
 def images(n: int, side: int, generator: torch.Generator) -> Tensor:
-    """Images in the middle of the box, which an attack of eps 0.3 cannot leave."""
+    """Images in the middle of [0, 1], which an attack with eps 0.3 cannot leave."""
     return 0.4 + 0.2 * torch.rand(n, 1, side, side, generator=generator)
 
 

@@ -1,4 +1,4 @@
-"""Evaluation whole: against closed forms, on one process and on several, and what it leaves behind."""
+"""The whole evaluation: in one process and in several, and its side effects."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_progress_is_reported_and_ends_complete() -> None:
 
 @pytest.mark.parametrize("trained", [False, True])
 def test_a_model_that_detaches_its_images_is_attacked_and_reported(trained: bool) -> None:
-    """Also where its logits have a gradient, which is that of weights the evaluation does not know of."""
+    """Even if its logits have a gradient, namely of weights that the evaluation does not know."""
     weights = torch.randn(4, 3, requires_grad=trained)
 
     def detached(x: Tensor) -> Tensor:

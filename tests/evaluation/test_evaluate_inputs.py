@@ -1,4 +1,4 @@
-"""What evaluate is given: other forms of images, labels and models give the same numbers, and the rest is refused."""
+"""Arguments of evaluate: other forms of images, labels and models give the same numbers; invalid ones are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PGD against Foolbox's (Rauber et al. 2020), code of other people once more: from one start the same images."""
+"""PGD against Foolbox's PGD (Rauber et al. 2020), an independent implementation: equal starts give equal images."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ MODELS: dict[str, Callable[[], tuple[nn.Module, Tensor, Tensor]]] = {
 
 
 def from_foolbox(model: nn.Module, x: Tensor, y: Tensor, norm: Norm, start: Tensor, alpha: float) -> Tensor:
-    """What Foolbox's PGD makes of x, beginning at `start`."""
+    """The adversarial images of Foolbox's PGD for x, starting at `start`."""
     base = foolbox.attacks.LinfPGD if norm == "linf" else foolbox.attacks.L2PGD
 
     class FromStart(base):  # type: ignore[misc, valid-type]

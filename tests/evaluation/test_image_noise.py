@@ -1,4 +1,4 @@
-"""Random starts belong to the image: no batch and no order changes what is found."""
+"""Random starts depend on the image: batches and order do not change results."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def images(count: int, seed: int = 0) -> Tensor:
 
 
 class Net(nn.Module):
-    """Not linear, fragile, and computed image by image in float64, so that no batch rounds another."""
+    """A nonlinear, fragile model that computes each image separately in float64, so batches do not change rounding."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""An evaluation that was killed goes on where it was, and finds what it would have found."""
+"""A killed evaluation continues where it was, and gives the same results as without the interruption."""
 
 from __future__ import annotations
 

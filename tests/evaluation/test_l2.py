@@ -80,7 +80,7 @@ class FirstClasses(nn.Module):
 def affine_model(mixer: str, classes: int) -> tuple[Victim, Tensor, Tensor, Tensor]:
     """An affine state space model, images far from the edge of the box, their classes, and their exact L2 margins.
 
-    In the box's inside, the nearest point of class j lies (f_y - f_j)(x) / ||w_y - w_j|| away.
+    Inside [0, 1], the distance to the nearest point of class j is (f_y - f_j)(x) / ||w_y - w_j||.
     """
     model = model_of(norm="none", mixer=mixer)
     shape = (40, *model.image_shape)
@@ -111,7 +111,7 @@ def test_no_attack_in_l2_breaks_an_image_of_an_affine_model_below_its_exact_marg
 @pytest.mark.parametrize("mixer", ["s4", "s5"])
 @pytest.mark.parametrize("name", ["fgsm", "pgd", "pgd, margin", "apgd", "fmn"])
 def test_attacks_in_l2_break_what_the_exact_margin_of_two_classes_allows(mixer: str, name: str) -> None:
-    """With two classes the gradient of every loss points straight at the border."""
+    """With two classes, the gradient of every loss is perpendicular to the decision boundary."""
     victim, x, y, distances = affine_model(mixer, classes=2)
     near = distances.sort().values
     eps = float(near[len(near) // 2])

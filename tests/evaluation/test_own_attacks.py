@@ -1,4 +1,4 @@
-"""Attacks of our own, each by two routes: against torchattacks, against closed forms, and inside the ball."""
+"""Our own attacks, each checked by two routes: against torchattacks, against closed forms, and inside the ball."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is refused before a model is trained for it."""
+"""Settings that are refused before a model is trained."""
 
 from __future__ import annotations
 

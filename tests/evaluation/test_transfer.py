@@ -1,4 +1,4 @@
-"""What images made on one model do to others: against a closed form, our own PGD, `evaluate`, and planted masking."""
+"""Transfer between models: against a closed form, our own PGD, `evaluate`, and a model with masked gradients."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_batch_size_changes_no_flag() -> None:
 
 
 def test_images_made_on_a_normal_model_reveal_a_model_without_gradients() -> None:
-    """The same network with its gradient cut off: its own PGD breaks next to nothing, that on its twin most of it."""
+    """The same network without a gradient: its own PGD breaks almost nothing, PGD on the normal copy breaks most."""
     x, y = (each[:100] for each in digits())
     models: dict[str, nn.Module] = {
         "honest": trained(),

@@ -1,4 +1,4 @@
-"""Models on a GPU that is not there: a tensor left on the CPU is found without one."""
+"""Models on a simulated GPU: a tensor that is left on the CPU is found without a real GPU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The whole model: frozen equals live, causality, tokens, and what state dicts, copies and dtypes must survive."""
+"""The whole model: frozen equals live, causality, tokens, and state dicts, copies and dtypes that keep the function."""
 
 from __future__ import annotations
 

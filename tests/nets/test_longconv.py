@@ -30,7 +30,7 @@ ROUTES = {
 
 
 def by_definition(u: Tensor, taps: Tensor) -> Tensor:
-    """The sum itself over all lags."""
+    """The sum over all lags, as in the definition."""
     length = u.shape[-1]
     lags = taps if taps.shape[-1] == 2 * length - 1 else F.pad(taps, (length - 1, 0))
     y = torch.zeros_like(u)

@@ -1,4 +1,4 @@
-"""`norm: none`: which models it makes, and that nothing else changes."""
+"""`norm: none`: the models that it gives, and that nothing else changes."""
 
 from __future__ import annotations
 

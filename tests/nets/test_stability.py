@@ -1,4 +1,4 @@
-"""What a thousand optimiser steps in random directions must leave: finite numbers and decaying modes."""
+"""After a thousand optimiser steps in random directions, numbers are finite and modes decay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bounds on errors: nothing that is measured exceeds them, and what they certify cannot be attacked."""
+"""Bounds on errors: no measured error exceeds them, and no attack breaks a certified label."""
 
 from __future__ import annotations
 

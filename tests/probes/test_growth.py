@@ -60,7 +60,7 @@ def test_a_saturating_error_is_no_explosion() -> None:
 
 
 def test_images_that_disagree_on_the_rate_are_no_explosion() -> None:
-    """The residuals of each image are tiny, but images as a whole do not grow."""
+    """The residuals of each image are tiny, but the mean over images does not grow."""
     rates = np.linspace(-0.1, 0.1, 20)[:, None]
     found = fit_growth(np.exp(rates * DISTANCES), DISTANCES)
     assert found is not None and found.law == "exponential" and found.trend == "bounded"

@@ -1,4 +1,4 @@
-"""The error through the layers: what the hooks see is what the model computes, and amplifications telescope."""
+"""The error through the layers: hooks record the true signals, and the product of amplifications is the total one."""
 
 from __future__ import annotations
 

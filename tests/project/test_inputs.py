@@ -1,4 +1,4 @@
-"""The fingerprints of data and code that results are compared with."""
+"""The fingerprints of data and code with which results are compared."""
 
 from __future__ import annotations
 

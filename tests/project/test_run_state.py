@@ -1,4 +1,4 @@
-"""One function decides the state of a run; each test is a case in which the state was once wrong."""
+"""One function determines the state of a run; each test is a case in which the state was once wrong."""
 
 from __future__ import annotations
 

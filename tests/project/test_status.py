@@ -1,4 +1,4 @@
-"""The state of a study as its files tell it, with no process but this one."""
+"""The state of a study, read from its files without any other process."""
 
 from __future__ import annotations
 

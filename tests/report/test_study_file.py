@@ -1,4 +1,4 @@
-"""study.yaml is the very study that was measured, whatever its runs differ in."""
+"""study.yaml is exactly the study that was measured, for all differences between its runs."""
 
 from __future__ import annotations
 

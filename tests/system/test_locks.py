@@ -1,4 +1,4 @@
-"""Locks: one owner, gone with it, on every file system that has locks and a word about those that have none."""
+"""Locks: they have one owner, end with it, and a file system without locks is reported."""
 
 from __future__ import annotations
 

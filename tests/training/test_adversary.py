@@ -225,7 +225,7 @@ def test_equal_generators_give_equal_examples(network: nn.Module) -> None:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_without_a_generator_equal_calls_give_equal_examples(network: nn.Module, norm: Norm) -> None:
-    """As in a notebook. The start is still a random one."""
+    """As in a notebook. The start is still random."""
     x, y = images(10)
     state = torch.get_rng_state()
     strength = Attack(eps=8 / 255, alpha=2 / 255, steps=0, norm=norm)

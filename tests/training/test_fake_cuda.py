@@ -1,4 +1,4 @@
-"""The attack's arithmetic on a GPU that is not there: a tensor left on the CPU is found without one.
+"""The attack's arithmetic on a simulated GPU: a tensor that is left on the CPU is found without a real GPU.
 
 FakeTensorMode computes devices, types and shapes but no numbers. It has no autograd for devices that this build does
 not know, so gradients are given here.

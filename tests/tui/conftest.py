@@ -1,4 +1,4 @@
-"""A study of synthetic files, and how its screens are read; no training, no DVC."""
+"""A study of synthetic files, and functions that read the screens; no training, no DVC."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def attack_results(params: Params, run: str, seed: int, warnings: tuple[str, ...
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
-    """Wait for what the follower brings; a minute is a failure, not a measurement."""
+    """Wait until the condition is true; fail after a minute."""
     deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline, screen_text(pilot.app)
@@ -147,7 +147,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
 
 
 def screen_text(app: App[None]) -> str:
-    """What stands on the terminal."""
+    """The text on the terminal."""
     strips = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip) for strip in strips)
 

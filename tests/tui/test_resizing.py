@@ -1,4 +1,4 @@
-"""Whatever order the sizes of a terminal arrive in, the last one is drawn, and drawn whole."""
+"""For any order in which the sizes of a terminal arrive, the screen is drawn completely in the last size."""
 
 from __future__ import annotations
 

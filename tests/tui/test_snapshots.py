@@ -1,6 +1,6 @@
 """Every screen as a picture, at one size, over a recorded study with a clock that stands still.
 
-`pytest tests/tui/test_snapshots.py --snapshot-update` takes the pictures anew; look at them before they are committed.
+`pytest tests/tui/test_snapshots.py --snapshot-update` renews the pictures; look at them before you commit them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the laboratory knows without drawing anything: follower, filter, curves, alerts, pipeline."""
+"""The parts of the TUI that draw nothing: follower, filter, curves, alerts, pipeline."""
 
 from __future__ import annotations
 

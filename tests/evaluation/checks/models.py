@@ -1,4 +1,4 @@
-"""Honest models of real digits, and models that were made to mask their gradients: each raises a check of its own."""
+"""Normal models of real digits, and models that mask their gradients on purpose: each of these raises its own check."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class NanGradient(torch.autograd.Function):
 
 
 class WrongGradient(torch.autograd.Function):
-    """The identity with the gradient turned round."""
+    """The identity with the opposite gradient."""
 
     @staticmethod
     def forward(context: object, x: Tensor) -> Tensor:

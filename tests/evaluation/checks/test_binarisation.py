@@ -1,4 +1,4 @@
-"""The binarisation test: the attack finds what was planted in honest models, and does not in masked ones."""
+"""The binarisation test: the attack finds planted points in normal models, but not in models with masked gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks for masked gradients: raised on models that were made to mask theirs, and not on honest ones."""
+"""The checks for masked gradients: they raise flags on models with masked gradients, and not on normal models."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_masked_model_also_raises_the_checks_that_attack_it(planted: str, expe
 
 @dataclass(frozen=True, eq=False)
 class Scripted(Attacked):
-    """Attacks whose outcome depends on their steps and eps as we like."""
+    """Attacks with outcomes that the test chooses for each number of steps and eps."""
 
     left_over: dict[tuple[float, int], int]
 

@@ -13,7 +13,7 @@ from tests.evaluation.checks.models import EPS, HONEST, PLANTED, digits
 
 HERE = Path(__file__).parent
 PAGE = HERE.parents[2] / "docs" / "evaluation.md"
-CLOSE = 1.25  # times its threshold: a check so near to it may fall to either side on another processor
+CLOSE = 1.25  # times its threshold: so close to it, the check may have another result on another processor
 
 
 class TableRow(NamedTuple):

@@ -1,4 +1,4 @@
-"""Gates with a softened backward pass: the values are the gates' own, and only the slopes are others."""
+"""Gates with a softened backward pass: the values do not change, only the slopes do."""
 
 from __future__ import annotations
 

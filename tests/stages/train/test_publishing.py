@@ -1,4 +1,4 @@
-"""What a training publishes: all of it, of what it was started from, and with a record of that."""
+"""A training publishes complete results of the params, data and code that it started with, and records them."""
 
 from __future__ import annotations
 
