@@ -1,4 +1,4 @@
-"""What can be wrong with the machine, the environment and the project's folder, each with what to do about it."""
+"""Checks of the machine, the environment and the project's folder. Each finding says what to do."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ COMFORTABLE_ROOM = 5_000_000_000  # bytes
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         name: what it is ("disk").
         verdict: "problem" keeps something from working, "warning" may surprise.
-        found: how it is, in one line.
-        fix: what to do; empty where nothing has to be done.
+        found: what was found, in one line.
+        fix: what to do; empty if nothing has to be done.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Finding:
 
 
 def examine(root: Path, repair: bool = False) -> list[Finding]:
-    """Look at everything; with `repair`, DVC's damaged files are repaired first. Nothing else is changed."""
+    """Run all checks. With `repair`, DVC's damaged files are repaired first; nothing else is changed."""
     checks: list[Callable[[], Iterator[Finding]]] = [
         python_and_packages,
         devices,
@@ -73,7 +73,7 @@ def examine(root: Path, repair: bool = False) -> list[Finding]:
 
 
 def python_and_packages() -> Iterator[Finding]:
-    """Python, ssmlab, and the packages that it asks for."""
+    """Python, ssmlab, and the packages that it requires."""
     yield Finding("python", "ok", f"{platform.python_version()} ({sys.executable})")
     yield Finding("ssmlab", "ok", f"{__version__} ({PACKAGE})")
     names = ("torch", "numpy", "safetensors", "torchattacks", "dvc", "textual")
@@ -97,7 +97,7 @@ def unmet_requirements() -> Iterator[str]:
     try:
         required = importlib.metadata.requires("ssmlab") or []
     except importlib.metadata.PackageNotFoundError:
-        return  # it runs from a folder, without having been installed
+        return  # it runs from a folder and is not installed
     for text in required:
         try:
             requirement = Requirement(text)
@@ -138,7 +138,7 @@ def memory() -> str:
 
 
 def threads() -> Iterator[Finding]:
-    """How many threads may run, and how many are asked for."""
+    """How many threads may run, and how many OMP_NUM_THREADS asks for."""
     allowed, quota = float(processors()), cpu_quota()
     usable = allowed if quota is None else min(allowed, quota)
     asked = os.environ.get("OMP_NUM_THREADS", "")
@@ -153,7 +153,7 @@ def threads() -> Iterator[Finding]:
 
 
 def disk(root: Path) -> Iterator[Finding]:
-    """The room on the project's disk."""
+    """The free space on the project's disk."""
     free = shutil.disk_usage(root).free
     text = f"{free / 1e9:.1f} GB free"
     if free < LEAST_ROOM:
@@ -163,7 +163,9 @@ def disk(root: Path) -> Iterator[Finding]:
     else:
         yield Finding("disk", "ok", text)
     if not os.access(root, os.W_OK):
-        yield Finding("folder", "problem", f"{root.resolve()} cannot be written", "work in a copy, or change its mode")
+        yield Finding(
+            "folder", "problem", f"{root.resolve()} cannot be written", "work in a copy, or change its permissions"
+        )
 
 
 def study_in_use(root: Path) -> Iterator[Finding]:
@@ -197,11 +199,11 @@ def version_control(root: Path) -> Iterator[Finding]:
         if study is not None:
             check_links(root, study)
     except UserError as error:
-        yield Finding("links", "problem", str(error), "see there")
+        yield Finding("links", "problem", str(error))
 
 
 def dvc_state(root: Path, repair: bool) -> Iterator[Finding]:
-    """dvc.lock, the list of busy paths, and DVC commands at work."""
+    """dvc.lock, the list of busy paths, and running DVC commands."""
     busy = dvc_at_work(root)
     if busy is not None:
         yield Finding("dvc", "ok", f"{busy} is at work")
@@ -214,7 +216,7 @@ def dvc_state(root: Path, repair: bool) -> Iterator[Finding]:
         content = read_lock(root / "dvc.lock")
         problem = None if content is None else present_problem(content, root, study)
     except UserError as error:
-        yield Finding("dvc.lock", "problem", str(error), "see there")
+        yield Finding("dvc.lock", "problem", str(error))
         return
     if content is None:
         yield Finding("dvc.lock", "ok", "none yet")
@@ -224,4 +226,4 @@ def dvc_state(root: Path, repair: bool) -> Iterator[Finding]:
     elif busy is not None:
         yield Finding("dvc.lock", "ok", "is being written")
     else:
-        yield Finding("dvc.lock", "problem", f"damaged: {problem}", "`ssmlab doctor --fix` puts the kept copy back")
+        yield Finding("dvc.lock", "problem", f"damaged: {problem}", "`ssmlab doctor --fix` restores the last good copy")

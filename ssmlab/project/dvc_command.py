@@ -1,4 +1,4 @@
-"""DVC's own commands, run by the Python that runs now."""
+"""DVC's own commands, started with the Python that is running."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def in_git_checkout(root: Path) -> bool:
 
 
 def allow_no_git(root: Path) -> None:
-    """Tell DVC, once, if there is no git checkout around `root`, as in a downloaded archive: it refuses to run there.
+    """Let DVC run without git if `root` is in no git checkout, as in a downloaded archive; else it refuses to run.
 
     The setting goes to .dvc/config.local, which git ignores, so that a checkout keeps DVC's git features.
     """
@@ -31,25 +31,27 @@ def allow_no_git(root: Path) -> None:
     local = root / ".dvc" / "config.local"
     if not local.is_file() or "no_scm" not in local.read_text(encoding="utf-8"):
         command = [sys.executable, "-m", "dvc", "config", "--local", "core.no_scm", "true"]
-        subprocess.run(command, cwd=root, check=False, capture_output=True)  # DVC itself says what is wrong, if it is
+        subprocess.run(
+            command, cwd=root, check=False, capture_output=True
+        )  # if this fails, the next DVC command says why
 
 
 def repro_command(names: Sequence[str], force: bool) -> list[str]:
-    """The command line of a `dvc repro`, with the DVC of this very Python."""
+    """The command line of a `dvc repro`, with the DVC of the Python that is running."""
     return [sys.executable, "-m", "dvc", "repro", *(["--force"] if force else []), *names]
 
 
 def environment(root: Path) -> dict[str, str]:
-    """This process's environment, in which `python` is the Python that runs now and writes unbuffered."""
+    """This process's environment, in which `python` is the Python that is running, with unbuffered output."""
     search = os.environ.get("PATH", os.defpath)
     return {**os.environ, "PATH": python_folder(root) + os.pathsep + search, "PYTHONUNBUFFERED": "1"}
 
 
 def python_folder(root: Path) -> str:
-    """A folder in which `python` starts the Python that runs now; made in the project where there is none.
+    """A folder whose `python` starts the Python that is running; if there is none, it is made in the project.
 
-    Debian's /usr/bin has `python3` and no `python`. A link would not do: a Python finds its virtual environment by the
-    path that it was started with.
+    Debian's /usr/bin has `python3` but no `python`. A symbolic link would not work, because Python finds its virtual
+    environment by the path that it was started with.
     """
     here = Path(sys.executable).parent
     found = shutil.which("python", path=str(here))
@@ -63,7 +65,7 @@ def python_folder(root: Path) -> str:
 
 
 def dvc_status(root: Path) -> set[str]:
-    """The stages that DVC calls out of date."""
+    """The stages that are out of date, according to DVC."""
     done = dvc(root, "status", "--json")
     try:
         return set(json.loads(done))
@@ -72,7 +74,7 @@ def dvc_status(root: Path) -> set[str]:
 
 
 def dvc(root: Path, *arguments: str) -> str:
-    """What a DVC command writes; raises UserError with DVC's own last line if it fails."""
+    """The output of a DVC command; raises UserError with DVC's own last line if it fails."""
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=root, env=environment(root), text=True, capture_output=True, check=False)
     if done.returncode != 0:

@@ -1,4 +1,4 @@
-"""DVC's own files: dvc.lock with a copy that is known to be good, the list of busy paths, and who is at work here.
+"""DVC's own files: dvc.lock and its last good copy, the list of busy paths; and which DVC commands are running.
 
 After every stage DVC empties dvc.lock and writes it again, which takes about a second. A signal or a full disk in that
 second leaves only a part of it, and then every DVC command fails. So a copy is kept while DVC does not write: before
@@ -27,11 +27,11 @@ from ssmlab.system.processes import command_line
 
 PREPARED = re.compile(rb"^  prepare:\n(?:    .*\n)*?    outs:\n    - path: data/(\S+)\.safetensors$", re.MULTILINE)
 WRITING = ("repro", "exp", "experiments", "commit", "checkout", "pull", "add", "remove", "move", "run", "import", "gc")
-LEAST_ROOM = 100_000_000  # bytes; a study writes a few of them, and DVC breaks its own files on a full disk
+LEAST_ROOM = 100_000_000  # bytes; DVC damages its own files on a full disk
 
 
 def kept_lock(study: str, root: Path) -> Path:
-    """Where the last good dvc.lock of a study is kept; it waits there too while another study is in use."""
+    """Where the last good dvc.lock of a study is kept, also while another study is in use."""
     return root / "runs" / study / "dvc.lock"
 
 
@@ -70,16 +70,16 @@ def outputs_asked(root: Path) -> Callable[[str], int | None]:
 
 
 def present_problem(content: bytes, root: Path, study: str) -> str | None:
-    """What is wrong with the dvc.lock of a project in which `study` is in use; the kept copy of that study tells more.
+    """What is wrong with the dvc.lock of a project that uses `study`, also compared with the study's kept copy.
 
-    Raises UserError if the copy cannot be read.
+    Raises UserError if that copy cannot be read.
     """
     copy = read_lock(kept_lock(study, root)) if lock_owner(content) in (None, study) else None
     return lock_problem(content, copy, outputs_asked(root))
 
 
 def keep_lock(root: Path) -> None:
-    """Keep a copy of dvc.lock, if it is whole, for the study that it belongs to."""
+    """Keep a copy of dvc.lock for the study that it belongs to, if it is complete."""
     content = read_lock(root / "dvc.lock")
     owner = lock_owner(content)
     if content is None or owner is None:
@@ -91,13 +91,13 @@ def keep_lock(root: Path) -> None:
 
 
 def repair_lock(root: Path, study: str) -> str | None:
-    """Put the kept copy back if dvc.lock is not whole; what was there is kept beside it.
+    """Restore the kept copy if dvc.lock is incomplete; the incomplete file is kept as a backup.
 
     Returns:
-        what was done, in one line; None if nothing had to be.
+        what was done, in one line; None if nothing had to be done.
 
     Raises:
-        UserError: dvc.lock cannot be read, or has git's merge markers, which only its owner can settle.
+        UserError: dvc.lock cannot be read, or has git's merge markers, which only the user can resolve.
     """
     lock = root / "dvc.lock"
     content = read_lock(lock)
@@ -107,7 +107,7 @@ def repair_lock(root: Path, study: str) -> str | None:
     if problem is None:
         return None
     if MERGE_MARKERS.search(content):
-        raise UserError(f"{lock}: {problem}; settle the merge first, for example with `git checkout --ours dvc.lock`")
+        raise UserError(f"{lock}: {problem}; resolve the merge first, for example with `git checkout --ours dvc.lock`")
     kept = f"; the damaged one is kept as {kept_beside(lock)}" if content.strip() else ""
     copy = read_lock(kept_lock(study, root))
     if copy is None or lock_problem(copy) is not None:
@@ -118,7 +118,7 @@ def repair_lock(root: Path, study: str) -> str | None:
 
 
 def kept_beside(path: Path) -> Path:
-    """Copy a file to the first free one of `<name>.bak`, `<name>.bak2`, ...; no earlier backup is overwritten."""
+    """Copy a file to the first unused name of `<name>.bak`, `<name>.bak2`, ...; no backup is overwritten."""
     backups = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
     backup = next(each for each in backups if not each.exists())
     write_atomic(backup, path.read_bytes())
@@ -126,9 +126,9 @@ def kept_beside(path: Path) -> Path:
 
 
 def repair_busy_paths(root: Path) -> str | None:
-    """Remove .dvc/tmp/rwlock if it is damaged, as a full disk leaves it: every DVC command would fail.
+    """Remove .dvc/tmp/rwlock if a full disk has damaged it, because every DVC command would fail; DVC makes a new one.
 
-    DVC makes it again. Returns what was done, in one line; raises UserError if DVC is at work, whose file it then is.
+    Returns what was done, in one line. Raises UserError while DVC is at work, because the file is then in use.
     """
     path = root / ".dvc" / "tmp" / "rwlock"
     try:
@@ -149,7 +149,7 @@ def repair_busy_paths(root: Path) -> str | None:
 
 
 def dvc_at_work(root: Path) -> str | None:
-    """Which DVC command works on the project now, as `dvc repro (process 4711)`; None if there is none."""
+    """The DVC command that is running in the project, as `dvc repro (process 4711)`; None if there is none."""
     here = root.resolve()
     for process in psutil.process_iter():
         try:
@@ -161,7 +161,7 @@ def dvc_at_work(root: Path) -> str | None:
             if process.status() != psutil.STATUS_ZOMBIE and (folder == here or here in folder.parents):
                 return f"`{printable(' '.join(['dvc', *command[name + 1 :]]), 80)}` (process {process.pid})"
         except (psutil.Error, OSError):
-            continue  # it ended while we looked, or belongs to somebody else
+            continue  # it ended meanwhile, or belongs to another user
     for pid, words in busy_processes(root):  # of other users only the command line can be seen
         if any("dvc" in part for part in command_line(pid)):
             return f"`{printable(words, 80)}` (process {pid})"
@@ -169,7 +169,7 @@ def dvc_at_work(root: Path) -> str | None:
 
 
 def busy_processes(root: Path) -> list[tuple[int, str]]:
-    """Process and command of every entry of .dvc/tmp/rwlock, ended ones included; none if it cannot be read."""
+    """Process and command of every entry of .dvc/tmp/rwlock, also of ended processes; empty if it cannot be read."""
     try:
         value = json.loads((root / ".dvc" / "tmp" / "rwlock").read_bytes())
         readers = [info for infos in value.get("read", {}).values() for info in infos]
@@ -179,7 +179,7 @@ def busy_processes(root: Path) -> list[tuple[int, str]]:
 
 
 def check_free_disk(root: Path) -> None:
-    """Raise UserError where the disk is nearly full."""
+    """Raise UserError if the disk is nearly full."""
     free = shutil.disk_usage(root).free
     if free < LEAST_ROOM:
         raise UserError(
@@ -188,7 +188,7 @@ def check_free_disk(root: Path) -> None:
 
 
 def check_links(root: Path, study: str) -> None:
-    """Raise UserError where an output's folder is a link in a git checkout: DVC refuses it, but after the training."""
+    """Raise UserError if an output's folder is a link in a git checkout, which DVC refuses only after the training."""
     if not in_git_checkout(root):
         return
     for folder in ("data", "models", "results"):

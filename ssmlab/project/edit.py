@@ -1,4 +1,4 @@
-"""Changing what one run of params.yaml asks for: comments stay, the result is validated, and nothing is written yet."""
+"""Editing one run of params.yaml: comments stay, and the result is validated before it is written."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ssmlab.project.expand import params_writer
 from ssmlab.project.params_file import load_params, parse_params, plain_yaml
 from ssmlab.project.switch import refuse_while_running
 
-# What can be edited of a run, with its place in the run.
+# The fields of a run that can be edited, and their keys in the run.
 RUN_FIELDS = {
     "epochs": ("train", "epochs"),
     "eps": ("train", "adversary", "eps"),
@@ -51,21 +51,21 @@ class RunEdit:
 
     @property
     def diff(self) -> str:
-        """The lines that change, as a unified diff without its heading; empty if none does."""
+        """The changed lines, as a unified diff without its heading; empty if there are none."""
         lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), n=1, lineterm="")
         return "\n".join(list(lines)[2:])
 
 
 def run_values(params: Params, run: str) -> dict[str, str]:
-    """The present values of a run's editable fields, as they are written."""
+    """The current values of a run's editable fields, as they are written in params.yaml."""
     plain = params.run(run).plain()
     return {name: str(value_at(plain, place)) for name, place in RUN_FIELDS.items()}
 
 
 def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
-    """The edit of a params.yaml that gives `run` these values; fields that keep their value are left alone.
+    """The edit of a params.yaml that gives `run` these values.
 
-    A regime brings the section that it needs, with its usual values, and takes away that of the one before.
+    A new regime gets the section that it needs, with its usual values, and the section of the old regime is removed.
 
     Raises:
         UserError: params.yaml cannot be read, has no such run, or a value does not fit; the message names the key.
@@ -92,7 +92,7 @@ def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
 
 
 def field_value(name: str, text: str) -> Any:
-    """A typed value as YAML reads it; raises UserError if it is none."""
+    """The value of a text that the user has typed, as YAML reads it; raises UserError if it is not a value."""
     try:
         value = plain_yaml(text)
     except (YAMLError, ValueError):
@@ -103,7 +103,7 @@ def field_value(name: str, text: str) -> Any:
 
 
 def put_at(mapping: CommentedMap, place: Iterable[str], value: Any) -> None:
-    """Set a value at a place of a nested mapping, making the sections on the way."""
+    """Set a value at a place of a nested mapping, and create missing sections."""
     *sections, last = place
     for section in sections:
         if not isinstance(mapping.get(section), CommentedMap):
@@ -115,7 +115,7 @@ def put_at(mapping: CommentedMap, place: Iterable[str], value: Any) -> None:
 
 
 def put_regime_sections(changes: CommentedMap, params: Params, run: str, regime: str) -> None:
-    """Give a run the section of its new regime, and take those of other regimes away."""
+    """Give a run the section of its new regime, and remove the sections of other regimes."""
     plain = params.run(run).plain()["train"]
     for name, usual in REGIME_SECTIONS.items():
         if name == regime and plain.get(name) is None:
@@ -134,5 +134,5 @@ def write_edit(edit: RunEdit) -> None:
     """
     refuse_while_running(edit.path)
     if edit.path.read_text(encoding="utf-8") != edit.before:
-        raise UserError(f"{edit.path}: it has changed meanwhile, so the edit was not written; make it again")
+        raise UserError(f"{edit.path}: it has changed meanwhile, so the edit was not written; edit it again")
     write_atomic(edit.path, edit.after)

@@ -1,4 +1,4 @@
-"""A study as params.yaml has it: the grid written out as runs, which is all that DVC knows, and settings put in."""
+"""A study as it is written to params.yaml: with settings inserted, and its grid as runs, because DVC knows no grid."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ WIDEST = 79  # columns; longer lines in flow style are folded by DVC
 
 
 def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None) -> bytes:
-    """The bytes of params.yaml for the study in a file of studies/: the file's own, unless something must be put in.
+    """The bytes of params.yaml for the study in a file of studies/: the file itself if it has no grid and no settings.
 
     Args:
         settings: values by dotted key, as they would be written in YAML: `{"data.source": "../cifar.tar.xz"}`.
 
     Raises:
-        UserError: the study is missing or not YAML, its grid is not one, or a setting does not fit.
+        UserError: the study is missing or not YAML, its grid is not valid, or a setting does not fit.
     """
     raw = read_yaml(study)
     if "grid" not in raw and not settings:
@@ -45,13 +45,13 @@ def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None)
 
 
 def with_one_blank_line(text: str) -> str:
-    """The text with one blank line before and after the runs, where taking the grid away has left more or none."""
+    """The text with exactly one blank line before and after the runs; without the grid there may be more or none."""
     text = re.sub(r"\n{3,}", "\n\n", text)
     return re.sub(r"(?m)(^runs:.*\n(?:[ #].*\n)+)(?=\S)", r"\1\n", text)
 
 
 def params_writer() -> YAML:
-    """Reads and writes params.yaml with its comments, as DVC does: `dvc exp run -S` then changes its values alone."""
+    """Reads and writes params.yaml with its comments, in DVC's format, so that `dvc exp run -S` changes values only."""
     yaml = YAML()
     yaml.default_flow_style = False
     return yaml
@@ -74,7 +74,7 @@ def write_runs_out(document: CommentedMap, runs: Mapping[str, Any], study: Path)
     place = list(document).index("grid")
     del document["grid"]
     document.pop("runs", None)
-    document.ca.items.pop("runs", None)  # its comments would stand at the new runs
+    document.ca.items.pop("runs", None)  # or its comments would stay at the new runs
     lines = CommentedMap()
     for name, changes in runs.items():
         lines[name] = flow_or_block(changes or {}, f"  {name}: ")
@@ -85,7 +85,7 @@ def write_runs_out(document: CommentedMap, runs: Mapping[str, Any], study: Path)
 
 
 def flow_or_block(value: Any, before: str) -> Any:
-    """A nested value in YAML's flow style if it fits on the line that begins with `before`; else a key a line."""
+    """A nested value in YAML's flow style if it fits on the line that starts with `before`; else with a key on each line."""
     if not isinstance(value, Mapping):
         return value
     if len(before) + len(flow_text(value)) <= WIDEST:
@@ -112,5 +112,5 @@ def flow_text(value: Mapping[str, Any]) -> str:
 
 
 def spelled(settings: Mapping[str, str]) -> str:
-    """Settings as they were asked for."""
+    """Settings as options of the command line."""
     return " ".join(f"--set {key}={value}" for key, value in settings.items())

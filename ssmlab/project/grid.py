@@ -1,9 +1,9 @@
-"""Many runs side by side, on this machine or on a SLURM cluster, and what they made registered with DVC.
+"""Many runs at the same time, on this machine or on a SLURM cluster; DVC then registers their results.
 
 DVC runs stages one after the other and locks its folder while it does. So the runs are trained and attacked by
 `python -m ssmlab` without DVC, as submitit's jobs, and one `dvc commit` says afterwards that their outputs are current.
-Nothing foreign is registered: a run is committed only if its job succeeded, its checkpoints carry the fingerprints of
-the params and the data of now, and neither params.yaml nor the code changed in the meantime.
+Only current results are registered: a run is committed only if its job succeeded, its checkpoints carry the
+fingerprints of the current params and data, and neither params.yaml nor the code has changed meanwhile.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def run_grid(
         the runs that are registered, and for every other run the reason in one line.
 
     Raises:
-        UserError: a launch of the study is under way, or the data cannot be prepared. What is done stays.
+        UserError: a launch of the study is running, or the data cannot be prepared. Finished runs keep their results.
     """
     refuse_beside_another_launch(paths)
     if plan.prepare:
@@ -55,7 +55,7 @@ def run_grid(
 
 
 def foreign_reason(params: Params, paths: Paths, run: str) -> str:
-    """Why the checkpoints of `run` are not those of the present params and data; nothing if they are."""
+    """Why the checkpoints of `run` do not belong to the current params and data; empty if they do."""
     prepared = prepared_fingerprint(paths.prepared)
     for which in ("best", "last"):
         metadata = read_metadata(paths.checkpoint(run, which))
@@ -67,6 +67,6 @@ def foreign_reason(params: Params, paths: Paths, run: str) -> str:
 
 
 def fingerprint_of_folder(root: Path) -> tuple[str, ...]:
-    """What the results depend on and a user may edit while the grid runs: params.yaml and the code of the stages."""
+    """Hashes of what the user may edit while the grid runs and the results depend on: params.yaml and the code."""
     package = package_of(root)
     return sha256_file(root / "params.yaml"), *(code_fingerprint(stage, package) for stage in RUN_STAGES)

@@ -30,10 +30,10 @@ class RunStages(Checkpointable):
         """Run the stages in one process, one after the other, on these processors and GPUs only; none means any.
 
         Returns:
-            nothing, or in one line why it failed.
+            an empty text, or one line that says why it failed.
         """
         if processors:
-            psutil.Process().cpu_affinity(list(processors))  # children inherit it, and take as many threads
+            psutil.Process().cpu_affinity(list(processors))  # child processes inherit it and use as many threads
         environment = dict(os.environ)
         if gpus:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
@@ -57,6 +57,6 @@ class RunStages(Checkpointable):
 
 
 def last_line(errors: bytes) -> str:
-    """The last line of a stage's errors, which is the one for people."""
+    """The last line of a stage's errors, which is its message for the user."""
     lines = [line.strip() for line in errors.decode(errors="replace").splitlines() if line.strip()]
     return lines[-1].removeprefix("error: ") if lines else ""

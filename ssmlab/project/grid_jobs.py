@@ -1,4 +1,4 @@
-"""The jobs of a grid: at most so many at a time, each with its share of the machine, or an array of a SLURM cluster."""
+"""The jobs of a grid: a limited number at a time with a share of the machine each, or an array of a SLURM cluster."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from ssmlab.project.grid_plan import GridPlan
 Cluster = Literal["local", "slurm"]
 LOOK_EVERY = 0.5  # seconds
 YEAR = 365 * 24 * 60  # minutes: submitit wants a limit, and on this machine there is none
-LAST_WORDS = 20.0  # seconds that stages have to write down how they ended
-GRID_MARK = "SSMLAB_GRID"  # a stage that finds it set ends when the job above it has gone
+LAST_WORDS = 20.0  # seconds that stages have to record how they ended
+GRID_MARK = "SSMLAB_GRID"  # a stage that finds it set ends when its parent job has ended
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Resources:
         gpus_per_run: 0 on a CPU. On one machine the jobs take the GPUs in turn.
         cluster: `local` is this machine, `slurm` an array of jobs with a limit on how many run at once.
         minutes: the time limit of a SLURM job. Shortly before it the training stops, and the job is queued again and
-            goes on from the last whole epoch.
+            continues after the last complete epoch.
     """
 
     jobs: int
@@ -72,24 +72,24 @@ def run_jobs(paths: Paths, plan: GridPlan, resources: Resources, on_event: Liste
         jobs.cancel()
         raise
     if failed:
-        on_event(Note(f"what the failed jobs wrote is in {jobs.folder}"))
+        on_event(Note(f"the output of the failed jobs is in {jobs.folder}"))
     else:
         shutil.rmtree(jobs.folder, ignore_errors=True)  # every run has a log of its own in runs/
     return failed
 
 
 class Jobs:
-    """The jobs of one grid that are under way, and the processors and GPUs that each may use."""
+    """The running jobs of one grid, and the processors and GPUs that each may use."""
 
     def __init__(self, paths: Paths, resources: Resources) -> None:
-        """Nothing is started yet."""
+        """Prepare the executor; no job is started yet."""
         self.folder = paths.root / "runs" / paths.study / "grid" / time.strftime("%Y%m%d-%H%M%S")
         self.work = RunStages(paths.root.resolve())
         self.cluster = resources.cluster
         self.running: dict[str, Job[str]] = {}
         self.free = slots(resources)
         self.held: dict[str, Slot] = {}
-        logging.getLogger("submitit").setLevel(logging.ERROR)  # its warnings would fall into the progress bar
+        logging.getLogger("submitit").setLevel(logging.ERROR)  # its warnings would break the progress bar
         self.executor = AutoExecutor(self.folder, cluster=resources.cluster)
         minutes = resources.minutes if resources.cluster == "slurm" else YEAR
         self.executor.update_parameters(timeout_min=minutes, cpus_per_task=1, gpus_per_node=resources.gpus_per_run)
@@ -103,12 +103,12 @@ class Jobs:
         self.running[run] = self.executor.submit(self.work, run, stages, slot.processors, slot.gpus)
 
     def submit_array(self, stages: Mapping[str, Sequence[str]]) -> None:
-        """Hand all runs to the cluster at once, which starts as many at a time as it may."""
+        """Give all runs to the cluster at once; it limits how many run at a time."""
         jobs = self.executor.map_array(self.work, list(stages), list(stages.values()))
         self.running = dict(zip(stages, jobs, strict=True))
 
     def finished(self) -> Iterator[tuple[str, str]]:
-        """Every job that has ended since the last call: its run, and why it failed in one line, or nothing."""
+        """Every job that has ended since the last call: its run, and in one line why it failed; empty if it did not."""
         for run in [run for run, job in self.running.items() if job.done()]:
             job = self.running.pop(run)
             if run in self.held:
@@ -119,12 +119,12 @@ class Jobs:
                 yield run, f"the job ended without a result: {' '.join(str(error).split())[:200]}"
 
     def cancel(self) -> None:
-        """End every job that runs; each training keeps the state of its last whole epoch."""
+        """End every running job; each training keeps the state of its last complete epoch."""
         if self.cluster == "slurm":
             for job in self.running.values():
                 job.cancel()
             return
-        # Not submitit's own cancel: its SIGINT makes the process above the job print a traceback to our terminal.
+        # submitit's own cancel sends SIGINT, and then the parent of the job prints a traceback to our terminal.
         processes = psutil.Process().children(recursive=True)
         for process in processes:
             with suppress(psutil.NoSuchProcess):
@@ -144,7 +144,7 @@ class Slot:
 
 
 def slots(resources: Resources) -> list[Slot]:
-    """This machine's processors and GPUs, shared out to `resources.jobs` jobs as evenly as can be."""
+    """This machine's processors and GPUs, divided among `resources.jobs` jobs as evenly as possible."""
     own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     shares = [tuple(own[job :: resources.jobs]) for job in range(resources.jobs)]
     each = resources.gpus_per_run
@@ -152,7 +152,7 @@ def slots(resources: Resources) -> list[Slot]:
 
 
 def import_path(root: Path) -> str:
-    """The value of PYTHONPATH under which a job imports the package of the folder, if it has one, as a stage does."""
+    """The PYTHONPATH with which a job imports the package of the folder, if there is one, as stages of DVC do."""
     before = os.environ.get("PYTHONPATH", "")
     own = str(root.resolve()) if (root / "ssmlab").is_dir() else ""
     return os.pathsep.join(part for part in (own, before) if part)

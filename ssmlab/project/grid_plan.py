@@ -1,4 +1,4 @@
-"""What of a grid is out of date."""
+"""Which stages of which runs are out of date."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from ssmlab.project.pipeline import RUN_STAGES
 
 @dataclass(frozen=True)
 class GridPlan:
-    """What is out of date.
+    """The stages to run.
 
     Attributes:
-        prepare: whether the prepared data set is, which everything else waits for.
+        prepare: whether the prepared data set is out of date; everything else waits for it.
         stages: for each run with something to do, its stages in order.
     """
 
@@ -43,13 +43,13 @@ def selected_runs(params: Params, names: Sequence[str]) -> list[str]:
 
 
 def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False) -> GridPlan:
-    """What of `runs` DVC calls out of date, or all of it with `force`."""
+    """The stages of `runs` that are out of date according to DVC; all of them with `force`."""
     status = dvc_status(paths.root)
     stages = {}
     for run in runs:
         changed = [stage for stage in RUN_STAGES if force or f"{stage}@{run}" in status]
         if "train" in changed or "prepare" in status:
-            changed = list(RUN_STAGES)  # the inputs of the others will change, which DVC cannot know yet
+            changed = list(RUN_STAGES)  # their inputs will change, which DVC cannot know yet
         if changed:
             stages[run] = tuple(changed)
     return GridPlan("prepare" in status, stages)

@@ -1,4 +1,4 @@
-"""What the results of a study depend on besides params.yaml, as it is now: the prepared data and the code."""
+"""The current prepared data and code, on which the results of a study depend besides params.yaml."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.project.watched_files import CachedFile, FileStamp, file_stamp
 
 RunStage = Literal["train", "attack"]
-STATE_STAGES: tuple[RunStage, ...] = ("train", "attack")  # those that the state of a run is about
+STATE_STAGES: tuple[RunStage, ...] = ("train", "attack")  # the stages that decide the state of a run
 LOOK_EVERY = 3.0  # seconds; the code of a stage is about 60 files
 
 
@@ -24,7 +24,7 @@ def package_of(root: Path) -> Path:
 
 
 class StudyInputs:
-    """The fingerprints of data and code of now. Files are read again only when one of them has changed."""
+    """The fingerprints of the current data and code. Files are read again only when one of them has changed."""
 
     def __init__(self, paths: Paths, clock: Callable[[], float] = time.monotonic) -> None:
         self.package = package_of(paths.root)

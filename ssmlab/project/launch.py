@@ -1,4 +1,4 @@
-"""Start `dvc repro` as a process of its own, once everything that would let it fail later has been looked at."""
+"""Start `dvc repro` as a separate process, after checking everything that would make it fail later."""
 
 from __future__ import annotations
 
@@ -44,15 +44,15 @@ from ssmlab.system.processes import pid_start_time
 def launch(
     params: Params, paths: Paths, targets: Sequence[str], force: bool = False, tell: Listener = silence
 ) -> Launched:
-    """Start `dvc repro` on the study of params.yaml, detached: it outlives the caller and its terminal.
+    """Start `dvc repro` on the study of params.yaml, detached: it continues when the caller or the terminal ends.
 
     Args:
         targets: runs (trained, attacked and probed), stages, or stages of one run such as `train@ads`; none means
             everything.
-        force: run the stages even where nothing has changed.
+        force: run the stages even if nothing has changed.
 
     Raises:
-        UserError: an unknown target, no readable dvc.yaml, or a launch of this study that still runs.
+        UserError: a target is unknown, dvc.yaml cannot be read, or a launch of this study is still running.
     """
     log = log_path(paths)
     try:
@@ -77,9 +77,9 @@ def foreground(
 ) -> int:
     """Run `dvc repro` on this terminal, where its stages draw their own progress, and wait; returns the exit code.
 
-    It is a launch like any other, so that `active` finds it and `stop` ends it. Ctrl-C, or any other exception that
-    reaches the wait, stops it with all its children before it is passed on. Another DVC command that is at work here is
-    waited for, up to `wait` seconds. Raises UserError as `launch` does.
+    It is a launch like any other, so `active` finds it and `stop` ends it. Ctrl-C, or any other exception during the
+    wait, stops it with all its children and is raised again. If another DVC command is running in the project, it
+    waits for that first, up to `wait` seconds. Raises UserError as `launch` does.
     """
     wait_for_dvc(paths, wait, tell)
     with launching(paths):
@@ -98,7 +98,7 @@ def foreground(
 
 @contextmanager
 def launching(paths: Paths) -> Iterator[None]:
-    """Only one process at a time launches: the next one sees what this one has started."""
+    """Inside this block no other process launches, so the next one sees what this one has started."""
     file = paths.root / "runs" / ".launch.lock"
     file.parent.mkdir(parents=True, exist_ok=True)
     with lock(file):
@@ -119,10 +119,10 @@ def wait_for_dvc(paths: Paths, limit: float, tell: Listener) -> None:
 
 
 def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force: bool, tell: Listener) -> list[str]:
-    """The command line, once everything that would let DVC fail later has been looked at and repaired where it can be.
+    """The command line, after checking, and if possible repairing, everything that would make DVC fail later.
 
-    Raises UserError if a target is unknown, DVC is at work already, something is wrong that cannot be repaired,
-    or the attacks cannot be carried out on the prepared data.
+    Raises UserError if a target is unknown, DVC is already running, something is wrong that cannot be repaired, or
+    the attacks do not suit the prepared data.
     """
     names = resolve(targets, params, paths.root)
     refuse_beside_another_launch(paths)
@@ -130,7 +130,7 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
     file = paths.root / "params.yaml"
     if file.is_file() and "grid" in read_yaml(file):
         raise UserError(
-            "params.yaml: grid: DVC needs the runs written out; save the study as studies/NAME.yaml and say "
+            "params.yaml: grid: DVC needs the runs written out; save the study as studies/NAME.yaml and run "
             "`ssmlab use NAME`"
         )
     check_free_disk(paths.root)
@@ -147,7 +147,7 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
 def spawn(
     command: list[str], targets: Sequence[str], paths: Paths, output: BinaryIO | None, log_start: int
 ) -> Launched:
-    """Start DVC in a session of its own, writing to `output` (None: where we write), and note it for `active`."""
+    """Start DVC in a session of its own, writing to `output` (None: our own), and record it for `active`."""
     process = subprocess.Popen(
         command,
         cwd=paths.root,
@@ -169,6 +169,6 @@ def spawn(
     try:
         write_atomic(record_path(paths), readable_json(record), durable=False)
     except UserError:
-        stop_launch(launched)  # nobody would find it again
+        stop_launch(launched)  # without the record nobody would find it
         raise
     return launched

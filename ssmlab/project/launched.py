@@ -29,16 +29,16 @@ WRITE_TIME = 10.0  # seconds; DVC writes the dvc.lock of 300 runs in 4
 
 @dataclass(frozen=True)
 class Launched:
-    """A `dvc repro` under way, or one that was.
+    """A `dvc repro` that is or was running.
 
     Attributes:
         pid: the process, which leads a session and a process group of its own; its children are in that group.
-        pid_start: when it began, as `pid_start_time` says; with `pid` it names one process for good.
+        pid_start: when it started, as `pid_start_time` says; both identify it even after the pid is used again.
         targets: what the user named: runs and stages; empty means everything.
         root, study: the project's folder, and which of its studies.
-        log_start: the byte of the log at which this launch's part begins; several launches share the file.
+        log_start: the byte of the log at which this launch starts; several launches share the file.
         started: unix seconds.
-        process: the child itself, for whoever launched it; None for those who found it in `repro.json`.
+        process: the child itself; None if the launch was found in repro.json.
     """
 
     pid: int
@@ -52,17 +52,17 @@ class Launched:
 
     @property
     def log(self) -> Path:
-        """Where all its output goes."""
+        """The file that gets all its output."""
         return log_path(Paths(self.study, self.root))
 
     @property
     def running(self) -> bool:
         """Whether any process of it is left: its leader, or children that have outlived it.
 
-        Processes are known by the mark that `spawn` puts into their environment, never by their number alone: the
-        record that names them is a file, and anything may stand in it.
+        Processes are identified by the mark that `spawn` puts into their environment and never by their number alone,
+        because the record is a file and may contain any number.
         """
-        if self.process is not None and self.process.poll() is None:  # which takes an ended child off the table
+        if self.process is not None and self.process.poll() is None:  # poll also removes an ended child
             return True
         if pid_start_time(self.pid) is not None and not is_alive(self.pid, self.pid_start):
             return False  # the pid belongs to a later process
@@ -71,10 +71,10 @@ class Launched:
 
     @property
     def problem(self) -> str | None:
-        """What went wrong, in one line; None while it runs and after a good end.
+        """What went wrong, in one line; None while it runs and after success.
 
-        DVC's own error line where there is one, "Unable to acquire lock" included; else how the process ended, which
-        only its parent knows.
+        DVC's own error line if there is one, for example "Unable to acquire lock"; otherwise how the process ended,
+        which only its parent knows.
         """
         code = self.process.poll() if self.process is not None else None
         if code == 0 or self.running:
@@ -90,7 +90,7 @@ class Launched:
 
 
 def active(paths: Paths) -> Launched | None:
-    """The launch of this study that still runs, whoever started it; None if there is none."""
+    """The running launch of this study, whoever started it; None if there is none."""
     try:
         known = json.loads(record_path(paths).read_bytes())
         launched = Launched(
@@ -103,12 +103,12 @@ def active(paths: Paths) -> Launched | None:
             started=float(known["started"]),
         )
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
-        return None  # nothing was launched, or the record is not ours to read: then nothing can be said to run
+        return None  # nothing was launched, or the record cannot be read, and then no launch is known
     return launched if launched.running else None
 
 
 def refuse_beside_another_launch(paths: Paths) -> None:
-    """Raise UserError if the pipeline of this study already runs: both would train the same runs."""
+    """Raise UserError if the pipeline of this study is already running: both would train the same runs."""
     launched = active(paths)
     if launched is not None:
         raise UserError(
@@ -117,10 +117,10 @@ def refuse_beside_another_launch(paths: Paths) -> None:
 
 
 def stop_launch(launched: Launched, patience: float = 5.0) -> None:
-    """End a launch with all its children; returns when none is left. One that has ended already is no error.
+    """End a launch with all its children and return when none is left. A launch that has already ended is no error.
 
-    SIGINT first, as Ctrl-C would: stages write their last words. After `patience` seconds SIGTERM, after as many again
-    SIGKILL. Call it where waiting does no harm: it takes up to two `patience`, and up to `WRITE_TIME` before each.
+    It sends SIGINT first, as Ctrl-C does, so that stages can save their state; after `patience` seconds SIGTERM, and
+    after as many more SIGKILL. Before each signal it waits up to `WRITE_TIME` for DVC to finish writing.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if not launched.running:
@@ -135,10 +135,10 @@ def stop_launch(launched: Launched, patience: float = 5.0) -> None:
 
 
 def signal_between_writes(launched: Launched, number: signal.Signals) -> None:
-    """Send a signal to a launch while DVC is not writing dvc.lock, which the signal would leave cut.
+    """Send a signal to a launch at a moment when DVC is not writing dvc.lock, which would stay incomplete.
 
-    DVC is halted to look: a halted process begins no write, and the signal is the first thing it meets when it goes on.
-    A lock file that does not become whole within `WRITE_TIME` was damaged before, and keeps nobody from stopping.
+    DVC is halted for the check: a halted process starts no write, and gets the signal first when it continues. If the
+    lock file is still incomplete after `WRITE_TIME`, it was damaged before, and the signal is sent anyway.
     """
     deadline = time.monotonic() + WRITE_TIME
     asked = outputs_asked(launched.root)
@@ -176,15 +176,15 @@ def launch_text(launched: Launched) -> str:
 
 
 def launch_mark(root: Path, study: str) -> str:
-    """What tells the processes of a launch of this project and study from all others."""
+    """The mark of the processes of a launch of this project and study."""
     return f"{root.resolve()}:{study}"
 
 
 def log_path(paths: Paths) -> Path:
-    """Where every launch of the study writes."""
+    """The log of all launches of the study."""
     return paths.root / "runs" / paths.study / "repro.log"
 
 
 def record_path(paths: Paths) -> Path:
-    """Where the latest launch of the study is noted, so that others find it."""
+    """The file that records the latest launch of the study, so that others find it."""
     return paths.root / "runs" / paths.study / "repro.json"

@@ -9,11 +9,11 @@ from pathlib import Path
 class LogFollower:
     """Reads a growing text file piece by piece; knows no UI and no process.
 
-    A file that is not there yet is an empty one; a file that has shrunk or was replaced is read from its start.
+    A missing file counts as empty; a file that has shrunk or was replaced is read from its start.
     """
 
     def __init__(self, path: Path, start: int = 0, tail: int | None = None) -> None:
-        """Begin at byte `start`, or where only `tail` bytes are left, whichever is later."""
+        """Start at byte `start`, or `tail` bytes before the end, whichever is later."""
         self.path = path
         self.start = start
         self.tail = tail
@@ -21,9 +21,9 @@ class LogFollower:
         self.rest = b""
 
     def poll(self, whole: bool = True) -> list[str]:
-        """The lines that are new since the last call, without their ends; `whole=False` adds one not ended yet.
+        """The new lines since the last call, without line ends; `whole=False` includes an incomplete last line.
 
-        A progress bar's carriage returns leave its last state only.
+        Of a progress bar, which overwrites itself with carriage returns, only the last state is kept.
         """
         try:
             with self.path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""A project of one's own: a folder outside the repository in which the installed ssmlab does everything."""
+"""A new project: a folder outside the repository that uses the installed ssmlab."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DVC_GITIGNORE = "/config.local\n/tmp\n/cache\n"
 def new_project(folder: Path, study: str) -> None:
     """Make a project: params.yaml with one study, the pipeline, all shipped studies, and DVC's folder.
 
-    The pipeline is that of the repository without its dependencies on code, which is the installed package here.
+    The pipeline is that of the repository without its dependencies on code, because here the code is installed.
 
     Raises:
         UserError: the folder has files already, or no such study is shipped; then nothing is written.
@@ -54,11 +54,11 @@ def new_project(folder: Path, study: str) -> None:
     files[f"studies/{SCHEMA_FILE}"] = schema_text()
     for name, content in files.items():
         write_atomic(folder / name, content)
-    (folder / SCHEMA_FILE).symlink_to(f"studies/{SCHEMA_FILE}")  # editors look beside the file that they show
+    (folder / SCHEMA_FILE).symlink_to(f"studies/{SCHEMA_FILE}")  # editors look for it next to the open file
 
 
 def pipeline_without_code(path: Path) -> str:
-    """A dvc.yaml without dependencies on the package's files, and without what is about the repository's own models."""
+    """A dvc.yaml without dependencies on the package's files and without the repository's own `artifacts`."""
     yaml = params_writer()
     document = yaml.load(path.read_text(encoding="utf-8"))
     document.pop("artifacts", None)

@@ -1,4 +1,4 @@
-"""Files of a study that carry the digest of their own content, or whose hash another file of ours has."""
+"""Files of a study that can be checked without DVC: by a digest in the file, or a hash in another file of ssmlab."""
 
 from __future__ import annotations
 
@@ -72,18 +72,18 @@ def check_manifest(path: Path) -> None:
 def check_against_manifest(path: Path) -> None:
     try:
         expected = read_manifest(path.parent).files.get(path.name)
-    except UserError:  # which the manifest's own line says
+    except UserError:  # reported when the manifest itself is checked
         if path.suffix == ".safetensors":
             read_checkpoint(path)
         return
     try:
         found = sha256_file(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: missing, and {MANIFEST} beside it names it") from None
+        raise UserError(f"{path}: missing, although {MANIFEST} next to it lists it") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror})") from None
     if found != expected:
-        raise UserError(f"{path}: not the file that {MANIFEST} beside it names")
+        raise UserError(f"{path}: not the file that {MANIFEST} next to it lists")
 
 
 def check_results(path: Path) -> None:

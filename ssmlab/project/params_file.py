@@ -30,7 +30,7 @@ def load_params(path: Path) -> Params:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """The mapping in a YAML 1.2 file, unchecked; raises UserError where there is none."""
+    """The mapping in a YAML 1.2 file, unchecked; raises UserError if there is none."""
     try:
         with path.open(encoding="utf-8") as file:
             value = plain_yaml(file.read())
@@ -52,7 +52,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def plain_yaml(text: str) -> Any:
     """The value of a YAML 1.2 text, if a JSON file could hold it too.
 
-    Raises YAMLError where it is not YAML, ValueError where it holds something else, such as a date or itself.
+    Raises YAMLError if it is not YAML, ValueError if it holds what JSON cannot, such as a date or a loop of aliases.
     """
     try:
         value = YAML(typ="safe", pure=True).load(text)
@@ -91,10 +91,10 @@ def parse_params(raw: Mapping[str, Any], source: str) -> Params:
 
 
 def expanded(raw: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[str, GridRun]]:
-    """A study with its `grid`, if it has one, written out as `runs`, and which runs those are.
+    """A study whose `grid`, if there is one, is expanded to `runs`; and the runs of the grid, by name.
 
     Raises:
-        UserError: the grid is not one, or names a run that `runs` has too; the line names `source` and the key.
+        UserError: the grid is not valid, or names a run that `runs` has too; the line names `source` and the key.
     """
     sections = dict(raw)
     if "grid" not in sections:
@@ -114,7 +114,7 @@ def expanded(raw: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[
 
 
 def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
-    """`base` with `changes` laid over it, mapping by mapping; null takes a section away. Neither is altered."""
+    """`base` updated with `changes`, mapping by mapping; null removes a section. Neither of the two is changed."""
     if not isinstance(changes, Mapping):
         raise UserError(f"{where}: a mapping of changes to `model` and `train` is needed")
     result = dict(base)
@@ -127,16 +127,16 @@ def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
 
 
 def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
-    """What pydantic found, at the key where the user wrote it: a run, a shared section or the grid."""
+    """The problem that pydantic found, at the key where the user wrote it: in a run, a shared section or the grid."""
     path = [str(part) for part in problem["loc"]]
     if path[:2] == ["attack", "attacks"]:
-        del path[3:4]  # pydantic's name for the branch of the union, which no user has written
+        del path[3:4]  # pydantic's name for the member of the union, which is not in the user's file
     kind = problem["type"]
     if kind == "missing" and len(path) == 1:
         return f"{path[0]}: this section is missing; copy it from a file in studies/, or run `ssmlab use`"
     place = path[2:-1] if kind == "missing" else path[2:]
     if path[:1] == ["runs"] and len(path) > 2 and not written_in(runs.get(path[1]), place):
-        path = path[2:]  # the run does not say it, so the key to fix is in the shared section
+        path = path[2:]  # it is not set in the run, so the key to fix is in the shared section
     elif path[:1] == ["runs"] and len(path) > 2 and path[1] in grid_runs:
         path = place_in_grid(grid_runs[path[1]], path[2:])
     if kind.startswith("union_tag"):
@@ -145,7 +145,7 @@ def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid
 
 
 def place_in_grid(run: GridRun, path: list[str]) -> list[str]:
-    """Where the grid says what a run of it has at `path`, which begins with `model` or `train`."""
+    """The place in the grid that sets `path` of one of its runs; `path` starts with `model` or `train`."""
     if path == ["train", "seed"] and run.seed is not None:
         return ["grid", "seeds"]
     axis, name = ("models", run.model) if path[0] == "model" else ("regimes", run.regime)
@@ -153,7 +153,7 @@ def place_in_grid(run: GridRun, path: list[str]) -> list[str]:
 
 
 def written_in(value: Any, path: list[str]) -> bool:
-    """Whether the nested mapping `value` itself says something at `path`."""
+    """Whether the nested mapping `value` has something at `path`."""
     for part in path:
         if not isinstance(value, Mapping) or part not in value:
             return False

@@ -1,4 +1,4 @@
-"""The stages that dvc.yaml has for the runs of a study."""
+"""The stages of dvc.yaml, and the names of stages for the runs of a study."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssmlab.core.text import hint, printable
 from ssmlab.params import Params
 from ssmlab.project.params_file import read_yaml
 
-RUN_STAGES: tuple[StageName, ...] = ("train", "attack", "probe")  # of one run; the others are about the whole study
+RUN_STAGES: tuple[StageName, ...] = ("train", "attack", "probe")  # of one run; the other stages are for the whole study
 
 
 def stages_of(params: Params, root: Path) -> list[str]:
@@ -44,7 +44,7 @@ def resolve(targets: Sequence[str], params: Params, root: Path) -> tuple[str, ..
 
 
 def stage_specs(root: Path) -> dict[str, Any]:
-    """The `stages` section of dvc.yaml; raises UserError where there is none."""
+    """The `stages` section of dvc.yaml; raises UserError if there is none."""
     path = root / "dvc.yaml"
     stages = read_yaml(path).get("stages")
     if not isinstance(stages, dict):
@@ -53,7 +53,7 @@ def stage_specs(root: Path) -> dict[str, Any]:
 
 
 def instances(stage: str, spec: Any, runs: list[str]) -> list[str]:
-    """The names one entry of dvc.yaml gives; an interpolated `foreach` (`${runs}`) is over the study's runs."""
+    """The stage names of one entry of dvc.yaml; an interpolated `foreach` (`${runs}`) is over the study's runs."""
     if not isinstance(spec, dict) or "foreach" not in spec:
         return [stage]
     over = spec["foreach"]

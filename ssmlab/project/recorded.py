@@ -1,4 +1,4 @@
-"""What dvc.lock says of the outputs of a study: every file with its MD5, and where DVC's cache keeps its bytes."""
+"""What dvc.lock records about the outputs of a study: every file with its MD5, and its place in DVC's cache."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ CHUNK = 1 << 20  # bytes
 
 @dataclass(frozen=True)
 class RecordedOutput:
-    """An output of a stage, as dvc.lock has it.
+    """An output of a stage, as dvc.lock records it.
 
     Attributes:
         stage: the stage that makes it (`train@ads`).
-        path: where it lies, relative to the project's folder.
+        path: relative to the project's folder.
         md5: of a file; of a folder the hash of its list of files, which ends in `.dir`.
-        files: of a folder the MD5 of each file by its path below the folder; None if the cache has no whole list.
+        files: of a folder the MD5 of each file by its path below the folder; None if the cache has no complete list.
     """
 
     stage: str
@@ -62,14 +62,14 @@ def recorded_outputs(root: Path, cache: Path) -> list[RecordedOutput]:
 
 
 def outputs_of(stages: Any) -> Iterator[RecordedOutput]:
-    """The outputs of the `stages` of a parsed dvc.lock; any error of a wrong shape goes to the caller."""
+    """The outputs of the `stages` of a parsed dvc.lock; errors of a wrong shape are not caught here."""
     for stage, entry in stages.items():
         for out in entry.get("outs", []):
             yield RecordedOutput(str(stage), str(out["path"]), str(out["md5"]))
 
 
 def with_files(output: RecordedOutput, cache: Path) -> RecordedOutput:
-    """A folder's output with its list of files, as far as the cache still has it whole."""
+    """The output with its list of files, if it is a folder and the cache still has the complete list."""
     if not output.is_folder:
         return output
     try:

@@ -1,4 +1,4 @@
-"""What state a run is in: the one function that decides it, for the CLI, the TUI and the report."""
+"""The state of a run, decided by one function for the CLI, the TUI and the report."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from ssmlab.params import AttackParams, RunParams
 from ssmlab.params.written_float import WrittenFloat
 
 RunState = Literal[
-    "waiting",  # nothing is published, nothing is at work
-    "queued",  # a pipeline at work will come to it
+    "waiting",  # nothing is published, nothing is running
+    "queued",  # a running pipeline will run it later
     "training",
     "attacking",
     "probing",
     "trained",  # published, not attacked yet
     "finished",  # published and attacked
-    "stopped",  # ended before its last epoch because somebody asked for it
+    "stopped",  # ended before its last epoch on request
     "failed",  # ended by an error
-    "killed",  # its process is gone and has not said why
+    "killed",  # its process has ended without saying why
     "stale",  # no sign of life for a minute
-    "changed",  # published, but its params, data or code are no longer those of now
+    "changed",  # published, but params, data or code have changed since
 ]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
 AT_WORK: tuple[RunState, ...] = ("training", "attacking", "probing")
@@ -38,7 +38,7 @@ class Published:
 
     Attributes:
         rows: of models/STUDY/RUN/history.csv.
-        checkpoint: what the best checkpoint says of itself; None if it is missing or cannot be read.
+        checkpoint: the metadata of the best checkpoint; None if it is missing or cannot be read.
         attack: results/STUDY/attack/RUN.json as it is, unchecked; None if it is missing or cannot be read.
         trained_at, attacked_at, probed_at: when history and results were last written, in unix seconds; None without
             them.
@@ -59,7 +59,7 @@ class Published:
     attack_code_now: str | None = None
 
     def newer_than(self, beat: Heartbeat) -> bool:
-        """Whether what the heartbeat's stage publishes was written after that heartbeat, by DVC or by hand."""
+        """Whether the outputs of the heartbeat's stage were written after that heartbeat, by DVC or by hand."""
         written = {"train": self.trained_at, "attack": self.attacked_at, "probe": self.probed_at}[beat.stage]
         return written is not None and written > beat.time
 
@@ -70,7 +70,7 @@ class Decided:
 
     Attributes:
         state: what it is.
-        live: whether the live files (runs/) tell how far it is; otherwise the published ones (models/, results/) do.
+        live: whether the live files (runs/) show its progress; otherwise the published ones (models/, results/) do.
         reasons: of a changed run, what has changed, one entry each, such as `train.epochs: 40 (trained with 10)`.
     """
 
@@ -91,15 +91,15 @@ def decide_state(
 ) -> Decided:
     """The state of a run.
 
-    A stage at work comes first, then how the last one broke off, unless something was published after that; else what
-    is published decides. A stored "finished" counts for nothing without the published files.
+    A running stage decides first; then how the last stage broke off, unless its outputs are newer; then the published
+    files. A stored "finished" is ignored without published files.
 
     Args:
         beat: the run's heartbeat; None if there is none.
         published: what its published files say.
-        run, attack: what params.yaml asks for now.
+        run, attack: the current params.
         now: unix seconds.
-        queued: whether a pipeline at work will come to this run.
+        queued: whether a running pipeline will run it later.
         live_rows: of the live history.
     """
     if beat is not None:
@@ -109,7 +109,7 @@ def decide_state(
         if found == "stale" or (found != "finished" and not published.newer_than(beat)):
             return Decided(found, live=beat.stage == "train")
     elif live_rows and not published.rows:
-        return Decided("stale", live=True)  # of a training there is a trace, but not who made it
+        return Decided("stale", live=True)  # a training has left a history but no heartbeat
     if not published.rows:
         return Decided("queued" if queued else "waiting", live=beat is not None and beat.stage == "train")
     reasons = tuple(changes_since(published, run, attack))
@@ -132,7 +132,7 @@ def cut_short(rows: Sequence[Row], run: RunParams) -> bool:
 
 
 def changes_since(published: Published, run: RunParams, attack: AttackParams) -> list[str]:
-    """What is asked for now and was not when the published files were made."""
+    """What has changed in params, data and code since the published files were made."""
     found: list[str] = []
     trained = published.checkpoint
     if trained is not None and trained.train is not None:
@@ -167,13 +167,13 @@ def data_in(results: Any) -> str | None:
 
 
 def text_at(document: Any, *keys: str) -> str | None:
-    """The text at nested keys of an unchecked document; None where there is none."""
+    """The text at nested keys of an unchecked document; None if there is none."""
     found = value_at(document, keys)
     return found if isinstance(found, str) else None
 
 
 def attack_changes(results: Mapping[str, Any], trained: Metadata | None, attack: AttackParams) -> list[str]:
-    """What the attack results were made with and is no longer so; the results are not checked, so anything may lack."""
+    """What has changed since the attack; the results are not validated, so any part of them may be missing."""
     asked = attack.plain()
     protocol = results.get("protocol")
     if not isinstance(protocol, Mapping):

@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 
 from ssmlab.params import GridParams, Params, RunParams
 
-SCHEMA_FILE = "params.schema.json"  # named in the first line of every study, beside params.yaml and in studies/
+SCHEMA_FILE = "params.schema.json"  # next to params.yaml and in studies/; the first line of every study names it
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 FRACTION = r"^\s*[-+0-9.eE]+\s*(/\s*[-+0-9.eE]+\s*)?$"
 
@@ -21,7 +21,7 @@ class ParamsSchema(GenerateJsonSchema):
     """Pydantic's generator, with eps and alpha as people write them: `0.1` or `8/255`."""
 
     def function_plain_schema(self, schema: core_schema.PlainValidatorFunctionSchema) -> JsonSchemaValue:  # noqa: ARG002
-        """A `WrittenFloat`, the one type here that is read by a function."""
+        """A `WrittenFloat`, the only type here that a function reads."""
         return {"anyOf": [{"type": "number"}, {"type": "string", "pattern": FRACTION}]}
 
 
@@ -52,7 +52,7 @@ def params_schema() -> dict[str, Any]:
 
 
 def schema_text() -> str:
-    """The schema as the shipped studies/params.schema.json has it, and as `ssmlab schema` prints it."""
+    """The text of studies/params.schema.json, which `ssmlab schema` prints too."""
     return json.dumps(params_schema(), indent=1, ensure_ascii=False) + "\n"
 
 
@@ -82,7 +82,7 @@ def references(value: Any) -> list[str]:
 
 
 def changed(definition: dict[str, Any]) -> dict[str, Any]:
-    """The schema of changes to a section: no key is required, sections in it are changes too, null takes one away."""
+    """The schema of changes to a section: no key is required, sections in it are changes too, null removes one."""
     result: dict[str, Any] = copy.deepcopy(definition)
     result.pop("required", None)
     for name, below in result.get("properties", {}).items():

@@ -65,7 +65,7 @@ class WandbSink:
             self.runs[training] = self.wandb.init(
                 project=f"ssmlab-{self.study}",
                 name=training,
-                id=f"{self.study}-{training}",  # a follower that starts again goes on with it
+                id=f"{self.study}-{training}",  # so that a follower that starts again continues it
                 resume="allow" if mode == "online" else None,
                 dir=str(self.folder),
                 config=dict(config),
@@ -79,6 +79,6 @@ class WandbSink:
         """Nothing: W&B writes in the background."""
 
     def close(self) -> None:
-        """End every run; all of it is on disk then."""
+        """End every run; then everything is on disk."""
         for run in self.runs.values():
             run.finish()

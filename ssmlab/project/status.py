@@ -29,16 +29,16 @@ class RunStatus:
         name, model: the run, and its model in a few words (`S4 + AdS (relu)`).
         state: what `decide_state` says.
         reasons: of a changed run, what has changed, such as `train.epochs: 40 (trained with 10)`.
-        stage: the stage the state is about: "train", "attack" or "probe"; None while it waits.
-        task: what is (or was, when killed) being done, "epoch 3/10", or in one line how it ended; may be empty.
-        epoch, epochs: the epoch under way or the last one, of how many; 0 before the first.
+        stage: the stage that the state refers to: "train", "attack" or "probe"; None while it waits.
+        task: what is being done, or was when it was killed ("epoch 3/10"); or how it ended, in one line; may be empty.
+        epoch, epochs: the current or last epoch, and how many there are; 0 before the first.
         clean, robust: validation accuracies in [0, 1] after the latest epoch.
-        best_clean, best_robust, best_epoch: the same of the epoch that the run's own rule makes the `best` checkpoint.
-        images_per_second: throughput of the work under way, else of the latest epoch.
+        best_clean, best_robust, best_epoch: of the epoch that the run's own rule selects as the `best` checkpoint.
+        images_per_second: throughput of the current work, else of the latest epoch.
         eta: seconds to the end of the stage; only while it runs.
         updated: unix seconds of the latest sign of life.
         log: what its stages have written, if there is such a file.
-        rows: the history so far, one row an epoch.
+        rows: the history so far, one row per epoch.
 
     What is not known is None.
     """
@@ -102,7 +102,7 @@ class RunWatcher:
         self.log = paths.live(name) / "log.txt"
 
     def poll(self, now: float, queued: bool = False) -> RunStatus:
-        """The run's status at `now`, in unix seconds; `queued` if a pipeline at work will come to it."""
+        """The run's status at `now`, in unix seconds; `queued` if a running pipeline will run it later."""
         beat = latest_beat(read_heartbeat(self.progress), read_heartbeat(self.probe_progress))
         self.live.poll()
         self.published.poll()
@@ -118,7 +118,7 @@ class RunWatcher:
         return self.status(beat, decided)
 
     def status(self, beat: Heartbeat | None, decided: Decided) -> RunStatus:
-        """What is known of a run in the state that was decided."""
+        """What is known about a run in this state."""
         rows = self.live.rows if decided.live else self.published.rows or self.live.rows
         last = rows[-1] if rows else None
         score = self.params.train.selection.score
@@ -149,7 +149,7 @@ class RunWatcher:
         )
 
     def published_files(self) -> Published:
-        """What models/ and results/ hold of the run."""
+        """What the published files of the run say."""
         results = self.results.poll()
         return Published(
             rows=self.published.rows,
@@ -166,21 +166,21 @@ class RunWatcher:
 
 
 def latest_beat(main: Heartbeat | None, probe: Heartbeat | None) -> Heartbeat | None:
-    """The heartbeat that tells the state: that of a probe which is at work or broke off, unless the other is newer."""
+    """The heartbeat that decides the state: the probe's if it is running or broke off, unless the other is newer."""
     if probe is None or probe.state == "finished" or (main is not None and main.time > probe.time):
         return main
     return probe
 
 
 def task_of(beat: Heartbeat | None) -> str:
-    """What a heartbeat says is being done, or how it ended; nothing without one."""
+    """What a heartbeat says about the current work, or how it ended; empty without a heartbeat."""
     if beat is None:
         return ""
     return beat.message or (beat.task if beat.state == "running" else "")
 
 
 def stage_of(decided: Decided, beat: Heartbeat | None, has_rows: bool, attacked: bool) -> Stage | None:
-    """The stage a state is about; None where nothing has been begun."""
+    """The stage that a state refers to; None if nothing has started."""
     if decided.state in ("waiting", "queued") and not has_rows:
         return None
     if beat is not None and decided.state not in ("trained", "finished", "changed", "queued"):
@@ -191,7 +191,7 @@ def stage_of(decided: Decided, beat: Heartbeat | None, has_rows: bool, attacked:
 
 
 def queued_runs(params: Params | None, paths: Paths | None) -> set[str]:
-    """The runs that a pipeline at work was launched for: those of its targets, or all if it has none."""
+    """The runs that the running pipeline was launched for: those of its targets, or all if it has none."""
     launched = active(paths) if paths is not None else None
     if params is None or launched is None:
         return set()

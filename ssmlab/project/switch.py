@@ -1,7 +1,7 @@
-"""Switching studies: params.yaml becomes studies/<study>.yaml, and dvc.lock the one that study had last.
+"""Switching studies: params.yaml becomes studies/<study>.yaml, and dvc.lock the last one of that study.
 
-DVC makes its stages of what stands under `runs` and knows no grid. A study with a grid is therefore written out: its
-params.yaml has the runs that the grid stands for, and the grid stays in studies/.
+DVC makes its stages from the entries of `runs` and knows no grid. The grid of a study is therefore expanded:
+params.yaml gets the runs that it stands for, and the grid itself stays in studies/.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class StudyFile:
     """A file in studies/.
 
     Attributes:
-        name: the study's, which is also that of the file.
-        title: of its report; why the file cannot be read, if it cannot.
-        data: the data set that it names, and runs: how many it has, a grid written out; None if it does not say.
+        name: of the study and of the file.
+        title: of its report; if the file cannot be read, the reason.
+        data, runs: the name of its data set, and how many runs it has, those of its grid included; None if unknown.
     """
 
     name: str
@@ -46,7 +46,7 @@ class StudyFile:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One key of params.yaml, dotted, with its value before and after as text; None where it is not there."""
+    """One dotted key of params.yaml, with its value before and after as text; None if the key is missing."""
 
     key: str
     old: str | None
@@ -54,15 +54,15 @@ class Change:
 
 
 def studies(root: Path) -> list[StudyFile]:
-    """The studies of the project in `root`, by name; one that cannot be read has the reason for its title."""
+    """The studies of the project in `root`, by name; the title of one that cannot be read is the reason."""
     return [study_in(path) for path in sorted((root / "studies").glob("*.yaml"), key=lambda path: path.stem)]
 
 
 def study_changes(current: Path | None, target: Path, settings: Mapping[str, str] | None = None) -> list[Change]:
-    """What using the study in `target`, with `settings` put in, would change in `current`: keys as they are written.
+    """What using the study in `target`, with `settings` inserted, would change in `current`.
 
-    Values are compared as they are written (`1` is not `1.0`, and `8/255` is text); lists are one value. A current
-    file that is missing or unreadable says nothing, so that every key of the target is new.
+    Values are compared as they are written (`1` is not `1.0`, and `8/255` is text); a list is one value. If the current
+    file is missing or cannot be read, every key of the target is new.
 
     Raises:
         UserError: the target is missing or not YAML, or a setting does not fit.
@@ -77,22 +77,22 @@ def study_changes(current: Path | None, target: Path, settings: Mapping[str, str
 
 
 def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, force: bool = False) -> Path | None:
-    """Make `study` the one that params.yaml in `root` holds: byte for byte, but for its grid and the settings.
+    """Write `study` to params.yaml in `root`: an exact copy, except for its grid and the settings.
 
-    DVC keeps no cache of what the stages made (`persist: true`), but every study has its own folders, so its results
-    are still there when it comes back. What DVC knows of them, dvc.lock, is therefore kept as runs/<study>/dvc.lock and
-    put back with its study: switching there and back runs nothing again. Interrupted, it can simply be repeated.
+    DVC does not restore outputs from its cache (`persist: true`), but every study has its own folders, so its results
+    are still there when the study returns. dvc.lock, which records them, is therefore kept as runs/<study>/dvc.lock and
+    restored with its study: switching there and back runs nothing again. If it is interrupted, call it again.
 
     Args:
-        settings: values to put in, by dotted key; see `expanded_params_yaml`.
-        force: replace a params.yaml that was edited and is saved under no name in studies/; a backup is kept beside it.
+        settings: values to insert, by dotted key; see `expanded_params_yaml`.
+        force: replace a params.yaml with edits that no file in studies/ has; a backup is kept next to it.
 
     Returns:
         the backup, if one was needed.
 
     Raises:
-        UserError: there is no such study; it is not valid; params.yaml holds an edit that would be lost; or its
-            pipeline runs at the moment.
+        UserError: there is no such study; it is not valid; params.yaml holds edits that would be lost; or its pipeline
+            is running.
     """
     known = {each.name: each.path for each in studies(root)}
     if study not in known:
@@ -124,7 +124,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
 
 
 def no_studies(root: Path) -> UserError:
-    """What to say where `root` has no studies: what is missing, and where to go."""
+    """The error for a folder without studies: what is missing, and what to do."""
     missing = [name for name in ("params.yaml", "dvc.yaml", "studies/") if not (root / name).exists()]
     lacks = (
         f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing here" if missing else "studies/ is empty"
@@ -133,10 +133,10 @@ def no_studies(root: Path) -> UserError:
 
 
 def is_saved(params: Path, files: Iterable[Path]) -> bool:
-    """Whether one of the studies in `files` would make the very same params.yaml."""
+    """Whether one of the studies in `files` gives exactly this params.yaml."""
     content = params.read_bytes()
     for file in files:
-        with suppress(UserError):  # a study that is not valid makes none
+        with suppress(UserError):  # a study that is not valid gives none
             if expanded_params_yaml(file) == content:
                 return True
     return False
@@ -151,7 +151,7 @@ def in_use(params: Path) -> str | None:
 
 
 def refuse_while_running(params: Path) -> None:
-    """Raise UserError while anything works on the study in `params`: it would find other params, or DVC another lock.
+    """Raise UserError while anything runs on the study in `params`, whose params and dvc.lock would change meanwhile.
 
     That is a pipeline that ssmlab has launched, any other DVC command that writes, or a stage that was started alone.
     """
@@ -178,9 +178,9 @@ def refuse_while_running(params: Path) -> None:
 
 
 def swap_lock(study: str, root: Path) -> None:
-    """Keep dvc.lock for the study it belongs to, and put back the one kept for `study`, if it is another.
+    """If dvc.lock belongs to another study than `study`, keep it for that one and restore the one kept for `study`.
 
-    A lock file that belongs to no study we know is kept beside, with its bytes as they are.
+    A lock file that names no study is kept as a backup, unchanged.
     """
     lock = root / "dvc.lock"
     content = read_lock(lock)
@@ -200,7 +200,7 @@ def swap_lock(study: str, root: Path) -> None:
 
 
 def study_in(path: Path) -> StudyFile:
-    """What a file in studies/ says of itself, unchecked."""
+    """The description of a study from its file, unchecked."""
     try:
         sections = expanded(read_yaml(path), str(path))[0]
     except UserError as error:

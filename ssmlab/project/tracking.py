@@ -1,4 +1,4 @@
-"""Following the histories of trainings for a tracker of experiments, from outside: no training can be broken by one."""
+"""Sending the histories of trainings to an experiment tracker. It only reads files, so it cannot break a training."""
 
 from __future__ import annotations
 
@@ -28,21 +28,21 @@ class Sink(Protocol):
         """Take the numbers of one epoch. `training`: RUN, or RUN-2 for its second training; `config`: its params."""
 
     def flush(self) -> None:
-        """Write what was added, as far as the sink can be told to."""
+        """Write what was added, if the sink can do that."""
 
     def close(self) -> None:
         """Write everything and end."""
 
 
 class Sent(Strict):
-    """What a sink has of one run: the number of its trainings so far, and the epochs of the last one."""
+    """What was sent of one run: the number of its trainings so far, and the epochs of the last one."""
 
     training: int = 1
     epochs: Annotated[tuple[Numbers, ...], Field(strict=False)] = ()
 
 
 class Memory(Strict):
-    """What a sink has of every run of a study; kept beside it, so that a new start sends nothing twice."""
+    """What was sent of every run of a study; kept in a file, so that a new start sends nothing twice."""
 
     study: str
     runs: dict[str, Sent] = Field(default_factory=dict)
@@ -51,12 +51,12 @@ class Memory(Strict):
 class Tracker:
     """Sends every epoch of every training once.
 
-    A training that was killed and goes on repeats epochs with other times only; those are not sent again. A history
-    with other numbers is another training, and gets a name of its own.
+    A training that continues after it was killed repeats epochs in which only the times differ; they are not sent
+    again. A history with other numbers is another training and gets a name of its own.
     """
 
     def __init__(self, runs: Sequence[str], params: Params, paths: Paths, sink: Sink, memory: Path) -> None:
-        """Memory: the file that says what was sent; raises UserError if it is there and is not one."""
+        """`memory` is the file that records what was sent; raises UserError if it exists and is not valid."""
         inputs = StudyInputs(paths)
         self.watchers = [RunWatcher(run, params, paths, inputs) for run in runs]
         self.sink, self.file = sink, memory
@@ -69,7 +69,7 @@ class Tracker:
     def poll(self) -> int:
         """Send what is new; returns the number of epochs sent.
 
-        What was sent is noted after the sink has it: a power cut between the two can send the last epochs twice.
+        It is recorded after the sink has it, so a power cut between the two can send the last epochs twice.
         """
         found = {watcher.name: self.send(watcher) for watcher in self.watchers}
         if any(found.values()):
@@ -85,7 +85,7 @@ class Tracker:
         known = min(len(numbers), len(sent.epochs))
         if numbers[:known] != sent.epochs[:known]:
             sent, known = Sent(training=sent.training + 1), 0
-        elif known < len(sent.epochs):  # cut: it will repeat what was sent
+        elif known < len(sent.epochs):  # the history was cut, and will repeat what was sent
             return 0
         name = watcher.name if sent.training == 1 else f"{watcher.name}-{sent.training}"
         for row in rows[known:]:
@@ -95,7 +95,7 @@ class Tracker:
 
 
 def repeatable(row: Row) -> tuple[float | None, ...]:
-    """The numbers of an epoch that a training which goes on gives again: all but its times."""
+    """The numbers of an epoch that are the same when a training repeats it: all but the times."""
     return (row.epoch, row.step, row.train_loss, row.val_clean, row.val_robust)
 
 

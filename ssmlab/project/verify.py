@@ -1,7 +1,7 @@
-"""Is everything of a study as it was written? Every file is read whole and hashed again; nothing is changed.
+"""Checks whether the files of a study are as they were written. Every file is read and hashed; nothing is changed.
 
-There are two things to compare with. Our own formats carry a digest of their content, or a manifest beside them has
-their hashes. And dvc.lock has the MD5 of every output, whose bytes DVC's cache keeps a second time. A file that agrees
+There are two things to compare with. Our own formats carry a digest of their content, or a manifest next to them has
+their hashes. And dvc.lock has the MD5 of every output, of which DVC's cache keeps a second copy. A file that agrees
 with its own digest but not with dvc.lock was made without DVC; one that agrees with neither is damaged.
 """
 
@@ -27,11 +27,11 @@ MB = 1e6
 
 @dataclass(frozen=True)
 class CheckedFile:
-    """What was found of one file.
+    """What was found about one file.
 
     Attributes:
         path: relative to the project's folder.
-        state: `unregistered` files are whole by their own digest, but not those that dvc.lock names.
+        state: `unregistered` files agree with their own digest, but are not the ones that dvc.lock records.
         problem: what is wrong, in a few words. remedy: the command that repairs it. Both are empty if nothing is wrong.
     """
 
@@ -68,11 +68,11 @@ class Verifier:
                 yield from (self.paths.root / name, object_path(self.cache, md5))
 
     def add(self, path: str | Path, state: FileState, problem: str = "", remedy: str = "") -> None:
-        """Note what was found of a file."""
+        """Record what was found about a file."""
         self.found.append(CheckedFile(self.name(path), state, problem, remedy))
 
     def name(self, path: str | Path) -> str:
-        """A file's path relative to the project's folder, as far as it lies in it."""
+        """A file's path, relative to the project's folder if it is in there."""
         path = Path(path)
         root = self.paths.root
         return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
@@ -134,7 +134,7 @@ class Verifier:
             )
 
     def own_problem(self, path: Path) -> str:
-        """What the file's own digest says against it, in a few words; nothing if it is whole, or has no digest."""
+        """What is wrong according to the file's own digest, in a few words; empty if nothing is or it has none."""
         check = self.own.get(path)
         if check is None:
             return ""
@@ -155,7 +155,7 @@ class Verifier:
             return ""
 
     def advance(self, length: int) -> None:
-        """`length` more bytes are read."""
+        """Report that `length` more bytes were read."""
         self.meter.advance(length / MB)
         self.meter.report(self.on_event, "verifying, MB")
 
@@ -166,7 +166,7 @@ def verify(paths: Paths, on_event: Listener = silence) -> list[CheckedFile]:
 
 
 def cache_folder_of(root: Path) -> Path:
-    """Where DVC keeps its cache; its default place if DVC does not say."""
+    """The folder of DVC's cache; the default one if DVC does not name it."""
     default = root / ".dvc" / "cache"
     if not (root / ".dvc").is_dir():
         return default
@@ -191,7 +191,7 @@ def size_of(path: Path) -> int:
 
 
 def made_again(name: str) -> str:
-    """The command that makes a file again that DVC does not know."""
+    """The command that recreates a file that DVC does not know."""
     kind, *rest = Path(name).parts
     place = shlex.quote(name)
     if kind == "models" and rest[0] == "imported":

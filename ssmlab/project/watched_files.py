@@ -1,4 +1,4 @@
-"""Files that are read again only when they have changed: a look at a study at rest costs one `stat` a file."""
+"""Files that are read again only when they have changed: looking at an idle study costs one `stat` per file."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class CachedFile(Generic[Content]):
 
 
 class WatchedParams:
-    """The study in params.yaml. A file that cannot be read any more leaves the last good study standing.
+    """The study in params.yaml. If the file can no longer be read, the last good study stays.
 
     Attributes:
-        params, paths: the study as it could last be read; None if it never could.
+        params, paths: the study that was last read; None if there was none.
         problem: why params.yaml cannot be read now, in one line; None if it can.
     """
 
@@ -68,7 +68,7 @@ class WatchedParams:
             self.file, self._seen = file, "never"
 
     def poll(self) -> bool:
-        """Read params.yaml if it has changed; whether that gave a study to take up."""
+        """Read params.yaml if it has changed; returns whether there is a new study."""
         seen = file_stamp(self.file)
         if seen == self._seen:
             return False

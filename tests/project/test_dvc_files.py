@@ -113,7 +113,7 @@ def test_a_damaged_lock_file_without_a_copy_is_moved_away(tmp_path: Path) -> Non
 def test_a_lock_file_in_the_middle_of_a_merge_is_left_to_its_owner(tmp_path: Path) -> None:
     merged = WHOLE.replace(b"    cmd", b"<<<<<<< HEAD\n    cmd", 1)
     (tmp_path / "dvc.lock").write_bytes(merged)
-    with pytest.raises(UserError, match="merge markers; settle the merge"):
+    with pytest.raises(UserError, match="merge markers; resolve the merge"):
         repair_lock(tmp_path, "smoke")
     assert (tmp_path / "dvc.lock").read_bytes() == merged
 
