@@ -85,7 +85,7 @@ def write_runs_out(document: CommentedMap, runs: Mapping[str, Any], study: Path)
 
 
 def flow_or_block(value: Any, before: str) -> Any:
-    """A nested value in YAML's flow style if it fits on the line that starts with `before`; else with a key on each line."""
+    """A nested value in YAML's flow style if it fits on the line that starts with `before`; else a key on each line."""
     if not isinstance(value, Mapping):
         return value
     if len(before) + len(flow_text(value)) <= WIDEST:
