@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ import torch
 
 from ssmlab.artifacts.checkpoint import build_from
 from ssmlab.artifacts.heartbeat import HeartbeatWriter, with_heartbeat
-from ssmlab.artifacts.manifest import Manifest
-from ssmlab.artifacts.metadata import CheckpointFile, read_checkpoint
 from ssmlab.artifacts.outcome import recording_outcome
 from ssmlab.artifacts.provenance import Provenance
-from ssmlab.artifacts.stage_run import StageInput, StageRun, file_input, prepared_input, start_stage
+from ssmlab.artifacts.stage_run import StageRun, prepared_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import canonical_json, sha256_text
@@ -29,12 +26,12 @@ from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.results import Evaluation, save_results
 from ssmlab.nets.classifier import Classifier
 from ssmlab.nets.device import resolve_device
-from ssmlab.params import IMPORTED, AttackSpec, Params, Which
+from ssmlab.params import AttackSpec, Params, Which
 from ssmlab.params.paths import Paths
 from ssmlab.stages.attack.contents import attack_results
 from ssmlab.stages.attack.fitting import check_image_shape
 from ssmlab.stages.attack.reporting import notes
-from ssmlab.stages.trained_run import read_trained_run
+from ssmlab.stages.attack.target import Target, imported_target, trained_target
 
 
 def attack(
@@ -103,50 +100,6 @@ def attack_file(
     on_event(Note(f"{path}: what it was trained on is unknown; it may have seen the test images", warning=True))
     job.attack_and_publish(models, job.start(reread), on_event)
     return target.results
-
-
-@dataclass(frozen=True)
-class Target:
-    """What is attacked, and where its results go.
-
-    Attributes:
-        name: what `ssmlab attack` is given to attack it: a run or a file.
-        study, run: what the results call it.
-        checkpoints: each read once; inputs: their files as inputs of the stage.
-        manifest: of the trained run's folder; None for an imported checkpoint.
-        results: the results file; aside: where results go that must not be published.
-    """
-
-    name: str
-    study: str
-    run: str
-    checkpoints: Mapping[Which, CheckpointFile]
-    inputs: Sequence[StageInput]
-    manifest: Manifest | None
-    results: Path
-    aside: Path
-
-
-def trained_target(run: str, paths: Paths, dataset: Dataset) -> Target:
-    """Both checkpoints of a run; raises UserError if they are damaged or were trained on other data."""
-    trained = read_trained_run(run, paths, dataset)
-    aside = paths.live(run) / "unpublished-attack.json"
-    results = paths.attack(run)
-    return Target(run, paths.study, run, trained.checkpoints, trained.inputs, trained.manifest, results, aside)
-
-
-def imported_target(path: Path, paths: Paths) -> Target:
-    """An imported checkpoint; raises UserError if the file is damaged or was not imported."""
-    checkpoint = read_checkpoint(path)
-    metadata = checkpoint.metadata
-    if metadata.source is None:
-        raise UserError(
-            f"{path}: run {metadata.run} of study {metadata.study} is attacked by its name, with both checkpoints"
-        )
-    imported, run, which = dataclasses.replace(paths, study=IMPORTED), metadata.run, metadata.which
-    aside = imported.live(run) / "unpublished-attack.json"
-    inputs = [file_input(path, checkpoint.sha256)]
-    return Target(str(path), IMPORTED, run, {which: checkpoint}, inputs, None, imported.attack(run), aside)
 
 
 def load_attacked_data(params: Params, paths: Paths) -> Dataset:
