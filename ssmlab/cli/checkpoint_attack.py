@@ -45,6 +45,8 @@ def attack_checkpoint(
         radius = WrittenFloat(eps)
     except ValueError as error:
         raise UserError(f"--eps {eps}: {error}") from None
+    if data is None and not Path("params.yaml").exists():
+        raise UserError(f"--eps {eps}: no params.yaml here says on which images; name a prepared data set with --data")
     norm_name: Norm = norm.value if norm else "linf"
     device_name: Literal["auto", "cpu", "cuda"] = device.value if device else "auto"
     with stage(notes_on_stderr=True) as on_event:
