@@ -44,7 +44,7 @@ app.command(
     epilog="Examples: `ssmlab repro` (everything), `ssmlab repro ads attention` (two runs), `ssmlab repro report` "
     "(one stage and what it needs)"
 )(repro)
-app.command(epilog="Example: `ssmlab stop ads`; `ssmlab repro ads --force` goes on from there")(stop)
+app.command(epilog="Example: `ssmlab stop ads`; `ssmlab repro ads --force` continues from there")(stop)
 app.command(
     epilog="Examples: `ssmlab grid` (every run that is out of date), `ssmlab grid ads ssm --jobs 2`, "
     "`ssmlab grid --cluster slurm --jobs 8 --gpus-per-run 1`, `ssmlab grid --dry-run`"
@@ -56,7 +56,7 @@ app.command(
 )(use)
 app.command(epilog="Examples: `ssmlab new my-project`, `ssmlab new my-project --study smoke`")(new)
 app.command(epilog="Example: `ssmlab schema > params.schema.json`")(schema)
-app.command("status", hidden=True)(runs)  # the word that git and DVC have for it
+app.command("status", hidden=True)(runs)  # as git and DVC call it
 app.command(
     epilog="Examples: `ssmlab runs`, `ssmlab runs --json`, `ssmlab runs --format csv > runs.csv`, "
     "`ssmlab runs --json --watch`"
@@ -112,7 +112,7 @@ def tui(
     from ssmlab.cli.interrupts import interruptible
     from ssmlab.tui.app import run as run_app
 
-    with interruptible():  # a SIGTERM or SIGHUP gives the terminal back, as Ctrl-C does
+    with interruptible():  # a SIGTERM or SIGHUP restores the terminal, as Ctrl-C does
         run_app(path)
 
 
@@ -131,13 +131,15 @@ def options(
         bool, typer.Option("--version", callback=version, is_eager=True, help="Show the version and stop.")
     ] = False,
 ) -> None:
-    """What every command shares."""
+    """Options before a command."""
 
 
 def main() -> None:
     """The console script."""
     wait_passively()  # before a command imports torch
-    if not sys.warnoptions:  # what Pillow, numpy and torch warn of is for programmers; stages say what users must know
+    if (
+        not sys.warnoptions
+    ):  # warnings of Pillow, numpy and torch are for programmers; stages report what users must know
         warnings.simplefilter("ignore")
         os.environ["PYTHONWARNINGS"] = "ignore"  # for worker processes
     app()

@@ -1,4 +1,4 @@
-"""What every command shares: how mistakes read, the study of the folder, and the frame of a stage."""
+"""What the commands share: errors in one line, the study of the current folder, and the frame of a stage."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
     from ssmlab.params.paths import Paths
 
 
-# Typer has its own copy of click since 0.20, and click's before; BadParameter, which both have, leads to either.
+# Since 0.20 Typer has its own copy of click. BadParameter exists in both, and leads to the UsageError that is in use.
 UsageError: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
 
 
 class OneLineErrors(PlainHelp):
-    """Turns every mistake that a user can fix into one line on stderr and an exit code."""
+    """Turns every error that a user can fix into one line on stderr and an exit code."""
 
     def main(self, *args: Any, **more: Any) -> Any:
-        """Run the command line and exit; a wrong option or command is one line too."""
+        """Run the command line and exit; a wrong option or command gives one line too."""
         if not more.pop("standalone_mode", True):
             return super().main(*args, **{**more, "standalone_mode": False})
         try:
@@ -46,7 +46,7 @@ class OneLineErrors(PlainHelp):
         sys.exit(code if isinstance(code, int) else 0)
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; raises typer.Exit where it failed."""
+        """Run the command; raises typer.Exit if it fails."""
         try:
             return super().invoke(ctx)
         except RankError as error:
@@ -54,12 +54,12 @@ class OneLineErrors(PlainHelp):
         except UserError as error:
             fail(str(error), error.code)
         except KeyboardInterrupt as stop:
-            cause = stop.__context__  # torchrun ends all of its processes when one has failed: that is what to tell
+            cause = stop.__context__  # torchrun stops all processes when one has failed; report that failure
             if isinstance(cause, UserError):
                 fail(f"{cause}; earlier results are untouched", cause.code)
             fail("stopped; earlier results are untouched", Interrupted.code)
         except BrokenPipeError:
-            # Whoever read our output (head, less) has gone: not an error, but Python would print one at exit.
+            # The reader of our output (head, less) has ended. That is no error, but Python would print one at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except OSError as error:
@@ -68,20 +68,20 @@ class OneLineErrors(PlainHelp):
 
 
 def fail(message: str, code: int, always: bool = False) -> NoReturn:
-    """One line on stderr, unless another process says it and this one has nothing of its own; then the exit."""
+    """Exit after one line on stderr; a silent rank prints it only if `always`, because rank 0 prints it too."""
     if always or not is_silent_rank():
         say(message)
     raise typer.Exit(code)
 
 
 def say(message: str) -> None:
-    """An error as one short line that cannot do anything to the terminal."""
+    """Print an error as one line without control characters."""
     typer.secho("error: " + printable(message), err=True, fg=typer.colors.RED)
 
 
 def usage_problem(error: Any) -> str:
-    """What is wrong with a command line, without the full stop; for an unknown command, one that may be meant."""
-    message = str(error.format_message()).rstrip(".").replace(": Value error, ", ": ")  # which says nothing
+    """What is wrong with a command line, without a full stop; for an unknown command, with a similar one."""
+    message = str(error.format_message()).rstrip(".").replace(": Value error, ", ": ")  # pydantic's filler
     unknown = re.fullmatch(r"No such command '(.*?)'.*", message, re.DOTALL)
     if unknown is None or error.ctx is None:
         return message
@@ -91,12 +91,12 @@ def usage_problem(error: Any) -> str:
 
 
 def is_silent_rank() -> bool:
-    """Whether this is one of several processes that torchrun has started here, and not the first, which speaks."""
+    """Whether torchrun has started this process and it is not rank 0 of the machine, which alone reports."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 
 def study() -> tuple[Params, Paths]:
-    """The study of the folder we stand in."""
+    """The study of the current folder."""
     from ssmlab.params.paths import Paths
     from ssmlab.project.params_file import load_params
 
@@ -105,12 +105,12 @@ def study() -> tuple[Params, Paths]:
 
 
 def reread_params() -> Params:
-    """The params of the folder we stand in as they are now; raises UserError if they cannot be read."""
+    """The current params of the current folder; raises UserError if they cannot be read."""
     return study()[0]
 
 
 def require_code_of_folder(folder: Path, allow_installed: bool) -> None:
-    """Raise UserError if `folder` has an `ssmlab` of its own and another one is running: DVC hashes that of the folder.
+    """Raise UserError if `folder` has its own `ssmlab`, which DVC hashes, and another one is running.
 
     Only a pipeline folder (one with a dvc.yaml) is checked, and `allow_installed` turns the check off.
     """
@@ -131,9 +131,9 @@ def stage(allow_installed: bool = True, together: bool = False, notes_on_stderr:
     """Run a stage: draw its events, and end it on every signal as on Ctrl-C.
 
     Args:
-        allow_installed: False refuses to run an installed copy in a folder that has code of its own.
+        allow_installed: False refuses to run an installed copy in a folder that has its own code.
         together: whether several processes of torchrun may run the stage as one.
-        notes_on_stderr: of a command whose result goes to stdout, maybe into another program.
+        notes_on_stderr: for a command whose result goes to stdout, and perhaps to another program.
     """
     from rich.console import Console
 
@@ -153,7 +153,7 @@ def stage(allow_installed: bool = True, together: bool = False, notes_on_stderr:
 
 
 def prepare_study(allow_installed: bool) -> None:
-    """Run the stage `prepare`, which two commands name."""
+    """Run the stage `prepare`, which has two commands."""
     with stage(allow_installed) as on_event:
         from ssmlab.stages.prepare import prepare
 

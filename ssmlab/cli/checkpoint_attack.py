@@ -31,7 +31,7 @@ def attack_checkpoint(
     device: DeviceChoice | None,
     form: ListFormat,
 ) -> None:
-    """Attack a checkpoint file and print its accuracies; raises UserError where an option does not fit.
+    """Attack a checkpoint file and print its accuracies; raises UserError if an option is wrong.
 
     Args:
         eps: as papers write it, such as `8/255`.
@@ -86,9 +86,9 @@ def map_text(found: TokenMap) -> str:
 
 
 def recheck_saved(run: str, path: Path | None, folder: Path) -> None:
-    """Ask a checkpoint file, or the checkpoints of a run if `path` is None, again about saved adversarial images.
+    """Test a checkpoint file, or the checkpoints of a run if `path` is None, again on saved adversarial images.
 
-    Prints what they say; exit code 1 if flags differ.
+    Prints the counts; exit code 1 if a flag differs.
     """
     from ssmlab.stages.checkpoint_attack import recheck_checkpoint, recheck_run
 

@@ -1,4 +1,4 @@
-"""`ssmlab compare`: runs side by side."""
+"""`ssmlab compare`: runs, groups or checkpoints next to each other."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ def compare(
         ),
     ],
     format: FormatOption = ListFormat.table,
-    all: Annotated[bool, typer.Option("--all", help="Every parameter, not only those that differ.")] = False,
+    all: Annotated[bool, typer.Option("--all", help="Show every parameter, not only those that differ.")] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Compare results of different protocols anyway, and mark them.")
     ] = False,
 ) -> None:
-    """Put runs side by side: what differs, parameters, clean and robust accuracy, RO gap, deltas."""
+    """Compare runs: different settings, parameters, clean and robust accuracy, RO gap, deltas."""
     from rich.console import Console
 
     from ssmlab.analysis.compare.compare import compare as side_by_side
     from ssmlab.report.terminal.tables import render
 
-    # files and STUDY/NAME say where they are themselves, so they need no params.yaml
+    # files and STUDY/NAME are found without a params.yaml
     paths = None if all_named(subjects) else study()[1]
     rendered = render(side_by_side(subjects, paths, force), format.value, all_parameters=all)
     if isinstance(rendered, str):

@@ -1,4 +1,4 @@
-"""What the shell offers after TAB: names of runs, studies and data sets. A mistake in a file offers nothing."""
+"""What the shell offers after TAB: names of runs, studies and data sets; nothing if a file cannot be read."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def run_names(incomplete: str) -> list[str]:
 
 
 def run_and_group_names(incomplete: str) -> list[str]:
-    """The runs of params.yaml, and the groups of those that differ in their seed alone."""
+    """The runs of params.yaml, and its groups of runs that differ only in their seed."""
     from ssmlab.project.params_file import load_params
 
     with suppress(UserError):
@@ -41,7 +41,7 @@ def target_names(incomplete: str) -> list[str]:
 
 
 def entry_names(incomplete: str) -> list[str]:
-    """The runs and groups of params.yaml, and STUDY/NAME of what other studies have results of."""
+    """The runs and groups of params.yaml, and STUDY/NAME of all attack results."""
     found = sorted(path.parent.parent.name + "/" + path.stem for path in Path("results").glob("*/attack/*.json"))
     return [*run_and_group_names(incomplete), *matching(found, incomplete)]
 
@@ -64,5 +64,5 @@ def prepared_names(incomplete: str) -> list[str]:
 
 
 def matching(names: Iterable[str], incomplete: str) -> list[str]:
-    """The names that begin as what has been typed."""
+    """The names that start with what was typed."""
     return [name for name in names if name.startswith(incomplete)]

@@ -1,4 +1,4 @@
-"""`ssmlab data`: the data sets that are known, fetched and prepared."""
+"""`ssmlab data`: known, fetched and prepared data sets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WIDTH_OF_A_PIPE = 120  # nothing wraps there
     "list", epilog="Examples: `ssmlab data list`, `ssmlab data list --format json`, `ssmlab data list --format csv`"
 )
 def list_(format: FormatOption = ListFormat.table) -> None:
-    """List the known data sets, whether each is at hand, and what is prepared in data/."""
+    """List the known data sets, whether each is fetched, and the prepared ones in data/."""
     from ssmlab.ingest.catalog import CATALOG
     from ssmlab.ingest.fetch import cache_folder, is_fetched
 
@@ -61,7 +61,7 @@ def list_(format: FormatOption = ListFormat.table) -> None:
 def print_tables(
     states: Sequence[tuple[CatalogEntry, str]], prepared: Sequence[tuple[Path, DataSummary]], cache: Path
 ) -> None:
-    """The known and the prepared data sets for people."""
+    """Print the known and the prepared data sets as tables."""
     from rich.console import Console
 
     from ssmlab.report.terminal.data_tables import known_table, prepared_table
@@ -74,11 +74,11 @@ def print_tables(
     if prepared:
         console.print(prepared_table(prepared))
     else:
-        typer.echo(f"nothing is prepared in {PREPARED}/ yet: ssmlab prepare")
+        typer.echo(f"nothing is prepared in {PREPARED}/ yet; run `ssmlab prepare`")
 
 
 def known_record(known: CatalogEntry, state: str) -> dict[str, Any]:
-    """A data set of the catalogue as a row for scripts."""
+    """A known data set as a row for scripts."""
     sizes = [each.size for each in known.downloads]
     return {
         "name": known.name,
@@ -118,7 +118,7 @@ def shape_cell(shape: tuple[int, int, int]) -> str:
 
 
 def prepared_sets(folder: Path) -> tuple[list[tuple[Path, DataSummary]], list[str]]:
-    """The prepared data sets in a folder, and for each file that is none, what is wrong with it."""
+    """The prepared data sets in a folder, and what is wrong with each file that is not one."""
     from ssmlab.data.header import read_data_summary
 
     found, damaged = [], []
@@ -139,10 +139,10 @@ def fetch(
         ),
     ],
     mirror: Annotated[
-        str | None, typer.Option("--mirror", metavar="URL", help="Look for the files as URL/FILE instead.")
+        str | None, typer.Option("--mirror", metavar="URL", help="Download URL/FILE instead of the publisher's files.")
     ] = None,
 ) -> None:
-    """Download a data set from its publisher and check it; an interrupted download goes on where it stopped."""
+    """Download a data set from its publisher and check it; an interrupted download continues where it stopped."""
     from ssmlab.ingest.catalog import look_up
     from ssmlab.ingest.fetch import cache_folder
     from ssmlab.ingest.fetch import fetch as fetch_files

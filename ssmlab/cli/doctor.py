@@ -15,11 +15,11 @@ COLOURS = {"ok": typer.colors.GREEN, "warning": typer.colors.YELLOW, "problem": 
 
 
 def doctor(
-    fix: Annotated[bool, typer.Option("--fix", help="Mend DVC's damaged files: dvc.lock and .dvc/tmp/rwlock.")] = False,
+    fix: Annotated[bool, typer.Option("--fix", help="Repair damaged files of DVC: dvc.lock, .dvc/tmp/rwlock.")] = False,
     format: FormatOption = ListFormat.table,
     as_json: JsonOption = False,
 ) -> None:
-    """Look at Python, packages, devices, threads, disk, DVC, git and the study; code 1 where something is wrong."""
+    """Check Python, packages, devices, threads, disk, DVC, git and the study; exit code 1 if something is wrong."""
     from ssmlab.project.doctor import examine
 
     findings = examine(Path(), repair=fix)

@@ -1,4 +1,4 @@
-"""What ends a command: Ctrl-C, SIGTERM, SIGHUP as one KeyboardInterrupt, and the death of the DVC or torchrun above."""
+"""What ends a command: Ctrl-C, SIGTERM and SIGHUP, as one KeyboardInterrupt; and the end of its DVC or torchrun."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from contextlib import contextmanager
 from ssmlab.system.processes import environment_of, is_alive, parent_of, pid_start_time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-ONE_AND_THE_SAME = 2.0  # seconds
+SAME_STOP = 2.0  # seconds after a signal in which others count as the same stop
 LOOK_EVERY = 0.5  # seconds
 LAUNCHED = ("DVC_STAGE", "TORCHELASTIC_RUN_ID", "SSMLAB_GRID")  # set by DVC, torchrun and a grid for their processes
 
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Within this block every one of SIGNALS raises KeyboardInterrupt, unless it was ignored before (nohup).
+    """Within this block each of SIGNALS raises KeyboardInterrupt, unless it was ignored before (nohup).
 
-    A stop often comes as several signals (to the process, to its group, from a dying parent): what follows the first
-    within two seconds is taken as the same, so that it does not break into putting things in order.
+    A stop often arrives as several signals (to the process, to its group, from an ending parent). Those within two
+    seconds of the first are ignored, so that they do not interrupt the clean-up.
     """
     last = -math.inf
 
     def interrupt(*_: object) -> None:
         nonlocal last
         now = time.monotonic()
-        if now - last > ONE_AND_THE_SAME:
+        if now - last > SAME_STOP:
             last = now
             raise KeyboardInterrupt
 
@@ -47,10 +47,10 @@ def interruptible() -> Iterator[None]:
 
 @contextmanager
 def ending_with_launcher() -> Iterator[None]:
-    """Within this block the process is sent SIGTERM if the DVC or torchrun that began it has gone.
+    """Within this block the process gets SIGTERM when the DVC or torchrun that started it has ended.
 
-    A SIGTERM, SIGHUP or SIGKILL to `dvc repro` ends it at once, and it passes nothing on to its stages; nor does
-    torchrun pass a SIGKILL on. A process that neither has begun is left alone.
+    SIGTERM, SIGHUP and SIGKILL end `dvc repro` at once, and it does not pass them on to its stages; torchrun does not
+    pass on SIGKILL. Nothing is done in a process that was started by neither.
     """
     if not any(name in os.environ for name in LAUNCHED):
         yield
@@ -73,10 +73,10 @@ def ending_with_launcher() -> Iterator[None]:
 
 
 def launcher_gone() -> Callable[[], bool]:
-    """A test of whether the DVC above this process, or a shell or torchrun between the two, has ended since this call.
+    """A function that tells whether the DVC that started this process, or a shell or torchrun in between, has ended.
 
-    DVC marks the environment of its stages, and of the shell it runs them in, but not its own: it is the first process
-    upwards without the mark. Without DVC that is the parent: torchrun.
+    DVC marks the environment of its stages and of the shell that runs them, but not its own, so it is the first
+    ancestor without the mark. Without DVC that is the parent, torchrun.
     """
     parent = dvc = os.getppid()
     while "DVC_STAGE" in environment_of(dvc) and (above := parent_of(dvc)) is not None:

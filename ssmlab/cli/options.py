@@ -33,7 +33,7 @@ class ClusterChoice(StrEnum):
     slurm = "slurm"
 
 
-# Of several commands
+# Shared by several commands
 
 RunName = Annotated[
     str,
@@ -49,7 +49,7 @@ RunAndGroupNames = Annotated[
 ]
 AllowInstalled = Annotated[
     bool,
-    typer.Option("--allow-installed", help="Run the installed ssmlab although this folder has a copy of its own."),
+    typer.Option("--allow-installed", help="Run the installed ssmlab although this folder has its own copy."),
 ]
 DeviceOption = Annotated[
     DeviceChoice | None,
@@ -60,7 +60,7 @@ IntervalOption = Annotated[
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run the stages even if nothing has changed.")]
 
-# Of `attack`
+# For `attack`
 
 RunOrFile = Annotated[
     str,
@@ -99,7 +99,7 @@ RecheckOption = Annotated[
     typer.Option("--recheck", metavar="FOLDER", help="Test a run or a file again on the images saved there."),
 ]
 
-# Of `grid`
+# For `grid`
 
 JobsOption = Annotated[
     int | None,

@@ -1,4 +1,4 @@
-"""How a stage's events look: a live bar with accuracies and ETA on a terminal, plain lines when piped."""
+"""The display of a stage's events: a live bar with accuracies and ETA on a terminal, plain lines in a pipe."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SECONDS_BETWEEN_PLAIN_LINES = 30.0
 
 @contextmanager
 def display(console: Console) -> Iterator[events.Listener]:
-    """A listener that draws on `console` for as long as the block lasts."""
+    """A listener that draws on `console` within the block."""
     if not console.is_terminal:
         yield plain_listener(partial(console.print, soft_wrap=True, markup=False, highlight=False), time.monotonic)
         return
@@ -41,7 +41,7 @@ def display(console: Console) -> Iterator[events.Listener]:
 
 
 def live_listener(bar: Progress) -> events.Listener:
-    """One bar for the task at hand; notes scroll by above it."""
+    """One bar for the current task; notes scroll above it."""
     task: TaskID | None = None
     name = ""
 
@@ -60,7 +60,7 @@ def live_listener(bar: Progress) -> events.Listener:
 
 
 def plain_listener(show: Callable[[str], None], clock: Callable[[], float]) -> events.Listener:
-    """Every note as a line, and now and then a line for progress, so that a log shows that something moves."""
+    """Every note as a line, and sometimes a line of progress, so that a log shows that work continues."""
     last = clock()
 
     def listen(event: events.Event) -> None:
@@ -82,7 +82,7 @@ def text_of(note: events.Note) -> str:
 
 
 def reading(event: events.Progress) -> str:
-    """The figures beside a bar: `clean 91.2%  robust 74.0%  1,234 images/s  ETA 42s`."""
+    """The numbers next to a bar: `clean 91.2%  robust 74.0%  1,234 images/s  ETA 42s`."""
     parts = []
     if event.clean is not None:
         parts.append(f"clean {event.clean:.1%}")

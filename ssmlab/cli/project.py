@@ -1,4 +1,4 @@
-"""`ssmlab new` and `ssmlab schema`: a project of one's own, and help for the editor in which its params are written."""
+"""`ssmlab new` and `ssmlab schema`: a new project, and the schema with which editors check params.yaml."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import typer
 
 
 def new(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder that does not exist yet, or is empty.")],
-    study: Annotated[str, typer.Option("--study", metavar="NAME", help="The study to begin with.")] = "mnist5k",
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A new or empty folder.")],
+    study: Annotated[str, typer.Option("--study", metavar="NAME", help="The study to start with.")] = "mnist5k",
 ) -> None:
-    """Make a project of your own: params.yaml, dvc.yaml, studies/ and DVC's folder; everything works there."""
+    """Make a new project: params.yaml, dvc.yaml, studies/ and DVC's folder; every command works there."""
     from ssmlab.project.new_project import new_project
 
     new_project(folder, study)
@@ -20,7 +20,7 @@ def new(
 
 
 def schema() -> None:
-    """Write the JSON schema of params.yaml, with which editors check and complete it."""
+    """Print the JSON schema of params.yaml, with which editors check and complete it."""
     from ssmlab.project.schema import schema_text
 
     typer.echo(schema_text(), nl=False)

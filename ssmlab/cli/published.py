@@ -12,7 +12,7 @@ from ssmlab.cli.base import fail, stage
 
 
 class Activation(StrEnum):
-    """Of AdS."""
+    """The activation of AdS."""
 
     relu = "relu"
     sigmoid = "sigmoid"
@@ -22,12 +22,13 @@ class Activation(StrEnum):
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A state dict: .pt, .pth or .safetensors.")],
     ads: Annotated[
-        Activation | None, typer.Option("--ads", help="The activation of its AdS, which no state dict tells.")
+        Activation | None, typer.Option("--ads", help="The activation of its AdS, which a state dict does not hold.")
     ] = None,
     image_size: Annotated[
-        int | None, typer.Option("--image-size", min=1, max=4096, help="N, for images of N x N pixels; Mega's tell it.")
+        int | None,
+        typer.Option("--image-size", min=1, max=4096, help="N, for images of N x N pixels; not needed for Mega."),
     ] = None,
-    to: Annotated[Path | None, typer.Option("--to", help="The folder; models/imported/NAME by default.")] = None,
+    to: Annotated[Path | None, typer.Option("--to", help="Where to write it; models/imported/NAME by default.")] = None,
 ) -> None:
     """Import a checkpoint of the code published with the paper: models/imported/NAME/best.safetensors."""
     from ssmlab.published.import_checkpoint import import_checkpoint
@@ -40,7 +41,7 @@ def import_(
 
 
 def parity(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="A folder of parity vectors.")]) -> None:
-    """Compare our models with vectors of the published code: logits, kernels, gradients; code 1 where they disagree."""
+    """Compare our models with vectors of the published code: logits, kernels, gradients; code 1 if they disagree."""
     from rich.console import Console
 
     from ssmlab.published.parity import parity as agreements

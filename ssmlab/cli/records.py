@@ -1,4 +1,4 @@
-"""Lists for scripts: the rows of a command that lists, as JSON, CSV or a Markdown table."""
+"""Lists for scripts: the rows of a command as JSON, CSV or a Markdown table."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ import typer
 
 from ssmlab.core.files import to_csv
 
-SCHEMA = 1  # version of the JSON form: raised when a field changes its meaning or goes; new fields do not raise it
+SCHEMA = 1  # version of the JSON: raised if a field changes its meaning or is removed, not for new fields
 ListedRow = Mapping[str, Any]
 
 
 class ListFormat(StrEnum):
-    """How a command writes what it lists."""
+    """The format of a list."""
 
     table = "table"
     json = "json"
@@ -24,7 +24,9 @@ class ListFormat(StrEnum):
     md = "md"
 
 
-FormatOption = Annotated[ListFormat, typer.Option("--format", help="How to write it: for people, or for scripts.")]
+FormatOption = Annotated[
+    ListFormat, typer.Option("--format", help="The format: a table for people, the others for scripts.")
+]
 
 JsonOption = Annotated[bool, typer.Option("--json", help="For scripts; the same as `--format json`.")]
 
@@ -34,7 +36,7 @@ def records_text(kind: str, columns: Sequence[str], rows: Sequence[ListedRow], f
 
     Args:
         kind: what the rows are, for JSON: `{"schema": 1, "kind": "runs", "rows": [...]}`.
-        columns: the keys of every row, in order; what a row lacks is null, or an empty field.
+        columns: the keys of every row, in order; a missing value is null or an empty field.
         form: json, csv or md.
     """
     if form is ListFormat.json:

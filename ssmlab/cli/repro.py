@@ -1,4 +1,4 @@
-"""`ssmlab repro` and `ssmlab stop`: the pipeline as a whole, and the end of one training."""
+"""`ssmlab repro` and `ssmlab stop`: running the whole pipeline, and stopping one training."""
 
 from __future__ import annotations
 
@@ -30,10 +30,13 @@ def repro(
         bool, typer.Option("--detach", help="Leave it running in the background; `ssmlab tui` follows it.")
     ] = False,
     wait: Annotated[
-        float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long to wait for another DVC command here.")
+        float,
+        typer.Option(
+            "--wait", metavar="SECONDS", min=0, help="How long to wait for another DVC command in this project."
+        ),
     ] = 60.0,
 ) -> None:
-    """Run what is out of date, through DVC, and follow it live."""
+    """Run what is out of date, with DVC, and show its progress."""
     from ssmlab.cli.interrupts import interruptible
     from ssmlab.project import launch
 
@@ -45,19 +48,19 @@ def repro(
     with interruptible():
         code = launch.foreground(params, paths, targets or [], force, tell, wait)
     if code != 0:
-        fail("the pipeline stopped, for the reason above; `ssmlab repro` goes on from there", code)
+        fail("the pipeline stopped, for the reason above; `ssmlab repro` continues from there", code)
     if paths.analysis.is_file():
         show_headline(paths)
 
 
 def tell(event: Event) -> None:
-    """A note of a command that is no stage, as a line on stderr."""
+    """Print a note of a command that is not a stage, as a line on stderr."""
     if isinstance(event, Note):
         typer.secho(text_of(event), err=True, fg=typer.colors.YELLOW if event.warning else None)
 
 
 def show_headline(paths: Paths) -> None:
-    """The study's numbers in a short table, and where the report lies."""
+    """Print the study's numbers as a short table, and where the report is."""
     from rich.console import Console
 
     from ssmlab.analysis.summary import load_summary
@@ -68,7 +71,7 @@ def show_headline(paths: Paths) -> None:
 
 
 def stop(run: RunName) -> None:
-    """End a training at its next step and publish what it has; it can go on later."""
+    """Stop a training at its next step and publish what it has; it can continue later."""
     from ssmlab.stages.train import stop_request as stopping
 
     params, paths = study()

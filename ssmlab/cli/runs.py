@@ -1,4 +1,4 @@
-"""`ssmlab runs` and `ssmlab alerts`: what the laboratory shows, as tables and for scripts."""
+"""`ssmlab runs` and `ssmlab alerts`: what `ssmlab tui` shows, as tables and for scripts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def runs(
     as_json: JsonOption = False,
     watch: Annotated[
         bool,
-        typer.Option("--watch", help="Go on: the table live, or a line of JSON whenever something has changed."),
+        typer.Option("--watch", help="Keep running: update the table, or print a line of JSON after every change."),
     ] = False,
     interval: IntervalOption = 1.0,
 ) -> None:
@@ -50,7 +50,7 @@ def runs(
 
 
 def alerts(format: FormatOption = ListFormat.table, as_json: JsonOption = False) -> None:
-    """List what should be looked at: diverged, failed, killed or silent runs, warnings of evaluations, a full disk."""
+    """List what needs attention: diverged, failed, killed or silent runs, warnings of evaluations, a full disk."""
     from ssmlab.tui.alerts import alerts_of
 
     found = alerts_of(whole_look(study_follower()))
@@ -74,7 +74,7 @@ def study_follower(tests: bool = True) -> StudyFollower:
 
 
 def whole_look(follower: StudyFollower) -> Look:
-    """The study now; raises UserError if its params.yaml could never be read."""
+    """The current state of the study; raises UserError if its params.yaml cannot be read."""
     look = follower.look(time.time())
     if look.params is None:
         raise UserError(look.problem or "params.yaml: cannot be read")
@@ -109,7 +109,7 @@ def print_table(look: Look) -> None:
 
 
 def watch_as_json(follower: StudyFollower, interval: float) -> None:
-    """A line of JSON now and whenever it would be another one, until somebody stops it."""
+    """Print a line of JSON now and after every change, until it is interrupted."""
     last = ""
     while True:
         text = rows_text(whole_look(follower), ListFormat.json)
@@ -120,7 +120,7 @@ def watch_as_json(follower: StudyFollower, interval: float) -> None:
 
 
 def watch_as_table(follower: StudyFollower, interval: float) -> None:
-    """The table, drawn again in place, until somebody stops it; lines of it where there is no terminal."""
+    """Draw the table again and again in place, until it is interrupted; without a terminal, as lines."""
     from rich.live import Live
 
     from ssmlab.report.terminal.tables import status_table

@@ -1,4 +1,4 @@
-"""`ssmlab samples`: the test images that an attack flips, with what it did to them."""
+"""`ssmlab samples`: test images that an attack flips, before and after it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ssmlab.core.errors import UserError
 if TYPE_CHECKING:
     from ssmlab.stages.samples.sample_file import FlippedSamples
 
-PRINTED = 6  # images, if --count does not say
-KEPT = 24
+PRINTED = 6  # images in the terminal without --count
+KEPT = 24  # images in a file or as JSON without --count
 WIDEST = 100  # cells of three pictures
 
 
@@ -28,12 +28,15 @@ def samples(
     attack: Annotated[
         str | None, typer.Option("--attack", metavar="NAME", help="An attack of params.yaml; its first by default.")
     ] = None,
-    last: Annotated[bool, typer.Option("--last", help="The last checkpoint, not the best.")] = False,
+    last: Annotated[bool, typer.Option("--last", help="Use the last checkpoint instead of the best.")] = False,
     count: Annotated[int | None, typer.Option("--count", min=1, max=1000, help="How many images at most.")] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FILE.npz", help="Write them there: images, classes, confidences.")
+        Path | None,
+        typer.Option("--to", metavar="FILE.npz", help="Write images, classes and confidences to this file."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Classes and confidences for scripts, no images.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print classes and confidences for scripts, without images.")
+    ] = False,
 ) -> None:
     """Attack test images again and show those that are flipped: clean, perturbation, adversarial, classes."""
     from ssmlab.stages.samples.sample_file import save_samples
@@ -61,7 +64,7 @@ def samples(
 
 
 def json_text(found: FlippedSamples) -> str:
-    """Header and a row an image, without pixels."""
+    """The header and one row per image, without pixels."""
     from dataclasses import asdict
 
     names = found.header.class_names
@@ -75,7 +78,7 @@ def json_text(found: FlippedSamples) -> str:
 
 
 def print_samples(found: FlippedSamples) -> None:
-    """The images in the terminal, two pixels a cell."""
+    """Print the images in the terminal, two pixels per cell."""
     from rich.console import Console
 
     from ssmlab.report.terminal.flipped import flipped_pictures, pictures_in_a_row

@@ -115,7 +115,7 @@ def refuse_options(options: Mapping[str, object], why: str) -> None:
 
 
 def probe(run: RunName, device: DeviceOption = None, allow_installed: AllowInstalled = False) -> None:
-    """Follow errors through the models of one run: results/STUDY/probe/RUN.json."""
+    """Measure how errors grow in the models of one run: results/STUDY/probe/RUN.json."""
     with stage(allow_installed) as on_event:
         params, paths = study()
         params.run(run)

@@ -1,4 +1,4 @@
-"""`ssmlab track`: learning curves in TensorBoard or W&B, followed from outside the training."""
+"""`ssmlab track`: learning curves in TensorBoard or W&B, sent by a process beside the training."""
 
 from __future__ import annotations
 
@@ -22,10 +22,14 @@ class SinkChoice(StrEnum):
 
 
 def track(
-    to: Annotated[SinkChoice, typer.Option("--to", help="Which tracker; an optional package.")],
-    folder: Annotated[Path, typer.Option("--folder", metavar="FOLDER", help="Where its files go; kept between calls.")],
+    to: Annotated[SinkChoice, typer.Option("--to", help="The tracker, which is an optional package.")],
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="FOLDER", help="Where its files go; use the same folder in later calls.")
+    ],
     names: RunAndGroupNames = None,
-    follow: Annotated[bool, typer.Option("--follow", help="Go on until Ctrl-C, with every epoch that ends.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Keep running and send every new epoch, until Ctrl-C.")
+    ] = False,
     interval: IntervalOption = 2.0,
 ) -> None:
     """Send every epoch of finished and running trainings to TensorBoard or W&B, once."""

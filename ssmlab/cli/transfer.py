@@ -1,4 +1,4 @@
-"""`ssmlab transfer`: what adversarial images made on one run do to the others."""
+"""`ssmlab transfer`: how adversarial images of one run affect the other runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def transfer(
         list[str] | None,
         typer.Argument(
             metavar="[RUN|GROUP]...",
-            help="Runs and groups of seeds, two runs at least; every trained run by default.",
+            help="Runs and groups of seeds, at least two runs; every trained run by default.",
             autocompletion=completion.run_and_group_names,
         ),
     ] = None,
@@ -33,7 +33,7 @@ def transfer(
     device: DeviceOption = None,
     format: FormatOption = ListFormat.table,
 ) -> None:
-    """Attack every run and show the images to all others: results/STUDY/transfer.json."""
+    """Attack every run and test all others on the attacked images: results/STUDY/transfer.json."""
     with stage(notes_on_stderr=True) as on_event:
         from ssmlab.stages.transfer import transfer as run_transfer
 
@@ -43,7 +43,7 @@ def transfer(
 
 
 def show_transfer(results: TransferResults, groups: Mapping[str, Sequence[str]], form: ListFormat) -> None:
-    """The matrix of the groups of seeds for people; every pair of runs, a row each, for scripts."""
+    """Print the matrix of the groups of seeds for people, or a row for every pair of runs for scripts."""
     from rich.console import Console
 
     from ssmlab.report.markup import markdown_text

@@ -1,4 +1,4 @@
-"""`ssmlab use`: the studies there are, and which one params.yaml holds."""
+"""`ssmlab use`: the studies, and which one params.yaml holds."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def use(
         ),
     ] = None,
     set: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Put a value in, for example train.epochs=3.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set a value, for example train.epochs=3.")
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would change, and change nothing.")] = False,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace a params.yaml with edits of yours; it is kept as a backup.")
+        bool, typer.Option("--force", help="Replace a params.yaml that you have edited; a backup is kept.")
     ] = False,
     format: FormatOption = ListFormat.table,
 ) -> None:
@@ -60,7 +60,7 @@ def use(
 
 
 def list_studies(root: Path, form: ListFormat) -> None:
-    """The studies of the project in `root`; raises UserError if there are none."""
+    """Print the studies of the project in `root`; raises UserError if there are none."""
     from ssmlab.project import switch
 
     found = switch.studies(root)
@@ -83,7 +83,7 @@ def list_studies(root: Path, form: ListFormat) -> None:
 
 
 def show_changes(changes: Sequence[Change]) -> None:
-    """One line for each key that differs; of the keys of a grid's many runs only their number."""
+    """Print one line for each key that differs; if they are too many keys of runs, only how many."""
     of_runs = [change for change in changes if change.key.startswith("runs.")]
     many = len(of_runs) > SHOWN
     for change in changes:
@@ -94,7 +94,7 @@ def show_changes(changes: Sequence[Change]) -> None:
 
 
 def setting(text: str) -> tuple[str, str]:
-    """KEY=VALUE in two; raises UserError if it is not that."""
+    """Key and value of KEY=VALUE; raises UserError if the text is not that."""
     key, equals, value = text.partition("=")
     if not key or not equals:
         raise UserError(f"--set {text}: KEY=VALUE is needed, for example data.source=../mnist")
@@ -102,7 +102,7 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def brief(value: str | None) -> str:
-    """A value as it is written, cut where it is long, or a dash where there is none."""
+    """A value as it is written, shortened if it is long; a dash if there is none."""
     if value is None:
         return "-"
     return value if len(value) <= 60 else value[:57] + "..."

@@ -1,4 +1,4 @@
-"""`ssmlab verify`: is everything of the study as it was written?"""
+"""`ssmlab verify`: checks whether the files of the study are as they were written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COLUMNS = ("path", "state", "problem", "remedy")
 
 
 def verify(format: FormatOption = ListFormat.table, as_json: JsonOption = False) -> None:
-    """Read every file of the study and hash it again; code 1 where one is damaged, with the command that repairs it."""
+    """Read and hash every file of the study; exit code 1 if one is damaged, with the command that repairs it."""
     from rich.console import Console
 
     from ssmlab.cli.interrupts import interruptible

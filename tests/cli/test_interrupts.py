@@ -47,7 +47,7 @@ def test_every_signal_is_an_interrupt_and_repeats_are_the_same(
             signal.raise_signal(number)
         for each in interrupts.SIGNALS:
             signal.raise_signal(each)  # part of the same stop
-        monkeypatch.setattr(interrupts, "ONE_AND_THE_SAME", 0.0)
+        monkeypatch.setattr(interrupts, "SAME_STOP", 0.0)
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)  # another, later
     assert [signal.getsignal(each) for each in interrupts.SIGNALS] == before

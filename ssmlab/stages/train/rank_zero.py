@@ -208,7 +208,7 @@ def asked_line(run: str, epoch: int, epochs: int) -> str:
     """The last line of a training that stopped on request."""
     return (
         f"training of run {run} stopped as asked, epoch {epoch}/{epochs} is published; "
-        f"DVC takes the stage as done: `ssmlab repro {run} --force` goes on from there"
+        f"DVC considers the stage done; `ssmlab repro {run} --force` continues from there"
     )
 
 
