@@ -13,6 +13,7 @@ from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.report.figure_style import Theme, label_beside, marker, two_panels
 
+STEP_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LEAST_STEPS = 20  # of a PGD whose curve over the steps is drawn
 
 
@@ -119,7 +120,9 @@ def step_curves(summary: Summary, theme: Theme) -> Figure:
         axes.plot(range(1, len(curve)), curve[1:], color=theme.run_colour(index), linewidth=1.8)
         labels.append((group.name, len(curve) - 1, curve[-1], theme.run_colour(index)))
     axes.set(xlim=(1, max(x for _, x, _, _ in labels)), ylim=(0, 1), xlabel="steps", ylabel="accuracy", xscale="log")
+    axes.set_xticks([count for count in STEP_TICKS if count <= axes.get_xlim()[1]])
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.minorticks_off()
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_title("Accuracy against the steps of PGD")
     label_beside(axes, labels, distance=0.06, gap=2, theme=theme)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ssmlab.analysis.format import number, plural
 from ssmlab.analysis.summary import Accuracy, Summary
 from ssmlab.core.text import listed
-from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams
+from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams, TokenParams
 from ssmlab.report.blocks import Block, Bullets, Heading
 from ssmlab.report.seed_sentences import seed_limit
 
@@ -34,6 +34,12 @@ def limits_section(summary: Summary) -> Iterator[Block]:
             items.append(
                 f"{name} is screened AutoAttack, not the standard one: FAB-T and Square attack only the survivors with "
                 "the lowest margin, so standard AutoAttack may break more images."
+            )
+        if isinstance(spec, TokenParams):
+            far = "to any values" if spec.eps is None else f"within {spec.eps}"
+            items.append(
+                f"{name} changes one patch of {spec.patch} x {spec.patch} pixels {far}: another threat than eps "
+                f"{summary.protocol.eps_text} on all pixels, so it is not part of the worst case."
             )
     if summary.left_out:
         items.append(

@@ -120,7 +120,7 @@ def scan_curves(found: list[GroupMap], theme: Theme) -> Figure:
 
 def scan_maps(found: list[GroupMap], theme: Theme) -> Figure:
     """A heat map a group: accuracy with one patch changed, at its place in the image."""
-    columns = min(len(found), 2 if theme.narrow else 4)
+    columns = 2 if theme.narrow else 4
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(theme.width, 0.4 + rows * (theme.width / columns + 0.1)), layout="constrained")
     panels: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)

@@ -12,7 +12,9 @@ from ssmlab.evaluation.results import AttackResults, Measure
 from ssmlab.evaluation.token_map import TokenMap
 from ssmlab.params import Params
 from ssmlab.project.params_file import load_params
+from ssmlab.report.blocks import Bullets
 from ssmlab.report.figure_style import LIGHT, Theme, figure_files
+from ssmlab.report.limits_section import limits_section
 from ssmlab.report.token_figures import group_maps, scan_curves, scan_maps, token_pictures
 from tests.analysis.synthetic import data_summary, seeded_params, seeded_study
 
@@ -84,3 +86,10 @@ def test_the_figures_have_a_line_and_a_map_for_every_group(params: Params, theme
     assert [axes.get_title() or axes.get_title("left") for axes in shown] == [each.name for each in found]
     assert shown[0].images[0].get_array().shape == (2, 3)  # type: ignore[union-attr]
     assert figure_files(lambda each: scan_maps(found, each), theme, ("png",))[".png"].startswith(b"\x89PNG")
+
+
+def test_the_report_says_that_a_token_attack_is_another_threat_than_the_ball(params: Params) -> None:
+    bullets = [block for block in limits_section(summary_of(params)) if isinstance(block, Bullets)]
+    for name in ("one", "token-map"):
+        says = f"{name} changes one patch of 14 x 14 pixels to any values: another threat than eps 0.1 on all pixels"
+        assert sum(item.startswith(says) for block in bullets for item in block.items) == 1
