@@ -1,9 +1,9 @@
-"""What AutoAttack costs: in batches that keep their images, in full batches of survivors, and screened.
+"""The cost of AutoAttack: in batches that keep their images, in full batches of survivors, and screened.
 
     python benchmarks/bench_autoattack.py [--images 200] [--batch 50]
 
-CPU seconds of one thread, on S4 models of real digits that were trained for a minute on clean and on FGSM images. The
-flags of the first two are compared; then those of PGD-10 for two batch sizes.
+CPU seconds of one thread, on S4 models that were trained on real digits for a minute with clean and with FGSM images.
+The flags of the first two are compared, then the flags of PGD-10 for two batch sizes.
 """
 
 from __future__ import annotations

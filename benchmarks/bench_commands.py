@@ -1,4 +1,4 @@
-"""CPU seconds that commands take until they answer, against their budgets.
+"""CPU seconds of commands, compared with their budgets.
 
     python benchmarks/bench_commands.py [--project .] [--rounds 5] [--imports runs]
 

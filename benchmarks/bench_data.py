@@ -1,16 +1,18 @@
-"""Images a second: the batches of `ssmlab.data` against torch's DataLoader over the same uint8 data.
+"""Images per second: the batches of `ssmlab.data` compared with torch's DataLoader on the same uint8 data.
 
-Every route gives shuffled batches of float32 images in [0, 1] with labels. A pass over all of the data is timed, with
-the start of workers, which every epoch pays; `persistent` workers have been started by a pass that does not count.
-Routes take turns, round by round, so that the machine's drift hits all alike; the ratio is the median over the rounds.
+Every route gives shuffled batches of float32 images in [0, 1] with labels. One pass over all data is timed, including
+the start of workers, which every epoch pays; `persistent` workers were started by an earlier pass that is not timed.
+Routes take turns in every round, so that changes in the machine's speed affect all of them equally; the ratio is the
+median over the rounds.
 
 - ssmlab: `batches` of a `Split`, in this process, on as many threads as the first line says.
-- DataLoader, PIL: what everybody uses. `DataLoader(dataset, batch_size, shuffle=True, num_workers=N)` with its
+- DataLoader, PIL: the usual way. `DataLoader(dataset, batch_size, shuffle=True, num_workers=N)` with its
   `default_collate`, over a data set that does for one image at a time what torchvision's MNIST and CIFAR10 with
   ToTensor do: PIL image, array, tensor, contiguous (C, H, W), float32, / 255. Augmented: RandomCrop(padding=4) and
   RandomHorizontalFlip of the PIL image come first. (torchvision is not installed; the steps are written out below.)
-- DataLoader, tensors: the same with a lean data set: an image is a row of one tensor, converted in place; no PIL.
-- DataLoader, batched: the best it can do. Its sampler draws whole batches (`BatchSampler`, `batch_size=None`), which
+- DataLoader, tensors: the same with a lean data set: an image is a row of one tensor, converted in place; no PIL. -
+DataLoader, batched: the fastest form of the DataLoader. Its sampler draws whole batches (`BatchSampler`,
+`batch_size=None`), which
   `index_select` gathers and which are converted at once: nothing is done image by image, and nothing is collated. That
   is what ssmlab does, inside a DataLoader. Augmented images are still cropped and flipped one by one.
 

@@ -1,10 +1,10 @@
-"""What freezing saves: one attack step (forward and backward to the input) on the live and on the frozen model.
+"""How much freezing saves: one attack step (forward and backward to the input) on the live and on the frozen model.
 
     python benchmarks/bench_frozen.py [--study studies/mnist5k-published.yaml] [--batch 50] [--rounds 30]
 
-Both are timed in turn, live and frozen, round by round in one process on one thread, so that the machine's drift hits
-both alike; the table gives the median of the rounds and of their ratios. A round's frozen time leaves out the freezing
-itself, which an attack pays once for all its steps; it has its own column.
+Live and frozen model take turns in every round, in one process on one thread, so that changes in the machine's speed
+affect both equally. The table gives the median of the rounds and of their ratios. The time of the frozen model does not
+include the freezing itself, which an attack pays once for all its steps; it has its own column.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     make bench-gpu
     python benchmarks/bench_gpu.py [--out gpu.json] [--seconds 540] [--device cuda] [--small]
 
-Three parts; each ends when its share of the time is used up, and `left_out` says what was left out.
+There are three parts. Each ends when its share of the time is used up; `left_out` lists what was left out.
 
 - `steps`: one step of adversarial training (PGD-10 and the update) at CIFAR size for every mixer; fp32, TF32 and bf16
   (the attack alone), and each eager, compiled by torch.compile, and as a CUDA graph of one attack step, replayed.
@@ -65,13 +65,13 @@ def model_params(name: str, small: bool) -> ModelParams:
 
 
 def frozen_form(model: Classifier, precision: str) -> nn.Module:
-    """The form that is attacked."""
+    """The attacked form of the model."""
     frozen = model.freeze()
     return HalfPrecisionClassifier(frozen) if precision == "bf16" else frozen  # type: ignore[arg-type]
 
 
 class EagerAttack:
-    """The gradient as training takes it: a new frozen model for every batch."""
+    """The gradient as in training: a new frozen model for every batch."""
 
     def __init__(self, model: Classifier, precision: str, y: Tensor):
         self.model, self.precision, self.y = model, precision, y
@@ -146,7 +146,7 @@ FORMS = {"eager": EagerAttack, "compiled": CompiledAttack, "graphed": GraphedAtt
 def training_steps(
     form: str, precision: str, model: Classifier, x: Tensor, y: Tensor, generator: torch.Generator
 ) -> Iterator[None]:
-    """Steps of adversarial training on the same batch, without end."""
+    """Endless steps of adversarial training on the same batch."""
     attack = FORMS[form](model, precision, y)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     inside = projection(x, EPS, "linf")
@@ -173,14 +173,14 @@ def matrix_precision(precision: str) -> Iterator[None]:
 
 
 def wait(device: torch.device) -> float:
-    """The time when the device has done all its work, in seconds."""
+    """The time in seconds after the device has finished its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 class Bench:
-    """The measurements on one device, within a time."""
+    """The measurements on one device within a time limit."""
 
     def __init__(self, device: torch.device, seconds: float, small: bool):
         self.device, self.small = device, small
@@ -200,7 +200,7 @@ class Bench:
         return build(model_params(name, self.small), (3, side, side), 10, seed=0).to(self.device)
 
     def timed(self, name: str, form: str, precision: str, images: int, share: float) -> dict[str, Any] | None:
-        """Milliseconds of a step, the first two left out; None where the time is used up or the form fails."""
+        """Milliseconds per step, without the first two steps; None if the time is used up or the form fails."""
         label = f"{name} {form} {precision}"
         end = time.monotonic() + share * max(0.0, self.deadline - time.monotonic())
         if time.monotonic() > self.deadline or (form == "graphed" and self.device.type != "cuda"):
@@ -242,7 +242,7 @@ class Bench:
         return [row | {"epoch_seconds": round(EPOCH_IMAGES / row["images_per_second"], 1)} for row in rows if row]
 
     def autoattack(self) -> dict[str, Any] | None:
-        """Standard AutoAttack on a new model; no more images than the time suffices for, by its first ten."""
+        """Standard AutoAttack on a new model; the time for the first ten images decides how many are attacked."""
         model, (x, y) = self.model("s4"), self.batch(8 if self.small else ATTACKED_IMAGES)
         attacks = ("pgd-10",) if self.small else ("autoattack",)
         with torch.no_grad():

@@ -1,10 +1,11 @@
-"""How much faster `ssmlab grid` is with several jobs: the same runs, one at a time and N at a time, side by side.
+"""How much faster `ssmlab grid` is with several jobs: the same runs, one at a time and N at a time.
 
 Usage: python benchmarks/bench_grid.py [--study regimes] [--runs 9] [--jobs 2] [--set train.epochs=1]
 
-Takes the runs of the study that cost least (images x epochs x gradient steps x parameters), prepares the data once in a
-scratch copy of the project, then trains and attacks them with one job and with N, each from nothing. Prints seconds,
-the gain, and the machine's load before each, because on a busy machine the gain says little.
+The cheapest runs of the study are used (images x epochs x gradient steps x parameters). The data are prepared once in a
+temporary copy of the project. Then all runs are trained and attacked with one job and with N jobs, each time from the
+start. The output is seconds, the speed-up, and the machine's load before each: on a busy machine the speed-up means
+little.
 """
 
 from __future__ import annotations

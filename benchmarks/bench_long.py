@@ -1,9 +1,9 @@
-"""300 runs of 1,000 epochs: CPU seconds and memory of the commands that answer at once, and a history of 100 MB.
+"""300 runs of 1,000 epochs: CPU seconds and memory of commands that should be fast, and a history of 100 MB.
 
     python benchmarks/bench_long.py [--runs 300] [--epochs 1000] [--megabytes 100]
 
-The study is synthetic: histories as trainings write them, and attack results with flags of 1,000 images; no weights.
-Each command runs in a process of its own; its user and system time and its largest memory are what the system counts.
+The study is synthetic: histories in the format of trainings, and attack results with flags of 1,000 images, without
+weights. Each command runs in a separate process; the operating system reports its CPU time and its largest memory.
 """
 
 from __future__ import annotations

@@ -2,13 +2,13 @@
 
     python benchmarks/bench_mixers.py [--batch 16] [--width 64] [--length 49 ...] [--mixer s5 ...] [--device cpu]
 
-One layer (B, L, D) -> (B, L, D) without residual and norm. `frozen`: with gradients to the input, as an attack asks for
-them; `live`: to the input and all parameters, as training does. Routes of one line-up are timed in turn, round by
-round, so that the machine's drift hits all alike; the table gives medians of the rounds, and the median of the rounds'
-ratios of the chosen route to each other one: above 1 the chosen one is slower. The first route is the plainest.
+One layer (B, L, D) -> (B, L, D) without residual and norm. `frozen`: with gradients of the input, as in an attack;
+`live`: with gradients of the input and all parameters, as in training. The routes take turns in every round, so that
+changes in the machine's speed affect all of them equally. The table gives medians over the rounds, and the median ratio
+of the chosen route to each other route: above 1 the chosen route is slower. The first route is the simplest.
 
-Peak memory is what the process grew by during forward and backward: on a CPU the peak resident size, after free memory
-has been given back (Linux only); on a GPU the allocator's own peak.
+Peak memory is the growth of the process during forward and backward pass: on a CPU the peak resident size, after free
+memory was returned (Linux only); on a GPU the allocator's own peak.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ Route = Callable[[], contextlib.AbstractContextManager[Any]]
 
 
 def whole_recurrence(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
-    """The selective scan step by step, all its states kept."""
+    """The selective scan step by step, with all states stored."""
     h = scan.by_recurrence(torch.exp(dt.unsqueeze(2) * A.t()), B.unsqueeze(-1) * (dt * x).unsqueeze(2))
     return selective.outputs(h, C)
 
@@ -76,7 +76,7 @@ def routes(mixer: str, width: int, length: int) -> dict[str, Route]:
 
 
 def layer(mixer: str, width: int, length: int, device: str) -> nn.Module:
-    """One layer of the mixer in evaluation mode, bare of residual and norm."""
+    """One layer of the mixer in evaluation mode, without residual and norm."""
     params = ModelParams.model_validate(
         {"mixer": mixer, "d_state": width, "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": width,
          "layers": 1, "pointwise": "none", "output": "linear", "dropout": 0.0} | MIXERS[mixer]

@@ -1,13 +1,13 @@
-"""What busy neighbours cost a training: images a second alone, beside one and beside two other busy processes.
+"""How much other busy processes slow down a training: images per second alone, and with one and two of them.
 
     python benchmarks/bench_neighbours.py [--study FILE] [--run ssm] [--seconds S] [--rounds N]
 
-Every cell is a process of its own that trains one run of the study (7 attack steps and the update, the same batch again
-and again) while the neighbours, single-threaded loops, keep a processor busy each; the median over the rounds counts.
-`fair share` is the time a step takes over the time it should take: that of the same setting alone, times (threads +
-neighbours) / processors where that is more than 1. 1 means that the neighbours take their share and no more.
+Every cell is a separate process that trains one run of the study (7 attack steps and the update, always with the same
+batch) while each neighbour, a single-threaded loop, keeps one processor busy. The table gives medians over the rounds.
+`fair share` is the measured time of a step divided by the expected time: the time without neighbours, times (threads +
+neighbours) / processors if that is more than 1. A value of 1 means that the neighbours take no more than their share.
 
-Run it on an idle machine: whatever else is running is a neighbour too. The load is printed with the table.
+Run it on an idle machine, because every other process is a neighbour too. The load is printed with the table.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Time and memory of `ssmlab prepare` on an archive of the size of Tiny-ImageNet-200.
 
-The archive is made here: the official layout with 100,000 + 10,000 + 10,000 JPEGs of 64 x 64 pixels, cut at random out
-of one large picture of 1/f noise, which has the spectrum of natural images (Field 1987) and about their size as JPEG.
-Memory is the largest sum of the proportional set sizes (PSS) of the command and all of its children, looked at 20
-times a second; pages of files that the system keeps by itself (page cache) are nobody's memory and are not in it.
+The script creates the archive: the official layout with 100,000 + 10,000 + 10,000 JPEGs of 64 x 64 pixels, cut at
+random from one large picture of 1/f noise, which has the spectrum of natural images (Field 1987) and similar sizes as
+JPEG. Memory is the largest sum of the proportional set sizes (PSS) of the command and all of its children, measured 20
+times a second. It does not include the system's page cache.
 
     python benchmarks/bench_prepare.py [--folder FOLDER] [--images N]
     python benchmarks/bench_prepare.py --source PATH --name NAME [--validation N]

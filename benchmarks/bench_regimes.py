@@ -1,11 +1,11 @@
-"""What a training step costs in every regime, in steps of standard training.
+"""The cost of a training step in every regime, relative to a step of standard training.
 
     python benchmarks/bench_regimes.py [--study studies/regimes.yaml] [--model ads] [--batch 64] [--rounds 7]
 
-All regimes of the study's grid train copies of one model on the same random images, one step each in turn, round by
-round in one process on one thread, so that the machine's drift hits all alike. A row is the median over the rounds, the
-first left out: milliseconds a step, images a second, and the ratio to standard training in the same round. Weight
-averaging and the checks after an epoch are not in it; validation is the same in every regime.
+All regimes of the study's grid train copies of one model on the same random images in one process on one thread. They
+take turns in every round, so that changes in the machine's speed affect all of them equally. A row gives medians over
+the rounds without the first: milliseconds per step, images per second, and the ratio to standard training in the same
+round. Weight averaging and the checks after an epoch are not included; validation is the same in every regime.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHAPE, CLASSES = (1, 28, 28), 10
 
 
 def steps_of(run: RunParams, x: Tensor, y: Tensor, rounds: int) -> Iterator[BatchResult]:
-    """The regime of `run` on a model of its own, which sees the same batch again and again."""
+    """Steps of `run`'s regime on a separate model with the same batch every time."""
     train = run.train.model_copy(update={"batch_size": len(x)})
     model = build(run.model, SHAPE, CLASSES, seed=0)
     optimizer = make_optimizer(model, train.optimizer)

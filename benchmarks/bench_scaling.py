@@ -1,10 +1,10 @@
-"""What an attack step costs against L, D, N, layers and batch, with the exponent fitted to each.
+"""The cost of an attack step as a function of L, D, N, layers and batch, with a fitted exponent for each.
 
     python benchmarks/bench_scaling.py [--model s4 mega ...] [--precision fp32] [--rounds 3]
 
-Forward and backward pass of a frozen model to the input, one thread, CPU seconds; each size is halved and doubled about
-a middle (L 400, D 64, N 32, 2 layers, batch 16) while the others stay. The exponent is the slope of log(seconds) over
-log(size) by least squares. Sizes take turns within a round; the times are the lowest over the rounds.
+Forward and backward pass of a frozen model to the input, one thread, CPU seconds. Each size is halved and doubled from
+a centre (L 400, D 64, N 32, 2 layers, batch 16) while the other sizes are constant. The exponent is the least-squares
+slope of log(seconds) against log(size). Sizes take turns within a round; the times are the lowest over the rounds.
 
 `products` is the share of the middle's time inside matrix products (torch.profiler), the rest is memory traffic, norms,
 softmax, FFTs and starting operations.

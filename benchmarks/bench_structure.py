@@ -1,4 +1,4 @@
-"""The shape of the code in numbers, for any checkout of ssmlab: rooms, floors, imports, long functions, repeated names.
+"""The structure of the code in numbers, for any checkout: folders, layers, imports, long functions, repeated names.
 
     python benchmarks/bench_structure.py [CHECKOUT ...] [--lock]
 
@@ -105,7 +105,7 @@ def room_graph(trees: dict[str, ast.Module]) -> networkx.DiGraph:
         return ".".join(module.split(".")[:2])
 
     graph = networkx.DiGraph()
-    outer = (PACKAGE, f"{PACKAGE}.__main__")  # the door, which imports from every floor on purpose
+    outer = (PACKAGE, f"{PACKAGE}.__main__")  # the package's __init__, which imports from every layer on purpose
     graph.add_nodes_from({room(name) for name in trees if name not in outer})
     for name, other in module_graph(trees).edges:
         if name not in outer and other not in outer and room(name) != room(other):

@@ -1,10 +1,10 @@
-"""What `ssmlab tui` costs: first screen, keys, idle time and bytes written, with 5 and with 300 runs of 200 epochs.
+"""The cost of `ssmlab tui`: first screen, keys, idle time and bytes written, with 5 and with 300 runs of 200 epochs.
 
     python benchmarks/bench_tui.py [--runs 5 300] [--epochs 200] [--idle 20]
 
 It runs in a pseudo-terminal of 120 x 40 cells over a synthetic study. Every thirtieth run, at least one, is in training
 with the heartbeat of this process and files that do not change; the others are trained. CPU seconds are those of its
-process, so that a busy machine does not change them much; wall seconds are what a user waits on this machine.
+process, so a busy machine changes them little; wall seconds are the time that a user waits on this machine.
 """
 
 from __future__ import annotations

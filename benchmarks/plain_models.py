@@ -1,8 +1,8 @@
-"""The models as a straightforward implementation has them: the baseline of bench_at.py.
+"""Straightforward implementations of the models: the baseline of bench_at.py.
 
-`PlainModel` computes a classifier's logits from its parameters by the papers' equations, in the way one writes them
-down: sequences batch-first, complex numbers, kernels made anew at every call, convolutions by FFT, S5 as a recursive
-associative scan, Mamba step by step. It shares no code with ssmlab/nets below the layers of torch.nn.
+`PlainModel` computes a classifier's logits from its parameters directly by the papers' equations: batch-first
+sequences, complex numbers, kernels computed at every call, convolutions by FFT, S5 as a recursive associative scan,
+Mamba step by step. It shares no code with ssmlab/nets except the layers of torch.nn.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Recorder:
         self.frames: list[Frame] = []
 
     def take(self, seconds: float) -> None:
-        """Keep what stands on the terminal as a frame that is shown so long; equal frames become one."""
+        """Keep the content of the terminal as a frame with this duration; equal frames are merged."""
         lines = styled_lines(self.app)
         if self.frames and self.frames[-1][0] == lines:
             self.frames[-1] = (lines, self.frames[-1][1] + seconds)
@@ -81,7 +81,7 @@ def styled_lines(app: StudyApp) -> list[str]:
 
 
 def screen_words(app: StudyApp) -> str:
-    """The words that stand on the terminal."""
+    """The text on the terminal."""
     return " ".join(strip.text for strip in app.screen._compositor.render_strips())
 
 

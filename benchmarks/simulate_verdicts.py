@@ -1,4 +1,4 @@
-"""How often verdicts between two models are wrong when the models are equal, and right when they are not.
+"""How often verdicts on two models are wrong if the models are equal, and correct if they differ.
 
 `python benchmarks/simulate_verdicts.py [REPEATS]` prints the table of docs/seeds.md. Every model has S trainings; the
 accuracy of a training is 70% plus a normal deviation of the seeds; an image is right if its difficulty, 70% of

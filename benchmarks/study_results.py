@@ -1,4 +1,4 @@
-"""What docs/findings.md shows of a study, from the results of one or several projects that ran it.
+"""The numbers and figures of a study for docs/findings.md, from the results of one or several projects.
 
     python benchmarks/study_results.py STUDY [LABEL=]PROJECT ... --measure ATTACK [--curves]
 
