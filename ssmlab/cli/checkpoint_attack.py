@@ -14,6 +14,8 @@ from ssmlab.core.errors import UserError
 from ssmlab.params import Norm
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ssmlab.evaluation.results import Measure
     from ssmlab.evaluation.token_map import TokenMap
 
@@ -55,16 +57,21 @@ def attack_checkpoint(
         names = [name.strip() for name in (attacks or "pgd-10").split(",")]
         source = data or str(study()[1].prepared)
         found = evaluate_checkpoint(path, source, radius, names, images, norm_name, save_to, device_name, on_event)
+    print_accuracies(found.measures, norm_name, str(radius), form)
+
+
+def print_accuracies(measures: Mapping[str, Measure], norm: Norm, eps: str, form: ListFormat) -> None:
+    """Print the accuracy under every attack, as a line each for people or as rows for scripts."""
     rows = [
-        {"attack": name, **ball_text(name, each, norm_name, str(radius))}
+        {"attack": name, **ball_text(name, each, norm, eps)}
         | {"n": each.n, "correct": each.correct}
         | {"accuracy": each.accuracy, "low": each.interval[0], "high": each.interval[1]}
-        for name, each in found.measures.items()
+        for name, each in measures.items()
     ]
     if form is not ListFormat.table:
         typer.echo(records_text("attack", COLUMNS, rows, form), nl=False)
         return
-    for name, each in found.measures.items():
+    for name, each in measures.items():
         low, high = each.interval
         typer.echo(f"{name:<16} {each.accuracy:6.1%}  ({low:.1%} to {high:.1%}, n = {each.n})")
         if each.token_map:
