@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from pydantic import ValidationError
@@ -20,10 +21,11 @@ from ssmlab.artifacts.history import Row
 from ssmlab.core.errors import UserError
 from ssmlab.core.validation import first_problem
 from ssmlab.data.header import DataSummary
+from ssmlab.evaluation.protocol import Protocol
 from ssmlab.evaluation.results import AttackResults, Check, CheckpointResults, Count, wilson
 from ssmlab.params import AnalyzeParams, RunParams, Which, seed_groups
 
-EPS_SHARES = tuple(step / 10 for step in range(31))  # radii of an accuracy-eps curve as multiples of eps, 1 included
+EPS_SHARES = tuple(step / 10 for step in range(51))  # radii of an accuracy-eps curve as multiples of eps, 1 included
 
 
 def summarize(
@@ -185,7 +187,7 @@ def summarize_checkpoint(checkpoint: CheckpointResults, result: AttackResults, c
         raised=tuple(check for check in checkpoint.checks if check.raised),
         token_map=checkpoint.measures[mapped].token_map if mapped in checkpoint.measures else None,
         by_step=accuracy_by_step(checkpoint, longest_pgd(protocol.attacks)),
-        by_eps=tuple(accuracy_by_eps(checkpoint, protocol.eps.value)),
+        by_eps=tuple(accuracy_by_eps(checkpoint, protocol)),
     )
 
 
@@ -195,11 +197,16 @@ def accuracy_by_step(checkpoint: CheckpointResults, attack: str) -> tuple[float,
     return (measure.accuracy_by_step or ()) if measure else ()
 
 
-def accuracy_by_eps(checkpoint: CheckpointResults, eps: float) -> Iterator[tuple[float, float]]:
-    """(radius, accuracy) from 0 to three times eps, if an attack searched the smallest distances; else nothing."""
+def accuracy_by_eps(checkpoint: CheckpointResults, protocol: Protocol) -> Iterator[tuple[float, float]]:
+    """(radius, accuracy) from 0 to five times eps, if an attack searched the smallest distances; else nothing.
+
+    In L-inf a radius of 1 is the last one: it holds every image.
+    """
+    largest = 1.0 if protocol.norm == "linf" else math.inf
+    radii = dict.fromkeys(min(protocol.eps.value * share, largest) for share in EPS_SHARES)
     for measure in checkpoint.measures.values():
         if measure.distances is not None:
-            for radius in (min(eps * share, 1.0) for share in EPS_SHARES):
+            for radius in radii:
                 right = sum(distance is None or distance > radius for distance in measure.distances)
                 yield radius, right / len(measure.distances)
             return

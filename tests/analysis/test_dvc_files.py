@@ -11,8 +11,10 @@ import pytest
 from ssmlab.analysis.dvc_files import plot_files
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import Summary
+from ssmlab.evaluation.protocol import radius
 from ssmlab.evaluation.results import Measure, wilson
 from ssmlab.params import Params
+from ssmlab.params.written_float import WrittenFloat
 from ssmlab.project.params_file import load_params
 from tests.analysis.synthetic import data_summary, default_study
 
@@ -53,6 +55,27 @@ def test_with_fmn_the_curve_is_the_share_of_images_that_are_broken_beyond_each_r
         assert (float(line["low"]), float(line["high"])) == wilson(right, len(DISTANCES), summary.confidence)
         assert (line["attack"], line["n"]) == ("fmn", "5")
     assert len({line["accuracy"] for line in lines}) == 4  # 4, 3, 2 and 1 of 5: no radius is beyond the last
+
+
+@pytest.mark.parametrize(("norm", "eps", "last"), [("l2", 0.6, 3.0), ("linf", 0.3, 1.0), ("linf", 0.1, 0.5)])
+def test_the_curve_goes_to_five_times_eps_or_to_the_radius_that_holds_every_image(
+    params: Params, norm: str, eps: float, last: float
+) -> None:
+    first = default_study(params)[0]
+    best = first.checkpoints["best"]
+    distances = (0.0, 0.2, 0.9, 1.5, None)
+    measures = {**best.measures, "fmn": Measure.of("01111", distances=distances)}
+    under = first.protocol.model_copy(update={"norm": norm, "eps": radius(WrittenFloat(eps))})
+    found = first.model_copy(
+        update={
+            "protocol": under,
+            "checkpoints": {"best": best.model_copy(update={"measures": measures})},
+        }
+    )
+    curve = summarize(params.study, [found], params.analyze, data_summary()).runs[0].checkpoints["best"].by_eps
+    radii = [each for each, _ in curve]
+    assert radii == sorted(set(radii)) and radii[-1] == pytest.approx(last) and eps in radii
+    assert curve[-1][1] == sum(each is None or each > last for each in distances) / 5
 
 
 def test_without_fmn_the_curve_has_no_attack_and_the_main_attack(summary: Summary) -> None:
