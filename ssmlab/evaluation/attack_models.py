@@ -1,4 +1,4 @@
-"""The attacks on several models, carried out here or in worker processes, and their outcomes."""
+"""Runs the attacks on several models, in this process or in worker processes, and collects their outcomes."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ POOL_PAYS = 10.0  # seconds of expected work from which worker processes pay; th
 
 @dataclass(frozen=True, eq=False)
 class AttackedModels:
-    """What the attacks on several models found.
+    """The results of the attacks on several models.
 
     Attributes:
-        clean, checks: of each model, by its name.
-        outcomes: of each model, by its name, the outcomes of each of its attacks.
+        clean, checks: results without an attack, and checks, by model name.
+        outcomes: the outcomes by model name and attack name.
     """
 
     clean: Mapping[str, Clean]
@@ -46,7 +46,7 @@ def attack_models(
     journal: OutcomeJournal | None,
     on_event: Listener,
 ) -> AttackedModels:
-    """Attack the models of `inputs` as planned; the arguments are those of `evaluate_models`."""
+    """Run the planned attacks on the models of `inputs`; arguments as in `evaluate_models`."""
     progress: AttackProgress | None = None
 
     def tick() -> None:

@@ -22,7 +22,7 @@ from ssmlab.params import (
 )
 from ssmlab.params.written_float import WrittenFloat
 
-TOKEN_POSITIONS, TOKEN_STEPS = 5, 20  # of the token attacks that have a name
+TOKEN_POSITIONS, TOKEN_STEPS = 5, 20  # settings of named token attacks
 
 
 def parse_attack(name: str, eps: float) -> AttackSpec:

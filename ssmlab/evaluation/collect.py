@@ -90,7 +90,7 @@ def distances(clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
 
 
 def by_position(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
-    """The side of a token attack's patch, and the map of where it broke images if it went to every position."""
+    """The patch size of a token attack, and its map of broken images if it tried every position."""
     if not isinstance(spec, TokenParams):
         return {}
     batches = [each.broken_at for each in outcomes if each.broken_at]

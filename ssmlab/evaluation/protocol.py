@@ -1,4 +1,4 @@
-"""How an evaluation was made: the images, the ball and the attacks. Only equal protocols may be compared."""
+"""The protocol of an evaluation: images, ball and attacks. Only results with equal protocols may be compared."""
 
 from __future__ import annotations
 

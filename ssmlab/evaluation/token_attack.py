@@ -1,8 +1,7 @@
-"""An attack that may change one patch of an image, hence one token of a model that reads it in such patches.
+"""An attack that may change only one patch of an image, that is, one token of a model with such patches.
 
-A pixel that may take any value was attacked by Su et al. (2019) with an evolutionary search over positions. Here there
-are few positions, so that all of them are tried with one step, and PGD on the margin goes on at the best ones, or at
-all of them.
+Su et al. (2019) changed one pixel to any value and searched its position by an evolutionary algorithm. Here there are
+few positions. So all of them are tried with one step, and PGD on the margin continues at the best positions, or at all.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from ssmlab.params import AttackSpec, TokenParams
 
 
 def searched_ball(spec: AttackSpec, ball: Ball) -> Ball:
-    """Where an attack may go: the ball of the study, but a token attack to its own eps or anywhere in [0, 1]."""
+    """The ball that an attack searches: the study's ball, or for a token attack its own eps or all of [0, 1]."""
     if not isinstance(spec, TokenParams):
         return ball
     norm, eps = spec.searched(ball.norm)
@@ -28,7 +27,7 @@ def searched_ball(spec: AttackSpec, ball: Ball) -> Ball:
 
 
 def patch_masks(patch: int, image_shape: torch.Size) -> Tensor:
-    """For every position, row by row, which pixels of an image (C, H, W) are in its patch: bool (P, 1, H, W)."""
+    """For every position, row by row, the pixels of an image (C, H, W) in its patch: bool (P, 1, H, W)."""
     rows, columns = patch_grid(patch, image_shape)
     numbers = torch.arange(rows * columns).view(rows, columns)
     of_pixel = numbers.repeat_interleave(patch, dim=0).repeat_interleave(patch, dim=1)  # (H, W)
@@ -37,9 +36,9 @@ def patch_masks(patch: int, image_shape: torch.Size) -> Tensor:
 
 
 def patches_changed(x_adv: Tensor, x: Tensor, patch: int) -> Tensor:
-    """In how many patches each image of x_adv (B, C, H, W) differs from that of x: int64 (B,)."""
+    """The number of patches in which each image of x_adv (B, C, H, W) differs from the same image of x: int64 (B,)."""
     rows, columns = patch_grid(patch, x.shape[1:])
-    differs = (x_adv != x).view(len(x), -1, rows, patch, columns, patch)
+    differs = (x_adv != x).view(len(x), -1, rows, patch, columns, patch)  # (B, C, rows, p, columns, p)
     changed: Tensor = differs.any(dim=5).any(dim=3).any(dim=1).sum(dim=(1, 2))  # (B,)
     return changed
 
@@ -47,15 +46,15 @@ def patches_changed(x_adv: Tensor, x: Tensor, patch: int) -> Tensor:
 class TokenAttack:
     """One step at every position in both directions of the gradient, then PGD on the margin at the best positions.
 
-    An image counts as broken as soon as one of the points that are met is wrong.
+    An image counts as broken as soon as the model classifies one of the visited points wrongly.
 
     Args:
-        ball: where the values of the patch may go.
-        patch, positions, steps: those of `TokenParams`; steps have the length 2.5 eps / steps, as those of "pgd-N".
+        ball: the allowed values of the patch.
+        patch, positions, steps: as in `TokenParams`; a step has the length 2.5 eps / steps, as in "pgd-N".
 
     Attributes:
-        broken: of the batch that it attacked last, for each position how many images were broken there, int64 (P,);
-            None where PGD goes to some positions only, of which no map can be made.
+        broken: for the batch that was attacked last, the number of images broken at each position, int64 (P,); None if
+            PGD tries only some positions, because this gives no map.
     """
 
     def __init__(self, victim: Victim, seed: int, *, ball: Ball, patch: int, positions: int | str, steps: int) -> None:
@@ -64,7 +63,7 @@ class TokenAttack:
         self.broken: Tensor | None = None
 
     def __call__(self, x: Tensor, y: Tensor) -> Tensor:
-        """Adversarial images (B, C, H, W): what broke each image first; x itself where nothing did."""
+        """Adversarial images (B, C, H, W): the first that broke each image; the clean image if nothing did."""
         masks = patch_masks(self.patch, x.shape[1:]).to(x.device)  # (P, 1, H, W)
         everywhere = self.positions == "all"
         count = len(masks) if everywhere else min(int(self.positions), len(masks))
@@ -73,7 +72,7 @@ class TokenAttack:
         ranked = lowest.argsort(dim=1, stable=True)[:, :count]  # (B, count)
         for place in range(count):
             position = torch.full_like(y, place) if everywhere else ranked[:, place]  # (B,)
-            # To find out that an image can be broken, one position is enough; a map needs all of them.
+            # One position is enough to know that an image can be broken, but a map needs all positions.
             held = ~(fallen[:, place] if everywhere else fallen.any(dim=1))  # (B,)
             rows = held.nonzero().flatten()
             if len(rows):
@@ -83,9 +82,9 @@ class TokenAttack:
         return x_adv
 
     def screen(self, x: Tensor, y: Tensor, masks: Tensor, x_adv: Tensor, fallen: Tensor) -> Tensor:
-        """The lowest margin after one step of length eps at each position, along the gradient and against it: (B, P).
+        """The lowest margin after one step of length eps at each position, along and against the gradient: (B, P).
 
-        What a step breaks is noted in x_adv (B, C, H, W) and fallen (B, P).
+        Broken images are recorded in x_adv (B, C, H, W) and fallen (B, P).
         """
         gradient = self.gradient(x, y)[1]
         lowest = torch.full(fallen.shape, float("inf"), device=x.device)  # (B, P)
@@ -102,7 +101,7 @@ class TokenAttack:
         return lowest
 
     def pgd(self, x: Tensor, y: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """PGD inside masks (B, 1, H, W): the points (B, C, H, W) it came to, and whether they break, bool (B,)."""
+        """PGD inside masks (B, 1, H, W): its last points (B, C, H, W), and whether they break the images, bool (B,)."""
         start = self.ball.start(x, self.seed, "start 1")
         x_adv = torch.where(mask, start, x)  # (B, C, H, W)
         broken = torch.zeros_like(y, dtype=torch.bool)
@@ -117,7 +116,7 @@ class TokenAttack:
         return x_adv, broken
 
     def gradient(self, x: Tensor, y: Tensor, wanted: bool = True) -> tuple[Tensor, Tensor]:
-        """Whether images x (B, C, H, W) are right, bool (B,), and the gradient of their margin; zeros if not wanted."""
+        """Whether images x (B, C, H, W) are right, bool (B,), and the gradient of their margin (0 if not wanted)."""
         here = x.detach().requires_grad_(wanted)
         with torch.set_grad_enabled(wanted):
             logits = self.victim(here)
@@ -128,18 +127,18 @@ class TokenAttack:
         return right, gradient.nan_to_num()
 
     def moved(self, here: Tensor, gradient: Tensor, length: float, mask: Tensor, x: Tensor) -> Tensor:
-        """A step along the gradient inside the mask, back to the ball around x and to [0, 1]: (B, C, H, W)."""
+        """A step along the gradient inside the mask, projected into the ball around x and into [0, 1]: (B, C, H, W)."""
         there = self.ball.project(here + length * self.ball.direction(gradient * mask), x)
         return torch.where(mask, there, x)
 
 
 def keep(x_adv: Tensor, fallen: Tensor, rows: Tensor, positions: Tensor, found: Tensor) -> None:
-    """Note images `rows` as broken at their positions; of an image that was broken before, the first one is kept."""
+    """Record images `rows` as broken at their positions; the first adversarial image of each is kept."""
     first = ~fallen[rows].any(dim=1)
     x_adv[rows[first]] = found[first]
     fallen[rows, positions] = True
 
 
 def broken_by_position(part: Any) -> Tensor | None:
-    """How many images a part has broken at each position (P,); None of one that does not go by position."""
+    """The number of images that a part has broken at each position (P,); None for parts without positions."""
     return part.broken if isinstance(part, TokenAttack) else None

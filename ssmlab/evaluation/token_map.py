@@ -1,4 +1,4 @@
-"""Where in an image one changed patch breaks a model. Nothing here imports torch."""
+"""A map of the positions at which one changed patch breaks images. Nothing here imports torch."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from ssmlab.params import Strict
 
 
 class TokenMap(Strict):
-    """How many images were broken by changing one patch, at each position of it.
+    """The number of images that were broken by one changed patch, for each position of the patch.
 
     Attributes:
-        patch: the side of a patch in pixels; patches tile the image, (rows, columns) of them.
-        n: how many images the attack saw.
-        right: how many of them the model has right when clean; these were attacked.
-        broken: for each position, row by row, how many of these were broken there.
+        patch: side of a patch in pixels.
+        rows, columns: number of patches that tile the image.
+        n: number of images that the attack saw.
+        right: number of clean images that the model classifies correctly; these were attacked.
+        broken: for each position, row by row, the number of these images that were broken.
     """
 
     patch: int
@@ -30,19 +31,23 @@ class TokenMap(Strict):
 
     @model_validator(mode="after")
     def counts_are_possible(self) -> Self:
-        """One count a position, of at most all attacked images."""
+        """Check that there is one count per position, between 0 and the number of attacked images."""
         if len(self.broken) != self.rows * self.columns or any(not 0 <= each <= self.right for each in self.broken):
             raise ValueError("broken does not agree with the number of positions and images")
         return self
 
     @property
     def accuracies(self) -> list[float]:
-        """The accuracy with one patch changed, for each position of it, row by row."""
+        """The accuracy with one changed patch for each position, row by row."""
         return [(self.right - each) / self.n for each in self.broken]
 
 
 def patch_grid(patch: int, image_shape: Sequence[int], where: str = "patch") -> tuple[int, int]:
-    """How many rows and columns of patches tile an image (C, H, W); raises UserError if they do not tile it."""
+    """The number of rows and columns of patches that tile an image (C, H, W).
+
+    Raises:
+        UserError: the patches do not tile the image.
+    """
     height, width = image_shape[-2:]
     if height % patch or width % patch:
         raise UserError(

@@ -4,9 +4,8 @@ y (D, B, L): the output of the SSM. W_s, W_b (D, D), b_s, b_b (D,): scale and bi
 
     y <- act(W_s y + b_s) * y + act(W_b y + b_b)
 
-`parts: scale` keeps only the first term; `parts: bias` is y + act(W_b y + b_b). `parts: constant` is ours, a control:
-both terms with W_s = W_b = 0, so that scale and bias depend on the channel and on nothing else. Its b_s starts at 1: no
-relu is shut.
+`parts: scale` keeps only the first term; `parts: bias` is y + act(W_b y + b_b). We add `parts: constant` as a control:
+both terms with W_s = W_b = 0, so scale and bias depend only on the channel. Its b_s starts at 1, so no relu is closed.
 
 Where we differ: nothing.
 """
@@ -25,7 +24,7 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "sigmo
 
 
 class ConstantMap(nn.Module):
-    """The map W y + b with W = 0; `start` is what b (D,) starts at."""
+    """The map W y + b with W = 0; `start` is the initial value of b (D,)."""
 
     def __init__(self, width: int, start: float):
         super().__init__()

@@ -4,11 +4,11 @@ a, b (L, ...): decay and input of each step, real or complex; a is broadcastable
 
     h[t] = a[t] h[t-1] + b[t],  h[-1] = 0
 
-Two neighbouring steps combine to one, (a, b) then (a', b') is (a' a, a' b + b'), which is associative; `scan` combines
-pairs, pairs of pairs and so on up, then hands the results back down (Blelloch 1990, "Prefix Sums and Their
-Applications"): 2 log2 L passes, 2 L combinations, any L. It divides by nothing and multiplies decays only, so with
-|a| <= 1 nothing overflows, however long the sequence is. `by_recurrence` is the equation itself, step by step,
-`by_doubling` the form for traced graphs.
+Two neighbouring steps (a, b) and (a', b') combine to one step (a' a, a' b + b'). This operation is associative. `scan`
+combines pairs of steps, then pairs of pairs and so on, and then distributes the results back (Blelloch 1990, "Prefix
+Sums and Their Applications"): 2 log2 L passes and 2 L combinations for any L. There is no division, and only decays are
+multiplied with each other, so nothing overflows for |a| <= 1 at any length. `by_recurrence` is the equation itself,
+step by step; `by_doubling` is the form for traced graphs.
 """
 
 from __future__ import annotations
@@ -44,8 +44,9 @@ def by_recurrence(a: Decays, b: Steps) -> Steps:
 
 
 def by_doubling(a: Decays, b: Steps) -> Steps:
-    """All h (L, ...) in log2 L passes that overwrite nothing, as a traced graph needs it: after k passes each step has
-    taken in the 2^k - 1 before it (Hillis and Steele 1986, "Data parallel algorithms").
+    """All states h (L, ...) in log2 L passes that overwrite nothing, as a traced graph requires.
+
+    After k passes, each step includes the 2^k - 1 steps before it (Hillis and Steele 1986, "Data parallel algorithms").
     """
     reach = 1
     while reach < len(b):

@@ -14,13 +14,14 @@ from ssmlab.artifacts.history import Row
 from ssmlab.report.figure_style import Theme, label_beside, marker, two_panels
 
 STEP_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
-LEAST_STEPS = 20  # of a PGD whose curve over the steps is drawn
+LEAST_STEPS = 20  # a curve over steps is drawn only for a PGD with at least this many steps
 
 
 def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
     """Validation accuracy of every run after every epoch, clean and robust; a marker shows the best epoch.
 
-    Several seeds are a thin line each, and a thick one for their mean as far as all of them go.
+    With several seeds, thin lines are single seeds and a thick line is their mean, up to the epoch that all have
+    reached.
 
     Args:
         histories: the rows of history.csv by run name.
@@ -102,7 +103,7 @@ def groups_with_eps_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[
 
 
 def groups_with_step_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[float]]]:
-    """(place in the study, group, accuracy by step as means over the seeds) where every seed has a long curve."""
+    """(index in the study, group, mean accuracy by step) for every group whose seeds all have a long curve."""
     found = []
     for index, group in enumerate(summary.groups):
         curves = [run.checkpoints["best"].by_step for run in summary.members(group) if "best" in run.checkpoints]
@@ -112,7 +113,7 @@ def groups_with_step_curves(summary: Summary) -> list[tuple[int, SeedGroup, list
 
 
 def step_curves(summary: Summary, theme: Theme) -> Figure:
-    """Accuracy of the best checkpoints after every step of the longest PGD, steps on a logarithmic axis."""
+    """Accuracy of the best checkpoints after every step of the longest PGD, with a logarithmic axis of steps."""
     figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
     axes = figure.subplots()
     labels = []

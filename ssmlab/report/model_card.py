@@ -45,7 +45,7 @@ def model_card(
         results: the attack results of its run.
         which: the attack results of this checkpoint.
         license: a licence identifier of the Hub ("apache-2.0"); if it is None, the card says "none given".
-        has_onnx: whether the model lies beside the card as an ONNX file too.
+        has_onnx: whether the folder also contains the model as an ONNX file.
     """
     name = f"{metadata.study}-{metadata.run}"
     parts = [

@@ -70,7 +70,7 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
 
 
 def step_picture(summary: Summary) -> Picture:
-    """Accuracy against the steps of the longest PGD."""
+    """Accuracy after every step of the longest PGD."""
     name = longest_pgd(summary.protocol.attacks)
     label = attack_label(name, summary.protocol.attacks[name])
     curves = groups_with_step_curves(summary)
@@ -78,11 +78,11 @@ def step_picture(summary: Summary) -> Picture:
     return Picture(
         "steps",
         draw_files(partial(step_curves, summary)),
-        f"Line chart of accuracy against steps of PGD, one line a run. After 10 steps and at the end: {ends}.",
+        f"Line chart of accuracy against steps of PGD, one line per run. After 10 steps and at the end: {ends}.",
         f"Accuracy of the best checkpoints after every step of one PGD ({label}; eps {summary.protocol.eps_text}, n = "
         f"{summary.images(name)}"
         + (", means over seeds" if summary.several_seeds else "")
-        + "). A curve that still falls at its end says that fewer steps flatter the model, one that rises that its "
+        + "). If a curve still falls at its end, fewer steps would make the model look too robust. If it rises, the "
         "gradients mislead the attack.",
     )
 

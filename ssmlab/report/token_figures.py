@@ -1,4 +1,4 @@
-"""Where one changed patch breaks the models: accuracy by place in the scan, and as maps of the image."""
+"""Figures of token attacks: accuracy with one changed patch, by position in the sequence and as maps of the image."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from ssmlab.report.blocks import Picture
 from ssmlab.report.figure_style import Theme, draw_files, label_beside
 from ssmlab.report.heat_map import draw_heat_map
 
-MOST_WRITTEN = 8  # columns of a map; with more of them the numbers do not fit into the cells
+MOST_WRITTEN = 8  # columns of a map; with more columns, the numbers do not fit into the cells
 
 
 class GroupMap(NamedTuple):
     """The token map of a group of seeds.
 
     Attributes:
-        place, name: of the group in the study.
-        first: the map of its first run, whose size all share.
-        accuracies: with one patch changed, for each position row by row, means over the seeds.
-        scan: where each position is read, from 0 to 1.
+        place, name: index and name of the group in the study.
+        first: the map of its first run; all maps of the group have the same size.
+        accuracies: accuracy with one changed patch for each position, row by row, as the mean over seeds.
+        scan: when each position is read, from 0 (start of the sequence) to 1 (end).
     """
 
     place: int
@@ -42,7 +42,7 @@ class GroupMap(NamedTuple):
 
     @property
     def in_order(self) -> list[tuple[float, float]]:
-        """(place in the scan, accuracy), from the first place to the last; patches read at the same place are one."""
+        """(place in the scan, accuracy), sorted by place; patches with the same place are averaged."""
         read: dict[float, list[float]] = {}
         for place, accuracy in zip(self.scan, self.accuracies, strict=True):
             read.setdefault(place, []).append(accuracy)
@@ -50,13 +50,13 @@ class GroupMap(NamedTuple):
 
     @property
     def weakest(self) -> tuple[int, int]:
-        """The row and the column, from 1, of the position that breaks most."""
+        """The row and the column, from 1, of the position with the lowest accuracy."""
         lowest = self.accuracies.index(min(self.accuracies))
         return lowest // self.first.columns + 1, lowest % self.first.columns + 1
 
 
 def group_maps(summary: Summary) -> list[GroupMap]:
-    """The groups whose best checkpoints were all attacked at every position."""
+    """The groups in which every run's best checkpoint was attacked at every position."""
     found = []
     for index, group in enumerate(summary.groups):
         runs = summary.members(group)
@@ -68,7 +68,7 @@ def group_maps(summary: Summary) -> list[GroupMap]:
 
 
 def token_pictures(summary: Summary) -> Iterator[Picture]:
-    """The curve over the scan and the maps; nothing where no attack went to every position."""
+    """The curve over the scan and the maps; nothing if no attack tried every position."""
     found = group_maps(summary)
     if not found:
         return
@@ -85,16 +85,17 @@ def token_pictures(summary: Summary) -> Iterator[Picture]:
     yield Picture(
         "scan",
         draw_files(partial(scan_curves, found)),
-        "Line chart of accuracy with one patch changed against the patch's place in the scan, one line a run. The "
+        "Line chart of accuracy with one changed patch against the patch's place in the scan, one line per run. The "
         f"lowest accuracies are: {lowest}.",
-        f"Accuracy of the best checkpoints (n = {first.n}{means}) with one patch changed, by where the model reads "
-        f"that patch: left the first token, right the last ({label}). A model that forgets is broken late in its scan, "
-        "but so is any model if images say most there: compare other orders of tokens, and attention.",
+        f"Accuracy of the best checkpoints (n = {first.n}{means}) with one changed patch, by the position at which the "
+        f"model reads this patch: first token left, last token right ({label}). A model that forgets early tokens is "
+        "broken by late ones. But any model is, if the late tokens contain most of the information: compare other "
+        "orders of tokens, and attention.",
     )
     yield Picture(
         "scan-maps",
         draw_files(partial(scan_maps, found)),
-        "Heat maps of accuracy with one patch changed, at the patch's place in the image, one map a run. The lowest "
+        "Heat maps of accuracy with one changed patch, at the patch's place in the image, one map per run. The lowest "
         f"accuracies are: {lowest}.",
         f"The same accuracies at the patches' places in the image ({first.rows} x {first.columns} patches of "
         f"{first.patch} x {first.patch} pixels).",
@@ -102,7 +103,7 @@ def token_pictures(summary: Summary) -> Iterator[Picture]:
 
 
 def scan_curves(found: list[GroupMap], theme: Theme) -> Figure:
-    """Accuracy with one patch changed against where in the scan it is read, one line a group."""
+    """Accuracy with one changed patch against the patch's place in the scan, one line per group."""
     figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
     axes = figure.subplots()
     labels = []
@@ -119,7 +120,7 @@ def scan_curves(found: list[GroupMap], theme: Theme) -> Figure:
 
 
 def scan_maps(found: list[GroupMap], theme: Theme) -> Figure:
-    """A heat map a group: accuracy with one patch changed, at its place in the image."""
+    """One heat map per group: accuracy with one changed patch, at its place in the image."""
     columns = 2 if theme.narrow else 4
     rows = -(-len(found) // columns)
     figure = Figure(figsize=(theme.width, 0.4 + rows * (theme.width / columns + 0.1)), layout="constrained")

@@ -53,7 +53,7 @@ def transfer_table(results: TransferResults, members: NamedRuns, name: str = "tr
         Column("right"),
         Column("itself", group="made on"),
         *(Column(source, group="made on") for source in members),
-        Column("not by itself"),
+        Column("beyond own attacks"),
         Column("flag", left=True),
     )
     rows = []
@@ -73,7 +73,7 @@ def caption(results: TransferResults) -> str:
     return (
         f"The target classifies `right` of {number(results.data.n)} clean images correctly. The columns `made on` show "
         f"the percentage of them that {results.attack} (eps {results.eps_text}) breaks if it is run on that model. "
-        "`itself`: the target's own attack. `not by itself`: the number of images that one source breaks but the "
+        "`itself`: the target's own attack. `beyond own attacks`: the number of images that one source breaks but the "
         "target's own attack and PGD-50 do not, for the source with the most."
     )
 

@@ -1,4 +1,4 @@
-"""Pauses of Python's garbage collector, which a key may have to wait for."""
+"""Shortens the pauses of Python's garbage collector, which delay key presses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import gc
 
 
 def spare_collector() -> None:
-    """Take what is in memory out of the garbage collector's sight, the first time this is called.
+    """Exclude all present objects from garbage collection, the first time this is called.
 
-    A full collection over 300 runs of 200 epochs takes 150 ms of CPU, and any key may be the one that waits for it;
-    without what the first looks have read it takes 60. What is replaced later is freed all the same, by its reference
-    count.
+    With 300 runs of 200 epochs, a full collection takes 150 ms of CPU, and any key press may have to wait for it.
+    Without the objects of the first looks it takes 60 ms. Objects that are replaced later are still freed by reference
+    counting.
     """
     if not gc.get_freeze_count():
         gc.freeze()
