@@ -168,7 +168,7 @@ def test_invalid_settings_are_refused_with_a_message(tmp_path: Path) -> None:
     y = model(x).argmax(dim=1)
     with pytest.raises(UserError, match=r"token.patch: patches of 4 x 4 pixels do not tile images of 6 x 6; choose"):
         evaluate(model, x, y, {"token": spec(patch=4)}, 0.1)
-    with pytest.raises(UserError, match=r"token.eps must be in \[0, 6\], since no two images"):
+    with pytest.raises(UserError, match=r"token.eps must be in \[0, 6\], the largest L2 distance"):
         evaluate(model, x, y, {"token": spec(eps=WrittenFloat(7))}, 0.1, norm="l2")
     with pytest.raises(ValidationError, match="must be a number of positions, at least 1, or all"):
         spec(positions=0)
