@@ -139,15 +139,15 @@ def changes_since(published: Published, run: RunParams, attack: AttackParams) ->
         before = {"model": trained.model.plain(), "train": trained.train.plain()}
         found += changed_keys(before, run.plain(), "trained with")
     if differ(trained.data_fingerprint if trained is not None else None, published.data_now):
-        found.append("data: trained on other images than those prepared now")
+        found.append("data: trained on other images than the prepared ones")
     if differ(published.trained_code, published.train_code_now):
-        found.append("code: trained by other code than that of now")
+        found.append("code: trained with other code than the current one")
     if published.attack is not None:
         found += attack_changes(published.attack, trained, attack)
         if differ(data_in(published.attack), published.data_now):
-            found.append("data: attacked on other images than those prepared now")
+            found.append("data: attacked on other images than the prepared ones")
         if differ(code_in(published.attack), published.attack_code_now):
-            found.append("code: attacked by other code than that of now")
+            found.append("code: attacked with other code than the current one")
     return found
 
 

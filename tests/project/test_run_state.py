@@ -153,7 +153,7 @@ def test_code_that_differs_from_the_present_code_is_a_change_and_unknown_code_is
     changed = replace(made, **{f"{stage}_code_now": "c"})
     decided = decide_state(None, changed, run, tiny_params.attack, NOW)
     assert decided.state == "changed"
-    assert decided.reasons == (f"code: {stage}ed by other code than that of now".replace("traineded", "trained"),)
+    assert decided.reasons == (f"code: {stage}ed with other code than the current one".replace("traineded", "trained"),)
 
 
 def test_other_attack_settings_are_a_change_but_not_another_spelling(tiny_params: Params, published: Published) -> None:
