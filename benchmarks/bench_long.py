@@ -47,6 +47,7 @@ def finish_trainings(root: Path) -> None:
 def measure(command: str, folder: Path) -> tuple[float, float, int, str]:
     """CPU seconds, largest memory in MB, exit code and last line of `ssmlab COMMAND`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second command finds the compiled files
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(
             [sys.executable, "-m", "ssmlab", *command.split()],

@@ -103,6 +103,7 @@ class Session:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
         environment = {**os.environ, "TERM": "xterm-256color", "PYTHONPATH": str(ROOT)}
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second start finds the compiled files
         self.began = time.monotonic()
         command = [sys.executable, "-m", "ssmlab", "tui", str(root)]
         self.child = subprocess.Popen(
