@@ -26,9 +26,10 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ssmlab.artifacts.history import HEADER, HistoryReader, HistoryWriter, Row, format_row  # noqa: E402
+from ssmlab.artifacts.history import HEADER, HistoryWriter, Row, format_row  # noqa: E402
 from ssmlab.evaluation.results import save_results  # noqa: E402
 from ssmlab.params.paths import Paths  # noqa: E402
+from ssmlab.project.history_reader import HistoryReader  # noqa: E402
 from ssmlab.project.params_file import load_params  # noqa: E402
 from tests.analysis.synthetic import data_summary, seeded_study, write_data  # noqa: E402
 

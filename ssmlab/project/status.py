@@ -9,12 +9,13 @@ from typing import Any
 
 from ssmlab.analysis.format import model_label
 from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, Heartbeat, Stage, read_heartbeat
-from ssmlab.artifacts.history import HistoryReader, Row
+from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.manifest import MANIFEST
 from ssmlab.artifacts.metadata import read_metadata
 from ssmlab.core.text import listed
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.history_reader import HistoryReader
 from ssmlab.project.inputs import StudyInputs
 from ssmlab.project.launched import active
 from ssmlab.project.run_state import AT_WORK, Decided, Published, RunState, code_in, decide_state

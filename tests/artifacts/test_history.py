@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from ssmlab.artifacts.history import (
     COLUMNS,
     HEADER,
-    HistoryReader,
     HistoryWriter,
     Row,
     format_row,
@@ -21,6 +20,7 @@ from ssmlab.artifacts.history import (
     written_rows,
 )
 from ssmlab.core.errors import UserError
+from ssmlab.project.history_reader import HistoryReader
 
 number = st.floats(allow_nan=False, allow_infinity=False)
 count = st.integers(min_value=0, max_value=10**9)

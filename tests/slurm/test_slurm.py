@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ssmlab.artifacts.history import HistoryReader
+from ssmlab.project.history_reader import HistoryReader
 
 PROJECT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("one_node.sh")

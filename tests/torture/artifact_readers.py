@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 from ssmlab.analysis.summary import load_summary
 from ssmlab.artifacts.checkpoint import load
 from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
-from ssmlab.artifacts.history import HistoryReader, read_history
+from ssmlab.artifacts.history import read_history
 from ssmlab.artifacts.manifest import read_manifest, read_published
 from ssmlab.cli.app import app
 from ssmlab.core.digest import sealed_json
@@ -40,6 +40,7 @@ from ssmlab.core.tensors import DIGEST, NO_DIGEST, read_tensors_file, sealed
 from ssmlab.evaluation.results import load_results
 from ssmlab.params.paths import Paths
 from ssmlab.probes.results import load_probes
+from ssmlab.project.history_reader import HistoryReader
 from ssmlab.project.params_file import load_params
 from ssmlab.stages.train.state_file import KEY, Identity, UnusableState, load_state
 from ssmlab.tui.follower import StudyFollower

@@ -18,11 +18,12 @@ from pathlib import Path
 import pytest
 
 from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
-from ssmlab.artifacts.history import HistoryReader, read_history
+from ssmlab.artifacts.history import read_history
 from ssmlab.core.files import canonical_json
 from ssmlab.data.dataset import Dataset, Split, load_dataset, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.history_reader import HistoryReader
 from ssmlab.project.params_file import load_params
 from ssmlab.stages.prepare import prepare
 

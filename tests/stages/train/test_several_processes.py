@@ -18,11 +18,12 @@ import torch
 from safetensors.torch import load_file
 
 from ssmlab.artifacts.heartbeat import read_heartbeat
-from ssmlab.artifacts.history import HistoryReader, read_history
+from ssmlab.artifacts.history import read_history
 from ssmlab.core.errors import UserError
 from ssmlab.data.dataset import Dataset, Split, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.history_reader import HistoryReader
 from ssmlab.project.params_file import load_params
 from ssmlab.stages.train.follower import start_model
 from ssmlab.stages.train.stage import train

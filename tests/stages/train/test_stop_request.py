@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from ssmlab.artifacts.heartbeat import Heartbeat, read_heartbeat, state_of
-from ssmlab.artifacts.history import HistoryReader, read_history
+from ssmlab.artifacts.history import read_history
+from ssmlab.project.history_reader import HistoryReader
 from ssmlab.system.processes import is_alive
 
 PROJECT = Path(__file__).resolve().parents[3]
