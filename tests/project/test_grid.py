@@ -48,6 +48,14 @@ def root(tmp_path_factory: pytest.TempPathFactory, copy_project: Callable[[Path]
     return folder
 
 
+def test_a_grid_is_planned_in_a_folder_that_is_no_git_checkout(tmp_path: Path) -> None:
+    """`ssmlab new` makes one, and DVC alone refuses it."""
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc" / "config").touch()
+    (tmp_path / "dvc.yaml").write_text("stages: {prepare: {cmd: 'true', outs: [data]}}\n")
+    assert plan_grid(Paths("smoke", tmp_path), []) == GridPlan(True, {})
+
+
 @pytest.fixture
 def params(root: Path) -> Params:
     return load_params(root / "params.yaml")
