@@ -21,8 +21,9 @@ from ssmlab.core.tensors import DamagedTensors, read_tensors_file, sealable_meta
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.borrowed_models import frozen_if_possible, modules_restored, victim_of
 from ssmlab.evaluation.tasks import AttackOutcome
+from ssmlab.evaluation.token_attack import patches_changed
 from ssmlab.evaluation.victim import no_tick
-from ssmlab.params import NAME
+from ssmlab.params import NAME, TokenParams
 
 ENTRY = "ssmlab"  # the key in the file's metadata
 REMEDY = "save them again with --save-adversarials"
@@ -67,6 +68,8 @@ class AdversarialFolder:
         right = torch.tensor([flag == "1" for flag in flags])
         tensors = {"x": x[:n].cpu().contiguous(), "x_adv": x_adv, "y": y[:n].cpu().contiguous(), "right": right}
         about = {"attack": attack, "norm": ball.norm, "eps": ball.eps, "checkpoint": self.sha256}
+        if outcomes and isinstance(spec := outcomes[0].task.spec, TokenParams):
+            about["patch"] = spec.patch
         content = sealed(tensor_bytes(tensors, {ENTRY: sealable_metadata(about)}))
         file = self.path / f"{attack}.safetensors"
         try:
@@ -130,6 +133,8 @@ def recheck_file(model: nn.Module, file: Path, sha256: str, batch_size: int) -> 
         raise UserError(f"{file}: these images are for another checkpoint, with SHA-256 {made_for[:12]}; name that one")
     if not bool((ball.contains(x_adv, x) & ((x_adv >= 0) & (x_adv <= 1)).flatten(1).all(dim=1)).all()):
         raise UserError(f"{file}: an image is outside the ball of eps {ball.eps:g} or [0, 1]; {REMEDY}")
+    if "patch" in about and bool((patches_changed(x_adv, x, about["patch"]) > 1).any()):
+        raise UserError(f"{file}: an image differs in more than one patch of side {about['patch']}; {REMEDY}")
     victim = victim_of(model, x[:1], no_tick)
     batches = zip(torch.split(x_adv, batch_size), torch.split(y, batch_size), strict=True)
     now = torch.cat([victim.is_right(some, labels) for some, labels in batches])

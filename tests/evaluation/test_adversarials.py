@@ -14,7 +14,9 @@ from ssmlab.core.errors import UserError
 from ssmlab.evaluation.adversarials import AdversarialFolder, recheck_adversarials
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
-from ssmlab.params import AttackSpec, FmnParams, Norm, PgdParams, ScreenedAutoAttackParams
+from ssmlab.evaluation.tasks import AttackOutcome, AttackTask
+from ssmlab.evaluation.token_attack import searched_ball
+from ssmlab.params import AttackSpec, FmnParams, Norm, PgdParams, ScreenedAutoAttackParams, TokenParams
 from ssmlab.params.written_float import WrittenFloat
 
 EVERYTHING: dict[str, Any] = {"images": "all", "checkpoints": ("best",)}
@@ -96,4 +98,31 @@ def test_images_that_are_damaged_of_another_checkpoint_or_absent_are_refused_in_
     content[-3] ^= 1
     file.write_bytes(bytes(content))
     with pytest.raises(UserError, match="its content does not match its digest"):
+        recheck_adversarials(model, kept, 5)
+
+
+@pytest.mark.parametrize(
+    ("spec", "pixels", "says"),
+    [
+        (ATTACKS["pgd"], [0], "an image is outside the ball of eps 0.05 or"),
+        (
+            TokenParams(kind="token", patch=4, positions=1, steps=1, **EVERYTHING),
+            [0, 7],
+            "in more than one patch of side 4",
+        ),
+    ],
+)
+def test_saved_images_that_no_attack_may_make_are_refused(
+    tmp_path: Path, spec: AttackSpec, pixels: list[int], says: str
+) -> None:
+    """Written as if an attack had gone too far: 0.5 at pixels of the first row, of which 0 and 7 are in two patches."""
+    model, (x, y) = network(), images()
+    x, y = x[2:3], y[2:3]
+    x_adv = x.clone()
+    x_adv[0, 0, 0, pixels] = (x_adv[0, 0, 0, pixels] + 0.5) % 1
+    task = AttackTask("model", "pgd", spec, 0, (0,), 5, (1, 8, 8))
+    outcome = AttackOutcome(task, (), {}, 0, 0, 1, x_adv=x_adv)
+    kept = AdversarialFolder(tmp_path)
+    kept.write("pgd", x, y, "0", [outcome], searched_ball(spec, Ball(0.05)))
+    with pytest.raises(UserError, match=says):
         recheck_adversarials(model, kept, 5)
