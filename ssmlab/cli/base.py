@@ -91,7 +91,7 @@ def usage_problem(error: Any) -> str:
 
 
 def is_silent_rank() -> bool:
-    """Whether torchrun has started this process and it is not rank 0 of the machine, which alone reports."""
+    """Whether torchrun has started this process as another rank than 0 of this machine; only rank 0 reports."""
     return os.environ.get("LOCAL_RANK", "0") != "0"
 
 

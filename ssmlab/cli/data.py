@@ -189,7 +189,7 @@ def show(
     sheet = read_contact_sheet(path)
     write_atomic(to, contact_sheet_png(sheet))
     console = Console()
-    if console.color_system is not None and not console.no_color:  # None where it is no terminal
+    if console.color_system is not None and not console.no_color:  # color_system is None without a terminal
         for line in terminal_sheet(sheet, console.width):
             console.print(line, no_wrap=True)
     description = sheet.summary.description
@@ -199,7 +199,7 @@ def show(
 
 
 def prepared_path(name: str | None) -> Path:
-    """The prepared data set that `name` means; raises UserError, with what can be done, where there is none."""
+    """The prepared data set that `name` means; raises UserError, which says what to do, if there is none."""
     if name is None:
         return study()[1].prepared
     named = PREPARED / f"{name}.safetensors"

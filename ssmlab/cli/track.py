@@ -1,4 +1,4 @@
-"""`ssmlab track`: learning curves in TensorBoard or W&B, sent by a process beside the training."""
+"""`ssmlab track`: learning curves in TensorBoard or W&B, sent by a process of its own."""
 
 from __future__ import annotations
 

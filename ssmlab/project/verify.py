@@ -177,7 +177,7 @@ def cache_folder_of(root: Path) -> Path:
 
 
 def files_of(output: RecordedOutput) -> Sequence[tuple[str, str]]:
-    """Path and MD5 of every file of an output, as far as they are known."""
+    """Path and MD5 of every known file of an output."""
     if output.is_folder:
         return [(f"{output.path}/{name}", md5) for name, md5 in (output.files or {}).items()]
     return [(output.path, output.md5)]

@@ -102,7 +102,7 @@ def left_out(params: Params, paths: Paths) -> list[str]:
 
 
 def read_histories(params: Params, paths: Paths) -> dict[str, list[Row]]:
-    """The training histories of the runs that have one; raises UserError where one cannot be read."""
+    """The training histories of the runs that have one; raises UserError if one cannot be read."""
     folders = {run: paths.model(run) for run in params.runs}
     return {run: published_history(folder) for run, folder in folders.items() if (folder / HISTORY).is_file()}
 

@@ -1,4 +1,4 @@
-"""Rank 0 of a training: it alone writes files, reports and publishes."""
+"""Rank 0 of a training: the only rank that writes files, reports and publishes."""
 
 from __future__ import annotations
 
