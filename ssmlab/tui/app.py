@@ -112,10 +112,10 @@ class StudyApp(Lab):
         """Read the files repeatedly, in a separate thread."""
         while True:
             look, problem, alerts = await asyncio.to_thread(self.look_once)
+            if not self.is_headless:
+                spare_collector(self.look, look)
             self.take(look, alerts)
             self.keep_size()
-            if not (look.loading or self.is_headless):
-                spare_collector()
             if look.ended is not None:
                 self.say_ended(look.ended, problem)
             await asyncio.sleep(POLL_LOADING if look.loading else POLL)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import math
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
@@ -17,6 +16,7 @@ from ssmlab.params import Params
 from ssmlab.tui import labels
 from ssmlab.tui.alerts import AlertFinder, alerts_of, disk_alerts, history_alerts
 from ssmlab.tui.arrange import Arrangement, arrange, matches
+from ssmlab.tui.collector import spare_collector
 from ssmlab.tui.columns import columns_for
 from ssmlab.tui.follower import StudyFollower
 from ssmlab.tui.labels import MARKERS, age, curve_colour, curve_marker
@@ -67,17 +67,19 @@ def test_the_first_look_at_many_runs_reads_some_and_says_that_it_loads(study: St
     assert not second.loading and second.runs[2].status.rows and second.runs[0] is first.runs[0]
 
 
-def test_what_was_read_at_the_start_is_spared_by_the_collector_once() -> None:
-    code = """
-import gc
-from ssmlab.tui.collector import spare_collector
-spare_collector()
-frozen = gc.get_freeze_count()
-more = [[] for _ in range(1000)]
-spare_collector()
-assert gc.get_freeze_count() <= frozen > 1000 and len(gc.get_objects()) < 2000
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
+def test_the_collector_is_spared_what_was_read_whenever_the_last_run_has_been(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spared: list[bool] = []
+    monkeypatch.setattr(gc, "freeze", lambda: spared.append(True))
+    follower = StudyFollower(study.root, runs_at_once=2)
+    before, counts = None, []
+    for _ in range(4):
+        look = follower.look(BEAT.time)
+        spare_collector(before, look)
+        counts.append(len(spared))
+        before = look
+    assert counts == [0, 1, 1, 1]  # three runs, two at once
 
 
 def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
