@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 from typer.testing import CliRunner
 
 from ssmlab.artifacts.checkpoint import load, save
@@ -67,7 +68,7 @@ def test_every_kind_of_graph_as_onnx_gives_its_logits_for_any_batch(name: str) -
     pytest.importorskip("onnxruntime", reason="needs ssmlab[onnx]")
     side = 9 if name == "s4, both ways" else 3  # 81 tokens go in chunks
     model = tiny_model(name, (1, side, side), layers=1).eval()
-    agreement = compare_with_onnx(model, onnx_bytes(model, {}), torch.rand(40, 1, side, side))
+    agreement = compare_with_onnx(model, onnx_bytes(model, {}, name), torch.rand(40, 1, side, side))
     assert agreement.is_close and agreement.difference < 1e-5 and agreement.same == agreement.n == 40
 
 
@@ -75,6 +76,32 @@ def split(n: int, seed: int) -> Split:
     draw = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (n, *SHAPE), generator=draw, dtype=torch.uint8)
     return Split(images, torch.arange(n) % CLASSES, torch.arange(n))
+
+
+class Eigenvalues(nn.Module):
+    """A layer that ONNX has no operation for."""
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return h * torch.linalg.eigvalsh(h.transpose(1, 2) @ h).sum()
+
+
+class Branch(nn.Module):
+    """A layer that asks for the batch, whose answer a graph cannot hold."""
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return 2 * h if len(h) < 7 else 3 * h
+
+
+@pytest.mark.slow
+def test_a_layer_that_onnx_cannot_say_is_one_line_and_one_that_depends_on_the_batch_is_caught() -> None:
+    pytest.importorskip("onnxruntime", reason="needs ssmlab[onnx]")
+    model = tiny_model("s4", (1, 3, 3), layers=1).eval()
+    model.layers[0] = Eigenvalues()
+    with pytest.raises(UserError, match=r"^a\.safetensors: torch .* cannot write it as ONNX .*linalg_eigh") as caught:
+        onnx_bytes(model, {}, "a.safetensors")
+    assert str(caught.value).isprintable() and len(str(caught.value)) < 500
+    model.layers[0] = Branch()
+    assert not compare_with_onnx(model, onnx_bytes(model, {}, "b"), torch.rand(40, 1, 3, 3)).is_close
 
 
 @pytest.fixture
@@ -128,7 +155,7 @@ def test_a_file_elsewhere_is_compared_on_noise_and_gives_equal_bytes(folder: Pat
 
 
 def test_logits_that_are_not_the_models_are_never_written(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(export, "onnx_bytes", lambda model, about: b"")
+    monkeypatch.setattr(export, "onnx_bytes", lambda *_: b"")
     monkeypatch.setattr(
         export, "compare_with_onnx", lambda *_: OnnxAgreement(12, difference=2e-3, largest=10.0, same=12)
     )

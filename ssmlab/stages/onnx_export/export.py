@@ -59,7 +59,7 @@ def make_onnx(path: Path) -> Exported:
     model, metadata = build_from(checkpoint), checkpoint.metadata
     data = trained_data(metadata)
     images, called = test_images(data) if data else random_images(metadata)
-    content = onnx_bytes(model, about(checkpoint, data))
+    content = onnx_bytes(model, about(checkpoint, data), f"{path} (mixer {metadata.model.mixer})")
     agreement = compare_with_onnx(model, content, images)
     if not agreement.is_close:
         raise UserError(

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from ssmlab.artifacts.outcome import first_line
 from ssmlab.core.errors import UserError
 from ssmlab.core.optional_packages import required
+from ssmlab.core.text import printable
 from ssmlab.core.version import __version__
 from ssmlab.nets.classifier import Classifier
 from ssmlab.nets.shapes import Images
@@ -25,14 +27,16 @@ CALLS = 3  # of different sizes, in a comparison
 TOLERANCE = 1e-4  # of the largest logit, or of 1: float32 in another order of sums gives 1e-7 to 1e-6
 
 
-def onnx_bytes(model: Classifier, about: Mapping[str, str]) -> bytes:
+def onnx_bytes(model: Classifier, about: Mapping[str, str], name: str) -> bytes:
     """An ONNX file: `images` (batch, C, H, W) float32 in [0, 1] -> `logits` (batch, classes), for any batch.
 
     Args:
         about: what goes into the file's metadata. Where the code that made it lies does not.
+        name: what errors call the model.
 
     Raises:
-        UserError: onnx or onnxscript is not installed, or torch cannot export the model.
+        UserError: onnx or onnxscript is not installed, or torch cannot export the model: all mixers of ssmlab can be,
+            one of your own may not.
     """
     required("onnx", "onnx")
     required("onnxscript", "onnx")
@@ -50,21 +54,29 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str]) -> bytes:
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        raise UserError(f"torch {torch.__version__} cannot write this model as ONNX ({first_line(error)})") from None
+        why = printable(first_line(root_cause(error)), 300)
+        raise UserError(f"{name}: torch {torch.__version__} cannot write it as ONNX ({why})") from None
     assert program is not None
     return with_metadata(program.model_proto, about).SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
+def root_cause(error: Exception) -> Exception:
+    """The error that others were raised from: torch wraps it in pages of advice for its own developers."""
+    while isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return error
+
+
 @contextmanager
 def silent_exporter() -> Iterator[None]:
-    """Without torch's lines about what else is not installed."""
-    log = logging.getLogger("torch.onnx")
-    before = log.level
-    log.setLevel(logging.ERROR)
+    """Without torch's log, and what it prints, of what it tries and of packages that are not installed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
     try:
-        yield
+        with redirect_stderr(StringIO()):
+            yield
     finally:
-        log.setLevel(before)
+        logging.disable(before)
 
 
 def with_metadata(proto: Any, about: Mapping[str, str]) -> Any:
