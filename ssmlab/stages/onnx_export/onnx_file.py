@@ -57,6 +57,8 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str], name: str) -> bytes:
         why = printable(first_line(root_cause(error)), 300)
         raise UserError(f"{name}: torch {torch.__version__} cannot write it as ONNX ({why})") from None
     assert program is not None
+    if not program.model_proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
+        raise UserError(f"{name}: cannot be one ONNX file for every batch, because a layer asks for the batch's size")
     return with_metadata(program.model_proto, about).SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
