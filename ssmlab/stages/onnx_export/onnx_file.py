@@ -54,7 +54,7 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str], name: str) -> bytes:
                 verbose=False,
             )
     except torch.onnx.OnnxExporterError as error:
-        why = printable(first_line(root_cause(error)), 300)
+        why = printable(first_line(underlying_error(error)), 300)
         raise UserError(f"{name}: torch {torch.__version__} cannot write it as ONNX ({why})") from None
     assert program is not None
     if not program.model_proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
@@ -62,7 +62,7 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str], name: str) -> bytes:
     return with_metadata(program.model_proto, about).SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 
-def root_cause(error: Exception) -> Exception:
+def underlying_error(error: Exception) -> Exception:
     """The error that others were raised from: torch wraps it in pages of advice for its own developers."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
