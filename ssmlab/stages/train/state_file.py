@@ -120,7 +120,7 @@ def load_state(path: Path, identity: Identity) -> SavedState | None:
     except FileNotFoundError:
         return None
     except (DamagedTensors, SafetensorError, ValidationError, KeyError):
-        raise UnusableState("cannot be read: it is damaged or of another version") from None
+        raise UnusableState("cannot be read: it is damaged or from another version") from None
     if different := identity.difference(header.identity):
         raise UnusableState(f"is of {different}", header.identity)
     if not header.rows or [row.epoch for row in header.rows] != list(range(1, len(header.rows) + 1)):
