@@ -26,9 +26,10 @@ def pytest_configure() -> None:
     """The same signals and environment everywhere.
 
     Signals act as in a terminal, even if the tests are a background job, which ignores SIGINT from its start. No
-    terminal size is inherited, because xdist gives COLUMNS=80 and LINES=24 to its workers.
+    terminal size is inherited, because xdist gives COLUMNS=80 and LINES=24 to its workers. Commands keep their
+    compiled files, as a user's do: to compile ssmlab again costs every start about half a second.
     """
-    for name in ("COLUMNS", "LINES"):
+    for name in ("COLUMNS", "LINES", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):

@@ -176,7 +176,7 @@ def test_equal_seeds_give_equal_bits(new_model: Any, dataset: Dataset, settings:
     settings = changed(settings, "augment", crop=1, flip=True)
     first, again, other = new_model(), new_model(), new_model()
     state = torch.get_rng_state()
-    rows = [[vars(e.row) for e in epochs_of(model, dataset, settings)] for model in (first, again)]
+    rows = [[e.row._asdict() for e in epochs_of(model, dataset, settings)] for model in (first, again)]
     epochs_of(other, dataset, settings.model_copy(update={"seed": 1}))
     assert torch.equal(torch.get_rng_state(), state)
     assert same_weights(first, again)
