@@ -28,9 +28,10 @@ class LogFormatter(AxisFormatter):
         return ticks[:: -(-len(ticks) // max_ticks)]
 
     def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        """The values themselves: `0.05`, `2e-05`."""
+        """The values themselves, in at most 5 characters, for which there is room: `0.05`, `2e-4`."""
         texts = [f"{10**tick:.3g}" for tick in ticks]
-        return [text.replace("e-0", "e-") for text in texts]
+        short = [text if len(text) <= 5 else f"{10**tick:.0e}" for text, tick in zip(texts, ticks, strict=True)]
+        return [text.replace("e-0", "e-") for text in short]
 
 
 class CountFormatter(NumericAxisFormatter):
