@@ -17,6 +17,10 @@ STEP_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LEAST_STEPS = 20  # a curve over steps is drawn only for a PGD with at least this many steps
 
 
+# The index of a group in the study, its name, and the x and the accuracies of its curve, of equal length.
+AccuracyCurve = tuple[int, str, Sequence[float], Sequence[float]]
+
+
 def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
     """Validation accuracy of every run after every epoch, clean and robust; a marker shows the best epoch.
 
@@ -114,39 +118,40 @@ def groups_with_step_curves(summary: Summary) -> list[tuple[int, SeedGroup, list
 
 def step_curves(summary: Summary, theme: Theme) -> Figure:
     """Accuracy of the best checkpoints after every step of the longest PGD, with a logarithmic axis of steps."""
-    figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
-    axes = figure.subplots()
-    labels = []
-    for index, group, curve in groups_with_step_curves(summary):
-        axes.plot(range(1, len(curve)), curve[1:], color=theme.run_colour(index), linewidth=1.8)
-        labels.append((group.name, len(curve) - 1, curve[-1], theme.run_colour(index)))
-    axes.set(xlim=(1, max(x for _, x, _, _ in labels)), ylim=(0, 1), xlabel="steps", ylabel="accuracy", xscale="log")
-    axes.set_xticks([count for count in STEP_TICKS if count <= axes.get_xlim()[1]])
+    curves = [
+        (index, group.name, range(1, len(curve)), curve[1:]) for index, group, curve in groups_with_step_curves(summary)
+    ]
+    figure, axes = accuracy_curves(curves, theme, "Accuracy against the steps of PGD", xscale="log")
+    axes.set(xlabel="steps", xticks=[count for count in STEP_TICKS if count <= axes.get_xlim()[1]])
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axes.minorticks_off()
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_title("Accuracy against the steps of PGD")
-    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
     return figure
 
 
 def eps_curves(summary: Summary, theme: Theme) -> Figure:
     """Accuracy of the best checkpoints against the radius of the ball; a dashed line marks the study's eps."""
+    curves = [
+        (index, group.name, [eps for eps, _ in curve], [accuracy for _, accuracy in curve])
+        for index, group, curve in groups_with_eps_curves(summary)
+    ]
+    figure, axes = accuracy_curves(curves, theme, "Accuracy against eps")
+    axes.axvline(summary.protocol.eps.value, color=theme.grey, linewidth=0.8, linestyle="--")
+    axes.set(xlabel=f"eps, {summary.protocol.norm_name}")
+    return figure
+
+
+def accuracy_curves(
+    curves: Sequence[AccuracyCurve], theme: Theme, title: str, xscale: str = "linear"
+) -> tuple[Figure, Axes]:
+    """One line for each curve, over the x axis that all of them begin at, with the names at the ends."""
     figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
     axes = figure.subplots()
     labels = []
-    for index, group, curve in groups_with_eps_curves(summary):
-        radii, accuracies = zip(*curve, strict=True)
-        axes.plot(radii, accuracies, color=theme.run_colour(index), linewidth=1.8)
-        labels.append((group.name, radii[-1], accuracies[-1], theme.run_colour(index)))
-    axes.axvline(summary.protocol.eps.value, color=theme.grey, linewidth=0.8, linestyle="--")
-    axes.set(
-        xlim=(0, max(x for _, x, _, _ in labels)),
-        ylim=(0, 1),
-        xlabel=f"eps, {summary.protocol.norm_name}",
-        ylabel="accuracy",
-    )
+    for index, name, x, accuracies in curves:
+        axes.plot(x, accuracies, color=theme.run_colour(index), linewidth=1.8)
+        labels.append((name, x[-1], accuracies[-1], theme.run_colour(index)))
+    first, last = curves[0][2][0], max(end for _, end, _, _ in labels)
+    axes.set(xlim=(first, last), ylim=(0, 1), ylabel="accuracy", xscale=xscale, title=title)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_title("Accuracy against eps")
     label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
-    return figure
+    return figure, axes
