@@ -5,6 +5,9 @@ docs/data.md has a table of all cases; tests/ingest/test_picture.py has a test f
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from PIL import Image
 
 GREY = ("1", "L", "LA", "La")
@@ -14,6 +17,13 @@ WHITE = (255, 255, 255)
 
 ORIENTATION = 0x0112  # the EXIF and TIFF tag: how a camera was held
 SAMPLE_FORMAT = 339  # the TIFF tag: 1 is unsigned
+COLOUR_MAP = 320  # the TIFF tag: a palette of 16 bits a channel
+INK_SET = 332  # the TIFF tag: 1 is CMYK
+BLACK_AND_WHITE = 532  # the TIFF tag: which values of YCbCr are black and white
+WHOLE_RANGE = (0, 255, 128, 255, 128, 255)
+BITS = 258  # the TIFF tag: of each channel
+PLANES = 284  # the TIFF tag: 2 is each channel by itself
+STRETCHED = {"L;2": 85, "L;4": 17}  # grey PNG of 2 and 4 bits: what Pillow multiplies its pixels by
 TRANSPOSITIONS = {  # of the tag's values; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -35,18 +45,64 @@ def check_header(image: Image.Image) -> None:
     """Refuse images of the wrong kind by their header, before any pixel is decoded.
 
     Raises:
-        UnshownPicture: it has more than 8 bits a channel, several frames or pages, signed pixels, or too many pixels.
+        UnshownPicture: it has more than 8 bits a channel, several frames or pages, or too many pixels; or it says in a
+            way that is not followed here how its pixels are shown.
     """
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise UnshownPicture(f"has {width:,} x {height:,} pixels, at most {MAX_PIXELS:,} are decoded; scale it down")
     if image.mode not in GREY + COLOUR:
         raise UnshownPicture(f"has pixels of the kind {image.mode}, not 8 bits a channel; save it as 8-bit grey or RGB")
-    if image.format == "TIFF" and any(kind != 1 for kind in image.tag_v2.get(SAMPLE_FORMAT, (1,))):  # type: ignore[attr-defined]
-        raise UnshownPicture("has signed pixels; save it as 8-bit grey or RGB")
+    if image.format == "TIFF":
+        check_tiff_tags(image, image.tag_v2)  # type: ignore[attr-defined]
+    if image.format == "GIF" and "transparency" not in image.info and image.tile[0].extents != (0, 0, width, height):
+        raise UnshownPicture("has a frame that covers only a part of it; save it again, as PNG")
+    if image.format == "PNG" and has_deep_transparent_colour(image):
+        raise UnshownPicture("has a transparent colour of 16 bits a channel; save it with 8 bits, or with alpha")
     # an MPO is a photo followed by a preview or a second view; viewers show the photo
     if image.format != "MPO" and getattr(image, "is_animated", False):
         raise UnshownPicture("has several frames or pages; keep one of them, as a file of its own")
+
+
+def check_tiff_tags(image: Image.Image, tags: Mapping[int, Any]) -> None:
+    """Refuse TIFF images whose tags Pillow does not follow; its own decoder also leaves missing strips black.
+
+    Raises:
+        UnshownPicture: the pixels are signed, inks, or of a range of their own; the palette has 8 bits.
+        ValueError: strips are missing.
+    """
+    if any(kind != 1 for kind in tags.get(SAMPLE_FORMAT, (1,))):
+        raise UnshownPicture("has signed pixels; save it as 8-bit grey or RGB")
+    if tags.get(INK_SET, 1) != 1:
+        raise UnshownPicture("has inks that are not CMYK; save it as 8-bit grey or RGB")
+    if image.mode == "YCbCr" and tuple(map(round, tags.get(BLACK_AND_WHITE, WHOLE_RANGE))) != WHOLE_RANGE:
+        raise UnshownPicture("has black and white at values of its own; save it as 8-bit grey or RGB")
+    if image.mode == "P" and 0 < max(tags[COLOUR_MAP]) < 256:
+        raise UnshownPicture("has a palette of 8 bits a channel where TIFF has 16; save it as RGB")
+    if all(piece.codec_name == "raw" for piece in image.tile):  # libtiff checks its own
+        check_raw_pieces(image, separate=tags.get(PLANES, 1) == 2, bits=max(tags.get(BITS, (1,))))
+
+
+def check_raw_pieces(image: Image.Image, *, separate: bool, bits: int) -> None:
+    """Refuse an uncompressed TIFF image whose strips or tiles Pillow reads wrongly.
+
+    Raises:
+        UnshownPicture: its channels are separate, with more than 8 bits each.
+        ValueError: strips or tiles are missing.
+    """
+    if separate and bits > 8:
+        raise UnshownPicture("has separate channels of more than 8 bits; save it as 8-bit grey or RGB")
+    covered = 0
+    for piece in image.tile:
+        left, top, right, bottom = piece.extents
+        covered += (right - left) * (bottom - top)
+    if covered < image.width * image.height * (len(image.getbands()) if separate else 1):
+        raise ValueError("strips of pixels are missing")
+
+
+def has_deep_transparent_colour(image: Image.Image) -> bool:
+    """Whether a PNG names a transparent colour of 16 bits, which no longer fits when Pillow has made 8 of them."""
+    return "transparency" in image.info and bool(image.tile) and "16" in image.tile[0].args
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -69,6 +125,8 @@ def as_shown(image: Image.Image) -> Image.Image:
         UnshownPicture: the image is transparent or white everywhere.
         Exception: any error that Pillow raises for damaged bytes.
     """
+    if image.format == "PNG" and "transparency" in image.info and image.tile:
+        image.info["transparency"] *= STRETCHED.get(image.tile[0].args, 1)  # Pillow stretches the pixels only
     image.load()
     orientation = orientation_of(image)
     mode = "L" if is_grey(image) else "RGB"

@@ -22,6 +22,7 @@ from ssmlab.core.events import Listener
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.archives import Members
 from ssmlab.ingest.picture import UnshownPicture, as_shown, check_header, is_grey, upright_size
+from ssmlab.ingest.png_file import check_png
 from ssmlab.ingest.resize import fit_image, image_to_array
 from ssmlab.ingest.unpack import MIB, ByteRange, printable_name, read_error
 
@@ -69,7 +70,10 @@ class EncodedImages:
     def decode(self, file: ByteRange) -> npt.NDArray[np.uint8]:
         """One image, (C, H, W)."""
         _, height, width = self.image_shape
-        with open_image(self.origin, file, io.BytesIO(file.read())) as image:
+        content = file.read()
+        with open_image(self.origin, file, io.BytesIO(content)) as image:
+            if image.format == "PNG":
+                check_png(content)
             # libtiff prints damage to stderr from C; the errors that Pillow raises already say it
             with silenced_stderr() if image.format == "TIFF" else nullcontext():
                 shown = as_shown(image)
