@@ -123,6 +123,14 @@ def readable_json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
+def expand_home(path: str) -> Path:
+    """The path, with a `~` or `~NAME` in front replaced by that user's home; raises UserError if there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise UserError(f"{path}: there is no such home folder; write the whole path") from None
+
+
 def sha256_text(text: str) -> str:
     """SHA-256 of UTF-8 text, as 64 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()

@@ -46,11 +46,12 @@ class Members:
 
     def __init__(self, origin: Path, files: dict[str, ByteRange], folders: list[str], unpacker: Unpacker) -> None:
         self.origin, self.unpacker = origin, unpacker
-        self.files = strip_wrapper(files)
+        folders = [name for name in folders if name and not is_junk(name)]
+        self.files = strip_wrapper(files, folders)
         wrapped = self.files.keys() != files.keys()
         inside = (name.partition("/")[2] if wrapped else name for name in folders)
         parents = {parent for name in self.files for parent in parent_folders(name)}
-        self.empty_folders = sorted({name for name in inside if name and not is_junk(name)} - parents)
+        self.empty_folders = sorted({name for name in inside if name} - parents)
         self.unpacked: dict[str, ByteRange] = {}
 
     def names(self) -> list[str]:

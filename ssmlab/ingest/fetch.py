@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, Progress, silence
-from ssmlab.core.files import readable_json, sha256_file, write_atomic
+from ssmlab.core.files import expand_home, readable_json, sha256_file, write_atomic
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.catalog import CatalogEntry, Download
 from ssmlab.ingest.download import DownloadError, RetryPolicy, download, file_size
@@ -41,9 +41,9 @@ RecordsType = TypeAdapter(dict[str, FetchedFile])
 
 
 def cache_folder() -> Path:
-    """The folder for downloads: $SSMLAB_CACHE, or the operating system's cache folder."""
+    """The folder for downloads: $SSMLAB_CACHE, or the operating system's cache folder; raises UserError as `expand_home`."""
     named = os.environ.get("SSMLAB_CACHE")
-    return Path(named).expanduser() if named else Path(pooch.os_cache("ssmlab"))
+    return expand_home(named) if named else Path(pooch.os_cache("ssmlab"))
 
 
 def is_fetched(known: CatalogEntry, folder: Path) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
@@ -43,9 +43,9 @@ def is_junk(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in parts) or parts[-1].lower() in JUNK
 
 
-def strip_wrapper(files: dict[str, T]) -> dict[str, T]:
-    """The files without the one folder that wraps them all, if there is one."""
-    tops = {name.partition("/")[0] for name in files}
+def strip_wrapper(files: dict[str, T], folders: Iterable[str]) -> dict[str, T]:
+    """The files without the one folder that wraps them and all `folders`, if there is one."""
+    tops = {name.partition("/")[0] for name in (*files, *folders)}
     if len(tops) != 1 or any("/" not in name for name in files):
         return files
     return {name.partition("/")[2]: member for name, member in files.items()}

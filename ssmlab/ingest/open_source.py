@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
+from ssmlab.core.files import expand_home
 from ssmlab.core.text import hint
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members, open_members
@@ -59,7 +62,7 @@ def open_source(wanted: DataParams, workdir: Path, listen: Listener = silence) -
             with open_path(fetch_source(entry, listen), entry, wanted, workdir, listen) as source:
                 yield source
         case path:
-            with open_path(Path(path).expanduser(), known, wanted, workdir, listen) as source:
+            with open_path(expand_home(path), known, wanted, workdir, listen) as source:
                 yield source
 
 
@@ -99,7 +102,7 @@ def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> L
     """The layout with a name for each class: the publisher's, the layout's own, or numbers.
 
     Raises:
-        UserError: a label is not below the number of classes.
+        UserError: a label is not below the number of classes, there is only one class, or two names look the same.
     """
     names = layout.class_names
     if known is not None and known.layout == layout.name and known.class_names:
@@ -114,6 +117,11 @@ def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> L
     names = tuple(map(printable_name, names))
     if highest >= len(names):
         raise UserError(f"{path}: has the label {highest}, and there are {len(names)} classes, from 0")
+    if len(names) < 2:
+        raise UserError(f"{path}: has images of one class only; there must be two at least")
+    shown, twice = Counter(normalize("NFC", name) for name in names).most_common(1)[0]
+    if twice > 1:
+        raise UserError(f"{path}: has {twice} classes that are all shown as {shown}; rename them")
     return replace(layout, class_names=names)
 
 

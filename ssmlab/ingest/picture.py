@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from PIL import Image
+from PIL.ImageFile import ImageFile
 
 GREY = ("1", "L", "LA", "La")
 COLOUR = ("P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
@@ -41,7 +42,7 @@ class UnshownPicture(ValueError):
     """An undamaged image file that may look different in a viewer than to us; the message says why."""
 
 
-def check_header(image: Image.Image) -> None:
+def check_header(image: ImageFile) -> None:
     """Refuse images of the wrong kind by their header, before any pixel is decoded.
 
     Raises:
@@ -64,7 +65,7 @@ def check_header(image: Image.Image) -> None:
         raise UnshownPicture("has several frames or pages; keep one of them, as a file of its own")
 
 
-def check_tiff_tags(image: Image.Image, tags: Mapping[int, Any]) -> None:
+def check_tiff_tags(image: ImageFile, tags: Mapping[int, Any]) -> None:
     """Refuse TIFF images whose tags Pillow does not follow; its own decoder also leaves missing strips black.
 
     Raises:
@@ -83,7 +84,7 @@ def check_tiff_tags(image: Image.Image, tags: Mapping[int, Any]) -> None:
         check_raw_pieces(image, separate=tags.get(PLANES, 1) == 2, bits=max(tags.get(BITS, (1,))))
 
 
-def check_raw_pieces(image: Image.Image, *, separate: bool, bits: int) -> None:
+def check_raw_pieces(image: ImageFile, *, separate: bool, bits: int) -> None:
     """Refuse an uncompressed TIFF image whose strips or tiles Pillow reads wrongly.
 
     Raises:
@@ -92,17 +93,15 @@ def check_raw_pieces(image: Image.Image, *, separate: bool, bits: int) -> None:
     """
     if separate and bits > 8:
         raise UnshownPicture("has separate channels of more than 8 bits; save it as 8-bit grey or RGB")
-    covered = 0
-    for piece in image.tile:
-        left, top, right, bottom = piece.extents
-        covered += (right - left) * (bottom - top)
+    boxes = [piece.extents for piece in image.tile if piece.extents is not None]
+    covered = sum((right - left) * (bottom - top) for left, top, right, bottom in boxes)
     if covered < image.width * image.height * (len(image.getbands()) if separate else 1):
         raise ValueError("strips of pixels are missing")
 
 
-def has_deep_transparent_colour(image: Image.Image) -> bool:
+def has_deep_transparent_colour(image: ImageFile) -> bool:
     """Whether a PNG names a transparent colour of 16 bits, which no longer fits when Pillow has made 8 of them."""
-    return "transparency" in image.info and bool(image.tile) and "16" in image.tile[0].args
+    return "transparency" in image.info and bool(image.tile) and "16" in str(image.tile[0].args)
 
 
 def is_grey(image: Image.Image) -> bool:
@@ -118,7 +117,7 @@ def upright_size(image: Image.Image) -> tuple[int, int]:
     return (height, width) if orientation_of(image) in SIDEWAYS else (width, height)
 
 
-def as_shown(image: Image.Image) -> Image.Image:
+def as_shown(image: ImageFile) -> Image.Image:
     """The picture upright, on white where it is transparent, in mode L or RGB.
 
     Raises:
@@ -126,7 +125,7 @@ def as_shown(image: Image.Image) -> Image.Image:
         Exception: any error that Pillow raises for damaged bytes.
     """
     if image.format == "PNG" and "transparency" in image.info and image.tile:
-        image.info["transparency"] *= STRETCHED.get(image.tile[0].args, 1)  # Pillow stretches the pixels only
+        image.info["transparency"] *= STRETCHED.get(str(image.tile[0].args), 1)  # Pillow stretches the pixels only
     image.load()
     orientation = orientation_of(image)
     mode = "L" if is_grey(image) else "RGB"

@@ -71,6 +71,7 @@ def test_mnist5k_comes_from_its_package(where: str, workdir: Path) -> None:
         (wanted("fetch", "mnist5k"), r"a Python package holds it"),
         (wanted("no/such/path", "mnist"), r"^no/such/path: there is no such folder or file"),
         (wanted("~/no-such-path", "mnist"), r"^/.*no-such-path: there is no such folder or file"),
+        (wanted("~no-such-user/x", "mnist"), r"^~no-such-user/x: there is no such home folder; write the whole path"),
     ],
 )
 def test_a_source_that_cannot_be_had_is_one_line(params: DataParams, message: str, workdir: Path) -> None:
@@ -289,6 +290,18 @@ def test_mnist5k_can_be_reduced_too(workdir: Path) -> None:
 def test_every_part_needs_every_class(tmp_path: Path, workdir: Path) -> None:
     with pytest.raises(UserError, match="twenty has no test images of the class 4; every part needs every class"):
         at(as_folder(idx_files(test=4), tmp_path / "x"), TWENTY, workdir)
+
+
+def test_one_class_alone_is_refused(tmp_path: Path, workdir: Path) -> None:
+    """Every model is right about all of its images."""
+    with pytest.raises(UserError, match="x: has images of one class only"):
+        at(as_folder(idx_files(classes=1), tmp_path / "x"), None, workdir)
+
+
+@pytest.mark.parametrize("names", [("\u00e9", "e\u0301"), ("cat", " cat"), ("a  b", "a b")])
+def test_classes_that_are_shown_by_one_name_are_refused(names: tuple[str, str], tmp_path: Path, workdir: Path) -> None:
+    with pytest.raises(UserError, match="x: has 2 classes that are all shown as "):
+        at(as_folder(image_files(classes=names), tmp_path / "x"), None, workdir)
 
 
 def test_parts_come_in_the_order_train_validation_test(tmp_path: Path, workdir: Path) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from PIL.ContainerIO import ContainerIO
+from PIL.ImageFile import ImageFile
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener
@@ -87,7 +88,7 @@ class EncodedImages:
 
 
 @contextmanager
-def open_image(origin: Path, file: ByteRange, content: IO[bytes]) -> Iterator[Image.Image]:
+def open_image(origin: Path, file: ByteRange, content: IO[bytes]) -> Iterator[ImageFile]:
     """An image file opened with Pillow, its header checked; any error inside the block names the file.
 
     Pillow's warnings are silenced: every case that it warns about is either refused here or handled correctly.

@@ -56,9 +56,11 @@ def detect(members: Members) -> Layout | None:
 
 
 def check_no_empty_classes(members: Members, has_parts: bool) -> None:
-    """Raises UserError for a class folder that is empty: leaving it out would renumber the classes after it."""
+    """Raises UserError for a class or a part that is empty: leaving it out would renumber classes, or take other images."""
     for folder in members.empty_folders:
         steps = folder.split("/")
+        if has_parts and steps[0] in PARTS and len(steps) == 1:
+            raise members.error(folder, "has no images; put class folders into it, or remove it")
         if len(steps) == 1 + has_parts and (not has_parts or steps[0] in PARTS):
             raise members.error(folder, "is a class folder without images; put some into it, or remove it")
 

@@ -58,10 +58,7 @@ def read_part(members: Members, prefix: str) -> Part:
     """One part from its two arrays; raises UserError if they do not fit each other."""
     images, labels = (f"{prefix}_{what}.npy" for what in ("images", "labels"))
     pixels, numbers = read_header(members, images), read_header(members, labels)
-    if len(pixels.shape) == 4 and pixels.shape[1] in (1, 3) and pixels.shape[3] not in (1, 3):
-        raise members.error(images, f"has the shape {pixels.shape}: its channels come first; put them last")
-    if len(pixels.shape) == 5 or (len(pixels.shape) == 4 and pixels.shape[3] not in (1, 3)):
-        raise members.error(images, f"has the shape {pixels.shape}: 3-D volumes, where images are classified here")
+    check_axes(members, images, pixels.shape)
     if pixels.dtype != np.uint8 or len(pixels.shape) not in (3, 4) or 0 in pixels.shape:
         raise members.error(
             images, f"is {pixels.dtype} of shape {pixels.shape}, not bytes of (N, H, W), (N, H, W, 1) or (N, H, W, 3)"
@@ -77,6 +74,16 @@ def read_part(members: Members, prefix: str) -> Part:
     if low < 0 or high >= MAX_LENGTH:
         raise members.error(labels, f"has labels from {low} to {high}; classes are numbered from 0, without gaps")
     return Part(found.astype(np.int64), RecordImages((pixels.file,), shape, channels_last=len(pixels.shape) == 4))
+
+
+def check_axes(members: Members, name: str, shape: tuple[int, ...]) -> None:
+    """Raises UserError for images with channels that come first, or could; with 2, 4 or more channels; of 3-D volumes."""
+    if len(shape) == 4 and shape[1] in (1, 3):
+        raise members.error(name, f"has the shape {shape}: its channels come first; put them last")
+    if len(shape) == 4 and shape[3] in (2, 4):
+        raise members.error(name, f"has the shape {shape}: {shape[3]} channels, where images have 1 or 3")
+    if len(shape) == 5 or (len(shape) == 4 and shape[3] not in (1, 3)):
+        raise members.error(name, f"has the shape {shape}: 3-D volumes, where images are classified here")
 
 
 def read_header(members: Members, name: str) -> NpyArray:

@@ -102,6 +102,14 @@ def test_files_that_do_not_fit_are_refused_by_name(files: Files, message: str, t
     assert str(caught.value).startswith(f"{tmp_path / 'data'}: ")
 
 
+def test_an_empty_part_is_not_left_out_in_silence(tmp_path: Path, workdir: Path) -> None:
+    """Its images would be taken from the training images."""
+    as_folder(image_files(("train/",)), tmp_path / "data")
+    (tmp_path / "data" / "test").mkdir()
+    with pytest.raises(UserError, match="test: has no images; put class folders into it, or remove it"):
+        image_folder.detect(open_members(tmp_path / "data", workdir))
+
+
 @pytest.mark.parametrize("parts", [("",), ("train/", "test/")])
 @pytest.mark.parametrize("container", ["folder", "zip", "tar.gz"])
 def test_an_empty_class_folder_is_not_left_out_in_silence(
