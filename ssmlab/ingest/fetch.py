@@ -41,7 +41,7 @@ RecordsType = TypeAdapter(dict[str, FetchedFile])
 
 
 def cache_folder() -> Path:
-    """The folder for downloads: $SSMLAB_CACHE, or the operating system's cache folder; raises UserError as `expand_home`."""
+    """The folder for downloads: $SSMLAB_CACHE, or the system's cache folder; raises UserError as `expand_home`."""
     named = os.environ.get("SSMLAB_CACHE")
     return expand_home(named) if named else Path(pooch.os_cache("ssmlab"))
 

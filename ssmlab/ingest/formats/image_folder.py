@@ -56,7 +56,7 @@ def detect(members: Members) -> Layout | None:
 
 
 def check_no_empty_classes(members: Members, has_parts: bool) -> None:
-    """Raises UserError for a class or a part that is empty: leaving it out would renumber classes, or take other images."""
+    """Raises UserError for an empty class, which would renumber those after it, and for an empty part."""
     for folder in members.empty_folders:
         steps = folder.split("/")
         if has_parts and steps[0] in PARTS and len(steps) == 1:

@@ -77,7 +77,7 @@ def read_part(members: Members, prefix: str) -> Part:
 
 
 def check_axes(members: Members, name: str, shape: tuple[int, ...]) -> None:
-    """Raises UserError for images with channels that come first, or could; with 2, 4 or more channels; of 3-D volumes."""
+    """Raises UserError for channels that come first, or could; for 2, 4 or more of them; for 3-D volumes."""
     if len(shape) == 4 and shape[1] in (1, 3):
         raise members.error(name, f"has the shape {shape}: its channels come first; put them last")
     if len(shape) == 4 and shape[3] in (2, 4):
