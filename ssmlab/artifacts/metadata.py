@@ -141,6 +141,15 @@ class CheckpointFile:
         constants = self.metadata.constants
         return sum(tensor.elements for name, tensor in self.file.tensors.items() if name not in constants)
 
+    def is_same_model(self, other: CheckpointFile) -> bool:
+        """Whether both files hold one model, bit for bit; their runs and epochs may differ."""
+        mine, its = self.metadata, other.metadata
+        return (mine.model, mine.image_shape, mine.classes) == (its.model, its.image_shape, its.classes) and (
+            self.file.tensors == other.file.tensors
+            and memoryview(self.file.content)[self.file.data_start :]
+            == memoryview(other.file.content)[other.file.data_start :]
+        )
+
 
 def read_checkpoint(path: Path) -> CheckpointFile:
     """Read and check the checkpoint at `path`, including its digest if it has one (format 2).

@@ -22,6 +22,7 @@ from ssmlab.evaluation.journal import OutcomeJournal
 from ssmlab.evaluation.plan import check_ball, check_images_asked, check_sides
 from ssmlab.evaluation.results import Evaluation
 from ssmlab.evaluation.schedule import Plan
+from ssmlab.evaluation.shared_models import attacked_names
 from ssmlab.evaluation.tasks import AttackInputs
 from ssmlab.evaluation.token_attack import searched_ball
 from ssmlab.params import AttackSpec, Norm
@@ -121,7 +122,7 @@ def evaluate_models(
     """`evaluate` for several models at once, whose attacks share one set of workers.
 
     Args:
-        models: the models by name, on `device`.
+        models: the models by name, on `device`. A model that has several names is attacked once.
         plan: for each model, its attacks by name.
         binarisation: number of images for the binarisation test (docs/evaluation.md).
         journal: stores outcomes; outcomes that it has from an interrupted evaluation are not computed again.
@@ -134,15 +135,19 @@ def evaluate_models(
     check_ball(eps, norm, x.shape[1:])
     for attacks in plan.values():
         check_sides(attacks, norm, x.shape[1:], "attacks: ")
-    inputs = AttackInputs(dict(models), x, y, Ball(float(eps), norm), seed, device, bool(save_adversarials))
+    chosen, together = attacked_names(models, plan)
+    distinct = {name: models[name] for name in together}
+    inputs = AttackInputs(distinct, x, y, Ball(float(eps), norm), seed, device, bool(save_adversarials))
     for name, folder in save_adversarials.items():
         folder.check_names(plan[name])
-    attacked = attack_models(inputs, plan, batch_size, workers, binarisation, journal, on_event)
-    clean, checks, outcomes = attacked.clean, attacked.checks, attacked.outcomes
-    found = {name: collect_evaluation(clean[name], plan[name], outcomes[name], checks[name], eps) for name in models}
+    attacked = attack_models(inputs, together, batch_size, workers, binarisation, journal, on_event)
+    found = {}
+    for name, first in chosen.items():
+        outcomes, checks = attacked.outcomes[first], attacked.checks[first]
+        found[name] = collect_evaluation(attacked.clean[first], plan[name], outcomes, checks, eps)
     for name, folder in save_adversarials.items():
-        for attack, each in outcomes[name].items():
-            ball = searched_ball(plan[name][attack], inputs.ball)
+        for attack, spec in plan[name].items():
+            each, ball = attacked.outcomes[chosen[name]][attack], searched_ball(spec, inputs.ball)
             folder.write(attack, x, y, found[name].measures[attack].flags, each, ball)
     return found
 

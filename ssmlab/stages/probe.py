@@ -23,7 +23,7 @@ from ssmlab.params import Params, ProbeParams, Which
 from ssmlab.params.paths import Paths
 from ssmlab.probes.probe import PARTS, ProbeImages, probe_model
 from ssmlab.probes.results import CheckpointProbes, ProbeResults, SplitName, save_probes
-from ssmlab.stages.trained_run import TrainedRun, read_trained_run
+from ssmlab.stages.trained_run import TrainedRun, first_of_same_model, read_trained_run
 
 
 def probe(
@@ -84,10 +84,14 @@ def probe_and_publish(
     settings = params.probe
     images = {split: first_images(part, settings.images, device) for split, part in splits(dataset).items()}
     found: dict[Which, CheckpointProbes] = {}
-    for which, checkpoint in trained.checkpoints.items():
-        parts = count(PARTS * len(found))
-        told = partial(say_part, on_event, which, parts, PARTS * len(trained.checkpoints))
-        found[which] = probed(checkpoint, images, settings, device, told)
+    checkpoints, parts, same = trained.checkpoints, count(), first_of_same_model(trained.checkpoints)
+    for which, checkpoint in checkpoints.items():
+        if same[which] == which:
+            told = partial(say_part, on_event, which, parts, PARTS * len(set(same.values())))
+            found[which] = probed(checkpoint, images, settings, device, told)
+        else:
+            about = {"sha256": checkpoint.sha256, "epoch": checkpoint.metadata.epoch}
+            found[which] = found[same[which]].model_copy(update=about)
     for which, each in found.items():
         on_event(Note(f"{which}: {each.clean:.1%} clean, {each.robust:.1%} under attack of {len(images['test'][1])}"))
     results = assemble(params, run, dataset, images, trained, found, started.provenance)

@@ -41,6 +41,17 @@ def read_trained_run(run: str, paths: Paths, dataset: Dataset) -> TrainedRun:
     return TrainedRun(manifest, files, checkpoints)
 
 
+def first_of_same_model(checkpoints: Mapping[Which, CheckpointFile]) -> dict[Which, Which]:
+    """For each checkpoint, the first one of the same model, which may be itself.
+
+    If the best epoch of a training is its last one, its two checkpoints are one model, and a stage computes it once.
+    """
+    return {
+        which: next(other for other, file in checkpoints.items() if file.is_same_model(checkpoint))
+        for which, checkpoint in checkpoints.items()
+    }
+
+
 def check_same_data(metadata: Metadata, dataset: Dataset, run: str, which: Which) -> None:
     """Raises UserError for a checkpoint that was trained on other data than the prepared ones."""
     if metadata.data_fingerprint is None:

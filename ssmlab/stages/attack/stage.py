@@ -32,6 +32,7 @@ from ssmlab.stages.attack.contents import attack_results
 from ssmlab.stages.attack.fitting import check_image_shape
 from ssmlab.stages.attack.reporting import notes
 from ssmlab.stages.attack.target import Target, imported_target, trained_target
+from ssmlab.stages.trained_run import first_of_same_model
 
 
 def attack(
@@ -121,7 +122,10 @@ class AttackJob:
     save_to: Path | None = None
 
     def build_models(self) -> dict[Which, Classifier]:
-        return {which: build_from(checkpoint, self.device) for which, checkpoint in self.target.checkpoints.items()}
+        """The model of each checkpoint; checkpoints of the same model share one object and are attacked once."""
+        same = first_of_same_model(self.target.checkpoints)
+        models = {first: build_from(self.target.checkpoints[first], self.device) for first in set(same.values())}
+        return {which: models[first] for which, first in same.items()}
 
     def start(self, reread: Callable[[], Params] | None) -> StageRun:
         """Record what the attacks are started from."""
