@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from operator import itemgetter
 
 from ssmlab.analysis.protocol import longest_pgd
 from ssmlab.analysis.summary import Run, Summary
-from ssmlab.artifacts.history import Row
 from ssmlab.core.files import to_csv
 from ssmlab.evaluation.results import wilson
 
@@ -33,17 +33,26 @@ def run_metrics(run: Run, summary: Summary, main: str) -> dict[str, float]:
     return found
 
 
-def plot_files(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> dict[str, str]:
-    """The content of every file in plots/: for each run, CSV files of learning, accuracy by eps and by steps."""
-    found = {f"learning/{run}.csv": learning_csv(rows) for run, rows in histories.items()}
+def plot_files(summary: Summary, histories: Mapping[str, str]) -> dict[str, str]:
+    """The content of every file in plots/: for each run, CSV files of learning, accuracy by eps and by steps.
+
+    Args:
+        histories: the content of history.csv by run name.
+    """
+    found = {f"learning/{run}.csv": learning_csv(history) for run, history in histories.items()}
     found |= {f"accuracy-steps/{run.name}.csv": accuracy_steps_csv(run, summary) for run in summary.runs}
     main = summary.main_attack()
     return found | {f"accuracy-eps/{run.name}.csv": accuracy_eps_csv(run, summary, main) for run in summary.runs}
 
 
-def learning_csv(rows: Sequence[Row]) -> str:
-    """One line per epoch; a value that the regime does not have is left empty."""
-    return to_csv(LEARNING, [[getattr(row, name) for name in LEARNING] for row in rows])
+def learning_csv(history: str) -> str:
+    """One line per epoch; a value that the regime does not have is left empty.
+
+    The cells are those of history.csv as they are: writing 300,000 numbers anew takes five times as long.
+    """
+    header, *lines = (line.split(",") for line in history.splitlines())
+    cells = itemgetter(*map(header.index, LEARNING))
+    return "".join(f"{','.join(line)}\n" for line in (LEARNING, *map(cells, lines)))
 
 
 def accuracy_eps_csv(run: Run, summary: Summary, main: str) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
+from operator import sub
 
-from ssmlab.evaluation.results import wilson
+from ssmlab.evaluation.results import two_sided_z, wilson_at
 from ssmlab.params import Strict
 
 SMALLEST_P = 1e-12  # smaller p-values make no difference to a reader
@@ -134,14 +135,15 @@ def sign_flip_p(numbers: Sequence[int]) -> float:
 def newcombe(a: str, b: str) -> Bounds:
     """The interval of `paired` as a function of the confidence."""
     check_same_images(a, b)
-    n, counts = len(a), Counter(zip(a, b, strict=True))
-    both, only_a, only_b, neither = counts["1", "1"], counts["1", "0"], counts["0", "1"], counts["0", "0"]
+    n, in_a, in_b = len(a), int(a, 2), int(b, 2)  # one bit an image
+    both, only_a, only_b = (in_a & in_b).bit_count(), (in_a & ~in_b).bit_count(), (~in_a & in_b).bit_count()
+    neither = n - both - only_a - only_b
     p, q = (both + only_a) / n, (both + only_b) / n
     phi, value = correlation(both, only_a, only_b, neither), (only_a - only_b) / n
 
     def bounds(confidence: float) -> tuple[float, float]:
-        p_low, p_high = wilson(both + only_a, n, confidence)
-        q_low, q_high = wilson(both + only_b, n, confidence)
+        z = two_sided_z(confidence)
+        (p_low, p_high), (q_low, q_high) = wilson_at(both + only_a, n, z), wilson_at(both + only_b, n, z)
         return value - square_and_add(p - p_low, q_high - q, phi), value + square_and_add(p_high - p, q - q_low, phi)
 
     return bounds
@@ -177,7 +179,7 @@ def differences_of(a: str, b: str) -> list[int]:
         ValueError: the flags are empty or differ in length.
     """
     check_same_images(a, b)
-    return [int(x) - int(y) for x, y in zip(a, b, strict=True)]
+    return list(map(sub, a.encode(), b.encode()))
 
 
 def mean(numbers: Sequence[int]) -> float:

@@ -92,11 +92,15 @@ def read_history(path: Path) -> list[Row]:
     Raises:
         UserError: the file is missing, has other columns, or contains a line that is not a row.
     """
+    return parse_history(history_bytes(path), path)
+
+
+def history_bytes(path: Path) -> bytes:
+    """The content of a history.csv; raises UserError if there is none."""
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError:
         raise UserError(f"{path}: cannot read a training history; train the run with `ssmlab train`") from None
-    return parse_history(content, path)
 
 
 def published_history(folder: Path) -> list[Row]:
@@ -105,10 +109,14 @@ def published_history(folder: Path) -> list[Row]:
     Raises:
         UserError: it is missing, damaged, or from another training.
     """
-    path = folder / HISTORY
+    return parse_history(published_bytes(folder), folder / HISTORY)
+
+
+def published_bytes(folder: Path) -> bytes:
+    """The content of a trained run's history, checked as `published_history` does, but not that it is a history."""
     if (folder / MANIFEST).exists():
-        return parse_history(read_published(folder)[1][HISTORY], path)
-    return read_history(path)  # older versions wrote no manifest
+        return read_published(folder)[1][HISTORY]
+    return history_bytes(folder / HISTORY)  # older versions wrote no manifest
 
 
 def parse_history(content: bytes, path: Path) -> list[Row]:
@@ -117,11 +125,12 @@ def parse_history(content: bytes, path: Path) -> list[Row]:
     Raises:
         UserError: it is not a history; the message names `path`.
     """
-    lines = content.decode(errors="replace").splitlines()
+    text = content.decode(errors="replace")
+    if text.startswith(f"{HEADER}\n") and (found := written_rows(text[len(HEADER) + 1 :])) is not None:
+        return found
+    lines = text.splitlines()
     if not lines or lines[0] not in (HEADER, OLD_HEADER):
         raise UserError(f"{path}: not a training history of this version (columns {HEADER}); train the run again")
-    if (rows := written_rows(lines[1:])) is not None:
-        return rows
     rows = []
     for number, line in enumerate(lines[1:], start=2):
         row = parse_row(line) if line.count(",") == lines[0].count(",") else None
@@ -160,28 +169,28 @@ WRITTEN = TypeAdapter(
 )  # fmt: skip
 
 
-def parse_rows(lines: Sequence[str]) -> list[Row]:
-    """The rows among these lines; other lines are ignored."""
-    rest = lines[1:] if lines and lines[0] == HEADER else lines
-    rows = written_rows(rest)
-    return rows if rows is not None else [row for line in rest if (row := parse_row(line)) is not None]
+def parse_rows(text: str) -> list[Row]:
+    """The rows among the lines of a text; other lines are ignored."""
+    text = text.removeprefix(f"{HEADER}\n")
+    rows = written_rows(text)
+    return rows if rows is not None else [row for line in text.splitlines() if (row := parse_row(line)) is not None]
 
 
-def written_rows(lines: Sequence[str]) -> list[Row] | None:
+def written_rows(text: str) -> list[Row] | None:
     """The rows of lines that a HistoryWriter wrote; None if a line may be something else.
 
     With brackets and nulls, such lines become JSON, which pydantic reads and checks five times as fast as `parse_row`.
     `parse_row` handles all other lines.
     """
-    text = "],[".join(lines)
-    if not lines or "null" in text:
-        return None if lines else []
-    text = f"[[{text}]]".replace(",,", ",null,").replace(",,", ",null,").replace(",]", ",null]")
+    if not text.endswith("\n") or "null" in text or "\r" in text:
+        return None if text else []
+    rows = text.count("\n")
+    text = f"[[{text[:-1]}]]".replace("\n", "],[").replace(",,", ",null,").replace(",,", ",null,")
     try:
-        found = WRITTEN.validate_json(text)
+        found = WRITTEN.validate_json(text.replace(",]", ",null]"))
     except ValidationError:
         return None
-    return list(map(Row._make, found)) if len(found) == len(lines) else None
+    return list(map(Row._make, found)) if len(found) == rows else None
 
 
 def parse_row(line: str) -> Row | None:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import csv
 import fcntl
-import glob
 import hashlib
 import io
 import json
 import os
 import tempfile
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -32,9 +31,40 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
         UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was (or, if only
             the folder's sync failed, the new one).
     """
+    replace_file(path, content, durable)
+    if durable:
+        sync_names(path)
+
+
+def write_changed(files: Mapping[Path, str] | Mapping[Path, bytes | str]) -> None:
+    """Write the files whose bytes on the disk are not these, as `write_atomic` does, but sync each folder only once.
+
+    Hundreds of files cost little if few of them have changed.
+
+    Raises:
+        UserError: as `write_atomic`; the files before the one that failed are written.
+    """
+    written: dict[Path, Path] = {}
+    for path, content in files.items():
+        if not holds(path, content.encode() if isinstance(content, str) else content):
+            replace_file(path, content, durable=True)
+            written[path.parent] = path
+    for path in written.values():
+        sync_names(path)
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether the file is there and has exactly this content."""
+    try:
+        return path.stat().st_size == len(content) and path.read_bytes() == content
+    except OSError:
+        return False
+
+
+def replace_file(path: Path, content: bytes | str, durable: bool) -> None:
+    """`write_atomic` without the sync of the folder."""
     data = content.encode() if isinstance(content, str) else content
     temporary: Path | None = None
-    kept = "what was there before is untouched"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep_leftovers(path)
@@ -46,15 +76,23 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
                 os.fsync(file.fileno())
             temporary.chmod(0o666 & ~current_umask())
             temporary.replace(path)
-        temporary, kept = None, "the new file is there, but a power cut could still undo it"
-        if durable:
-            sync_folder(path.parent)
+        temporary = None
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
+        reason = error.strerror or error
+        raise UserError(f"{path}: cannot be written ({reason}); what was there before is untouched") from error
     finally:
         if temporary is not None:
             with suppress(OSError):  # the error that came first is the one to report
                 temporary.unlink(missing_ok=True)
+
+
+def sync_names(path: Path) -> None:
+    """Make the names in the folder of a new file durable; raises UserError if that fails."""
+    try:
+        sync_folder(path.parent)
+    except OSError as error:
+        kept = "the new file is there, but a power cut could still undo it"
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
 
 
 def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
@@ -75,10 +113,13 @@ def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
 
 def sweep_leftovers(path: Path) -> None:
     """Remove temporary files that `write_atomic` left for `path` when its process was killed: nobody locks them now."""
-    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        with suppress(OSError), leftover.open("r+b") as file:  # another user's, locked or gone: leave it alone
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            leftover.unlink()
+    ours = f".{path.name}."
+    for name in os.listdir(path.parent):  # noqa: PTH208 (pathlib takes ten times as long, for each of 1,000 files)
+        if name.startswith(ours) and name.endswith(".tmp"):
+            leftover = path.parent / name
+            with suppress(OSError), leftover.open("r+b") as file:  # another user's, locked or gone: leave it alone
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink()
 
 
 def remove_other_files(folder: Path, kept: Container[Path]) -> None:

@@ -204,13 +204,25 @@ def save_results(path: Path, results: AttackResults) -> None:
 def worst_case(measures: Mapping[str, Measure]) -> WorstCase:
     """For each image the worst of all measures in the study's ball, on the first images, which all measures saw."""
     inside = {name: measure for name, measure in measures.items() if measure.patch is None}
-    together = zip(*(measure.flags for measure in inside.values()), strict=False)
-    return WorstCase.of("".join(map(min, together)), over=tuple(inside))
+    together = min(len(measure.flags) for measure in inside.values())
+    right = (1 << together) - 1
+    for measure in inside.values():
+        right &= int(measure.flags[:together], 2)
+    return WorstCase.of(f"{right:0{together}b}", over=tuple(inside))
 
 
 def wilson(correct: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
     """Wilson's score interval (1927) for a proportion of `correct` in `n` >= 1 independent trials."""
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    return wilson_at(correct, n, two_sided_z(confidence))
+
+
+def two_sided_z(confidence: float) -> float:
+    """The number of standard deviations that a normal variable stays within, with this confidence."""
+    return NormalDist().inv_cdf(0.5 + confidence / 2)
+
+
+def wilson_at(correct: int, n: int, z: float) -> tuple[float, float]:
+    """`wilson` at `z` standard deviations."""
     p, shrink = correct / n, 1 + z * z / n
     centre = (p + z * z / (2 * n)) / shrink
     half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / shrink

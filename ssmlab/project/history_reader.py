@@ -56,7 +56,7 @@ class HistoryReader:
         self._digest.update(content)
         self._head = (self._head + content[:EDGE])[:EDGE]
         self._tail = (self._tail + content[-EDGE:])[-EDGE:]
-        new = parse_rows(content.decode(errors="replace").splitlines())
+        new = parse_rows(content.decode(errors="replace"))
         self.rows.extend(new)
         return new
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,27 +26,49 @@ def load_params(path: Path) -> Params:
         UserError: the file is missing, is not YAML, has no runs, or breaks the schema; the message is one line that
             names the file, the key and what is wrong with it.
     """
-    return parse_params(read_yaml(path), str(path))
+    return params_of(read_text(path), str(path))
+
+
+@lru_cache(maxsize=1)
+def params_of(text: str, source: str) -> Params:
+    """The study in a text, read once: a stage asks at its end whether params.yaml is still what it was."""
+    return parse_params(yaml_mapping(text, source), source)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML 1.2 file, unchecked; raises UserError if there is none."""
+    return yaml_mapping(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file of the project; raises UserError if there is none."""
     try:
-        with path.open(encoding="utf-8") as file:
-            value = plain_yaml(file.read())
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run ssmlab in the project's folder, or see `ssmlab use`") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    except UnicodeDecodeError as error:
+        raise unreadable(str(path), error) from None
+
+
+def yaml_mapping(text: str, source: str) -> dict[str, Any]:
+    """The mapping in a YAML text, unchecked; `source` is what errors call it. Raises UserError if there is none."""
+    try:
+        value = plain_yaml(text)
     except YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}: not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    except ValueError as error:  # also UnicodeDecodeError
-        raise UserError(f"{path}: cannot be read: {printable(str(error), 200)}") from None
+        raise UserError(f"{source}: not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
+    except ValueError as error:
+        raise unreadable(source, error) from None
     if not isinstance(value, dict):
-        raise UserError(f"{path}: not a study: a mapping of sections (study, data, model, ...) is needed")
+        raise UserError(f"{source}: not a study: a mapping of sections (study, data, model, ...) is needed")
     return value
+
+
+def unreadable(source: str, error: ValueError) -> UserError:
+    return UserError(f"{source}: cannot be read: {printable(str(error), 200)}")
 
 
 def plain_yaml(text: str) -> Any:

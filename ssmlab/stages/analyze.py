@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ssmlab.analysis.dvc_files import metrics, plot_files
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import StudySettings, Summary
-from ssmlab.artifacts.history import Row, published_history
+from ssmlab.artifacts.history import parse_history, published_bytes
 from ssmlab.artifacts.manifest import HISTORY
 from ssmlab.artifacts.stage_run import file_input, start_stage
+from ssmlab.core.collector import collector_paused
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import readable_json, remove_other_files, write_atomic
+from ssmlab.core.files import readable_json, remove_other_files, write_atomic, write_changed
 from ssmlab.data.header import DataSummary, read_data_summary
 from ssmlab.evaluation.results import AttackResults, load_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 
 
+@collector_paused()
 def analyze(
     params: Params,
     paths: Paths,
@@ -43,7 +45,8 @@ def analyze(
     started = start_stage("analyze", analyze_params, params, inputs, root=paths.root, reread=reread)
     results = [read_results(run, paths) for run in params.runs]
     prepared = read_data_summary(paths.prepared)
-    histories = read_histories(params, paths)
+    texts = read_histories(params, paths)
+    histories = {run: parse_history(content, paths.model(run) / HISTORY) for run, content in texts.items()}
     summary = summarize(
         params.study,
         results,
@@ -54,19 +57,19 @@ def analyze(
         left_out=left_out(params, paths),
     )
     started.require_unchanged(paths.analysis, "ssmlab analyze")
-    write_for_dvc(summary, histories, paths)
+    write_for_dvc(summary, {run: content.decode() for run, content in texts.items()}, paths)
     write_atomic(paths.analysis, readable_json(summary.plain()))
     for claim in summary.claims:
         on_event(Note(f"{claim.says}: {claim.sentence}"))
     on_event(Note(f"wrote {paths.analysis}"))
 
 
-def write_for_dvc(summary: Summary, histories: Mapping[str, Sequence[Row]], paths: Paths) -> None:
+def write_for_dvc(summary: Summary, histories: Mapping[str, str], paths: Paths) -> None:
     """Write metrics.json and plots/, and remove from plots/ what earlier runs left there."""
     write_atomic(paths.metrics, readable_json(metrics(summary)))
-    files = {paths.plots / name: content for name, content in plot_files(summary, histories).items()}
-    for path, content in files.items():
-        write_atomic(path, content)
+    plots = plot_files(summary, histories)
+    files = {paths.plots / name: content for name, content in plots.items()}
+    write_changed(files)
     remove_other_files(paths.plots, files)
 
 
@@ -101,10 +104,10 @@ def left_out(params: Params, paths: Paths) -> list[str]:
     return sorted({file.stem for file in paths.attacks.glob("*.json")} - set(params.runs))
 
 
-def read_histories(params: Params, paths: Paths) -> dict[str, list[Row]]:
-    """The training histories of the runs that have one; raises UserError if one cannot be read."""
+def read_histories(params: Params, paths: Paths) -> dict[str, bytes]:
+    """The content of history.csv of the runs that have one; raises UserError if one cannot be read."""
     folders = {run: paths.model(run) for run in params.runs}
-    return {run: published_history(folder) for run, folder in folders.items() if (folder / HISTORY).is_file()}
+    return {run: published_bytes(folder) for run, folder in folders.items() if (folder / HISTORY).is_file()}
 
 
 def read_results(run: str, paths: Paths) -> AttackResults:

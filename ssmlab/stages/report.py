@@ -10,9 +10,10 @@ from ssmlab.analysis.summary import Summary, load_summary
 from ssmlab.artifacts.history import Row, published_history
 from ssmlab.artifacts.manifest import HISTORY
 from ssmlab.artifacts.stage_run import file_input, start_stage
+from ssmlab.core.collector import collector_paused
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import remove_other_files, to_csv, write_atomic
+from ssmlab.core.files import remove_other_files, to_csv, write_atomic, write_changed
 from ssmlab.evaluation.transfer_results import TransferResults, load_transfer
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -44,7 +45,8 @@ def report(
     inputs = [file_input(file) for file in files if file.is_file()]
     started = start_stage("report", report_params, params, inputs, root=paths.root, reread=reread)
     summary = load_summary(paths.analysis)
-    histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
+    with collector_paused():
+        histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
     if summary.settings is None:
         raise UserError(f"{paths.analysis}: written by an older version of ssmlab; run `ssmlab analyze`")
     study = study_yaml(params.report.title, summary, summary.settings)
@@ -60,8 +62,7 @@ def report(
         for ending, content in each.files.items()
     }
     started.require_unchanged(paths.report_md, "ssmlab report")
-    for path, content in {**figures, **tables}.items():
-        write_atomic(path, content)
+    write_changed({**figures, **tables})
     write_atomic(paths.study_as_measured, study)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)

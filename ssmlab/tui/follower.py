@@ -12,6 +12,7 @@ from typing import Any
 
 from ssmlab.analysis.format import model_label, regime_label
 from ssmlab.artifacts.heartbeat import PROBE_PROGRESS
+from ssmlab.core.collector import collector_paused
 from ssmlab.core.errors import UserError
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -107,6 +108,7 @@ class StudyFollower:
     def paths(self) -> Paths | None:
         return self.study.paths
 
+    @collector_paused()
     def look(self, now: float) -> Look:
         """The study at `now`, in unix seconds."""
         self.read_params()

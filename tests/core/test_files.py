@@ -19,7 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json, read_json, readable_json, sha256_file, sha256_text, write_atomic
+from ssmlab.core.files import (
+    canonical_json,
+    read_json,
+    readable_json,
+    sha256_file,
+    sha256_text,
+    write_atomic,
+    write_changed,
+)
 
 json_values = st.recursive(
     st.none()
@@ -121,6 +129,36 @@ def test_the_bytes_are_synced_before_the_rename_and_the_folder_after(
     calls.clear()
     write_atomic(path, b"12345", durable=False)
     assert calls == ["rename"]
+
+
+def test_only_files_that_change_are_written_and_their_folder_is_synced_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "plots"
+    contents: dict[Path, bytes | str] = {folder / f"{i}.csv": f"é{i}\n" for i in range(5)}
+    write_changed(contents)
+    assert {path: path.read_text() for path in folder.iterdir()} == contents
+    before = {path: path.stat().st_ino for path in contents}
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    changed = {folder / "1.csv": b"new", folder / "2.csv": b"x", folder / "new.csv": b""}
+    write_changed({**contents, **changed})
+    assert {path: path.read_bytes() for path in changed} == changed
+    assert [path.name for path in contents if path.stat().st_ino == before[path]] == ["0.csv", "3.csv", "4.csv"]
+    assert len(synced) == 4 and synced[-1] == folder.stat().st_ino
+
+
+def test_a_failing_sync_of_the_folder_is_told_with_what_it_means(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr("ssmlab.core.files.sync_folder", fail)
+    for write in (lambda path: write_atomic(path, b"new"), lambda path: write_changed({path: b"new"})):
+        with pytest.raises(UserError, match="a power cut could still undo it"):
+            write(tmp_path / "file")
+        (tmp_path / "file").unlink()
 
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002, 0o000])

@@ -1,0 +1,23 @@
+"""Python's cyclic garbage collector, which is of no use while many plain values are read."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Turn the collector off inside the block, also as a decorator; it is on again afterwards if it was on before.
+
+    Every few hundred new tuples it looks through everything that was read so far, for cycles that rows of numbers do
+    not have. Of reading 300 histories of 1,000 rows this was 30%.
+    """
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
