@@ -8,7 +8,8 @@ does, over the outputs of an earlier run with other params. Afterwards
 - every output is the old or the new one, byte for byte, or is refused when it is read; all other files are untouched;
 - the same command then succeeds and leaves the new outputs, and no temporary file.
 
-Costly computations that touch no file (attacks, figures) are done once and repeated from memory.
+Costly computations that touch no file (attacks, figures) are done once and repeated from memory. A folder in memory
+(TMPDIR=/dev/shm) spares the time of real syncs.
 """
 
 from __future__ import annotations
@@ -16,9 +17,11 @@ from __future__ import annotations
 import argparse
 import ctypes
 import functools
+import gc
 import hashlib
 import itertools
 import json
+import mmap
 import os
 import random
 import shutil
@@ -34,6 +37,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+from typer.main import get_command
+
 from ssmlab.artifacts import provenance
 from ssmlab.artifacts.manifest import read_published
 from ssmlab.cli.app import app
@@ -47,6 +52,7 @@ LIBRARY = "SSMLAB_FAULTS"  # the environment variable that names the library, wh
 SOURCE = Path(__file__).with_name("inject.c")
 KINDS = ("no space once", "EIO once", "short write, then full", "full", "EIO", "killed", "killed in a write")
 NEVER = 10**9
+TOGETHER = 8  # faults, one after the other, before the run that must succeed
 LEAST = 24  # injections, however slow the machine is
 SECONDS = 300  # after which a stage is taken to hang
 
@@ -69,11 +75,14 @@ class Stage:
     outputs: tuple[str, ...]
 
 
+TRAINED, ATTACKED, PROBED = f"models/{STUDY}/{RUN}/*", f"results/{STUDY}/attack/*", f"results/{STUDY}/probe/*"
+GRID = "job of grid"
 STAGES = (
     Stage("prepare", ("prepare",), ("data/*",)),
-    Stage("train", ("train", RUN), (f"models/{STUDY}/{RUN}/*",)),
-    Stage("attack", ("attack", RUN), (f"results/{STUDY}/attack/*",)),
-    Stage("probe", ("probe", RUN), (f"results/{STUDY}/probe/*",)),
+    Stage(GRID, ("run-stages", RUN, "train", "attack", "probe"), (TRAINED, ATTACKED, PROBED)),
+    Stage("train", ("train", RUN), (TRAINED,)),
+    Stage("attack", ("attack", RUN), (ATTACKED,)),
+    Stage("probe", ("probe", RUN), (PROBED,)),
     Stage(
         "analyze",
         ("analyze",),
@@ -125,10 +134,14 @@ def is_one_of(name: str, content: bytes, versions: Sequence[Files]) -> bool:
 
 @dataclass
 class Ended:
-    """How a process ended: its exit code (negative: a signal), and what it wrote to stdout and stderr."""
+    """How a process ended: its exit code (negative: a signal), what it wrote to stdout and stderr, and its changes.
+
+    `changes` is how many changes of the disk it made; the default is that of a killed process, which could not tell.
+    """
 
     code: int
     output: str
+    changes: int = NEVER
 
 
 @dataclass
@@ -140,16 +153,20 @@ class Harness:
         before: by stage, a copy of the project in which the stage is about to replace the outputs of older params.
         after: by stage, the files once it has.
         changes: by stage, how many changes of the disk it makes.
+        injected: how many faults have happened so far.
     """
 
     work: Path
     before: dict[str, Path] = field(default_factory=dict)
     after: dict[str, Files] = field(default_factory=dict)
     changes: dict[str, int] = field(default_factory=dict)
+    injected: int = 0
 
     def __post_init__(self) -> None:
         self.project = self.work / "project"
         self.library = ctypes.CDLL(os.environ[LIBRARY])
+        self.command = get_command(app)  # once: Typer reads the signatures of all commands for it
+        self.told = mmap.mmap(-1, 8)  # shared with the forked processes: how many changes of the disk they made
 
     def make_project(self) -> None:
         """The tiny study with all outputs of its old params, and before each stage of the new ones."""
@@ -162,7 +179,7 @@ class Harness:
             params.write_text(PARAMS % {"seed": seed})
             (self.project / "studies" / f"{STUDY}.yaml").write_text(PARAMS % {"seed": seed})
             (self.project / "dvc.lock").write_text("# as DVC left it\nschema: '2.0'\nstages: {}\n")
-            for stage in STAGES if seed else STAGES[:-1]:
+            for stage in STAGES if seed else [each for each in STAGES if each.name not in (GRID, "use")]:
                 if seed:
                     self.before[stage.name] = self.work / f"before {stage.name}"
                     shutil.copytree(self.project, self.before[stage.name])
@@ -171,10 +188,13 @@ class Harness:
                 if code:
                     raise SystemExit(f"{stage.name} fails without any fault")
                 self.after[stage.name] = files_below(self.project)
+                if stage.name == GRID:
+                    self.restore(stage)  # for the stages alone
 
     def run(self, stage: Stage, at: int = NEVER, kind: int = 0) -> Ended:
         """Run the command of a stage in a forked process, with a fault at the `at`-th change of the disk."""
         log = self.work / "log"
+        self.told[:] = NEVER.to_bytes(8, "little")
         child = os.fork()
         if child == 0:
             self.run_in_child(stage, at, kind, log)
@@ -186,7 +206,8 @@ class Harness:
             if time.monotonic() > deadline:
                 os.kill(child, signal.SIGABRT)
             time.sleep(0.002)
-        return Ended(os.waitstatus_to_exitcode(status), log.read_text(errors="replace"))
+        changes = int.from_bytes(self.told[:], "little")
+        return Ended(os.waitstatus_to_exitcode(status), log.read_text(errors="replace"), changes)
 
     def run_in_child(self, stage: Stage, at: int, kind: int, log: Path) -> NoReturn:
         code = 70
@@ -194,7 +215,8 @@ class Harness:
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             os.dup2(output, 1)
             os.dup2(output, 2)
-            code, _ = self.run_here(stage, at, kind)
+            code, changes = self.run_here(stage, at, kind)
+            self.told[:] = changes.to_bytes(8, "little")
         except BaseException:
             self.library.fault_disarm()
             traceback.print_exc()
@@ -209,7 +231,7 @@ class Harness:
         sys.argv = ["ssmlab", *stage.command]
         self.library.fault_arm(str(self.project).encode(), at, kind + 1)
         try:
-            app(list(stage.command))
+            self.command(list(stage.command))
             code: Any = 0
         except SystemExit as end:
             code = end.code or 0
@@ -218,15 +240,17 @@ class Harness:
     def inject(self, stage: Stage, faults: Sequence[tuple[int, int]]) -> Iterator[str]:
         """Break the runs of a stage at these (change, kind), one after the other, then run it in peace.
 
-        Yields what is wrong.
+        Yields what is wrong. A run that succeeds in spite of its fault is followed by one over the old outputs.
         """
-        shutil.rmtree(self.project, ignore_errors=True)
-        shutil.copytree(self.before[stage.name], self.project)
+        self.restore(stage)
         before = files_below(self.project)
         for at, kind in faults:
             ended = self.run(stage, at, kind)
+            self.injected += ended.changes >= at
             yield from wrong_message(ended)
             yield from self.wrong_files(stage, before, ended)
+            if ended.code == 0:
+                self.restore(stage)
         ended = self.run(stage)
         if ended.code:
             yield f"the next run fails: {ended.output[-300:]!r}"
@@ -237,6 +261,11 @@ class Harness:
                 yield f"the next run does not leave the new {name}"
         if left := [name for name in found if name.endswith(".tmp")]:
             yield f"left behind after the next run: {left}"
+
+    def restore(self, stage: Stage) -> None:
+        """The project as it is before the stage."""
+        shutil.rmtree(self.project, ignore_errors=True)
+        shutil.copytree(self.before[stage.name], self.project)
 
     def wrong_files(self, stage: Stage, before: Files, ended: Ended) -> Iterator[str]:
         """What is neither old nor new after a run with a fault."""
@@ -252,7 +281,7 @@ class Harness:
         for name in before.keys() - outputs:
             if not name.startswith("runs/") and found.get(name) != before[name]:
                 yield f"{name} has changed, which is no output of {stage.name}"
-        if stage.name == "train":
+        if TRAINED in stage.outputs:
             yield from wrong_mixture(self.project / "models" / STUDY / RUN, before, after)
 
 
@@ -300,26 +329,31 @@ def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 def sweep(
     harness: Harness, names: Sequence[str], seconds: float, seed: int, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Inject until the time is over: first every change once with every kind, then pairs of faults at random."""
+    """Inject until the time is over: first every change once with every kind, then faults at random.
+
+    Each command is broken `TOGETHER` times, one time after the other, before it is run in peace.
+    """
     draw, began = random.Random(seed), time.monotonic()
     counts: Counter[str] = Counter()
     failures: list[dict[str, Any]] = []
     stages = [stage for stage in STAGES if stage.name in names]
-    singles = [
-        (stage, [(at, kind)])
+    every = {
+        stage: [(at, kind) for at in range(1, harness.changes[stage.name] + 1) for kind in range(len(KINDS))]
         for stage in stages
-        for at in range(1, harness.changes[stage.name] + 1)
-        for kind in range(len(KINDS))
+    }
+    for faults in every.values():
+        draw.shuffle(faults)
+    once = [
+        (stage, faults[i : i + TOGETHER]) for stage, faults in every.items() for i in range(0, len(faults), TOGETHER)
     ]
-    draw.shuffle(singles)
+    draw.shuffle(once)
 
-    def pairs() -> Iterator[tuple[Stage, list[tuple[int, int]]]]:
+    def again() -> Iterator[tuple[Stage, list[tuple[int, int]]]]:
         while True:
             stage = draw.choice(stages)
-            last = harness.changes[stage.name]
-            yield stage, [(draw.randint(1, last), draw.randrange(len(KINDS))) for _ in range(2)]
+            yield stage, draw.sample(every[stage], TOGETHER)
 
-    for stage, faults in itertools.chain(singles, pairs()):
+    for stage, faults in itertools.chain(once, again()):
         if time.monotonic() - began > seconds and counts["commands"] >= LEAST:
             break
         counts[stage.name] += len(faults)
@@ -328,8 +362,8 @@ def sweep(
             where = ", then ".join(f"{KINDS[kind]} at change {at}" for at, kind in faults)
             tell(f"{stage.name}: {where}: {problem}")
             failures.append({"stage": stage.name, "faults": faults, "problem": problem})
-    injections = sum(counts[stage.name] for stage in stages)
-    return {"injections": injections, "counts": dict(counts), "changes": harness.changes, "all": len(singles)} | {
+    total = sum(map(len, every.values()))
+    return {"injections": harness.injected, "counts": dict(counts), "changes": harness.changes, "all": total} | {
         "failures": failures
     }
 
@@ -369,6 +403,8 @@ def main() -> int:
             setattr(module, name, remembered(getattr(module, name)))
         harness = Harness(Path(folder).resolve())
         harness.make_project()
+        gc.collect()
+        gc.freeze()  # a collection in a forked process would copy every page that the two share
         tell(f"changes of the disk: {harness.changes}")
         found = sweep(harness, chosen.stages, chosen.seconds, chosen.seed, tell)
         sys.stdout.write(json.dumps(found) + "\n")
