@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -10,40 +10,15 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import PercentFormatter
 
 from ssmlab.analysis.format import number
-from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.params import Which
+from ssmlab.report.accuracy_bars import Bar, accuracy_bar
+from ssmlab.report.crowded_figures import draw_crosses, is_crowded, ranked_measures
 from ssmlab.report.figure_style import Theme, label_beside, marker
 
+Point = tuple[int, SeedGroup, Bar, Bar]  # a group with its index in the study, and its clean and robust accuracy
 BAR = 0.36  # height of a bar; neighbouring runs are 1 apart
 BARS: dict[Which, float] = {"best": -BAR / 2, "last": BAR / 2}  # offsets of a run's two bars
-
-
-class Bar(NamedTuple):
-    """A value with the ends of its error bar, its number of images, and the values of single seeds if there are any."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-    seeds: tuple[float, ...] = ()
-
-    @property
-    def arms(self) -> list[list[float]]:
-        """The lengths of the error bar's two arms."""
-        return [[max(self.value - self.low, 0.0)], [max(self.high - self.value, 0.0)]]
-
-
-def accuracy_bar(summary: Summary, group: SeedGroup, name: str, which: Which) -> Bar | None:
-    """A run's accuracy with its interval over images; for a group, mean ± standard deviation over its seeds."""
-    found = [measure for run in summary.members(group) if (measure := run.measure(name, which))]
-    if not found:
-        return None
-    if not group.several:
-        return Bar(found[0].value, *found[0].interval, found[0].n)
-    spread = Spread.of([measure.value for measure in found])
-    std = spread.std or 0.0
-    return Bar(spread.mean, spread.mean - std, spread.mean + std, found[0].n, tuple(measure.value for measure in found))
 
 
 def tradeoff(summary: Summary, theme: Theme) -> Figure:
@@ -55,9 +30,29 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
         if (clean := accuracy_bar(summary, group, "clean", "best"))
         and (robust := accuracy_bar(summary, group, main, "best"))
     ]
-    largest = max(run.parameters for run in summary.runs)
     figure = Figure(figsize=(theme.width, 4.6), layout="constrained")
     axes = figure.subplots()
+    if is_crowded(summary):
+        draw_crosses(axes, [(index, clean, robust) for index, _, clean, robust in points], theme)
+    else:
+        draw_points(axes, points, theme)
+    axes.margins(0.08)
+    unit = "" if theme.narrow else " parameters"
+    labels = [
+        (f"{group.name}\n{number(group.parameters)}{unit}", clean.value, robust.value, theme.run_colour(index))
+        for index, group, clean, robust in points
+    ]
+    label_beside(axes, labels, distance=0.1, theme=theme)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0))  # adds a decimal if ticks are finer than 1%
+    axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
+    axes.set_title("Clean against robust accuracy")
+    return figure
+
+
+def draw_points(axes: Axes, points: Sequence[Point], theme: Theme) -> None:
+    """Draw each point with its error bars; the area of its marker shows the number of parameters."""
+    largest = max(group.parameters for _, group, _, _ in points)
     for index, group, clean, robust in points:
         axes.errorbar(
             clean.value,
@@ -73,22 +68,12 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
         if group.several:
             pale = theme.pale(theme.run_colour(index), 0.45)
             axes.scatter(clean.seeds, robust.seeds, 14, color=pale, marker=marker(index), zorder=2)
-    axes.margins(0.08)
-    unit = "" if theme.narrow else " parameters"
-    labels = [
-        (f"{group.name}\n{number(group.parameters)}{unit}", clean.value, robust.value, theme.run_colour(index))
-        for index, group, clean, robust in points
-    ]
-    label_beside(axes, labels, distance=0.1, gap=8, theme=theme)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0))  # adds a decimal if ticks are finer than 1%
-    axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
-    axes.set_title("Clean against robust accuracy")
-    return figure
 
 
 def measure_bars(summary: Summary, theme: Theme) -> Figure:
     """Accuracy under every measure, one panel each: the best checkpoint, and below it in a paler colour the last."""
+    if is_crowded(summary):
+        return ranked_measures(summary, theme)
     names = [name for name in summary.measures if summary.every(name)]
     columns = min(len(names), 1 if theme.narrow else 3)
     rows = -(-len(names) // columns)

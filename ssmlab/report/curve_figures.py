@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from statistics import fmean
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.artifacts.history import Row
+from ssmlab.report.crowded_figures import Mark, draw_lines, draw_marks, is_crowded
 from ssmlab.report.figure_style import Theme, label_beside, marker, two_panels
 
 STEP_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -32,7 +35,8 @@ def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], th
     """
     figure, (left, right) = two_panels(theme, sharey=True)
     for axes, column in ((left, "val_clean"), (right, "val_robust")):
-        curves = {run: [getattr(row, column) for row in rows] for run, rows in histories.items()}
+        value = attrgetter(column)
+        curves = {run: list(map(value, rows)) for run, rows in histories.items()}
         draw_curves(axes, summary, curves, theme, (0.0, 1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     left.set(title="Clean images, after every epoch", ylabel="accuracy on the selection split")
@@ -71,28 +75,61 @@ def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]],
 def draw_curves(
     axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]], theme: Theme, limits: tuple[float, float]
 ) -> None:
-    """One line per run; for a group, one thin line per seed and a thick line for the mean. Names are at the ends."""
+    """One line per run; for a group, one thin line per seed and a thick line for the mean. Names are at the ends.
+
+    Of many groups only the means are drawn, thin.
+    """
     longest = max(map(len, curves.values()))
     axes.set(ylim=limits, xlabel="epoch", xlim=(1 - 0.02 * longest, longest * 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    labels = []
-    for index, group in enumerate(summary.groups):
+    means = [mean_curve([curves[run] for run in group.runs]) for group in summary.groups]
+    if is_crowded(summary):
+        draw_lines(axes, list(enumerate(means)), theme)
+        draw_marks(axes, best_epochs(summary, curves), 10, theme, clip_on=False)
+    else:
+        draw_each_group(axes, summary, curves, means, theme)
+    labels = [
+        (group.name, len(mean), mean[-1], theme.run_colour(index))
+        for index, (group, mean) in enumerate(zip(summary.groups, means, strict=True))
+    ]
+    label_beside(axes, labels, distance=0.06, theme=theme)
+
+
+def mean_curve(lines: Sequence[Sequence[float]]) -> Sequence[float]:
+    """The mean of the curves, up to the epoch that all have reached."""
+    shortest = min(map(len, lines))
+    return lines[0] if len(lines) == 1 else list(np.mean([line[:shortest] for line in lines], axis=0))  # (epochs,)
+
+
+def best_epochs(summary: Summary, curves: Mapping[str, Sequence[float]]) -> list[Mark]:
+    """The point of every run's curve at its best epoch, if the curve has it."""
+    return [
+        Mark(index, best.epoch, curves[run.name][best.epoch - 1])
+        for index, group in enumerate(summary.groups)
+        for run in summary.members(group)
+        if (best := run.checkpoints.get("best")) and best.epoch and best.epoch <= len(curves[run.name])
+    ]
+
+
+def draw_each_group(
+    axes: Axes,
+    summary: Summary,
+    curves: Mapping[str, Sequence[float]],
+    means: Sequence[Sequence[float]],
+    theme: Theme,
+) -> None:
+    """Draw the thin lines of the seeds, the thick line of their mean, and a marker at every best epoch."""
+    marks = best_epochs(summary, curves)
+    for index, (group, mean) in enumerate(zip(summary.groups, means, strict=True)):
         lines = [curves[run] for run in group.runs]
-        mean = [fmean(values) for values in zip(*lines, strict=False)]
         if group.several:
             for line in lines:
                 axes.plot(range(1, len(line) + 1), line, color=theme.pale(theme.run_colour(index), 0.45), linewidth=0.7)
         axes.plot(range(1, len(mean) + 1), mean, color=theme.run_colour(index), linewidth=1.8)
-        for run, line in zip(summary.members(group), lines, strict=True):
-            best = run.checkpoints.get("best")
-            if best and best.epoch and best.epoch <= len(line):
-                (mark,) = axes.plot(
-                    [best.epoch], [line[best.epoch - 1]], marker(index), color=theme.run_colour(index), clip_on=False
-                )
-                size, edge = (4, 0.9) if group.several else (7, 1.6)
-                mark.set(markersize=size, markerfacecolor=theme.paper, markeredgewidth=edge)
-        labels.append((group.name, len(mean), mean[-1], theme.run_colour(index)))
-    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
+        size, edge = (4, 0.9) if group.several else (7, 1.6)
+        for point in (each for each in marks if each.group == index):
+            (mark,) = axes.plot([point.x], [point.y], marker(index), color=theme.run_colour(index), clip_on=False)
+            mark.set(markersize=size, markerfacecolor=theme.paper, markeredgewidth=edge)
 
 
 def groups_with_eps_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[tuple[float, float]]]]:
@@ -153,5 +190,5 @@ def accuracy_curves(
     first, last = curves[0][2][0], max(end for _, end, _, _ in labels)
     axes.set(xlim=(first, last), ylim=(0, 1), ylabel="accuracy", xscale=xscale, title=title)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
+    label_beside(axes, labels, distance=0.06, theme=theme)
     return figure, axes

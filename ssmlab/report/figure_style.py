@@ -6,20 +6,25 @@ A run, or a group of seeds, has one colour and one marker in all figures.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 # The palette of Okabe and Ito, which works with any colour vision; without its yellow, which is too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 LEFT_OUT = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
+PALE = (0.45, 0.5, 0.55)  # shares of the background in colours that stand back
+TEXT = 0.25  # share of black or white in the colour of a name
 DPI = 200  # about twice the 96 pixels per inch of a web page: sharp on high-resolution screens
 
 
@@ -99,15 +104,36 @@ def draw_files(draw: Callable[[Theme], Figure]) -> dict[str, bytes]:
     """All files of a figure, by the end of their names.
 
     PNG, SVG and PDF on white are for report.md and papers. More SVG files are for dark pages, for narrow pages, and for
-    pages that are both.
+    pages that are both. A dark figure is the light one in other colours, so it is drawn only if that is not certain.
     """
-    looks = {
-        "-dark": DARK,
-        "-narrow": replace(LIGHT, narrow=True),
-        "-narrow-dark": replace(DARK, narrow=True),
-    }
-    others = {f"{name}.svg": figure_files(draw, theme, ("svg",))[".svg"] for name, theme in looks.items()}
-    return figure_files(draw, LIGHT, ("png", "svg", "pdf")) | others
+    files = figure_files(draw, LIGHT, ("png", "svg", "pdf"))
+    files["-dark.svg"] = darkened(files[".svg"]) or figure_files(draw, DARK, ("svg",))[".svg"]
+    narrow, dark = (replace(theme, narrow=True) for theme in (LIGHT, DARK))
+    files["-narrow.svg"] = figure_files(draw, narrow, ("svg",))[".svg"]
+    files["-narrow-dark.svg"] = darkened(files["-narrow.svg"]) or figure_files(draw, dark, ("svg",))[".svg"]
+    return files
+
+
+def darkened(svg: bytes) -> bytes | None:
+    """A light SVG in the colours of the dark theme; None if it has a picture in it, or a colour of no theme."""
+    if b"<image" in svg:
+        return None
+    table = dark_colours()
+    try:
+        return re.sub(rb"#[0-9a-f]{6}(?![0-9a-z])", lambda found: table[found[0].decode()].encode(), svg)
+    except KeyError:
+        return None
+
+
+@cache
+def dark_colours() -> dict[str, str]:
+    """From every colour of a light figure to that of the dark one, as hex: those of the theme and of the runs."""
+    own = {getattr(LIGHT, name): getattr(DARK, name) for name in ("paper", "ink", "grey", "grid")}
+    runs = [(LIGHT.run_colour(index).lower(), DARK.run_colour(index).lower()) for index in range(len(PALETTE))]
+    inks = [*runs, (LIGHT.grey, DARK.grey)]
+    pale = [(LIGHT.pale(a, share), DARK.pale(b, share)) for a, b in inks for share in PALE]
+    text = [(mix_colours(a, LIGHT.text_mix, TEXT), mix_colours(b, DARK.text_mix, TEXT)) for a, b in inks]
+    return own | dict(runs) | {to_hex(light): to_hex(dark) for light, dark in [*pale, *text]}
 
 
 def figure_files(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequence[str]) -> dict[str, bytes]:
@@ -119,7 +145,7 @@ def figure_files(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequenc
         FigureCanvasAgg(figure)
         figure.set_dpi(DPI)
         figure.draw_without_rendering()  # the slow layout runs once for all formats
-        figure.set_layout_engine("none")
+        figure.set_layout_engine(None)  # with "none", each file would begin with one more drawing
         return {f".{name}": figure_bytes(figure, name) for name in formats}
 
 
@@ -168,46 +194,40 @@ def block_end(block: list[int], wanted: Sequence[float], distance: float) -> flo
     return block_start(block, wanted, distance) + (len(block) - 1) * distance
 
 
-def label_beside(
-    axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, gap: float, theme: Theme
-) -> None:
+def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, theme: Theme) -> None:
     """Write names in a column to the right of the plot, moved apart and joined to their points by thin lines.
 
     Where the column has no room for all, it names the highest, the lowest, and some between them at equal steps of
-    rank; above it stands how many of how many those are.
+    rank; below it stands how many of how many those are. The limits of the axes must be final.
 
     Args:
         points: (text, x, y, colour) of each name.
         distance: the least distance between two names, as a share of the plot's height.
-        gap: the space between a line and its point, in typographic points.
     """
     low, high = axes.get_ylim()
     most, of = int(1 / distance) + 1, len(points)
     if of > most:
         ranked = sorted(points, key=lambda point: point[2])
         points = [ranked[round(i * (of - 1) / (most - 1))] for i in range(most)]
-        axes.text(1.05, 1.04, f"{most} of {of} named", color=theme.grey, va="bottom", transform=axes.transAxes)
+        axes.text(1.05, -0.06, f"{most} of {of} named", color=theme.grey, va="top", transform=axes.transAxes)
     places = spaced_positions([y for _, _, y, _ in points], distance * (high - low), low, high)
-    for (text, x, y, ink), place in zip(points, places, strict=True):
-        axes.annotate(
-            text,
-            xy=(x, y),
-            xytext=(1.05, place),
-            textcoords=axes.get_yaxis_transform(),
-            color=mix_colours(ink, theme.text_mix, 0.25),
-            va="center",
-            annotation_clip=False,
-            zorder=1,
-            arrowprops={
-                "arrowstyle": "-",
-                "color": theme.grey,
-                "linewidth": 0.6,
-                "linestyle": ":",
-                "relpos": (0.0, 0.5),
-                "shrinkA": 2,
-                "shrinkB": gap,
-            },
-        )
+    for (text, _, _, ink), place in zip(points, places, strict=True):
+        colour = mix_colours(ink, theme.text_mix, TEXT)
+        axes.text(1.05, place, text, color=colour, va="center", transform=axes.get_yaxis_transform(), zorder=1)
+    # arrows of annotations would do, but each costs as much as a panel
+    ends = axes.transLimits.transform(axes.transScale.transform([(x, y) for _, x, y, _ in points]))  # (points, 2)
+    starts = [(1.045, (place - low) / (high - low)) for place in places]
+    lines = LineCollection(
+        list(zip(starts, ends, strict=True)),
+        colors=theme.grey,
+        linewidths=0.6,
+        linestyles=":",
+        transform=axes.transAxes,
+        clip_on=False,
+        zorder=1,
+    )
+    lines.set_in_layout(False)
+    axes.add_collection(lines, autolim=False)
 
 
 def two_panels(theme: Theme, sharey: bool = False) -> tuple[Figure, tuple[Axes, Axes]]:

@@ -13,6 +13,7 @@ from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed, percent
 from ssmlab.report.accuracy_figures import measure_bars, tradeoff
 from ssmlab.report.blocks import Picture
+from ssmlab.report.crowded_figures import is_crowded
 from ssmlab.report.curve_figures import (
     eps_curves,
     groups_with_eps_curves,
@@ -29,7 +30,6 @@ from ssmlab.report.token_figures import token_pictures
 def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Picture]:
     """All pictures of the report with their captions and descriptions."""
     main, eps = summary.main_attack(), summary.protocol.eps_text
-    sure = level(summary.confidence)
     yield Picture(
         "curves",
         draw_files(partial(learning_curves, summary, histories)),
@@ -37,24 +37,19 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
         f"{listed(curve_ends(summary, histories))}.",
         "Learning curves on the split that selects the best checkpoint: first clean images, then images attacked by "
         f"the selection's adversary ({listed(selection_adversaries(summary))}). A marker shows the best epoch."
-        + (" Thin lines are single seeds, thick lines are their means." if summary.several_seeds else ""),
+        + seed_lines(summary),
     )
     if has_overfitting_curves(histories):
         yield overfitting_picture(summary, histories)
-    bars = f"with {sure} intervals"
-    if summary.several_seeds:
-        alone = (
-            "" if all(group.several for group in summary.groups) else f"; for single runs, {sure} intervals over images"
-        )
-        bars = f"small marks are single seeds, error bars are ± one standard deviation over seeds{alone}"
+    bars = error_bars(summary)
     yield Picture(
         "tradeoff",
         draw_files(partial(tradeoff, summary)),
         f"Scatter plot of clean accuracy against accuracy under {main}, one point per run: "
         f"{listed(scatter_points(summary, main))}.",
         f"Clean accuracy (n = {summary.images('clean')}) against accuracy under {main} (eps {eps}, n = "
-        f"{summary.images(main)}) of the best checkpoints, {bars}. A marker's area grows with the "
-        "number of parameters.",
+        f"{summary.images(main)}) of the best checkpoints, {bars}."
+        + ("" if is_crowded(summary) else " A marker's area grows with the number of parameters."),
     )
     if groups_with_eps_curves(summary):
         yield eps_picture(summary)
@@ -65,8 +60,28 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
         "measures",
         draw_files(partial(measure_bars, summary)),
         f"Bar charts of every run's accuracy under {listed(summary.measures)}; the numbers are in the tables.",
-        f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, {bars}.",
+        f"Accuracy in percent under every measure (eps {eps}; n above each panel), best and last checkpoint, {bars}."
+        + (" Each panel has its own order, from the highest accuracy to the lowest." if is_crowded(summary) else ""),
     )
+
+
+def error_bars(summary: Summary) -> str:
+    """What the error bars and marks of accuracies are."""
+    sure = level(summary.confidence)
+    if not summary.several_seeds:
+        return f"with {sure} intervals"
+    alone = "" if all(group.several for group in summary.groups) else f"; for single runs, {sure} intervals over images"
+    marks = "" if is_crowded(summary) else "small marks are single seeds, "
+    return f"{marks}error bars are ± one standard deviation over seeds{alone}"
+
+
+def seed_lines(summary: Summary) -> str:
+    """Which lines of the curves are seeds; empty without several."""
+    if not summary.several_seeds:
+        return ""
+    if is_crowded(summary):
+        return " Lines are means over seeds."
+    return " Thin lines are single seeds, thick lines are their means."
 
 
 def step_picture(summary: Summary) -> Picture:

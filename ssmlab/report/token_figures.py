@@ -115,7 +115,7 @@ def scan_curves(found: list[GroupMap], theme: Theme) -> Figure:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_title("One changed patch, by where it is read")
-    label_beside(axes, labels, distance=0.06, gap=2, theme=theme)
+    label_beside(axes, labels, distance=0.06, theme=theme)
     return figure
 
 

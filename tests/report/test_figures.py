@@ -168,7 +168,7 @@ def test_labels_that_are_moved_apart_keep_their_order_and_distance(wanted: list[
 @pytest.mark.parametrize(("points", "named"), [(17, 17), (300, 17)])
 def test_a_column_names_as_many_points_as_it_has_room_for_and_always_both_ends(points: int, named: int) -> None:
     axes = Figure().subplots()
-    label_beside(axes, [(f"run-{i}", 1.0, i / points, "#000000") for i in range(points)], 0.06, 2, LIGHT)
+    label_beside(axes, [(f"run-{i}", 1.0, i / points, "#000000") for i in range(points)], 0.06, LIGHT)
     texts = [text.get_text() for text in axes.texts]
     names = [text for text in texts if text.startswith("run-")]
     assert len(set(names)) == named and {"run-0", f"run-{points - 1}"} <= set(names)
