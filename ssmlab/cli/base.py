@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from ssmlab.cli.plain_help import PlainHelp
+from ssmlab.cli.lazy import LazyGroup
 from ssmlab.core.errors import Interrupted, RankError, UserError
 from ssmlab.core.text import hint, printable
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 UsageError: Any = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "UsageError")
 
 
-class OneLineErrors(PlainHelp):
+class OneLineErrors(LazyGroup):
     """Turns every error that a user can fix into one line on stderr and an exit code."""
 
     def main(self, *args: Any, **more: Any) -> Any:

@@ -9,6 +9,7 @@ import typer
 from ssmlab.cli import completion
 from ssmlab.cli.base import study
 from ssmlab.cli.records import FormatOption, ListFormat
+from ssmlab.core.collector import collector_paused
 
 
 def compare(
@@ -27,6 +28,12 @@ def compare(
     ] = False,
 ) -> None:
     """Compare runs: different settings, parameters, clean and robust accuracy, RO gap, deltas."""
+    with collector_paused():
+        print_comparison(subjects, format, all, force)
+
+
+def print_comparison(subjects: list[str], form: ListFormat, all_parameters: bool, force: bool) -> None:
+    """The subjects side by side."""
     from rich.console import Console
 
     from ssmlab.analysis.compare.compare import compare as side_by_side
@@ -34,7 +41,7 @@ def compare(
 
     # files and STUDY/NAME are found without a params.yaml
     paths = None if all_named(subjects) else study()[1]
-    rendered = render(side_by_side(subjects, paths, force), format.value, all_parameters=all)
+    rendered = render(side_by_side(subjects, paths, force), form.value, all_parameters=all_parameters)
     if isinstance(rendered, str):
         typer.echo(rendered, nl=False)
     else:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     cls=PlainHelp,
+    add_completion=False,
     no_args_is_help=True,
+    rich_markup_mode=None,
     help="List, fetch, prepare and show data sets.",
     epilog="Examples: `ssmlab data list`, `ssmlab data fetch cifar10`, `ssmlab data show`",
 )

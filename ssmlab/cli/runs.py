@@ -11,6 +11,7 @@ import typer
 
 from ssmlab.cli.options import IntervalOption
 from ssmlab.cli.records import FormatOption, JsonOption, ListFormat, records_text
+from ssmlab.core.collector import collector_paused
 from ssmlab.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,26 +35,32 @@ def runs(
 ) -> None:
     """List the study's runs: state, epoch, clean and robust accuracy now and best, and their tests in JSON and CSV."""
     form = ListFormat.json if as_json else format
-    follower = study_follower(tests=watch or form is not ListFormat.table)
     if not watch:
-        look = whole_look(follower)
-        if form is ListFormat.table:
-            print_table(look)
-        else:
-            typer.echo(rows_text(look, form), nl=False)
+        with collector_paused():
+            print_runs(form)
     elif form is ListFormat.json:
-        watch_as_json(follower, interval)
+        watch_as_json(study_follower(), interval)
     elif form is ListFormat.table:
-        watch_as_table(follower, interval)
+        watch_as_table(study_follower(), interval)
     else:
         raise UserError(f"--watch writes a table or JSON, not {form.value}; leave out --format, or add --json")
+
+
+def print_runs(form: ListFormat) -> None:
+    """The runs as they are now."""
+    look = whole_look(study_follower(tests=form is not ListFormat.table))
+    if form is ListFormat.table:
+        print_table(look)
+    else:
+        typer.echo(rows_text(look, form), nl=False)
 
 
 def alerts(format: FormatOption = ListFormat.table, as_json: JsonOption = False) -> None:
     """List what needs attention: diverged, failed, killed or silent runs, warnings of evaluations, a full disk."""
     from ssmlab.tui.alerts import alerts_of
 
-    found = alerts_of(whole_look(study_follower()))
+    with collector_paused():
+        found = alerts_of(whole_look(study_follower()))
     form = ListFormat.json if as_json else format
     if form is not ListFormat.table:
         columns = ("kind", "run", "text")

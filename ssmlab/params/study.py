@@ -87,10 +87,11 @@ class Params(Strict):
                 )
         if "clean" in self.attack.attacks:
             raise ValueError("no attack can be named 'clean': that is the accuracy without one")
+        named = dict.fromkeys([*self.runs, *self.groups]) if self.analyze.claims else {}
         for claim in self.analyze.claims:
             for run in (claim.run, claim.than):
-                if run not in (*self.runs, *self.groups):
-                    known = hint(run, [*self.runs, *self.groups], "runs and groups")
+                if run not in named:
+                    known = hint(run, named, "runs and groups")
                     raise ValueError(f"analyze.claims: '{run}' is not a run or a group of runs ({known})")
             for measure in claim.measures:
                 if measure.removeprefix("ro_gap:") not in (*self.attack.attacks, "clean"):

@@ -11,7 +11,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
@@ -95,7 +94,7 @@ def field_value(name: str, text: str) -> Any:
     """The value of a text that the user has typed, as YAML reads it; raises UserError if it is not a value."""
     try:
         value = plain_yaml(text)
-    except (YAMLError, ValueError):
+    except ValueError:
         value = None
     if value is None or isinstance(value, (dict, list)):
         raise UserError(f"{name}: '{printable(text, 80)}' is not a value; write a number or a word")

@@ -10,7 +10,6 @@ from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
-from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.plain_values import value_at
@@ -65,7 +64,7 @@ def put(document: CommentedMap, key: str, value: str) -> None:
         raise UserError(f"--set {key}: there is no such section; name a key as in data.source or train.epochs")
     try:
         place[last] = plain_yaml(value)
-    except (YAMLError, ValueError):
+    except ValueError:
         raise UserError(f"--set {key}: '{value}' is not a YAML value; put it in quotes") from None
 
 

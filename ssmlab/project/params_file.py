@@ -9,14 +9,17 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.plain_values import check_plain
 from ssmlab.core.text import printable
 from ssmlab.core.validation import at_key, first_problem, problem_text
 from ssmlab.params import ATTACK_KINDS, GridParams, GridRun, Params
+from ssmlab.project.quick_yaml import NotOrdinaryError, quick_yaml
+
+
+class NotYamlError(ValueError):
+    """A text is not YAML. The message says at which line, and why."""
 
 
 def load_params(path: Path) -> Params:
@@ -56,10 +59,8 @@ def yaml_mapping(text: str, source: str) -> dict[str, Any]:
     """The mapping in a YAML text, unchecked; `source` is what errors call it. Raises UserError if there is none."""
     try:
         value = plain_yaml(text)
-    except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{source}: not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
+    except NotYamlError as error:
+        raise UserError(f"{source}: {error}") from None
     except ValueError as error:
         raise unreadable(source, error) from None
     if not isinstance(value, dict):
@@ -74,16 +75,31 @@ def unreadable(source: str, error: ValueError) -> UserError:
 def plain_yaml(text: str) -> Any:
     """The value of a YAML 1.2 text, if a JSON file could hold it too.
 
-    Raises YAMLError if it is not YAML, ValueError if it holds what JSON cannot, such as a date or a loop of aliases.
+    Raises NotYamlError if it is not YAML, ValueError if it holds what JSON cannot, such as a date or a loop of aliases.
     """
     try:
-        value = YAML(typ="safe", pure=True).load(text)
+        value = quick_yaml(text)
+    except NotOrdinaryError:
+        value = any_yaml(text)
+    check_plain(value)
+    return value
+
+
+def any_yaml(text: str) -> Any:
+    """The value of a YAML 1.2 text, by ruamel.yaml; raises NotYamlError, or ValueError for a value not allowed."""
+    from ruamel.yaml import YAML  # imported here: few files need it
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise NotYamlError(f"not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except (TypeError, AttributeError, IndexError, KeyError, OverflowError) as error:
         raise ValueError(f"it has a value that YAML does not allow ({error})") from None  # ruamel.yaml's own failures
-    check_plain(value)
-    return value
 
 
 def parse_params(raw: Mapping[str, Any], source: str) -> Params:

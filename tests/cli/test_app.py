@@ -58,6 +58,19 @@ assert not needless & set(sys.modules), needless & set(sys.modules)
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
 
+def test_a_command_loads_the_module_of_no_other_command() -> None:
+    code = "import sys; from ssmlab.cli.app import app; app(['schema', '--help'], standalone_mode=False); "
+    code += "print(*sorted(name.split('.')[-1] for name in sys.modules if name.startswith('ssmlab.cli.')))"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
+    assert "project" in loaded and not {"grid", "runs", "stages", "data", "options"} & set(loaded)
+
+
+def test_completion_knows_all_commands() -> None:
+    environment = {"_SSMLAB_COMPLETE": "complete_bash", "COMP_WORDS": "ssmlab re", "COMP_CWORD": "1"}
+    result = CliRunner().invoke(app, [], prog_name="ssmlab", env=environment)
+    assert result.output.split() == ["repro", "report"]
+
+
 def test_the_help_of_every_command_has_examples() -> None:
     commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
     shown = [name for name, command in commands.items() if not command.hidden]

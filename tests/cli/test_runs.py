@@ -105,6 +105,10 @@ def test_without_params_yaml_the_commands_say_so(tmp_path: Path, monkeypatch: py
             "ssmlab.tui.follower, ssmlab.report.terminal.tables",
             "ssmlab.analysis.compare.compare ssmlab.evaluation.results ssmlab.report.terminal.export torch",
         ),
+        (
+            "ssmlab.tui.app",
+            "numpy textual_plot ruamel.yaml ssmlab.analysis.compare.compare textual.widgets._markdown torch",
+        ),
     ],
 )
 def test_the_command_line_and_the_table_of_runs_load_only_what_they_need(imported: str, spared: str) -> None:
