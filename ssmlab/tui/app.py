@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,7 +21,6 @@ from ssmlab.core.errors import UserError
 from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui.alerts import Alert, AlertFinder
 from ssmlab.tui.collector import spare_collector
-from ssmlab.tui.details import key_table
 from ssmlab.tui.follower import StudyFollower
 from ssmlab.tui.lab import Lab
 from ssmlab.tui.launcher import Launcher
@@ -34,14 +30,12 @@ from ssmlab.tui.no_color import tolerant
 from ssmlab.tui.places import PLACES
 from ssmlab.tui.preferences import KeySettings, Preferences, keys_path, load_keys, load_preferences, save_preferences
 from ssmlab.tui.screens.base import LabScreen
-from ssmlab.tui.screens.compare import CompareScreen
-from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.study import StudyScreen
+from ssmlab.tui.terminal_life import watch_terminal
 from ssmlab.tui.terminal_size import forget_inherited_size
 from ssmlab.tui.widgets.picture import PixelWidget, pixel_widget
 
 POLL = 1.0  # seconds between two looks at the files
-GONE = 3.0  # seconds; after a signal, the app must end within this time
 POLL_LOADING = 0.05  # seconds, while some runs have not been read yet; the screen is drawn between two looks
 
 
@@ -92,18 +86,10 @@ class StudyApp(Lab):
         if self.preferences.theme in self.available_themes:
             self.theme = self.preferences.theme
         self.set_keymap(dict(self.settings.keys))
-        loop = asyncio.get_running_loop()
         if not self.is_headless:
-            for number in (signal.SIGTERM, signal.SIGHUP):
-                loop.add_signal_handler(number, partial(self.end_by_signal, 128 + number))
+            self.heed_signals()
+            watch_terminal(sys.stdin.fileno(), self.end_without_terminal)
         self.follow()
-
-    def end_by_signal(self, code: int) -> None:
-        """End like `q`; if the terminal is gone, end after GONE seconds, because Textual would wait for it for ever."""
-        last_resort = threading.Timer(GONE, os._exit, [code])
-        last_resort.daemon = True
-        last_resort.start()
-        self.exit(None, code)
 
     # Following
 
@@ -162,7 +148,7 @@ class StudyApp(Lab):
         self.back_to_runs()
         place = next(place for place in PLACES if place.name == name)
         runs = self.screen
-        if place.make is not None:
+        if place.where:
             self.push_screen(place.make())
         elif name == "compare" and isinstance(runs, StudyScreen):
             runs.action_compare()
@@ -181,6 +167,8 @@ class StudyApp(Lab):
 
     def compare(self, names: list[str]) -> None:
         """Show runs, groups or checkpoints side by side."""
+        from ssmlab.tui.screens.compare import CompareScreen  # imported here: the first screen does not need it
+
         self.push_screen(CompareScreen(names))
 
     # Keys
@@ -213,6 +201,9 @@ class StudyApp(Lab):
 
     def action_keys(self) -> None:
         """Show all keys of the screen and the meaning of the states."""
+        from ssmlab.tui.details import key_table
+        from ssmlab.tui.screens.dialogs import Reading
+
         self.push_screen(Reading("keys and states", key_table(entry[:3] for entry in self.known_keys())))
 
     def on_unmount(self) -> None:

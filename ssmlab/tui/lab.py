@@ -10,11 +10,12 @@ from ssmlab.tui.alerts import Alert
 from ssmlab.tui.launcher import Launcher
 from ssmlab.tui.look import Look
 from ssmlab.tui.preferences import Preferences
+from ssmlab.tui.terminal_life import OutlivesStops
 from ssmlab.tui.terminal_size import SizeKeeper
 from ssmlab.tui.widgets.picture import PixelWidget
 
 
-class Lab(SizeKeeper):
+class Lab(SizeKeeper, OutlivesStops):
     """The app, as screens see it.
 
     Attributes:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
-from ssmlab.project import launch
 from ssmlab.project.dvc_files import dvc_at_work
 from ssmlab.project.launched import Launched, stop_launch
 from ssmlab.stages.train.stop_request import request_of
@@ -36,6 +35,8 @@ class Launcher:
         """
         if look.params is None or look.paths is None:
             return None
+        from ssmlab.project import launch  # imported here: the first screen does not need it
+
         self.waiting = True
         try:
             while look.launched is None and (holder := await asyncio.to_thread(dvc_at_work, look.paths.root)):

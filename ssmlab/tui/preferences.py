@@ -50,8 +50,10 @@ class Preferences:
 
     def arrangement(self, study: str) -> Arrangement:
         """The last arrangement of a study's table; the default if none is known."""
+        if study not in self.studies:
+            return Arrangement()
         try:
-            return TypeAdapter(Arrangement).validate_python(self.studies.get(study, {}))
+            return TypeAdapter(Arrangement).validate_python(self.studies[study])
         except ValidationError:
             return Arrangement()
 
@@ -68,7 +70,8 @@ def preferences_path(root: Path) -> Path:
 def load_preferences(root: Path) -> Preferences:
     """The kept settings; the defaults if there is no file that this version can read."""
     try:
-        return TypeAdapter(Preferences).validate_json(preferences_path(root).read_bytes())
+        text = preferences_path(root).read_bytes()
+        return TypeAdapter(Preferences).validate_json(text)
     except (OSError, ValidationError):
         return Preferences()
 

@@ -6,7 +6,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from statistics import fmean, stdev
+from statistics import fmean
 
 from ssmlab.artifacts.history import Row as Epoch
 from ssmlab.tui.look import RunView
@@ -133,10 +133,16 @@ def group_curve(
         return curves[0] if curves else Curve(name, colour, marker, (), ())
     x = tuple(fmean(curve.x[i] for curve in curves) for i in range(length))
     columns = [[curve.y[i] for curve in curves] for i in range(length)]
-    mean, std = [fmean(column) for column in columns], [stdev(column) for column in columns]
+    mean = [fmean(column) for column in columns]
+    std = [sample_deviation(column, middle) for column, middle in zip(columns, mean, strict=True)]
     low = tuple(m - s for m, s in zip(mean, std, strict=True))
     high = tuple(m + s for m, s in zip(mean, std, strict=True))
     return Curve(name, colour, marker, x, tuple(mean), low, high)
+
+
+def sample_deviation(values: Sequence[float], mean: float) -> float:
+    """The standard deviation of a sample with this mean; `statistics.stdev` is exact, and slow."""
+    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:

@@ -85,6 +85,7 @@ async def test_curves_are_those_of_the_marked_runs_or_else_of_the_selected_run(s
     app = StudyApp(study.root)
     async with app.run_test(size=(120, 30)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))
+        await until(pilot, lambda: app.screen.query(CurvePlot))
         clean = app.screen.query(CurvePlot).first()
 
         def drawn() -> list[tuple[str, tuple[float, ...]]]:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from textual.command import CommandPalette
 from textual.widgets import OptionList, Tree
+from textual_hires_canvas import Canvas
 
 from ssmlab.core.errors import UserError
 from ssmlab.tui import app as application
@@ -19,8 +20,9 @@ from ssmlab.tui.app import StudyApp
 from ssmlab.tui.places import PLACES
 from ssmlab.tui.preferences import KeySettings, load_keys, load_preferences
 from ssmlab.tui.screens.curves import CurvesScreen
-from ssmlab.tui.screens.dialogs import Choice, Question
+from ssmlab.tui.screens.dialogs import Choice, Question, Reading
 from ssmlab.tui.screens.study import StudyScreen
+from ssmlab.tui.widgets.curve_plot import CurvePlot
 from ssmlab.tui.widgets.runs_table import RunsTable
 from tests.tui.conftest import Study, line_of, notice_of, screen_text, until
 
@@ -46,7 +48,7 @@ async def test_every_screen_opens_by_its_digit_and_closes_with_escape(
     async with app.run_test(size=(100, 30)) as pilot:
         await until(pilot, lambda: line_of(app, "ads"))
         for number, place in enumerate(PLACES, start=1):
-            if place.make is None:
+            if not place.where:
                 continue
             await pilot.press(str(number))
             await until(pilot, lambda name=place.name: f"smoke · {name}" in screen_text(app).splitlines()[0])
@@ -68,6 +70,40 @@ async def test_the_cursor_of_the_curves_reads_every_curve_at_one_epoch(study: St
         await until(pilot, lambda: "clean 50.0" in screen_text(app) and "clean 75.0" in screen_text(app))
         await pilot.press("x", "m")
         await until(pilot, lambda: "by step · mean of 3 epochs" in screen_text(app))
+
+
+async def test_a_moved_cursor_leaves_the_curves_as_they_were(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, CurvesScreen) and "★" in screen_text(app))
+        plot = app.screen.query(CurvePlot).first()
+
+        def drawn() -> list[list[tuple[str, str]]]:
+            canvas = plot.query_one("#plot", Canvas)
+            return [[canvas.get_pixel(x, y) for x in range(canvas.size.width)] for y in range(canvas.size.height)]
+
+        without = drawn()
+        await pilot.press("right")
+        await until(pilot, lambda: "epoch 1" in screen_text(app) and drawn() != without)
+        at_first = drawn()
+        await pilot.press("right")
+        await until(pilot, lambda: "epoch 2" in screen_text(app) and drawn() != at_first)
+        await pilot.press("left")
+        await until(pilot, lambda: "epoch 1" in screen_text(app))
+        assert drawn() == at_first
+        plot.show(plot.curves, "epoch", plot.end, None)
+        assert drawn() == without
+
+
+async def test_a_click_on_a_key_of_the_bottom_line_presses_it(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        keys = screen_text(app).splitlines()[-1]
+        await pilot.click("#keys", offset=(keys.index("help"), 0))
+        await until(pilot, lambda: isinstance(app.screen, Reading))
 
 
 async def test_the_tree_says_which_dependency_or_param_has_changed(study: Study, dvc_says: dict[str, object]) -> None:

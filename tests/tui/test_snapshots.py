@@ -85,10 +85,12 @@ def lab(study: Study) -> StudyApp:
 
 
 def after(*keys: str, text: str = "", then: Steps | None = None) -> Steps:
-    """Wait for the table with its test results, press keys, and wait until a text is on the screen."""
+    """Wait for the table with its test results and for the curves, press keys, and wait for a text on the screen."""
 
     async def run(pilot: Pilot[None]) -> None:
         await until(pilot, lambda: line_of(pilot.app, "attention") and "[41-93]" in screen_text(pilot.app))
+        await until(pilot, lambda: "● ssm  ★ best" in screen_text(pilot.app))
+        await pilot.pause(0.3)
         await pilot.press(*keys)
         if then is not None:
             await then(pilot)

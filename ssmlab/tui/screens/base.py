@@ -10,12 +10,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer
 
 from ssmlab.params import Params
 from ssmlab.tui.lab import Lab
 from ssmlab.tui.look import Look
 from ssmlab.tui.messages import StudyLooked
+from ssmlab.tui.widgets.key_line import KeyLine
 from ssmlab.tui.widgets.text_line import Notice
 from ssmlab.tui.widgets.top_line import TopLine
 
@@ -27,10 +27,20 @@ class LabScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """TopLine, body, notice, keys."""
+        self.classify_size()
         yield TopLine(self.heading)
         yield from self.body()
         yield Notice()
-        yield Footer(show_command_palette=False)
+        yield KeyLine()
+
+    def classify_size(self) -> None:
+        """Take the classes of the terminal's size before there are widgets, which would all be styled a second time."""
+        for length, limits in (
+            (self.app.size.width, self.app.HORIZONTAL_BREAKPOINTS),
+            (self.app.size.height, self.app.VERTICAL_BREAKPOINTS),
+        ):
+            fitting = [name for least, name in limits or [] if least <= length]
+            self.add_class(*fitting[-1:], update=False)
 
     def body(self) -> Iterable[Widget]:
         """The widgets between the top line and the notice."""

@@ -41,29 +41,40 @@ class CurvesScreen(LabScreen):
 
     def body(self) -> Iterable[Widget]:
         """The plots, and below them the values at the cursor."""
-        yield CurvePanel(SHOWN, id="large-curves")
-        yield TextLine(id="reading")
+        panel = CurvePanel(SHOWN, id="large-curves")
+        self.choose(panel)
+        yield panel
+        yield TextLine(id="reading", text=self.readings(panel))
 
     def show_look(self, look: Look) -> None:  # noqa: ARG002 - the rows of the table hold the same runs
         """Draw the rows that are chosen in the table of runs."""
+        panel = self.query_one(CurvePanel)
+        self.choose(panel)
+        self.query_one("#reading", TextLine).set(self.readings(panel))
+
+    def choose(self, panel: CurvePanel) -> None:
+        """Give the plots the rows that are chosen in the table of runs."""
         runs = self.app.screen_stack[0]
         if isinstance(runs, StudyScreen):
             preferences = self.lab.preferences
-            panel = self.query_one(CurvePanel)
             panel.show(runs.chosen_rows(), preferences.axis, preferences.window, self.cursor)
-            self.query_one("#reading", TextLine).set(self.readings(panel))
 
     def readings(self, panel: CurvePanel) -> Text:
-        """The values at the cursor, one line per run or group; a hint if there is no cursor."""
+        """The values at the cursor, or without a cursor the latest ones: one line per run or group.
+
+        The number of lines is the same in both cases, so that the plots keep their size.
+        """
         text = Text(no_wrap=True, overflow="ellipsis")
         if self.cursor is None:
-            return text.append("← → read the curves at one place", "dim")
-        where = labels.short_duration(self.cursor) if panel.axis == "time" else f"{self.cursor:.0f}"
-        text.append(f"{panel.axis} {where}\n", "bold")
+            text.append("latest values; ← → read the curves at one place\n", "dim")
+        else:
+            where = labels.short_duration(self.cursor) if panel.axis == "time" else f"{self.cursor:.0f}"
+            text.append(f"{panel.axis} {where}\n", "bold")
         for row in panel.rows:
             text.append(f"{labels.curve_marker(row.members[0].place)} {row.name:<20.20}")
             for key in SHOWN:
-                value = panel.curve(row, MEASURES[key]).at(self.cursor)
+                curve = panel.curve(row, MEASURES[key])
+                value = curve.at(self.cursor) if self.cursor is not None else curve.y[-1] if curve.y else None
                 shown = labels.NOTHING if value is None else f"{value:.1f}" if MEASURES[key].percent else f"{value:.3g}"
                 text.append(f"  {key} {shown}")
             text.append("\n")

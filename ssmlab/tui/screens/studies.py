@@ -9,14 +9,12 @@ from textual import work
 from textual.binding import BindingType
 
 from ssmlab.core.errors import UserError
-from ssmlab.project import switch
-from ssmlab.project.edit import write_edit
-from ssmlab.project.switch import StudyFile
 from ssmlab.tui.screens.dialogs import Choice, Question
-from ssmlab.tui.screens.edit_run import EditRun
 from ssmlab.tui.screens.table_screen import TableScreen, key
 
 if TYPE_CHECKING:
+    from ssmlab.project.switch import StudyFile
+
     Base = TableScreen
 else:
     Base = object
@@ -34,6 +32,9 @@ class Studies(Base):
     @work(group="edit", exclusive=True)
     async def action_edit(self) -> None:
         """Edit the run under the cursor, show the change, and write it if the user agrees."""
+        from ssmlab.project.edit import write_edit  # imported here: the first screen does not need it
+        from ssmlab.tui.screens.edit_run import EditRun
+
         row, look = self.table.selected, self.look
         if row is None or look is None or look.problem is not None or (params := self.params_in_use()) is None:
             return
@@ -52,6 +53,8 @@ class Studies(Base):
     @work(group="studies", exclusive=True)
     async def action_studies(self) -> None:
         """Choose a study, then look at it or use it."""
+        from ssmlab.project import switch  # imported here: the first screen does not need it
+
         root, look = self.lab.root, self.look
         known = {study.name: study for study in await asyncio.to_thread(switch.studies, root)}
         in_use = await asyncio.to_thread(switch.in_use, root / "params.yaml")

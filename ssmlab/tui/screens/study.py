@@ -2,27 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from textual import on
+from textual import on, work
 from textual.binding import BindingType
 from textual.containers import Vertical
 from textual.widget import Widget
 
 from ssmlab.core.text import listed
 from ssmlab.project.launched import log_path
-from ssmlab.tui.details import run_details
 from ssmlab.tui.messages import RowHighlighted, RowOpened
-from ssmlab.tui.screens.dialogs import Reading
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
-from ssmlab.tui.screens.samples import SamplesScreen
 from ssmlab.tui.screens.studies import STUDY_KEYS, Studies
 from ssmlab.tui.screens.table_screen import TABLE_KEYS, TableScreen, key
-from ssmlab.tui.widgets.curve_panel import CurvePanel
-from ssmlab.tui.widgets.log_pane import LogPane
 
+if TYPE_CHECKING:
+    from ssmlab.tui.widgets.curve_panel import CurvePanel
+    from ssmlab.tui.widgets.log_pane import LogPane
+
+PANES = ("ssmlab.tui.widgets.curve_panel", "ssmlab.tui.widgets.log_pane")
 SETTLE = 0.06  # seconds; curves and log follow the cursor after this delay
 
 
@@ -47,29 +49,47 @@ class StudyScreen(Launching, Studies, TableScreen):
         super().__init__()
         self.log_of_launch = False
         self.settling = False
+        self.panes_wanted = False
+        self.curves: CurvePanel | None = None
+        self.log_pane: LogPane | None = None
 
     def body(self) -> Iterable[Widget]:
-        """The table, the curves and a log."""
+        """The table, and room for the curves and a log."""
         yield from super().body()
-        with Vertical(id="below"):
-            yield CurvePanel(("clean", "robust"), id="curves")
-            yield LogPane(id="log")
+        yield Vertical(id="below")
 
     def on_mount(self) -> None:
         """Show the panes or the table alone, as remembered."""
         self.set_class(not self.lab.preferences.panes, "table-alone")
+
+    @work(group="panes")
+    async def add_panes(self) -> None:
+        """Add the curves and the log. Plots take long to import, so the table is drawn first."""
+        await asyncio.to_thread(lambda: [import_module(name) for name in PANES])
+        from ssmlab.tui.widgets.curve_panel import CurvePanel
+        from ssmlab.tui.widgets.log_pane import LogPane
+
+        curves, log = CurvePanel(("clean", "robust"), id="curves"), LogPane(id="log")
+        await self.query_one("#below").mount(curves, log)
+        self.curves, self.log_pane = curves, log
+        self.show_chosen()
 
     def show_chosen(self) -> None:
         """Draw the curves of the chosen rows and the log of the run under the cursor."""
         look, below = self.look, self.query_one("#below")
         if look is None or look.paths is None or not below.display:
             return
+        if self.curves is None or self.log_pane is None:
+            if not self.panes_wanted:
+                self.panes_wanted = True
+                self.call_after_refresh(self.add_panes)
+            return
         preferences = self.lab.preferences
-        self.query_one("#curves", CurvePanel).show(self.chosen_rows(), preferences.axis, preferences.window)
+        self.curves.show(self.chosen_rows(), preferences.axis, preferences.window)
         selected = self.table.selected
         own = selected.members[0].status.log if selected is not None and not self.log_of_launch else None
         path = own or log_path(look.paths)
-        self.query_one(LogPane).follow(path, str(path.relative_to(look.paths.root)))
+        self.log_pane.follow(path, str(path.relative_to(look.paths.root)))
 
     @on(RowHighlighted)
     def follow_cursor(self) -> None:
@@ -97,6 +117,9 @@ class StudyScreen(Launching, Studies, TableScreen):
         if event.row.is_group:
             self.rearrange(self.how.toggled(event.row.name))
         elif self.look is not None and self.look.params is not None:
+            from ssmlab.tui.details import run_details
+            from ssmlab.tui.screens.dialogs import Reading
+
             view, params = event.row.members[0], self.look.params
             table = run_details(view, params, self.look.now)
             self.app.push_screen(Reading(f"{view.name} of {params.study}", table))
@@ -135,6 +158,8 @@ class StudyScreen(Launching, Studies, TableScreen):
         """Show test images of the run under the cursor that an attack has flipped."""
         row = self.table.selected
         if row is not None and (params := self.params_in_use()) is not None:
+            from ssmlab.tui.screens.samples import SamplesScreen
+
             self.app.push_screen(SamplesScreen(row.members[0].name, tuple(params.attack.attacks)))
 
     def action_compare(self) -> None:

@@ -63,7 +63,7 @@ class TableScreen(LabScreen):
     def on_mount(self) -> None:
         """Focus the table."""
         self.table.focus()
-        self.app.theme_changed_signal.subscribe(self, lambda _: self.table.redraw())
+        self.app.theme_changed_signal.subscribe(self, lambda _: self.table.refresh())
 
     @property
     def table(self) -> RunsTable:
@@ -78,7 +78,11 @@ class TableScreen(LabScreen):
             self.begin_study(look.params.study)
         self.columns = columns_for(("clean", *look.params.attack.attacks))
         shown = (look.runs, self.how, tuple(self.marks))
-        if shown == self.drawn and 0 <= look.now - self.drawn_at < AGES_EVERY:
+        if self.drawn[:2] == shown[:2] and 0 <= look.now - self.drawn_at < AGES_EVERY:
+            if shown != self.drawn:
+                self.drawn = shown
+                self.table.mark(frozenset(self.marks))
+                self.show_chosen()
             return
         self.drawn, self.drawn_at = shown, look.now
         names = {view.name for view in look.runs} | {f"group:{view.group}" for view in look.runs}

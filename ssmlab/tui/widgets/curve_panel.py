@@ -46,7 +46,8 @@ class CurvePanel(Vertical):
 
     def on_resize(self) -> None:
         """Draw again in the new size, after the plots have received theirs."""
-        self.call_after_refresh(self.show, self.rows, self.axis, self.window, self.cursor)
+        if self.rows:
+            self.call_after_refresh(self.show, self.rows, self.axis, self.window, self.cursor)
 
     def end(self) -> float:
         """The end of the axis: the last epoch that the settings ask for, or the last step or second so far."""

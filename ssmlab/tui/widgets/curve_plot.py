@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from textual.app import ComposeResult
+from textual.reactive import reactive
+from textual_hires_canvas import Canvas
 from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWidget
+from textual_plot.plot_widget import VLinePlot
 
 from ssmlab.tui import labels
 from ssmlab.tui.series import Curve, CurveMeasure, thinned
 
 FEWEST_ROWS, FEWEST_COLUMNS = 5, 18  # a smaller plot cannot be read
+LEFT = 6  # cells for the labels of the y axis, as in app.tcss
 MARKS = 5  # markers per curve, which distinguish curves without colours
 
 
@@ -63,19 +68,47 @@ class CurvePlot(PlotWidget):
         self.end = 1.0
         self.cursor: float | None = None
         self.shown: tuple[object, ...] = ()
+        self.covered: list[tuple[int, int, str, str]] = []  # x, y, character and style of the cells below the cursor
+
+    margin_left = reactive(LEFT)
+
+    def compose(self) -> ComposeResult:
+        """Half the widgets of textual-plot: no grid around them, no margin above, no legend; six plots open faster."""
+        yield Canvas(1, 1, id="margin-left")
+        yield Canvas(1, 1, id="plot")
+        yield Canvas(1, 1, id="margin-bottom")
+
+    def _update_margin_sizes(self) -> None:
+        """The stylesheet has the margins."""
+
+    def _update_legend(self) -> None:
+        """The legend is outside."""
+
+    def _position_legend(self) -> None:
+        """The legend is outside."""
+
+    def _render_x_label(self) -> None:
+        """The legend names the x axis."""
+
+    def _render_y_label(self) -> None:
+        """The border's title names the y axis."""
 
     def on_mount(self) -> None:
-        """Make the margins as small as the labels allow."""
-        self.margin_top, self.margin_bottom, self.margin_left = 0, 1, 6
+        """Choose the labels of the axis."""
         if self.measure.log:
             self.set_y_formatter(LogFormatter())
 
     def show(self, curves: Sequence[Curve], axis: str, end: float, cursor: float | None = None) -> None:
         """Draw these curves on an x axis up to `end`, the last one on top, unless they are already drawn."""
-        wanted = (tuple(curves), axis, end, cursor, self.size)
-        if wanted == self.shown or self.size.height < FEWEST_ROWS or self.size.width < FEWEST_COLUMNS:
+        wanted = (tuple(curves), axis, end, self.size)
+        moved, self.cursor = cursor != self.cursor, cursor
+        if self.size.height < FEWEST_ROWS or self.size.width < FEWEST_COLUMNS:
             return
-        self.shown, self.curves, self.end, self.cursor = wanted, tuple(curves), end, cursor
+        if wanted == self.shown:
+            if moved:
+                self.draw_cursor()
+            return
+        self.shown, self.curves, self.end = wanted, tuple(curves), end
         self.clear()
         self.set_x_formatter(TimeFormatter() if axis == "time" else CountFormatter())
         start = min((curve.x[0] for curve in curves if curve.x), default=0.0)
@@ -85,8 +118,26 @@ class CurvePlot(PlotWidget):
             self.set_ylimits(0.0, 100.0)
         for place, curve in enumerate(curves):
             self.draw(curve, place, len(curves))
-        if cursor is not None:
-            self.add_v_line(cursor, "dim")
+
+    def _render_plot(self) -> None:
+        """The plot, and the cursor above it; nothing before there are curves to draw."""
+        if not self.shown:
+            return
+        super()._render_plot()
+        self.covered = []
+        self.draw_cursor()
+
+    def draw_cursor(self) -> None:
+        """Draw the cursor at its place, and what it has covered before; the curves need not be drawn again."""
+        canvas = self.query_one("#plot", Canvas)
+        with canvas.batch_refresh():
+            for x, y, character, style in self.covered:
+                canvas.set_pixel(x, y, character, style)
+            self.covered = []
+            if self.cursor is not None and self._scale_rectangle.width > 0:
+                x, _ = self.get_pixel_from_coordinate(self.cursor, self._y_min)
+                self.covered = [(x, y, *canvas.get_pixel(x, y)) for y in range(canvas.size.height)]
+                self._render_v_line_plot(VLinePlot(self.cursor, "dim"))
 
     def draw(self, curve: Curve, place: int, of: int) -> None:
         """A curve: its band as dots, its line, its markers, its best epoch as a star."""

@@ -92,6 +92,15 @@ class RunsTable(ScrollView, can_focus=True):
             self.refresh()
             self.post_message(RowHighlighted(self.selected))
             return
+        self.draw_changed()
+
+    def mark(self, marked: frozenset[str]) -> None:
+        """Show other marks in the same rows."""
+        self.marked = marked
+        self.draw_changed()
+
+    def draw_changed(self) -> None:
+        """Draw the lines whose content is not what was drawn."""
         for line, row in enumerate(self.rows):
             content = self.content(row)
             if self.drawn.get(row.key) != content:
@@ -101,10 +110,6 @@ class RunsTable(ScrollView, can_focus=True):
     def content(self, row: TableRow) -> tuple[object, ...]:
         """Everything that the line of a row depends on, except the cursor."""
         return (self.cells[row.key], row.key in self.marked, row.pinned, row.folded)
-
-    def redraw(self) -> None:
-        """Draw everything again, in the colours of a new theme."""
-        self.refresh()
 
     @property
     def selected(self) -> TableRow | None:
@@ -193,8 +198,8 @@ class RunsTable(ScrollView, can_focus=True):
 
     def watch_cursor(self, old: int, new: int) -> None:
         """Redraw the two lines that change, and bring the cursor into view."""
-        self.refresh_lines(old + 1)
-        self.refresh_lines(new + 1)
+        for line in (old, new):
+            self.refresh_lines(line + 1)
         self.follow_cursor()
         self.post_message(RowHighlighted(self.selected))
 
@@ -209,9 +214,7 @@ class RunsTable(ScrollView, can_focus=True):
 
     def move_to(self, key: str) -> None:
         """Move the cursor to a row, if it is shown."""
-        for line, row in enumerate(self.rows):
-            if row.key == key:
-                self.cursor = line
+        self.cursor = next((line for line, row in enumerate(self.rows) if row.key == key), self.cursor)
 
     def action_move(self, lines: int) -> None:
         """Move the cursor down by `lines`."""
@@ -241,8 +244,7 @@ class RunsTable(ScrollView, can_focus=True):
                 self.post_message(HeadingClicked(key))
             return
         line = event.y - 1 + self.scroll_offset.y
-        if not 0 <= line < len(self.rows):
-            return
-        if line == self.cursor:
-            self.action_open()
-        self.cursor = line
+        if 0 <= line < len(self.rows):
+            if line == self.cursor:
+                self.action_open()
+            self.cursor = line

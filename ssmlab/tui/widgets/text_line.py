@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.widgets import Static
 
@@ -13,14 +14,23 @@ NOTICE = 10.0  # seconds that a notice is shown
 class TextLine(Static):
     """A line of text."""
 
-    def __init__(self, id: str | None = None, classes: str | None = None) -> None:
-        super().__init__("", id=id, classes=classes, markup=False)
-        self.text: str | Text = ""
+    def __init__(self, id: str | None = None, classes: str | None = None, text: str | Text = "") -> None:
+        super().__init__(text, id=id, classes=classes, markup=False)
+        self.text = text
 
     def set(self, text: str | Text) -> None:
+        """Show this text. The screen is laid out again only if the line's size may change with it."""
         if text != self.text:
+            width, height = self.styles.width, self.styles.height
+            follows_text = width is None or height is None or width.is_auto or height.is_auto
+            resized = follows_text and extent(text) != extent(self.text)
             self.text = text
-            self.update(text)
+            self.update(text, layout=resized)
+
+
+def extent(text: str | Text) -> list[int]:
+    """The cells of each line."""
+    return [cell_len(line) for line in str(text).split("\n")]
 
 
 class Notice(TextLine):

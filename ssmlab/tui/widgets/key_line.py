@@ -1,0 +1,78 @@
+"""The bottom line of every screen: its most important keys. A click on a key presses it.
+
+Textual's Footer makes a widget of every key, and makes them all anew whenever another widget gets the focus: a fifth of
+the time until the first screen stands.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.text import Text
+from textual import events
+from textual.widget import Widget
+
+
+@dataclass(frozen=True)
+class ShownKey:
+    """A key on the line."""
+
+    key: str
+    display: str
+    name: str
+    enabled: bool
+
+    @property
+    def cells(self) -> int:
+        """The cells that it takes."""
+        return cell_len(f" {self.display} {self.name} ")
+
+
+class KeyLine(Widget):
+    """The keys of the screen that are to be shown, in order; those that do not fit are left out."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key", "key-line--name"}
+
+    def __init__(self) -> None:
+        super().__init__(id="keys")
+        self.keys: tuple[ShownKey, ...] = ()
+
+    def on_mount(self) -> None:
+        """Follow the keys of the screen."""
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.show_keys())
+
+    def show_keys(self) -> None:
+        """Draw the keys if they have changed."""
+        by_action = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.show and binding.action not in by_action:
+                display = self.app.get_key_display(binding)
+                by_action[binding.action] = ShownKey(binding.key, display, binding.description, active.enabled)
+        keys = tuple(by_action.values())
+        if keys != self.keys:
+            self.keys = keys
+            self.refresh()
+
+    def render(self) -> Text:
+        """`space mark  / filter  ...`"""
+        key_style = self.get_component_rich_style("key-line--key")
+        name_style = self.get_component_rich_style("key-line--name")
+        text = Text(no_wrap=True, overflow="ellipsis")
+        for shown in self.keys:
+            dim = "" if shown.enabled else "dim"
+            text.append(f" {shown.display} ", key_style).append(f"{shown.name} ", name_style)
+            text.stylize(dim, len(text) - len(shown.name) - 1)
+        return text
+
+    def on_click(self, event: events.Click) -> None:
+        """Press the key that was clicked."""
+        end = 0
+        for shown in self.keys:
+            end += shown.cells
+            if event.x < end:
+                if shown.enabled:
+                    self.app.simulate_key(shown.key)
+                return
