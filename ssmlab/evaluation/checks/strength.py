@@ -77,24 +77,34 @@ def strength_checks(attacked: Attacked, ball: Ball, classes: int) -> list[Check]
 
 
 def gate_checks(attacked: Attacked, ball: Ball, twenty: Tensor) -> list[Check]:
-    """Compare PGD with and without a softened backward pass of gates; no check for a model without gates.
+    """Compare PGD with and without a softened backward pass of gates.
 
-    Both attack the images that PGD-20 left right, `twenty` (B,), from the same starts. So the gain of a second start
-    does not count as a gain of softening.
+    There is no check for a model without gates, or if PGD-20 left no image right. Both attack the images that PGD-20
+    left right, `twenty` (B,), from the same starts. So the gain of a second start does not count as a gain of
+    softening.
     """
-    state, gates = attacked.generator.get_state(), SoftenedGates()
+    if not (twenty.any() and uses_gates(attacked.victim, attacked.x[:1])):
+        return []
+    state = attacked.generator.get_state()
     plain = int(attacked.left(ball, 20, among=twenty).sum())
     attacked.generator.set_state(state)
-    with gates:
+    with SoftenedGates():
         softened = int(attacked.left(ball, 20, among=twenty).sum())
-    if not gates.met:
-        return []
     n = len(attacked.x)
     sentence = (
         f"PGD-20 leaves {plain} of {n} images right, and only {softened} if the backward pass of gates (ReLU, sigmoid, "
         "tanh) is softened: closed gates hide the gradient"
     )
     return [images_finding("softened gates gain", plain - softened, n, 0.02, sentence)]
+
+
+@torch.no_grad()
+def uses_gates(victim: Victim, x: Tensor) -> bool:
+    """Whether the model has gates (ReLU, sigmoid, tanh), for images x (B, C, H, W); one forward pass shows it."""
+    gates = SoftenedGates()
+    with gates:
+        victim(x)
+    return gates.met > 0
 
 
 def effort_checks(attacked: Attacked, ball: Ball, first: Tensor, twenty: Tensor) -> list[Check]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ssmlab.evaluation.ball import Ball
-from ssmlab.evaluation.checks.strength import Attacked, AttackLoss, cross_entropy, strength_checks
+from ssmlab.evaluation.checks.strength import Attacked, AttackLoss, cross_entropy, gate_checks, strength_checks
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
@@ -126,3 +126,16 @@ def test_checks_are_the_same_every_time_and_cost_little() -> None:
     assert time.process_time() - began < 4.0
     torch.rand(3)
     assert checks_of(trained()) == first
+
+
+@pytest.mark.parametrize(("name", "expected"), [("relu", ["softened gates gain"]), ("gelu", [])])
+def test_only_a_model_with_gates_is_attacked_through_softened_gates(name: str, expected: list[str]) -> None:
+    x, y = digits()
+    victim = Victim(HONEST[name](), x.device)
+    right = victim.is_right(x, y)
+    attacked, before = Attacked(victim, x[right], y[right], torch.Generator().manual_seed(0)), victim.queries
+    everything = torch.ones_like(attacked.y, dtype=torch.bool)
+    found = gate_checks(attacked, Ball(EPS), everything)
+    assert [check.name for check in found] == expected
+    assert gate_checks(attacked, Ball(EPS), ~everything) == []
+    assert (victim.queries == before + 1) == (not expected)  # one image shows that there are no gates
