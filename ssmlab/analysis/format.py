@@ -70,8 +70,9 @@ def model_label(model: ModelParams) -> str:
     if model.pointwise == "gelu":
         parts.append("GELU")
     if model.ads is not None:
-        only = {"both": "", "constant": ", constant"}.get(model.ads.parts, f", {model.ads.parts} only")
-        parts.append(f"AdS ({model.ads.act}{only})")
+        one_map = model.ads.parts in ("scale", "bias")
+        rest = "" if model.ads.parts == "both" else f", {model.ads.parts}{' only' if one_map else ''}"
+        parts.append(f"AdS ({'no activation' if model.ads.act == 'none' else model.ads.act}{rest})")
     if model.enhancement == "attention":
         parts.append("attention")
     if model.output == "glu":

@@ -4,8 +4,12 @@ y (D, B, L): the output of the SSM. W_s, W_b (D, D), b_s, b_b (D,): scale and bi
 
     y <- act(W_s y + b_s) * y + act(W_b y + b_b)
 
-`parts: scale` keeps only the first term; `parts: bias` is y + act(W_b y + b_b). We add `parts: constant` as a control:
-both terms with W_s = W_b = 0, so scale and bias depend only on the channel. Its b_s starts at 1, so no relu is closed.
+`parts: scale` keeps only the first term; `parts: bias` is y + act(W_b y + b_b). We add three controls:
+
+    parts: constant   both terms with W_s = W_b = 0, so that scale and bias depend only on the channel and the map is
+                      affine. b_s starts at 1, so no relu is closed.
+    parts: sum        y + act(W_s y + b_s) + act(W_b y + b_b): the same maps and activations without the product
+    act: none         (W_s y + b_s) * y + W_b y + b_b: the product without an activation
 
 Where we differ: nothing.
 """
@@ -20,7 +24,12 @@ from torch import Tensor, nn
 
 from ssmlab.nets.shapes import ChannelFirst
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu,
+    "sigmoid": torch.sigmoid,
+    "tanh": torch.tanh,
+    "none": torch.nn.Identity(),
+}
 
 
 class ConstantMap(nn.Module):
@@ -37,11 +46,12 @@ class AdaptiveScaling(nn.Module):
     def __init__(
         self,
         width: int,
-        act: Literal["relu", "sigmoid", "tanh"],
-        parts: Literal["both", "scale", "bias", "constant"],
+        act: Literal["relu", "sigmoid", "tanh", "none"],
+        parts: Literal["both", "scale", "bias", "constant", "sum"],
     ):
         super().__init__()
         self.act = act
+        self.added = parts == "sum"  # the scale's term is added to y instead of multiplied with it
         self.scale: nn.Linear | ConstantMap | None = None
         self.bias: nn.Linear | ConstantMap | None = None
         if parts == "constant":
@@ -52,7 +62,10 @@ class AdaptiveScaling(nn.Module):
 
     def forward(self, y: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) scaled and shifted by functions of itself."""
-        scaled = y if self.scale is None else self.acted(self.scale, y) * y
+        scaled = y
+        if self.scale is not None:
+            factor = self.acted(self.scale, y)
+            scaled = y + factor if self.added else factor * y
         return scaled if self.bias is None else scaled + self.acted(self.bias, y)
 
     def acted(self, linear: nn.Linear | ConstantMap, y: ChannelFirst) -> ChannelFirst:

@@ -25,11 +25,12 @@ def unsaid_if_layer(value: Any) -> Any:
 class AdsParams(Strict):
     """Adaptive scaling (Qi et al. 2024, eq. 9): y <- act(W_s y + b_s) * y + act(W_b y + b_b).
 
-    parts: `scale` and `bias` keep one of the two maps; `constant` has both with W_s = W_b = 0, as a control.
+    parts: `scale` and `bias` keep one of the two maps. Controls: `constant` has both with W_s = W_b = 0; `sum` is
+    y + act(W_s y + b_s) + act(W_b y + b_b), without the product; act `none` is the product without an activation.
     """
 
-    act: Literal["relu", "sigmoid", "tanh"]
-    parts: Literal["both", "scale", "bias", "constant"]
+    act: Literal["relu", "sigmoid", "tanh", "none"]
+    parts: Literal["both", "scale", "bias", "constant", "sum"]
 
 
 class S4dParams(Strict):

@@ -8,7 +8,8 @@ error e >= 0, one number per entry, bounds the distance of the entry from its mi
                        composed exactly: |W_o| (sum over s != t of |k| e) + |I + W_o diag(k[0])| e
     GELU:              1.13 e, the largest slope of GELU
     AdS (act of slope at most l, scale s = act(W_s y + b_s)):
-                       (|s| + l |W_s| e) e + l |y| |W_s| e + l |W_b| e      l = 1 of relu and tanh, 1/4 of sigmoid
+                       (|s| + l |W_s| e) e + l |y| |W_s| e + l |W_b| e      l = 1, but 1/4 for sigmoid
+                       `parts: sum`, without the product: e + l |W_s| e + l |W_b| e
     GLU a sigmoid(b):  (sigmoid(b) + e_b / 4) e_a + |a| e_b / 4
     LayerNorm, of a token of D channels, n^2 = |c - mean c|^2 + D epsilon, rho = |e|, the smaller of
                        sqrt(D) 2 rho / (2 n - rho)          (Dunkl and Williams 1964), at most 2 sqrt(D)
@@ -36,7 +37,7 @@ from ssmlab.probes.gains import impulse_responses
 from ssmlab.probes.linear import FIXED_MIXERS
 
 GELU_SLOPE = 1.13  # the largest slope of GELU is 1.12890
-STEEPEST = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25}
+STEEPEST = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25, "none": 1.0}
 LOWEST = 24.0  # the search for the certified eps goes down to 2^-24 times the highest eps
 HALVINGS = 9  # steps of the bisection of the exponent: the result is exact to 4%
 
@@ -66,7 +67,7 @@ def ads_bound(ads: AdaptiveScaling, y: Bounded) -> Bounded:
     elif ads.scale is not None:
         scale = ACTIVATIONS[ads.act](affine(ads.scale, y.middle))
         shift = steepest * mapped(ads.scale.weight.abs(), y.error)
-        error = (scale.abs() + shift) * y.error + y.middle.abs() * shift
+        error = y.error + shift if ads.added else (scale.abs() + shift) * y.error + y.middle.abs() * shift
     if isinstance(ads.bias, nn.Linear):
         error = error + steepest * mapped(ads.bias.weight.abs(), y.error)
     return Bounded(ads(y.middle), error)

@@ -54,12 +54,13 @@ def test_a_model_without_layer_norm_is_not_labelled_as_one_with_it() -> None:
 
 
 def test_the_label_of_adaptive_scaling_names_its_settings() -> None:
-    parts = ("both", "scale", "bias", "constant")
+    ads = [("relu", part) for part in ("both", "scale", "bias", "constant", "sum")] + [("none", "both")]
     settings = {
         "mixer": "s4", "enhancement": "ads", "tokens": "raster", "patch": 1, "d_model": 8, "d_state": 4, "layers": 1,
         "pointwise": "none", "output": "linear", "dropout": 0.0,
     }  # fmt: skip
-    models = [ModelParams.model_validate(settings | {"ads": {"act": "relu", "parts": part}}) for part in parts]
+    models = [ModelParams.model_validate(settings | {"ads": {"act": act, "parts": part}}) for act, part in ads]
     assert [model_label(model).removeprefix("S4 + ") for model in models] == [
-        "AdS (relu)", "AdS (relu, scale only)", "AdS (relu, bias only)", "AdS (relu, constant)",
+        "AdS (relu)", "AdS (relu, scale only)", "AdS (relu, bias only)", "AdS (relu, constant)", "AdS (relu, sum)",
+        "AdS (no activation)",
     ]  # fmt: skip

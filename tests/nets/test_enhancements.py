@@ -17,6 +17,7 @@ ACTS = {
     "relu": lambda v: max(v, 0.0),
     "sigmoid": lambda v: 1 / (1 + math.exp(-v)),
     "tanh": math.tanh,
+    "none": lambda v: v,
 }
 
 
@@ -24,8 +25,8 @@ def dot(weights: Tensor, values: Tensor) -> float:
     return sum(w * v for w, v in zip(weights.tolist(), values.tolist(), strict=True))
 
 
-@pytest.mark.parametrize("parts", ["both", "scale", "bias"])
-@pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("parts", ["both", "scale", "bias", "sum"])
+@pytest.mark.parametrize("act", list(ACTS))
 def test_ads_computes_its_equation(act: str, parts: str) -> None:
     torch.manual_seed(0)
     ads = AdaptiveScaling(3, act, parts).double()
@@ -37,7 +38,8 @@ def test_ads_computes_its_equation(act: str, parts: str) -> None:
             for d in range(3):
                 value = y[d, b, t].item()
                 if ads.scale is not None:
-                    value *= ACTS[act](dot(ads.scale.weight[d], y[:, b, t]) + ads.scale.bias[d].item())
+                    factor = ACTS[act](dot(ads.scale.weight[d], y[:, b, t]) + ads.scale.bias[d].item())
+                    value = value + factor if parts == "sum" else value * factor
                 if ads.bias is not None:
                     value += ACTS[act](dot(ads.bias.weight[d], y[:, b, t]) + ads.bias.bias[d].item())
                 assert out[d, b, t].item() == pytest.approx(value, rel=1e-9, abs=1e-12)
@@ -58,6 +60,31 @@ def test_constant_scaling_is_adaptive_scaling_whose_matrices_are_zero(act: str) 
     torch.testing.assert_close(constant((a + b) / 2), (constant(a) + constant(b)) / 2)
     constant(a).square().sum().backward()
     assert all(parameter.grad is not None for parameter in constant.parameters())
+
+
+def test_a_control_starts_with_the_parameters_of_adaptive_scaling() -> None:
+    """So what tells them apart in a study is the formula alone, not the size or the draw of the initial weights."""
+    states = []
+    for act, parts in (("relu", "both"), ("relu", "sum"), ("none", "both")):
+        torch.manual_seed(0)
+        states.append(AdaptiveScaling(3, act, parts).state_dict())
+    for control in states[1:]:
+        torch.testing.assert_close(control, states[0], rtol=0, atol=0)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.sampled_from(["relu", "tanh"]), st.sampled_from([2.0, 8.0]), st.integers(0, 2**16))
+def test_only_a_product_grows_with_the_square_of_its_input(act: str, size: float, seed: int) -> None:
+    """Both controls are nonlinear: the sum grows at most linearly, the product without an activation quadratically."""
+    torch.manual_seed(seed)
+    added, product = AdaptiveScaling(3, act, "sum").double(), AdaptiveScaling(3, "none", "both").double()
+    y = torch.randn(3, 2, 4, dtype=torch.float64)
+    zero = torch.zeros_like(y)
+    largest = 1 + sum(torch.linalg.matrix_norm(map.weight, 2) for map in (added.scale, added.bias))
+    assert (added(size * y) - added(zero)).norm() <= largest * size * y.norm() * (1 + 1e-9)
+    even = product(size * y) - 2 * product(zero) + product(-size * y)  # the even part, twice the quadratic term
+    torch.testing.assert_close(even, size**2 * (product(y) - 2 * product(zero) + product(-y)))
+    assert even.norm() > 0
 
 
 @settings(deadline=None, max_examples=15)

@@ -45,11 +45,13 @@ def corner_errors(like: Tensor, error: Tensor, count: int) -> Tensor:
     return signs * error
 
 
-@pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh"])
-@pytest.mark.parametrize("parts", ["both", "scale", "bias", "constant"])
+@pytest.mark.parametrize("act", ["relu", "sigmoid", "tanh", "none"])
+@pytest.mark.parametrize("parts", ["both", "scale", "bias", "constant", "sum"])
 @pytest.mark.parametrize("size", [1e-3, 0.3, 3.0])
 def test_no_error_of_adaptive_scaling_exceeds_its_bound(
-    act: Literal["relu", "sigmoid", "tanh"], parts: Literal["both", "scale", "bias", "constant"], size: float
+    act: Literal["relu", "sigmoid", "tanh", "none"],
+    parts: Literal["both", "scale", "bias", "constant", "sum"],
+    size: float,
 ) -> None:
     torch.manual_seed(0)
     ads = AdaptiveScaling(4, act, parts).double()
