@@ -1,4 +1,4 @@
-"""The report's figures of accuracies: clean against robust, and bars under every measure."""
+"""The report's figures of accuracies: clean against robust, bars under every measure, RO gap against parameters."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.format import number
 from ssmlab.analysis.summary import SeedGroup, Summary
@@ -68,6 +68,33 @@ def draw_points(axes: Axes, points: Sequence[Point], theme: Theme) -> None:
         if group.several:
             pale = theme.pale(theme.run_colour(index), 0.45)
             axes.scatter(clean.seeds, robust.seeds, 14, color=pale, marker=marker(index), zorder=2)
+
+
+def groups_with_gaps(summary: Summary) -> list[tuple[int, SeedGroup, Spread]]:
+    """(index in the study, group, best minus last under the main attack) where that attack judged both checkpoints."""
+    main = summary.main_attack()
+    return [(index, group, group.gaps[main]) for index, group in enumerate(summary.groups) if main in group.gaps]
+
+
+def gap_against_parameters(summary: Summary, theme: Theme) -> Figure:
+    """The RO gap of every run or group against its number of parameters, with a bar of one standard deviation."""
+    figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
+    axes = figure.subplots()
+    labels = []
+    for index, group, gap in groups_with_gaps(summary):
+        colour = theme.run_colour(index)
+        axes.errorbar(group.parameters, 100 * gap.mean, yerr=100 * (gap.std or 0.0), color=colour, capsize=3)
+        axes.plot([group.parameters], [100 * gap.mean], marker(index), color=colour, markersize=7)
+        labels.append((group.name, float(group.parameters), 100 * gap.mean, colour))
+    axes.axhline(0.0, color=theme.grey, linewidth=0.9)
+    axes.margins(0.08)
+    axes.set(xlabel="parameters", ylabel="best - last, points", xscale="log")
+    low, high = axes.get_xlim()
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter() if high > 5 * low else StrMethodFormatter("{x:,.0f}"))
+    axes.set_title(f"RO gap under {summary.main_attack()} against size")
+    label_beside(axes, labels, distance=0.06, gap=5, theme=theme)
+    return figure
 
 
 def measure_bars(summary: Summary, theme: Theme) -> Figure:

@@ -11,7 +11,7 @@ from ssmlab.analysis.protocol import longest_pgd
 from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed, percent
-from ssmlab.report.accuracy_figures import measure_bars, tradeoff
+from ssmlab.report.accuracy_figures import gap_against_parameters, groups_with_gaps, measure_bars, tradeoff
 from ssmlab.report.blocks import Picture
 from ssmlab.report.crowded_figures import is_crowded
 from ssmlab.report.curve_figures import (
@@ -51,6 +51,8 @@ def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterat
         f"{summary.images(main)}) of the best checkpoints, {bars}."
         + ("" if is_crowded(summary) else " A marker's area grows with the number of parameters."),
     )
+    if len(groups_with_gaps(summary)) > 1:
+        yield gap_picture(summary)
     if groups_with_eps_curves(summary):
         yield eps_picture(summary)
     if groups_with_step_curves(summary):
@@ -99,6 +101,23 @@ def step_picture(summary: Summary) -> Picture:
         + (", means over seeds" if summary.several_seeds else "")
         + "). If a curve still falls at its end, fewer steps would make the model look too robust. If it rises, the "
         "gradients mislead the attack.",
+    )
+
+
+def gap_picture(summary: Summary) -> Picture:
+    """The RO gap against the number of parameters."""
+    gaps = [
+        f"{group.name} {signed(gap.mean)} points, {number(group.parameters)} parameters"
+        for _, group, gap in groups_with_gaps(summary)
+    ]
+    spread = "means over seeds, error bars ± one standard deviation; " if summary.several_seeds else ""
+    return Picture(
+        "gaps",
+        draw_files(partial(gap_against_parameters, summary)),
+        f"Scatter plot of the RO gap against the number of parameters, one mark per run: {listed(gaps)}.",
+        f"RO gap under {summary.main_attack()}, best minus last ({spread}n = {summary.images(summary.main_attack())}), "
+        "against the number of parameters. If larger models overfit more, the marks rise to the right; models of equal "
+        "size at different heights differ for another reason.",
     )
 
 

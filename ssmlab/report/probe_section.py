@@ -16,6 +16,8 @@ from ssmlab.report.probe_figures import (
     Found,
     amplifications,
     component_ladder,
+    gain_and_amplification,
+    gain_scatter,
     gains_of,
     growth_curves,
     loss_ladder,
@@ -139,7 +141,26 @@ def gain_blocks(summary: Summary, found: Found) -> Iterator[Block]:
             "Largest error of the SSM's output divided by its bound (peak gain times the largest error of its input), "
             "over images and channels: range, quartiles and median. At 1 the error equals the bound.",
         )
+        yield gain_picture(summary, found)
     yield from certificate_paragraph(found)
+
+
+def gain_picture(summary: Summary, found: Found) -> Picture:
+    """What the fixed SSMs do to the error, and the robust accuracy, against their gain."""
+    points = [
+        f"{run} {point[0]:.1f}, x{point[1]:.2f} and {percent(each.robust)}"
+        for run, each in found.items()
+        if (point := gain_and_amplification(each))
+    ]
+    return Picture(
+        "probe-gain",
+        draw_files(partial(gain_scatter, summary, found)),
+        f"Two scatter plots against the peak gain of the SSMs, one mark per run. Gain, amplification of rho and robust "
+        f"accuracy: {listed(points)}.",
+        "The factor by which the SSMs change rho under attack, and the robust accuracy of the probed images, against "
+        "the SSMs' peak gain: that of the median channel, multiplied over the layers. If robust models do not lie to "
+        "the left of others, they are not robust because of a small gain.",
+    )
 
 
 def certificate_paragraph(found: Found) -> Iterator[Block]:
@@ -170,7 +191,7 @@ def growth_blocks(summary: Summary, found: Found) -> Iterator[Block]:
         draw_files(partial(growth_curves, summary, found)),
         "Two line charts of the error after one perturbed token, one line per run; the fitted growth is in the table.",
         "The error after one perturbed token through all layers, in units of the perturbation. Left: in the tokens "
-        "after it. Right: in the last token, against its distance from the perturbed token.",
+        "after it. Right: in the last token, against its distance from the perturbed token. Dashed: the fitted law.",
     )
     yield Folded("Fitted growth of the error, by layer", growth_table(found))
 

@@ -281,3 +281,23 @@ def test_a_step_curve_is_drawn_for_the_pgd_of_most_steps_where_every_seed_has_it
     assert list(axes.lines[0].get_xdata()) == list(range(1, 26))
     assert list(axes.lines[0].get_ydata()) == curves[0][2][1:]
     assert curve_figures.groups_with_step_curves(summary) == []
+
+
+def test_the_gap_of_every_group_stands_above_its_number_of_parameters(seeded: Summary) -> None:
+    (axes,) = accuracy_figures.gap_against_parameters(seeded, LIGHT).axes
+    points = [
+        (line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines if line.get_marker() not in ("None", "_")
+    ]
+    main = seeded.main_attack()
+    expected = []
+    for group in seeded.groups:
+        falls = [
+            run.checkpoints["best"].measures[main].value - run.checkpoints["last"].measures[main].value
+            for run in seeded.members(group)
+        ]
+        expected.append((group.parameters, 100 * statistics.fmean(falls)))
+    assert points == [pytest.approx(point) for point in expected]
+    without_last = tuple(
+        run.model_copy(update={"checkpoints": {"best": run.checkpoints["best"]}, "gaps": {}}) for run in seeded.runs
+    )
+    assert accuracy_figures.groups_with_gaps(with_runs(seeded, without_last)) == []

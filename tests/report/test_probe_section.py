@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from statistics import median
+
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
+from numpy.polynomial import Polynomial
 
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import Summary
 from ssmlab.params import Params
+from ssmlab.probes.growth import fit_growth
+from ssmlab.probes.perturbed_token import geometric_means
 from ssmlab.probes.probe import probe_model
 from ssmlab.probes.results import CheckpointProbes, Growth, GrowthFit, ProbeResults
 from ssmlab.report.blocks import Block, Caution, Folded, Paragraph, Picture
+from ssmlab.report.figure_style import LIGHT, Theme, figure_files
+from ssmlab.report.probe_figures import add_legend, fitted_line, gain_scatter, growth_curves
 from ssmlab.report.probe_section import probe_section
 from tests.analysis.synthetic import data_summary, nested_flags, results
 from tests.probes.models import labelled_images, model_of, params_of
@@ -63,6 +73,7 @@ def test_every_probe_has_a_sentence_and_a_picture(summary: Summary, probes: dict
     assert [block.name for block in blocks if isinstance(block, Picture)] == [
         "probe-ladder",
         "probe-tightness",
+        "probe-gain",
         "probe-growth",
     ]
     text = text_of(blocks)
@@ -112,3 +123,69 @@ def test_a_study_of_models_without_fixed_ssms_has_no_tightness(
     blocks = list(probe_section(summary, {"attention": probes["attention"]}))
     assert [block.name for block in blocks if isinstance(block, Picture)] == ["probe-ladder", "probe-growth"]
     assert "bound" not in text_of(blocks)
+
+
+def test_every_model_with_a_fixed_ssm_is_drawn_against_its_gain(
+    summary: Summary, probes: dict[str, ProbeResults]
+) -> None:
+    found = {run: each.checkpoints["best"] for run, each in probes.items()}
+    left, right = gain_scatter(summary, found, LIGHT).axes
+    gains = [[line.get_xdata()[0] for line in axes.lines if line.get_marker() != "None"] for axes in (left, right)]
+    expected = []
+    for run in ("ssm", "ads"):  # Mega has no fixed SSM
+        first, second = (median(layer.peak) for layer in found[run].gains)
+        expected.append(first * second)
+    assert gains == [pytest.approx(expected)] * 2
+    (ladder,) = (each for each in found["ads"].ladders if (each.attack, each.split) == ("loss", "test"))
+    steps = {(step.layer, step.component): step.amplification for step in ladder.steps}
+    rho = [line.get_ydata()[0] for line in left.lines if line.get_marker() != "None"]
+    assert rho[1] == pytest.approx(steps[1, "mixer"] * steps[2, "mixer"])
+    assert [line.get_ydata()[0] for line in right.lines] == [found["ssm"].robust, found["ads"].robust]
+
+
+@pytest.mark.parametrize("law", ["bounded", "power", "exponential"])
+def test_the_drawn_law_is_the_mean_of_the_lines_of_the_images(law: str) -> None:
+    distances = np.arange(1.0, 21.0)
+    generator = np.random.default_rng(0)
+    along = {"bounded": 0.0 * distances, "power": np.log(distances), "exponential": distances}[law]
+    rates, starts = generator.normal(0.1, 0.02, (5, 1)), generator.normal(0.0, 1.0, (5, 1))
+    errors = np.exp(starts + rates * along + generator.normal(0.0, 0.01, (5, 20)))
+    fit = fit_growth(errors, distances)
+    assert fit is not None and fit.law == law
+    degree = 0 if law == "bounded" else 1
+    lines = [Polynomial.fit(along if degree else distances, np.log(each), degree) for each in errors]
+    expected = np.exp(np.mean([line(along if degree else distances) for line in lines], axis=0))
+    assert fitted_line(range(1, 21), geometric_means(errors), fit) == pytest.approx(expected, rel=1e-4)
+
+
+def test_no_law_is_drawn_without_a_fit_and_none_beyond_an_error_of_zero() -> None:
+    fit = GrowthFit.model_validate(
+        {"law": "power", "aicc": {}, "rate": -1.0, "low": -1.1, "high": -0.9, "residual": 0.1, "trend": "bounded"}
+    )
+    assert fitted_line((1, 2, 4, 8), (8.0, 4.0, 2.0, 0.0), fit) == pytest.approx([8.0, 4.0, 2.0])
+    assert fitted_line((1, 2, 4), (0.0, 0.0, 0.0), fit) == []
+    assert fitted_line((1, 2, 4), (8.0, 4.0, 2.0), None) == []
+
+
+def test_the_figure_of_growth_shows_every_fit(summary: Summary, probes: dict[str, ProbeResults]) -> None:
+    found = {run: each.checkpoints["best"] for run, each in probes.items()}
+    for axes, side in zip(growth_curves(summary, found, LIGHT).axes, ("after", "over"), strict=True):
+        dashed = [line for line in axes.lines if line.get_linestyle() == "--" and len(line.get_xdata())]
+        assert len(dashed) == sum(getattr(each.growth[-1], side) is not None for each in found.values()) > 0
+
+
+def test_the_legend_fits_a_narrow_screen(summary: Summary, probes: dict[str, ProbeResults]) -> None:
+    named = tuple(group.model_copy(update={"name": f"a-long-name-{group.name}"}) for group in summary.groups)
+    found = {run: each.checkpoints["best"] for run, each in probes.items()}
+    narrow, drawn = replace(LIGHT, narrow=True), []
+
+    def draw(theme: Theme) -> Figure:
+        figure = Figure(figsize=(theme.width, 3.0), layout="constrained")
+        figure.subplots()
+        add_legend(figure, summary.model_copy(update={"groups": named}), found, theme)
+        drawn.append(figure)
+        return figure
+
+    figure_files(draw, narrow, ("png",))
+    ends = drawn[0].legends[0].get_window_extent()
+    assert 0 <= ends.x0 < ends.x1 <= drawn[0].bbox.width

@@ -129,7 +129,7 @@ def test_the_markdown_report_has_these_lines(written: Paths) -> None:
     assert "  - Confound: ads has 2.0 times the parameters of ssm (2,000 against 1,000)." in text
     assert "autoattack is not the standard AutoAttack" in text
     assert "```sh\nmake install\n. .venv/bin/activate\ncp results/smoke/study.yaml params.yaml\nssmlab repro\n" in text
-    for name in ("curves", "overfitting", "tradeoff", "measures"):
+    for name in ("curves", "overfitting", "tradeoff", "gaps", "measures"):
         assert f"](figures/{name}.png)" in text
         assert (written.figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
@@ -141,7 +141,7 @@ def test_the_page_is_valid_and_needs_no_other_file(written: Paths) -> None:
     assert {"h1", "h2", "table", "figure", "figcaption"} <= page.tags
     assert not {"script", "link", "iframe"} & page.tags
     assert not re.search(r"https?://|url\(|@import", text)
-    assert len(page.images) == 4
+    assert len(page.images) == 5
     for image in page.images:
         assert (image["src"] or "").startswith("data:image/svg+xml;base64,")
         assert len(image["alt"] or "") > 40
@@ -169,7 +169,7 @@ def test_equal_results_give_equal_bytes(rewritten: Paths, tiny_params: Params) -
     analyze(tiny_params, rewritten)
     report(tiny_params, rewritten)
     assert everything() == first
-    assert len(first) == 3 + 1 + 3 + 4 * 6 + 3 * 2 + 1 + (1 + 3 * 3)  # the last: metrics.json, plots/
+    assert len(first) == 3 + 1 + 3 + 5 * 6 + 3 * 2 + 1 + (1 + 3 * 3)  # the last: metrics.json, plots/
 
 
 def test_every_link_of_the_report_leads_to_a_file(written: Paths) -> None:

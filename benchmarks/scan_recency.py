@@ -1,0 +1,92 @@
+"""Does an attack on one token win where the model reads last? The slope over the scan, at one and the same image place.
+
+    python benchmarks/scan_recency.py PROJECT STUDY [--orders raster column snake permuted]
+
+PROJECT is a folder in which a study like `scan` was run: groups called MODEL-ORDER, every run with a `token-map`. Late
+places of one order hold other parts of the image than early ones, so the curve over the scan of one order says nothing
+about recency. Several orders read the same patch at different places: for every patch, the share of right images that
+it breaks (mean over seeds) and its place in the scan, 0 to 1, are each taken relative to their means over the orders.
+
+    slope = sum over patches and orders of place x share / sum of place^2
+
+in points for the way from the first token to the last. Its interval takes the patches as the independent draws
+(Student's, 48 degrees of freedom for 49 patches). Above 0: the later a patch is read, the more images it breaks. The
+slopes of the single seeds stand beside it. Printed as a Markdown table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from ssmlab.evaluation.results import load_results
+
+Array = NDArray[np.float64]
+Maps = dict[str, dict[int, tuple[Array, Array]]]  # order -> seed -> (place in the scan, share broken), (patches,) each
+
+
+def slope_with_interval(places: Array, shares: Array) -> tuple[float, float]:
+    """The slope and the half width of its 95% interval for places and shares (orders, patches)."""
+    x, y = places - places.mean(axis=0), shares - shares.mean(axis=0)
+    spread = float((x * x).sum())
+    slope = float((x * y).sum()) / spread
+    scores = (x * (y - slope * x)).sum(axis=0)  # (patches,): what every patch adds to the slope's error
+    patches = len(scores)
+    error = math.sqrt(float((scores**2).sum()) * patches / (patches - 1)) / spread
+    return slope, error * float(stdtrit(patches - 1, 0.975))
+
+
+def maps_of(project: Path, study: str, orders: list[str]) -> dict[str, Maps]:
+    """The maps of all runs of the best checkpoint, by model, order and seed."""
+    found: dict[str, Maps] = defaultdict(lambda: defaultdict(dict))
+    for path in sorted((project / "results" / study / "attack").glob("*.json")):
+        group, _, seed = path.stem.rpartition("-s")
+        model, _, order = group.partition("-")
+        if order in orders:
+            result = load_results(path)
+            token_map = result.checkpoints["best"].measures["token-map"].token_map
+            assert token_map is not None and result.scans is not None
+            shares = np.array(token_map.broken) / token_map.right
+            found[model][order][int(seed)] = np.array(result.scans["token-map"]), shares
+    return found
+
+
+def stacked(maps: Maps, seeds: list[int]) -> tuple[Array, Array]:
+    """Places and shares (orders, patches), the shares as means over these seeds."""
+    places = np.stack([by_seed[seeds[0]][0] for by_seed in maps.values()])
+    shares = np.stack([np.mean([by_seed[seed][1] for seed in seeds], axis=0) for by_seed in maps.values()])
+    return places, shares
+
+
+def rows(found: dict[str, Maps]) -> list[str]:
+    """One line a model: orders, seeds, slope with interval, slopes of the seeds."""
+    lines = []
+    for model, maps in found.items():
+        seeds = sorted(set.intersection(*(set(by_seed) for by_seed in maps.values())))
+        slope, half = slope_with_interval(*stacked(maps, seeds))
+        alone = [slope_with_interval(*stacked(maps, [seed]))[0] for seed in seeds]
+        lines.append(
+            f"| `{model}` | {', '.join(maps)} | {len(seeds)} | {100 * slope:+.1f} ({100 * (slope - half):+.1f} to "
+            f"{100 * (slope + half):+.1f}) | {', '.join(f'{100 * each:+.1f}' for each in alone)} |"
+        )
+    return lines
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("project", type=Path)
+    parser.add_argument("study")
+    parser.add_argument("--orders", nargs="+", default=["raster", "column", "snake", "permuted"])
+    options = parser.parse_args()
+    print("| model | orders | seeds | slope, points | slopes of the seeds |\n|---|---|--:|--:|--:|")
+    print("\n".join(rows(maps_of(options.project, options.study, options.orders))))
+
+
+if __name__ == "__main__":
+    main()
