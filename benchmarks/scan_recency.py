@@ -1,6 +1,6 @@
 """Does an attack on one token win where the model reads last? The slope over the scan, at one and the same image place.
 
-    python benchmarks/scan_recency.py PROJECT STUDY [--orders raster column snake permuted]
+    python benchmarks/scan_recency.py PROJECT STUDY [--orders raster column snake permuted] [--figure FILE.svg]
 
 PROJECT is a folder in which a study like `scan` was run: groups called MODEL-ORDER, every run with a `token-map`. Late
 places of one order hold other parts of the image than early ones, so the curve over the scan of one order says nothing
@@ -11,7 +11,7 @@ it breaks (mean over seeds) and its place in the scan, 0 to 1, are each taken re
 
 in points for the way from the first token to the last. Its interval takes the patches as the independent draws
 (Student's, 48 degrees of freedom for 49 patches). Above 0: the later a patch is read, the more images it breaks. The
-slopes of the single seeds stand beside it. Printed as a Markdown table.
+slopes of the single seeds stand beside it. Printed as a Markdown table; the figure has one mark a patch and order.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ssmlab.evaluation.results import load_results
+from ssmlab.report.figure_style import MARKERS, PALETTE
 
 Array = NDArray[np.float64]
 Maps = dict[str, dict[int, tuple[Array, Array]]]  # order -> seed -> (place in the scan, share broken), (patches,) each
@@ -64,11 +66,16 @@ def stacked(maps: Maps, seeds: list[int]) -> tuple[Array, Array]:
     return places, shares
 
 
+def common_seeds(maps: Maps) -> list[int]:
+    """The seeds that every order has."""
+    return sorted(set.intersection(*(set(by_seed) for by_seed in maps.values())))
+
+
 def rows(found: dict[str, Maps]) -> list[str]:
     """One line a model: orders, seeds, slope with interval, slopes of the seeds."""
     lines = []
     for model, maps in found.items():
-        seeds = sorted(set.intersection(*(set(by_seed) for by_seed in maps.values())))
+        seeds = common_seeds(maps)
         slope, half = slope_with_interval(*stacked(maps, seeds))
         alone = [slope_with_interval(*stacked(maps, [seed]))[0] for seed in seeds]
         lines.append(
@@ -78,14 +85,39 @@ def rows(found: dict[str, Maps]) -> list[str]:
     return lines
 
 
+def figure_of(found: dict[str, Maps]) -> Figure:
+    """Share broken against place in the scan, both relative to the patch's means over the orders; a panel a model."""
+    figure = Figure(figsize=(7.0, 3.2), layout="constrained")
+    panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, (model, maps) in zip(panels, found.items(), strict=True):
+        places, shares = stacked(maps, common_seeds(maps))
+        slope, _ = slope_with_interval(places, shares)
+        x, y = places - places.mean(axis=0), shares - shares.mean(axis=0)
+        for number, order in enumerate(maps):
+            look = {"color": PALETTE[number], "markersize": 4, "alpha": 0.6, "linestyle": "none"}
+            axes.plot(x[number], 100 * y[number], MARKERS[number], label=order, **look)
+        ends = np.array([x.min(), x.max()])
+        axes.plot(ends, 100 * slope * ends, color="black", linewidth=1.2)
+        axes.set_title(model)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False, fontsize="small", loc="lower left")
+        axes.set_xlabel("read later than in the other orders")
+    panels[0].set_ylabel("broken more often, points")
+    return figure
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("project", type=Path)
     parser.add_argument("study")
     parser.add_argument("--orders", nargs="+", default=["raster", "column", "snake", "permuted"])
+    parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
+    found = maps_of(options.project, options.study, options.orders)
     print("| model | orders | seeds | slope, points | slopes of the seeds |\n|---|---|--:|--:|--:|")
-    print("\n".join(rows(maps_of(options.project, options.study, options.orders))))
+    print("\n".join(rows(found)))
+    if options.figure:
+        figure_of(found).savefig(options.figure, format="svg", metadata={"Date": None, "Creator": None})
 
 
 if __name__ == "__main__":
