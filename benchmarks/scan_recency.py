@@ -11,7 +11,8 @@ it breaks (mean over seeds) and its place in the scan, 0 to 1, are each taken re
 
 in points for the way from the first token to the last. Its interval takes the patches as the independent draws
 (Student's, 48 degrees of freedom for 49 patches). Above 0: the later a patch is read, the more images it breaks. The
-slopes of the single seeds stand beside it. Printed as a Markdown table; the figure has one mark a patch and order.
+slopes of the single seeds stand beside it. All orders have the same mean place, so an order that is weaker
+everywhere does not move the slope. Printed as a Markdown table; the figure has one mark a patch and order.
 """
 
 from __future__ import annotations
