@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.format import number
+from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.params import Which
 from ssmlab.report.accuracy_bars import Bar, accuracy_bar
-from ssmlab.report.crowded_figures import draw_crosses, is_crowded, ranked_measures
+from ssmlab.report.crowded_figures import Mark, draw_crosses, draw_marks, is_crowded, ranked_measures
 from ssmlab.report.figure_style import Theme, label_beside, marker
 
 Point = tuple[int, SeedGroup, Bar, Bar]  # a group with its index in the study, and its clean and robust accuracy
@@ -80,20 +82,23 @@ def gap_against_parameters(summary: Summary, theme: Theme) -> Figure:
     """The RO gap of every run or group against its number of parameters, with a bar of one standard deviation."""
     figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
     axes = figure.subplots()
-    labels = []
+    axes.set(xlabel="parameters", ylabel="best - last, points", xscale="log")
+    marks, arms, labels = [], [], []
     for index, group, gap in groups_with_gaps(summary):
-        colour = theme.run_colour(index)
-        axes.errorbar(group.parameters, 100 * gap.mean, yerr=100 * (gap.std or 0.0), color=colour, capsize=3)
-        axes.plot([group.parameters], [100 * gap.mean], marker(index), color=colour, markersize=7)
-        labels.append((group.name, float(group.parameters), 100 * gap.mean, colour))
+        size, value, std = float(group.parameters), 100 * gap.mean, 100 * (gap.std or 0.0)
+        marks.append(Mark(index, size, value))
+        arms.append(((size, value - std), (size, value + std)))
+        labels.append((group.name, size, value, theme.run_colour(index)))
+    axes.add_collection(LineCollection(arms, colors=[colour for *_, colour in labels], linewidths=1.2))
+    draw_marks(axes, marks, 40, theme)
     axes.axhline(0.0, color=theme.grey, linewidth=0.9)
     axes.margins(0.08)
-    axes.set(xlabel="parameters", ylabel="best - last, points", xscale="log")
+    axes.autoscale_view()
     low, high = axes.get_xlim()
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter() if high > 5 * low else StrMethodFormatter("{x:,.0f}"))
     axes.set_title(f"RO gap under {summary.main_attack()} against size")
-    label_beside(axes, labels, distance=0.06, gap=5, theme=theme)
+    label_beside(axes, labels, distance=0.06, theme=theme)
     return figure
 
 

@@ -14,6 +14,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatte
 
 from ssmlab.analysis.summary import Summary
 from ssmlab.probes.results import CheckpointProbes, ErrorLadder, GrowthFit, LadderStep, LayerGains
+from ssmlab.report.crowded_figures import Mark, draw_marks
 from ssmlab.report.figure_style import Theme, marker, two_panels
 
 Found = Mapping[str, CheckpointProbes]  # by run
@@ -142,16 +143,19 @@ def gain_and_amplification(each: CheckpointProbes) -> tuple[float, float] | None
 def gain_scatter(summary: Summary, found: Found, theme: Theme) -> Figure:
     """What the fixed SSMs do to rho (left) and robust accuracy (right) against their gain; one mark per run."""
     figure, (left, right) = two_panels(theme)
-    for index, _, each in coloured(summary, found):
-        if point := gain_and_amplification(each):
-            mark(left, point[0], point[1], index, theme)
-            mark(right, point[0], each.robust, index, theme)
+    points = [
+        (index, *point, each.robust)
+        for index, _, each in coloured(summary, found)
+        if (point := gain_and_amplification(each))
+    ]
     left.axhline(1.0, color=theme.grey, linewidth=0.9)
     for axes in (left, right):
         axes.set(xscale="log", xlabel="peak gain of the SSMs (median channel, product)")
         axes.grid(visible=True, which="both")
     left.set(yscale="log", title="Amplification of the error by the SSMs", ylabel="rho after / rho before")
     right.set(title="Robust accuracy", ylabel="accuracy under attack")
+    draw_marks(left, [Mark(index, gain, factor) for index, gain, factor, _ in points], 36, theme)
+    draw_marks(right, [Mark(index, gain, robust) for index, gain, _, robust in points], 36, theme)
     right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     for axis in (left.xaxis, left.yaxis, right.xaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
