@@ -90,13 +90,15 @@ def figure_of(found: dict[str, Maps]) -> Figure:
     """Share broken against place in the scan, both relative to the patch's means over the orders; a panel a model."""
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
+    names = sorted({order for maps in found.values() for order in maps})
     for axes, (model, maps) in zip(panels, found.items(), strict=True):
         places, shares = stacked(maps, common_seeds(maps))
         slope, _ = slope_with_interval(places, shares)
         x, y = places - places.mean(axis=0), shares - shares.mean(axis=0)
         for number, order in enumerate(maps):
-            look = {"color": PALETTE[number], "markersize": 4, "alpha": 0.6, "linestyle": "none"}
-            axes.plot(x[number], 100 * y[number], MARKERS[number], label=order, **look)
+            place = names.index(order)  # one colour for an order in all panels
+            look = {"color": PALETTE[place], "markersize": 4, "alpha": 0.6, "linestyle": "none"}
+            axes.plot(x[number], 100 * y[number], MARKERS[place], label=order, **look)
         ends = np.array([x.min(), x.max()])
         axes.plot(ends, 100 * slope * ends, color="black", linewidth=1.2)
         axes.set_title(model)
