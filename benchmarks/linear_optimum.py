@@ -79,11 +79,13 @@ def main() -> None:
     options = parser.parse_args()
     data = ssmlab.load_data(options.project / "data" / f"{options.study}.safetensors")
     x, y = data.test.tensors()
+    paths = sorted((options.project / "results" / options.study / "attack").glob("*.json"))
+    if not paths:
+        parser.error(f"no run of {options.study} was attacked in {options.project}")
+    eps = load_results(paths[0]).protocol.eps.value
     print("| model | clean | pgd-10 | exact |\n|---|--:|--:|--:|")
-    eps = 0.0
-    for path in sorted((options.project / "results" / options.study / "attack").glob("*.json")):
+    for path in paths:
         result = load_results(path)
-        eps = result.protocol.eps.value
         model, _ = ssmlab.load(options.project / "models" / options.study / path.stem / "best.safetensors")
         attacked = f"{100 * result.checkpoints['best'].measures['pgd-10'].accuracy:.1f}"
         print(row(path.stem, affine_map(model), x, y, eps, attacked), flush=True)
