@@ -37,7 +37,7 @@ from ssmlab.nets.shapes import ChannelFirst, ChunkStates, PerChannel, RealModes,
 # With one sequence the FFT is faster up to L = 1,024 (chunks reach 0.5 to 0.95 of its speed); attacks use larger
 # batches.
 CHUNKS_PAY_FROM = 8  # chunks are used if L >= this * (R + 32)
-CHUNK = 112  # tokens in a chunk, roughly: L 784, R 32, B 32 takes 13.4 ms with 112, 14.4 with 98, 14.8 with 56
+CHUNK = 56  # tokens in a chunk, roughly: L 784, R 32, B 32, D 128 takes 36 ms with 56, 42 with 112, 46 with 28
 
 
 def chunks_pay(length: int, state: int) -> bool:

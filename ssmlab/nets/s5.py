@@ -11,6 +11,7 @@ output maps over all channels (MIMO). dt (P,): a step size for each state. skip 
 The states are computed by a parallel scan in token-first order, (L, B, P), between two real products with B_ and C.
 Complex numbers are stored as pairs, so the change from real to complex and back needs no copy. S5 is time-invariant and
 therefore also a convolution, but on a CPU, Toeplitz products over chunks of 16 tokens were not faster than the scan.
+With fixed parameters, an attack on a CPU takes the route of s5_fixed.py.
 
 Lambda starts at all P values of the spectrum of HiPPO-N, the normal part of HiPPO-LegS. B starts at V^-1 times a normal
 matrix (V: the eigenvectors), C as a complex normal, dt log-uniform in [1e-3, 1e-1].
@@ -33,6 +34,7 @@ from ssmlab.nets.exponentials import phi
 from ssmlab.nets.hippo import normal_part
 from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
 from ssmlab.nets.s4 import initial_log_dt
+from ssmlab.nets.s5_fixed import by_sequences
 from ssmlab.nets.scan import scan
 from ssmlab.nets.shapes import ChannelFirst
 
@@ -100,7 +102,10 @@ class FixedS5(nn.Module):
 
     def forward(self, u: ChannelFirst) -> ChannelFirst:
         """The SSM's output for u (D, B, L)."""
-        return apply(u, System(*self.buffers()))
+        system = System(*self.buffers())
+        if u.device.type != "cpu" or torch.is_autocast_enabled("cpu") or torch.compiler.is_compiling():
+            return apply(u, system)
+        return by_sequences(u.permute(1, 2, 0), *system).permute(2, 0, 1)  # (D, B, L)
 
 
 def apply(u: ChannelFirst, system: System) -> ChannelFirst:

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load, save
 from torch import Tensor
 
+from ssmlab.nets import s5_fixed
 from ssmlab.nets.hippo import legs, low_rank_part
 from ssmlab.nets.mixer import as_complex
-from ssmlab.nets.s5 import S5
+from ssmlab.nets.s5 import S5, apply
 
 
 def by_recurrence(ssm: S5, u: Tensor) -> Tensor:
@@ -56,6 +57,33 @@ def test_recurrence_scan_and_convolution_agree(width: int, state: int, length: i
         for mine, plain in zip(torch.autograd.grad((y * weight).sum(), inputs), gradients, strict=True):
             torch.testing.assert_close(mine, plain)
     torch.testing.assert_close(ssm.freeze(length)(u), expected)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(1, 4), st.sampled_from([1, 2, 5, 8]), st.integers(1, 23), st.integers(1, 400), st.integers(0, 2**16))
+def test_fixed_parameters_give_the_values_and_slopes_of_the_scan_of_all_sequences(
+    width: int, state: int, length: int, entries: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    ssm = S5(width, state).double()
+    frozen = ssm.freeze(length)
+    u, weight = torch.randn(2, width, 5, length, dtype=torch.float64)
+    u.requires_grad_()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(s5_fixed, "BLOCK_ENTRIES", entries)  # from one sequence at a time to all five
+        y = frozen(u)
+        (slopes,) = torch.autograd.grad((y * weight).sum(), u)
+    for expected in (apply(u, ssm.system()), by_recurrence(ssm, u)):
+        torch.testing.assert_close(y, expected)
+        torch.testing.assert_close(slopes, torch.autograd.grad((expected * weight).sum(), u, retain_graph=True)[0])
+
+
+def test_gradients_of_gradients_pass_through_fixed_parameters() -> None:
+    torch.manual_seed(5)
+    frozen = S5(2, 3).double().freeze(7)
+    u = torch.randn(2, 2, 7, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(frozen, (u,))
+    assert torch.autograd.gradgradcheck(lambda u: frozen(u).pow(2), (u,))
 
 
 def test_the_gradients_of_s5_agree_with_finite_differences() -> None:
