@@ -15,6 +15,8 @@ from itertools import count
 from pathlib import Path
 
 import psutil
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
@@ -185,6 +187,23 @@ def check_free_disk(root: Path) -> None:
         raise UserError(
             f"{root.resolve()}: only {free / 1e6:.0f} MB are free on its disk; make room for {LEAST_ROOM / 1e6:.0f} MB"
         )
+
+
+def check_dvc_reads(params_file: Path) -> None:
+    """Raise UserError if DVC cannot read a params.yaml that we can.
+
+    DVC reads YAML with libyaml where the package ruamel.yaml.clib is installed, and libyaml knows YAML 1.1 only: inside
+    [ ] and { } it allows no colon in a value without quotes.
+    """
+    if not params_file.is_file():
+        return
+    try:
+        YAML(typ="safe").load(params_file.read_text(encoding="utf-8"))
+    except YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "cannot be parsed"
+        raise UserError(f"{params_file}: DVC cannot read it{where} ({problem}); put the value in quotes") from None
 
 
 def check_links(root: Path, study: str) -> None:

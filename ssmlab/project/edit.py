@@ -17,7 +17,7 @@ from ssmlab.core.files import write_atomic
 from ssmlab.core.plain_values import value_at
 from ssmlab.core.text import printable
 from ssmlab.params import Params
-from ssmlab.project.expand import params_writer
+from ssmlab.project.expand import params_writer, quote_colons
 from ssmlab.project.params_file import load_params, parse_params, plain_yaml
 from ssmlab.project.switch import refuse_while_running
 
@@ -84,6 +84,7 @@ def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
         put_at(changes, RUN_FIELDS[name], field_value(name, text))
     if "regime" in wanted:
         put_regime_sections(changes, params, run, wanted["regime"])
+    quote_colons(document)
     output = io.StringIO()
     yaml.dump(document, output)
     parse_params(YAML(typ="safe", pure=True).load(output.getvalue()), path.name)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.plain_values import value_at
@@ -34,6 +35,7 @@ def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None)
     document = yaml.load(study.read_text(encoding="utf-8"))
     for key, value in (settings or {}).items():
         put(document, key, value)
+    quote_colons(document)
     if "grid" in document:
         write_runs_out(document, expanded(raw, str(study))[0]["runs"], study)
     text = io.StringIO()
@@ -66,6 +68,17 @@ def put(document: CommentedMap, key: str, value: str) -> None:
         place[last] = plain_yaml(value)
     except ValueError:
         raise UserError(f"--set {key}: '{value}' is not a YAML value; put it in quotes") from None
+
+
+def quote_colons(value: Any, flow: bool = False) -> None:
+    """Put texts with a colon inside [ ] and { } in quotes; some of DVC's parsers refuse them without."""
+    if not isinstance(value, CommentedMap | CommentedSeq):
+        return
+    flow = flow or bool(value.fa.flow_style())
+    for key, below in value.items() if isinstance(value, CommentedMap) else enumerate(value):
+        if flow and isinstance(below, str) and ":" in below:
+            value[key] = DoubleQuotedScalarString(below)
+        quote_colons(below, flow)
 
 
 def write_runs_out(document: CommentedMap, runs: Mapping[str, Any], study: Path) -> None:

@@ -1,9 +1,9 @@
 """Many runs at the same time, on this machine or on a SLURM cluster; DVC then registers their results.
 
 DVC runs stages one after the other and locks its folder while it does. So the runs are trained and attacked by
-`python -m ssmlab` without DVC, as submitit's jobs, and one `dvc commit` says afterwards that their outputs are current.
-Only current results are registered: a run is committed only if its job succeeded, its checkpoints carry the
-fingerprints of the current params and data, and neither params.yaml nor the code has changed meanwhile.
+`python -m ssmlab` without DVC, as submitit's jobs, and registered with it afterwards.
+Only current results are registered: those of a run whose job succeeded and whose checkpoints carry the fingerprints
+of the current params and data, if neither params.yaml nor the code has changed meanwhile.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ssmlab.project.grid_plan import GridPlan
 from ssmlab.project.inputs import package_of
 from ssmlab.project.launched import refuse_beside_another_launch
 from ssmlab.project.pipeline import RUN_STAGES
+from ssmlab.project.register import register
 
 
 def run_grid(
@@ -50,7 +51,7 @@ def run_grid(
     done = [run for run in done if run not in failed]
     if done:
         on_event(Note(f"registering {len(done)} of {len(plan.stages)} runs with DVC"))
-        dvc(paths.root, "commit", "--force", *(f"{stage}@{run}" for run in done for stage in RUN_STAGES))
+        register(paths.root, [f"{stage}@{run}" for run in done for stage in RUN_STAGES], on_event)
     return done, failed
 
 

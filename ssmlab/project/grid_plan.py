@@ -10,6 +10,7 @@ from ssmlab.core.text import hint, printable
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import allow_no_git, dvc_status
+from ssmlab.project.dvc_files import check_dvc_reads
 from ssmlab.project.pipeline import RUN_STAGES
 
 
@@ -44,6 +45,7 @@ def selected_runs(params: Params, names: Sequence[str]) -> list[str]:
 
 def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False) -> GridPlan:
     """The stages of `runs` that are out of date according to DVC; all of them with `force`."""
+    check_dvc_reads(paths.root / "params.yaml")
     allow_no_git(paths.root)
     status = dvc_status(paths.root)
     stages = {}

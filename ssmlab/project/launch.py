@@ -18,6 +18,7 @@ from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import allow_no_git, environment, repro_command
 from ssmlab.project.dvc_files import (
+    check_dvc_reads,
     check_free_disk,
     check_links,
     dvc_at_work,
@@ -133,6 +134,7 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
             "params.yaml: grid: DVC needs the runs written out; save the study as studies/NAME.yaml and run "
             "`ssmlab use NAME`"
         )
+    check_dvc_reads(file)
     check_free_disk(paths.root)
     check_links(paths.root, paths.study)
     for repaired in (repair_busy_paths(paths.root), repair_lock(paths.root, paths.study)):

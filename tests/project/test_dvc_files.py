@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from ssmlab.core.errors import UserError
 from ssmlab.project import dvc_files
 from ssmlab.project.dvc_files import (
+    check_dvc_reads,
     check_free_disk,
     check_links,
     dvc_at_work,
@@ -205,3 +206,13 @@ def test_an_output_behind_a_link_is_refused_in_a_git_checkout(tmp_path: Path, li
     (root / ".git").mkdir()
     with pytest.raises(UserError, match=f"{link}: it is a link"):
         check_links(root, "smoke")
+
+
+def test_a_params_file_that_only_we_can_read_is_refused_with_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("study: mine\nmeasures: [ro_gap:pgd]\n")
+    with pytest.raises(UserError, match=r"params\.yaml: DVC cannot read it at line 2 .*; put the value in quotes"):
+        check_dvc_reads(file)
+    file.write_text('study: mine\nmeasures: ["ro_gap:pgd"]\n')
+    check_dvc_reads(file)
+    check_dvc_reads(tmp_path / "none.yaml")

@@ -80,3 +80,12 @@ def test_an_edit_that_changes_nothing_has_no_diff_and_one_of_a_file_that_changed
     params.write_text(params.read_text() + "# mine\n")
     with pytest.raises(UserError, match="has changed meanwhile"):
         write_edit(edit)
+
+
+def test_an_edit_writes_colons_inside_brackets_in_quotes(params: Path) -> None:
+    """Some of DVC's parsers refuse them without, and reading and writing drops the user's own quotes."""
+    text = params.read_text()
+    params.write_text(text.replace("measures: [clean", 'measures: ["ro_gap:fgsm", clean', 1))
+    assert '["ro_gap:fgsm"' in params.read_text()
+    write_edit(edit_run(params, "ssm", {**run_values(load_params(params), "ssm"), "epochs": "3"}))
+    assert '["ro_gap:fgsm"' in params.read_text()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from dvc.utils.serialize import modify_yaml
 from ruamel.yaml import YAML
+from ruamel.yaml.main import CParser
 
 from ssmlab.core.errors import UserError
 from ssmlab.project.expand import expanded_params_yaml
@@ -114,3 +115,20 @@ def test_dvc_makes_a_stage_of_every_run_of_a_grid(project: Path, tmp_path: Path)
     assert len(stages) == 3 + 3 * 144
     raw = YAML(typ="safe").load((tmp_path / "params.yaml").read_text())  # as DVC reads it, whole and unexpanded
     assert len(raw["runs"]) == 144
+
+
+def test_libyaml_reads_every_study_as_we_do(project: Path) -> None:
+    """DVC uses it where it is installed, and it knows YAML 1.1 only: `[ro_gap:pgd]` is an error to it."""
+    assert CParser is not None, "ruamel.yaml.clib is missing"
+    for study in [project / "params.yaml", *all_studies(project)]:
+        assert YAML(typ="safe").load(study.read_text()) == read_yaml(study), study.name
+
+
+def test_a_colon_inside_brackets_is_written_in_quotes(project: Path, tmp_path: Path) -> None:
+    study = tmp_path / "study.yaml"
+    text = (project / "studies" / "regimes.yaml").read_text()
+    study.write_text(text.replace("measures:\n    - ro_gap:pgd-10", "measures: [ro_gap:pgd-10]"))
+    assert "[ro_gap:pgd-10]" in study.read_text()
+    written = expanded_params_yaml(study).decode()
+    assert '["ro_gap:pgd-10"]' in written
+    assert YAML(typ="safe").load(written) == YAML(typ="safe", pure=True).load(written)
