@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import printable
 from ssmlab.evaluation.ball import pgd_alpha
 from ssmlab.params import (
     ApgdParams,
@@ -23,6 +24,7 @@ from ssmlab.params import (
 from ssmlab.params.written_float import WrittenFloat
 
 TOKEN_POSITIONS, TOKEN_STEPS = 5, 20  # settings of named token attacks
+COUNT = "[1-9][0-9]{0,5}"  # in a name
 
 
 def parse_attack(name: str, eps: float) -> AttackSpec:
@@ -44,14 +46,14 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
         return SquareParams(kind="square", queries=5000, **everything)
     if name == "fmn":
         return FmnParams(kind="fmn", steps=100, **everything)
-    if token := re.fullmatch(r"token-(map-)?([1-9][0-9]*)", name if isinstance(name, str) else ""):
+    if token := re.fullmatch(rf"token-(map-)?({COUNT})", name if isinstance(name, str) else ""):
         positions: int | Literal["all"] = "all" if token[1] else TOKEN_POSITIONS
         return TokenParams(kind="token", patch=int(token[2]), positions=positions, steps=TOKEN_STEPS, **everything)
-    match = re.fullmatch(r"pgd-([1-9][0-9]*)", name) if isinstance(name, str) else None
+    match = re.fullmatch(rf"pgd-({COUNT})", name) if isinstance(name, str) else None
     if match is None:
         raise UserError(
-            f"attacks: no attack is called '{name}'; use fgsm, pgd-N (such as pgd-10), apgd-ce, apgd-dlr, fmn, "
-            "square, token-K or token-map-K (such as token-4), screened-autoattack or autoattack"
+            f"attacks: no attack is called '{printable(str(name))}'; use fgsm, pgd-N (such as pgd-10), apgd-ce, "
+            "apgd-dlr, fmn, square, token-K or token-map-K (such as token-4), screened-autoattack or autoattack"
         )
     steps = int(match[1])
     return PgdParams(
@@ -67,7 +69,9 @@ def chosen_attacks(attacks: Iterable[str] | Mapping[str, AttackSpec], eps: float
     """
     if isinstance(attacks, Mapping):
         if wrong := [name for name, spec in attacks.items() if not isinstance(spec, AttackBase)]:
-            raise UserError(f"attacks: {wrong[0]} must be a specification such as ssmlab.params.PgdParams")
+            raise UserError(
+                f"attacks: {printable(str(wrong[0]))} must be a specification such as ssmlab.params.PgdParams"
+            )
         return dict(attacks)
     names = [attacks] if isinstance(attacks, str) else attacks
     if not isinstance(names, Iterable):

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -78,10 +79,9 @@ def evaluate(
     Raises:
         UserError: an argument is not as described; the message names it.
     """
-    model = prepared_model(model)
-    x = prepared_images(x)
+    check_call((batch_size, seed, binarisation, workers or 1), save_adversarials, on_event)
+    model, x, radius = prepared_model(model), prepared_images(x), chosen_eps(eps)
     y = prepared_labels(y, len(x))
-    radius = chosen_eps(eps)
     check_ball(radius, norm, x.shape[1:])
     here = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
     there = chosen_device(device, here)
@@ -131,7 +131,7 @@ def evaluate_models(
     Raises:
         UserError: as for `evaluate`, or the journal cannot be written.
     """
-    check_settings(plan, len(x), batch_size, workers)
+    check_settings(plan, len(x), batch_size, workers, binarisation)
     check_ball(eps, norm, x.shape[1:])
     for attacks in plan.values():
         check_sides(attacks, norm, x.shape[1:], "attacks: ")
@@ -173,8 +173,25 @@ def chosen_device(device: str, here: torch.device) -> torch.device:
     return here if device in ("auto", here.type) else torch.device(device)
 
 
-def check_settings(plan: Plan, n: int, batch_size: int, workers: int | None) -> None:
+def check_call(whole: Iterable[object], save_adversarials: object, on_event: object) -> None:
+    """Raise UserError for numbers that are no integers, and for a folder or a listener of another type.
+
+    Args:
+        whole: batch_size, seed, binarisation and workers.
+    """
+    for name, value in zip(("batch_size", "seed", "binarisation", "workers"), whole, strict=True):
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
+            raise UserError(f"{name} must be an integer; it is {type(value).__name__}")
+    if not (save_adversarials is None or isinstance(save_adversarials, AdversarialFolder)):
+        raise UserError(f"save_adversarials must be an AdversarialFolder; it is {type(save_adversarials).__name__}")
+    if not callable(on_event):
+        raise UserError(f"on_event must be a function of one event; it is {type(on_event).__name__}")
+
+
+def check_settings(plan: Plan, n: int, batch_size: int, workers: int | None, binarisation: int) -> None:
     """Raise UserError for invalid settings for `n` images."""
+    if binarisation < 0:
+        raise UserError(f"binarisation must be 0 or larger; it is {binarisation}")
     if batch_size < 1 or (workers is not None and workers < 1):
         raise UserError(f"batch_size and workers must be at least 1; they are {batch_size} and {workers}")
     for name, spec in ((name, spec) for attacks in plan.values() for name, spec in attacks.items()):

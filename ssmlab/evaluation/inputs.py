@@ -53,10 +53,11 @@ def prepared_images(x: Any) -> Tensor:
         raise UserError(f"x must be images (N, C, H, W) with N at least 1; it is {given}")
     if not images.is_floating_point():
         raise UserError(f"x must be floats in [0, 1]; it is {given}: convert 8-bit images with x.float() / 255")
+    images = images.detach().to(torch.float32, copy=True)
     low, high = images.aminmax()
     if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # also rejects NaN
         raise UserError(f"x must be in [0, 1]; it ranges from {low:.3g} to {high:.3g}: divide 8-bit images by 255")
-    return images.detach().to(torch.float32, copy=True).clamp(0.0, 1.0)
+    return images.clamp(0.0, 1.0)
 
 
 def prepared_labels(y: Any, images: int) -> Tensor:
@@ -82,9 +83,15 @@ def prepared_labels(y: Any, images: int) -> Tensor:
 
 
 def as_tensor(value: Any) -> Tensor | None:
-    """Convert a tensor, an array or a sequence of numbers to a tensor; None for anything else."""
+    """Convert a tensor, an array or a sequence of numbers to a tensor; None for anything else.
+
+    None too for tensors without values or of other layouts, and for arrays some of whose values are masked.
+    """
     if isinstance(value, Tensor):
-        return value
+        plain = value.layout == torch.strided and not value.is_nested and not value.is_meta and not value.is_quantized
+        return value if plain else None
+    if isinstance(value, np.ma.MaskedArray):
+        return None
     try:
         if isinstance(value, (list, tuple)) and value and all(isinstance(item, Tensor) for item in value):
             return torch.stack(list(value))
@@ -96,6 +103,10 @@ def as_tensor(value: Any) -> Tensor | None:
 
 def dtype_and_shape(value: Any) -> str:
     """`torch.int32 (20,)` for a tensor, `float64 (20, 1, 8, 8)` for an array, else the name of the type."""
+    if isinstance(value, Tensor) and (value.layout != torch.strided or value.is_nested or value.is_meta):
+        return f"a tensor that is not plain (layout {value.layout}, device {value.device})"
+    if isinstance(value, np.ma.MaskedArray):
+        return "a masked array"
     if isinstance(value, (Tensor, np.ndarray)):
         return f"{value.dtype} {tuple(value.shape)}"
     return type(value).__name__

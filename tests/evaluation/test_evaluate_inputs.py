@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -73,6 +74,22 @@ def test_bad_arguments_are_refused_in_one_line() -> None:
             {"attacks": {"aa": too_many}},
             "aa: 21 images are requested, but there are 20",
         ),
+        ({"x": x.to_sparse()}, "x must be images .* not plain .layout torch.sparse_coo"),
+        ({"x": x.to("meta")}, "x must be images .* not plain .layout torch.strided, device meta"),
+        ({"x": np.ma.masked_array(x.numpy(), x.numpy() > 0.5)}, "x must be images .* a masked array"),
+        ({"y": y.to_sparse()}, "y must be class numbers .* not plain"),
+        ({"attacks": "pgd-99999999999"}, "no attack is called 'pgd-99999999999'"),
+        ({"attacks": ["fgsm\x1b[2J\n"]}, r"no attack is called 'fgsm.x1b\[2J'"),
+        ({"attacks": {"a\x1b": 5}}, r"a.x1b must be a specification"),
+        ({"batch_size": 1.5}, "batch_size must be an integer; it is float"),
+        ({"batch_size": None}, "batch_size must be an integer; it is NoneType"),
+        ({"workers": "2"}, "workers must be an integer; it is str"),
+        ({"seed": "0"}, "seed must be an integer; it is str"),
+        ({"seed": None}, "seed must be an integer"),
+        ({"binarisation": True}, "binarisation must be an integer; it is bool"),
+        ({"binarisation": -1}, "binarisation must be 0 or larger; it is -1"),
+        ({"on_event": None}, "on_event must be a function of one event"),
+        ({"save_adversarials": "folder"}, "save_adversarials must be an AdversarialFolder; it is str"),
         (
             {"model": nn.Identity()},
             r"must return logits \(1, classes\) .* torch.float32 \(1, 1, 8, 8\)",
@@ -103,6 +120,7 @@ def test_images_labels_and_models_in_other_forms_give_the_same_numbers() -> None
     in_eval[0].eps = 0.0  # the running mean 0 and variance 1: it changes nothing
     others: list[dict[str, Any]] = [
         {"x": x.double()},
+        {"seed": np.int64(0), "batch_size": np.int32(50)},
         {"x": x.numpy()},
         {"x": tuple(x)},
         {"x": x.clone().requires_grad_()},
