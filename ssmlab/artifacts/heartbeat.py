@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ssmlab.core.events import Event, Listener, Progress
-from ssmlab.core.files import canonical_json, write_atomic
+from ssmlab.core.files import canonical_json, read_file, write_atomic
 from ssmlab.system.processes import is_alive, pid_start_time
 
 Stage = Literal["train", "attack", "probe"]
@@ -119,7 +119,7 @@ def with_heartbeat(heart: HeartbeatWriter, on_event: Listener) -> Listener:
 def read_heartbeat(path: Path) -> Heartbeat | None:
     """The heartbeat in a progress.json; None if the file is missing, incomplete or something else."""
     try:
-        return HEARTBEAT.validate_json(path.read_bytes(), strict=True)
+        return HEARTBEAT.validate_json(read_file(path), strict=True)
     except (OSError, ValidationError):
         return None
 

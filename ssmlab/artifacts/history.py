@@ -12,6 +12,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
 from ssmlab.core.errors import UserError
+from ssmlab.core.files import read_file
 
 
 class Row(NamedTuple):
@@ -98,7 +99,7 @@ def read_history(path: Path) -> list[Row]:
 def history_bytes(path: Path) -> bytes:
     """The content of a history.csv; raises UserError if there is none."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except OSError:
         raise UserError(f"{path}: cannot read a training history; train the run with `ssmlab train`") from None
 

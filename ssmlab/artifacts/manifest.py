@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import write_atomic
+from ssmlab.core.files import read_file, write_atomic
 from ssmlab.core.validation import first_problem
 from ssmlab.params import Strict
 
@@ -97,7 +97,7 @@ def read_published(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
     contents = {}
     for name in PUBLISHED:
         try:
-            contents[name] = (folder / name).read_bytes()
+            contents[name] = read_file(folder / name)
         except OSError as error:
             raise UserError(f"{folder / name}: cannot be read ({error.strerror}); {remedy}") from None
     for name, found in file_hashes(contents).items():

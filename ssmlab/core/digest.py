@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json, readable_json, sha256_text
+from ssmlab.core.files import canonical_json, read_file, readable_json, sha256_text
 
 KEY = "digest"
 
@@ -51,7 +51,7 @@ def read_sealed_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
         UserError: the file is missing, is not a JSON object, has no digest, or has been changed.
     """
     try:
-        text = path.read_bytes().decode()
+        text = read_file(path).decode()
         document = json.loads(text)
         if not isinstance(document, dict):
             raise ValueError("it is not a JSON object")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import errno
 import fcntl
 import hashlib
 import io
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -16,6 +18,8 @@ from typing import IO, Any
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.plain_values import parse_json
+
+LARGEST_FILE = 2 * 2**30  # bytes read into memory; the largest published checkpoint has 4 MiB, its state 18 MiB
 
 
 def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:
@@ -172,6 +176,34 @@ def expand_home(path: str) -> Path:
         raise UserError(f"{path}: there is no such home folder; write the whole path") from None
 
 
+def read_file(path: Path, largest: int = LARGEST_FILE) -> bytes:
+    """The bytes of a regular file; unlike `Path.read_bytes`, it never waits for a pipe and never reads a device.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        OSError: it is a folder, a pipe or a device, has more than `largest` bytes, or cannot be read.
+    """
+    with open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        if size > largest:
+            raise OSError(errno.EFBIG, f"it is larger than {largest // 2**20} MiB", str(path))
+        return file.read(largest + 1)
+
+
+def open_regular(path: Path) -> io.BufferedReader:
+    """A regular file, open for reading; raises OSError as `read_file`."""
+    file = open(path, "rb", opener=open_at_once)  # noqa: SIM115 # pathlib has no opener; the caller closes it
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return file
+
+
+def open_at_once(path: str, flags: int) -> int:
+    """A descriptor of a file; opening a pipe would otherwise wait until somebody writes to it."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def sha256_text(text: str) -> str:
     """SHA-256 of UTF-8 text, as 64 hex digits."""
     return hashlib.sha256(text.encode()).hexdigest()
@@ -179,7 +211,7 @@ def sha256_text(text: str) -> str:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -194,7 +226,7 @@ def read_json(path: Path, what: str, remedy: str) -> Any:
         UserError: the file is missing, or is not JSON that `parse_json` takes.
     """
     try:
-        return parse_json(path.read_bytes())
+        return parse_json(read_file(path))
     except FileNotFoundError:
         raise UserError(f"{path}: not found ({what}); {remedy}") from None
     except (OSError, ValueError) as error:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
+from ssmlab.core.files import read_file
+
 StageName = Literal["prepare", "train", "attack", "probe", "analyze", "report"]
 CommandName = Literal["transfer"]  # writes results too, and is no stage of dvc.yaml
 
@@ -133,7 +135,7 @@ def code_fingerprint(stage: StageName | CommandName, package: Path = PACKAGE) ->
     """SHA-256 over the names and the bytes of a stage's files."""
     digest = hashlib.sha256()
     for path in source_files(stage, package):
-        content = path.read_bytes()
+        content = read_file(path)
         digest.update(f"{path.relative_to(package).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()

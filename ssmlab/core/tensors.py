@@ -10,7 +10,6 @@ JSON (for each tensor its dtype, shape and place; `__metadata__` maps text to te
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +21,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from ssmlab.core.files import canonical_json
+from ssmlab.core.files import LARGEST_FILE, canonical_json, open_regular, read_file
 from ssmlab.core.plain_values import parse_json
 
-LARGEST_FILE = 2 * 2**30  # bytes read into memory; the largest published checkpoint has 4 MiB, its state 18 MiB
 LARGEST_STATE = 8 * 2**30  # bytes of the state of a training; five times the weights
 LARGEST_HEADER = 16 * 2**20  # bytes
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
@@ -123,10 +121,7 @@ def read_tensors_file(path: Path, largest: int = LARGEST_FILE) -> TensorFile:
         DamagedTensors: it cannot be read, is too large, or is not a complete safetensors file.
     """
     try:
-        with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size > largest:
-                raise DamagedTensors(f"it is larger than {largest // 2**20} MiB")
-            content = file.read()
+        content = read_file(path, largest)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -172,6 +167,7 @@ def mapped_tensors(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
         DamagedTensors: on opening it or reading its tensors, it turned out not to be a complete safetensors file.
     """
     try:
+        open_regular(path).close()  # a pipe or a device would never end
         with safe_open(path, framework=framework) as file:
             yield file
     except FileNotFoundError:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import sha256_text
+from ssmlab.core.files import read_file, sha256_text
 from ssmlab.evaluation.tasks import AttackOutcome, AttackTask
 
 Key = tuple[str, str, int, tuple[int, ...]]
@@ -32,7 +32,7 @@ class OutcomeJournal:
         self.known: dict[Key, dict[str, Any]] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            lines = path.read_bytes().split(b"\n") if path.exists() else []
+            lines = read_file(path).split(b"\n") if path.exists() else []
             if lines[:1] == [evaluation.encode()]:
                 # A killed process may have left an incomplete line, and nothing may be appended to it.
                 whole = [line for line in lines[1:] if self.read(line)]

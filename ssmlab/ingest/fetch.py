@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, Progress, silence
-from ssmlab.core.files import expand_home, readable_json, sha256_file, write_atomic
+from ssmlab.core.files import expand_home, read_file, readable_json, sha256_file, write_atomic
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.catalog import CatalogEntry, Download
 from ssmlab.ingest.download import DownloadError, RetryPolicy, download, file_size
@@ -194,7 +194,7 @@ def partial_file(home: Path, wanted: Download) -> Path:
 def read_records(home: Path) -> dict[str, FetchedFile]:
     """The records by file name; empty if missing or damaged, and then the MD5s are compared instead."""
     try:
-        return RecordsType.validate_json((home / RECORDS).read_bytes())
+        return RecordsType.validate_json(read_file(home / RECORDS))
     except (FileNotFoundError, ValueError):
         return {}
 

@@ -19,7 +19,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import write_atomic
+from ssmlab.core.files import read_file, write_atomic
 from ssmlab.core.plain_values import parse_json
 from ssmlab.core.text import printable
 from ssmlab.project.dvc_command import in_git_checkout
@@ -40,7 +40,7 @@ def kept_lock(study: str, root: Path) -> Path:
 def read_lock(path: Path) -> bytes | None:
     """The bytes of a lock file, None if there is none; raises UserError if they cannot be read."""
     try:
-        return path.read_bytes()
+        return read_file(path)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -123,7 +123,7 @@ def kept_beside(path: Path) -> Path:
     """Copy a file to the first unused name of `<name>.bak`, `<name>.bak2`, ...; no backup is overwritten."""
     backups = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))
     backup = next(each for each in backups if not each.exists())
-    write_atomic(backup, path.read_bytes())
+    write_atomic(backup, read_file(path))
     return backup
 
 
@@ -134,7 +134,7 @@ def repair_busy_paths(root: Path) -> str | None:
     """
     path = root / ".dvc" / "tmp" / "rwlock"
     try:
-        value = parse_json(path.read_bytes())
+        value = parse_json(read_file(path))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -173,7 +173,7 @@ def dvc_at_work(root: Path) -> str | None:
 def busy_processes(root: Path) -> list[tuple[int, str]]:
     """Process and command of every entry of .dvc/tmp/rwlock, also of ended processes; empty if it cannot be read."""
     try:
-        value = json.loads((root / ".dvc" / "tmp" / "rwlock").read_bytes())
+        value = json.loads(read_file(root / ".dvc" / "tmp" / "rwlock"))
         readers = [info for infos in value.get("read", {}).values() for info in infos]
         return [(int(info["pid"]), str(info["cmd"])) for info in [*value.get("write", {}).values(), *readers]]
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):

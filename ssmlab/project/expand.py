@@ -13,6 +13,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.files import read_file
 from ssmlab.core.plain_values import value_at
 from ssmlab.project.params_file import expanded, parse_params, plain_yaml, read_yaml
 
@@ -30,7 +31,7 @@ def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None)
     """
     raw = read_yaml(study)
     if "grid" not in raw and not settings:
-        return study.read_bytes()
+        return read_file(study)
     yaml = params_writer()
     document = yaml.load(study.read_text(encoding="utf-8"))
     for key, value in (settings or {}).items():

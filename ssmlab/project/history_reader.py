@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ssmlab.artifacts.history import Row, parse_rows
+from ssmlab.core.files import open_regular
 
 PIECE = 2**20  # bytes read at once
 EDGE = 4096  # bytes at both ends of the content; if they are unchanged in a longer file, it is the same file, grown
@@ -37,7 +38,7 @@ class HistoryReader:
         new: list[Row] = []
         rest = b""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 if not self._goes_on(file):
                     self._start_over()
                 file.seek(self._end)

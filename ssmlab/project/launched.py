@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.files import read_file
 from ssmlab.core.text import listed
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import (
@@ -92,7 +93,7 @@ class Launched:
 def active(paths: Paths) -> Launched | None:
     """The running launch of this study, whoever started it; None if there is none."""
     try:
-        known = json.loads(record_path(paths).read_bytes())
+        known = json.loads(read_file(record_path(paths)))
         launched = Launched(
             pid=int(known["pid"]),
             pid_start=float(known["pid_start"]),  # without one, any process of that pid could be meant

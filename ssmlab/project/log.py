@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ssmlab.core.files import open_regular
+
 
 class LogFollower:
     """Reads a growing text file piece by piece; knows no UI and no process.
@@ -26,7 +28,7 @@ class LogFollower:
         Of a progress bar, which overwrites itself with carriage returns, only the last state is kept.
         """
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 status = os.fstat(file.fileno())
                 if self.inode is not None and (status.st_ino != self.inode or status.st_size < self.start):
                     self.start, self.rest = 0, b""

@@ -11,11 +11,14 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.files import read_file
 from ssmlab.core.plain_values import check_plain
 from ssmlab.core.text import printable
 from ssmlab.core.validation import at_key, first_problem, problem_text
 from ssmlab.params import ATTACK_KINDS, GridParams, GridRun, Params
 from ssmlab.project.quick_yaml import NotOrdinaryError, quick_yaml
+
+LARGEST_PARAMS = 16 * 2**20  # bytes; 1,000 runs written out have less than one MiB
 
 
 class NotYamlError(ValueError):
@@ -46,7 +49,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def read_text(path: Path) -> str:
     """The text of a file of the project; raises UserError if there is none."""
     try:
-        return path.read_text(encoding="utf-8")
+        text = read_file(path, LARGEST_PARAMS).decode()
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
         raise UserError(f"{path}: not found; run ssmlab in the project's folder, or see `ssmlab use`") from None
     except OSError as error:

@@ -12,6 +12,7 @@ from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, Heartbeat, Stage, read_he
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.manifest import MANIFEST
 from ssmlab.artifacts.metadata import read_metadata
+from ssmlab.core.files import read_file
 from ssmlab.core.text import listed
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -80,7 +81,7 @@ class RunStatus:
 
 def raw_json(path: Path) -> Any:
     """The value of a JSON file, unchecked."""
-    return json.loads(path.read_bytes())
+    return json.loads(read_file(path))
 
 
 class RunWatcher:

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 
 from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import write_atomic
+from ssmlab.core.files import read_file, write_atomic
 from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, read_lock, repair_lock
@@ -111,7 +111,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     if current is not None:
         repair_lock(root, current)
     backup = None
-    if params.exists() and params.read_bytes() != content and not is_saved(params, known.values()):
+    if params.exists() and read_file(params) != content and not is_saved(params, known.values()):
         if not force:
             raise UserError(
                 f"{params}: it holds changes that no file in studies/ has; save it as studies/NAME.yaml with "
@@ -134,7 +134,7 @@ def no_studies(root: Path) -> UserError:
 
 def is_saved(params: Path, files: Iterable[Path]) -> bool:
     """Whether one of the studies in `files` gives exactly this params.yaml."""
-    content = params.read_bytes()
+    content = read_file(params)
     for file in files:
         with suppress(UserError):  # a study that is not valid gives none
             if expanded_params_yaml(file) == content:

@@ -8,7 +8,7 @@ from pathlib import Path
 from ssmlab.artifacts.manifest import read_published
 from ssmlab.artifacts.metadata import read_metadata
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import write_atomic
+from ssmlab.core.files import read_file, write_atomic
 from ssmlab.evaluation.results import load_results
 from ssmlab.params import Which
 from ssmlab.params.paths import Paths
@@ -46,7 +46,7 @@ def export_run(
         WEIGHTS: weights,
         "README.md": model_card(metadata, results, found, license, has_onnx=onnx is not None),
         "robustbench.json": robustbench_json(metadata, results, found),
-        "attack.json": paths.attack(run).read_bytes(),
+        "attack.json": read_file(paths.attack(run)),
     }
     if onnx is not None:
         files[ONNX] = onnx

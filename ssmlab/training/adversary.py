@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssmlab.core.errors import UserError
 from ssmlab.nets.shapes import PerImage, Pixels
 from ssmlab.params import Norm
 from ssmlab.training.attack import Attack
@@ -22,6 +23,7 @@ from ssmlab.training.sharding import draw_normal, draw_uniform
 
 ModelLike = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
+ROUNDING = 1e-3  # pixels may be outside [0, 1] by this much: bfloat16 and interpolation round so
 DEFAULT_SEED = 0  # of the random start of `pgd` without a generator
 
 
@@ -50,8 +52,29 @@ def pgd(
 
     Returns:
         x_adv: like `x`, detached, inside the ball and in [0, 1].
+
+    Raises:
+        UserError: `x` is not as described, `y` has another length, or gradients are off (torch.inference_mode).
     """
+    check_pixels(x, y)
     return ascend(model, x, y, starting_point(x, attack, generator), attack, loss)
+
+
+def check_pixels(x: object, y: Tensor) -> None:
+    """Raise UserError unless x (B, ...) are floats in [0, 1] and y has B entries.
+
+    The ball is cut to [0, 1], so that images of another range would silently become white or black.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        what = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
+        raise UserError(f"pgd: x must be a tensor of floats in [0, 1]; it is {what}")
+    if torch.is_inference_mode_enabled() or x.is_inference():
+        raise UserError("pgd: it needs gradients; call it, and make x, outside of torch.inference_mode()")
+    if len(y) != len(x):
+        raise UserError(f"pgd: x and y must have the same length; there are {len(x)} images and {len(y)} labels")
+    low, high = x.detach().aminmax() if x.numel() else (x.new_zeros(()), x.new_ones(()))
+    if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # also rejects NaN
+        raise UserError(f"pgd: x must be in [0, 1]; it ranges from {low:.3g} to {high:.3g}: divide 8-bit images by 255")
 
 
 def ascend(model: ModelLike, x: Pixels, y: Tensor, x_adv: Pixels, attack: Attack, loss: Loss) -> Pixels:

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.core.files import read_file, readable_json, write_atomic
 from ssmlab.tui.arrange import Arrangement
 from ssmlab.tui.series import AXES, SMOOTHING
 
@@ -70,8 +70,7 @@ def preferences_path(root: Path) -> Path:
 def load_preferences(root: Path) -> Preferences:
     """The kept settings; the defaults if there is no file that this version can read."""
     try:
-        text = preferences_path(root).read_bytes()
-        return TypeAdapter(Preferences).validate_json(text)
+        return TypeAdapter(Preferences).validate_json(read_file(preferences_path(root)))
     except (OSError, ValidationError):
         return Preferences()
 
@@ -84,7 +83,7 @@ def save_preferences(root: Path, preferences: Preferences) -> None:
     """
     text = readable_json(json.loads(json.dumps(asdict(preferences))))
     path = preferences_path(root)
-    if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+    if not path.is_file() or read_file(path).decode(errors="replace") != text:
         write_atomic(path, text, durable=False)
 
 
@@ -109,7 +108,7 @@ def load_keys(path: Path) -> KeySettings:
         UserError: the file is not valid.
     """
     try:
-        value = tomllib.loads(path.read_text(encoding="utf-8"))
+        value = tomllib.loads(read_file(path).decode())
     except FileNotFoundError:
         return KeySettings()
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

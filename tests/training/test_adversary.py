@@ -7,8 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from ssmlab.core.errors import UserError
 from ssmlab.params import Norm
-from ssmlab.training.adversary import l2_norms, pgd, project, random_start
+from ssmlab.training.adversary import check_pixels, l2_norms, pgd, project, random_start
 from ssmlab.training.attack import Attack
 
 SLACK = 1e-6  # x + eps is rounded
@@ -41,6 +42,34 @@ def network() -> nn.Module:
 def inside(x_adv: Tensor, x: Tensor, eps: float, norm: Norm = "linf") -> bool:
     away = (x_adv - x).abs().max() if norm == "linf" else l2_norms(x_adv - x).max()
     return bool(away <= eps + SLACK * max(1, eps) and x_adv.min() >= 0 and x_adv.max() <= 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"x": lambda x: x * 255}, r"x must be in \[0, 1\]; it ranges from 0 to 255: divide 8-bit images by 255"),
+        ({"x": lambda x: x * 2 - 1}, r"x must be in \[0, 1\]; it ranges from -1 to 1"),
+        ({"x": lambda x: x * float("nan")}, r"x must be in \[0, 1\]"),
+        ({"y": lambda y: y[:2]}, "there are 6 images and 2 labels"),
+    ],
+)
+def test_images_and_labels_that_pgd_would_misread_are_refused(network, change, message: str) -> None:
+    """Images of 0 to 255 came back white, because the ball is cut to [0, 1]."""
+    x, y = images(0)
+    with pytest.raises(UserError, match=message):
+        pgd(network, change.get("x", torch.clone)(x), change.get("y", torch.clone)(y), attack())
+
+
+@pytest.mark.parametrize(("form", "name"), [("byte", "torch.uint8"), ("numpy", "ndarray")])
+def test_images_that_are_no_floats_are_refused_by_pgd(form: str, name: str) -> None:
+    x, y = images(0)
+    with pytest.raises(UserError, match=rf"x must be a tensor of floats in \[0, 1\]; it is {name}"):
+        check_pixels(getattr(x, form)(), y)
+
+
+def test_pgd_in_inference_mode_is_one_line(network: nn.Module) -> None:
+    with torch.inference_mode(), pytest.raises(UserError, match=r"outside of torch.inference_mode"):
+        pgd(network, *images(0), attack())
 
 
 def test_pgd_on_a_linear_model_is_the_closed_form() -> None:
