@@ -30,7 +30,6 @@ from ssmlab.params import IMPORTED, NAME, ModelParams, Strict, TrainParams, Whic
 
 FORMAT = 2  # format 1 is the same without a digest
 SEALED_SINCE = 2
-LONGEST_NAME = 100  # characters
 LARGEST_SIDE = 4096  # pixels
 MOST_TOKENS = 2**20
 LARGEST_WORK = 2**31  # layers x d_state^3: the eigenvectors for S4 and S5 then take about a second
@@ -50,7 +49,7 @@ TRAINING = (  # known only for checkpoints that ssmlab trained
 
 def checked_name(name: str) -> str:
     """A pydantic check for names that become parts of paths."""
-    if not NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+    if not NAME.fullmatch(name):
         raise ValueError("must be a name of at most 100 lower-case letters, digits, '.', '_' and '-'")
     return name
 

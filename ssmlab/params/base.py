@@ -11,9 +11,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from ssmlab.core.files import canonical_json, sha256_text
 from ssmlab.params.written_float import WrittenFloat
 
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")  # longer ones do not fit into the names of files
 IMPORTED = "imported"  # the study of imported checkpoints: models/imported/NAME, results/imported/attack/NAME.json
-RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")  # no dot: DVC's `train@RUN` and `${runs.RUN}` split names there
+RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")  # no dot: DVC's `train@RUN` and `${runs.RUN}` split names there
 NOT_TEXT = re.compile(r"true|false|null|[0-9][0-9_]*(e[+-]?[0-9]+)?|0[xo][0-9a-f]+")  # values of other types to YAML
 
 

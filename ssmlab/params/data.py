@@ -12,7 +12,7 @@ from ssmlab.params.base import NAME, ImageCount, Positive, Seed, Strict
 def check_name(value: str) -> str:
     """The pydantic check of a data set's name."""
     if not NAME.fullmatch(value):
-        raise ValueError("must be of lower-case letters, digits, '.', '_' and '-'")
+        raise ValueError("must be of up to 100 lower-case letters, digits, '.', '_' and '-'")
     return value
 
 

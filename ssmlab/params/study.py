@@ -75,12 +75,16 @@ class Params(Strict):
     def _names_are_known(self) -> Self:
         for name in (self.study, *self.attack.attacks):
             if not NAME.fullmatch(name):
-                raise ValueError(f"'{name}' cannot be a name: use lower-case letters, digits, '.', '_' and '-'")
+                raise ValueError(
+                    f"'{name}' cannot be a name: use up to 100 lower-case letters, digits, '.', '_' and '-'"
+                )
         if self.study == IMPORTED:
             raise ValueError(f"study: '{IMPORTED}' is the study of imported checkpoints; choose another name")
         for name in self.runs:
             if not RUN_NAME.fullmatch(name):
-                raise ValueError(f"runs: '{name}' cannot be a run's name: use lower-case letters, digits, '_' and '-'")
+                raise ValueError(
+                    f"runs: '{name}' cannot be a run's name: use up to 100 lower-case letters, digits, '_' and '-'"
+                )
             if NOT_TEXT.fullmatch(name):
                 raise ValueError(
                     f"runs: '{name}' cannot be a run's name: YAML takes it for a value; name it run-{name}"

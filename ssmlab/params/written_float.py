@@ -23,6 +23,7 @@ class WrittenFloat(float):
         text = "".join(str(value).split())
         numerator, slash, denominator = text.partition("/")
         try:
+            text.encode("ascii")  # float takes digits of every script
             number = float(numerator) / float(denominator) if slash else float(text)
         except (ValueError, ZeroDivisionError):
             raise ValueError("a number or a fraction such as 8/255 is needed") from None

@@ -178,6 +178,21 @@ def test_a_name_that_yaml_takes_for_a_value_is_refused_by_name(key: Any) -> None
     assert f"runs: '{key}' cannot be a run's name" in problem(("runs", {**SMOKE["runs"], key: {}}))
 
 
+@pytest.mark.parametrize("where", ["runs", "study", "attack.attacks", "data.name"])
+def test_a_name_that_no_file_can_have_is_refused_before_any_training(where: str) -> None:
+    """A run with a name of 101 characters was trained, and then its checkpoint refused."""
+
+    def named(name: str) -> tuple[str, Any]:
+        if where == "runs":
+            return where, {**SMOKE["runs"], name: {}}
+        if where == "attack.attacks":
+            return where, {**SMOKE["attack"]["attacks"], name: SMOKE["attack"]["attacks"]["fgsm"]}
+        return where, name
+
+    parse_params(changed(named("x" * 100)), "x")
+    assert "up to 100 lower-case letters" in problem(named("x" * 101))
+
+
 @pytest.mark.parametrize("name", ["1a", "s0", "lr-1e3", "a_b", "nulls", "0x"])
 def test_a_name_that_dvc_can_run_is_accepted(name: str) -> None:
     assert name in parse_params(changed(("runs", {**SMOKE["runs"], name: {}})), "x").runs

@@ -57,6 +57,13 @@ def test_a_fraction_is_written_back_as_it_was() -> None:
     assert again.attack.eps.text == "8/255"
 
 
+@pytest.mark.parametrize("text", ["\uff18/255", "\u0663", "8\u2044255"])
+def test_digits_and_slashes_of_other_scripts_are_refused(text: str) -> None:
+    """Python reads them, and a reader of the report may take them for something else."""
+    with pytest.raises(ValueError, match="a number or a fraction such as 8/255 is needed"):
+        WrittenFloat(text)
+
+
 def test_spaces_in_an_eps_do_not_change_it() -> None:
     one, other = (parse_params(changed(("attack.eps", text)), "x") for text in ("8/255", " 8 / 255"))
     assert one == other
