@@ -17,6 +17,14 @@ RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")  # no dot: DVC's `train@RUN` 
 NOT_TEXT = re.compile(r"true|false|null|[0-9][0-9_]*(e[+-]?[0-9]+)?|0[xo][0-9a-f]+")  # values of other types to YAML
 
 
+def shown_text(value: str) -> str:
+    """The pydantic check of a text that is printed: line ends are allowed, characters that are not shown are not."""
+    hidden = next((letter for letter in value if not letter.isprintable() and letter not in "\n\t"), None)
+    if hidden is not None:
+        raise ValueError(f"has a character that is not shown, {hidden.encode('unicode_escape').decode()}; remove it")
+    return value
+
+
 def not_negative(value: WrittenFloat) -> WrittenFloat:
     """The pydantic check of a radius or a step size."""
     if value < 0:
@@ -45,6 +53,7 @@ def some_or_all(of: str) -> Callable[[Any], Any]:
 
 ImageCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all("images"))]
 PositionCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all("positions"))]
+ShownText = Annotated[str, AfterValidator(shown_text)]
 Epsilon = Annotated[WrittenFloat, AfterValidator(not_negative)]
 Positive = Annotated[int, Field(ge=1, le=10**9)]  # no size is larger; beyond it other code would fail in its own way
 Seed = Annotated[int, Field(ge=0, lt=2**63)]

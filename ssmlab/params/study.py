@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import hint, printable
 from ssmlab.params.attack import AttackParams
-from ssmlab.params.base import IMPORTED, NAME, NOT_TEXT, RUN_NAME, Strict
+from ssmlab.params.base import IMPORTED, NAME, NOT_TEXT, RUN_NAME, ShownText, Strict
 from ssmlab.params.data import DataParams
 from ssmlab.params.model import ModelParams
 from ssmlab.params.probe import ProbeParams
@@ -33,7 +33,7 @@ class ClaimParams(Strict):
     by: how many points (of 100) higher it must be, 0 if it is left out.
     """
 
-    says: str
+    says: ShownText
     run: str
     than: str
     measures: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
@@ -50,7 +50,7 @@ class AnalyzeParams(Strict):
 class ReportParams(Strict):
     """How the report is headed."""
 
-    title: str
+    title: ShownText
 
 
 class Params(Strict):

@@ -42,6 +42,8 @@ def lock_problem(
     except UnicodeDecodeError:
         return "it is not UTF-8 text"
     names = STAGE.findall(content)
+    if content.count(b"\nstages:") > 1 or len(set(names)) < len(names):  # a merge that kept both sides
+        return "it has a stage twice"
     earlier = STAGE.findall(before or b"")
     if len(names) < len(earlier) and names == earlier[: len(names)]:
         return f"it ends after {len(names)} of {len(earlier)} stages"

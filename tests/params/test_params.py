@@ -193,6 +193,15 @@ def test_a_name_that_no_file_can_have_is_refused_before_any_training(where: str)
     assert "up to 100 lower-case letters" in problem(named("x" * 101))
 
 
+@pytest.mark.parametrize("letter", ["\x1b", "\x07", "\u202e", "\u200b", "\ufeff", "\x85"])
+def test_a_title_or_claim_with_characters_that_are_not_shown_is_refused(letter: str) -> None:
+    """They went to the terminal through `ssmlab analyze`, and into the report."""
+    claim = SMOKE["analyze"]["claims"][0]
+    for key, value in (("report.title", f"a{letter}b"), ("analyze.claims", [{**claim, "says": f"a{letter}b"}])):
+        assert "has a character that is not shown, \\" in problem((key, value))
+    parse_params(changed(("report.title", "\u00e9 \u65e5\u672c, eps = 8/255 \u2265 0\n")), "x")
+
+
 @pytest.mark.parametrize("name", ["1a", "s0", "lr-1e3", "a_b", "nulls", "0x"])
 def test_a_name_that_dvc_can_run_is_accepted(name: str) -> None:
     assert name in parse_params(changed(("runs", {**SMOKE["runs"], name: {}})), "x").runs

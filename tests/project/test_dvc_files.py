@@ -58,6 +58,16 @@ def test_a_complete_lock_file_has_no_problem_and_names_its_study() -> None:
     assert lock_owner(b"") is lock_owner(None) is lock_owner(lock_text(("analyze",)).encode()) is None
 
 
+@pytest.mark.parametrize(
+    "both",
+    [WHOLE + lock_text(md5="1").partition("stages:\n")[2].encode(), WHOLE + WHOLE.partition(b"\n")[2]],
+    ids=["stages", "sections"],
+)
+def test_a_merge_that_kept_both_sides_is_a_damaged_lock_file(both: bytes) -> None:
+    """DVC refuses it, and it was kept as the last good copy."""
+    assert lock_problem(both) == "it has a stage twice"
+
+
 @given(st.integers(min_value=0, max_value=len(WHOLE) - 1))
 def test_a_cut_lock_file_is_noticed_wherever_it_is_cut(size: int) -> None:
     assert lock_problem(WHOLE[:size], WHOLE) is not None
