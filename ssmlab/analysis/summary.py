@@ -91,7 +91,7 @@ class Run(Strict):
     name: str
     label: str
     regime: str
-    parameters: int
+    parameters: Annotated[int, Field(ge=1)]
     model: ModelParams
     train: TrainParams
     code_version: str
@@ -120,7 +120,7 @@ class SeedGroup(Strict):
     name: str
     label: str
     regime: str
-    parameters: int
+    parameters: Annotated[int, Field(ge=1)]
     runs: Annotated[tuple[str, ...], Field(strict=False)]
     seeds: Annotated[tuple[int, ...], Field(strict=False)]
     checkpoints: dict[Which, dict[str, Spread]]

@@ -162,7 +162,7 @@ class AttackResults(Strict):
     format: Literal[2]
     study: str
     run: str
-    parameters: int
+    parameters: Annotated[int, Field(ge=1)]
     model: dict[str, Any]
     train: dict[str, Any]
     code_version: str

@@ -182,6 +182,12 @@ def test_results_without_a_digest_are_refused_with_the_command_that_makes_them_a
         load_results(file)
 
 
+def test_a_model_without_parameters_is_refused(tiny_params: Params) -> None:
+    """`ssmlab compare` divides by their number."""
+    with pytest.raises(ValidationError, match="parameters"):
+        AttackResults.model_validate(results(tiny_params) | {"parameters": 0})
+
+
 def test_a_worst_case_of_other_measures_is_refused(tiny_params: Params) -> None:
     best = results(tiny_params)["checkpoints"]["best"]
     better = {**best, "worst_case": worst_case({"clean": Measure.of("110")}).plain()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import subprocess
@@ -19,6 +20,7 @@ from ssmlab.tui import pipeline
 from ssmlab.tui.app import StudyApp
 from ssmlab.tui.places import PLACES
 from ssmlab.tui.preferences import KeySettings, load_keys, load_preferences
+from ssmlab.tui.screens.base import LabScreen
 from ssmlab.tui.screens.curves import CurvesScreen
 from ssmlab.tui.screens.dialogs import Choice, Question, Reading
 from ssmlab.tui.screens.study import StudyScreen
@@ -313,3 +315,25 @@ def test_the_folder_must_exist(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
     with pytest.raises(UserError, match="not a folder"):
         application.run(tmp_path / "nowhere")
+
+
+async def test_work_that_ends_after_its_screen_was_closed_writes_nothing(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("6")
+        screen = app.screen
+        assert isinstance(screen, LabScreen)
+        assert await screen.unless_closed(asyncio.sleep(0, "found")) == "found"
+        await app.pop_screen()
+        with pytest.raises(asyncio.CancelledError):
+            await screen.unless_closed(asyncio.sleep(0, "found"))
+
+
+async def test_a_report_of_other_bytes_than_text_is_shown(study: Study) -> None:
+    study.paths.report_md.parent.mkdir(parents=True, exist_ok=True)
+    study.paths.report_md.write_bytes(b"# Half \xff\xfe a report\n")
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: app.look is not None)
+        await pilot.press("5")
+        await until(pilot, lambda: "a report" in screen_text(app))

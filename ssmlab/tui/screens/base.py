@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import ClassVar, cast
+import asyncio
+from collections.abc import Awaitable, Iterable
+from typing import ClassVar, TypeVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -18,6 +19,8 @@ from ssmlab.tui.messages import StudyLooked
 from ssmlab.tui.widgets.key_line import KeyLine
 from ssmlab.tui.widgets.text_line import Notice
 from ssmlab.tui.widgets.top_line import TopLine
+
+Result = TypeVar("Result")
 
 
 class LabScreen(Screen[None]):
@@ -96,6 +99,17 @@ class LabScreen(Screen[None]):
 
     def show_heading(self) -> None:
         self.query_one(TopLine).show(self.look, self.lab.launcher.stopping, len(self.lab.alerts))
+
+    async def unless_closed(self, work: Awaitable[Result]) -> Result:
+        """What `work` gives; if the screen was closed meanwhile, the worker that waited for it is cancelled.
+
+        Textual cancels it too, but only after it has removed the widgets that the worker would write to.
+        """
+        try:
+            return await work
+        finally:
+            if not self.query(Notice):
+                raise asyncio.CancelledError
 
     def say(self, text: str, kind: str = "plain") -> None:
         """Show one line above the keys for a while; `kind`: plain, good or bad."""

@@ -102,7 +102,7 @@ class CompareScreen(LabScreen):
             return
         self.say("reading the results ...")
         try:
-            self.comparison = await asyncio.to_thread(compare, self.names, look.paths, force)
+            self.comparison = await self.unless_closed(asyncio.to_thread(compare, self.names, look.paths, force))
         except UserError as error:
             self.unequal = isinstance(error, ProtocolMismatch)
             self.say(str(error), "bad")

@@ -64,7 +64,7 @@ class PipelineScreen(Launching, LabScreen):
             return
         self.say("asking DVC what is out of date ...")
         try:
-            self.state = await ask_dvc(params, self.lab.root)
+            self.state = await self.unless_closed(ask_dvc(params, self.lab.root))
         except UserError as error:
             self.say(str(error), "bad")
             return

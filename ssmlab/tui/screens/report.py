@@ -53,7 +53,8 @@ class ReportScreen(LabScreen):
         if self.look is None or self.look.paths is None:
             return
         try:
-            text = await asyncio.to_thread(self.look.paths.report_md.read_text, encoding="utf-8")
+            report = self.look.paths.report_md
+            text = await self.unless_closed(asyncio.to_thread(report.read_text, encoding="utf-8", errors="replace"))
         except OSError:
             text = "There is no report yet: press `R` on the screen of runs, or type `ssmlab repro`."
         await self.query_one(Markdown).update(text)
@@ -67,5 +68,5 @@ class ReportScreen(LabScreen):
         if not path.is_file():
             self.say(f"{path}: there is no report yet", "bad")
             return
-        opened = await asyncio.to_thread(webbrowser.open, path.as_uri())
+        opened = await self.unless_closed(asyncio.to_thread(webbrowser.open, path.as_uri()))
         self.say(f"opened {path}" if opened else f"no browser here; the report is {path}")

@@ -67,9 +67,10 @@ class SamplesScreen(LabScreen):
         self.samples, self.place = None, 0
         self.draw(f"loading: attacking test images of {self.run_name} with {request.attack}, in another process ...")
         try:
-            self.samples = await asyncio.to_thread(kept_samples, request, look.params, look.paths)
+            kept = asyncio.to_thread(kept_samples, request, look.params, look.paths)
+            self.samples = await self.unless_closed(kept)
             if self.samples is None:
-                self.samples = await compute_samples(request, look.paths)
+                self.samples = await self.unless_closed(compute_samples(request, look.paths))
         except UserError as error:
             self.say(str(error), "bad")
             self.draw(f"no images of {self.run_name} under {request.attack}")

@@ -39,12 +39,12 @@ class SystemScreen(LabScreen):
     @work(exclusive=True)
     async def measure(self) -> None:
         """Measure again and again, in a thread beside the event loop."""
-        watcher = await asyncio.to_thread(MachineWatcher)
+        watcher = await self.unless_closed(asyncio.to_thread(MachineWatcher))
         while True:
             look = self.look
             paths = look.paths if look is not None else None
             running = [view.name for view in look.runs if view.running] if look is not None else []
-            machine = await asyncio.to_thread(watcher.look, self.lab.root, paths, running)
+            machine = await self.unless_closed(asyncio.to_thread(watcher.look, self.lab.root, paths, running))
             self.query_one("#figures", Static).update(machine_table(machine))
             await asyncio.sleep(POLL)
 
