@@ -75,7 +75,8 @@ class RunStatus:
         if self.state == "stopped" and self.stage not in ("attack", "probe"):
             return f"stopped early (epoch {self.epoch} of {self.epochs})"
         if self.state == "changed":
-            return f"changed ({listed(reason.partition(':')[0] for reason in self.reasons[:2])})"
+            places = tuple(dict.fromkeys(reason.partition(":")[0] for reason in self.reasons))
+            return f"changed ({listed(places[:2])})"
         return self.state
 
 
