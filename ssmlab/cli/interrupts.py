@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from ssmlab.core.errors import UserError
 from ssmlab.system.processes import environment_of, is_alive, parent_of, pid_start_time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -23,7 +24,8 @@ def interruptible() -> Iterator[None]:
     """Within this block each of SIGNALS raises KeyboardInterrupt, unless it was ignored before (nohup).
 
     A stop often arrives as several signals (to the process, to its group, from an ending parent). Those within two
-    seconds of the first are ignored, so that they do not interrupt the clean-up.
+    seconds of the first are ignored, so that they do not interrupt the clean-up. Libraries that are interrupted, for
+    example while they are imported, may raise an error of their own instead; that is the same stop too.
     """
     last = -math.inf
 
@@ -40,6 +42,12 @@ def interruptible() -> Iterator[None]:
         signal.signal(number, interrupt)
     try:
         yield
+    except UserError:
+        raise
+    except Exception as error:
+        if last > -math.inf:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         for number in heeded:
             signal.signal(number, before[number])

@@ -12,6 +12,7 @@ import pytest
 
 from ssmlab.cli import interrupts
 from ssmlab.cli.interrupts import interruptible
+from ssmlab.core.errors import UserError
 
 # What DVC does: it marks its stage, which a shell may run for it (`; true` keeps the shell in between), and waits.
 PARENT = """
@@ -51,6 +52,24 @@ def test_every_signal_is_an_interrupt_and_repeats_are_the_same(
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)  # another, later
     assert [signal.getsignal(each) for each in interrupts.SIGNALS] == before
+
+
+def test_an_error_that_an_interrupted_library_raises_is_the_interrupt() -> None:
+    """pydantic and numpy turn a KeyboardInterrupt during their import into errors of their own."""
+
+    def interrupted(error: Exception) -> None:
+        with interruptible():
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            except KeyboardInterrupt:
+                raise error from None
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(RecursionError("a module that is half imported"))
+    with pytest.raises(UserError):  # says itself what the user must know
+        interrupted(UserError("the outputs are kept aside"))
+    with pytest.raises(RuntimeError), interruptible():
+        raise RuntimeError("a bug, without any signal")
 
 
 def test_an_ignored_signal_stays_ignored() -> None:

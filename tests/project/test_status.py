@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -248,3 +248,11 @@ def test_a_launch_queues_the_runs_that_its_targets_name(
 def test_status_and_launch_do_not_import_torch() -> None:
     code = "import sys, ssmlab.project.status, ssmlab.project.launch; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_changed_run_names_every_changed_place_once() -> None:
+    """It said "code and code" when both the training and the attack had run with other code."""
+    reasons = ("code: trained with other code", "code: attacked with other code", "data: other images")
+    unknown = {field.name: None for field in fields(RunStatus)}
+    status = RunStatus(**{**unknown, "state": "changed", "reasons": reasons})
+    assert status.words == "changed (code and data)"
