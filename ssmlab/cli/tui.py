@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +15,7 @@ def tui(
     ] = Path(),
 ) -> None:
     """Follow and launch the study's runs, live, in the terminal."""
+    gc.disable()  # until all runs have been read: see ssmlab.tui.collector
     from ssmlab.cli.interrupts import interruptible
     from ssmlab.tui.app import run as run_app
 

@@ -8,7 +8,7 @@ from ssmlab.tui.look import Look
 
 
 def spare_collector(before: Look | None, now: Look) -> None:
-    """Once all runs have been read, take what is in memory out of the garbage collector's sight.
+    """Once all runs have been read, let the garbage collector work, without what is in memory then.
 
     A full collection over 300 runs of 200 epochs takes 150 ms of CPU, and any key may be the one that waits for it;
     without what the first looks have read it takes 60. What is replaced later is freed all the same, by its reference
@@ -16,3 +16,4 @@ def spare_collector(before: Look | None, now: Look) -> None:
     """
     if not now.loading and (before is None or before.loading):
         gc.freeze()
+        gc.enable()  # `ssmlab tui` turns it off: at the start it looks through modules, and finds nothing to free

@@ -73,13 +73,18 @@ def test_the_collector_is_spared_what_was_read_whenever_the_last_run_has_been(
     spared: list[bool] = []
     monkeypatch.setattr(gc, "freeze", lambda: spared.append(True))
     follower = StudyFollower(study.root, runs_at_once=2)
-    before, counts = None, []
-    for _ in range(4):
-        look = follower.look(BEAT.time)
-        spare_collector(before, look)
-        counts.append(len(spared))
-        before = look
-    assert counts == [0, 1, 1, 1]  # three runs, two at once
+    before, counts, working = None, [], []
+    gc.disable()  # as `ssmlab tui` does
+    try:
+        for _ in range(4):
+            look = follower.look(BEAT.time)
+            spare_collector(before, look)
+            counts.append(len(spared))
+            working.append(gc.isenabled())
+            before = look
+    finally:
+        gc.enable()
+    assert counts == [0, 1, 1, 1] and working == [False, True, True, True]  # three runs, two at once
 
 
 def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
