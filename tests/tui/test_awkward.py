@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from ssmlab.artifacts.history import Row, format_history
 from ssmlab.tui import machine
 from ssmlab.tui.app import StudyApp
 from ssmlab.tui.screens.system import machine_table
+from ssmlab.tui.widgets.curve_plot import CurvePlot
 from ssmlab.tui.widgets.runs_table import RunsTable
 from tests.tui.conftest import Study, line_of, notice_of, screen_text, until
 
@@ -77,3 +80,52 @@ def test_a_machine_without_gpu_or_with_one_that_does_not_answer_shows_not_availa
 
     monkeypatch.setattr(pynvml, "nvmlDeviceGetMemoryInfo", silent)
     assert machine.gpu_now(None, "H100") == machine.Gpu("H100", None, None, None, None)
+
+
+async def test_a_long_notice_does_not_hide_the_run_under_the_cursor_in_the_smallest_terminal(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(20, 5)) as pilot:
+        await until(pilot, lambda: line_of(app, "ssm"))
+        await pilot.press("v")
+        await until(pilot, lambda: "runs/smoke/ssm" in screen_text(app))
+        assert line_of(app, "ssm") and screen_text(app).splitlines()[0].split()[:2] == ["1", "run"]
+
+
+async def test_all_runs_of_a_comparison_have_curves_whether_they_are_in_a_group_or_not(study: Study) -> None:
+    seeds = "".join(f"  ssm-s{seed}:\n    train: {{seed: {seed}}}\n" for seed in (1, 2))
+    params = study.root / "params.yaml"
+    params.write_text(params.read_text().replace("\nattack:\n", f"\n{seeds}\nattack:\n", 1))
+    for run in ("ssm-s1", "ads"):
+        study.add_rows(study.paths.model(run), (0.5, 0.25))
+        study.attack(run)
+    app = StudyApp(study.root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        app.compare(["ads", "ssm-s1", "ssm"])
+        await until(pilot, lambda: app.screen.query(CurvePlot))
+        plot = app.screen.query(CurvePlot).first()
+        await until(pilot, lambda: [curve.name for curve in plot.curves] == ["ads", "ssm-s1", "ssm"])
+
+
+async def test_the_first_use_of_the_processor_that_is_shown_was_measured(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def cpu_percent() -> float:
+        asked.append(threading.current_thread().name)
+        return 37.0 if asked.count(asked[-1]) > 1 else 0.0  # psutil's first answer to a thread is 0 by definition
+
+    monkeypatch.setattr("psutil.cpu_percent", cpu_percent)
+    app, seen = StudyApp(study.root), set[str]()
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("6")
+
+        def shown() -> str | None:
+            found = re.search(r"(\d+)% of \d+ cores", screen_text(app))
+            seen.update([found[1]] if found else [])
+            return found[1] if found else None
+
+        await until(pilot, lambda: shown() == "37")
+    assert seen == {"37"} and asked[0].startswith("machine") and len(set(asked)) == 1

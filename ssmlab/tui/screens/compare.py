@@ -71,8 +71,8 @@ class CompareScreen(LabScreen):
     def show_look(self, look: Look) -> None:
         """Draw the curves again; the numbers come from finished attacks and do not change."""
         rows = arrange(look.runs, Arrangement(), ())
-        chosen: list[TableRow] = [row for name in self.names for row in rows if row.name == name and not row.inside]
-        chosen = chosen or [row for name in self.names for row in rows if row.name == name]
+        by_name = {row.name: row for row in sorted(rows, key=lambda row: not row.inside)}  # a group before its run
+        chosen: list[TableRow] = [by_name[name] for name in self.names if name in by_name]
         preferences = self.lab.preferences
         self.query_one(CurvePanel).show(chosen, preferences.axis, preferences.window)
 

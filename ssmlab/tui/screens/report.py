@@ -33,7 +33,7 @@ class ReportScreen(LabScreen):
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(id="report"):
-            yield Markdown("", id="markdown", open_links=False)
+            yield Markdown("loading ...", id="markdown", open_links=False)
 
     def on_mount(self) -> None:
         self.query_one("#report").focus()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
 from rich.table import Table
@@ -19,6 +20,7 @@ from ssmlab.tui.machine import Gpu, Machine, MachineWatcher
 from ssmlab.tui.screens.base import BACK, LabScreen
 
 POLL = 2.0  # seconds
+BEGIN = 0.5  # seconds until the first figures: the use of a processor is known between two looks only
 BAR = 20  # cells
 
 
@@ -38,15 +40,22 @@ class SystemScreen(LabScreen):
 
     @work(exclusive=True)
     async def measure(self) -> None:
-        """Measure again and again, in a thread beside the event loop."""
-        watcher = await self.unless_closed(asyncio.to_thread(MachineWatcher))
-        while True:
-            look = self.look
-            paths = look.paths if look is not None else None
-            running = [view.name for view in look.runs if view.running] if look is not None else []
-            machine = await self.unless_closed(asyncio.to_thread(watcher.look, self.lab.root, paths, running))
-            self.query_one("#figures", Static).update(machine_table(machine))
-            await asyncio.sleep(POLL)
+        """Measure again and again, in one thread of its own: psutil counts from its last answer to a thread."""
+        loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "machine")
+        try:
+            watcher, begun = await self.unless_closed(loop.run_in_executor(thread, MachineWatcher)), False
+            while True:
+                look = self.look
+                paths = look.paths if look is not None else None
+                running = [view.name for view in look.runs if view.running] if look is not None else []
+                looked = loop.run_in_executor(thread, watcher.look, self.lab.root, paths, running)
+                machine = await self.unless_closed(looked)
+                if begun:
+                    self.query_one("#figures", Static).update(machine_table(machine))
+                await asyncio.sleep(POLL if begun else BEGIN)
+                begun = True
+        finally:
+            thread.shutdown(wait=False)
 
 
 def machine_table(machine: Machine) -> Table:

@@ -140,7 +140,8 @@ class RunsTable(ScrollView, can_focus=True):
     def heading_segments(self) -> list[Segment]:
         """The line of headings, with an arrow at the sorted column."""
         style = self.get_component_rich_style("table--header")
-        more = f"{self.turned + 1}/{len(self.geometry.pages)}" if len(self.geometry.pages) > 1 else ""
+        page, pages = self.turned + 1, len(self.geometry.pages)
+        more = "" if pages == 1 else f"{page}/{pages}" if pages < 10 else str(page)  # a cell is left before the names
         segments = [Segment(set_cell_size(more, SIGNS), style), Segment(self.headed("run", "run", False), style)]
         for place in self.geometry.pages[self.turned]:
             column = self.columns[place]
@@ -205,8 +206,7 @@ class RunsTable(ScrollView, can_focus=True):
 
     def follow_cursor(self) -> None:
         """Scroll so that the row under the cursor can be seen."""
-        visible = max(1, self.size.height - 1)
-        top = self.scroll_offset.y
+        visible, top = max(1, self.size.height - 1), self.scroll_offset.y
         if self.cursor < top:
             self.scroll_to(y=self.cursor, animate=False, force=True)
         elif self.cursor >= top + visible:
