@@ -70,9 +70,14 @@ class RunStatus:
         return self.state in AT_WORK
 
     @property
+    def stopped_early(self) -> bool:
+        """Whether the user has ended its training before the last epoch, even if it was attacked since."""
+        return self.state == "stopped" and (self.stage not in ("attack", "probe") or self.epoch < self.epochs)
+
+    @property
     def words(self) -> str:
         """The state for people, in a few words: `stopped early (epoch 3 of 40)`, `changed (train.epochs)`."""
-        if self.state == "stopped" and self.stage not in ("attack", "probe"):
+        if self.stopped_early:
             return f"stopped early (epoch {self.epoch} of {self.epochs})"
         if self.state == "changed":
             places = tuple(dict.fromkeys(reason.partition(":")[0] for reason in self.reasons))

@@ -96,8 +96,7 @@ def number_column(
 
 def state_word(view: RunView) -> str:
     """The state as text; a training that was stopped before its last epoch is `stopped early`."""
-    early = view.status.state == "stopped" and view.status.stage not in ("attack", "probe")
-    return "stopped early" if early else view.status.state
+    return "stopped early" if view.status.stopped_early else view.status.state
 
 
 def state_cell(members: RunViews, _: float) -> Cell:

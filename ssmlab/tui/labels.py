@@ -31,7 +31,7 @@ MEANINGS = {
     "trained": "trained, not attacked yet",
     "finished": "trained and attacked",
     "changed": "params, data or code have changed since it ran",
-    "stopped": "stopped by the user before its last epoch",
+    "stopped": "stopped by the user; early: before its last epoch",
     "failed": "ended with an error: see its log",
     "killed": "its process ended without an error message",
     "stale": "running, but no heartbeat for over a minute",

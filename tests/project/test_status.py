@@ -134,6 +134,15 @@ def test_attacking_pulled_checkpoints_keeps_their_history(tiny_params: Params, p
     assert (status.state, status.clean, status.epoch) == ("attacking", 0.5, 1)
 
 
+def test_a_training_cut_short_is_stopped_early_also_after_its_attack(tiny_params: Params, paths: Paths) -> None:
+    status = RunWatcher("ssm", tiny_params, paths).poll(NOW)
+    cut = replace(status, state="stopped", epoch=1, epochs=2)
+    for stage in ("train", "attack", "probe"):
+        assert replace(cut, stage=stage).words == "stopped early (epoch 1 of 2)"
+    whole = replace(cut, epoch=2)
+    assert replace(whole, stage="attack").words == "stopped"  # the attack was stopped, after a whole training
+
+
 def test_a_running_probe_is_shown_and_its_end_hides_no_failed_attack(tiny_params: Params, paths: Paths) -> None:
     write_history(paths.model("ads") / "history.csv", row(1, 0.5, 0.4))
     attack = replace(RUNNING, stage="attack", state="failed", message="the disk is full", time=NOW + 50)
