@@ -1,6 +1,6 @@
 """How near does adversarial training come to the most robust linear model? Both robust accuracies are exact.
 
-    python benchmarks/linear_optimum.py PROJECT STUDY [--steps 400]
+    python benchmarks/linear_optimum.py PROJECT STUDY [--steps 400] [--figure FILE.svg]
 
 PROJECT is a folder in which a study of linear models like `linear-small` was run (S4 with `norm: none`). For each run:
 accuracy under PGD-10 as the stage `attack` found it, and the exact robust accuracy of the same best checkpoint on the
@@ -18,13 +18,16 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
+from matplotlib.figure import Figure
 from torch import Tensor
 
 import ssmlab
 from ssmlab.evaluation.results import load_results
 from ssmlab.probes.linear import AffineMap, affine_map, exact_robust_accuracy
+from ssmlab.report.figure_style import MARKERS, PALETTE
 
 RATE = 0.01  # Adam's, falling to 0 in a cosine
 EVERY = 10  # steps between two looks at the validation images
@@ -64,11 +67,44 @@ def best_linear(train: tuple[Tensor, Tensor], validation: tuple[Tensor, Tensor],
     return best
 
 
-def row(name: str, affine: AffineMap, x: Tensor, y: Tensor, eps: float, attacked: str) -> str:
-    """Clean accuracy, accuracy under PGD as text, and exact robust accuracy, in percent."""
-    clean = exact_robust_accuracy(affine, x, y, 0.0)
-    exact = exact_robust_accuracy(affine, x, y, eps)
-    return f"| `{name}` | {100 * clean:.1f} | {attacked} | {100 * exact:.1f} |"
+class Row(NamedTuple):
+    """A model's clean accuracy, accuracy under PGD-10 if it was attacked, and exact robust accuracy, in percent."""
+
+    name: str
+    clean: float
+    attacked: float | None
+    exact: float
+
+    def __str__(self) -> str:
+        attacked = "-" if self.attacked is None else f"{self.attacked:.1f}"
+        return f"| `{self.name}` | {self.clean:.1f} | {attacked} | {self.exact:.1f} |"
+
+
+def row_of(name: str, affine: AffineMap, x: Tensor, y: Tensor, eps: float, attacked: float | None) -> Row:
+    """The row of a linear map for images x and labels y; `attacked` in percent."""
+    clean, exact = (100 * exact_robust_accuracy(affine, x, y, radius) for radius in (0.0, eps))
+    return Row(name, clean, attacked, exact)
+
+
+def figure_of(rows: list[Row]) -> Figure:
+    """Three marks for each model: clean accuracy, accuracy under PGD-10, and exact robust accuracy."""
+    figure = Figure(figsize=(7.0, 0.9 + 0.35 * len(rows)), layout="constrained")
+    axes = figure.subplots()
+    values: dict[str, list[float | None]] = {
+        "clean": [row.clean for row in rows],
+        "pgd-10": [row.attacked for row in rows],
+        "exact": [row.exact for row in rows],
+    }
+    for number, (name, found) in enumerate(values.items()):
+        shown = [(value, place) for place, value in enumerate(found) if value is not None]
+        x, places = [value for value, _ in shown], [place for _, place in shown]
+        axes.plot(x, places, MARKERS[number], color=PALETTE[number], alpha=0.8, label=name)
+    axes.set_yticks(range(len(rows)), [row.name for row in rows])
+    axes.set_xlabel("accuracy, % (exact: robust accuracy without any attack)")
+    axes.set_xlim(0, 100)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
 
 
 def main() -> None:
@@ -76,6 +112,7 @@ def main() -> None:
     parser.add_argument("project", type=Path)
     parser.add_argument("study")
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--figure", type=Path)
     options = parser.parse_args()
     data = ssmlab.load_data(options.project / "data" / f"{options.study}.safetensors")
     x, y = data.test.tensors()
@@ -83,15 +120,18 @@ def main() -> None:
     if not paths:
         parser.error(f"no run of {options.study} was attacked in {options.project}")
     eps = load_results(paths[0]).protocol.eps.value
-    print("| model | clean | pgd-10 | exact |\n|---|--:|--:|--:|")
+    rows = []
     for path in paths:
         result = load_results(path)
         model, _ = ssmlab.load(options.project / "models" / options.study / path.stem / "best.safetensors")
-        attacked = f"{100 * result.checkpoints['best'].measures['pgd-10'].accuracy:.1f}"
-        print(row(path.stem, affine_map(model), x, y, eps, attacked), flush=True)
+        attacked = 100 * result.checkpoints["best"].measures["pgd-10"].accuracy
+        rows.append(row_of(path.stem, affine_map(model), x, y, eps, attacked))
     train, validation = data.train.tensors(), data.validation.tensors()
     found = best_linear((train[0].flatten(1), train[1]), validation, eps, options.steps)
-    print(row("lowest robust loss", found, x, y, eps, "-"))
+    rows.append(row_of("lowest robust loss", found, x, y, eps, None))
+    print("| model | clean | pgd-10 | exact |\n|---|--:|--:|--:|", *rows, sep="\n")
+    if options.figure:
+        figure_of(rows).savefig(options.figure, format="svg", metadata={"Date": None, "Creator": None})
 
 
 if __name__ == "__main__":
