@@ -68,7 +68,7 @@ class DampedEma(nn.Module):
             if not chunks_pay(length, self.alpha.shape[-1]):
                 return FixedConvolution(self.taps(length), length)
             feed = full_precision(self.omega)
-            return ChunkedConvolution(feed, length, even_chunks(length), *self.realisations())
+            return ChunkedConvolution(feed, length, even_chunks(length, self.alpha.shape[-1]), *self.realisations())
 
     def realisations(self) -> tuple[Realisation, ...]:
         """The state spaces of the two directions, without omega."""

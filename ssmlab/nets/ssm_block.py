@@ -69,7 +69,8 @@ class LinearSsm(nn.Module):
             systems = [system for kernel in self.kernels() if (system := kernel.realisation(length)) is not None]
             if len(systems) < len(self.kernels()):  # a growing mode has no state space
                 return FixedConvolution(self.taps(length), length)
-            return ChunkedConvolution(full_precision(self.skip), length, even_chunks(length), *systems)
+            chunk = even_chunks(length, self.kernel.state)
+            return ChunkedConvolution(full_precision(self.skip), length, chunk, *systems)
 
 
 class SsmBlock(Mixer):

@@ -102,9 +102,12 @@ def test_a_frozen_layer_takes_chunks_for_long_sequences_only(name: str, batch: i
     torch.testing.assert_close(frozen(u), ssm(u).detach(), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("length", "chunk"), [(1, 1), (49, 49), (400, 50), (784, 56), (1024, 64), (4096, 64)])
-def test_chunks_divide_the_usual_lengths(length: int, chunk: int) -> None:
-    assert even_chunks(length) == chunk
+@pytest.mark.parametrize(
+    ("length", "state", "chunk"),
+    [(1, 32, 1), (49, 32, 49), (400, 32, 50), (784, 32, 56), (1024, 32, 64), (1024, 64, 128), (4096, 64, 128)],
+)
+def test_chunks_divide_the_usual_lengths(length: int, state: int, chunk: int) -> None:
+    assert even_chunks(length, state) == chunk
 
 
 @given(st.integers(1, 70), st.integers(1, 70))
