@@ -129,10 +129,11 @@ def state_of(heartbeat: Heartbeat, now: float) -> HeartbeatState:
 
     If the process wrote its final state, that state is returned. If the process ran on this machine and no longer
     exists, or its pid belongs to a later process, it was killed. If it has not written for a minute, it is stale; for
-    other machines, only this can be detected.
+    other machines, only this can be detected. A time in the future, from a clock that was wrong, is stale too:
+    otherwise a run that was killed on another machine would seem to run until then.
     """
     if heartbeat.state != "running":
         return heartbeat.state
     if heartbeat.host == socket.gethostname() and not is_alive(heartbeat.pid, heartbeat.pid_start):
         return "killed"
-    return "stale" if now - heartbeat.time > STALE_AFTER else "running"
+    return "stale" if abs(now - heartbeat.time) > STALE_AFTER else "running"
