@@ -15,8 +15,6 @@ from itertools import count
 from pathlib import Path
 
 import psutil
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, write_atomic
@@ -197,6 +195,9 @@ def check_dvc_reads(params_file: Path) -> None:
     """
     if not params_file.is_file():
         return
+    from ruamel.yaml import YAML  # imported here: the commands that list runs do not need it
+    from ruamel.yaml.error import YAMLError
+
     try:
         YAML(typ="safe").load(params_file.read_text(encoding="utf-8"))
     except YAMLError as error:

@@ -120,7 +120,12 @@ READS = """
 import sys
 from collections import Counter
 opened = Counter()
-sys.addaudithook(lambda event, args: event == "open" and opened.update([str(args[0])]))
+
+def hook(event, args):
+    if event == "open" and args[1] is not None:  # os.open, with which `open` may do its work, reports no mode
+        opened.update([str(args[0])])
+
+sys.addaudithook(hook)
 from ssmlab.cli.app import app
 app(sys.argv[1:], standalone_mode=False)
 print(*(f"{name}={opened[name]}" for name in opened if name.endswith((".yaml", ".csv", ".json"))), file=sys.stderr)
