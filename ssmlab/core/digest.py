@@ -56,7 +56,7 @@ def read_sealed_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
         if not isinstance(document, dict):
             raise ValueError("it is not a JSON object")
         content = check(document)
-        if sealed_json(content) != text:
+        if readable_json(document) != text:  # with the digest, which is right
             raise ValueError("it is damaged or was edited: its text is not as it was written")
     except FileNotFoundError:
         raise UserError(f"{path}: not found ({what}); {remedy}") from None

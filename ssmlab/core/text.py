@@ -58,6 +58,12 @@ def printable(text: str, limit: int = LONGEST_LINE) -> str:
     return f"{line[: limit - 5 - end]} ... {line[len(line) - end :]}"
 
 
+def printable_lines(text: str) -> str:
+    """`text` with its lines and spaces, but with every character that is not shown as an escape such as `\\x1b`."""
+    shown = (each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text)
+    return "".join(shown)
+
+
 def hint(name: str, known: Iterable[str], kind: str = "") -> str:
     """What to say after "unknown name": the nearest known name if there is one, else the first few known ones.
 

@@ -13,6 +13,7 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Markdown
 
+from ssmlab.core.text import printable_lines
 from ssmlab.project.watched_files import FileStamp, file_stamp
 from ssmlab.tui.look import Look
 from ssmlab.tui.screens.base import BACK, LabScreen
@@ -57,7 +58,7 @@ class ReportScreen(LabScreen):
             text = await self.unless_closed(asyncio.to_thread(report.read_text, encoding="utf-8", errors="replace"))
         except OSError:
             text = "There is no report yet: press `R` on the screen of runs, or type `ssmlab repro`."
-        await self.query_one(Markdown).update(text)
+        await self.query_one(Markdown).update(printable_lines(text))
 
     @work(exclusive=True, group="open")
     async def action_open(self) -> None:
