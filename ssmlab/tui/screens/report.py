@@ -11,11 +11,14 @@ from textual import work
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.widget import Widget
-from textual.widgets import Markdown
+from textual.widgets import Markdown, Static
 
 from ssmlab.core.text import printable_lines
 from ssmlab.project.watched_files import FileStamp, file_stamp
+from ssmlab.report.table import TextTable
+from ssmlab.report.terminal.fitted_table import to_rich
 from ssmlab.tui.look import Look
+from ssmlab.tui.report_parts import report_parts
 from ssmlab.tui.screens.base import BACK, LabScreen
 
 
@@ -34,7 +37,7 @@ class ReportScreen(LabScreen):
 
     def body(self) -> Iterable[Widget]:
         with VerticalScroll(id="report"):
-            yield Markdown("loading ...", id="markdown", open_links=False)
+            yield Static("loading ...", markup=False)
 
     def on_mount(self) -> None:
         self.query_one("#report").focus()
@@ -58,7 +61,11 @@ class ReportScreen(LabScreen):
             text = await self.unless_closed(asyncio.to_thread(report.read_text, encoding="utf-8", errors="replace"))
         except OSError:
             text = "There is no report yet: press `R` on the screen of runs, or type `ssmlab repro`."
-        await self.query_one(Markdown).update(printable_lines(text))
+        widgets = [shown_part(part) for part in report_parts(printable_lines(text))]
+        area = self.query_one("#report")
+        with self.app.batch_update():
+            await area.remove_children()
+            await area.mount_all(widgets)
 
     @work(exclusive=True, group="open")
     async def action_open(self) -> None:
@@ -71,3 +78,8 @@ class ReportScreen(LabScreen):
             return
         opened = await self.unless_closed(asyncio.to_thread(webbrowser.open, path.as_uri()))
         self.say(f"opened {path}" if opened else f"no browser here; the report is {path}")
+
+
+def shown_part(part: str | TextTable) -> Widget:
+    """A widget for a part of the report."""
+    return Markdown(part, open_links=False) if isinstance(part, str) else Static(to_rich(part), classes="table")
