@@ -34,7 +34,7 @@ from torch import Tensor, nn
 from ssmlab.nets import build
 from ssmlab.nets.half_precision import HalfPrecisionClassifier
 from ssmlab.params import ModelParams
-from ssmlab.training.adversary import input_gradient, pgd
+from ssmlab.training.adversary import input_gradient, pgd_steps
 from ssmlab.training.attack import Attack
 
 ADS = {"enhancement": "ads", "ads": {"act": "relu", "parts": "both"}}
@@ -75,18 +75,18 @@ def model_params(name: str, size: dict[str, Any]) -> ModelParams:
 
 def our_attack(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int) -> Tensor:
     """PGD on the frozen model."""
-    return pgd(model.freeze(), x, y, attack, torch.Generator().manual_seed(seed))  # type: ignore[operator]
+    return pgd_steps(model.freeze(), x, y, attack, torch.Generator().manual_seed(seed))  # type: ignore[operator]
 
 
 def our_attack_in_half_precision(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int) -> Tensor:
     """PGD on the frozen model in bfloat16."""
     half = HalfPrecisionClassifier(model.freeze())  # type: ignore[operator]
-    return pgd(half, x, y, attack, torch.Generator().manual_seed(seed))
+    return pgd_steps(half, x, y, attack, torch.Generator().manual_seed(seed))
 
 
 def plain_attack(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: int) -> Tensor:
     """PGD as it is written down, from the same random start."""
-    noise = pgd(lambda _: _, x, y, replace(attack, steps=0), torch.Generator().manual_seed(seed))
+    noise = pgd_steps(lambda _: _, x, y, replace(attack, steps=0), torch.Generator().manual_seed(seed))
     x_adv = noise
     for _ in range(attack.steps):
         x_adv = x_adv.detach().requires_grad_()

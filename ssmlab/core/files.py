@@ -187,7 +187,7 @@ def read_file(path: Path, largest: int = LARGEST_FILE) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
             raise OSError(errno.EFBIG, f"it is larger than {largest // 2**20} MiB", str(path))
-        return file.read(largest + 1)
+        return file.read()
 
 
 def open_regular(path: Path) -> io.BufferedReader:

@@ -25,7 +25,7 @@ from torch import Tensor
 from ssmlab.nets.classifier import Classifier
 from ssmlab.probes.results import Aim, ErrorLadder, LadderStep, SplitName
 from ssmlab.probes.sites import Site, signals, trunk_output
-from ssmlab.training.adversary import pgd
+from ssmlab.training.adversary import pgd_steps
 from ssmlab.training.attack import Attack
 
 
@@ -81,7 +81,7 @@ def ladder(
 
 def loss_attack(model: Classifier, x: Tensor, y: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
     """Images (B, C, H, W) in the ball that increase the cross entropy of labels y (B,), as in an evaluation."""
-    return pgd(model.freeze(), x, y, attack, generator)
+    return pgd_steps(model.freeze(), x, y, attack, generator)
 
 
 def feature_attack(model: Classifier, x: Tensor, attack: Attack, generator: torch.Generator) -> Tensor:
@@ -93,7 +93,7 @@ def feature_attack(model: Classifier, x: Tensor, attack: Attack, generator: torc
     with torch.no_grad():
         clean = trunk_output(frozen, x)
     start = Attack(attack.eps, attack.alpha, attack.steps, attack.norm, random_start=True)
-    return pgd(features_of(frozen), x, clean, start, generator, loss=squared_error)
+    return pgd_steps(features_of(frozen), x, clean, start, generator, loss=squared_error)
 
 
 def features_of(frozen: torch.nn.Module) -> Callable[[Tensor], Tensor]:

@@ -57,6 +57,18 @@ def pgd(
         UserError: `x` is not as described, `y` has another length, or gradients are off (torch.inference_mode).
     """
     check_pixels(x, y)
+    return pgd_steps(model, x, y, attack, generator, loss)
+
+
+def pgd_steps(
+    model: ModelLike,
+    x: Pixels,
+    y: Tensor,
+    attack: Attack,
+    generator: torch.Generator | None = None,
+    loss: Loss = F.cross_entropy,
+) -> Pixels:
+    """`pgd` without its checks, for images that were checked when they were read: a GPU would wait for the answer."""
     return ascend(model, x, y, starting_point(x, attack, generator), attack, loss)
 
 

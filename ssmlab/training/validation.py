@@ -10,7 +10,7 @@ from torch import nn
 
 from ssmlab.data.batches import batches
 from ssmlab.data.dataset import Split
-from ssmlab.training.adversary import pgd
+from ssmlab.training.adversary import pgd_steps
 from ssmlab.training.attack import Attack
 from ssmlab.training.distributed import Group
 from ssmlab.training.events import BatchResult, count_right
@@ -33,7 +33,7 @@ def judge_split(
     shard = group.shard(batch_size)
     generator.shard = shard
     for x, y in LocalBatches(batches(split, batch_size), shard):
-        x_adv = pgd(frozen, x, y, attack, generator)
+        x_adv = pgd_steps(frozen, x, y, attack, generator)
         with torch.no_grad():
             clean, attacked = frozen(x), frozen(x_adv)  # (B, classes) each
             loss = F.cross_entropy(attacked, y).item()

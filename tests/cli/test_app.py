@@ -145,7 +145,7 @@ def test_a_stop_that_breaks_into_an_error_tells_the_error(folder: Path, monkeypa
 
 def test_unknown_study_lists_the_studies(folder: Path) -> None:
     line = refused("use", "nope")
-    assert "nope" in line and "mnist5k" in line
+    assert "nope" in line and "studies: better, " in line and " more" in line
 
 
 def test_outside_a_project_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

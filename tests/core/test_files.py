@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from hypothesis import strategies as st
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import (
     canonical_json,
+    read_file,
     read_json,
     readable_json,
     sha256_file,
@@ -310,3 +312,14 @@ def test_a_temporary_file_that_is_taken_for_a_leftover_before_it_is_locked_is_ma
     assert taken
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_reading_a_small_file_takes_no_memory_for_the_largest_one_allowed(tmp_path: Path) -> None:
+    file = tmp_path / "small"
+    file.write_bytes(b"few")
+    tracemalloc.start()
+    try:
+        assert read_file(file, largest=1 << 30) == b"few"
+        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+    finally:
+        tracemalloc.stop()

@@ -10,7 +10,7 @@ import torch
 from ssmlab.nets import Classifier, selective
 from ssmlab.nets.half_precision import HalfPrecisionClassifier
 from ssmlab.nets.s4 import S4Kernel
-from ssmlab.training.adversary import pgd
+from ssmlab.training.adversary import pgd_steps
 from ssmlab.training.attack import Attack
 from tests.fake_gpu import GPU, fake_gpu, on_fake_gpu
 from tests.nets.tiny_models import CHANGES, tiny_model
@@ -56,7 +56,7 @@ def test_an_attack_on_a_frozen_model_stays_on_the_gpu(name: str, norm: Any) -> N
     live = on_fake_gpu(make(name, SHAPES[0]))
     with fake_gpu():
         x, y = torch.empty(4, *SHAPES[0], device=GPU), torch.empty(4, dtype=torch.int64, device=GPU)
-        x_adv = pgd(live.freeze(), x, y, Attack(0.1, 0.03, 2, norm), torch.Generator())  # type: ignore[operator]
+        x_adv = pgd_steps(live.freeze(), x, y, Attack(0.1, 0.03, 2, norm), torch.Generator())  # type: ignore[operator]
         assert (x_adv.device.type, x_adv.shape) == (GPU, x.shape)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -29,7 +30,7 @@ COLUMNS = columns_for(("clean", "fgsm"))
 
 
 def look_of(study: Study) -> Look:
-    return StudyFollower(study.root).look(BEAT.time)
+    return StudyFollower(study.root).look(time.time())
 
 
 def epoch(number: int, loss: float, robust: float, train_robust: float | None = 0.5) -> Row:
@@ -38,30 +39,30 @@ def epoch(number: int, loss: float, robust: float, train_robust: float | None = 
 
 def test_a_run_with_unchanged_files_is_not_read_again(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     follower = StudyFollower(study.root)
-    first = follower.look(BEAT.time)
+    first = follower.look(time.time())
     read: list[str] = []
     watcher = type(follower.runs[0].watcher)
     poll = watcher.poll
     monkeypatch.setattr(watcher, "poll", lambda self, *now: (read.append(self.name), poll(self, *now))[1])
-    second = follower.look(BEAT.time)
+    second = follower.look(time.time())
     assert read == ["ads"]  # a process may end without a word
     assert all(a is b for a, b in zip(first.runs, second.runs, strict=True))
     study.add_rows(study.paths.model("ssm"), (0.5, 0.5))
-    third = follower.look(BEAT.time)
+    third = follower.look(time.time())
     assert third.runs[0] is not first.runs[0] and third.runs[2] is first.runs[2]
 
 
 def test_many_result_files_are_read_in_several_looks(study: Study) -> None:
     study.attack("ads")
     follower = StudyFollower(study.root, results_at_once=1)
-    first, second = follower.look(BEAT.time), follower.look(BEAT.time)
+    first, second = follower.look(time.time()), follower.look(BEAT.time)
     assert [bool(view.tests) for view in first.runs] == [True, False, False]
     assert [bool(view.tests) for view in second.runs] == [True, False, True]
 
 
 def test_the_first_look_at_many_runs_reads_some_and_says_that_it_loads(study: Study) -> None:
     follower = StudyFollower(study.root, runs_at_once=2)
-    first, second = follower.look(BEAT.time), follower.look(BEAT.time)
+    first, second = follower.look(time.time()), follower.look(BEAT.time)
     assert first.loading and [view.status.task for view in first.runs][2] == "loading ..."
     assert [view.status.state for view in first.runs] == ["finished", "waiting", "waiting"]
     assert not second.loading and second.runs[2].status.rows and second.runs[0] is first.runs[0]
@@ -77,7 +78,7 @@ def test_the_collector_is_spared_what_was_read_whenever_the_last_run_has_been(
     gc.disable()  # as `ssmlab tui` does
     try:
         for _ in range(4):
-            look = follower.look(BEAT.time)
+            look = follower.look(time.time())
             spare_collector(before, look)
             counts.append(len(spared))
             working.append(gc.isenabled())
@@ -206,10 +207,10 @@ def test_catastrophic_overfitting_is_a_fall_under_pgd_while_the_training_attack_
 def test_a_run_that_has_not_changed_is_judged_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.beat(state="failed", message="the loss is not finite")
     follower, finder = StudyFollower(study.root), AlertFinder()
-    first = follower.look(BEAT.time)
+    first = follower.look(time.time())
     assert finder.find(first) == alerts_of(first) != []
     monkeypatch.setattr("ssmlab.tui.alerts.history_alerts", lambda name, rows: pytest.fail(name))
-    assert finder.find(follower.look(BEAT.time)) == finder.find(first)
+    assert finder.find(follower.look(time.time())) == finder.find(first)
 
 
 def test_a_disk_that_is_nearly_full_is_an_alert() -> None:

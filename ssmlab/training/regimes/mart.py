@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ssmlab.params import TrainParams
-from ssmlab.training.adversary import pgd
+from ssmlab.training.adversary import pgd_steps
 from ssmlab.training.attack import Attack
 from ssmlab.training.events import BatchResult, count_right
 from ssmlab.training.regimes.base import Learner, Regime
@@ -28,7 +28,7 @@ class Mart(Regime):
         self.beta = params.mart.beta
 
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
-        x_adv = pgd(self.target(), x, y, attack, self.learner.generator)
+        x_adv = pgd_steps(self.target(), x, y, attack, self.learner.generator)
         clean, attacked = self.model(x), self.model(x_adv)  # (B, classes) each
         loss = mart_loss(clean, attacked, y, self.beta)
         self.learner.descend(loss)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ssmlab.params import TrainParams
-from ssmlab.training.adversary import pgd
+from ssmlab.training.adversary import pgd_steps
 from ssmlab.training.attack import Attack
 from ssmlab.training.awp import awp_of_epoch, perturbed_weights
 from ssmlab.training.events import BatchResult, count_right
@@ -28,7 +28,7 @@ class PgdAt(Regime):
         self.awp = awp_of_epoch(self.params.awp, epochs_done)
 
     def step(self, x: Tensor, y: Tensor, attack: Attack) -> BatchResult:
-        x_adv = pgd(self.target(), x, y, attack, self.learner.generator)
+        x_adv = pgd_steps(self.target(), x, y, attack, self.learner.generator)
         with perturbed_weights(self.model, self.awp, self.objective, x_adv, y):
             loss, logits = self.objective(x_adv, y)
             self.learner.backward(loss)
