@@ -171,7 +171,7 @@ def test_a_stopped_training_leaves_the_earlier_results(study: Path, name: signal
         _, errors = process.communicate(timeout=60)
     finally:
         (study / "params.yaml").write_text(params)
-    # After an interrupted `exec` of a text, with which dataclasses are made, `python -m` ends itself by SIGINT, although
+    # After an interrupted `exec` of a text, with which dataclasses are made, `python -m` ends itself by SIGINT, even if
     # the interrupt was caught. A shell calls both 130.
     assert process.returncode in (130, -signal.SIGINT), errors
     assert len(errors.strip().splitlines()) == 1
