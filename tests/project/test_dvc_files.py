@@ -179,12 +179,14 @@ def test_a_good_list_of_busy_paths_is_left_alone(tmp_path: Path, busy_file: Path
 def test_a_plain_dvc_command_in_the_project_is_seen_and_one_elsewhere_is_not(tmp_path: Path) -> None:
     script = tmp_path / "bin" / "dvc"
     script.parent.mkdir()
-    script.write_text("input()")
+    script.write_text("print('runs', flush=True); input()")
     here = tmp_path / "project"
     here.mkdir()
     command = [sys.executable, script, "repro", "ads"]
-    with subprocess.Popen(command, cwd=here, stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(command, cwd=here, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         try:
+            assert process.stdout is not None
+            process.stdout.readline()  # for a moment after its start, the system knows no command line of a process
             assert dvc_at_work(here) == f"`dvc repro ads` (process {process.pid})"
             assert dvc_at_work(tmp_path / "bin") is None
             listed = {"write": {"/x": {"pid": process.pid, "cmd": "dvc repro\x1b[2J"}}, "read": {}}
