@@ -22,6 +22,7 @@ from ssmlab.core.plain_values import parse_json
 from ssmlab.core.text import printable
 from ssmlab.project.dvc_command import in_git_checkout
 from ssmlab.project.lock_check import MERGE_MARKERS, lock_problem, unknown
+from ssmlab.project.params_file import place_and_problem
 from ssmlab.project.pipeline import stage_specs
 from ssmlab.system.processes import command_line
 
@@ -201,9 +202,7 @@ def check_dvc_reads(params_file: Path) -> None:
     try:
         YAML(typ="safe").load(params_file.read_text(encoding="utf-8"))
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "cannot be parsed"
+        where, problem = place_and_problem(error)
         raise UserError(f"{params_file}: DVC cannot read it{where} ({problem}); put the value in quotes") from None
 
 

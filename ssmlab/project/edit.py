@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from ssmlab.core.errors import UserError
@@ -87,7 +86,7 @@ def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
     quote_colons(document)
     output = io.StringIO()
     yaml.dump(document, output)
-    parse_params(YAML(typ="safe", pure=True).load(output.getvalue()), path.name)
+    parse_params(plain_yaml(output.getvalue()), path.name)
     return RunEdit(path, run, before, output.getvalue())
 
 

@@ -42,7 +42,7 @@ def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None)
     text = io.StringIO()
     yaml.dump(document, text)
     if settings:
-        parse_params(YAML(typ="safe", pure=True).load(text.getvalue()), f"{study} with {spelled(settings)}")
+        parse_params(plain_yaml(text.getvalue()), f"{study} with {spelled(settings)}")
     return (with_one_blank_line(text.getvalue()) if "grid" in raw else text.getvalue()).encode()
 
 

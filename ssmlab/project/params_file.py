@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -19,6 +19,9 @@ from ssmlab.params import ATTACK_KINDS, GridParams, GridRun, Params
 from ssmlab.project.quick_yaml import NotOrdinaryError, quick_yaml
 
 LARGEST_PARAMS = 16 * 2**20  # bytes; 1,000 runs written out have less than one MiB
+
+if TYPE_CHECKING:
+    from ruamel.yaml.error import YAMLError
 
 
 class NotYamlError(ValueError):
@@ -97,13 +100,18 @@ def any_yaml(text: str) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise NotYamlError(f"not YAML{where}: {getattr(error, 'problem', None) or 'cannot be parsed'}") from None
+        where, problem = place_and_problem(error)
+        raise NotYamlError(f"not YAML{where}: {problem}") from None
     except RecursionError:
         raise ValueError("it is nested too deep") from None
     except (TypeError, AttributeError, IndexError, KeyError, OverflowError) as error:
         raise ValueError(f"it has a value that YAML does not allow ({error})") from None  # ruamel.yaml's own failures
+
+
+def place_and_problem(error: YAMLError) -> tuple[str, str]:
+    """Where ruamel.yaml met an error (` at line 3`, or nothing if it does not say) and what is wrong there."""
+    mark = getattr(error, "problem_mark", None)
+    return f" at line {mark.line + 1}" if mark else "", getattr(error, "problem", None) or "cannot be parsed"
 
 
 def parse_params(raw: Mapping[str, Any], source: str) -> Params:

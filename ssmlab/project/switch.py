@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, write_atomic
@@ -24,7 +22,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, read_lock, repair_lock
 from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.launched import active
-from ssmlab.project.params_file import expanded, load_params, read_yaml
+from ssmlab.project.params_file import expanded, load_params, plain_yaml, read_yaml
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +65,7 @@ def study_changes(current: Path | None, target: Path, settings: Mapping[str, str
     Raises:
         UserError: the target is missing or not YAML, or a setting does not fit.
     """
-    new = flat(YAML(typ="safe", pure=True).load(expanded_params_yaml(target, settings)))
+    new = flat(plain_yaml(expanded_params_yaml(target, settings).decode()))
     try:
         old = flat(read_yaml(current)) if current is not None else {}
     except UserError:
