@@ -14,6 +14,7 @@ from tests.evaluation.checks.models import EPS, HONEST, PLANTED, digits
 HERE = Path(__file__).parent
 PAGE = HERE.parents[2] / "docs" / "evaluation.md"
 CLOSE = 1.25  # times its threshold: so close to it, the check may have another result on another processor
+BY_CHANCE = 10  # images: over eight seeds, a model of random outputs moves by 6 from its row; a processor is a seed too
 
 
 class TableRow(NamedTuple):
@@ -56,9 +57,13 @@ def test_a_row_has_the_numbers_and_the_checks_that_the_model_gives(name: str) ->
     model = HONEST[name]() if name in HONEST else PLANTED[name][0]()
     found = evaluate(model, x[:100], y[:100], ["pgd-10"], EPS, binarisation=64)
     checks = {check.name: check for check in found.checks}
-    assert abs(found.measures["clean"].correct - int(row.clean)) <= 2
-    assert abs(found.measures["pgd-10"].correct - int(row.pgd)) <= 2
+    random = "random" in row.checks
+    assert abs(found.measures["clean"].correct - int(row.clean)) <= (BY_CHANCE if random else 2)
+    assert abs(found.measures["pgd-10"].correct - int(row.pgd)) <= (BY_CHANCE if random else 2)
     assert abs(100 * (1 - checks["binarisation"].value) - int(row.found.rstrip("%"))) <= 5
+    if random:  # one of its other checks has its threshold in the middle of what chance gives
+        assert row.checks <= {check.name for check in checks.values() if check.raised}
+        return
     for check in checks.values():
         if not check.threshold / CLOSE <= check.value <= check.threshold * CLOSE or check.threshold == 0:
             assert check.raised == (check.name in row.checks), check
