@@ -223,6 +223,23 @@ def test_a_record_is_read_from_the_history() -> None:
     assert TrainingRecord.of(rows[:1], asked=12).rise == 0.0
 
 
+@pytest.mark.parametrize("images", [100, 200, 300, 500, 1000])
+def test_a_rise_of_exactly_one_point_is_no_flag_for_any_accuracies_and_a_gap_of_exactly_ten_is_enough(
+    images: int,
+) -> None:
+    point, ten = images // 100, images // 10
+    for right in range(images - ten + 1):
+        values = [right / images] * 9 + [(right + point) / images]
+        rows = [
+            Row(i + 1, i, 0.1, 1.0, None, 0.8, value, 1.0, 1.0, train_eval_robust=(right + point + ten) / images)
+            for i, value in enumerate(values)
+        ]
+        found = TrainingRecord.of(rows, asked=10)
+        assert found.unfinished() is None
+        assert found.cannot_show_overfitting(best_epoch=1) is None
+        assert TrainingRecord.of([*rows[:-1], rows[-1]._replace(val_robust=values[-1] + 1 / images)], 10).unfinished()
+
+
 @pytest.mark.parametrize(("parameters", "times"), [(1000, None), (1099, None), (1900, "1.9")])
 def test_different_model_sizes_are_named_as_a_confound(tiny_params: Params, parameters: int, times: str | None) -> None:
     claim = ClaimParams(says="A", run="ads", than="ssm", measures=("clean",))
