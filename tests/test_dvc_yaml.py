@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ssmlab.core.stage_code import PACKAGE, STAGE_CODE, StageName, source_files
-from ssmlab.params import Params
+from ssmlab.params import MIXERS, Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.stages.analyze import analyze
@@ -51,11 +51,6 @@ NOT_IMPORTED = {
 }
 
 
-@pytest.fixture(scope="module")
-def imports() -> grimp.ImportGraph:
-    return grimp.build_graph("ssmlab", cache_dir=None)
-
-
 def stage(project: Path, name: str) -> dict[str, Any]:
     described = YAML(typ="safe").load(project / "dvc.yaml")["stages"][name]
     return dict(described.get("do", described))
@@ -63,6 +58,19 @@ def stage(project: Path, name: str) -> dict[str, Any]:
 
 def code_deps(project: Path, name: str) -> list[str]:
     return [dep.removeprefix("ssmlab/") for dep in stage(project, name)["deps"] if dep.startswith("ssmlab/")]
+
+
+REGISTRIES: dict[str, Mapping[str, Any]] = {"ssmlab.nets.build": MIXERS}  # by the module that imports what they name
+
+
+@pytest.fixture(scope="module")
+def imports() -> grimp.ImportGraph:
+    """Which module imports which, the modules included that a registry names and that are imported by that name."""
+    graph = grimp.build_graph("ssmlab", cache_dir=None)
+    for importer, entries in REGISTRIES.items():
+        for entry in entries.values():
+            graph.add_import(importer=importer, imported=entry.where.partition(":")[0])
+    return graph
 
 
 def imported_files(name: StageName, imports: grimp.ImportGraph) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ssmlab.params import (
+    MIXERS,
     ApgdParams,
     AttackSpec,
     AutoAttackParams,
@@ -20,8 +21,6 @@ from ssmlab.params import (
 if TYPE_CHECKING:
     from ssmlab.analysis.intervals import Difference
     from ssmlab.data.header import DataProvenance
-
-MIXERS = {"s4": "S4", "s4d": "S4D", "dss": "DSS", "s5": "S5", "mamba": "Mamba", "mega": "Mega"}
 
 PROVENANCES: dict[DataProvenance, str] = {
     "official": "the publisher's images, with all training images",
@@ -64,7 +63,7 @@ def spoken(difference: Difference, confidence: float) -> str:
 
 def model_label(model: ModelParams) -> str:
     """A short name for a model: `S4`, `S4 + GELU`, `S4 + AdS (relu)`, `Mega + attention`."""
-    parts = [f"{'bidirectional ' if model.bidirectional else ''}{MIXERS.get(model.mixer, model.mixer)}"]
+    parts = [f"{'bidirectional ' if model.bidirectional else ''}{MIXERS[model.mixer].label}"]
     if model.norm == "none":
         parts[0] += " without LayerNorm"
     if model.pointwise == "gelu":

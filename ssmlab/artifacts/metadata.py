@@ -244,7 +244,8 @@ def size_problem(metadata: Metadata, tensors: Mapping[str, TensorInfo]) -> str:
         return f"images of {height} x {width} pixels are more than {MOST_TOKENS} tokens"
     if model.layers * model.d_state**3 > LARGEST_WORK:
         return f"model.d_state {model.d_state} is too large for {model.layers} layers"
-    inner = [model.d_model, model.d_state, *(model.mega.plain().values() if model.mega else ())]
+    own = model.own_section.plain().values() if model.own_section else ()
+    inner = [model.d_model, model.d_state, *(size for size in own if isinstance(size, int))]
     total = sum(tensor.elements for tensor in tensors.values())
     if model.d_model * max(inner) > max(SMALL, 4 * total):
         return f"widths of {printable(', '.join(map(str, inner)))} do not fit its {total} numbers"

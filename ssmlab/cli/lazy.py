@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
 import typer
 import typer.main
 
 from ssmlab.cli.plain_help import PlainHelp
+from ssmlab.core.lookup import named_object
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class CommandEntry:
 
     def built(self, name: str) -> Any:
         """The command, with its arguments and options; `name` is what it is called."""
-        module, _, attribute = self.where.partition(":")
-        found = getattr(import_module(f"ssmlab.cli.{module}"), attribute)
+        found = named_object(f"ssmlab.cli.{self.where}")
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)

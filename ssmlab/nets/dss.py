@@ -31,11 +31,18 @@ from torch import Tensor, nn
 from ssmlab.nets.chunked import Realisation
 from ssmlab.nets.exponentials import diagonal_realisation, exponential_sum
 from ssmlab.nets.hippo import nplr
-from ssmlab.nets.mixer import SsmKernel, as_complex, as_pairs, full_precision
+from ssmlab.nets.layer_parts import convolution_layer
+from ssmlab.nets.mixer import Mixer, SsmKernel, as_complex, as_pairs, full_precision
 from ssmlab.nets.s4 import initial_log_dt
 from ssmlab.nets.shapes import Kernel, Modes
+from ssmlab.params import ModelParams
 
 EPSILON = 1e-7  # keeps the reciprocal of (e^{r L} - 1) Lambda finite where it vanishes (DSS, appendix A.2)
+
+
+def dss_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001  # all builders have the same signature
+    """A DSS layer."""
+    return convolution_layer(params, lambda: DssKernel(params.d_model, params.d_state))
 
 
 class DssKernel(SsmKernel):

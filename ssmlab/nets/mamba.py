@@ -24,12 +24,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssmlab.nets.classifier import Residual
+from ssmlab.nets.layer_parts import check_no_maps, enhancement, norm
 from ssmlab.nets.mixer import Mixer, frozen, full_precision
 from ssmlab.nets.selective import selective_scan
 from ssmlab.nets.shapes import BatchFirst, TokenFirst, Transition
+from ssmlab.params import ModelParams
 
 EXPANSION = 2
 TAPS = 4
+
+
+def mamba_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001  # all builders have the same signature
+    """A Mamba layer inside a residual connection with a norm."""
+    check_no_maps(params)
+    enhancing = enhancement(params, EXPANSION * params.d_model)
+    return Residual(MambaLayer(params.d_model, params.d_state, enhancing, params.dropout), norm(params))
 
 
 class ShortConvolution(nn.Module):

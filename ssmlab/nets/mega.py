@@ -22,11 +22,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ssmlab.nets.ema import DampedEma
+from ssmlab.nets.layer_parts import check_no_maps, enhancement
 from ssmlab.nets.longconv import channel_first, toeplitz_columns
 from ssmlab.nets.mixer import Mixer
 from ssmlab.nets.shapes import BatchFirst, BiasMatrix
 from ssmlab.nets.softmax_attention import attend
-from ssmlab.params import MegaParams
+from ssmlab.params import MegaParams, ModelParams
+
+
+def mega_layer(params: ModelParams, length: int) -> Mixer:
+    """A Mega layer, which has its own residual connections and norms."""
+    check_no_maps(params)
+    assert params.mega is not None
+    return MegaLayer(params.d_model, params.mega, length, enhancement(params, params.d_model), params.dropout)
 
 
 class RelativeBias(nn.Module):

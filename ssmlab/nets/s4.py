@@ -31,7 +31,8 @@ from torch import Tensor, nn
 
 from ssmlab.nets.chunked import Realisation, matrix_power, squares_up_to
 from ssmlab.nets.hippo import nplr
-from ssmlab.nets.mixer import SsmKernel, as_complex, as_pairs, full_precision
+from ssmlab.nets.layer_parts import convolution_layer
+from ssmlab.nets.mixer import Mixer, SsmKernel, as_complex, as_pairs, full_precision
 from ssmlab.nets.shapes import (
     Angles,
     FourModes,
@@ -43,6 +44,12 @@ from ssmlab.nets.shapes import (
     RealModes,
     SharedModes,
 )
+from ssmlab.params import ModelParams
+
+
+def s4_layer(params: ModelParams, length: int) -> Mixer:
+    """An S4 layer for `length` tokens."""
+    return convolution_layer(params, lambda: S4Kernel(params.d_model, params.d_state, power_of_two(length)))
 
 
 class S4Kernel(SsmKernel):

@@ -24,9 +24,18 @@ from torch import nn
 
 from ssmlab.nets.chunked import Realisation
 from ssmlab.nets.exponentials import diagonal_realisation, exponential_sum, phi
-from ssmlab.nets.mixer import SsmKernel, as_complex, full_precision
+from ssmlab.nets.layer_parts import convolution_layer
+from ssmlab.nets.mixer import Mixer, SsmKernel, as_complex, full_precision
 from ssmlab.nets.s4 import initial_log_dt
 from ssmlab.nets.shapes import Kernel, Modes
+from ssmlab.params import ModelParams
+
+
+def s4d_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001  # all builders have the same signature
+    """An S4D layer."""
+    assert params.s4d is not None
+    discretisation, initial = params.s4d.discretisation, params.s4d.initial
+    return convolution_layer(params, lambda: S4dKernel(params.d_model, params.d_state, discretisation, initial))
 
 
 class S4dKernel(SsmKernel):

@@ -32,11 +32,19 @@ from torch import Tensor, nn
 
 from ssmlab.nets.exponentials import phi
 from ssmlab.nets.hippo import normal_part
-from ssmlab.nets.mixer import as_complex, as_pairs, full_precision
+from ssmlab.nets.layer_parts import enhancement, ssm_layer
+from ssmlab.nets.mixer import Mixer, as_complex, as_pairs, full_precision
 from ssmlab.nets.s4 import initial_log_dt
 from ssmlab.nets.s5_fixed import by_sequences
 from ssmlab.nets.scan import scan
 from ssmlab.nets.shapes import ChannelFirst
+from ssmlab.params import ModelParams
+
+
+def s5_layer(params: ModelParams, length: int) -> Mixer:  # noqa: ARG001  # all builders have the same signature
+    """An S5 layer. Its C already maps over all channels, so `output: linear` adds no further map."""
+    ssm = S5(params.d_model, params.d_state)
+    return ssm_layer(params, ssm, enhancement(params, params.d_model), "glu" if params.output == "glu" else "none")
 
 
 class System(NamedTuple):
@@ -56,6 +64,8 @@ class S5(nn.Module):
 
     Complex parameters are stored as real pairs: Lambda (P, 2), B (P, D, 2), C (D, P, 2).
     """
+
+    any_order = True  # it copies its input to token-first order itself, which is cheapest from batch-first order
 
     def __init__(self, width: int, state: int):
         super().__init__()

@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from ssmlab.nets.chunked import ChunkedConvolution, chunks_pay, even_chunks
 from ssmlab.nets.longconv import FixedConvolution, channel_first, convolve, two_sided
 from ssmlab.nets.mixer import Mixer, SsmKernel, full_precision
-from ssmlab.nets.s5 import S5
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, Taps
 
 OutputMap = Literal["none", "linear", "glu"]
@@ -87,9 +86,7 @@ class SsmBlock(Mixer):
     ):
         super().__init__()
         self.ssm = ssm
-        self.any_order = isinstance(
-            ssm, S5
-        )  # S5 copies its input to token-first order itself, which is cheapest from batch-first order
+        self.any_order = bool(getattr(ssm, "any_order", False))  # whether the SSM takes its input in any memory order
         self.pointwise = pointwise
         self.enhancement = enhancement
         self.gated = output == "glu"

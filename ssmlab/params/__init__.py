@@ -30,7 +30,7 @@ from ssmlab.params.base import (
 )
 from ssmlab.params.data import DataParams
 from ssmlab.params.grid import GridParams, GridRun
-from ssmlab.params.model import CONVOLUTIONS, AdsParams, MegaParams, ModelParams, S4dParams
+from ssmlab.params.model import MIXERS, AdsParams, MegaParams, ModelParams, S4dParams
 from ssmlab.params.probe import ProbeParams
 from ssmlab.params.seeds import seed_groups
 from ssmlab.params.study import AnalyzeParams, ClaimParams, Params, ReportParams, RunParams
@@ -53,9 +53,9 @@ from ssmlab.params.train import (
 
 __all__ = [
     "ATTACK_KINDS",
-    "CONVOLUTIONS",
     "IMPORTED",
     "LENGTHS",
+    "MIXERS",
     "NAME",
     "NORM_NAMES",
     "AdsParams",

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
 
 from ssmlab.core.files import canonical_json, sha256_text
 from ssmlab.params.written_float import WrittenFloat
@@ -49,6 +51,16 @@ def some_or_all(of: str) -> Callable[[Any], Any]:
         return value
 
     return check
+
+
+@dataclass(frozen=True, slots=True)
+class KeyOf:
+    """The pydantic check of a text that must be a key of `table`, which is what `Literal` is for names written out."""
+
+    table: Mapping[str, Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.literal_schema(list(self.table))
 
 
 ImageCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all("images"))]

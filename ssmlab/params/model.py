@@ -2,14 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ssmlab.params.base import Positive, Strict
+from ssmlab.params.base import KeyOf, Positive, Strict
 
-MixerName = Literal["s4", "s4d", "dss", "s5", "mamba", "mega"]
-CONVOLUTIONS = ("s4", "s4d", "dss")  # the mixers that are one convolution kernel a channel
+
+@dataclass(frozen=True, slots=True)
+class MixerEntry:
+    """A mixer in the table of mixers.
+
+    Attributes:
+        label: what readers see.
+        where: `MODULE:NAME` of the function (params, length) -> layer that builds one layer of the trunk.
+        time_invariant: whether its layer is an `SsmBlock` around a `LinearSsm` or S5, whose taps and bounds the probes
+            compute.
+        convolution: whether it is one convolution kernel a channel, which `bidirectional` needs.
+        own_norms: whether its layers have norms of their own, so that the classifier adds none.
+    """
+
+    label: str
+    where: str
+    time_invariant: bool = False
+    convolution: bool = False
+    own_norms: bool = False
+
+
+# All mixers by their name in `model.mixer`. A new one is a file in ssmlab/nets/ and a line here. If it has settings of
+# its own, they are a class below and a field of `ModelParams` that is called like the mixer.
+MIXERS: dict[str, MixerEntry] = {
+    "s4": MixerEntry("S4", "ssmlab.nets.s4:s4_layer", time_invariant=True, convolution=True),
+    "s4d": MixerEntry("S4D", "ssmlab.nets.s4d:s4d_layer", time_invariant=True, convolution=True),
+    "dss": MixerEntry("DSS", "ssmlab.nets.dss:dss_layer", time_invariant=True, convolution=True),
+    "s5": MixerEntry("S5", "ssmlab.nets.s5:s5_layer", time_invariant=True),
+    "mamba": MixerEntry("Mamba", "ssmlab.nets.mamba:mamba_layer"),
+    "mega": MixerEntry("Mega", "ssmlab.nets.mega:mega_layer", own_norms=True),
+}
 
 
 def unsaid_if_false(value: Any) -> Any:
@@ -67,7 +97,7 @@ class ModelParams(Strict):
     norm: `layer` (the default) or `none`, which leaves out every LayerNorm.
     """
 
-    mixer: MixerName
+    mixer: Annotated[str, KeyOf(MIXERS)]
     enhancement: Literal["none", "ads", "attention"]
     ads: AdsParams | None = None
     s4d: S4dParams | None = None
@@ -87,12 +117,18 @@ class ModelParams(Strict):
     def _sections_match_their_switch(self) -> Self:
         if (self.enhancement == "ads") != (self.ads is not None):
             raise ValueError("a section `ads` is needed exactly when `enhancement` is ads")
-        if (self.mixer == "s4d") != (self.s4d is not None):
-            raise ValueError("a section `s4d` is needed exactly when `mixer` is s4d")
-        if (self.mixer == "mega") != (self.mega is not None):
-            raise ValueError("a section `mega` is needed exactly when `mixer` is mega")
-        if self.bidirectional and self.mixer not in CONVOLUTIONS:
-            raise ValueError(f"`bidirectional` is for the convolutional mixers ({', '.join(CONVOLUTIONS)})")
-        if self.norm == "none" and self.mixer == "mega":
-            raise ValueError("`norm` none is not for mega: its layers have norms of their own")
+        for name in MIXERS:
+            if name in type(self).model_fields and (self.mixer == name) != (getattr(self, name) is not None):
+                raise ValueError(f"a section `{name}` is needed exactly when `mixer` is {name}")
+        if self.bidirectional and not MIXERS[self.mixer].convolution:
+            convolutions = ", ".join(name for name, entry in MIXERS.items() if entry.convolution)
+            raise ValueError(f"`bidirectional` is for the convolutional mixers ({convolutions})")
+        if self.norm == "none" and MIXERS[self.mixer].own_norms:
+            raise ValueError(f"`norm` none is not for {self.mixer}: its layers have norms of their own")
         return self
+
+    @property
+    def own_section(self) -> Strict | None:
+        """The settings that only this mixer has; None for a mixer without such settings."""
+        found: Strict | None = getattr(self, self.mixer) if self.mixer in type(self).model_fields else None
+        return found

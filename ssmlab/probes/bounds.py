@@ -32,9 +32,8 @@ from ssmlab.nets.ads import ACTIVATIONS, AdaptiveScaling, ConstantMap
 from ssmlab.nets.classifier import Classifier, Residual
 from ssmlab.nets.longconv import channel_first, convolve
 from ssmlab.nets.ssm_block import SsmBlock
-from ssmlab.params import ModelParams
+from ssmlab.params import MIXERS, ModelParams
 from ssmlab.probes.gains import impulse_responses
-from ssmlab.probes.linear import FIXED_MIXERS
 
 GELU_SLOPE = 1.13  # the largest slope of GELU is 1.12890
 STEEPEST = {"relu": 1.0, "tanh": 1.0, "sigmoid": 0.25, "none": 1.0}
@@ -51,7 +50,7 @@ class Bounded(NamedTuple):
 
 def can_be_bounded(params: ModelParams) -> bool:
     """Whether `certified_eps` supports every part of the model: fixed SSMs, without attention."""
-    return params.mixer in FIXED_MIXERS and params.enhancement != "attention"
+    return MIXERS[params.mixer].time_invariant and params.enhancement != "attention"
 
 
 def linear_bound(map: nn.Linear, h: Bounded) -> Bounded:

@@ -22,9 +22,7 @@ import torch
 from torch import Tensor
 
 from ssmlab.nets.classifier import Classifier
-from ssmlab.params import ModelParams
-
-FIXED_MIXERS = ("s4", "s4d", "dss", "s5")  # linear and time-invariant; their parameters do not depend on the input
+from ssmlab.params import MIXERS, ModelParams
 
 
 class AffineMap(NamedTuple):
@@ -37,7 +35,7 @@ class AffineMap(NamedTuple):
 def is_affine(params: ModelParams) -> bool:
     """Whether the logits of a model with these parameters are an affine function of the image."""
     bare = params.norm == "none" and params.enhancement == "none" and params.pointwise == "none"
-    return bare and params.mixer in FIXED_MIXERS and params.output == "linear"
+    return bare and MIXERS[params.mixer].time_invariant and params.output == "linear"
 
 
 def affine_map(model: Classifier) -> AffineMap:

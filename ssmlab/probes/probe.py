@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from ssmlab.nets.classifier import Classifier
-from ssmlab.nets.ssm_block import SsmBlock
+from ssmlab.nets.s5 import S5
+from ssmlab.nets.ssm_block import LinearSsm
 from ssmlab.params import ModelParams, ProbeParams
 from ssmlab.probes.bounds import can_be_bounded, certified_eps
 from ssmlab.probes.gains import energy_gains, impulse_responses, peak_gains, tightness
@@ -101,9 +102,10 @@ def layer_gains(model: Classifier, places: list[Site], x: Tensor, x_adv: Tensor)
     found = []
     clean, attacked = signals(model, places, x.double()), signals(model, places, x_adv.double())
     for index, place in enumerate(places):
-        if place.component != "mixer" or not isinstance(block := mixer_of(model, place), SsmBlock):
+        ssm = getattr(mixer_of(model, place), "ssm", None) if place.component == "mixer" else None
+        if not isinstance(ssm, LinearSsm | S5):
             continue
-        taps = impulse_responses(block.ssm, model.length)  # type: ignore[arg-type]
+        taps = impulse_responses(ssm, model.length)
         energy = energy_gains(taps, model.length)
         ends = (clean[index - 1], attacked[index - 1], clean[index], attacked[index])
         ratios = tightness(taps, *(signal.permute(2, 0, 1) for signal in ends))  # (D, B)

@@ -13,7 +13,6 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ssmlab.core.errors import UserError
 from ssmlab.nets.classifier import Classifier, Residual
 from ssmlab.nets.mamba import MambaLayer
 from ssmlab.nets.mega import MegaLayer
@@ -64,7 +63,8 @@ def layer_sites(layer: nn.Module, params: ModelParams, number: int) -> Iterator[
         yield Site("norm", number, feed_forward.norm, "output", "batch")
         return
     if not isinstance(layer, Residual):
-        raise UserError(f"probes do not support the layer {type(layer).__name__}")
+        yield Site("mixer", number, layer, "output", "batch")
+        return
     block = layer.mixer
     if isinstance(block, MambaLayer):
         yield Site("convolution", number, block.conv1d, "output", "token")
@@ -79,6 +79,8 @@ def layer_sites(layer: nn.Module, params: ModelParams, number: int) -> Iterator[
         yield from enhancement_site(block.enhancement, params, number)
         if isinstance(block.output, nn.Linear):
             yield Site("output", number, block.dropout, "input", "flat")
+    else:
+        yield Site("mixer", number, block, "output", "batch")
     yield Site("residual", number, layer.norm, "input", "batch")
     yield from norm_site(layer.norm, number)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from ssmlab.analysis.format import MIXERS, PROVENANCES, model_label, regime_label
+from ssmlab.analysis.format import PROVENANCES, model_label, regime_label
 from ssmlab.data.header import DataProvenance
 from ssmlab.params import ModelParams
 from ssmlab.project.params_file import load_params
@@ -37,11 +37,6 @@ def test_regimes_that_learn_differently_are_called_differently() -> None:
 
 def test_every_provenance_has_a_description() -> None:
     assert set(PROVENANCES) == set(get_args(DataProvenance))
-
-
-def test_every_mixer_has_a_name() -> None:
-    """A mixer without one would end the report with a KeyError."""
-    assert set(MIXERS) == set(get_args(ModelParams.model_fields["mixer"].annotation))
 
 
 def test_a_model_without_layer_norm_is_not_labelled_as_one_with_it() -> None:

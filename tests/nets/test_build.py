@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 
 from ssmlab.core.errors import UserError
 from ssmlab.nets import build, ssm_parameters
-from ssmlab.nets.build import KERNELS, LAYERS, convolution_layer
-from ssmlab.params import ModelParams
-from ssmlab.params.model import CONVOLUTIONS, MixerName
+from ssmlab.nets.s5 import S5
+from ssmlab.nets.ssm_block import LinearSsm
+from ssmlab.params import MIXERS, ModelParams
 from ssmlab.project.params_file import load_params
 
 BASE: dict[str, Any] = {
@@ -32,9 +32,15 @@ def model_params(**changes: Any) -> ModelParams:
     return ModelParams.model_validate(BASE | changes)
 
 
-def test_every_mixer_that_params_know_can_be_built() -> None:
-    assert set(LAYERS) == set(get_args(MixerName))
-    assert {name for name, make in LAYERS.items() if make is convolution_layer} == set(KERNELS) == set(CONVOLUTIONS)
+def test_the_table_of_mixers_says_what_their_layers_are() -> None:
+    assert {each.get("mixer", "s4") for each in EVERY} == set(MIXERS)
+    for changes in EVERY:
+        params = model_params(**changes, d_model=4, d_state=4, layers=1)
+        model, entry = build(params, (1, 3, 3), 10, seed=0), MIXERS[params.mixer]
+        ssms = [module for module in model.modules() if isinstance(module, LinearSsm)]
+        assert entry.convolution == (len(ssms) == 1)
+        assert entry.own_norms == isinstance(model.norm, torch.nn.Identity)
+        assert entry.time_invariant == any(isinstance(module, LinearSsm | S5) for module in model.modules())
 
 
 @pytest.mark.parametrize(
