@@ -24,6 +24,7 @@ from ssmlab.training.attack import attack_from
 ProbeImages = tuple[Tensor, Tensor]  # x (B, C, H, W) float32 in [0, 1] and labels y (B,), on the model's device
 PARTS = 8  # parts of the work for one checkpoint and two splits; each is reported before it begins
 QUARTILES = (0.0, 0.25, 0.5, 0.75, 1.0)
+PERCENTILES = 101
 
 
 def probe_model(
@@ -116,6 +117,7 @@ def layer_gains(model: Classifier, places: list[Site], x: Tensor, x_adv: Tensor)
                 energy=None if energy is None else rounded(energy[0]),
                 floor=None if energy is None else rounded(energy[1]),
                 tightness=quartiles(ratios),
+                ratios=percentiles(ratios),
             )
         )
     return found
@@ -143,6 +145,14 @@ def quartiles(ratios: Tensor) -> tuple[float, float, float, float, float] | None
         return None
     low, first, middle, third, high = rounded(torch.quantile(finite, finite.new_tensor(QUARTILES)))
     return low, first, middle, third, high
+
+
+def percentiles(ratios: Tensor) -> tuple[float, ...] | None:
+    """The finite ratios in increasing order: all, or percentiles 0 to 100 if they are more; None if there are none."""
+    finite = ratios[ratios.isfinite()]
+    if len(finite) > PERCENTILES:
+        finite = torch.quantile(finite, torch.linspace(0, 1, PERCENTILES, dtype=finite.dtype, device=finite.device))
+    return rounded(finite.sort().values) or None
 
 
 def rounded(values: Tensor) -> tuple[float, ...]:

@@ -62,6 +62,8 @@ class LayerGains(Strict):
         peak: the peak gain of every output channel.
         energy, floor: the largest and smallest singular value of evenly spaced channels; None for S5.
         tightness: smallest value, quartiles and largest value of measured error / bound, over images and channels.
+        ratios: the same quotients in increasing order: all of them, or their percentiles (0 to 100) if there are more
+            than 101; None in files of older versions.
     """
 
     layer: int
@@ -69,6 +71,7 @@ class LayerGains(Strict):
     energy: FloatList | None = None
     floor: FloatList | None = None
     tightness: Quartiles | None = None
+    ratios: FloatList | None = None
 
 
 class GrowthFit(Strict):

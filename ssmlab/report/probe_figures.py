@@ -1,4 +1,4 @@
-"""Figures of the probe results for the best checkpoint of every run. A group of seeds shows each of its runs."""
+"""Figures of gains and growth for the best checkpoint of every run. A group of seeds shows each of its runs."""
 
 from __future__ import annotations
 
@@ -6,52 +6,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from math import exp, log, nan, prod
 from statistics import fmean, median
 
-from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.summary import Summary
-from ssmlab.probes.results import CheckpointProbes, ErrorLadder, GrowthFit, LadderStep, LayerGains
+from ssmlab.probes.results import CheckpointProbes, GrowthFit, LayerGains
+from ssmlab.report.change_rates import change_rates, loss_ladder
 from ssmlab.report.crowded_figures import Mark, draw_marks
 from ssmlab.report.figure_style import Theme, marker, two_panels
 
 Found = Mapping[str, CheckpointProbes]  # by run
-# In the order from the image to the head; a model has only some of them.
-COMPONENTS = (
-    "embedding",
-    "norm",
-    "convolution",
-    "mixer",
-    "pointwise",
-    "AdS",
-    "attention",
-    "gated attention",
-    "gate",
-    "output",
-    "feed-forward",
-    "residual",
-)
-
-
-def loss_ladder(found: CheckpointProbes) -> ErrorLadder | None:
-    """The error ladder of the loss attack on test images; None if the attack changed no image."""
-    return next((each for each in found.ladders if (each.attack, each.split) == ("loss", "test")), None)
-
-
-def amplifications(ladder: ErrorLadder, component: str) -> tuple[float, float] | None:
-    """The factors by which all components of one kind change rho and the mean squared error; None without any."""
-    steps = list(zip(ladder.steps, ladder.steps[1:], strict=False))
-    there = [(before, after) for before, after in steps if after.component == component]
-    if not there:
-        return None
-    return prod(after.amplification or 1.0 for _, after in there), prod(growth(*pair) for pair in there)
-
-
-def growth(before: LadderStep, after: LadderStep) -> float:
-    """The factor by which the mean squared error changes from one step to another."""
-    return after.mse / before.mse
 
 
 def coloured(summary: Summary, found: Found) -> Iterator[tuple[int, str, CheckpointProbes]]:
@@ -60,38 +26,6 @@ def coloured(summary: Summary, found: Found) -> Iterator[tuple[int, str, Checkpo
         for run in group.runs:
             if run in found:
                 yield index, run, found[run]
-
-
-def component_ladder(summary: Summary, found: Found, theme: Theme) -> Figure:
-    """Amplification by every kind of component: rho on the left, mean squared error on the right, one mark per run."""
-    ladders = [(index, ladder) for index, _, each in coloured(summary, found) if (ladder := loss_ladder(each))]
-    rows = [name for name in COMPONENTS if any(amplifications(ladder, name) for _, ladder in ladders)]
-    figure, panels = two_panels(theme, sharey=True)
-    figure.set_figheight((1.5 + 0.32 * (len(rows) + 1)) * (2 if theme.narrow else 1))
-    for side, axes in enumerate(panels):
-        axes.set_xscale("log", base=(2, 10)[side])
-        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        axes.axvline(1.0, color=theme.grey, linewidth=0.9)
-        for index, ladder in ladders:
-            first, last = ladder.steps[0], ladder.steps[-1]
-            for place, name in enumerate(rows):
-                if factors := amplifications(ladder, name):
-                    mark(axes, factors[side], place, index, theme)
-            mark(axes, (ladder.total, growth(first, last))[side], len(rows), index, theme)
-        axes.set_yticks(range(len(rows) + 1), [*rows, "all together"])
-        axes.axhline(len(rows) - 0.5, color=theme.grey, linewidth=0.6)
-        axes.set(xlabel=("rho after / rho before", "mse after / mse before")[side])
-    figure.axes[0].set(title="Error relative to the signal (rho)")
-    figure.axes[1].set(title="Mean squared error")
-    for axes in panels if theme.narrow else panels[:1]:  # side by side, the panels share the y axis
-        axes.invert_yaxis()
-    add_legend(figure, summary, found, theme)
-    return figure
-
-
-def mark(axes: Axes, x: float, y: float, index: int, theme: Theme) -> None:
-    colour = theme.run_colour(index)
-    axes.plot([x], [y], marker(index), color=colour, markersize=6, markerfacecolor=theme.pale(colour, 0.5))
 
 
 def add_legend(figure: Figure, summary: Summary, found: Found, theme: Theme) -> None:
@@ -103,23 +37,6 @@ def add_legend(figure: Figure, summary: Summary, found: Found, theme: Theme) -> 
     ]
     columns = min(2 if theme.narrow else 5, len(lines))
     figure.legend(handles=lines, loc="outside lower center", ncols=columns, frameon=False)
-
-
-def tightness_boxes(summary: Summary, found: Found, theme: Theme) -> Figure:
-    """The error of each layer's fixed SSM as a share of its bound: range, quartiles and median."""
-    rows = list(gains_of(summary, found))
-    figure = Figure(figsize=(theme.width, 1.2 + 0.34 * len(rows)), layout="constrained")
-    axes = figure.subplots()
-    for place, (index, _, gains) in enumerate(rows):
-        low, first, middle, third, high = gains.tightness or (0.0,) * 5
-        colour = theme.run_colour(index)
-        axes.plot([low, high], [place, place], color=colour, linewidth=1.0)
-        axes.barh(place, third - first, left=first, height=0.5, color=theme.pale(colour, 0.5), edgecolor=colour)
-        axes.plot([middle, middle], [place - 0.25, place + 0.25], color=colour, linewidth=2.0)
-    axes.set_yticks(range(len(rows)), [f"{run}, layer {gains.layer}" for _, run, gains in rows])
-    axes.set(xlim=(0, 1.02), xlabel="measured error / bound", title="Tightness of the SSMs' bounds under attack")
-    axes.invert_yaxis()
-    return figure
 
 
 def gains_of(summary: Summary, found: Found) -> Iterator[tuple[int, str, LayerGains]]:
@@ -134,10 +51,10 @@ def gain_and_amplification(each: CheckpointProbes) -> tuple[float, float] | None
     None for a model without fixed SSMs, or if the attack changed no image.
     """
     ladder = loss_ladder(each)
-    factors = amplifications(ladder, "mixer") if ladder else None
-    if not factors or not each.gains:
+    rates = change_rates(ladder, "mixer") if ladder else None
+    if not rates or not each.gains:
         return None
-    return prod(median(gains.peak) for gains in each.gains), factors[0]
+    return prod(median(gains.peak) for gains in each.gains), rates.rho
 
 
 def gain_scatter(summary: Summary, found: Found, theme: Theme) -> Figure:

@@ -10,20 +10,12 @@ from ssmlab.analysis.summary import Summary
 from ssmlab.core.text import listed, percent
 from ssmlab.probes.results import CheckpointProbes, GrowthFit, ProbeResults
 from ssmlab.report.blocks import Block, Caution, Folded, Heading, Paragraph, Picture
+from ssmlab.report.change_rates import COMPONENTS, change_rates, loss_ladder, total_rates
 from ssmlab.report.figure_style import draw_files
-from ssmlab.report.probe_figures import (
-    COMPONENTS,
-    Found,
-    amplifications,
-    component_ladder,
-    gain_and_amplification,
-    gain_scatter,
-    gains_of,
-    growth_curves,
-    loss_ladder,
-    tightness_boxes,
-)
+from ssmlab.report.ladder_figure import component_ladder
+from ssmlab.report.probe_figures import Found, gain_and_amplification, gain_scatter, gains_of, growth_curves
 from ssmlab.report.table import ABSENT, Column, TextTable
+from ssmlab.report.tightness_figure import shown_violins, tightness_violins, violins
 
 
 def probe_section(summary: Summary, probes: Mapping[str, ProbeResults]) -> Iterator[Block]:
@@ -95,29 +87,35 @@ def ladder_blocks(summary: Summary, found: Found) -> Iterator[Block]:
     misled = [text for _, text in sorted(misled_components(found), reverse=True)]
     if misled:
         text += (
-            " The mean squared error also depends on the scale of the features. It suggests the opposite for "
-            f"{listed(misled[:4])}."
+            " KL and the mean squared error (MSE) also depend on the scale of the features. They suggest the opposite "
+            f"for {listed(misled[:4])}."
         )
     yield Paragraph(text)
+    ends = [
+        f"{run} rho x{rates.rho:.2f}, KL x{rates.kl:.3g}, MSE x{rates.mse:.3g}"
+        for run, ladder in ladders.items()
+        if (rates := total_rates(ladder))
+    ]
     yield Picture(
         "probe-ladder",
         draw_files(partial(component_ladder, summary, found)),
-        f"Two charts of the amplification of an error by kind of component, one mark per run. All together: "
-        f"{listed(totals)}.",
-        "Amplification of an attack's error by each kind of component, as the product over all layers. Below 1 the "
-        "error shrinks. The right panel shows the mean squared error of the same features: where the panels differ, a "
-        "component changed the scale of the features.",
+        "Three charts of the change rates of an error by kind of component (rho, KL, MSE), one mark per run. All "
+        f"together: {listed(ends)}.",
+        "Change rate of an attack's error by each kind of component: the error after it divided by the error before "
+        "it, as the product over all layers. Left of 1 the error shrinks, right of 1 it grows. rho does not depend on "
+        "the scale of the features. KL and MSE follow it: where they differ from rho, a component changed the scale, "
+        "so do not read them alone.",
     )
 
 
 def misled_components(found: Found) -> Iterator[tuple[float, str]]:
-    """Components in which rho shrinks but the mean squared error more than doubles, each with the latter's factor."""
+    """Components in which rho shrinks but KL or MSE more than doubles, each with the larger of their factors."""
     for run, each in found.items():
         ladder = loss_ladder(each)
         for name in COMPONENTS if ladder else ():
-            factors = amplifications(ladder, name) if ladder else None
-            if factors and factors[0] < 1.0 and factors[1] > 2.0:
-                yield factors[1], f"{name} in {run} (mse x{factors[1]:.1f}, rho x{factors[0]:.2f})"
+            rates = change_rates(ladder, name) if ladder else None
+            if rates and rates.rho < 1.0 and (largest := max(rates.mse, rates.kl)) > 2.0:
+                yield largest, f"{name} in {run} (KL x{rates.kl:.1f}, MSE x{rates.mse:.1f}, rho x{rates.rho:.2f})"
 
 
 def gain_blocks(summary: Summary, found: Found) -> Iterator[Block]:
@@ -133,16 +131,27 @@ def gain_blocks(summary: Summary, found: Found) -> Iterator[Block]:
             f"{percent(min(medians))} to {percent(max(medians))} of the bound (medians of the layers), and "
             f"{percent(highest)} at most."
         )
-        yield Picture(
-            "probe-tightness",
-            draw_files(partial(tightness_boxes, summary, found)),
-            f"Box charts of measured error over bound for {len(rows)} layers; medians from {percent(min(medians))} to "
-            f"{percent(max(medians))}.",
-            "Largest error of the SSM's output divided by its bound (peak gain times the largest error of its input), "
-            "over images and channels: range, quartiles and median. At 1 the error equals the bound.",
-        )
+        yield tightness_picture(summary, found)
         yield gain_picture(summary, found)
     yield from certificate_paragraph(found)
+
+
+def tightness_picture(summary: Summary, found: Found) -> Picture:
+    """How near the error of each SSM comes to its bound."""
+    everything = violins(summary, found)
+    drawn = shown_violins(everything)
+    medians = [f"{each.name} {percent(each.median)}" for each in drawn]
+    few = len(drawn) < len(everything)
+    return Picture(
+        "probe-tightness",
+        draw_files(partial(tightness_violins, summary, found)),
+        f"Violin charts of measured error over bound, one per layer. Medians: {listed(medians)}.",
+        "Largest error of the SSM's output divided by its bound (peak gain times the largest error of its input), over "
+        "images, channels and seeds. A violin is high where many values lie; in it, the bar reaches from the first to "
+        "the third quartile, and the circle is the median. At 1 the error equals the bound: the further left a violin, "
+        "the less of the possible amplification the attack finds."
+        + (f" {len(drawn)} of {len(everything)} layers are drawn, in the order of their medians." if few else ""),
+    )
 
 
 def gain_picture(summary: Summary, found: Found) -> Picture:
@@ -191,7 +200,8 @@ def growth_blocks(summary: Summary, found: Found) -> Iterator[Block]:
         draw_files(partial(growth_curves, summary, found)),
         "Two line charts of the error after one perturbed token, one line per run; the fitted growth is in the table.",
         "The error after one perturbed token through all layers, in units of the perturbation. Left: in the tokens "
-        "after it. Right: in the last token, against its distance from the perturbed token. Dashed: the fitted law.",
+        "after it. Right: in the last token, against its distance from the perturbed token. Dashed: the fitted law. "
+        "A falling line is an error that fades; a straight rise in both panels is exponential growth.",
     )
     yield Folded("Fitted growth of the error, by layer", growth_table(found))
 

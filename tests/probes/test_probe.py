@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from ssmlab.nets import Classifier
 from ssmlab.params import ModelParams, ProbeParams
-from ssmlab.probes.probe import probe_model
+from ssmlab.probes.probe import percentiles, probe_model
 from ssmlab.probes.results import CheckpointProbes
 from tests.probes.models import labelled_images, model_of, params_of
 from tests.probes.test_ladder import MODELS
@@ -46,6 +47,15 @@ def test_every_model_can_be_probed_and_stays_as_it_is(name: str) -> None:
     assert (found.exact is not None) == (name == "s4-without-norm")
     for gains in found.gains:
         assert gains.tightness is not None and 0 <= gains.tightness[0] <= gains.tightness[-1] <= 1 + 1e-9
+        assert gains.ratios is not None and len(gains.ratios) <= 101
+        assert np.quantile(gains.ratios, (0, 0.25, 0.5, 0.75, 1)) == pytest.approx(gains.tightness, rel=1e-5)
+
+
+def test_few_ratios_are_all_kept_and_many_as_percentiles() -> None:
+    assert percentiles(torch.tensor([[0.3, float("nan")], [0.1, 0.2]])) == (0.1, 0.2, 0.3)
+    many = torch.rand(12, 40, generator=torch.Generator().manual_seed(0)).double()
+    assert percentiles(many) == pytest.approx(np.percentile(many, range(101)), rel=1e-5)
+    assert percentiles(torch.full((3,), float("nan"))) is None
 
 
 def test_what_is_certified_is_robust_and_what_is_exact_is_no_more_than_what_attacks_leave() -> None:
