@@ -40,7 +40,7 @@ def images_per_second(study: Path, run: str, threads: int, seconds: float) -> fl
     from ssmlab.project.params_file import load_params
     from ssmlab.training.attack import attack_from
     from ssmlab.training.optimizer import make_optimizer, make_schedule
-    from ssmlab.training.regimes import REGIMES
+    from ssmlab.training.regimes import make_regime
     from ssmlab.training.regimes.base import Learner
     from ssmlab.training.sharding import BatchShard
 
@@ -51,7 +51,7 @@ def images_per_second(study: Path, run: str, threads: int, seconds: float) -> fl
     optimizer = make_optimizer(model, train.optimizer)
     schedule = make_schedule(optimizer, train.optimizer, 10**6)
     generator = torch.Generator().manual_seed(0)
-    regime = REGIMES[train.regime](Learner(model, optimizer, schedule, generator, BatchShard(batch), shape), train)
+    regime = make_regime(Learner(model, optimizer, schedule, generator, BatchShard(batch), shape), train)
     x, y = torch.rand(batch, *shape, generator=generator), torch.zeros(batch, dtype=torch.int64)
     regime.step(x, y, attack_from(train.adversary))
     steps, began = 0, time.perf_counter()

@@ -26,7 +26,7 @@ from ssmlab.project.params_file import load_params
 from ssmlab.training.attack import attack_from
 from ssmlab.training.events import BatchResult
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.regimes import REGIMES
+from ssmlab.training.regimes import make_regime
 from ssmlab.training.regimes.base import Learner
 from ssmlab.training.sharding import BatchShard
 
@@ -40,7 +40,7 @@ def steps_of(run: RunParams, x: Tensor, y: Tensor, rounds: int) -> Iterator[Batc
     optimizer = make_optimizer(model, train.optimizer)
     schedule = make_schedule(optimizer, train.optimizer, 2 * rounds)
     generator = torch.Generator().manual_seed(0)
-    regime = REGIMES[train.regime](Learner(model, optimizer, schedule, generator, BatchShard(len(x)), SHAPE), train)
+    regime = make_regime(Learner(model, optimizer, schedule, generator, BatchShard(len(x)), SHAPE), train)
     attack = attack_from(train.adversary)
     model.train()
     while True:

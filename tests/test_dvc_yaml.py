@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ssmlab.core.stage_code import PACKAGE, STAGE_CODE, StageName, source_files
-from ssmlab.params import MIXERS, Params
+from ssmlab.params import MIXERS, REGIMES, Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.stages.analyze import analyze
@@ -60,16 +60,20 @@ def code_deps(project: Path, name: str) -> list[str]:
     return [dep.removeprefix("ssmlab/") for dep in stage(project, name)["deps"] if dep.startswith("ssmlab/")]
 
 
-REGISTRIES: dict[str, Mapping[str, Any]] = {"ssmlab.nets.build": MIXERS}  # by the module that imports what they name
+# The tables of names: the module that imports what they name, the package that it is below, and the table.
+REGISTRIES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
+    ("ssmlab.nets.build", "ssmlab.nets", MIXERS),
+    ("ssmlab.training.regimes", "ssmlab.training.regimes", REGIMES),
+)
 
 
 @pytest.fixture(scope="module")
 def imports() -> grimp.ImportGraph:
     """Which module imports which, the modules included that a registry names and that are imported by that name."""
     graph = grimp.build_graph("ssmlab", cache_dir=None)
-    for importer, entries in REGISTRIES.items():
+    for importer, package, entries in REGISTRIES:
         for entry in entries.values():
-            graph.add_import(importer=importer, imported=entry.where.partition(":")[0])
+            graph.add_import(importer=importer, imported=f"{package}.{entry.where.partition(':')[0]}")
     return graph
 
 

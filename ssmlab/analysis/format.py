@@ -81,7 +81,7 @@ def model_label(model: ModelParams) -> str:
 
 def regime_label(train: TrainParams) -> str:
     """A short name for how a model was trained: `standard`, `PGD-7 AT`, `TRADES (beta 6) + AWP, L2, patience 3`."""
-    parts = [base_regime(train)]
+    parts = [train.regime_label]
     if train.awp is not None:
         parts.append("AWP")
     if train.averaging is not None:
@@ -97,23 +97,6 @@ def training_label(train: TrainParams) -> list[str]:
     schedule = train.optimizer.schedule
     rate = [f"{schedule} learning rate"] if schedule != "cosine" else []
     return rate if train.patience is None else [*rate, f"patience {train.patience}"]
-
-
-def base_regime(train: TrainParams) -> str:
-    """The regime alone, without its additions such as AWP."""
-    if train.trades is not None:
-        return f"TRADES (beta {train.trades.beta:g})"
-    if train.mart is not None:
-        return f"MART (beta {train.mart.beta:g})"
-    if train.free is not None:
-        return f"Free-{train.free.replays} AT"
-    if train.yopo is not None:
-        return f"YOPO-{train.yopo.propagations}-{train.adversary.steps}"
-    if train.fgsm is not None:
-        return "FGSM-RS AT" if train.fgsm.clip else "N-FGSM AT"
-    if train.jacobian is not None:
-        return f"Jacobian (weight {train.jacobian.weight:g})"
-    return "standard" if train.regime == "standard" else f"PGD-{train.adversary.steps} AT"
 
 
 def attack_label(name: str, spec: AttackSpec) -> str:

@@ -62,5 +62,5 @@ def sequence_length(params: ModelParams, image_shape: tuple[int, int, int]) -> i
 
 def layer(params: ModelParams, length: int) -> Mixer:
     """One layer of the classifier's trunk for `length` tokens, as the table `ssmlab.params.MIXERS` says."""
-    built: Mixer = named_object(MIXERS[params.mixer].where)(params, length)
+    built: Mixer = named_object(f"ssmlab.nets.{MIXERS[params.mixer].where}")(params, length)
     return built

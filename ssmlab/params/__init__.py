@@ -1,5 +1,6 @@
 """What can be said about a study: params.yaml as strict, frozen models. `ssmlab.project.params_file` reads the file."""
 
+from ssmlab.params.adversary import AdversaryParams, AwpParams, SelectionParams
 from ssmlab.params.attack import (
     ATTACK_KINDS,
     LENGTHS,
@@ -35,17 +36,14 @@ from ssmlab.params.probe import ProbeParams
 from ssmlab.params.seeds import seed_groups
 from ssmlab.params.study import AnalyzeParams, ClaimParams, Params, ReportParams, RunParams
 from ssmlab.params.train import (
-    AdversaryParams,
+    REGIMES,
     AugmentParams,
     AveragingParams,
-    AwpParams,
     FgsmAtParams,
     FreeParams,
     JacobianParams,
     MartParams,
     OptimizerParams,
-    RegimeName,
-    SelectionParams,
     TradesParams,
     TrainParams,
     YopoParams,
@@ -58,6 +56,7 @@ __all__ = [
     "MIXERS",
     "NAME",
     "NORM_NAMES",
+    "REGIMES",
     "AdsParams",
     "AdversaryParams",
     "AnalyzeParams",
@@ -90,7 +89,6 @@ __all__ = [
     "PgdParams",
     "Positive",
     "ProbeParams",
-    "RegimeName",
     "ReportParams",
     "RunParams",
     "S4dParams",

@@ -16,7 +16,7 @@ class MixerEntry:
 
     Attributes:
         label: what readers see.
-        where: `MODULE:NAME` of the function (params, length) -> layer that builds one layer of the trunk.
+        where: `MODULE:NAME` below ssmlab.nets, of the function (params, length) -> layer that builds one layer.
         time_invariant: whether its layer is an `SsmBlock` around a `LinearSsm` or S5, whose taps and bounds the probes
             compute.
         convolution: whether it is one convolution kernel a channel, which `bidirectional` needs.
@@ -33,12 +33,12 @@ class MixerEntry:
 # All mixers by their name in `model.mixer`. A new one is a file in ssmlab/nets/ and a line here. If it has settings of
 # its own, they are a class below and a field of `ModelParams` that is called like the mixer.
 MIXERS: dict[str, MixerEntry] = {
-    "s4": MixerEntry("S4", "ssmlab.nets.s4:s4_layer", time_invariant=True, convolution=True),
-    "s4d": MixerEntry("S4D", "ssmlab.nets.s4d:s4d_layer", time_invariant=True, convolution=True),
-    "dss": MixerEntry("DSS", "ssmlab.nets.dss:dss_layer", time_invariant=True, convolution=True),
-    "s5": MixerEntry("S5", "ssmlab.nets.s5:s5_layer", time_invariant=True),
-    "mamba": MixerEntry("Mamba", "ssmlab.nets.mamba:mamba_layer"),
-    "mega": MixerEntry("Mega", "ssmlab.nets.mega:mega_layer", own_norms=True),
+    "s4": MixerEntry("S4", "s4:s4_layer", time_invariant=True, convolution=True),
+    "s4d": MixerEntry("S4D", "s4d:s4d_layer", time_invariant=True, convolution=True),
+    "dss": MixerEntry("DSS", "dss:dss_layer", time_invariant=True, convolution=True),
+    "s5": MixerEntry("S5", "s5:s5_layer", time_invariant=True),
+    "mamba": MixerEntry("Mamba", "mamba:mamba_layer"),
+    "mega": MixerEntry("Mega", "mega:mega_layer", own_norms=True),
 }
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from ssmlab.params.adversary import AdversaryParams
 from ssmlab.params.base import Device, Positive, Seed, Strict
-from ssmlab.params.train import AdversaryParams
 
 
 class ProbeParams(Strict):

@@ -2,32 +2,75 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from ssmlab.params.base import Device, Epsilon, Norm, Positive, Seed, Strict, at_most_one
-from ssmlab.params.written_float import WrittenFloat
+from ssmlab.core.text import listed
+from ssmlab.params.adversary import AdversaryParams, AwpParams, SelectionParams
+from ssmlab.params.base import Device, KeyOf, Positive, Seed, Strict
 
-RegimeName = Literal["standard", "pgd_at", "trades", "free", "yopo", "mart", "fgsm", "jacobian"]
 
+@dataclass(frozen=True, slots=True)
+class RegimeEntry:
+    """A regime in the table of regimes.
+
+    Attributes:
+        label: what readers see; `{train}` in it is the section `train` of a run.
+        where: `MODULE:NAME` below ssmlab.training.regimes, of a subclass of `Regime` (base.py there).
+        usual: the values that the section of its own settings gets where a run changes to this regime.
+        adversarial: whether the section `adversary` takes part in training.
+        smoothing: whether it has a cross entropy, which `label_smoothing` changes.
+        awp: whether it has a step at perturbed weights.
+        bf16: whether its attack may be computed in bfloat16.
+        single_step: whether it makes one step at a time, so that `adversary.steps` must be 1.
+        random_start: what `adversary.random_start` must be; None if both are possible.
+    """
+
+    label: str
+    where: str
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    adversarial: bool = True
+    smoothing: bool = True
+    awp: bool = False
+    bf16: bool = False
+    single_step: bool = False
+    random_start: bool | None = None
+
+
+# All regimes by their name in `train.regime`. A new one is a file in ssmlab/training/regimes/ and a line here. If it
+# has settings of its own, they are a class below and a field of `TrainParams` that is called like the regime.
+REGIMES: dict[str, RegimeEntry] = {
+    "standard": RegimeEntry("standard", "standard:Standard", adversarial=False),
+    "pgd_at": RegimeEntry("PGD-{train.adversary.steps} AT", "pgd_at:PgdAt", awp=True, bf16=True),
+    # not bf16: its attack begins where p and softmax(logits) differ by less than bfloat16 resolves
+    "trades": RegimeEntry(
+        "TRADES (beta {train.trades.beta:g})", "trades:Trades", {"beta": 6.0}, awp=True, random_start=True
+    ),
+    "free": RegimeEntry(
+        "Free-{train.free.replays} AT", "free:Free", {"replays": 4}, single_step=True, random_start=False
+    ),
+    "yopo": RegimeEntry("YOPO-{train.yopo.propagations}-{train.adversary.steps}", "yopo:Yopo", {"propagations": 5}),
+    "mart": RegimeEntry("MART (beta {train.mart.beta:g})", "mart:Mart", {"beta": 5.0}, smoothing=False, bf16=True),
+    "fgsm": RegimeEntry(
+        "{train.fgsm.variant} AT",
+        "fgsm_at:FgsmAt",
+        {"noise": 1.0, "clip": True},
+        bf16=True,
+        single_step=True,
+        random_start=True,
+    ),
+    "jacobian": RegimeEntry(
+        "Jacobian (weight {train.jacobian.weight:g})",
+        "jacobian:Jacobian",
+        {"weight": 0.01, "projections": 1},
+        adversarial=False,
+    ),
+}
 
 Threads = Literal["auto"] | Positive
-
-
-class AdversaryParams(Strict):
-    """A PGD adversary: `steps` steps of size `alpha` in the ball of radius `eps` of `norm`, in [0, 1] pixel units."""
-
-    norm: Norm = "linf"
-    eps: Epsilon
-    alpha: Epsilon
-    steps: Positive
-    random_start: bool
-
-    @field_validator("eps", "alpha")
-    @classmethod
-    def _fits_the_pixel_range(cls, value: WrittenFloat, earlier: ValidationInfo) -> WrittenFloat:
-        return at_most_one(value) if earlier.data.get("norm") == "linf" else value
 
 
 class OptimizerParams(Strict):
@@ -37,22 +80,6 @@ class OptimizerParams(Strict):
     ssm_lr: Annotated[float, Field(gt=0.0)]
     weight_decay: Annotated[float, Field(ge=0.0)]
     schedule: Literal["cosine", "cyclic", "constant"]
-
-
-class SelectionParams(Strict):
-    """Which epoch becomes the `best` checkpoint.
-
-    split: `validation` is held out of training; `test` reproduces the paper's protocol and is marked in the report.
-    by: the accuracy that decides; the other one breaks ties. adversary: the attack behind the robust accuracy.
-    """
-
-    split: Literal["validation", "test"]
-    by: Literal["robust", "clean"]
-    adversary: AdversaryParams
-
-    def score(self, clean: float, robust: float) -> tuple[float, float]:
-        """What is compared between epochs, higher is better: the accuracy that decides, then the other."""
-        return (robust, clean) if self.by == "robust" else (clean, robust)
 
 
 class AugmentParams(Strict):
@@ -96,23 +123,17 @@ class FgsmAtParams(Strict):
     noise: Annotated[float, Field(ge=0.0)]
     clip: bool
 
+    @property
+    def variant(self) -> str:
+        """The name of the published attack that these settings are most like."""
+        return "FGSM-RS" if self.clip else "N-FGSM"
+
 
 class JacobianParams(Strict):
     """Jacobian regularisation (Hoffman et al. 2019): `weight` lambda_JR, `projections` n_proj. 0.01 and 1 are usual."""
 
     weight: Annotated[float, Field(ge=0.0)]
     projections: Positive
-
-
-class AwpParams(Strict):
-    """Adversarial weight perturbation (Wu et al. 2020).
-
-    gamma: its size relative to the weights; 0.005 is usual. warmup: epochs trained without it at first; none if it is
-    not said.
-    """
-
-    gamma: Annotated[float, Field(ge=0.0)]
-    warmup: Positive | None = None
 
 
 class AveragingParams(Strict):
@@ -132,7 +153,7 @@ class TrainParams(Strict):
     """
 
     device: Device
-    regime: RegimeName
+    regime: Annotated[str, KeyOf(REGIMES)]
     trades: TradesParams | None = None
     free: FreeParams | None = None
     yopo: YopoParams | None = None
@@ -167,29 +188,39 @@ class TrainParams(Strict):
     @property
     def adversarial(self) -> bool:
         """Whether `adversary` takes part in training at all."""
-        return self.regime not in ("standard", "jacobian")
+        return REGIMES[self.regime].adversarial
+
+    @property
+    def regime_label(self) -> str:
+        """The regime for readers, without additions such as AWP: `TRADES (beta 6)`."""
+        return REGIMES[self.regime].label.format(train=self)
 
     @model_validator(mode="after")
     def _sections_match_their_switch(self) -> Self:
-        for regime in ("trades", "free", "yopo", "mart", "fgsm", "jacobian"):
-            if (self.regime == regime) != (getattr(self, regime) is not None):
+        for regime in REGIMES:
+            if regime in type(self).model_fields and (self.regime == regime) != (getattr(self, regime) is not None):
                 raise ValueError(f"a section `{regime}` is needed exactly when `regime` is {regime}")
-        if self.awp is not None and self.regime not in ("pgd_at", "trades"):
-            raise ValueError("`awp` goes with `regime` pgd_at and trades only")
-        # the attack of trades begins where p and softmax(logits) differ by less than bfloat16 resolves
-        if self.precision is not None and self.regime not in ("pgd_at", "mart", "fgsm"):
-            raise ValueError("`precision` goes with `regime` pgd_at, mart and fgsm only")
-        if self.label_smoothing is not None and self.regime == "mart":
-            raise ValueError("`label_smoothing` has no meaning in `regime` mart, which has no cross entropy")
+        entry = REGIMES[self.regime]
+        if self.awp is not None and not entry.awp:
+            able = listed(name for name, each in REGIMES.items() if each.awp)
+            raise ValueError(f"`awp` goes with `regime` {able} only")
+        if self.precision is not None and not entry.bf16:
+            able = listed(name for name, each in REGIMES.items() if each.bf16)
+            raise ValueError(f"`precision` goes with `regime` {able} only")
+        if self.label_smoothing is not None and not entry.smoothing:
+            raise ValueError(f"`label_smoothing` has no meaning in `regime` {self.regime}, which has no cross entropy")
         return self
 
     @model_validator(mode="after")
     def _adversary_suits_the_regime(self) -> Self:
-        if self.regime in ("free", "fgsm") and self.adversary.steps != 1:
+        entry, start = REGIMES[self.regime], self.adversary.random_start
+        if entry.single_step and self.adversary.steps != 1:
             raise ValueError(f"`regime` {self.regime} makes one step at a time: set `adversary.steps` to 1")
-        if self.regime == "free" and self.adversary.random_start:
-            raise ValueError("`regime` free starts from the last batch's delta: set `adversary.random_start` to false")
-        if self.regime in ("trades", "fgsm") and not self.adversary.random_start:
+        if entry.random_start is False and start:
+            raise ValueError(
+                f"`regime` {self.regime} starts from the last batch's delta: set `adversary.random_start` to false"
+            )
+        if entry.random_start and not start:
             raise ValueError(f"`regime` {self.regime} starts from noise: set `adversary.random_start` to true")
         if self.epochs % self.replays:
             raise ValueError(f"`free.replays` {self.replays} must divide `epochs` {self.epochs}")

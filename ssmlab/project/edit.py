@@ -15,7 +15,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.core.plain_values import value_at
 from ssmlab.core.text import printable
-from ssmlab.params import Params
+from ssmlab.params import REGIMES, Params, TrainParams
 from ssmlab.project.expand import params_writer, quote_colons
 from ssmlab.project.params_file import load_params, parse_params, plain_yaml
 from ssmlab.project.switch import refuse_while_running
@@ -26,15 +26,6 @@ RUN_FIELDS = {
     "eps": ("train", "adversary", "eps"),
     "seed": ("train", "seed"),
     "regime": ("train", "regime"),
-}
-# The section that a regime needs, with its usual values.
-REGIME_SECTIONS: Mapping[str, Mapping[str, Any]] = {
-    "trades": {"beta": 6.0},
-    "mart": {"beta": 5.0},
-    "free": {"replays": 4},
-    "yopo": {"propagations": 5},
-    "fgsm": {"noise": 1.0, "clip": True},
-    "jacobian": {"weight": 0.01, "projections": 1},
 }
 
 
@@ -116,9 +107,9 @@ def put_at(mapping: CommentedMap, place: Iterable[str], value: Any) -> None:
 def put_regime_sections(changes: CommentedMap, params: Params, run: str, regime: str) -> None:
     """Give a run the section of its new regime, and remove the sections of other regimes."""
     plain = params.run(run).plain()["train"]
-    for name, usual in REGIME_SECTIONS.items():
+    for name in (name for name in REGIMES if name in TrainParams.model_fields):
         if name == regime and plain.get(name) is None:
-            section = CommentedMap(usual)
+            section = CommentedMap(REGIMES[name].usual)
             section.fa.set_flow_style()
             put_at(changes, ("train", name), section)
         elif name != regime and plain.get(name) is not None:

@@ -21,7 +21,7 @@ from ssmlab.training.distributed import Group
 from ssmlab.training.events import NO_IMAGES, BatchResult, Diverged, EpochDone, StepDone, ValidationStep
 from ssmlab.training.generators import shared_generator, training_generators
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.regimes import REGIMES
+from ssmlab.training.regimes import make_regime
 from ssmlab.training.regimes.base import Learner
 from ssmlab.training.selection import is_best, out_of_patience
 from ssmlab.training.sharding import LocalBatches
@@ -93,7 +93,7 @@ class Training:
         self.schedule = make_schedule(optimizer, params.optimizer, self.steps)
         trainable, starts = group.replicated(model, self.shard), self.generators["starts"]
         learner = Learner(trainable, optimizer, self.schedule, starts, self.shard, dataset.image_shape)
-        self.regime = REGIMES[params.regime](learner, params)
+        self.regime = make_regime(learner, params)
         self.average = None if params.averaging is None else AveragedModel(model, params.averaging.decay)
 
         carried: dict[str, Carried] = {**self.regime.carried}

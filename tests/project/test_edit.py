@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from ssmlab.core.errors import UserError
-from ssmlab.params import Params
-from ssmlab.project.edit import REGIME_SECTIONS, edit_run, run_values, write_edit
+from ssmlab.params import REGIMES, Params, TrainParams
+from ssmlab.project.edit import edit_run, run_values, write_edit
 from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.params_file import load_params
 
@@ -53,7 +53,7 @@ def test_every_regime_that_can_follow_gets_its_section_and_the_old_one_goes(para
         write_edit(edit_run(params, "ssm", {**values, "regime": regime}))
         train = load_params(params).run("ssm").train
         assert train.regime == regime
-        for name in REGIME_SECTIONS:
+        for name in TrainParams.model_fields.keys() & REGIMES.keys():
             assert (getattr(train, name) is not None) == (name == regime)
 
 

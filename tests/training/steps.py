@@ -12,7 +12,7 @@ from ssmlab.params import TrainParams
 from ssmlab.training.attack import Attack
 from ssmlab.training.events import BatchResult
 from ssmlab.training.optimizer import make_optimizer, make_schedule
-from ssmlab.training.regimes import REGIMES
+from ssmlab.training.regimes import make_regime
 from ssmlab.training.regimes.base import Learner, Regime
 from ssmlab.training.sharding import BatchShard
 
@@ -27,7 +27,7 @@ def regime_of(
     schedule = make_schedule(optimizer, params.optimizer, 20)
     generator = generator or torch.Generator().manual_seed(0)
     learner = Learner(model, optimizer, schedule, generator, BatchShard(batch_size), SHAPE)  # type: ignore[arg-type]
-    return REGIMES[params.regime](learner, params.model_copy(update={"batch_size": batch_size}))
+    return make_regime(learner, params.model_copy(update={"batch_size": batch_size}))
 
 
 def run(regime: Regime, data: Iterable[tuple[Tensor, Tensor]], attack: Attack, replays: int = 1) -> list[BatchResult]:

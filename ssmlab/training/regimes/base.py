@@ -57,7 +57,7 @@ class Learner:
 
 
 class Regime(ABC):
-    """One way to train on a batch. `ssmlab.training.regimes.REGIMES` lists all of them.
+    """One way to train on a batch. `ssmlab.params.REGIMES` lists all of them.
 
     Attributes:
         cross_entropy: (logits, y) to the loss (), with the label smoothing that the params ask for.
