@@ -101,6 +101,8 @@ def positions(rows: Sequence[Epoch], axis: str) -> list[float]:
 
 def smoothed(values: Sequence[float], window: int) -> list[float]:
     """Centred moving means over `window` values, with fewer values at the ends, so that curves are not shifted."""
+    if window == 1:
+        return list(values)
     half = window // 2
     return [fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
 
@@ -131,18 +133,19 @@ def group_curve(
     length = min((len(curve.y) for curve in curves), default=0)
     if len(curves) < 2 or not length:
         return curves[0] if curves else Curve(name, colour, marker, (), ())
-    x = tuple(fmean(curve.x[i] for curve in curves) for i in range(length))
-    columns = [[curve.y[i] for curve in curves] for i in range(length)]
-    mean = [fmean(column) for column in columns]
-    std = [sample_deviation(column, middle) for column, middle in zip(columns, mean, strict=True)]
+    count = len(curves)
+    x = tuple(sum(values) / count for values in zip(*(curve.x[:length] for curve in curves), strict=True))
+    columns = list(zip(*(curve.y[:length] for curve in curves), strict=True))
+    mean = tuple(sum(values) / count for values in columns)
+    std = [sample_deviation(values, middle) for values, middle in zip(columns, mean, strict=True)]
     low = tuple(m - s for m, s in zip(mean, std, strict=True))
     high = tuple(m + s for m, s in zip(mean, std, strict=True))
-    return Curve(name, colour, marker, x, tuple(mean), low, high)
+    return Curve(name, colour, marker, x, mean, low, high)
 
 
 def sample_deviation(values: Sequence[float], mean: float) -> float:
-    """The standard deviation of a sample with this mean; `statistics.stdev` is exact, and slow."""
-    return math.sqrt(sum((value - mean) ** 2 for value in values) / (len(values) - 1))
+    """The standard deviation of a sample with this mean; the module `statistics` is exact, and slow."""
+    return math.sqrt(sum([(value - mean) ** 2 for value in values]) / (len(values) - 1))
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:

@@ -7,10 +7,12 @@ import os
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from textual.command import CommandPalette
+from textual.strip import Strip
 from textual.widgets import OptionList, Tree
 from textual_hires_canvas import Canvas
 
@@ -21,7 +23,7 @@ from ssmlab.tui.app import StudyApp
 from ssmlab.tui.places import PLACES
 from ssmlab.tui.preferences import KeySettings, load_keys, load_preferences
 from ssmlab.tui.screens.base import LabScreen
-from ssmlab.tui.screens.curves import CurvesScreen
+from ssmlab.tui.screens.curves import SHOWN, CurvesScreen
 from ssmlab.tui.screens.dialogs import Choice, Question, Reading
 from ssmlab.tui.screens.study import StudyScreen
 from ssmlab.tui.widgets.curve_plot import CurvePlot
@@ -95,8 +97,33 @@ async def test_a_moved_cursor_leaves_the_curves_as_they_were(study: Study) -> No
         await pilot.press("left")
         await until(pilot, lambda: "epoch 1" in screen_text(app))
         assert drawn() == at_first
-        plot.show(plot.curves, "epoch", plot.end, None)
-        assert drawn() == without
+        app.screen.cursor = None
+        app.screen.redraw()
+        await until(pilot, lambda: drawn() == without)
+
+
+async def test_every_plot_of_the_curves_is_drawn_once_when_the_screen_opens(
+    study: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, rendered = Counter[str](), Counter[str]()
+    draw, render = CurvePlot.draw_curves, Canvas.render_line
+    monkeypatch.setattr(CurvePlot, "draw_curves", lambda plot: (drawn.update([plot.measure.key]), draw(plot))[1])
+
+    def render_line(canvas: Canvas, y: int) -> Strip:
+        rendered.update([canvas.id] if y == 0 else [])
+        return render(canvas, y)
+
+    app = StudyApp(study.root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads") and app.screen.query(CurvePlot))
+        await until(pilot, lambda: "★" in screen_text(app))
+        drawn.clear()
+        monkeypatch.setattr(Canvas, "render_line", render_line)
+        await pilot.press("2")
+        await until(pilot, lambda: isinstance(app.screen, CurvesScreen) and "latest values" in screen_text(app))
+        await pilot.pause(0.3)
+    assert drawn == dict.fromkeys(SHOWN, 1)
+    assert rendered == {"plot": 6, "margin-left": 6, "margin-bottom": 6}  # a second time would be as slow as the first
 
 
 async def test_a_click_on_a_key_of_the_bottom_line_presses_it(study: Study) -> None:

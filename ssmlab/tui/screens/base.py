@@ -9,6 +9,7 @@ from typing import ClassVar, TypeVar, cast
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.events import ScreenResume
 from textual.screen import Screen
 from textual.widget import Widget
 
@@ -31,7 +32,9 @@ class LabScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         """TopLine, body, notice, keys."""
         self.classify_size()
-        yield TopLine(self.heading)
+        self.top_line = TopLine(self.heading)
+        self.show_heading()
+        yield self.top_line
         yield from self.body()
         yield Notice()
         yield KeyLine()
@@ -74,12 +77,13 @@ class LabScreen(Screen[None]):
 
     def on_mount(self) -> None:
         """Draw the latest look at once."""
-        self.show_heading()
         if self.look is not None:
             self.show_look(self.look)
 
-    def on_screen_resume(self) -> None:
-        """Draw what has changed while another screen was on top."""
+    def on_screen_resume(self, event: ScreenResume) -> None:
+        """Draw what has changed while another screen was on top. Styles are a moment old when a screen opens."""
+        if not self.stack_updates:
+            event.refresh_styles = False
         if self.is_mounted and self.look is not None:
             self.show_heading()
             self.show_look(self.look)
@@ -98,7 +102,7 @@ class LabScreen(Screen[None]):
         self.show_look(event.look)
 
     def show_heading(self) -> None:
-        self.query_one(TopLine).show(self.look, self.lab.launcher.stopping, len(self.lab.alerts))
+        self.top_line.show(self.look, self.lab.launcher.stopping, len(self.lab.alerts))
 
     async def unless_closed(self, work: Awaitable[Result]) -> Result:
         """What `work` gives; if the screen was closed meanwhile, the worker that waited for it is cancelled.

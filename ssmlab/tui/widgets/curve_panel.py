@@ -24,6 +24,7 @@ class CurvePanel(Vertical):
         super().__init__(id=id)
         self.measures = [MEASURES[key] for key in measures]
         self.rows: tuple[TableRow, ...] = ()
+        self.left_out = 0  # chosen rows that are not drawn
         self.axis, self.window = "epoch", 1
         self.cursor: float | None = None
         self.made: dict[tuple[str, str], tuple[tuple[object, ...], Curve]] = {}  # (row, measure) -> (inputs, curve)
@@ -31,23 +32,23 @@ class CurvePanel(Vertical):
     def compose(self) -> ComposeResult:
         with Container(classes="plots"):
             for measure in self.measures:
-                yield CurvePlot(measure)
-        yield TextLine(classes="legend")
+                plot = CurvePlot(measure)
+                self.fill(plot)
+                yield plot
+        yield TextLine(classes="legend", text=self.legend())
 
     def show(self, rows: Sequence[TableRow], axis: str, window: int, cursor: float | None = None) -> None:
-        """Draw these rows, the last one on top; plots that already show them are not redrawn."""
-        self.rows, self.axis, self.window, self.cursor = tuple(rows[-MOST_CURVES:]), axis, window, cursor
-        if not self.display or not self.size:
-            return
-        end = self.end()
+        """Show these rows, the last one on top; plots that already show them are not drawn again."""
+        self.rows, self.left_out = tuple(rows[-MOST_CURVES:]), max(0, len(rows) - MOST_CURVES)
+        self.axis, self.window, self.cursor = axis, window, cursor
         for plot in self.query(CurvePlot):
-            plot.show([self.curve(row, plot.measure) for row in self.rows], axis, end, cursor)
-        self.query_one(".legend", TextLine).set(self.legend(len(rows)))
+            self.fill(plot)
+        for legend in self.query(TextLine):
+            legend.set(self.legend())
 
-    def on_resize(self) -> None:
-        """Draw again in the new size, after the plots have received theirs."""
-        if self.rows:
-            self.call_after_refresh(self.show, self.rows, self.axis, self.window, self.cursor)
+    def fill(self, plot: CurvePlot) -> None:
+        """Give a plot its curves, which it draws when it is rendered."""
+        plot.show([self.curve(row, plot.measure) for row in self.rows], self.axis, self.end(), self.cursor)
 
     def end(self) -> float:
         """The end of the axis: the last epoch that the settings ask for, or the last step or second so far."""
@@ -73,11 +74,11 @@ class CurvePanel(Vertical):
             return group_curve(row.name, row.members, measure, self.axis, self.window, colour, marker)
         return run_curve(row.members[0], measure, self.axis, self.window, colour, marker)
 
-    def legend(self, chosen: int) -> Text:
+    def legend(self) -> Text:
         """`● ssm  ■ ads  ★ best · by epoch · mean of 3 epochs`."""
         text = Text(no_wrap=True, overflow="ellipsis")
-        if chosen > MOST_CURVES:
-            text.append(f"{MOST_CURVES} of {chosen} drawn: ", "dim")
+        if self.left_out:
+            text.append(f"{MOST_CURVES} of {MOST_CURVES + self.left_out} drawn: ", "dim")
         for row in self.rows:
             place = row.members[0].place
             text.append(f"{labels.curve_marker(place)} ", labels.curve_colour(place))

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Self
 
 from textual.app import ComposeResult
+from textual.geometry import Region
 from textual.reactive import reactive
+from textual.strip import Strip
 from textual_hires_canvas import Canvas
 from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWidget
 from textual_plot.plot_widget import VLinePlot
@@ -56,6 +59,24 @@ class TimeFormatter(NumericAxisFormatter):
         return [labels.short_duration(max(0.0, tick)) for tick in ticks]
 
 
+class PlotCanvas(Canvas):
+    """A part of a plot. The plot is drawn when the first of its parts is rendered: its size is known then, and the
+    parts need not be rendered a second time.
+    """
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The lines, after the plot has been drawn."""
+        if isinstance(self.parent, CurvePlot):
+            self.parent.draw_once()
+        return super().render_lines(crop)
+
+    def refresh(self, *regions: Region, repaint: bool = True, layout: bool = False, recompose: bool = False) -> Self:
+        """Render it again; not while the plot is drawn, because it is about to be rendered then."""
+        if not (isinstance(self.parent, CurvePlot) and self.parent.drawing):
+            super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        return self
+
+
 class CurvePlot(PlotWidget):
     """One measure of several curves."""
 
@@ -65,18 +86,20 @@ class CurvePlot(PlotWidget):
         self.measure = measure
         self.border_title = measure.title
         self.curves: tuple[Curve, ...] = ()
-        self.end = 1.0
+        self.axis, self.end = "epoch", 1.0
         self.cursor: float | None = None
-        self.shown: tuple[object, ...] = ()
+        self.drawing = False
+        self.drawn: tuple[object, ...] = ()
+        self.drawn_cursor: float | None = None
         self.covered: list[tuple[int, int, str, str]] = []  # x, y, character and style of the cells below the cursor
 
     margin_left = reactive(LEFT)
 
     def compose(self) -> ComposeResult:
         """Half the widgets of textual-plot: no grid around them, no margin above, no legend; six plots open faster."""
-        yield Canvas(1, 1, id="margin-left")
-        yield Canvas(1, 1, id="plot")
-        yield Canvas(1, 1, id="margin-bottom")
+        yield PlotCanvas(1, 1, id="margin-left")
+        yield PlotCanvas(1, 1, id="plot")
+        yield PlotCanvas(1, 1, id="margin-bottom")
 
     def _update_margin_sizes(self) -> None:
         """The stylesheet has the margins."""
@@ -93,51 +116,71 @@ class CurvePlot(PlotWidget):
     def _render_y_label(self) -> None:
         """The border's title names the y axis."""
 
+    def _rerender(self) -> None:
+        """Nothing: `show` says what is to be rendered again."""
+
     def on_mount(self) -> None:
         """Choose the labels of the axis."""
         if self.measure.log:
             self.set_y_formatter(LogFormatter())
 
     def show(self, curves: Sequence[Curve], axis: str, end: float, cursor: float | None = None) -> None:
-        """Draw these curves on an x axis up to `end`, the last one on top, unless they are already drawn."""
-        wanted = (tuple(curves), axis, end, self.size)
+        """Show these curves on an x axis up to `end`, the last one on top; only what has changed is rendered again."""
+        wanted, present = (tuple(curves), axis, end), (self.curves, self.axis, self.end)
         moved, self.cursor = cursor != self.cursor, cursor
-        if self.size.height < FEWEST_ROWS or self.size.width < FEWEST_COLUMNS:
+        self.curves, self.axis, self.end = wanted
+        for canvas in self.query(PlotCanvas):
+            if wanted != present or (moved and canvas.id == "plot"):
+                canvas.refresh()
+
+    def render(self) -> str:
+        """Nothing: the canvases cover it."""
+        return ""
+
+    def draw_once(self) -> None:
+        """Draw the plot and its cursor into the canvases, unless they already hold both."""
+        colours = tuple(str(self.get_component_rich_style(f"plot--{part}")) for part in ("axis", "tick"))
+        wanted = (self.curves, self.axis, self.end, self.size, colours)
+        if wanted == self.drawn and self.cursor == self.drawn_cursor:
             return
-        if wanted == self.shown:
-            if moved:
-                self.draw_cursor()
+        self.drawing = True
+        if wanted != self.drawn:
+            self.drawn = wanted
+            self.draw_curves()
+        self.draw_cursor()
+        self.drawing = False
+
+    def draw_curves(self) -> None:
+        """Draw frame, labels and curves in the present size; nothing if there are no curves or no room."""
+        self.covered = []
+        for canvas in self.query(PlotCanvas):
+            canvas.reset(size=canvas.size)
+        if not self.curves or self.size.height < FEWEST_ROWS or self.size.width < FEWEST_COLUMNS:
+            self._scale_rectangle = Region()
             return
-        self.shown, self.curves, self.end = wanted, tuple(curves), end
+        plot = self.query_one("#plot").size
+        self._scale_rectangle = Region(1, 1, plot.width - 2, plot.height - 2)
         self.clear()
-        self.set_x_formatter(TimeFormatter() if axis == "time" else CountFormatter())
-        start = min((curve.x[0] for curve in curves if curve.x), default=0.0)
-        margin = max(end - start, 1e-6) / self.size.width  # otherwise the frame hides the first and last marker
-        self.set_xlimits(start - margin, max(end, start) + margin)
+        self.set_x_formatter(TimeFormatter() if self.axis == "time" else CountFormatter())
+        start = min((curve.x[0] for curve in self.curves if curve.x), default=0.0)
+        margin = max(self.end - start, 1e-6) / self.size.width  # otherwise the frame hides the first and last marker
+        self.set_xlimits(start - margin, max(self.end, start) + margin)
         if self.measure.percent:
             self.set_ylimits(0.0, 100.0)
-        for place, curve in enumerate(curves):
-            self.draw(curve, place, len(curves))
-
-    def _render_plot(self) -> None:
-        """The plot, and the cursor above it; nothing before there are curves to draw."""
-        if not self.shown:
-            return
-        super()._render_plot()
-        self.covered = []
-        self.draw_cursor()
+        for place, curve in enumerate(self.curves):
+            self.draw(curve, place, len(self.curves))
+        self._render_plot()
 
     def draw_cursor(self) -> None:
         """Draw the cursor at its place, and what it has covered before; the curves need not be drawn again."""
         canvas = self.query_one("#plot", Canvas)
-        with canvas.batch_refresh():
-            for x, y, character, style in self.covered:
-                canvas.set_pixel(x, y, character, style)
-            self.covered = []
-            if self.cursor is not None and self._scale_rectangle.width > 0:
-                x, _ = self.get_pixel_from_coordinate(self.cursor, self._y_min)
-                self.covered = [(x, y, *canvas.get_pixel(x, y)) for y in range(canvas.size.height)]
-                self._render_v_line_plot(VLinePlot(self.cursor, "dim"))
+        for x, y, character, style in self.covered:
+            canvas.set_pixel(x, y, character, style)
+        self.covered, self.drawn_cursor = [], self.cursor
+        if self.cursor is not None and self._scale_rectangle.width > 0:
+            x, _ = self.get_pixel_from_coordinate(self.cursor, self._y_min)
+            self.covered = [(x, y, *canvas.get_pixel(x, y)) for y in range(canvas.size.height)]
+            self._render_v_line_plot(VLinePlot(self.cursor, "dim"))
 
     def draw(self, curve: Curve, place: int, of: int) -> None:
         """A curve: its band as dots, its line, its markers, its best epoch as a star."""

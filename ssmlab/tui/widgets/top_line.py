@@ -18,24 +18,27 @@ class TopLine(Horizontal):
     def __init__(self, title: str) -> None:
         super().__init__(id="heading")
         self.title = title
+        self.study = TextLine(id="study")
+        self.activity = TextLine(id="activity")
 
     def compose(self) -> ComposeResult:
-        yield TextLine(id="study")
-        yield TextLine(id="activity")
+        yield self.study
+        yield self.activity
 
     def show(self, look: Look | None, stopping: Launched | None, alerts: int) -> None:
-        """Draw it; `look` is None before the files were read."""
+        """Draw it; `look` is None before the files were read. A line that has its text before it is composed is laid
+        out only once.
+        """
         if look is None or look.params is None:
-            self.query_one("#study", TextLine).set("ssmlab  loading ..." if look is None else "ssmlab")
+            self.study.set("ssmlab  loading ..." if look is None else "ssmlab")
             return
         params = look.params
         study = f"{params.study} (not in use)" if look.foreign else params.study
         norm = "" if params.attack.norm == "linf" else f" ({NORM_NAMES[params.attack.norm]})"
-        known = f"ssmlab  {study} · {self.title}   data {params.data.name} · eps {params.attack.eps}{norm}"
-        self.query_one("#study", TextLine).set(known)
+        self.study.set(f"ssmlab  {study} · {self.title}   data {params.data.name} · eps {params.attack.eps}{norm}")
         parts = [f"! {alerts} {'alert' if alerts == 1 else 'alerts'}"] if alerts else []
         if look.launched is not None:
             verb = "stopping" if look.launched == stopping else "▶"
             since = labels.short_duration(max(0.0, look.now - look.launched.started))
             parts.append(f"{verb} {launch_text(look.launched)}  {since}")
-        self.query_one("#activity", TextLine).set("   ".join(parts))
+        self.activity.set("   ".join(parts))
