@@ -101,7 +101,8 @@ class MambaLayer(Mixer):
 
     def forward(self, u: BatchFirst) -> BatchFirst:
         """The layer's output for u (B, L, D)."""
-        x, z = self.in_proj(u.transpose(0, 1)).chunk(2, dim=-1)  # (L, B, Di) each
+        tokens = u.transpose(0, 1).contiguous()  # (L, B, D); otherwise the product would be one for every token
+        x, z = self.in_proj(tokens).chunk(2, dim=-1)  # (L, B, Di) each
         x = F.silu(self.conv1d(x))
         y = self.enhancement(self.ssm(x).permute(2, 1, 0)).permute(2, 1, 0)  # (L, B, Di)
         return self.dropout(self.out_proj(y * F.silu(z))).transpose(0, 1)  # type: ignore[no-any-return]

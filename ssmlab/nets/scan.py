@@ -75,7 +75,11 @@ class LinearScan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor]:
         """The gradients of a and b from the gradient of h."""
         a, h = ctx.saved_tensors
-        g = combine_(a.roll(-1, 0).conj().resolve_conj(), gradients[0].clone(), back=True)
+        later = a.roll(-1, 0).conj().resolve_conj()
+        if torch.is_grad_enabled():  # these gradients will be differentiated again
+            g = scan(later.flip(0), gradients[0].flip(0)).flip(0)
+        else:
+            g = combine_(later, gradients[0].clone(), back=True)
         if not ctx.needs_input_grad[0]:
             return None, g
         da = torch.cat([torch.zeros_like(h[:1]), g[1:] * h[:-1].conj()])  # (L, ...)

@@ -6,10 +6,13 @@ x, dt (L, B, Di): input and step sizes. A (Di, N) < 0. B, C (L, B, N): input and
     y[t, e] = sum over n of C[t, n] h[t, e, n]
 
 Memory: all states h together are B L Di N numbers, N times the layer's activations (B 64, L 1024, Di 256, N 16: 1 GiB).
-They are never stored at the same time. The sequence is cut into chunks of T tokens. Within a chunk the recurrence is a
-parallel scan (scan.py), and the last state is passed to the next chunk. The backward pass needs the inputs and the
-state before each chunk, B L (2 Di + 2 N) + B (L / T) Di N numbers; it computes the states of each chunk again. T is the
-number of tokens whose states fill CHUNK_ENTRIES, but at least LEAST_TOKENS.
+They are never stored at the same time. The sequence is cut into chunks of T tokens, and the last state of a chunk is
+passed to the next one. The backward pass needs the inputs and the state before each chunk, B L (2 Di + 2 N) +
+B (L / T) Di N numbers; it computes the states of each chunk again. T is the number of tokens whose states fill
+CHUNK_ENTRIES, but at least LEAST_TOKENS. All chunks use the same memory, so on a CPU it stays in a core's cache.
+
+Within a chunk the recurrence goes token by token on a CPU. A token's states are thousands of numbers, and a parallel
+scan (scan.py) would read them several times. On a GPU, where every token would be a kernel launch, it is such a scan.
 """
 
 from __future__ import annotations
@@ -47,12 +50,51 @@ def chunk_tokens(x: TokenFirst, state: int) -> int:
     return max(LEAST_TOKENS, CHUNK_ENTRIES[x.device.type] // (x[0].numel() * state))
 
 
-def chunk_states(x: Chunk, dt: Chunk, A: Transition, B: ChunkMaps, before: State) -> tuple[TokenStates, TokenStates]:
-    """The decays and the states (T, B, N, Di) of a chunk; `before` (B, N, Di) is the state before the chunk."""
-    decay = torch.exp(dt.unsqueeze(2) * A.t())  # (T, B, N, Di)
-    h = B.unsqueeze(-1) * (dt * x).unsqueeze(2)  # (T, B, N, Di)
-    h[0].addcmul_(decay[0], before)
-    return decay, combine_(decay.clone(), h)
+class Workspace:
+    """The memory for the states of a chunk.
+
+    Attributes:
+        rates: (N, Di), A with the memory order of the states.
+        decay: (T, B, N, Di), exp(dt A) of every token.
+        h: (T + 1, B, N, Di), the state before the chunk, then the state after every token.
+        g: (T, B, N, Di), the gradients of the states, only for a backward pass.
+    """
+
+    def __init__(self, x: TokenFirst, A: Transition, back: bool = False):
+        state = A.shape[1]
+        tokens = min(chunk_tokens(x, state), len(x))
+        self.decay = x.new_empty(tokens, x.shape[1], state, x.shape[2])
+        self.h = x.new_zeros(tokens + 1, *self.decay.shape[1:])
+        self.g = torch.empty_like(self.decay) if back else self.decay[:0]
+        self.rates = A.t().contiguous()
+        self.steps = x.device.type == "cpu"
+        self.decays, self.states, self.gradients = (t.unbind(0) for t in (self.decay, self.h, self.g))  # views
+
+    def compute_states(self, x: Chunk, dt: Chunk, B: ChunkMaps) -> TokenStates:
+        """The states (t, B, N, Di) after each of t <= T tokens; `decay` and the state before them are in place."""
+        count = len(x)
+        decay, h = self.decay[:count], self.h[1 : count + 1]
+        torch.mul(dt.unsqueeze(2), self.rates, out=decay).exp_()
+        torch.mul(B.unsqueeze(-1), (dt * x).unsqueeze(2), out=h)
+        if self.steps:
+            for t in range(count):
+                self.states[t + 1].addcmul_(self.decays[t], self.states[t])
+        else:
+            h[0].addcmul_(decay[0], self.h[0])
+            combine_(decay.clone(), h)
+        return h
+
+    def compute_gradients(self, dy: Chunk, C: ChunkMaps, later: State) -> TokenStates:
+        """The gradients g (t, B, N, Di) of a chunk's states; `later` is what the tokens after the chunk contribute."""
+        count = len(dy)
+        g = torch.mul(C.unsqueeze(-1), dy.unsqueeze(2), out=self.g[:count])
+        g[-1] += later
+        if self.steps:
+            for t in reversed(range(count - 1)):
+                self.gradients[t].addcmul_(self.decays[t + 1], self.gradients[t + 1])
+        else:
+            combine_(self.decay[:count].roll(-1, 0), g, back=True)
+        return g
 
 
 def outputs(h: TokenStates, C: ChunkMaps) -> Chunk:
@@ -66,15 +108,14 @@ class SelectiveScan(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor) -> Tensor:
         """y (L, B, Di)."""
-        tokens = chunk_tokens(x, A.shape[1])
-        state = x.new_zeros(x.shape[1], A.shape[1], x.shape[2])  # (B, N, Di)
+        work, tokens = Workspace(x, A), chunk_tokens(x, A.shape[1])
         befores, y = [], torch.empty_like(x)
         for start in range(0, len(x), tokens):
             part = slice(start, start + tokens)
-            befores.append(state)
-            _, h = chunk_states(x[part], dt[part], A, B[part], state)
+            befores.append(work.h[0].clone())
+            h = work.compute_states(x[part], dt[part], B[part])
             y[part] = outputs(h, C[part])
-            state = h[-1].clone()
+            work.h[0] = h[-1]
         ctx.save_for_backward(x, dt, A, B, C, torch.stack(befores))
         return y
 
@@ -86,27 +127,30 @@ class SelectiveScan(torch.autograd.Function):
         q[t] = g[t] h[t-1] exp(dt[t] A). Then d(dt x) = sum over n of g B, dB = sum over e of g dt x, and dC = sum over
         e of h dy. The gradient of dt also contains the sum over n of q A.
         """
-        x, dt, A, B, C, befores = ctx.saved_tensors
+        *inputs, befores = ctx.saved_tensors
         (dy,) = gradients
-        tokens = chunk_tokens(x, A.shape[1])
+        if torch.is_grad_enabled():  # these gradients will be differentiated again
+            wanted = [tensor for tensor in inputs if tensor.requires_grad]
+            found = iter(torch.autograd.grad(by_whole_states(*inputs), wanted, dy, create_graph=True))
+            return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)
+        x, dt, A, B, C = inputs
+        work, tokens = Workspace(x, A, back=True), chunk_tokens(x, A.shape[1])
         dx, ddt, dB, dC = (torch.empty_like(t) for t in (x, dt, B, C))
         dA = torch.zeros_like(A) if ctx.needs_input_grad[2] else None
         later = torch.zeros_like(befores[0])  # exp(dt[t+1] A) g[t+1] at the chunk's last t, (B, N, Di)
         for i in reversed(range(len(befores))):
             part = slice(i * tokens, (i + 1) * tokens)
             step, moved = dt[part], dt[part] * x[part]  # (T, B, Di) each
-            decay, h = chunk_states(x[part], step, A, B[part], befores[i])
+            work.h[0] = befores[i]
+            h = work.compute_states(x[part], step, B[part])
             dC[part] = torch.matmul(h, dy[part].unsqueeze(-1)).squeeze(-1)
-            g = C[part].unsqueeze(-1) * dy[part].unsqueeze(2)  # (T, B, N, Di)
-            g[-1] += later
-            combine_(decay.roll(-1, 0), g, back=True)
-            later = decay[0] * g[0]
+            g = work.compute_gradients(dy[part], C[part], later)
+            torch.mul(work.decay[0], g[0], out=later)
             dB[part] = torch.matmul(g, moved.unsqueeze(-1)).squeeze(-1)
             dmoved = outputs(g, B[part])  # (T, B, Di)
-            previous = torch.cat([befores[i].unsqueeze(0), h[:-1]])  # (T, B, N, Di)
-            q = decay.mul_(g).mul_(previous)  # (T, B, N, Di)
-            ddt[part] = dmoved * x[part] + torch.einsum("tbne,en->tbe", q, A)
             dx[part] = dmoved * step
+            q = g.mul_(work.decay[: len(g)]).mul_(work.h[: len(g)])  # (T, B, N, Di)
             if dA is not None:
                 dA += torch.einsum("tbne,tbe->en", q, step)
+            ddt[part] = torch.addcmul(q.mul_(work.rates).sum(2), dmoved, x[part])
         return dx, ddt, dA, dB, dC

@@ -63,6 +63,14 @@ def test_the_gradients_of_the_selective_scan_agree_with_finite_differences(
     assert torch.autograd.gradcheck(selective_scan, random_inputs(7, 2, 3, 2))
 
 
+def test_the_gradients_can_be_differentiated_again() -> None:
+    """Jacobian regularisation does so."""
+    torch.manual_seed(0)
+    x, dt, A, B, C = random_inputs(5, 2, 3, 2)
+    assert torch.autograd.gradgradcheck(selective_scan, (x, dt, A, B, C))
+    assert torch.autograd.gradgradcheck(lambda x: selective_scan(x, dt.detach(), A.detach(), B, C), (x,))
+
+
 def test_no_gradient_of_fixed_parameters_is_computed() -> None:
     x, dt, A, B, C = random_inputs(5, 1, 2, 3)
     y = selective_scan(x, dt, A.detach(), B, C)

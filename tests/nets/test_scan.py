@@ -37,6 +37,13 @@ def test_the_gradients_of_a_scan_agree_with_finite_differences(dtype: torch.dtyp
     assert torch.autograd.gradcheck(lambda a, b: scan(a[:, None], b), (a, b))
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
+def test_the_gradients_of_a_scan_can_be_differentiated_again(dtype: torch.dtype) -> None:
+    """Jacobian regularisation of S5 does so."""
+    a, b = (t.requires_grad_() for t in decays_and_inputs(6, (2, 3), dtype, 3))
+    assert torch.autograd.gradgradcheck(lambda a, b: scan(a[:, None], b), (a, b))
+
+
 def test_a_scan_does_not_change_its_inputs() -> None:
     a, b = decays_and_inputs(9, (3,), torch.float64, 1)
     a = a[:, None].expand(9, 3)
