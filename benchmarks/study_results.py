@@ -121,6 +121,16 @@ def dot_figure(frame: DataFrame, measure: str) -> Figure:
     return figure
 
 
+def write_results(study: str, project: Path, found: dict[str, list[dict[str, Any]]]) -> None:
+    """Write studies/results/STUDY/params.yaml, that of a project, and results.json: lists by name, an entry a line."""
+    folder = Path("studies") / "results" / study
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(project / "params.yaml", folder / "params.yaml")
+    lines = {name: ",\n".join(json.dumps(each) for each in entries) for name, entries in found.items()}
+    text = ",\n".join(f'"{name}": [\n{entries}\n]' for name, entries in lines.items())
+    (folder / "results.json").write_text("{" + text + "}\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("study")
@@ -129,9 +139,6 @@ def main() -> None:
     parser.add_argument("--curves", action="store_true")
     options = parser.parse_args()
 
-    folder = Path("studies") / "results" / options.study
-    folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(options.projects[0][1] / "params.yaml", folder / "params.yaml")
     frame = accuracies(options.study, options.projects)
     if not options.curves:
         frame = best_first(frame, options.measure).drop(columns="mean")
@@ -142,9 +149,7 @@ def main() -> None:
             {"label": label, "run": run, **rows.drop(columns=["label", "run"]).to_dict("list")}
             for (label, run), rows in trainings.groupby(["label", "run"], sort=False)
         ]
-    lines = {name: ",\n".join(json.dumps(each) for each in entries) for name, entries in found.items()}
-    text = ",\n".join(f'"{name}": [\n{entries}\n]' for name, entries in lines.items())
-    (folder / "results.json").write_text("{" + text + "}\n", encoding="utf-8")
+    write_results(options.study, options.projects[0][1], found)
     figure = curve_figure(trainings) if options.curves else dot_figure(frame, options.measure)
     picture = Path("docs") / "images" / f"findings-{options.study}.svg"
     figure.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
