@@ -354,13 +354,3 @@ async def test_work_that_ends_after_its_screen_was_closed_writes_nothing(study: 
         await app.pop_screen()
         with pytest.raises(asyncio.CancelledError):
             await screen.unless_closed(asyncio.sleep(0, "found"))
-
-
-async def test_a_report_of_other_bytes_than_text_is_shown(study: Study) -> None:
-    study.paths.report_md.parent.mkdir(parents=True, exist_ok=True)
-    study.paths.report_md.write_bytes(b"# Half \xff\xfe a report \x02 \x1b[2J\n")
-    app = StudyApp(study.root)
-    async with app.run_test(size=(100, 30)) as pilot:
-        await until(pilot, lambda: app.look is not None)
-        await pilot.press("5")
-        await until(pilot, lambda: r"a report \x02 \x1b[2J" in screen_text(app))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import webbrowser
 from collections.abc import Iterable
+from pathlib import Path
 from typing import ClassVar
 
 from textual import work
@@ -13,6 +14,7 @@ from textual.containers import VerticalScroll
 from textual.widget import Widget
 from textual.widgets import Markdown, Static
 
+from ssmlab.core.files import read_file
 from ssmlab.core.text import printable_lines
 from ssmlab.project.watched_files import FileStamp, file_stamp
 from ssmlab.report.table import TextTable
@@ -20,6 +22,10 @@ from ssmlab.report.terminal.fitted_table import to_rich
 from ssmlab.tui.look import Look
 from ssmlab.tui.report_parts import report_parts
 from ssmlab.tui.screens.base import BACK, LabScreen
+
+LARGEST_REPORT = 2**20  # bytes; the reports of our studies have under 200,000
+AT_ONCE = 4  # parts that are mounted together
+BETWEEN = 0.01  # seconds, in which the terminal is drawn and keys are answered
 
 
 class ReportScreen(LabScreen):
@@ -53,19 +59,21 @@ class ReportScreen(LabScreen):
 
     @work(exclusive=True)
     async def read(self) -> None:
-        """Read and render report.md."""
+        """Read report.md and show it, a few parts at a time: keys are answered while a long one is laid out."""
         if self.look is None or self.look.paths is None:
             return
-        try:
-            report = self.look.paths.report_md
-            text = await self.unless_closed(asyncio.to_thread(report.read_text, encoding="utf-8", errors="replace"))
-        except OSError:
-            text = "There is no report yet: press `R` on the screen of runs, or type `ssmlab repro`."
+        text = await self.unless_closed(asyncio.to_thread(report_text, self.look.paths.report_md))
         widgets = [shown_part(part) for part in report_parts(printable_lines(text))]
         area = self.query_one("#report")
+        place = area.scroll_y
         with self.app.batch_update():
             await area.remove_children()
-            await area.mount_all(widgets)
+            await area.mount_all(widgets[:AT_ONCE])
+        for start in range(AT_ONCE, len(widgets), AT_ONCE):
+            await self.unless_closed(asyncio.sleep(BETWEEN))
+            await area.mount_all(widgets[start : start + AT_ONCE])
+        if place:
+            area.scroll_to(y=place, animate=False)
 
     @work(exclusive=True, group="open")
     async def action_open(self) -> None:
@@ -78,6 +86,17 @@ class ReportScreen(LabScreen):
             return
         opened = await self.unless_closed(asyncio.to_thread(webbrowser.open, path.as_uri()))
         self.say(f"opened {path}" if opened else f"no browser here; the report is {path}")
+
+
+def report_text(path: Path) -> str:
+    """The report, or why it cannot be shown. Every kind of line end becomes a line feed."""
+    try:
+        text = read_file(path, LARGEST_REPORT).decode(errors="replace")
+    except FileNotFoundError:
+        return "There is no report yet: press `R` on the screen of runs, or type `ssmlab repro`."
+    except OSError as error:
+        return f"{path} cannot be shown: {error.strerror or error}. Press `o` for report.html."
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def shown_part(part: str | TextTable) -> Widget:
