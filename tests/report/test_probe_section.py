@@ -24,6 +24,7 @@ from ssmlab.report.probe_figures import add_legend, fitted_line, gain_scatter, g
 from ssmlab.report.probe_section import probe_section
 from tests.analysis.synthetic import data_summary, nested_flags, results
 from tests.probes.models import labelled_images, model_of, params_of
+from tests.report.test_ladder_figure import ladder_of
 
 ADS = {"enhancement": "ads", "ads": {"act": "relu", "parts": "both"}}
 MEGA = {"mixer": "mega", "mega": {"z": 4, "hidden": 8, "ffn": 8, "ema": 2}}
@@ -85,6 +86,18 @@ def test_every_probe_has_a_sentence_and_a_picture(summary: Summary, probes: dict
     assert "vacuous" in text
     (table,) = (block.table for block in blocks if isinstance(block, Folded))
     assert len(table.rows) == 3 * 3
+
+
+@pytest.mark.parametrize(("kl", "mse"), [(3.0, 1.0), (1.0, 6.0)])
+def test_a_component_that_shrinks_rho_but_enlarges_kl_or_mse_is_named(
+    kl: float, mse: float, summary: Summary, probes: dict[str, ProbeResults]
+) -> None:
+    ends = (("embedding", None, 0.2, 1.0, 1.0), ("AdS", 1, 0.1, kl, mse), ("output", 1, 0.01, 0.1, 0.1))
+    ladder = ladder_of(*ends)
+    blocks = list(probe_section(summary, {"ads": with_best(probes["ads"], ladders=(ladder,))}))
+    assert f"They suggest the opposite for AdS in ads (KL x{kl:.1f}, MSE x{mse:.1f}, rho x0.50)." in text_of(blocks)
+    picture = next(block for block in blocks if isinstance(block, Picture))
+    assert "ads rho x0.05, KL x0.1, MSE x0.1" in picture.alt
 
 
 def test_there_is_no_section_without_probes(summary: Summary) -> None:
