@@ -1,17 +1,20 @@
 """One step of adversarial training (PGD-10 and the update): ours against a straightforward implementation.
 
-    python benchmarks/bench_at.py [--size mnist] [--model s4 ads] [--rounds 3] [--steps 10] [--precision fp32]
+    python benchmarks/bench_at.py [--size mnist] [--model s4 ads] [--rounds 3] [--steps 10]
+        [--precision fp32 bf16] [--freed-memory kept]
 
 Both start from equal weights and see equal images. They take turns, step by step, in one process on one thread, and are
 timed in CPU seconds, so that other work on the machine hits both alike; the table gives medians over the rounds and the
-median of the rounds' ratios. The baseline (plain_models.py) is written from the mathematics and recomputes its kernels
-at every attack step.
+median of the rounds' ratios with the least and the largest. The baseline (plain_models.py) is written from the
+mathematics and recomputes its kernels at every attack step.
 
 `slopes` and `weights` are relative L2 distances between the two: of the input's gradients before the first step, and of
 how far all parameters have moved after the last. Two right implementations differ by float32 rounding; the signs in PGD
 and the division by the gradient's size in Adam make more of it.
 
-`--precision bf16` runs our attack in bfloat16; update and baseline stay in float32.
+With `--precision bf16` our attack runs in bfloat16; update and baseline stay in float32. Both precisions in one call
+share the baseline's steps. `--freed-memory kept` keeps freed memory in the process, as a training does
+(ssmlab/system/freed_memory.py), for both implementations; the baseline gains more from it.
 
 `--profile` prints the operations in which our step spends most of its CPU time.
 """
@@ -19,6 +22,7 @@ and the division by the gradient's size in Adam make more of it.
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -34,6 +38,7 @@ from torch import Tensor, nn
 from ssmlab.nets import build
 from ssmlab.nets.half_precision import HalfPrecisionClassifier
 from ssmlab.params import ModelParams
+from ssmlab.system.freed_memory import keep_freed_memory
 from ssmlab.training.adversary import input_gradient, pgd_steps
 from ssmlab.training.attack import Attack
 
@@ -96,6 +101,9 @@ def plain_attack(model: nn.Module, x: Tensor, y: Tensor, attack: Attack, seed: i
     return x_adv.detach()
 
 
+ATTACKERS = {"fp32": our_attack, "bf16": our_attack_in_half_precision}
+
+
 class Trainer:
     """A model, its optimizer and its way to attack."""
 
@@ -123,15 +131,15 @@ def weights(model: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
-def line(size: str, name: str, options: argparse.Namespace) -> str:
-    """The table's line of one model at one size."""
+def lines(size: str, name: str, options: argparse.Namespace) -> list[str]:
+    """The table's lines of one model at one size, one for each precision."""
     sizes = SIZES[size]
     batch = min(MAMBA_BATCH, sizes["batch"]) if name == "mamba" else sizes["batch"]
     generator = torch.Generator().manual_seed(0)
     model = build(model_params(name, sizes), sizes["shape"], 10, seed=0)
     before = weights(model)
-    attacker = our_attack if options.precision == "fp32" else our_attack_in_half_precision
-    ours, plain = Trainer(model, attacker), Trainer(PlainModel(model), plain_attack)
+    plain = Trainer(PlainModel(model), plain_attack)
+    ours = {precision: Trainer(copy.deepcopy(model), ATTACKERS[precision]) for precision in options.precision}
     attack = Attack(eps=0.1, alpha=0.02, steps=options.steps, norm="linf", random_start=True)
     rounds, slopes = [], []
     for seed in range(options.rounds + 1):
@@ -139,16 +147,20 @@ def line(size: str, name: str, options: argparse.Namespace) -> str:
         y = torch.randint(10, (batch,), generator=generator)
         if not slopes:
             slopes = [input_gradient(form, x, y, F.cross_entropy) for form in (model.freeze(), plain.model)]
-        rounds.append((ours.step(x, y, attack, seed), plain.step(x, y, attack, seed)))
-    mine, other = (statistics.median(column) for column in zip(*rounds[1:], strict=True))  # the first warms up
-    ratio = statistics.median(b / a for a, b in rounds[1:])
-    moved = [weights(trainer.model) - before for trainer in (ours, plain)]
-    apart = f"{distance(*slopes):.0e} | {distance(*moved):.0e}"
-    if options.profile:
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
-            ours.step(x, y, attack, 0)
-        print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=8, max_name_column_width=40))
-    return f"| {size} | {name} | {batch} | {other:.2f} | {mine:.2f} | {ratio:.2f} | {apart} |"
+        rounds.append([trainer.step(x, y, attack, seed) for trainer in (plain, *ours.values())])
+    found = []
+    for column, (precision, trainer) in enumerate(ours.items(), start=1):
+        other, mine = (statistics.median(turn[place] for turn in rounds[1:]) for place in (0, column))  # after warm-up
+        ratios = sorted(turn[0] / turn[column] for turn in rounds[1:])
+        moved = [weights(each.model) - before for each in (trainer, plain)]
+        spread = f"{statistics.median(ratios):.2f} | {ratios[0]:.2f} to {ratios[-1]:.2f}"
+        apart = f"{distance(*slopes):.0e} | {distance(*moved):.0e}"
+        found.append(f"| {size} | {name} | {precision} | {batch} | {other:.2f} | {mine:.2f} | {spread} | {apart} |")
+        if options.profile:
+            with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+                trainer.step(x, y, attack, 0)
+            print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=8, max_name_column_width=40))
+    return found
 
 
 def main() -> None:
@@ -158,17 +170,19 @@ def main() -> None:
     parser.add_argument("--model", choices=list(MODELS), nargs="+", default=list(MODELS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=10)
-    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--precision", choices=list(ATTACKERS), nargs="+", default=["fp32"])
+    parser.add_argument("--freed-memory", choices=["kept", "returned"], default="returned")
     parser.add_argument("--profile", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"{processor()}, torch {torch.__version__}, 1 thread, D 128, PGD-{options.steps} and update, CPU s.\n")
-    print(
-        "| size | model | batch | plain | ours | plain / ours | slopes | weights |\n|---|---|--:|--:|--:|--:|--:|--:|"
-    )
+    kept = options.freed_memory == "kept" and keep_freed_memory()
+    about = f"1 thread, D 128, PGD-{options.steps} and update, freed memory {'kept' if kept else 'returned'}, CPU s"
+    print(f"{processor()}, torch {torch.__version__}, {about}.\n")
+    print("| size | model | attack | batch | plain | ours | plain / ours | of the rounds | slopes | weights |")
+    print("|---|---|---|--:|--:|--:|--:|--:|--:|--:|")
     for size in options.size:
         for name in options.model:
-            print(line(size, name, options), flush=True)
+            print("\n".join(lines(size, name, options)), flush=True)
 
 
 if __name__ == "__main__":

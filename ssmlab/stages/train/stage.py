@@ -15,6 +15,7 @@ from ssmlab.stages.train.follower import run_follower
 from ssmlab.stages.train.rank_zero import TrainingJob
 from ssmlab.stages.train.state_file import STATE, Identity, code_version, with_saved_threads
 from ssmlab.system.cores import cores
+from ssmlab.system.freed_memory import keep_freed_memory
 from ssmlab.training.distributed import Group, process_group
 from ssmlab.training.threads import thread_count, using_threads
 
@@ -50,6 +51,7 @@ def train(
         Interrupted: KeyboardInterrupt, which the CLI raises on Ctrl-C and SIGTERM, or a stop was requested before there
             was anything to publish. Files as after a UserError.
     """
+    keep_freed_memory()
     settings = params.run(run)
     dataset = load_dataset(paths.prepared)
     with process_group(device or settings.train.device) as (group, resolved):
