@@ -49,6 +49,7 @@ STAGE_CODE: dict[StageName, tuple[str, ...]] = {
         "nets",
         "stages/train",
         "system/cores.py",
+        "system/freed_memory.py",
         "system/locks.py",
         "system/processes.py",
         "training",
