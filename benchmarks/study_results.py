@@ -2,7 +2,8 @@
 
     python benchmarks/study_results.py STUDY [LABEL=]PROJECT ... --measure ATTACK [--curves]
 
-Each PROJECT is a folder in which the study was run; LABEL tells apart those that differ, for example in label noise.
+Each PROJECT is a folder in which the study was run, or a results.json of this script whose accuracies are to be kept;
+LABEL tells apart those that differ, for example in label noise or in the machine.
 It writes studies/results/STUDY/params.yaml, that of the first project, and results.json with every accuracy (and with
 --curves every fifth epoch of every training), and docs/images/findings-STUDY.svg. It prints the table as Markdown.
 """
@@ -37,14 +38,24 @@ def accuracies(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
     from pandas import concat
 
     frames = [
-        ssmlab.results(project / "results" / study).assign(label=label)[
-            ["label", "group", "seed", "checkpoint", "attack", "n", "accuracy"]
-        ]
+        (kept(project) if project.suffix == ".json" else measured(project / "results" / study)).assign(label=label)
         for label, project in projects
     ]
-    frame = concat(frames, ignore_index=True)
+    return concat(frames, ignore_index=True)[["label", "group", "seed", "checkpoint", "attack", "n", "accuracy"]]
+
+
+def measured(folder: Path) -> DataFrame:
+    """The accuracies of a study's results folder, in percent."""
+    frame = ssmlab.results(folder)
     frame["accuracy"] = (100 * frame["accuracy"]).round(2)
     return frame[frame["attack"] != "worst case"]
+
+
+def kept(file: Path) -> DataFrame:
+    """The accuracies of an earlier results.json."""
+    from pandas import DataFrame
+
+    return DataFrame(json.loads(file.read_text(encoding="utf-8"))["accuracies"])
 
 
 def curves(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
@@ -83,8 +94,8 @@ def table(frame: DataFrame) -> str:
 def best_first(frame: DataFrame, measure: str) -> DataFrame:
     """The rows with the groups in the order of their mean accuracy under one attack, best checkpoint."""
     judged = frame[(frame["attack"] == measure) & (frame["checkpoint"] == "best")]
-    mean = judged.groupby("group")["accuracy"].mean()
-    return frame.assign(mean=frame["group"].map(mean)).sort_values("mean", ascending=False, kind="stable")
+    mean = judged.groupby(["label", "group"])["accuracy"].mean().rename("mean")
+    return frame.join(mean, on=["label", "group"]).sort_values("mean", ascending=False, kind="stable")
 
 
 def curve_figure(frame: DataFrame) -> Figure:
@@ -107,11 +118,12 @@ def curve_figure(frame: DataFrame) -> Figure:
 def dot_figure(frame: DataFrame, measure: str) -> Figure:
     """The accuracy of every best checkpoint under one attack: a dot a seed, a line at the mean."""
     best = frame[(frame["attack"] == measure) & (frame["checkpoint"] == "best")]
-    groups = list(dict.fromkeys(best["group"]))
+    best = best.assign(name=best["group"] + best["label"].map(lambda label: f", {label}" if label else ""))
+    groups = list(dict.fromkeys(best["name"]))
     figure = Figure(figsize=(7.0, 0.6 + 0.32 * len(groups)), layout="constrained")
     axes = figure.subplots()
     for number, group in enumerate(groups):
-        values = best.loc[best["group"] == group, "accuracy"]
+        values = best.loc[best["name"] == group, "accuracy"]
         row = [len(groups) - 1 - number]
         axes.plot(values, row * len(values), MARKERS[0], color=PALETTE[0], markersize=5, alpha=0.7)
         axes.plot([values.mean()], row, "|", color="black", markersize=12)

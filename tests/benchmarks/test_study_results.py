@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from pandas import DataFrame
 
-from benchmarks.study_results import labelled, table
+from benchmarks.study_results import accuracies, best_first, dot_figure, labelled, table
 
 
 def test_the_table_has_mean_and_deviation_over_the_seeds_of_each_group_and_label() -> None:
@@ -30,3 +31,19 @@ def test_the_table_has_mean_and_deviation_over_the_seeds_of_each_group_and_label
 def test_a_project_may_have_a_label() -> None:
     assert labelled("20% wrong=folder/a") == ("20% wrong", Path("folder/a"))
     assert labelled("folder") == ("", Path("folder"))
+
+
+def test_accuracies_of_an_earlier_file_are_kept_under_their_label(tmp_path: Path) -> None:
+    columns = ["label", "group", "seed", "checkpoint", "attack", "n", "accuracy"]
+    rows = [("", "ads", 0, "best", "pgd", 100, 70.0), ("", "gelu", 0, "best", "pgd", 100, 80.0)]
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"accuracies": DataFrame(rows, columns=columns).to_dict("records")}))
+    frame = best_first(accuracies("any", [("old", file), ("new", file)]), "pgd")
+    assert list(zip(frame["group"], frame["label"], strict=True)) == [
+        ("gelu", "old"),
+        ("gelu", "new"),
+        ("ads", "old"),
+        ("ads", "new"),
+    ]
+    names = [label.get_text() for label in dot_figure(frame, "pgd").axes[0].get_yticklabels()]
+    assert names == ["ads, new", "ads, old", "gelu, new", "gelu, old"]
