@@ -91,7 +91,7 @@ def growth_figure(found: list[ProbeResults]) -> Figure:
         draw_law(below, growth.distances, growth.end, growth.over, place, model)
     for side, training in enumerate(trainings):
         panels[0, side].set(title=f"training: {training}", xlabel="tokens later", yscale="log")
-        panels[1, side].set(xlabel="tokens between the last and the perturbed one", yscale="log")
+        panels[1, side].set(xlabel="distance in tokens", yscale="log")
     panels[0, 0].set_ylabel("error after one token")
     panels[1, 0].set_ylabel("error in the last token")
     panels[0, 0].legend(frameon=False, ncols=2)
