@@ -33,6 +33,7 @@ FIXED_TOKENS_A_SEQUENCE = 32  # if the matrix is precomputed
 LONGEST = 1024  # tokens; for longer sequences the FFT is used
 BLOCK = 256  # columns per product
 TOEPLITZ_LIMIT = 2**25  # entries of the columns (D, L, T): 128 MiB in float32
+FFT_ENTRIES = 2**18  # numbers that a CPU transforms together, so that all steps of a convolution find them in its cache
 
 
 def channel_first(u: BatchFirst) -> ChannelFirst:
@@ -148,18 +149,36 @@ def by_fft_plain(u: ChannelFirst, taps: Taps) -> ChannelFirst:
     return by_spectrum(u, torch.fft.rfft(taps, n=fft_size(length)), taps.shape[-1] == length)
 
 
+def channel_groups(u: ChannelFirst, size: int) -> list[slice]:
+    """Groups of channels of u (D, B, L) that are convolved together, by FFTs of `size` points."""
+    width, batch, _ = u.shape
+    together = max(1, FFT_ENTRIES // max(1, batch * size)) if u.device.type == "cpu" else max(1, width)
+    return [slice(start, start + together) for start in range(0, width, together)]
+
+
 class FourierConvolution(torch.autograd.Function):
-    """`by_fft` whose gradients need only real FFTs; autograd would use complex FFTs of twice the size."""
+    """`by_fft` whose gradients need only real FFTs; autograd would use complex FFTs of twice the size.
+
+    On a CPU a few channels at a time go through all steps. Forward and backward, D 128, B 32, L 784: 57 ms, and 83 with
+    all channels at once (one thread of an Intel Xeon, 2026-11-27).
+    """
 
     @staticmethod
     def forward(ctx: Any, u: Tensor, taps: Tensor) -> Tensor:
         """y (D, B, L)."""
-        size, first = fft_size(u.shape[-1]), first_lag(u, taps)
+        length, size, first = u.shape[-1], fft_size(u.shape[-1]), first_lag(u, taps)
         with torch.autocast(u.device.type, enabled=False):
-            inputs, spectrum = torch.fft.rfft(u.to(taps.dtype), n=size), torch.fft.rfft(taps, n=size).unsqueeze(1)
-            ctx.save_for_backward(u, taps, inputs if ctx.needs_input_grad[1] else None, spectrum)
-            y: Tensor = torch.fft.irfft(inputs * spectrum, n=size)[..., first : first + u.shape[-1]]
-        return y.to(u.dtype)
+            spectrum = torch.fft.rfft(taps, n=size).unsqueeze(1)  # (D, 1, F)
+            y, inputs = u.new_empty(u.shape), None
+            if ctx.needs_input_grad[1]:
+                inputs = spectrum.new_empty(*u.shape[:2], spectrum.shape[-1])  # (D, B, F)
+            for some in channel_groups(u, size):
+                transformed = torch.fft.rfft(u[some].to(taps.dtype), n=size)
+                if inputs is not None:
+                    inputs[some] = transformed
+                y[some] = torch.fft.irfft(transformed * spectrum[some], n=size)[..., first : first + length]
+        ctx.save_for_backward(u, taps, inputs, spectrum)
+        return y
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
@@ -169,14 +188,17 @@ class FourierConvolution(torch.autograd.Function):
             plain, wanted = by_fft_plain(u, taps), [tensor for tensor in (u, taps) if tensor.requires_grad]
             found = iter(torch.autograd.grad(plain, wanted, gradients[0], create_graph=True))
             return tuple(next(found) if tensor.requires_grad else None for tensor in (u, taps))
-        size, first, dtaps = fft_size(u.shape[-1]), first_lag(u, taps), None
+        size, first = fft_size(u.shape[-1]), first_lag(u, taps)
+        du, dtaps = u.new_empty(u.shape), None if inputs is None else torch.empty_like(taps)
         with torch.autocast(u.device.type, enabled=False):
-            dy = gradients[0].to(taps.dtype)
-            dy = torch.fft.rfft(F.pad(dy, (first, 0)) if first else dy, n=size)  # (D, B, F)
-            if inputs is not None:
-                dtaps = torch.fft.irfft(torch.linalg.vecdot(inputs, dy, dim=1), n=size)[..., : taps.shape[-1]]
-            du = torch.fft.irfft(dy.mul_(spectrum.conj()), n=size)[..., : u.shape[-1]]
-        return du.to(u.dtype), dtaps
+            for some in channel_groups(u, size):
+                dy = gradients[0][some].to(taps.dtype)
+                dy = torch.fft.rfft(F.pad(dy, (first, 0)) if first else dy, n=size)  # (d, B, F)
+                if inputs is not None and dtaps is not None:
+                    correlation = torch.linalg.vecdot(inputs[some], dy, dim=1)  # (d, F)
+                    dtaps[some] = torch.fft.irfft(correlation, n=size)[..., : taps.shape[-1]]
+                du[some] = torch.fft.irfft(dy.mul_(spectrum[some].conj()), n=size)[..., : u.shape[-1]]
+        return du, dtaps
 
 
 def columns_pay(width: int, batch: int, length: int, most: int) -> bool:

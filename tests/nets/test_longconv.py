@@ -61,6 +61,22 @@ def test_every_route_equals_the_definition_and_its_gradients(sizes: tuple[int, i
             torch.testing.assert_close(mine, plain)
 
 
+@pytest.mark.parametrize("lags", [20, 39])
+@pytest.mark.parametrize("entries", [1, 200, 2**18])
+def test_the_fft_gives_the_same_in_groups_of_channels(monkeypatch: pytest.MonkeyPatch, lags: int, entries: int) -> None:
+    u, weight = torch.randn(2, 5, 2, 20)
+    taps = torch.randn(5, lags)
+    found = []
+    for size in (2**30, entries):
+        monkeypatch.setattr(longconv, "FFT_ENTRIES", size)
+        inputs = u.requires_grad_(), taps.requires_grad_()
+        y = by_fft(*inputs)
+        found.append((y, *torch.autograd.grad((y * weight).sum(), inputs)))
+    assert len(longconv.channel_groups(u, 40)) == {1: 5, 200: 3, 2**18: 1}[entries]
+    for whole, grouped in zip(*found, strict=True):
+        torch.testing.assert_close(grouped, whole)
+
+
 @pytest.mark.parametrize("lags", [5, 9])
 def test_gradients_of_gradients_pass_through_the_fft(lags: int) -> None:
     u, taps = torch.randn(2, 2, 5, dtype=torch.float64), torch.randn(2, lags, dtype=torch.float64)
