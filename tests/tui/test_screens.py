@@ -68,10 +68,12 @@ async def test_the_cursor_of_the_curves_reads_every_curve_at_one_epoch(study: St
         await until(pilot, lambda: isinstance(app.screen, CurvesScreen))
         await pilot.press("right", "right")
         await until(pilot, lambda: "epoch 2" in screen_text(app))
-        text = screen_text(app)
-        assert "clean 62.5  robust 12.5  train 10.0  loss 1  val_loss 1.25  lr 0.001" in text and "clean -" in text
+        lines = [line.split() for line in screen_text(app).splitlines()]
+        assert ["epoch", "2", *SHOWN] in lines
+        assert ["●", "ssm", "62.5", "12.5", "10.0", "1", "1.25", "0.001"] in lines
+        assert ["■", "attention", *["-"] * 6] in lines
         await pilot.press("left")
-        await until(pilot, lambda: "clean 50.0" in screen_text(app) and "clean 75.0" in screen_text(app))
+        await until(pilot, lambda: re.search(r"ssm +50\.0 .*ads +75\.0 ", " ".join(screen_text(app).split())))
         await pilot.press("x", "m")
         await until(pilot, lambda: "by step · mean of 3 epochs" in screen_text(app))
 
@@ -102,6 +104,36 @@ async def test_a_moved_cursor_leaves_the_curves_as_they_were(study: Study) -> No
         await until(pilot, lambda: drawn() == without)
 
 
+@pytest.mark.parametrize(("size", "count"), [((80, 24), 4), ((40, 24), 2), ((80, 13), 2), ((120, 40), 6)])
+async def test_as_many_curves_are_shown_as_can_be_read_and_keys_turn_to_the_others(
+    study: Study, size: tuple[int, int], count: int
+) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("a", "2")
+        await until(pilot, lambda: isinstance(app.screen, CurvesScreen))
+
+        def shown() -> list[str]:
+            plots = [plot for plot in app.screen.query(CurvePlot) if plot.display]
+            return [plot.measure.key for plot in plots if plot.size.height >= 6 and "●" in lines_of(plot)]
+
+        for first in range(0, 6, count):
+            await until(pilot, lambda first=first: shown() == list(SHOWN[first : first + count]))
+            assert (f"plots {first + 1} to" in screen_text(app)) == (count < 6)
+            assert re.search(r"ads +75\.0 ", screen_text(app)) or size[1] < 20
+            await pilot.press("down")
+        await pilot.press(*["up"] * 5)
+        await until(pilot, lambda: shown() == list(SHOWN[:count]))
+
+
+def lines_of(plot: CurvePlot) -> str:
+    canvas = plot.query_one("#plot", Canvas)
+    return "\n".join(
+        "".join(canvas.get_pixel(x, y)[0] for x in range(canvas.size.width)) for y in range(canvas.size.height)
+    )
+
+
 async def test_every_plot_of_the_curves_is_drawn_once_when_the_screen_opens(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,7 +152,7 @@ async def test_every_plot_of_the_curves_is_drawn_once_when_the_screen_opens(
         drawn.clear()
         monkeypatch.setattr(Canvas, "render_line", render_line)
         await pilot.press("2")
-        await until(pilot, lambda: isinstance(app.screen, CurvesScreen) and "latest values" in screen_text(app))
+        await until(pilot, lambda: isinstance(app.screen, CurvesScreen) and "latest" in screen_text(app))
         await pilot.pause(0.3)
     assert drawn == dict.fromkeys(SHOWN, 1)
     assert rendered == {"plot": 6, "margin-left": 6, "margin-bottom": 6}  # a second time would be as slow as the first

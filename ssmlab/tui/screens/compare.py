@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -138,9 +139,10 @@ def below_each_other(comparison: Comparison, all_parameters: bool, room: int) ->
     settings, measures = comparison_settings(comparison, all_parameters), comparison_measures(comparison)
     without_interval = len(measures.rows) - len(comparison.lines)  # sizes, seeds and epochs come before the measures
     label_width = max(cell_len(row[0]) for row in measures.rows)
-    lines = [Text(comparison.mismatch, style="bold red")] if comparison.mismatch else []
+    lines = wrapped(comparison.mismatch or "", room, "bold red")
     for place, entry in enumerate(comparison.entries):
-        lines += [Text(), Text(entry.name, style="bold underline")]
+        lines += [Text()] if lines else []
+        lines.append(Text(entry.name, style="bold underline"))
         lines += [Text(f"{row[0]}: {row[1 + place]}", style="dim") for row in settings.rows]
         value_column = 1 if place == 0 else 2 * place
         for number, row in enumerate(measures.rows):
@@ -151,7 +153,12 @@ def below_each_other(comparison: Comparison, all_parameters: bool, room: int) ->
                 Text(delta, style=style_of(delta)),
             ]
             lines += broken(parts, room)
-    return [*lines, *(Text(note, style="yellow") for note in comparison.notes)]
+    return [*lines, *(line for note in comparison.notes for line in wrapped(note, room, "yellow"))]
+
+
+def wrapped(text: str, room: int, style: str) -> list[Text]:
+    """A sentence in lines of at most `room` cells."""
+    return [Text(line, style=style) for line in textwrap.wrap(text, max(20, room))]
 
 
 def broken(parts: list[Text], room: int) -> list[Text]:

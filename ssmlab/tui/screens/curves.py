@@ -10,10 +10,12 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from ssmlab.tui import labels
+from ssmlab.tui.arrange import TableRow
 from ssmlab.tui.look import Look
+from ssmlab.tui.readings import Reading, readings_table
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.study import StudyScreen
-from ssmlab.tui.series import MEASURES
+from ssmlab.tui.series import MEASURES, CurveMeasure
 from ssmlab.tui.widgets.curve_panel import CurvePanel
 from ssmlab.tui.widgets.text_line import TextLine
 
@@ -31,6 +33,8 @@ class CurvesScreen(LabScreen):
         Binding("right", "read(1)", "cursor right", show=False, tooltip="read the curves an epoch later"),
         Binding("home", "read(-100000)", "cursor to start", show=False),
         Binding("end", "read(100000)", "cursor to end", show=False),
+        Binding("up", "turn(-1)", "plots before", show=False, tooltip="where only some of the plots have room"),
+        Binding("down", "turn(1)", "next plots", show=False, tooltip="where only some of the plots have room"),
         Binding("x", "axis", "x axis", tooltip="by epoch, step or time"),
         Binding("m", "smooth", "smooth", tooltip="the values themselves, or moving means over 3, 7, 15 epochs"),
     ]
@@ -60,26 +64,36 @@ class CurvesScreen(LabScreen):
             panel.show(runs.chosen_rows(), preferences.axis, preferences.window, self.cursor)
 
     def readings(self, panel: CurvePanel) -> Text:
-        """The values at the cursor, or without a cursor the latest ones: one line per run or group.
+        """The values at the cursor, or without a cursor the latest ones; the run under the table's cursor comes first.
 
         The number of lines is the same in both cases, so that the plots keep their size.
         """
-        text = Text(no_wrap=True, overflow="ellipsis")
         if self.cursor is None:
-            text.append("latest values; ← → read the curves at one place\n", "dim")
+            place = "latest"
         else:
-            where = labels.short_duration(self.cursor) if panel.axis == "time" else f"{self.cursor:.0f}"
-            text.append(f"{panel.axis} {where}\n", "bold")
-        for row in panel.rows:
-            text.append(f"{labels.curve_marker(row.members[0].place)} {row.name:<20.20}")
-            for key in SHOWN:
-                curve = panel.curve(row, MEASURES[key])
-                value = curve.at(self.cursor) if self.cursor is not None else curve.y[-1] if curve.y else None
-                shown = labels.NOTHING if value is None else f"{value:.1f}" if MEASURES[key].percent else f"{value:.3g}"
-                text.append(f"  {key} {shown}")
-            text.append("\n")
-        text.right_crop(1)
-        return text
+            place = (
+                f"{panel.axis} {labels.short_duration(self.cursor) if panel.axis == 'time' else f'{self.cursor:.0f}'}"
+            )
+        found = []
+        for row in reversed(panel.rows):
+            at = row.members[0].place
+            values = tuple(self.value(panel, row, MEASURES[key]) for key in SHOWN)
+            found.append(Reading(labels.curve_marker(at), labels.curve_colour(at), row.name, values))
+        return readings_table(place, SHOWN, found, self.app.size.width - 2)
+
+    def value(self, panel: CurvePanel, row: TableRow, measure: CurveMeasure) -> str:
+        """The value of a curve at the cursor, or its latest one."""
+        curve = panel.curve(row, measure)
+        value = curve.at(self.cursor) if self.cursor is not None else curve.y[-1] if curve.y else None
+        return labels.NOTHING if value is None else f"{value:.1f}" if measure.percent else f"{value:.3g}"
+
+    def on_resize(self) -> None:
+        """Choose the columns of the readings again."""
+        self.redraw()
+
+    def action_turn(self, by: int) -> None:
+        """Show the plots that have no room beside these."""
+        self.query_one(CurvePanel).turn(by)
 
     def action_read(self, by: int) -> None:
         """Move the cursor by epochs, or by fiftieths of another axis."""

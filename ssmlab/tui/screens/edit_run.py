@@ -14,13 +14,14 @@ from textual.widgets import Input, Label, Static
 
 from ssmlab.core.errors import UserError
 from ssmlab.params import Params
+from ssmlab.params.train import REGIMES
 from ssmlab.project.edit import RunEdit, edit_run, run_values
 
 ABOUT = {
     "epochs": "passes over the training images",
     "eps": "of the training adversary, such as 8/255",
     "seed": "of weights, order and random starts",
-    "regime": "pgd_at, trades, mart, standard, free, ...",
+    "regime": ", ".join(REGIMES),
 }
 
 

@@ -21,6 +21,8 @@ from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.widgets.picture import FramedPicture
 from ssmlab.tui.widgets.text_line import TextLine
 
+SCROLL = 4  # lines
+
 
 class SamplesScreen(LabScreen):
     """The flipped images of one run, one at a time.
@@ -36,6 +38,8 @@ class SamplesScreen(LabScreen):
         Binding("right", "step(1)", "next", key_display="→", tooltip="the image after", id="next-image"),
         Binding("a", "attack(1)", "next attack", tooltip="the images of another attack", id="next-attack"),
         Binding("A", "attack(-1)", "attack before", show=False, tooltip="the attack before", id="previous-attack"),
+        Binding("up", "scroll(-1)", "pictures up", show=False, tooltip="where the three have no room"),
+        Binding("down", "scroll(1)", "pictures down", show=False, tooltip="where the three have no room"),
         Binding("b", "checkpoint", "best or last", tooltip="the other checkpoint of the run", id="checkpoint"),
     ]
 
@@ -107,6 +111,10 @@ class SamplesScreen(LabScreen):
         if self.samples is not None and len(self.samples):
             self.place = (self.place + by) % len(self.samples)
             self.draw()
+
+    def action_scroll(self, by: int) -> None:
+        """Scroll through images that stand below each other in a narrow terminal."""
+        self.query_one("#pictures").scroll_relative(y=by * SCROLL, animate=False)
 
     def action_attack(self, by: int) -> None:
         """Show the images of the next or the previous attack."""

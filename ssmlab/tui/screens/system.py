@@ -22,6 +22,7 @@ from ssmlab.tui.screens.base import BACK, LabScreen
 POLL = 2.0  # seconds
 BEGIN = 0.5  # seconds until the first figures: the use of a processor is known between two looks only
 BAR = 20  # cells
+ROOM_FOR_BARS = 60  # cells of a terminal; a narrower one has the figures alone
 
 
 class SystemScreen(LabScreen):
@@ -51,39 +52,42 @@ class SystemScreen(LabScreen):
                 looked = loop.run_in_executor(thread, watcher.look, self.lab.root, paths, running)
                 machine = await self.unless_closed(looked)
                 if begun:
-                    self.query_one("#figures", Static).update(machine_table(machine))
+                    bar = BAR if self.app.size.width >= ROOM_FOR_BARS else 0
+                    self.query_one("#figures", Static).update(machine_table(machine, bar))
                 await asyncio.sleep(POLL if begun else BEGIN)
                 begun = True
         finally:
             thread.shutdown(wait=False)
 
 
-def machine_table(machine: Machine) -> Table:
-    """The measurement as a table, one line a figure."""
+def machine_table(machine: Machine, bar: int = BAR) -> Table:
+    """The measurement as a table, one line a figure, with bars of `bar` cells."""
     table, size = Table.grid(padding=(0, 2)), labels.byte_size
     table.add_row(
         "processor",
-        usage_bar(machine.cpu / 100),
+        usage_bar(machine.cpu / 100, bar),
         f"{machine.cpu:.0f}% of {machine.cores} cores, load {machine.load:.1f}",
     )
     memory = machine.memory_used / machine.memory_total
     table.add_row(
         "memory",
-        usage_bar(memory),
+        usage_bar(memory, bar),
         f"{size(machine.memory_used)} of {size(machine.memory_total)}",
     )
     disk = 1 - machine.disk_free / machine.disk_total
-    table.add_row("disk", usage_bar(disk), f"{size(machine.disk_free)} free of {size(machine.disk_total)}")
+    table.add_row("disk", usage_bar(disk, bar), f"{size(machine.disk_free)} free of {size(machine.disk_total)}")
     if not machine.gpus:
         table.add_row("GPU", "", "n/a")
     for number, gpu in enumerate(machine.gpus or ()):
-        table.add_row(f"GPU {number}", usage_bar((gpu.use or 0) / 100), gpu_text(gpu))
+        table.add_row(f"GPU {number}", usage_bar((gpu.use or 0) / 100, bar), gpu_text(gpu))
     table.add_row("", "", "")
     if not machine.processes:
         table.add_row("runs", "", "no process of a run is at work on this machine")
     for process in machine.processes:
         used = f"{process.cpu:.0f}% of a core, {labels.byte_size(process.memory)}, {process.threads} threads"
-        table.add_row(process.run, usage_bar(process.cpu / (100 * machine.cores)), f"process {process.pid}, {used}")
+        table.add_row(
+            process.run, usage_bar(process.cpu / (100 * machine.cores), bar), f"process {process.pid}, {used}"
+        )
     return table
 
 
@@ -94,7 +98,7 @@ def gpu_text(gpu: Gpu) -> str:
     return f"{gpu.name}: {use}, {labels.byte_size(gpu.memory_used)} of {labels.byte_size(gpu.memory_total)}, {degrees}"
 
 
-def usage_bar(part: float) -> Text:
-    """A bar for a number from 0 to 1."""
-    full = round(min(max(part, 0.0), 1.0) * BAR)
-    return Text("█" * full).append("░" * (BAR - full), "dim")
+def usage_bar(part: float, cells: int) -> Text:
+    """A bar of so many cells for a number from 0 to 1."""
+    full = round(min(max(part, 0.0), 1.0) * cells)
+    return Text("█" * full).append("░" * (cells - full), "dim")

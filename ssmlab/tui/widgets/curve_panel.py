@@ -7,14 +7,21 @@ from collections.abc import Sequence
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
+from textual.widget import Widget
 
 from ssmlab.tui import labels
 from ssmlab.tui.arrange import TableRow
 from ssmlab.tui.series import MEASURES, Curve, CurveMeasure, group_curve, positions, run_curve
-from ssmlab.tui.widgets.curve_plot import CurvePlot
+from ssmlab.tui.widgets.curve_plot import FEWEST_ROWS, CurvePlot
 from ssmlab.tui.widgets.text_line import TextLine
 
 MOST_CURVES = 12  # in one plot; more are hard to tell apart, and drawing them would delay key presses
+READABLE_ROWS = 7  # cells: a title, a frame with three rows inside, and the labels of the x axis
+
+
+def columns_in(width: int) -> int:
+    """How many plots stand beside each other in so many cells."""
+    return 1 if width < 60 else 2 if width < 140 else 3
 
 
 class CurvePanel(Vertical):
@@ -25,17 +32,43 @@ class CurvePanel(Vertical):
         self.measures = [MEASURES[key] for key in measures]
         self.rows: tuple[TableRow, ...] = ()
         self.left_out = 0  # chosen rows that are not drawn
+        self.first, self.at_once = 0, len(self.measures)  # the plots that are shown
         self.axis, self.window = "epoch", 1
         self.cursor: float | None = None
         self.made: dict[tuple[str, str], tuple[tuple[object, ...], Curve]] = {}  # (row, measure) -> (inputs, curve)
 
     def compose(self) -> ComposeResult:
-        with Container(classes="plots"):
+        with Container(classes="plots") as plots:
+            self.lay_out(plots, columns_in(self.app.size.width), len(self.measures))
             for measure in self.measures:
                 plot = CurvePlot(measure)
                 self.fill(plot)
                 yield plot
         yield TextLine(classes="legend", text=self.legend())
+
+    def on_resize(self) -> None:
+        """Show as many plots as have room to be read; `turn` shows the others."""
+        plots = list(self.query(CurvePlot))
+        columns = columns_in(self.size.width)
+        self.at_once = columns * max(1, (self.size.height - 1) // READABLE_ROWS)
+        self.first = min(self.first, (len(plots) - 1) // self.at_once * self.at_once) // self.at_once * self.at_once
+        shown = plots[self.first : self.first + self.at_once]
+        for plot in plots:
+            plot.display = plot in shown
+        grid = self.query_one(".plots")
+        grid.display = self.size.height > FEWEST_ROWS
+        self.lay_out(grid, columns, len(shown))
+        self.query_one(".legend", TextLine).set(self.legend())
+
+    def lay_out(self, plots: Widget, columns: int, count: int) -> None:
+        """Give the grid so many columns, and the rows for so many plots."""
+        columns = min(columns, count)
+        plots.styles.grid_size_columns, plots.styles.grid_size_rows = columns, -(-count // columns)
+
+    def turn(self, by: int) -> None:
+        """Show the plots before or after those that are shown."""
+        self.first = max(0, self.first + by * self.at_once)
+        self.on_resize()
 
     def show(self, rows: Sequence[TableRow], axis: str, window: int, cursor: float | None = None) -> None:
         """Show these rows, the last one on top; plots that already show them are not drawn again."""
@@ -75,8 +108,11 @@ class CurvePanel(Vertical):
         return run_curve(row.members[0], measure, self.axis, self.window, colour, marker)
 
     def legend(self) -> Text:
-        """`● ssm  ■ ads  ★ best · by epoch · mean of 3 epochs`."""
+        """`plots 1 to 4 of 6 (↑ ↓)  ● ssm  ■ ads  ★ best · by epoch · mean of 3 epochs`."""
         text = Text(no_wrap=True, overflow="ellipsis")
+        if len(self.measures) > max(2, self.at_once):
+            last = min(self.first + self.at_once, len(self.measures))
+            text.append(f"plots {self.first + 1} to {last} of {len(self.measures)} (↑ ↓)  ", "bold")
         if self.left_out:
             text.append(f"{MOST_CURVES} of {MOST_CURVES + self.left_out} drawn: ", "dim")
         for row in self.rows:

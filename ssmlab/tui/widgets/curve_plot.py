@@ -11,52 +11,15 @@ from textual.geometry import Region
 from textual.reactive import reactive
 from textual.strip import Strip
 from textual_hires_canvas import Canvas
-from textual_plot import AxisFormatter, HiResMode, NumericAxisFormatter, PlotWidget
+from textual_plot import HiResMode, PlotWidget
 from textual_plot.plot_widget import VLinePlot
 
-from ssmlab.tui import labels
 from ssmlab.tui.series import Curve, CurveMeasure, thinned
+from ssmlab.tui.widgets.axis_labels import CountFormatter, LogFormatter, PercentFormatter, TimeFormatter
 
 FEWEST_ROWS, FEWEST_COLUMNS = 5, 18  # a smaller plot cannot be read
 LEFT = 6  # cells for the labels of the y axis, as in app.tcss
 MARKS = 5  # markers per curve, which distinguish curves without colours
-
-
-class LogFormatter(AxisFormatter):
-    """Labels of a log axis, whose coordinates are log10 of the values."""
-
-    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        """Powers of ten, with 2 and 5 times these if there is room."""
-        low, high = math.floor(min_), math.ceil(max_)
-        for digits in ((1, 2, 5), (1, 3), (1,)):
-            ticks = [power + math.log10(digit) for power in range(low, high + 1) for digit in digits]
-            ticks = [tick for tick in ticks if min_ <= tick <= max_]
-            if len(ticks) <= max_ticks:
-                return ticks
-        return ticks[:: -(-len(ticks) // max_ticks)]
-
-    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        """The values themselves, in at most 5 characters, for which there is room: `0.05`, `2e-4`."""
-        texts = [f"{10**tick:.3g}" for tick in ticks]
-        short = [text if len(text) <= 5 else f"{10**tick:.0e}" for text, tick in zip(texts, ticks, strict=True)]
-        return [text.replace("e-0", "e-") for text in short]
-
-
-class CountFormatter(NumericAxisFormatter):
-    """Labels of an axis in epochs or steps, which are whole numbers."""
-
-    def get_ticks(self, min_: float, max_: float, max_ticks: int = 8) -> list[float]:
-        return [tick for tick in super().get_ticks(min_, max_, max_ticks) if float(tick).is_integer()]
-
-    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        return [f"{tick:.0f}" for tick in ticks]
-
-
-class TimeFormatter(NumericAxisFormatter):
-    """Labels of an axis in seconds."""
-
-    def get_labels_for_ticks(self, ticks: Sequence[float]) -> list[str]:
-        return [labels.short_duration(max(0.0, tick)) for tick in ticks]
 
 
 class PlotCanvas(Canvas):
@@ -119,11 +82,6 @@ class CurvePlot(PlotWidget):
     def _rerender(self) -> None:
         """Nothing: `show` says what is to be rendered again."""
 
-    def on_mount(self) -> None:
-        """Choose the labels of the axis."""
-        if self.measure.log:
-            self.set_y_formatter(LogFormatter())
-
     def show(self, curves: Sequence[Curve], axis: str, end: float, cursor: float | None = None) -> None:
         """Show these curves on an x axis up to `end`, the last one on top; only what has changed is rendered again."""
         wanted, present = (tuple(curves), axis, end), (self.curves, self.axis, self.end)
@@ -165,6 +123,9 @@ class CurvePlot(PlotWidget):
         start = min((curve.x[0] for curve in self.curves if curve.x), default=0.0)
         margin = max(self.end - start, 1e-6) / self.size.width  # otherwise the frame hides the first and last marker
         self.set_xlimits(start - margin, max(self.end, start) + margin)
+        formatter = LogFormatter() if self.measure.log else PercentFormatter()
+        formatter.rows = plot.height
+        self.set_y_formatter(formatter)
         if self.measure.percent:
             self.set_ylimits(0.0, 100.0)
         for place, curve in enumerate(self.curves):

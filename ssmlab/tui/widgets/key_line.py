@@ -60,8 +60,10 @@ class KeyLine(Widget):
         """`space mark  / filter  ...`"""
         key_style = self.get_component_rich_style("key-line--key")
         name_style = self.get_component_rich_style("key-line--name")
-        text = Text(no_wrap=True, overflow="ellipsis")
+        text = Text(no_wrap=True)
         for shown in self.keys:
+            if len(text) + shown.cells > self.size.width:
+                break
             dim = "" if shown.enabled else "dim"
             text.append(f" {shown.display} ", key_style).append(f"{shown.name} ", name_style)
             text.stylize(dim, len(text) - len(shown.name) - 1)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.text import Text
+from textual.events import Resize
 from textual.widgets import RichLog
 
 from ssmlab.project.log import LogFollower
 from ssmlab.project.watched_files import FileStamp, file_stamp
 
+MOST_LINES = 2000
 TAIL = 64 * 1024  # bytes; older lines can be read in an editor
 LONGEST = 4000  # characters of a line; wrapping a line of megabytes would block the screen
 POLL = 0.5  # seconds
@@ -22,8 +26,11 @@ class LogPane(RichLog):
     """Shows one file at a time, and scrolls to its end unless the user has scrolled up."""
 
     def __init__(self, id: str | None = None) -> None:
-        super().__init__(id=id, max_lines=2000, wrap=True, markup=False, highlight=False, min_width=20)
+        super().__init__(id=id, max_lines=MOST_LINES, wrap=True, markup=False, highlight=False, min_width=20)
         self.path: Path | None = None
+        self.texts: deque[Text] = deque(maxlen=MOST_LINES)  # as they are in the file, to be wrapped for other widths
+        self.wrapped_for = 0  # cells
+        self.follows_end = True
 
     def follow(self, path: Path, title: str) -> None:
         """Show this file, beginning near its end."""
@@ -32,6 +39,8 @@ class LogPane(RichLog):
         self.border_title = title  # this redraws the pane, so it is set only for another file
         self.path = path
         self.clear()
+        self.texts.clear()
+        self.follows_end = True
         self.run_worker(self._read(path, LogFollower(path, tail=TAIL)), exclusive=True, group="log")
 
     async def _read(self, path: Path, follower: LogFollower) -> None:
@@ -41,7 +50,28 @@ class LogPane(RichLog):
             if now != seen:
                 seen = now
                 lines = await asyncio.to_thread(follower.poll)
-                at_end = self.is_vertical_scroll_end
-                for line in lines[-2000:]:
-                    self.write(Text.from_ansi(TIMESTAMP.sub(r"\1", line[:LONGEST])), scroll_end=at_end)
+                self.add([Text.from_ansi(TIMESTAMP.sub(r"\1", line[:LONGEST])) for line in lines[-MOST_LINES:]])
             await asyncio.sleep(POLL)
+
+    def add(self, texts: Sequence[Text]) -> None:
+        """Show more lines, wrapped for the present width; before the pane has one, they only wait."""
+        self.texts += texts
+        if self.wrapped_for:
+            for text in texts:
+                self.write(text, width=self.wrapped_for, scroll_end=self.follows_end)
+
+    def on_resize(self, event: Resize) -> None:  # noqa: ARG002 - RichLog has the same handler, and both are called
+        """Wrap all lines again for another width; the end stays in view, unless the user has scrolled up."""
+        width = self.scrollable_content_region.width
+        if width and width != self.wrapped_for:
+            self.wrapped_for = width
+            self.clear()
+            for text in self.texts:
+                self.write(text, width=width, scroll_end=False)
+        if self.follows_end:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+
+    def watch_scroll_y(self, old_value: float, new_value: float) -> None:
+        """Remember whether the end is in view."""
+        super().watch_scroll_y(old_value, new_value)
+        self.follows_end = self.is_vertical_scroll_end

@@ -41,7 +41,10 @@ class Notice(TextLine):
         self.until: float | None = 0.0
 
     def say(self, text: str, kind: str = "plain", stays: bool = False) -> None:
-        """Show a text; `kind` is plain, good or bad."""
+        """Show a text, or nothing if it is empty; `kind` is plain, good or bad."""
+        if not text:
+            self.clear()
+            return
         self.set(text)
         self.set_classes(kind)
         self.until = None if stays else time.monotonic() + NOTICE
