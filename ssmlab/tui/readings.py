@@ -13,7 +13,7 @@ LONGEST_NAME = 20  # cells
 
 
 @dataclass(frozen=True)
-class Reading:
+class CurveReading:
     """One line.
 
     Attributes:
@@ -26,7 +26,7 @@ class Reading:
     values: tuple[str, ...]
 
 
-def readings_table(place: str, columns: Sequence[str], readings: Sequence[Reading], width: int) -> Text:
+def readings_table(place: str, columns: Sequence[str], readings: Sequence[CurveReading], width: int) -> Text:
     """`epoch 2   clean  robust` above the values; columns that do not fit into `width` cells are left out, not cut."""
     names = [cell_len(reading.name) for reading in readings]
     first = max(cell_len(place), 2 + min(LONGEST_NAME, max(names, default=0)))

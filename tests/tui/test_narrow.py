@@ -88,6 +88,19 @@ async def test_a_narrow_comparison_needs_no_sideways_scrolling_and_leaves_no_emp
         assert "comparisons" in screen_text(app)
 
 
+async def test_two_runs_stand_beside_each_other_although_a_note_is_wider_than_the_terminal(study: Study) -> None:
+    study.add_rows(study.paths.model("ads"), (0.5, 0.25))
+    study.attack("ads")
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        app.compare(["ssm", "ads"])
+        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and "parameters" in screen_text(app))
+        lines = [line.split() for line in screen_text(app).splitlines()]
+        assert ["parameter", "ssm", "ads"] in lines and "not corrected" in screen_text(app)
+        assert not app.screen.query_one("#comparison", ScrollableContainer).show_horizontal_scrollbar
+
+
 async def test_narrow_figures_of_the_machine_and_fields_of_a_run_are_not_cut(study: Study) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(40, 24)) as pilot:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ssmlab.tui.readings import Reading, readings_table
+from ssmlab.tui.readings import CurveReading, readings_table
 
 COLUMNS = ("clean", "robust", "val_loss")
 READINGS = [
-    Reading("●", "#0000ff", "ssm", ("62.5", "12.5", "1.25")),
-    Reading("▲", "#00ff00", "ads-with-a-long-name-s0", ("100.0", "-", "1.7e+03")),
+    CurveReading("●", "#0000ff", "ssm", ("62.5", "12.5", "1.25")),
+    CurveReading("▲", "#00ff00", "ads-with-a-long-name-s0", ("100.0", "-", "1.7e+03")),
 ]
 
 

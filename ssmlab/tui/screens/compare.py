@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from rich.cells import cell_len, set_cell_size
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.measure import Measurement
 from rich.text import Text
 from textual import work
@@ -119,16 +119,21 @@ class CompareScreen(LabScreen):
             return
         room = self.size.width - PADDING
         beside = render(self.comparison, "table", all_parameters=self.all_parameters)
-        unbounded = self.app.console.options.update(max_width=WIDEST)
-        width = Measurement.get(self.app.console, unbounded, beside).maximum
+        width = self.width_of_tables(beside)
         text = self.query_one("#text", Static)
         if self.one_by_one or width > room:
             shown = below_each_other(self.comparison, self.all_parameters, room)
             text.styles.width = max(cell_len(line.plain) for line in shown)
             text.update(Group(*shown))
         else:
-            text.styles.width = width
+            text.styles.width = room  # notes are wrapped; the tables keep their width
             text.update(beside)
+
+    def width_of_tables(self, shown: RenderableType) -> int:
+        """The cells that the widest table needs; sentences around the tables need none, because they can be wrapped."""
+        unbounded = self.app.console.options.update(max_width=WIDEST)
+        tables = [each for each in shown.renderables if not isinstance(each, Text)] if isinstance(shown, Group) else []
+        return max((Measurement.get(self.app.console, unbounded, table).maximum for table in tables), default=0)
 
 
 def below_each_other(comparison: Comparison, all_parameters: bool, room: int) -> list[Text]:

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from ssmlab.tui import labels
 from ssmlab.tui.arrange import TableRow
 from ssmlab.tui.look import Look
-from ssmlab.tui.readings import Reading, readings_table
+from ssmlab.tui.readings import CurveReading, readings_table
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.study import StudyScreen
 from ssmlab.tui.series import MEASURES, CurveMeasure
@@ -78,7 +78,7 @@ class CurvesScreen(LabScreen):
         for row in reversed(panel.rows):
             at = row.members[0].place
             values = tuple(self.value(panel, row, MEASURES[key]) for key in SHOWN)
-            found.append(Reading(labels.curve_marker(at), labels.curve_colour(at), row.name, values))
+            found.append(CurveReading(labels.curve_marker(at), labels.curve_colour(at), row.name, values))
         return readings_table(place, SHOWN, found, self.app.size.width - 2)
 
     def value(self, panel: CurvePanel, row: TableRow, measure: CurveMeasure) -> str:

@@ -45,8 +45,8 @@ class LogFormatter(AxisFormatter):
             ticks = [tick for tick in ticks if min_ <= tick <= max_]
             if len(ticks) < FEWEST_TICKS and digits == (1, 2, 5):
                 even = NumericAxisFormatter().get_ticks(10**min_, 10**max_, most)
-                exact = [math.log10(value) for value in even if value > 0 and is_exact(value)]
-                return [tick for tick in exact if min_ <= tick <= max_] or ticks
+                exact = {short_number(value): math.log10(value) for value in even if value > 0 and is_exact(value)}
+                return [tick for tick in exact.values() if min_ <= tick <= max_] or ticks
             if len(ticks) <= most:
                 return ticks
         return ticks[:: -(-len(ticks) // most)]
