@@ -72,6 +72,9 @@ class LogPane(RichLog):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Remember whether the end is in view."""
+        """Remember whether the end is in view. While sizes change it may not be, but nobody has scrolled up then."""
         super().watch_scroll_y(old_value, new_value)
-        self.follows_end = self.is_vertical_scroll_end
+        if self.is_vertical_scroll_end:
+            self.follows_end = True
+        elif new_value < old_value:
+            self.follows_end = False
