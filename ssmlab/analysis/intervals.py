@@ -11,6 +11,8 @@ from ssmlab.evaluation.results import two_sided_z, wilson_at
 from ssmlab.params import Strict
 
 SMALLEST_P = 1e-12  # smaller p-values make no difference to a reader
+STEPS, SECANTS = 80, 20  # of the search for a p-value: at most, and how many before it bisects
+NEAR = 1e-12  # the search ends when a step changes the p-value by no larger share
 
 
 class Difference(Strict):
@@ -100,15 +102,36 @@ def finished(numbers: Sequence[int], bounds: Bounds, confidence: float, margin: 
 
 
 def p_value(bounds: Bounds, value: float, margin: float) -> float:
-    """The two-sided p-value of "the difference is `margin`": 1 - the confidence whose interval just reaches it."""
-    inside, outside = 1.0, SMALLEST_P  # two values of 1 - confidence; the interval at `inside` excludes the margin
+    """The two-sided p-value of "the difference is `margin`": 1 - the confidence whose interval just reaches it.
+
+    It is found on the scale of its logarithm by false position (the Illinois method of Dowell and Jarratt 1971, BIT 11,
+    168-174), which needs about 10 intervals where bisection needs 60. Where it is slow, because the interval's end has a
+    corner there, bisection ends the search.
+    """
+
+    def room(log_p: float) -> float:
+        """How far the interval stays away from the margin; negative if it contains the margin."""
+        low, high = bounds(1.0 - math.exp(log_p))
+        return low - margin if value > margin else margin - high
+
     if value == margin:
         return 1.0
-    for _ in range(60):
-        middle = math.sqrt(inside * outside)
-        low, high = bounds(1.0 - middle)
-        inside, outside = (middle, outside) if margin < low or margin > high else (inside, middle)
-    return inside
+    far, inside = math.log(SMALLEST_P), 0.0  # the interval at `inside` excludes the margin, the one at `far` has it
+    room_far, room_inside = room(far), abs(value - margin)
+    if room_far > 0.0:
+        return SMALLEST_P
+    moved = 0  # which end the last step has moved; the other counts half if it stays once more
+    for attempt in range(STEPS):
+        share = room_inside / (room_inside - room_far) if attempt < SECANTS else 0.5
+        middle = inside + share * (far - inside)
+        if min(abs(middle - inside), abs(far - inside)) < NEAR:
+            break
+        room_middle = room(middle)
+        if room_middle > 0.0:
+            inside, room_inside, room_far, moved = middle, room_middle, room_far / (1 + (moved > 0)), 1
+        else:
+            far, room_far, room_inside, moved = middle, room_middle, room_inside / (1 + (moved < 0)), -1
+    return math.exp(inside)
 
 
 def sign_flip_p(numbers: Sequence[int]) -> float:

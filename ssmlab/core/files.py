@@ -35,7 +35,7 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
         UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was (or, if only
             the folder's sync failed, the new one).
     """
-    replace_file(path, content, durable)
+    replace_file(path, content.encode() if isinstance(content, str) else content, durable)
     if durable:
         sync_names(path)
 
@@ -50,8 +50,9 @@ def write_changed(files: Mapping[Path, str] | Mapping[Path, bytes | str]) -> Non
     """
     written: dict[Path, Path] = {}
     for path, content in files.items():
-        if not holds(path, content.encode() if isinstance(content, str) else content):
-            replace_file(path, content, durable=True)
+        data = content.encode() if isinstance(content, str) else content
+        if not holds(path, data):
+            replace_file(path, data, durable=True)
             written[path.parent] = path
     for path in written.values():
         sync_names(path)
@@ -65,9 +66,8 @@ def holds(path: Path, content: bytes) -> bool:
         return False
 
 
-def replace_file(path: Path, content: bytes | str, durable: bool) -> None:
+def replace_file(path: Path, data: bytes, durable: bool) -> None:
     """`write_atomic` without the sync of the folder."""
-    data = content.encode() if isinstance(content, str) else content
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

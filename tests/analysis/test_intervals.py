@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
 
-from ssmlab.analysis.intervals import newcombe, paired, paired_gaps, sign_flip_p
+from ssmlab.analysis.intervals import SMALLEST_P, newcombe, p_value, paired, paired_gaps, sign_flip_p
 
 flags = st.text(alphabet="01", min_size=1, max_size=60)
 pairs = st.integers(1, 60).flatmap(lambda n: st.tuples(*[st.text(alphabet="01", min_size=n, max_size=n)] * 2))
@@ -168,6 +168,22 @@ def test_the_p_value_of_a_margin_agrees_with_the_interval(both: tuple[str, str],
     if abs(margin - low) > 1e-9 and abs(margin - high) > 1e-9 and margin != 0.0:
         assert (found.p < 0.1) == (not low <= margin <= high)
     assert 0.0 <= found.p <= 1.0
+
+
+@settings(deadline=None, max_examples=100)
+@given(pairs, st.sampled_from([0.0, 0.05, -0.1]))
+def test_the_interval_at_the_p_value_ends_at_the_margin(both: tuple[str, str], margin: float) -> None:
+    bounds, asked = newcombe(*both), list[float]()
+    value = (both[0].count("1") - both[1].count("1")) / len(both[0])
+
+    def counted(confidence: float) -> tuple[float, float]:
+        asked.append(confidence)
+        return bounds(confidence)
+
+    p = p_value(counted, value, margin)
+    low, high = bounds(1 - p)
+    assert p in (1.0, SMALLEST_P) or min(abs(low - margin), abs(high - margin)) < 1e-7  # 1 - p is rounded
+    assert len(asked) <= 60
 
 
 @pytest.mark.parametrize(("a", "b"), [("", ""), ("1", "10")])
