@@ -4,8 +4,8 @@
 
 The smoke study is copied to a temporary folder with so many epochs that its training does not end. `ssmlab train ssm`
 runs, and `ssmlab tui` follows it in a pseudo-terminal of 120 x 40 cells with the run's curves open. Every minute a row
-has the resident memory of both; the slopes are those of straight lines through all rows after the first ten minutes. Both
-keep the rows of the history, so some growth with the epochs is meant; the last line gives it in kB an epoch.
+has the resident memory of both; the slopes are those of straight lines through all rows after the first ten minutes.
+Both keep the rows of the history, so some growth with the epochs is meant; the last line gives it in kB an epoch.
 """
 
 from __future__ import annotations

@@ -105,8 +105,8 @@ def p_value(bounds: Bounds, value: float, margin: float) -> float:
     """The two-sided p-value of "the difference is `margin`": 1 - the confidence whose interval just reaches it.
 
     It is found on the scale of its logarithm by false position (the Illinois method of Dowell and Jarratt 1971, BIT 11,
-    168-174), which needs about 10 intervals where bisection needs 60. Where it is slow, because the interval's end has a
-    corner there, bisection ends the search.
+    168-174), which needs about 10 intervals where bisection needs 60. Where it is slow, at a corner of the
+    interval's end, bisection ends the search.
     """
 
     def room(log_p: float) -> float:
