@@ -1,8 +1,8 @@
 """How often verdicts on two models are wrong if the models are equal, and correct if they differ.
 
-`python benchmarks/simulate_verdicts.py [REPEATS]` prints the table of docs/seeds.md. Every model has S trainings; the
-accuracy of a training is 70% plus a normal deviation of the seeds; an image is right if its difficulty, 70% of
-whose variance all trainings share, is below the training's threshold.
+`python benchmarks/simulate_verdicts.py [REPEATS]` prints the table of docs/seeds.md. The accuracy of a training is 70%
+plus a normal deviation of the seeds; an image is right if its difficulty, 70% of whose variance all trainings share, is
+below the training's threshold.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ssmlab.analysis.seeds import Flags, over_images, over_seeds
 SHARED = 0.7  # of an image's difficulty, between all trainings
 
 Judge = Callable[[Sequence[Flags], Sequence[Flags]], Difference]
+Pair = tuple[int, int]
 
 
 def trainings(
@@ -32,14 +33,17 @@ def trainings(
 
 
 def settled_rate(
-    judge: Judge, seeds: int, images: int, seed_sd: float, gain: float, repeats: int, seed: int = 0
+    judge: Judge, seeds: Pair, images: int, seed_sd: tuple[float, float], gain: float, repeats: int, seed: int = 0
 ) -> float:
-    """How often the first model, better by `gain`, is judged to be better or, where the gain is 0, different."""
+    """How often the first model, better by `gain`, is judged to be better or, where the gain is 0, different.
+
+    `seeds` and `seed_sd` are the number of trainings and their standard deviation, of either model.
+    """
     rng, hits = np.random.default_rng(seed), 0
     for _ in range(repeats):
         difficulty = rng.normal(size=images)
-        a = trainings(rng, difficulty, seeds, 0.7 + gain, seed_sd)
-        b = trainings(rng, difficulty, seeds, 0.7, seed_sd)
+        a = trainings(rng, difficulty, seeds[0], 0.7 + gain, seed_sd[0])
+        b = trainings(rng, difficulty, seeds[1], 0.7, seed_sd[1])
         found = judge(a, b)
         hits += found.low > 0.0 or (gain == 0.0 and found.high < 0.0)
     return hits / repeats
@@ -56,12 +60,19 @@ def by_images(a: Sequence[Flags], b: Sequence[Flags]) -> Difference:
 def main(repeats: int) -> None:
     print("| seeds | images | sd of seeds | false verdicts | found, +5 points |")
     print("|--:|--:|--:|--:|--:|")
-    for seeds in (1, 3, 5):
-        judge = by_images if seeds == 1 else by_seeds
+    alike, unlike = [(0.0, 0.0), (0.01, 0.01), (0.03, 0.03)], [(0.08, 0.01), (0.01, 0.08)]
+    for seeds in ((1, 1), (3, 3), (5, 5), (5, 3)):
+        judge = by_images if seeds == (1, 1) else by_seeds
         for images in (100, 1000):
-            for seed_sd in (0.0, 0.01, 0.03):
+            for seed_sd in [*alike, *unlike[: len(set(seeds)) if seeds != (1, 1) else 0]]:
                 size, power = (settled_rate(judge, seeds, images, seed_sd, gain, repeats) for gain in (0.0, 0.05))
-                print(f"| {seeds} | {images} | {100 * seed_sd:g} | {size:.1%} | {power:.1%} |", flush=True)
+                numbers = both(seeds), str(images), both([100 * each for each in seed_sd])
+                print(f"| {' | '.join(numbers)} | {size:.1%} | {power:.1%} |", flush=True)
+
+
+def both(pair: Sequence[float]) -> str:
+    """`3`, or `5 and 3` if the two differ."""
+    return " and ".join(f"{each:g}" for each in dict.fromkeys(pair))
 
 
 if __name__ == "__main__":

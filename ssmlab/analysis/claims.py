@@ -43,9 +43,9 @@ class Judgement(Strict):
 def judge_claims(claims: Sequence[ClaimParams], study: Study) -> tuple[Judgement, ...]:
     """Judge all claims of a study, with a correction for their number.
 
-    Two single runs are compared image by image. The result then holds for these two trainings only. If one side is a
-    group of several seeds, both sides are compared over the seeds that they have in common, and the interval covers
-    the variation between seeds and between images (`ssmlab.analysis.seeds.over_seeds`).
+    Two single runs are compared image by image. The result then holds for these two trainings only. Two groups of
+    seeds are compared over all their seeds, and the interval covers the variation between seeds and between images
+    (`ssmlab.analysis.seeds.over_seeds`). A group and a single run settle nothing.
 
     A claim is supported or contradicted if its p-value is at most 1 - confidence after Holm's correction (1979) over
     all claims that can be tested. Otherwise it is not settled. It is also not settled if a run was cut short or was
@@ -85,8 +85,8 @@ def judgement(weighed: Weighed, adjusted_p: float | None, confidence: float) -> 
     tested = not reasons and all(item.difference for item in weighed.evidence)
     single = max(len(run.runs), len(than.runs)) == 1
     opening = verdict.capitalize()
-    if len(weighed.common) > 1:
-        opening += f", over the seeds {listed(weighed.common)}"
+    if min(len(run.runs), len(than.runs)) > 1:
+        opening += f", over {judged_seeds(run, than)}"
     elif single and not reasons:
         opening += ", for these two trainings only"
     if claim.by is not None:
@@ -110,6 +110,13 @@ def judgement(weighed: Weighed, adjusted_p: float | None, confidence: float) -> 
     )
 
 
+def judged_seeds(run: Side, than: Side) -> str:
+    """`the seeds 0, 1 and 2`, or `3 and 5 seeds` if the two sides have different ones."""
+    if set(run.runs) == set(than.runs):
+        return f"the seeds {listed(sorted(run.runs))}"
+    return f"{len(run.runs)} and {len(than.runs)} seeds"
+
+
 def p_text(p: float) -> str:
     """`0.031`, or `< 0.001`."""
     return "< 0.001" if p < 0.001 else f"{p:.3f}"
@@ -120,7 +127,7 @@ def sentence(item: Evidence, confidence: float) -> str:
     if item.difference:
         difference = spoken(item.difference, confidence)
     else:
-        difference = f"{signed(item.run - item.than)} points (no interval: fewer than two seeds in common)"
+        difference = f"{signed(item.run - item.than)} points (no interval: one side is a single training)"
     if item.measure.startswith(RO_GAP):
         name = item.measure.removeprefix(RO_GAP)
         return f"RO gap under {name} {signed(item.run)} against {signed(item.than)} points, {difference}"

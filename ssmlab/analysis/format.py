@@ -54,10 +54,13 @@ def level(confidence: float) -> str:
 def spoken(difference: Difference, confidence: float) -> str:
     """A difference as text: `+25.3 points (95% interval +22.1 to +28.4, n = 1000)`.
 
-    For groups the end is `n = 3 seeds x 1000 images`.
+    For groups the end is `n = 3 seeds x 1000 images`, or `n = 3 and 5 seeds x 1000 images`.
     """
     interval = f"{level(confidence)} interval {signed(difference.low)} to {signed(difference.high)}"
-    counts = f"{difference.seeds} seeds x {difference.n} images" if difference.seeds else f"{difference.n}"
+    counts = f"{difference.n}"
+    if difference.seeds:
+        seeds = " and ".join(str(each) for each in dict.fromkeys(difference.seeds))
+        counts = f"{seeds} seeds x {counts} images"
     return f"{signed(difference.value)} points ({interval}, n = {counts})"
 
 

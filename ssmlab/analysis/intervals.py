@@ -6,6 +6,9 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import sub
+from typing import Annotated
+
+from pydantic import Field
 
 from ssmlab.evaluation.results import two_sided_z, wilson_at
 from ssmlab.params import Strict
@@ -21,7 +24,8 @@ class Difference(Strict):
     Attributes:
         p: the two-sided p-value of the hypothesis "the difference is `margin`".
         margin: the value that the difference was tested against; 0 unless a claim gives one.
-        seeds: number of seeds, if the interval covers the variation between seeds; None for single trainings.
+        seeds: number of seeds on either side, if the interval covers the variation between seeds; None for single
+            trainings.
     """
 
     value: float
@@ -30,7 +34,7 @@ class Difference(Strict):
     n: int
     p: float
     margin: float = 0.0
-    seeds: int | None = None
+    seeds: Annotated[tuple[int, int] | None, Field(strict=False)] = None
 
     @property
     def settled(self) -> bool:

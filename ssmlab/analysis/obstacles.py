@@ -30,7 +30,7 @@ def at_chance(result: AttackResults, classes: int) -> bool:
 
 def overfitting_reasons(run: Side, than: Side, study: Study) -> Iterator[str]:
     """Why these runs cannot show robust overfitting: too few seeds, or trainings that cannot have overfitted."""
-    seeds = len(set(run.runs) & set(than.runs))
+    seeds = min(len(run.runs), len(than.runs))
     if seeds < SEEDS_FOR_OVERFITTING:
         yield f"robust overfitting needs {SEEDS_FOR_OVERFITTING} seeds on both sides, and there are {seeds}"
     for result in (*run.runs.values(), *than.runs.values()):

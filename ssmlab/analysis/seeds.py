@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev, variance
 
-from ssmlab.analysis.intervals import Difference, differences_of, paired, paired_gaps
+from ssmlab.analysis.intervals import Difference, paired, paired_gaps
 from ssmlab.params import Strict
 
 Flags = tuple[str, ...]  # one string for an accuracy; two (best, last) for the gap between them
@@ -40,22 +40,21 @@ def compared(a: BySeed, b: BySeed, groups: bool, confidence: float, margin: floa
 
     Args:
         a, b: the flags of each side by seed.
-        groups: whether a side is a group of trainings. Only the seeds that both sides have are then compared.
+        groups: whether a side is a group of trainings; then all seeds of both sides are used.
         confidence: the level of the interval, for example 0.95.
         margin: the difference that the p-value tests.
 
     Returns:
-        None if the sides are groups with fewer than two seeds in common.
+        None if only one side is a group: with a single training, the variation between seeds is unknown.
 
     Raises:
         ValueError: the flags do not belong to the same images.
     """
     if not groups:
         return over_images(next(iter(a.values())), next(iter(b.values())), confidence, margin)
-    common = [seed for seed in a if seed in b]
-    if len(common) < 2:
+    if min(len(a), len(b)) < 2:
         return None
-    return over_seeds([a[seed] for seed in common], [b[seed] for seed in common], confidence, margin)
+    return over_seeds(list(a.values()), list(b.values()), confidence, margin)
 
 
 def over_images(a: Flags, b: Flags, confidence: float, margin: float = 0.0) -> Difference:
@@ -75,34 +74,34 @@ def over_seeds(a: Sequence[Flags], b: Sequence[Flags], confidence: float, margin
     Other seeds and other images would have given another difference. The variance of the mean difference is estimated
     by three terms,
 
-        V = sd_s(mean_i a)^2 / S + sd_s(mean_i b)^2 / S + sd_i(mean_s (a - b))^2 / N
+        V = sd_s(mean_i a)^2 / S_a + sd_s(mean_i b)^2 / S_b + sd_i(mean_s a - mean_s b)^2 / N
 
-    where a(s, i) and b(s, i) are 1 if the side is right for seed s on image i. The terms have S - 1, S - 1 and N - 1
-    degrees of freedom. The interval is mean +- t sqrt(V), with the degrees of freedom of the sum by Welch (1947) and
-    Satterthwaite (1946). The seeds of the two sides are not paired, because different models with equal seeds are no
-    more alike than with different seeds. The images are paired, because the same images are hard for all models.
-    Variation that seeds and images share is counted twice, so V is too large rather than too small. docs/seeds.md
-    gives the size and power of the test.
+    where a(s, i) and b(s, i) are 1 if the side is right for seed s on image i. The terms have S_a - 1, S_b - 1 and
+    N - 1 degrees of freedom. The interval is mean +- t sqrt(V), with the degrees of freedom of the sum by Welch (1947)
+    and Satterthwaite (1946). The seeds of the two sides are not paired, because different models with equal seeds are
+    no more alike than with different seeds. So the sides may have different seeds, and different numbers of them. The
+    images are paired, because the same images are hard for all models. Variation that seeds and images share is counted
+    twice, so V is too large rather than too small. docs/seeds.md gives the size and power of the test.
 
     Args:
-        a, b: the flags of two or more seeds, with the same order of seeds.
+        a, b: the flags of two or more seeds each.
         confidence: the level of the interval, for example 0.95.
         margin: the difference that the p-value tests.
 
     Raises:
-        ValueError: fewer than two seeds, different numbers of seeds, or flags that do not belong to the same images.
+        ValueError: fewer than two seeds on a side, or flags that do not belong to the same images.
     """
     from scipy.special import stdtr, stdtrit  # imported here: `ssmlab compare` of single runs does not need it
 
-    if len(a) < 2:
+    seeds = (len(a), len(b))
+    if min(seeds) < 2:
         raise ValueError("a standard deviation needs two or more seeds")
-    rows = [image_differences(one, other) for one, other in zip(a, b, strict=True)]
-    columns = [fmean(column) for column in zip(*rows, strict=True)]
-    seeds, images = len(rows), len(columns)
+    columns = [x - y for x, y in zip(image_means(a), image_means(b), strict=True)]
+    images = len(columns)
     value = fmean(columns)
     if images == 1:  # the variance over images is unknown with one image
         return Difference(value=value, low=-2.0, high=2.0, n=1, p=1.0, margin=margin, seeds=seeds)
-    terms = [(variance(map(value_of, side)) / seeds, seeds - 1) for side in (a, b)]
+    terms = [(variance(map(value_of, side)) / len(side), len(side) - 1) for side in (a, b)]
     terms.append((variance(columns) / images, images - 1))
     total = sum(term for term, _ in terms)
     if total == 0.0:  # every seed and every image gave the same difference
@@ -115,7 +114,9 @@ def over_seeds(a: Sequence[Flags], b: Sequence[Flags], confidence: float, margin
     return Difference(value=value, low=value - half, high=value + half, n=images, p=p, margin=margin, seeds=seeds)
 
 
-def image_differences(a: Flags, b: Flags) -> list[int]:
-    """For every image, right in `a` minus right in `b`; for gaps, the gap of `a` minus the gap of `b`."""
-    one, *last = (differences_of(x, y) for x, y in zip(a, b, strict=True))
-    return [x - y for x, y in zip(one, last[0], strict=True)] if last else one
+def image_means(side: Sequence[Flags]) -> list[float]:
+    """For every image, the share of seeds that are right; for gaps, that share at the best minus at the last epoch."""
+    best, *last = (
+        [column.count("1") / len(side) for column in zip(*flags, strict=True)] for flags in zip(*side, strict=True)
+    )
+    return [x - y for x, y in zip(best, last[0], strict=True)] if last else best

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssmlab.analysis.seeds import BySeed, Flags
@@ -21,7 +21,7 @@ class Side:
     name: str
     runs: Mapping[int, AttackResults]
 
-    def flags(self, measure: str, seeds: Iterable[int], claim: ClaimParams) -> BySeed:
+    def flags(self, measure: str, claim: ClaimParams) -> BySeed:
         """The flags of one measure of the claim, by seed.
 
         Raises:
@@ -29,7 +29,7 @@ class Side:
         """
         name = measure.removeprefix(RO_GAP)
         found: dict[int | None, Flags] = {}
-        for seed in seeds:
+        for seed in sorted(self.runs):
             moments: tuple[Which, ...] = ("best",) if name == measure else ("best", "last")
             found[seed] = tuple(required_measure(self.runs[seed], name, which, claim).flags for which in moments)
         return found

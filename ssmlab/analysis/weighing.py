@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
 
@@ -19,8 +18,7 @@ Direction = Literal["supported", "contradicted", "not settled"]
 class Evidence(Strict):
     """One measure of a claim: the value of both sides (fractions) and their paired difference, run - than.
 
-    For groups the values are means over the common seeds. With fewer than two common seeds there is no `difference`,
-    and each value is the mean over all seeds of its side.
+    For groups the values are means over all seeds of a side. If only one side is a group there is no `difference`.
     """
 
     measure: str
@@ -35,7 +33,6 @@ class Weighed:
 
     claim: ClaimParams
     sides: tuple[Side, Side]
-    common: tuple[int, ...]
     evidence: tuple[Evidence, ...]
     untestable: tuple[str, ...]
     unsettled: tuple[str, ...]
@@ -60,34 +57,26 @@ class Weighed:
 def weigh(claim: ClaimParams, study: Study) -> Weighed:
     """Collect the numbers of a claim.
 
-    Intervals are over the common seeds; for two single runs they are over images. Groups with fewer than two common
-    seeds get no interval.
+    Intervals are over seeds and images; for two single runs they are over images. A group and a single run get no
+    interval.
 
     Raises:
         UserError: a run or a measure is missing.
     """
     run, than = (side_of_claim(name, study.results, study.groups, claim) for name in (claim.run, claim.than))
-    common = tuple(sorted(set(run.runs) & set(than.runs)))
-    evidence = tuple(evidence_of(measure, claim, run, than, common, study.confidence) for measure in claim.measures)
-    if len(common) > 1:  # runs with other seeds are not used
-        run, than = (replace(each, runs={seed: each.runs[seed] for seed in common}) for each in (run, than))
     return Weighed(
         claim=claim,
         sides=(run, than),
-        common=common if len(common) > 1 else (),
-        evidence=evidence,
+        evidence=tuple(evidence_of(measure, claim, run, than, study.confidence) for measure in claim.measures),
         untestable=untestable(claim, run, than, study),
         unsettled=unsettled(run, than, study),
     )
 
 
-def evidence_of(
-    measure: str, claim: ClaimParams, run: Side, than: Side, common: Sequence[int], confidence: float
-) -> Evidence:
+def evidence_of(measure: str, claim: ClaimParams, run: Side, than: Side, confidence: float) -> Evidence:
     """The numbers of one measure of a claim."""
     groups = len(run.runs) > 1 or len(than.runs) > 1
-    seeds = common if groups and len(common) > 1 else None
-    a, b = (each.flags(measure, seeds or sorted(each.runs), claim) for each in (run, than))
+    a, b = (each.flags(measure, claim) for each in (run, than))
     values = [fmean(map(value_of, flags.values())) for flags in (a, b)]
     difference = compared(a, b, groups=groups, confidence=confidence, margin=(claim.by or 0.0) / 100)
     return Evidence(measure=measure, run=values[0], than=values[1], difference=difference)

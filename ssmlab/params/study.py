@@ -27,7 +27,7 @@ class RunParams(Strict):
 class ClaimParams(Strict):
     """A sentence to be judged by the numbers: `run` is higher than `than` in every one of `measures`.
 
-    run and than: runs, or groups of runs that differ in their seed alone, which are judged over their common seeds.
+    run and than: runs, or groups of runs that differ in their seed alone, which are judged over all their seeds.
     measures: `clean` or the name of an attack, each of the best checkpoint, or `ro_gap:NAME` (best minus last robust
     accuracy under attack NAME).
     by: how many points (of 100) higher it must be, 0 if it is left out.

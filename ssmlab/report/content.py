@@ -153,10 +153,10 @@ def claims_section(summary: Summary) -> Iterator[Block]:
     )
     if summary.several_seeds:
         yield Paragraph(
-            "Claims on runs with several seeds use the seeds that both sides have. Their interval covers the variation "
-            "between seeds and between test images (Welch and Satterthwaite). With fewer than two common seeds a claim "
-            "is not settled. A claim on two single runs is judged over images only, so its verdict holds for these two "
-            "trainings only."
+            "Claims on runs with several seeds use all seeds of both sides. Their interval covers the variation "
+            "between seeds and between test images (Welch and Satterthwaite). If only one side has several seeds, a "
+            "claim is not settled. A claim on two single runs is judged over images only, so its verdict holds for "
+            "these two trainings only."
         )
     for item in summary.claims:
         yield ClaimVerdict(item.says.rstrip("."), item.verdict, item.sentence, verdict_remarks(item, summary))

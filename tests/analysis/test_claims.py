@@ -275,18 +275,31 @@ def judged(params: Params, measure: str, ads: dict[int, int], ssm: dict[int, int
     return judge(claim, found, groups, {run: record() for run in found})
 
 
-def test_groups_are_judged_over_their_common_seeds(tiny_params: Params) -> None:
-    found = judged(tiny_params, "clean", {0: 800, 1: 810, 2: 806, 3: 10}, {0: 600, 1: 612, 2: 600, 4: 999})
+def test_groups_are_judged_over_all_their_seeds(tiny_params: Params) -> None:
+    found = judged(tiny_params, "clean", {0: 800, 1: 810, 2: 806}, {0: 600, 1: 612, 2: 600})
     (item,) = found.evidence
     assert found.verdict == "supported"
     assert (item.run, item.than) == pytest.approx(((0.8 + 0.81 + 0.806) / 3, (0.6 + 0.612 + 0.6) / 3))
     assert item.difference is not None
     assert item.difference.value == pytest.approx(item.run - item.than)
-    assert (item.difference.seeds, item.difference.n) == (3, 1000)
+    assert (item.difference.seeds, item.difference.n) == ((3, 3), 1000)
     assert found.sentence.startswith("Supported, over the seeds 0, 1 and 2: clean 80.5% against 60.4%, +20.1 points")
     assert "n = 3 seeds x 1000 images" in found.sentence
     back = judged(tiny_params, "clean", {0: 600, 1: 612, 2: 600}, {0: 800, 1: 810, 2: 806})
     assert back.verdict == "contradicted"
+
+
+@pytest.mark.parametrize("ssm", [{0: 600, 1: 612, 2: 600, 3: 602, 4: 606}, {3: 602, 4: 606}])
+def test_groups_may_have_different_seeds(tiny_params: Params, ssm: dict[int, int]) -> None:
+    found = judged(tiny_params, "clean", {0: 800, 1: 810, 2: 806}, ssm)
+    (item,) = found.evidence
+    assert item.difference is not None
+    assert found.verdict == "supported"
+    assert (item.run, item.than) == pytest.approx(((0.8 + 0.81 + 0.806) / 3, sum(ssm.values()) / len(ssm) / 1000))
+    assert item.difference.value == pytest.approx(item.run - item.than)
+    assert item.difference.seeds == (3, len(ssm))
+    assert found.sentence.startswith(f"Supported, over 3 and {len(ssm)} seeds: clean 80.5% against 60.4%, +20.1 points")
+    assert f"n = 3 and {len(ssm)} seeds x 1000 images" in found.sentence
 
 
 def test_seeds_that_disagree_settle_nothing_though_each_alone_would(tiny_params: Params) -> None:
@@ -310,18 +323,17 @@ def test_gaps_of_groups_are_judged_seed_by_seed(tiny_params: Params) -> None:
 @pytest.mark.parametrize(
     ("ads", "ssm", "names"),
     [
-        ({0: 900, 1: 900}, {1: 500, 2: 500}, {}),
-        ({0: 900, 1: 900}, {2: 500, 3: 500}, {}),
         ({0: 900, 1: 900}, {0: 500, 1: 500}, {"than": "ssm-pgd-s1"}),
+        ({0: 900}, {0: 500, 1: 500, 2: 500}, {"run": "ads-pgd-s0"}),
     ],
 )
-def test_fewer_than_two_common_seeds_settle_nothing(
+def test_a_group_and_a_single_run_settle_nothing(
     tiny_params: Params, ads: dict[int, int], ssm: dict[int, int], names: dict[str, str]
 ) -> None:
     found = judged(tiny_params, "clean", ads, ssm, **names)
     assert found.verdict == "not settled"
     assert found.evidence[0].difference is None
-    assert "+40.0 points (no interval: fewer than two seeds in common)" in found.sentence
+    assert "+40.0 points (no interval: one side is a single training)" in found.sentence
 
 
 def test_missing_runs_and_measures_are_named(tiny_params: Params) -> None:

@@ -11,7 +11,6 @@ from ssmlab.analysis.compare.entries import CHECKPOINT, Entry, resolve_entry
 from ssmlab.analysis.format import level
 from ssmlab.analysis.protocol import by_strength, spell_difference
 from ssmlab.core.errors import ProtocolMismatch, UserError
-from ssmlab.core.text import listed
 from ssmlab.params import Which
 from ssmlab.params.paths import Paths
 
@@ -184,19 +183,11 @@ def seed_notes(entries: Sequence[Entry], confidence: float) -> Iterator[str]:
         if not (first.members or other.members):
             yield f"{first.name} and {other.name} are single trainings: their deltas are judged over images only."
             continue
-        own, common = known_seeds(other), sorted(known_seeds(first) & known_seeds(other))
-        if len(common) < 2:
+        if not (first.members and other.members):
             yield (
-                f"{first.name} ({seed_count_text(first)}) and {other.name} ({seed_count_text(other)}) have fewer than "
-                "two seeds in common, so their deltas are not judged: the variation between seeds is unknown."
+                f"{first.name} ({seed_count_text(first)}) and {other.name} ({seed_count_text(other)}): their deltas "
+                "are not judged, because a single training does not show how much seeds vary."
             )
-        elif known_seeds(first) != own:
-            yield f"{first.name} and {other.name}: deltas use only their common seeds {listed(common)}."
-
-
-def known_seeds(entry: Entry) -> set[int]:
-    """The known seeds of an entry's trainings."""
-    return {each.seed for each in entry.trainings if each.seed is not None}
 
 
 def seed_count_text(entry: Entry) -> str:

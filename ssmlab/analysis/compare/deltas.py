@@ -25,10 +25,9 @@ class ComparedValue:
         interval: for a single training, the interval of `value` over images.
         std: for a group, the sample standard deviation over seeds.
         n_seeds: number of trainings in the mean.
-        delta: value - the reference's value. For groups with two or more common seeds it uses only those seeds. None
-            for the reference itself, and if one of the two values is missing.
-        difference: `delta` with its paired interval. It exists if both were measured under the same protocol and, for
-            groups, if they have two or more seeds in common.
+        delta: value - the reference's value. None for the reference itself, and if one of the two values is missing.
+        difference: `delta` with its paired interval. It exists if both were measured under the same protocol, and both
+            are groups or both single trainings.
         word: what the delta means.
     """
 
@@ -78,8 +77,6 @@ def value_with_delta(entry: Entry, found: BySeed, first: Entry, reference: BySee
     groups, alike = bool(entry.members or first.members), one_protocol(entry, first)
     difference = compared(found, reference, groups, confidence) if alike else None
     delta = mean_of(found) - mean_of(reference)
-    if difference and difference.seeds:
-        delta = difference.value
     gap = len(next(iter(found.values()))) > 1
     unjudged = alike and difference is None
     word: Word = "too few seeds" if unjudged else delta_word(delta, difference, more_is_better=not gap)
