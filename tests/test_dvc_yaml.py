@@ -11,7 +11,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from ssmlab.core.stage_code import PACKAGE, STAGE_CODE, StageName, source_files
-from ssmlab.params import MIXERS, REGIMES, Params
+from ssmlab.params import ATTACKS, MIXERS, REGIMES, Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.stages.analyze import analyze
@@ -64,6 +64,7 @@ def code_deps(project: Path, name: str) -> list[str]:
 REGISTRIES: tuple[tuple[str, str, Mapping[str, Any]], ...] = (
     ("ssmlab.nets.build", "ssmlab.nets", MIXERS),
     ("ssmlab.training.regimes", "ssmlab.training.regimes", REGIMES),
+    ("ssmlab.evaluation.kinds", "ssmlab.evaluation.kinds", ATTACKS),
 )
 
 

@@ -4,19 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ssmlab.params import (
-    MIXERS,
-    ApgdParams,
-    AttackSpec,
-    AutoAttackParams,
-    FmnParams,
-    ModelParams,
-    PgdParams,
-    ScreenedAutoAttackParams,
-    SquareParams,
-    TokenParams,
-    TrainParams,
-)
+from ssmlab.params import MIXERS, AttackSpec, ModelParams, TrainParams
 
 if TYPE_CHECKING:
     from ssmlab.analysis.intervals import Difference
@@ -104,36 +92,4 @@ def training_label(train: TrainParams) -> list[str]:
 
 def attack_label(name: str, spec: AttackSpec) -> str:
     """An attack with its settings: `pgd-10: PGD, 10 steps of 0.025, random start`."""
-    if isinstance(spec, PgdParams):
-        start = "random start" if spec.random_start else "no random start"
-        times = f", {spec.restarts} starts" if spec.restarts else ""
-        loss = " on the margin" if spec.loss else ""
-        return f"{name}: PGD{loss}, {spec.steps} {plural('step', spec.steps)} of {spec.alpha}, {start}{times}"
-    if isinstance(spec, ApgdParams):
-        return f"{name}: APGD-{spec.loss.upper()}, {spec.steps} steps, {spec.restarts} {plural('start', spec.restarts)}"
-    if isinstance(spec, SquareParams):
-        return f"{name}: Square, {spec.queries} queries"
-    if isinstance(spec, TokenParams):
-        where = "every position" if spec.positions == "all" else f"the {spec.positions} best positions"
-        far = "to any values in [0, 1]" if spec.eps is None else f"within {spec.eps}"
-        return (
-            f"{name}: one patch of {spec.patch} x {spec.patch} pixels {far}, {spec.steps} "
-            f"{plural('step', spec.steps)} of PGD at {where}"
-        )
-    if isinstance(spec, FmnParams):
-        return f"{name}: FMN, {spec.steps} steps, searches the smallest perturbation"
-    if isinstance(spec, AutoAttackParams):
-        kind = "standard AutoAttack" if spec.standard else "AutoAttack with settings that are not the standard ones"
-        return f"{name}: {kind} (APGD-CE, APGD-T, FAB-T with {spec.steps} steps; Square with {spec.queries} queries)"
-    if isinstance(spec, ScreenedAutoAttackParams):
-        some = "all survivors" if spec.survivors == "all" else f"the {spec.survivors} survivors with the lowest margin"
-        return (
-            f"{name}: screened AutoAttack (APGD-CE and APGD-T with {spec.steps} steps; FAB-T with {spec.steps} steps "
-            f"and Square with {spec.queries} queries on {some})"
-        )
-    return f"{name}: FGSM, one step of eps"
-
-
-def plural(noun: str, count: int) -> str:
-    """`step` for a count of 1, `steps` otherwise."""
-    return noun if count == 1 else f"{noun}s"
+    return f"{name}: {spec.label}"

@@ -8,7 +8,7 @@ from typing import Any
 from ssmlab.core.errors import ProtocolMismatch
 from ssmlab.core.text import listed
 from ssmlab.evaluation.results import AttackResults
-from ssmlab.params import ATTACK_KINDS, AttackSpec, PgdParams
+from ssmlab.params import ATTACKS, AttackSpec, PgdParams
 
 
 def dotted_leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -65,5 +65,5 @@ def longest_pgd(attacks: Mapping[str, AttackSpec]) -> str:
 
 def by_strength(attacks: Mapping[str, AttackSpec]) -> list[str]:
     """Names of attacks from the weakest kind to the strongest; attacks of one kind are sorted by their steps."""
-    kind = {name: ATTACK_KINDS.index(spec.kind) for name, spec in attacks.items()}
+    kind = {name: list(ATTACKS).index(spec.kind) for name, spec in attacks.items()}
     return sorted(attacks, key=lambda name: (kind[name], getattr(attacks[name], "steps", 0), name))

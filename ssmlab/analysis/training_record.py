@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ssmlab.analysis.format import plural
 from ssmlab.artifacts.history import Row
+from ssmlab.core.text import plural
 
 TAIL = 0.2  # in this last share of its epochs a finished training no longer improves
 RISE = 0.01  # if robust validation accuracy rises by more than this over the tail, the training still improves

@@ -42,6 +42,11 @@ def listed(words: Iterable[object]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
+def plural(noun: str, count: int) -> str:
+    """`step` for a count of 1, `steps` otherwise."""
+    return noun if count == 1 else f"{noun}s"
+
+
 def printable(text: str, limit: int = LONGEST_LINE) -> str:
     """`text` as one line of at most `limit` characters without control codes, so it is safe to print on a terminal.
 

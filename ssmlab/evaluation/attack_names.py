@@ -9,18 +9,7 @@ from typing import Any, Literal
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import printable
 from ssmlab.evaluation.ball import pgd_alpha
-from ssmlab.params import (
-    ApgdParams,
-    AttackBase,
-    AttackSpec,
-    AutoAttackParams,
-    FgsmParams,
-    FmnParams,
-    PgdParams,
-    ScreenedAutoAttackParams,
-    SquareParams,
-    TokenParams,
-)
+from ssmlab.params import ATTACKS, ApgdParams, AttackBase, AttackSpec, PgdParams, TokenParams
 from ssmlab.params.written_float import WrittenFloat
 
 TOKEN_POSITIONS, TOKEN_STEPS = 5, 20  # settings of named token attacks
@@ -34,26 +23,21 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
         UserError: no attack has this name.
     """
     everything: dict[str, Any] = {"images": "all", "checkpoints": ("best", "last")}
-    if name == "fgsm":
-        return FgsmParams(kind="fgsm", **everything)
-    if name == "autoattack":
-        return AutoAttackParams(kind="autoattack", steps=100, queries=5000, **everything)
-    if name == "screened-autoattack":
-        return ScreenedAutoAttackParams(kind="screened-autoattack", steps=100, queries=5000, **everything)
-    if name in ("apgd-ce", "apgd-dlr"):
-        return ApgdParams(kind="apgd", loss="ce" if name == "apgd-ce" else "dlr", steps=100, restarts=1, **everything)
-    if name == "square":
-        return SquareParams(kind="square", queries=5000, **everything)
-    if name == "fmn":
-        return FmnParams(kind="fmn", steps=100, **everything)
-    if token := re.fullmatch(rf"token-(map-)?({COUNT})", name if isinstance(name, str) else ""):
+    text = name if isinstance(name, str) else ""
+    entry = ATTACKS.get(text)
+    if entry is not None and entry.usual is not None:
+        return entry.params(kind=text, **entry.usual, **everything)
+    if text in ("apgd-ce", "apgd-dlr"):
+        return ApgdParams(kind="apgd", loss="ce" if text == "apgd-ce" else "dlr", steps=100, restarts=1, **everything)
+    if token := re.fullmatch(rf"token-(map-)?({COUNT})", text):
         positions: int | Literal["all"] = "all" if token[1] else TOKEN_POSITIONS
         return TokenParams(kind="token", patch=int(token[2]), positions=positions, steps=TOKEN_STEPS, **everything)
-    match = re.fullmatch(rf"pgd-({COUNT})", name) if isinstance(name, str) else None
+    match = re.fullmatch(rf"pgd-({COUNT})", text)
     if match is None:
+        known = ", ".join(kind for kind, each in ATTACKS.items() if each.usual is not None)
         raise UserError(
-            f"attacks: no attack is called '{printable(str(name))}'; use fgsm, pgd-N (such as pgd-10), apgd-ce, "
-            "apgd-dlr, fmn, square, token-K or token-map-K (such as token-4), screened-autoattack or autoattack"
+            f"attacks: no attack is called '{printable(str(name))}'; use {known}, pgd-N (such as pgd-10), apgd-ce, "
+            "apgd-dlr, token-K or token-map-K (such as token-4)"
         )
     steps = int(match[1])
     return PgdParams(

@@ -21,12 +21,14 @@ import torch
 from torch import Tensor
 
 from ssmlab.evaluation.ball import ROUNDING, Ball, column, pgd_alpha
+from ssmlab.evaluation.kinds import attack_of
+from ssmlab.evaluation.kinds.autoattack import SCREEN_STEPS
 from ssmlab.evaluation.losses import margins
 from ssmlab.evaluation.own_attacks import distances_of
-from ssmlab.evaluation.parts import SCREEN_STEPS, attack_parts, phases
+from ssmlab.evaluation.parts import attack_parts, phases
 from ssmlab.evaluation.token_attack import broken_by_position, patches_changed, searched_ball
 from ssmlab.evaluation.victim import Victim
-from ssmlab.params import AttackSpec, FgsmParams, PgdParams, TokenParams
+from ssmlab.params import AttackSpec, TokenParams
 
 
 @dataclass(frozen=True)
@@ -118,8 +120,8 @@ class StepNotes:
 
 @contextmanager
 def steps_noted(spec: AttackSpec, victim: Victim, y: Tensor) -> Iterator[StepNotes]:
-    """Record the forward passes inside; the notes are filled at the end, for FGSM and PGD only."""
-    steps = spec.steps if isinstance(spec, PgdParams) else 1 if isinstance(spec, FgsmParams) else 0
+    """Record the forward passes inside; the notes are filled at the end, for kinds with `noted_steps` only."""
+    steps = attack_of(spec).noted_steps
     noted = StepNotes([], [])
     if steps:
         victim.labels, victim.losses, victim.rights = y, [], []

@@ -19,12 +19,9 @@ from ssmlab.evaluation.borrowed_models import modules_restored
 from ssmlab.evaluation.parts import attack_parts, passes
 from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, one_thread
 from ssmlab.evaluation.transfer_results import Transfer, broken_images, transfer_of
-from ssmlab.params import AttackSpec, FgsmParams, PgdParams
+from ssmlab.params import ATTACKS, AttackSpec, PgdParams
 from ssmlab.params.written_float import WrittenFloat
 
-# Other attacks return the clean image if they fail on their own model, so there would be no adversarial image to
-# transfer.
-TRANSFERABLE = (FgsmParams, PgdParams)
 SECOND_STEPS = 50  # steps of PGD on images that another model's attack breaks and the model's own attack does not
 
 
@@ -116,7 +113,7 @@ def second_look(runner: AttackRunner, target: str, rows: Tensor, classes: int) -
 
 def require_transferable(attack: str, spec: AttackSpec) -> None:
     """Raise UserError for an attack that returns the clean image if it fails."""
-    if not isinstance(spec, TRANSFERABLE):
+    if not ATTACKS[spec.kind].transferable:
         raise UserError(
             f"attack {attack}: the kind {spec.kind} gives no adversarial image if it fails on its own model; use FGSM "
             "or PGD for transfer, such as pgd-10"

@@ -1,12 +1,11 @@
 """What can be said about a study: params.yaml as strict, frozen models. `ssmlab.project.params_file` reads the file."""
 
 from ssmlab.params.adversary import AdversaryParams, AwpParams, SelectionParams
-from ssmlab.params.attack import (
-    ATTACK_KINDS,
-    LENGTHS,
+from ssmlab.params.attack import LENGTHS, AttackParams
+from ssmlab.params.attack_kinds import (
+    ATTACKS,
     ApgdParams,
     AttackBase,
-    AttackParams,
     AttackSpec,
     AutoAttackParams,
     FgsmParams,
@@ -50,7 +49,7 @@ from ssmlab.params.train import (
 )
 
 __all__ = [
-    "ATTACK_KINDS",
+    "ATTACKS",
     "IMPORTED",
     "LENGTHS",
     "MIXERS",

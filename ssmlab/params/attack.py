@@ -2,148 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated
 
-from pydantic import Field, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from ssmlab.params.base import (
-    Device,
-    Epsilon,
-    ImageCount,
-    Norm,
-    PositionCount,
-    Positive,
-    Seed,
-    Strict,
-    Which,
-    at_most_one,
-)
+from ssmlab.params.attack_kinds import AttackSpec
+from ssmlab.params.base import Device, Epsilon, Norm, Positive, Seed, Strict, at_most_one
 from ssmlab.params.written_float import WrittenFloat
 
-
-class AttackBase(Strict):
-    """What every attack says: on how many test images, of which checkpoints."""
-
-    images: ImageCount
-    checkpoints: Annotated[tuple[Which, ...], Field(min_length=1, strict=False)]
-
-
-class TokenParams(AttackBase):
-    """Changes one patch of an image and nothing else: one token of a model that reads the image in such patches.
-
-    Attributes:
-        patch: the side of the patch in pixels; patches tile the image.
-        positions: at how many positions it attacks each image, those of lowest margin after one step; at all of them
-            it gives a map of how many images each position breaks.
-        steps: of PGD on the margin at each of these positions.
-        eps: how far the values in the patch may go, in the norm of the study; anywhere in [0, 1] if it is not said.
-    """
-
-    kind: Literal["token"]
-    patch: Positive
-    positions: PositionCount
-    steps: Positive
-    eps: Epsilon | None = None
-
-    def searched(self, norm: Norm) -> tuple[Norm, WrittenFloat]:
-        """The norm and the radius of the ball that the values in the patch stay in; `norm` is that of the study."""
-        return ("linf", WrittenFloat(1)) if self.eps is None else (norm, self.eps)
-
-
-class FgsmParams(AttackBase):
-    """FGSM (Goodfellow et al. 2015): one step of size eps; in L2 along the gradient instead of its sign."""
-
-    kind: Literal["fgsm"]
-
-
-class PgdParams(AttackBase):
-    """PGD (Madry et al. 2018) on the cross entropy, or on the margin as Carlini and Wagner (2017) have it.
-
-    Attributes:
-        alpha: length of a step in the norm of the attack.
-        restarts: how often it starts anew on the images that are left; once if it is not said.
-    """
-
-    kind: Literal["pgd"]
-    alpha: Epsilon
-    steps: Positive
-    random_start: bool
-    restarts: Positive | None = None
-    loss: Literal["margin"] | None = None
-
-    @model_validator(mode="after")
-    def restarts_differ(self) -> Self:
-        """Only random starts differ from each other."""
-        if (self.restarts or 1) > 1 and not self.random_start:
-            raise ValueError("restarts need random_start: true; without it every start is the same")
-        return self
-
-
-class ApgdParams(AttackBase):
-    """APGD (Croce and Hein 2020) on the cross entropy (`ce`) or on the difference of logits ratio (`dlr`)."""
-
-    kind: Literal["apgd"]
-    loss: Literal["ce", "dlr"]
-    steps: Positive
-    restarts: Positive
-
-
-class SquareParams(AttackBase):
-    """Square (Andriushchenko et al. 2020), which asks for logits only."""
-
-    kind: Literal["square"]
-    queries: Positive
-
-
-class FmnParams(AttackBase):
-    """FMN (Pintor et al. 2021): the smallest distance at which each image is broken, hence accuracy at every eps."""
-
-    kind: Literal["fmn"]
-    steps: Positive
-
-
-class AutoAttackParams(AttackBase):
-    """AutoAttack (Croce and Hein 2020): APGD-CE, APGD-T and FAB-T of `steps` steps, and Square of `queries` queries."""
-
-    kind: Literal["autoattack"]
-    steps: Positive
-    queries: Positive
-
-    @property
-    def standard(self) -> bool:
-        """Whether these are the published settings; others must not be called standard AutoAttack."""
-        return self.steps == 100 and self.queries == 5000
-
-
-class ScreenedAutoAttackParams(AttackBase):
-    """AutoAttack at a lower price: FAB-T and Square attack only the survivors that are nearest to falling.
-
-    APGD-CE and APGD-T attack all images; of those that are left, the `survivors` of the lowest margin under PGD are
-    attacked further. It is never called standard AutoAttack, whatever its settings.
-    """
-
-    kind: Literal["screened-autoattack"]
-    steps: Positive
-    queries: Positive
-    survivors: ImageCount = 100
-
-
-AttackSpec = Annotated[  # from the weakest kind to the strongest, the order in which tables show them
-    TokenParams
-    | FgsmParams
-    | SquareParams
-    | FmnParams
-    | PgdParams
-    | ApgdParams
-    | ScreenedAutoAttackParams
-    | AutoAttackParams,
-    Field(discriminator="kind"),
-]
-
-
 LENGTHS = ("alpha", "eps")  # the settings of attacks that are lengths in the norm of the study
-ATTACK_KINDS = tuple(get_args(spec.model_fields["kind"].annotation)[0] for spec in get_args(get_args(AttackSpec)[0]))
 
 
 class AttackParams(Strict):

@@ -15,7 +15,7 @@ from ssmlab.core.files import read_file
 from ssmlab.core.plain_values import check_plain
 from ssmlab.core.text import printable
 from ssmlab.core.validation import at_key, first_problem, problem_text
-from ssmlab.params import ATTACK_KINDS, GridParams, GridRun, Params
+from ssmlab.params import ATTACKS, GridParams, GridRun, Params
 from ssmlab.project.quick_yaml import NotOrdinaryError, quick_yaml
 
 LARGEST_PARAMS = 16 * 2**20  # bytes; 1,000 runs written out have less than one MiB
@@ -190,7 +190,7 @@ def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid
     elif path[:1] == ["runs"] and len(path) > 2 and path[1] in grid_runs:
         path = place_in_grid(grid_runs[path[1]], path[2:])
     if kind.startswith("union_tag"):
-        return at_key([*path, "kind"], f"must be one of {', '.join(ATTACK_KINDS)}")
+        return at_key([*path, "kind"], f"must be one of {', '.join(ATTACKS)}")
     return at_key(path, problem_text(problem))
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ssmlab.analysis.format import plural
 from ssmlab.analysis.summary import CheckOverview, Summary
+from ssmlab.core.text import plural
 from ssmlab.report.blocks import Block, Bullets, Folded, Heading, Paragraph
 from ssmlab.report.study_tables import results_link
 from ssmlab.report.table import Column, TextTable

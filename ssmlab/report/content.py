@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from ssmlab.analysis.claims import Judgement, p_text, tally
-from ssmlab.analysis.format import PROVENANCES, level, number, plural
+from ssmlab.analysis.format import PROVENANCES, level, number
 from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
-from ssmlab.core.text import listed
+from ssmlab.core.text import listed, plural
 from ssmlab.evaluation.transfer_results import TransferResults
 from ssmlab.probes.results import ProbeResults
 from ssmlab.report.blocks import Block, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report

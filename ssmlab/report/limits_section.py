@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ssmlab.analysis.format import number, plural
+from ssmlab.analysis.format import number
 from ssmlab.analysis.summary import Accuracy, Summary
-from ssmlab.core.text import listed
+from ssmlab.core.text import listed, plural
 from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams, TokenParams
 from ssmlab.report.blocks import Block, Bullets, Heading
 from ssmlab.report.seed_sentences import seed_limit

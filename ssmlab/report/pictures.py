@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 
-from ssmlab.analysis.format import attack_label, level, number, plural, signed
+from ssmlab.analysis.format import attack_label, level, number, signed
 from ssmlab.analysis.protocol import longest_pgd
 from ssmlab.analysis.summary import Summary
 from ssmlab.artifacts.history import Row
-from ssmlab.core.text import listed, percent
+from ssmlab.core.text import listed, percent, plural
 from ssmlab.report.accuracy_figures import gap_against_parameters, groups_with_gaps, measure_bars, tradeoff
 from ssmlab.report.blocks import Picture
 from ssmlab.report.crowded_figures import is_crowded

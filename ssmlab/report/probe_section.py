@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import partial
 
-from ssmlab.analysis.format import plural
 from ssmlab.analysis.summary import Summary
-from ssmlab.core.text import listed, percent
+from ssmlab.core.text import listed, percent, plural
 from ssmlab.probes.results import CheckpointProbes, GrowthFit, ProbeResults
 from ssmlab.report.blocks import Block, Caution, Folded, Heading, Paragraph, Picture
 from ssmlab.report.change_rates import COMPONENTS, change_rates, loss_ladder, total_rates

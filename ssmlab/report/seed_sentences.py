@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from ssmlab.analysis.format import level, plural
+from ssmlab.analysis.format import level
 from ssmlab.analysis.summary import Summary
-from ssmlab.core.text import listed
+from ssmlab.core.text import listed, plural
 
 
 def seeds_phrase(summary: Summary) -> str:

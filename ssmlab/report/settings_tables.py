@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ssmlab.analysis.format import PROVENANCES, attack_label, number, plural
+from ssmlab.analysis.format import PROVENANCES, attack_label, number
 from ssmlab.analysis.summary import Run, SeedGroup, Summary
-from ssmlab.core.text import listed
+from ssmlab.core.text import listed, plural
 from ssmlab.report.blocks import Block, Heading, Paragraph
 from ssmlab.report.study_tables import epochs_text
 from ssmlab.report.table import ABSENT, Column, TextTable

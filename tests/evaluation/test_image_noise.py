@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.image_noise import NoiseOfImages, image_noise
-from ssmlab.evaluation.parts import Pgd
+from ssmlab.evaluation.library_attacks import Pgd
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AttackSpec, AutoAttackParams, FgsmParams, Norm, PgdParams, SquareParams
 from ssmlab.params.written_float import WrittenFloat

@@ -12,10 +12,8 @@ from itertools import combinations
 from ssmlab.core.text import listed
 from ssmlab.evaluation.checks.finding import images_finding
 from ssmlab.evaluation.results import Check, Measure
-from ssmlab.params import AttackSpec, PgdParams
+from ssmlab.params import ATTACKS, AttackSpec, PgdParams
 
-STRENGTH = ("fgsm", "pgd", "apgd", "screened-autoattack", "autoattack")
-WHITE_BOX = (*STRENGTH, "fmn")
 LEAST_SHARE = 0.01  # share of the images; any attack may break a single image by chance
 
 
@@ -27,8 +25,8 @@ def compared_checks(measures: Mapping[str, Measure], attacks: Mapping[str, Attac
 def weaker_wins(measures: Mapping[str, Measure], attacks: Mapping[str, AttackSpec], eps: float) -> list[Check]:
     """Whether an attack broke more than an attack of a stronger kind, on the images that both saw."""
     found = []
-    able = [name for name in attacks if attacks[name].kind in STRENGTH and reaches(attacks[name], eps)]
-    ranked = sorted(able, key=lambda name: STRENGTH.index(attacks[name].kind))
+    able = [name for name in attacks if ATTACKS[attacks[name].kind].ranked and reaches(attacks[name], eps)]
+    ranked = sorted(able, key=lambda name: list(ATTACKS).index(attacks[name].kind))
     for weak, strong in combinations(ranked, 2):
         if attacks[weak].kind == attacks[strong].kind or (on_margin(attacks[weak]) and attacks[strong].kind == "apgd"):
             continue  # for many normal models the margin is the better loss, so APGD on another loss may break less
@@ -54,7 +52,7 @@ def on_margin(spec: AttackSpec) -> bool:
 def black_box_wins(measures: Mapping[str, Measure], attacks: Mapping[str, AttackSpec]) -> list[Check]:
     """Whether Square, which uses no gradients, broke images that the attacks with gradients did not break."""
     found = []
-    gradients = [name for name, spec in attacks.items() if spec.kind in WHITE_BOX]
+    gradients = [name for name, spec in attacks.items() if ATTACKS[spec.kind].gradients]
     for name, spec in attacks.items():
         measure = measures[name]
         if spec.kind == "square" and gradients:

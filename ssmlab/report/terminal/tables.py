@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from ssmlab.analysis.format import deviation, number, plural, signed
-from ssmlab.core.text import percent
+from ssmlab.analysis.format import deviation, number, signed
+from ssmlab.core.text import percent, plural
 from ssmlab.report.markup import markdown_text
 from ssmlab.report.table import ABSENT, Column, TextTable, to_markdown
 from ssmlab.report.terminal.fitted_table import FittedTable, to_rich
