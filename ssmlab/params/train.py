@@ -217,9 +217,7 @@ class TrainParams(Strict):
         if entry.single_step and self.adversary.steps != 1:
             raise ValueError(f"`regime` {self.regime} makes one step at a time: set `adversary.steps` to 1")
         if entry.random_start is False and start:
-            raise ValueError(
-                f"`regime` {self.regime} starts from the last batch's delta: set `adversary.random_start` to false"
-            )
+            raise ValueError(f"`regime` {self.regime} does not start at random: set `adversary.random_start` to false")
         if entry.random_start and not start:
             raise ValueError(f"`regime` {self.regime} starts from noise: set `adversary.random_start` to true")
         if self.epochs % self.replays:

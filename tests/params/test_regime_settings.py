@@ -26,7 +26,10 @@ FREE = {"regime": "free", "free": {"replays": 2}, "adversary": {"steps": 1, "ran
         ({"averaging": {"decay": 1.0}}, "averaging.decay"),
         ({"patience": 0}, "patience"),
         (FREE | {"adversary": {"steps": 2, "random_start": False}}, "`adversary.steps` to 1"),
-        (FREE | {"adversary": {"steps": 1}}, "`adversary.random_start` to false"),
+        (
+            FREE | {"adversary": {"steps": 1}},
+            "`regime` free does not start at random: set `adversary.random_start` to false",
+        ),
         (FREE | {"epochs": 3}, "`free.replays` 2 must divide `epochs` 3"),
         ({"regime": "fgsm", "fgsm": {"noise": 1.0, "clip": True}}, "`adversary.steps` to 1"),
         (
