@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.faults import harness
-from tests.faults.harness import KINDS, LIBRARY, Ended, build, is_one_of, wrong_message
+from tests.faults.inject_library import KINDS, LIBRARY, build
+from tests.faults.outcomes import Ended, is_one_of, wrong_message
+from tests.faults.stages import STAGES
 
 ROOT = Path(__file__).parents[2]
 pytestmark = [
@@ -102,5 +104,5 @@ def test_after_any_fault_every_output_is_the_old_or_the_new_one_and_the_next_run
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["failures"] == []
     assert found["injections"] >= harness.LEAST
-    assert set(found["changes"]) == {stage.name for stage in harness.STAGES}
+    assert set(found["changes"]) == {stage.name for stage in STAGES}
     assert min(found["changes"].values()) > 5
