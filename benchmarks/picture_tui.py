@@ -29,7 +29,7 @@ SCREENS = {
     "alerts": (("8",), "!"),
     "samples": (("home", "i"), "adversarial:"),
     "edit": (("e",), "regime"),
-    "compare": (("a", "home", "space", "down", "space", "down", "space", "c"), "train.seed"),
+    "compare": (("a", "home", "space", "down", "down", "space", "c"), "against ssm"),
 }
 PATIENCE = 120.0  # seconds that a screen may take
 

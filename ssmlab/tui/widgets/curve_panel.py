@@ -53,10 +53,10 @@ class CurvePanel(Vertical):
         self.at_once = columns * max(1, (self.size.height - 1) // READABLE_ROWS)
         self.first = min(self.first, (len(plots) - 1) // self.at_once * self.at_once) // self.at_once * self.at_once
         shown = plots[self.first : self.first + self.at_once]
-        for plot in plots:
-            plot.display = plot in shown
         grid = self.query_one(".plots")
-        grid.display = self.size.height > FEWEST_ROWS
+        for widget, wanted in [(grid, self.size.height > FEWEST_ROWS), *((plot, plot in shown) for plot in plots)]:
+            if widget.display != wanted:  # setting it to what it is lays the screen out again
+                widget.display = wanted
         self.lay_out(grid, columns, len(shown))
         self.query_one(".legend", TextLine).set(self.legend())
 
