@@ -150,15 +150,19 @@ def test_column(measure: str, rank: int) -> TableColumn:
         if not tests:
             return Cell(labels.NOTHING, "dim")
         text = labels.accuracy(fmean(test.value for test in tests))
+        style = "" if all(view.tests_are_current for view in members) else "dim"
         if len(tests) > 1:
-            return Cell(f"{text} ±{100 * stdev(test.value for test in tests):.1f}")
-        return Cell(f"{text} [{100 * tests[0].low:.0f}-{100 * tests[0].high:.0f}]")
+            return Cell(f"{text} ±{100 * stdev(test.value for test in tests):.1f}", style)
+        return Cell(f"{text} [{100 * tests[0].low:.0f}-{100 * tests[0].high:.0f}]", style)
 
     def sort(members: RunViews) -> SortKey:
         tests = found(members)
         return fmean(test.value for test in tests) if tests else None
 
-    about = f"test accuracy of the best checkpoint, {measure}, with its 95% interval; for a group mean and deviation"
+    about = (
+        f"test accuracy of the best checkpoint, {measure}, with its 95% interval; for a group mean and deviation; "
+        "dim if it belongs to an earlier training"
+    )
     return TableColumn(f"test:{measure}", f"{measure} test", about, cell, sort, rank, least=5)
 
 

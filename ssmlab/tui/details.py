@@ -39,7 +39,8 @@ def state_lines(view: RunView, now: float) -> Iterator[tuple[str, str]]:
         yield "best", f"epoch {status.best_epoch}: {accuracies(status.best_clean, status.best_robust)}"
     for measure, test in view.tests.items():
         interval = f"{100 * test.low:.1f} to {100 * test.high:.1f}"
-        yield f"test, {measure}", f"{labels.accuracy(test.value)} (95% interval {interval}, n = {test.n})"
+        earlier = "" if view.tests_are_current else ", of an earlier training"
+        yield f"test, {measure}", f"{labels.accuracy(test.value)} (95% interval {interval}, n = {test.n}{earlier})"
     for warning in view.warnings:
         yield "warning", warning
 

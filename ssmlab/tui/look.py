@@ -51,6 +51,11 @@ class RunView:
         """Whether one of its stages is running."""
         return self.status.at_work
 
+    @property
+    def tests_are_current(self) -> bool:
+        """Whether the tests are of the model that the run has now; a run that trains again shows those of the last."""
+        return self.status.state in ("probing", "finished")
+
 
 @dataclass(frozen=True, eq=False)
 class Look:

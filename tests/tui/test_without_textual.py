@@ -19,6 +19,7 @@ from ssmlab.tui.alerts import AlertFinder, alerts_of, disk_alerts, history_alert
 from ssmlab.tui.arrange import Arrangement, arrange, matches
 from ssmlab.tui.collector import spare_collector
 from ssmlab.tui.columns import columns_for
+from ssmlab.tui.details import state_lines
 from ssmlab.tui.follower import StudyFollower
 from ssmlab.tui.labels import MARKERS, age, curve_colour, curve_marker
 from ssmlab.tui.look import Look
@@ -58,6 +59,18 @@ def test_many_result_files_are_read_in_several_looks(study: Study) -> None:
     first, second = follower.look(time.time()), follower.look(BEAT.time)
     assert [bool(view.tests) for view in first.runs] == [True, False, False]
     assert [bool(view.tests) for view in second.runs] == [True, False, True]
+
+
+def test_test_accuracies_of_a_run_that_trains_again_are_marked_as_those_of_an_earlier_training(study: Study) -> None:
+    study.attack("ads")  # its heartbeat says that it is training
+    study.attack("ssm")
+    finished, _, training = look_of(study).runs
+    column = next(each for each in COLUMNS if each.key == "test:clean")
+    assert (finished.status.state, training.status.state) == ("finished", "training")
+    assert [column.cell([view], 0.0).style for view in (finished, training)] == ["", "dim"]
+    assert column.cell([finished, training], 0.0).style == "dim"
+    said = [dict(state_lines(view, time.time()))["test, clean"] for view in (finished, training)]
+    assert ["of an earlier training" in text for text in said] == [False, True]
 
 
 def test_the_first_look_at_many_runs_reads_some_and_says_that_it_loads(study: Study) -> None:

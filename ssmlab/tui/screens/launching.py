@@ -112,7 +112,8 @@ class Launching(Base):
             self.say(nothing_to_stop(look))
             return
         launched = look.launched
-        answers = [("gracefully", "g"), ("immediately", "y")]
+        trains = any(view.running and view.status.stage == "train" for view in look.runs)
+        answers = [*([("gracefully", "g")] if trains else []), ("immediately", "y")]
         question = Question(f"Stop {launch_text(launched)}?", kept_when_stopped(look), answers, "let it run")
         answer = await self.app.push_screen_wait(question)
         if answer == "gracefully":
