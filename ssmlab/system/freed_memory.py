@@ -18,7 +18,7 @@ def keep_freed_memory() -> bool:
 
     Otherwise glibc gives large blocks back to the system at every step of a training and gets them again page by page,
     zeroed. At 784 tokens that is 4 to 18% of an update and 1 to 3% of an attack step (benchmarks/README.md). The peak
-    of memory stays within 3%. Without glibc, or if the user has set one of glibc's own variables, nothing is changed.
+    of memory stays within 5%. Without glibc, or if the user has set one of glibc's own variables, nothing is changed.
     """
     if sys.platform != "linux" or any(name in os.environ for name in SETTINGS_OF_THE_USER):
         return False

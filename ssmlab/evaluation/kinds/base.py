@@ -12,9 +12,8 @@ from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AttackBase
 
-AttackPart = Callable[
-    [Tensor, Tensor], Tensor
-]  # from images (B, C, H, W) and labels (B,) to adversarial images (B, C, H, W)
+# from images (B, C, H, W) and labels (B,) to adversarial images (B, C, H, W)
+AttackPart = Callable[[Tensor, Tensor], Tensor]
 Spec = TypeVar("Spec", bound=AttackBase)
 
 
@@ -32,7 +31,7 @@ class AttackKind(ABC, Generic[Spec]):
 
     @abstractmethod
     def parts(self, victim: Victim, ball: Ball, classes: int, seed: int) -> dict[str, Any]:
-        """The attack's parts (each a `AttackPart`) by the names in `phases`.
+        """The attack's parts (each an `AttackPart`) by the names in `phases`.
 
         A part returns images in the ball around those it is given and in [0, 1]; where it finds none that the victim
         gets wrong, any such image. Equal seeds must give equal images, whatever else is in the batch.
