@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.format import number
 from ssmlab.analysis.seeds import Spread
@@ -95,8 +96,11 @@ def gap_against_parameters(summary: Summary, theme: Theme) -> Figure:
     axes.margins(0.08)
     axes.autoscale_view()
     low, high = axes.get_xlim()
+    if high <= 5 * low:  # a logarithmic axis would have no tick at a power of ten, or too many between them
+        axes.set_xscale("linear")
+        axes.xaxis.set_major_locator(MaxNLocator(3 if theme.narrow else 7))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.xaxis.set_minor_formatter(NullFormatter() if high > 5 * low else StrMethodFormatter("{x:,.0f}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"RO gap under {summary.main_attack()} against size")
     label_beside(axes, labels, distance=0.06, theme=theme)
     return figure
@@ -119,7 +123,10 @@ def measure_bars(summary: Summary, theme: Theme) -> Figure:
         axes.tick_params(labelbottom=True)
     keys = [Patch(color=bar_colour(theme, theme.grey, which), label=f"{which} checkpoint") for which in BARS]
     figure.suptitle("Accuracy under every measure", x=0.01, horizontalalignment="left", fontsize=10)
-    figure.legend(handles=keys, loc="outside upper right", ncols=2, frameon=False)
+    # a narrow figure has no room beside its title
+    corner: Literal["outside lower left", "outside upper right"]
+    corner = "outside lower left" if theme.narrow else "outside upper right"
+    figure.legend(handles=keys, loc=corner, ncols=2, frameon=False)
     return figure
 
 

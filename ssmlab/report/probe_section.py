@@ -9,6 +9,7 @@ from ssmlab.analysis.summary import Summary
 from ssmlab.core.text import listed, percent, plural
 from ssmlab.probes.results import CheckpointProbes, GrowthFit, ProbeResults
 from ssmlab.report.blocks import Block, Caution, Folded, Heading, Paragraph, Picture
+from ssmlab.report.by_group import names_by_group, ranges_by_group
 from ssmlab.report.change_rates import COMPONENTS, change_rates, loss_ladder, total_rates
 from ssmlab.report.figure_style import draw_files
 from ssmlab.report.ladder_figure import component_ladder
@@ -78,12 +79,12 @@ def ladder_blocks(summary: Summary, found: Found) -> Iterator[Block]:
     ladders = {run: ladder for run, each in found.items() if (ladder := loss_ladder(each))}
     if not ladders:
         return
-    totals = [f"{run} x{ladder.total:.2f}" for run, ladder in ladders.items()]
+    totals = ranges_by_group(summary, {run: ladder.total for run, ladder in ladders.items()}, "x{:.2f}")
     text = (
         "rho is the error that an attack causes, relative to the differences between the tokens. From the tokens to "
-        f"the output of the last layer, rho changes by the factor {listed(totals)}."
+        f"the output of the last layer, rho changes by the factor {totals}."
     )
-    misled = [text for _, text in sorted(misled_components(found), reverse=True)]
+    misled = [text for _, text in sorted(misled_components(summary, found), reverse=True)]
     if misled:
         text += (
             " KL and the mean squared error (MSE) also depend on the scale of the features. They suggest the opposite "
@@ -107,13 +108,21 @@ def ladder_blocks(summary: Summary, found: Found) -> Iterator[Block]:
     )
 
 
-def misled_components(found: Found) -> Iterator[tuple[float, str]]:
-    """Components in which rho shrinks but KL or MSE more than doubles, each with the larger of their factors."""
-    for run, each in found.items():
-        ladder = loss_ladder(each)
-        for name in COMPONENTS if ladder else ():
-            rates = change_rates(ladder, name) if ladder else None
-            if rates and rates.rho < 1.0 and (largest := max(rates.mse, rates.kl)) > 2.0:
+def misled_components(summary: Summary, found: Found) -> Iterator[tuple[float, str]]:
+    """Components in which rho shrinks but KL or MSE more than doubles, each with the larger of their factors.
+
+    Of the seeds of a group only the one with the largest factor is named.
+    """
+    for group in summary.groups:
+        ladders = {run: ladder for run in group.runs if run in found and (ladder := loss_ladder(found[run]))}
+        for name in COMPONENTS:
+            misled = [
+                (max(rates.mse, rates.kl), run, rates)
+                for run, ladder in ladders.items()
+                if (rates := change_rates(ladder, name)) and rates.rho < 1.0 and max(rates.mse, rates.kl) > 2.0
+            ]
+            if misled:
+                largest, run, rates = max(misled, key=lambda each: each[:2])
                 yield largest, f"{name} in {run} (KL x{rates.kl:.1f}, MSE x{rates.mse:.1f}, rho x{rates.rho:.2f})"
 
 
@@ -132,7 +141,7 @@ def gain_blocks(summary: Summary, found: Found) -> Iterator[Block]:
         )
         yield tightness_picture(summary, found)
         yield gain_picture(summary, found)
-    yield from certificate_paragraph(found)
+    yield from certificate_paragraph(summary, found)
 
 
 def tightness_picture(summary: Summary, found: Found) -> Picture:
@@ -171,16 +180,17 @@ def gain_picture(summary: Summary, found: Found) -> Picture:
     )
 
 
-def certificate_paragraph(found: Found) -> Iterator[Block]:
+def certificate_paragraph(summary: Summary, found: Found) -> Iterator[Block]:
     """What the combined bounds of all layers certify, and for which models this is nothing."""
-    halves = [f"{run} {each.certificate.half:.1e}" for run, each in found.items() if each.certificate]
-    if not halves:
+    certificates = {run: each.certificate for run, each in found.items() if each.certificate}
+    if not certificates:
         return
-    vacuous = [run for run, each in found.items() if each.certificate and each.certificate.vacuous]
-    text = f"The combined bounds of all layers certify half of the images up to eps {listed(halves)}."
+    halves = ranges_by_group(summary, {run: each.half for run, each in certificates.items()}, "{:.1e}")
+    vacuous = names_by_group(summary, [run for run, each in certificates.items() if each.vacuous])
+    text = f"The combined bounds of all layers certify half of the images up to eps {halves}."
     if vacuous:
         text += (
-            f" At the attack's eps they certify none of the images that survive the attack in {listed(vacuous)}: there "
+            f" At the attack's eps they certify none of the images that survive the attack in {vacuous}: there "
             "the bound is vacuous and does not explain the robustness."
         )
     yield Paragraph(text)
@@ -192,7 +202,7 @@ def growth_blocks(summary: Summary, found: Found) -> Iterator[Block]:
     yield Paragraph(
         f"The error of one perturbed token grows exponentially along the sequence in {listed(exploding)}."
         if exploding
-        else "In no model does the error of one perturbed token grow exponentially along the sequence."
+        else "No model lets the error of one perturbed token grow exponentially along the sequence."
     )
     yield Picture(
         "probe-growth",
