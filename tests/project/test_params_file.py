@@ -32,8 +32,13 @@ def test_the_default_study_is_in_use() -> None:
 
 def test_the_default_study_is_that_of_the_documentation() -> None:
     params = load_params(PROJECT / "params.yaml")
-    assert set(params.groups) == {"ssm", "ssm-gelu", "ssm-glu", "attention", "ads", "ssm-standard"}
-    assert {len(runs) for runs in params.groups.values()} == {3}  # seeds
+    seeds = {name: len(runs) for name, runs in params.groups.items()}
+    assert seeds == {"ssm": 5, "ssm-gelu": 3, "ssm-glu": 3, "attention": 3, "ads": 3, "ssm-standard": 3}
+    assert {name: params.run(runs[0]).train.epochs for name, runs in params.groups.items()} == {
+        **dict.fromkeys(("ssm", "ssm-gelu", "ssm-glu", "ads"), 16),
+        "attention": 24,
+        "ssm-standard": 10,
+    }
     assert params.attack.attacks["screened-aa"].kind == "screened-autoattack"
     published = load_params(PROJECT / "studies" / "mnist5k-published.yaml").attack.attacks["autoattack"]
     assert (published.kind, published.steps, published.queries) == ("autoattack", 100, 5000)

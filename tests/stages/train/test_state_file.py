@@ -175,7 +175,7 @@ def test_a_state_is_refused_after_the_rule_that_selects_the_best_epoch_has_chang
     break_off(params, paths)
     package = tmp_path / "package"
     shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
-    rule = package / "params" / "train.py"
+    rule = package / "params" / "adversary.py"
     text = rule.read_text()
     assert "def score(" in text
     rule.write_text(text.replace("def score(", "def score(  # changed\n", 1))
