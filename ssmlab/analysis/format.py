@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ssmlab.core.text import listed
 from ssmlab.params import MIXERS, AttackSpec, ModelParams, TrainParams
 
 if TYPE_CHECKING:
@@ -47,8 +48,7 @@ def spoken(difference: Difference, confidence: float) -> str:
     interval = f"{level(confidence)} interval {signed(difference.low)} to {signed(difference.high)}"
     counts = f"{difference.n}"
     if difference.seeds:
-        seeds = " and ".join(str(each) for each in dict.fromkeys(difference.seeds))
-        counts = f"{seeds} seeds x {counts} images"
+        counts = f"{listed(dict.fromkeys(difference.seeds))} seeds x {counts} images"
     return f"{signed(difference.value)} points ({interval}, n = {counts})"
 
 

@@ -182,8 +182,7 @@ def seed_notes(entries: Sequence[Entry], confidence: float) -> Iterator[str]:
     for other in others:
         if not (first.members or other.members):
             yield f"{first.name} and {other.name} are single trainings: their deltas are judged over images only."
-            continue
-        if not (first.members and other.members):
+        elif not (first.members and other.members):
             yield (
                 f"{first.name} ({seed_count_text(first)}) and {other.name} ({seed_count_text(other)}): their deltas "
                 "are not judged, because a single training does not show how much seeds vary."
