@@ -35,7 +35,7 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
         UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was (or, if only
             the folder's sync failed, the new one).
     """
-    replace_file(path, content.encode() if isinstance(content, str) else content, durable)
+    replace_file(path, as_bytes(content), durable)
     if durable:
         sync_names(path)
 
@@ -50,12 +50,17 @@ def write_changed(files: Mapping[Path, str] | Mapping[Path, bytes | str]) -> Non
     """
     written: dict[Path, Path] = {}
     for path, content in files.items():
-        data = content.encode() if isinstance(content, str) else content
+        data = as_bytes(content)
         if not holds(path, data):
             replace_file(path, data, durable=True)
             written[path.parent] = path
     for path in written.values():
         sync_names(path)
+
+
+def as_bytes(content: bytes | str) -> bytes:
+    """Text as UTF-8."""
+    return content.encode() if isinstance(content, str) else content
 
 
 def holds(path: Path, content: bytes) -> bool:

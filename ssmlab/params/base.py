@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -88,3 +88,18 @@ class Strict(BaseModel):
     def fingerprint(self) -> str:
         """SHA-256 of the canonical JSON of this section: equal settings, equal fingerprint."""
         return sha256_text(canonical_json(self.plain()))
+
+
+def check_own_sections(model: Strict, key: str, table: Iterable[str]) -> None:
+    """Of the sections called like a name of `table`, a model has that of the chosen name, and no other.
+
+    Args:
+        key: the field of `model` that chooses the name.
+
+    Raises:
+        ValueError: a section is missing or too many; pydantic makes it an error of the file.
+    """
+    for name in table:
+        is_chosen = getattr(model, key) == name
+        if name in type(model).model_fields and is_chosen != (getattr(model, name) is not None):
+            raise ValueError(f"a section `{name}` is needed exactly when `{key}` is {name}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ssmlab.params.base import KeyOf, Positive, Strict
+from ssmlab.params.base import KeyOf, Positive, Strict, check_own_sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +117,7 @@ class ModelParams(Strict):
     def _sections_match_their_switch(self) -> Self:
         if (self.enhancement == "ads") != (self.ads is not None):
             raise ValueError("a section `ads` is needed exactly when `enhancement` is ads")
-        for name in MIXERS:
-            if name in type(self).model_fields and (self.mixer == name) != (getattr(self, name) is not None):
-                raise ValueError(f"a section `{name}` is needed exactly when `mixer` is {name}")
+        check_own_sections(self, "mixer", MIXERS)
         if self.bidirectional and not MIXERS[self.mixer].convolution:
             convolutions = ", ".join(name for name, entry in MIXERS.items() if entry.convolution)
             raise ValueError(f"`bidirectional` is for the convolutional mixers ({convolutions})")

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from ssmlab.core.text import listed
 from ssmlab.params.adversary import AdversaryParams, AwpParams, SelectionParams
-from ssmlab.params.base import Device, KeyOf, Positive, Seed, Strict
+from ssmlab.params.base import Device, KeyOf, Positive, Seed, Strict, check_own_sections
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +197,7 @@ class TrainParams(Strict):
 
     @model_validator(mode="after")
     def _sections_match_their_switch(self) -> Self:
-        for regime in REGIMES:
-            if regime in type(self).model_fields and (self.regime == regime) != (getattr(self, regime) is not None):
-                raise ValueError(f"a section `{regime}` is needed exactly when `regime` is {regime}")
+        check_own_sections(self, "regime", REGIMES)
         entry = REGIMES[self.regime]
         if self.awp is not None and not entry.awp:
             able = listed(name for name, each in REGIMES.items() if each.awp)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from textual.containers import ScrollableContainer
+from textual.pilot import Pilot
 
 from ssmlab.tui.app import StudyApp
 from ssmlab.tui.screens.compare import CompareScreen
@@ -13,6 +14,13 @@ from ssmlab.tui.widgets.curve_plot import CurvePlot
 from ssmlab.tui.widgets.log_pane import LogPane
 from ssmlab.tui.widgets.runs_table import RunsTable
 from tests.tui.conftest import Study, line_of, notice_of, screen_text, until
+
+
+async def compare_both(pilot: Pilot[None], app: StudyApp) -> None:
+    """Open the comparison of `ssm` and `ads`."""
+    await until(pilot, lambda: line_of(app, "ads"))
+    app.compare(["ssm", "ads"])
+    await until(pilot, lambda: isinstance(app.screen, CompareScreen) and "parameters" in screen_text(app))
 
 
 async def test_the_log_is_wrapped_again_for_another_width_and_its_end_stays_in_view(study: Study) -> None:
@@ -80,9 +88,7 @@ async def test_a_narrow_comparison_needs_no_sideways_scrolling_and_leaves_no_emp
     study.attack("ads")
     app = StudyApp(study.root)
     async with app.run_test(size=(60, 30)) as pilot:
-        await until(pilot, lambda: line_of(app, "ads"))
-        app.compare(["ssm", "ads"])
-        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and "parameters" in screen_text(app))
+        await compare_both(pilot, app)
         assert not app.screen.query_one("#comparison", ScrollableContainer).show_horizontal_scrollbar
         assert not notice_of(app) and not app.screen.query_one("#notice").display
         await pilot.press("end")
@@ -95,9 +101,7 @@ async def test_two_runs_stand_beside_each_other_although_a_note_is_wider_than_th
     study.attack("ads")
     app = StudyApp(study.root)
     async with app.run_test(size=(100, 40)) as pilot:
-        await until(pilot, lambda: line_of(app, "ads"))
-        app.compare(["ssm", "ads"])
-        await until(pilot, lambda: isinstance(app.screen, CompareScreen) and "parameters" in screen_text(app))
+        await compare_both(pilot, app)
         lines = [line.split() for line in screen_text(app).splitlines()]
         assert ["parameter", "ssm", "ads"] in lines and "not corrected" in screen_text(app)
         assert not app.screen.query_one("#comparison", ScrollableContainer).show_horizontal_scrollbar

@@ -89,7 +89,7 @@ class CurvesScreen(LabScreen):
 
     def on_resize(self) -> None:
         """Choose the columns of the readings again."""
-        self.redraw()
+        self.query_one("#reading", TextLine).set(self.readings(self.query_one(CurvePanel)))
 
     def action_turn(self, by: int) -> None:
         """Show the plots that have no room beside these."""

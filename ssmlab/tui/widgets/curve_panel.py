@@ -51,7 +51,7 @@ class CurvePanel(Vertical):
         plots = list(self.query(CurvePlot))
         columns = columns_in(self.size.width)
         self.at_once = columns * max(1, (self.size.height - 1) // READABLE_ROWS)
-        self.first = min(self.first, (len(plots) - 1) // self.at_once * self.at_once) // self.at_once * self.at_once
+        self.first = min(self.first, len(plots) - 1) // self.at_once * self.at_once
         shown = plots[self.first : self.first + self.at_once]
         grid = self.query_one(".plots")
         for widget, wanted in [(grid, self.size.height > FEWEST_ROWS), *((plot, plot in shown) for plot in plots)]:
