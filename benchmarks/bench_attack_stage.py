@@ -41,7 +41,9 @@ def measured(run: str) -> dict[str, Any]:
     """Run both stages on the project in this folder; CPU seconds by part, and what the stages found."""
     import torch
 
-    from ssmlab.evaluation import attack_models, parts
+    from ssmlab.evaluation import attack_models
+    from ssmlab.evaluation.kinds import attack_of
+    from ssmlab.evaluation.kinds.autoattack import PARTS
     from ssmlab.evaluation.results import load_results
     from ssmlab.params.paths import Paths
     from ssmlab.probes.results import load_probes
@@ -53,11 +55,11 @@ def measured(run: str) -> dict[str, Any]:
     seconds: dict[str, float] = {}
     runner = attack_models.AttackRunner
     attack_models.useful_workers = lambda *_: 1  # worker processes would be counted elsewhere
-    phases = {name: f"screened: {name}" for name in parts.AUTOATTACK_PARTS}
+    phases = {name: f"screened: {name}" for name in PARTS}
     names: dict[str, Callable[..., str]] = {
         "clean": lambda *_: "clean",
         "check": lambda *_: "checks",
-        "run": lambda _, task: phases.get(parts.phases(task.spec)[task.phase][0], task.attack),
+        "run": lambda _, task: phases.get(attack_of(task.spec).phases[task.phase][0], task.attack),
     }
     for method, name in names.items():
         setattr(runner, method, timed(seconds, name, getattr(runner, method)))

@@ -25,7 +25,6 @@ from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.kinds.autoattack import SCREEN_STEPS
 from ssmlab.evaluation.losses import margins
 from ssmlab.evaluation.own_attacks import distances_of
-from ssmlab.evaluation.parts import attack_parts, phases
 from ssmlab.evaluation.token_attack import broken_by_position, patches_changed, searched_ball
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AttackSpec, TokenParams
@@ -82,11 +81,11 @@ def run_attack(
     right = torch.ones_like(y, dtype=torch.bool)
     after: dict[str, int] = {}
     escaped, broken_by, queries, distances, broken_at = 0, x.clone(), victim.queries, None, None
-    ball = searched_ball(spec, ball)
+    kind, ball = attack_of(spec), searched_ball(spec, ball)
     with forked_generators(), attack_defaults(), steps_noted(spec, victim, y) as steps:
         torch.manual_seed(seed)
-        parts = attack_parts(spec, victim, ball, classes, seed)
-        for name in [part for now, each in enumerate(phases(spec)) if phase in (None, now) for part in each]:
+        parts = kind.parts(victim, ball, classes, seed)
+        for name in [part for now, each in enumerate(kind.phases) if phase in (None, now) for part in each]:
             left = right.nonzero().flatten()
             if len(left):
                 x_adv, inside = check_confined(x[left], parts[name](x[left], y[left]), ball)

@@ -9,7 +9,7 @@ from typing import Any
 from ssmlab.core.events import Listener, Progress
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.evaluation.checks.attacks_compared import compared_checks
-from ssmlab.evaluation.parts import phases, screens_after
+from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.results import Check, Evaluation, Measure, worst_case
 from ssmlab.evaluation.schedule import Schedule
 from ssmlab.evaluation.tasks import AttackOutcome, Clean
@@ -106,15 +106,15 @@ def parts_left(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) 
     """The accuracy after each part of AutoAttack, and whether it was standard or how many images it screened."""
     if not isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams):
         return {}
-    left, parts = clean.count("1"), {}
-    for phase, names in enumerate(phases(spec)):
+    kind, left, parts = attack_of(spec), clean.count("1"), {}
+    for phase, names in enumerate(kind.phases):
         found = [outcome for outcome in outcomes if outcome.task.phase == phase]
         for name in names:
             parts[name] = (left - sum(len(each.task.images) - each.after[name] for each in found)) / len(clean)
         left -= sum(len(each.task.images) - len(each.right) for each in found)
     if isinstance(spec, AutoAttackParams):
         return {"parts": parts, "standard": spec.standard}
-    screened = [each for each in outcomes if each.task.phase > 0 and screens_after(spec, each.task.phase - 1)]
+    screened = [each for each in outcomes if each.task.phase > 0 and kind.screens_after(each.task.phase - 1)]
     return {"parts": parts, "screened": sum(len(each.task.images) for each in screened)}
 
 

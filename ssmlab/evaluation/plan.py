@@ -9,19 +9,9 @@ from typing import get_args
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataSummary, read_data_summary
 from ssmlab.evaluation.token_map import patch_grid
-from ssmlab.params import (
-    ApgdParams,
-    AttackSpec,
-    AutoAttackParams,
-    Norm,
-    Params,
-    ScreenedAutoAttackParams,
-    SquareParams,
-    TokenParams,
-)
+from ssmlab.params import AttackSpec, Norm, Params, TokenParams
 from ssmlab.params.paths import Paths
 
-DLR_CLASSES = 4  # the targeted DLR loss of AutoAttack uses the fourth largest logit
 UNUSUAL_SHARE = 0.5  # of `largest_eps`; with a larger radius, every image can become grey
 SQUARE_TILES = 5  # per side, at the start of Square in L2
 
@@ -68,16 +58,9 @@ def check_attacks(attacks: Mapping[str, AttackSpec], images: int, classes: int, 
     """
     for name, spec in attacks.items():
         check_images_asked(name, spec, images, where)
-        if isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams) and classes < DLR_CLASSES:
-            raise UserError(
-                f"{where}{name}: AutoAttack needs at least {DLR_CLASSES} classes, because its loss uses the fourth "
-                f"largest logit, but there are {classes}; attack with PGD instead"
-            )
-        if isinstance(spec, ApgdParams) and spec.loss == "dlr" and classes < 3:
-            raise UserError(
-                f"{where}{name}: its loss needs 3 classes, because it uses the third largest logit, but there are "
-                f"{classes}; use `loss: ce`"
-            )
+        needed = spec.classes_needed
+        if classes < needed.count:
+            raise UserError(f"{where}{name}: {needed.why}, but there are {classes}; {needed.instead}")
 
 
 def check_images_asked(name: str, spec: AttackSpec, images: int, where: str = "") -> None:
@@ -109,16 +92,14 @@ def check_sides(attacks: Mapping[str, AttackSpec], norm: str, image_shape: Seque
 
     Raises:
         UserError: the images are too small for Square in L2, the patches of a token attack do not tile the image, or
-        its
-            eps is not valid.
+            its eps is not valid.
     """
-    with_square = AutoAttackParams | ScreenedAutoAttackParams | SquareParams
     for name, spec in attacks.items():
         if isinstance(spec, TokenParams):
             patch_grid(spec.patch, image_shape, f"{where}{name}.patch")
             if spec.eps is not None:
                 check_ball(spec.eps, norm, image_shape, f"{where}{name}.eps")
-        if norm == "l2" and isinstance(spec, with_square) and not square_tiles_fit(*image_shape[-2:]):
+        if norm == "l2" and spec.runs_square and not square_tiles_fit(*image_shape[-2:]):
             raise UserError(
                 f"{where}{name}: Square in L2 has no start on images of {sizes_text(image_shape)}, which its tiles do "
                 "not fit into; attack with PGD, APGD or FMN instead"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from itertools import pairwise
 
-from ssmlab.evaluation.parts import phases, screens_after
+from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.tasks import AttackOutcome, AttackTask, Clean
-from ssmlab.params import AttackSpec, ScreenedAutoAttackParams
+from ssmlab.params import AttackSpec
 
 Plan = Mapping[str, Mapping[str, AttackSpec]]
 
@@ -57,7 +57,9 @@ class Schedule:
         key = task.model, task.attack
         self.outcomes[key].append(outcome)
         self.open[key].remove(task)
-        if any(other.phase == task.phase for other in self.open[key]) or task.phase + 1 == len(phases(task.spec)):
+        if any(other.phase == task.phase for other in self.open[key]) or task.phase + 1 == len(
+            attack_of(task.spec).phases
+        ):
             return []
         rows = self.chosen(key, task.phase, task.spec)
         following = self.tasks(*key, task.phase + 1, rows)
@@ -77,10 +79,11 @@ class Schedule:
     def chosen(self, key: tuple[str, str], phase: int, spec: AttackSpec) -> list[int]:
         """The rows for the next phase: all survivors, or the survivors with the lowest margins."""
         outcomes = [outcome for outcome in self.outcomes[key] if outcome.task.phase == phase]
-        if image_limit(spec, phase) is None:
+        limit = attack_of(spec).survivors_after(phase)
+        if limit is None:
             return sorted(row for outcome in outcomes for row in outcome.right)
         pairs = (pair for outcome in outcomes for pair in zip(outcome.margins, outcome.right, strict=True))
-        return sorted(row for _, row in sorted(pairs)[: image_limit(spec, phase)])  # for equal margins, the first rows
+        return sorted(row for _, row in sorted(pairs)[:limit])  # for equal margins, the first rows
 
     def tasks(self, model: str, attack: str, phase: int, rows: list[int]) -> list[AttackTask]:
         """Tasks with nearly equal numbers of images, at most `batch_size` each."""
@@ -91,18 +94,11 @@ class Schedule:
     def later_tasks(self, model: str, attack: str, phase: int, rows: list[int]) -> list[AttackTask]:
         """One task for each phase after this one, with the largest possible number of images."""
         spec, tasks = self.plan[model][attack], []
-        for later in range(phase + 1, len(phases(spec)) if rows else 0):
-            rows = rows[: image_limit(spec, later - 1)]
+        for later in range(phase + 1, len(attack_of(spec).phases) if rows else 0):
+            rows = rows[: attack_of(spec).survivors_after(later - 1)]
             tasks.append(self.task(model, attack, later, rows))
         return tasks
 
     def task(self, model: str, attack: str, phase: int, rows: list[int]) -> AttackTask:
         clean = self.clean[model]
         return AttackTask(model, attack, self.plan[model][attack], phase, tuple(rows), clean.classes, clean.image_shape)
-
-
-def image_limit(spec: AttackSpec, phase: int) -> int | None:
-    """The number of survivors of a phase that the attack continues with; None for all."""
-    if isinstance(spec, ScreenedAutoAttackParams) and screens_after(spec, phase) and spec.survivors != "all":
-        return spec.survivors
-    return None

@@ -16,7 +16,7 @@ from ssmlab.evaluation.attacks import Survivors, lowest_margins, run_attack
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.borrowed_models import checked_logits, frozen_if_possible, victim_of
 from ssmlab.evaluation.checks.run import check_model
-from ssmlab.evaluation.parts import passes, screens_after
+from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.token_map import patch_grid
 from ssmlab.evaluation.victim import is_right, no_tick
@@ -50,7 +50,7 @@ class AttackTask:
 
     Attributes:
         model, attack, spec: names of the model and the attack, and the attack's specification.
-        phase: the number of the attack's phase (`parts.phases`).
+        phase: the number of the attack's phase (`AttackKind.phases`).
         images: rows of the inputs, all of which the model classifies correctly.
         classes: number of classes of the model.
         image_shape: (C, H, W).
@@ -69,7 +69,7 @@ class AttackTask:
         """The approximate largest cost of the task, in forward passes of one image."""
         spec = self.spec
         positions = math.prod(patch_grid(spec.patch, self.image_shape)) if isinstance(spec, TokenParams) else 1
-        return len(self.images) * passes(spec, self.classes, self.phase, positions)
+        return len(self.images) * attack_of(spec).passes(self.classes, self.phase, positions)
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class AttackRunner:
         victim, found = self.victims[task.model], self.attack(task)
         left = rows[found.right]
         margins: tuple[float, ...] = ()
-        if len(left) and screens_after(task.spec, task.phase):
+        if len(left) and attack_of(task.spec).screens_after(task.phase):
             margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.ball).tolist())
         distances = () if found.distances is None else tuple(found.distances.tolist())
         broken_at = () if found.broken_at is None else tuple(found.broken_at.tolist())

@@ -16,7 +16,7 @@ from ssmlab.core.seeds import seed_of
 from ssmlab.evaluation.attacks import attack_defaults, check_confined, forked_generators
 from ssmlab.evaluation.ball import pgd_alpha
 from ssmlab.evaluation.borrowed_models import modules_restored
-from ssmlab.evaluation.parts import attack_parts, passes
+from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, one_thread
 from ssmlab.evaluation.transfer_results import Transfer, broken_images, transfer_of
 from ssmlab.params import ATTACKS, AttackSpec, PgdParams
@@ -68,7 +68,8 @@ def transfers_between(
     with modules_restored(inputs.models.values()), one_thread(inputs.device):
         runner = AttackRunner(inputs, tick)
         clean = {name: runner.clean(name, batch_size) for name in inputs.models}
-        progress = TransferProgress(inputs, passes(spec, next(iter(clean.values())).classes, 0), on_event)
+        cost = attack_of(spec).passes(next(iter(clean.values())).classes, phase=0, positions=1)
+        progress = TransferProgress(inputs, cost, on_event)
         flags = dict.fromkeys(product(inputs.models, repeat=2), "")
         for source in inputs.models:
             for rows in torch.split(torch.arange(len(inputs.x)), batch_size):
@@ -127,7 +128,7 @@ def adversarial_images(runner: AttackRunner, source: str, rows: Tensor, spec: At
     x, y = runner.x[rows], runner.y[rows]  # (B, C, H, W), (B,)
     with forked_generators(), attack_defaults():
         torch.manual_seed(seed)
-        (part,) = attack_parts(spec, runner.victims[source], runner.ball, classes, seed).values()
+        (part,) = attack_of(spec).parts(runner.victims[source], runner.ball, classes, seed).values()
         x_adv, _ = check_confined(x, part(x, y), runner.ball)
     return x_adv
 

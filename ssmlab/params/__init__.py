@@ -2,11 +2,10 @@
 
 from ssmlab.params.adversary import AdversaryParams, AwpParams, SelectionParams
 from ssmlab.params.attack import LENGTHS, AttackParams
-from ssmlab.params.attack_kinds import (
-    ATTACKS,
+from ssmlab.params.attack_kinds import ATTACKS, AttackSpec
+from ssmlab.params.attack_settings import (
     ApgdParams,
     AttackBase,
-    AttackSpec,
     AutoAttackParams,
     FgsmParams,
     FmnParams,

@@ -21,9 +21,9 @@ from ssmlab.evaluation.attacks import (
 from ssmlab.evaluation.ball import ROUNDING, Ball
 from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.inputs import CallableModel
-from ssmlab.evaluation.parts import attack_parts, passes
+from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.victim import Victim
-from ssmlab.params import AutoAttackParams, FgsmParams, PgdParams
+from ssmlab.params import AutoAttackParams, PgdParams
 from ssmlab.params.written_float import WrittenFloat
 
 CPU = torch.device("cpu")
@@ -51,7 +51,7 @@ def test_autoattack_has_the_published_settings() -> None:
     spec = parse_attack("autoattack", 0.1)
     assert isinstance(spec, AutoAttackParams)
     assert spec.standard
-    built = attack_parts(spec, Victim(linear(10), CPU), Ball(0.1), 10, seed=7)
+    built = attack_of(spec).parts(Victim(linear(10), CPU), Ball(0.1), 10, seed=7)
     kinds = (torchattacks.APGD, torchattacks.APGDT, torchattacks.FAB, torchattacks.Square)
     assert all(isinstance(part, kind) for part, kind in zip(built.values(), kinds, strict=True))
     apgd, apgdt, fab, square = built.values()
@@ -68,7 +68,7 @@ def test_autoattack_has_the_published_settings() -> None:
 
 @pytest.mark.parametrize(("classes", "targets"), [(4, 3), (10, 9), (200, 9)])
 def test_targets_are_nine_or_all_wrong_classes(classes: int, targets: int) -> None:
-    built = attack_parts(parse_attack("autoattack", 0.1), Victim(linear(classes), CPU), Ball(0.1), classes, seed=0)
+    built = attack_of(parse_attack("autoattack", 0.1)).parts(Victim(linear(classes), CPU), Ball(0.1), classes, seed=0)
     assert built["apgd-t"].n_target_classes == built["fab-t"].n_target_classes == targets
 
 
@@ -79,9 +79,9 @@ def test_other_settings_are_not_called_standard() -> None:
 
 def test_fgsm_and_pgd_take_their_parameters() -> None:
     victim = Victim(linear(3), CPU)
-    assert attack_parts(parse_attack("fgsm", 0.1), victim, Ball(0.1), 3, seed=0)["fgsm"].eps == 0.1
+    assert attack_of(parse_attack("fgsm", 0.1)).parts(victim, Ball(0.1), 3, seed=0)["fgsm"].eps == 0.1
     spec = PgdParams(kind="pgd", alpha=WrittenFloat("2/255"), steps=7, random_start=False, **EVERYTHING)
-    pgd = attack_parts(spec, victim, Ball(0.1), 3, seed=0)["pgd"]
+    pgd = attack_of(spec).parts(victim, Ball(0.1), 3, seed=0)["pgd"]
     assert (pgd.eps, pgd.alpha, pgd.steps, pgd.random_start) == (0.1, 2 / 255, 7, False)
 
 
@@ -248,16 +248,15 @@ def test_an_attack_leaves_the_global_generators_as_they_were() -> None:
 
 
 def test_stronger_attacks_are_expected_to_cost_more() -> None:
-    names = ("fgsm", "pgd-10", "pgd-100", "autoattack")
-    costs = [passes(parse_attack(name, 0.1), 10, 0) for name in names]
+    names = ("fgsm", "pgd-2", "pgd-10", "pgd-100", "autoattack")
+    costs = [attack_of(parse_attack(name, 0.1)).passes(10, 0, 1) for name in names]
     assert costs == sorted(costs)
-    assert passes(FgsmParams(kind="fgsm", **EVERYTHING), 10, 0) < passes(parse_attack("pgd-2", 0.1), 10, 0)
 
 
 def test_torchattacks_frees_a_model_at_garbage_collection() -> None:
     model = linear(4)
     victim = Victim(model, CPU)
-    attack_parts(parse_attack("autoattack", 0.1), victim, Ball(0.1), 4, seed=0)
+    attack_of(parse_attack("autoattack", 0.1)).parts(victim, Ball(0.1), 4, seed=0)
     gone = weakref.ref(model)
     del model, victim
     gc.collect()

@@ -14,8 +14,8 @@ from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.attacks import lowest_margins
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
+from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.losses import margins
-from ssmlab.evaluation.parts import passes
 from ssmlab.evaluation.results import Measure
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams
@@ -110,8 +110,8 @@ def test_without_survivors_nothing_is_screened() -> None:
 def test_it_costs_a_fraction_of_autoattack() -> None:
     ours, whole = parse_attack("screened-autoattack", 0.1), parse_attack("autoattack", 0.1)
     images = (1000, 1000, 100, 100)
-    expected = sum(count * passes(ours, 10, phase) for phase, count in enumerate(images))
-    assert expected < 0.35 * sum(1000 * passes(whole, 10, phase) for phase in range(4))
+    expected = sum(count * attack_of(ours).passes(10, phase, 1) for phase, count in enumerate(images))
+    assert expected < 0.35 * sum(1000 * attack_of(whole).passes(10, phase, 1) for phase in range(4))
 
 
 def test_the_lowest_margin_of_a_linear_model_is_the_closed_form() -> None:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any, get_args
 
 import pytest
+from pydantic import TypeAdapter
 
 from ssmlab.evaluation.attack_names import parse_attack
-from ssmlab.params import ATTACKS, MIXERS, REGIMES, AttackBase, ModelParams, Strict, TrainParams
+from ssmlab.params import ATTACKS, MIXERS, REGIMES, AttackSpec, ModelParams, Strict, TrainParams
 
 
 @pytest.mark.parametrize(("table", "section"), [(MIXERS, ModelParams), (REGIMES, TrainParams)])
@@ -40,6 +41,6 @@ def test_every_class_of_attack_settings_names_the_kind_of_its_line() -> None:
         assert get_args(entry.params.model_fields["kind"].annotation) == (kind,)
 
 
-def test_an_attack_of_an_unknown_kind_is_refused_where_it_is_made() -> None:
-    with pytest.raises(ValueError, match="must be one of token, fgsm"):
-        AttackBase(kind="nose", images="all", checkpoints=("best",))
+def test_settings_of_an_unknown_kind_of_attack_are_refused_with_the_kinds_that_there_are() -> None:
+    with pytest.raises(ValueError, match="'token', 'fgsm'"):
+        TypeAdapter(AttackSpec).validate_python({"kind": "nose", "images": "all", "checkpoints": ["best"]})

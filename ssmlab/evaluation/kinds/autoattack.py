@@ -65,3 +65,8 @@ class ScreenedAutoAttackKind(EnsembleKind[ScreenedAutoAttackParams]):
 
     def screens_after(self, phase: int) -> bool:
         return self.phases[phase] == ("apgd-t",)
+
+    def survivors_after(self, phase: int) -> int | None:
+        if not self.screens_after(phase) or self.spec.survivors == "all":
+            return None
+        return self.spec.survivors

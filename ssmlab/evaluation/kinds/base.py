@@ -55,5 +55,15 @@ class AttackKind(ABC, Generic[Spec]):
         return 3.0
 
     def screens_after(self, phase: int) -> bool:  # noqa: ARG002
-        """Whether only the survivors with the lowest margin continue after this phase."""
+        """Whether the survivors of this phase are ranked by their margin, because only the lowest may continue."""
         return False
+
+    def survivors_after(self, phase: int) -> int | None:  # noqa: ARG002
+        """How many survivors of this phase continue, those of lowest margin; None for all."""
+        return None
+
+    @property
+    def phases_before_screening(self) -> int:
+        """The number of first phases that see every remaining image."""
+        screening = [phase + 1 for phase in range(len(self.phases)) if self.screens_after(phase)]
+        return min(screening, default=len(self.phases))

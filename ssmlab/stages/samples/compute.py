@@ -16,7 +16,7 @@ from ssmlab.data.dataset import load_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.borrowed_models import modules_restored
-from ssmlab.evaluation.parts import phases_before_screening
+from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.plan import check_attacks
 from ssmlab.evaluation.tasks import AttackInputs, AttackRunner, AttackTask, one_thread
 from ssmlab.evaluation.victim import is_right
@@ -111,7 +111,7 @@ class FlippedSearch:
     def keep_flipped(self, rows: Sequence[int], classes: int) -> None:
         """Attack images that the model gets right, and keep those that it then gets wrong."""
         flipped: dict[int, Tensor] = {}
-        for phase in range(phases_before_screening(self.spec)):
+        for phase in range(attack_of(self.spec).phases_before_screening):
             left = tuple(row for row in rows if row not in flipped)
             if left:
                 shape = tuple(self.inputs.x.shape[1:])
