@@ -10,7 +10,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.nets.ads import AdaptiveScaling
 from ssmlab.nets.attention import SelfAttention
 from ssmlab.nets.classifier import Residual
-from ssmlab.nets.mixer import Mixer, SsmKernel
+from ssmlab.nets.mixer import Mixer, Ssm, SsmKernel
 from ssmlab.nets.ssm_block import LinearSsm, OutputMap, SsmBlock
 from ssmlab.params import MIXERS, ModelParams
 
@@ -36,7 +36,7 @@ def convolution_layer(params: ModelParams, new_kernel: Callable[[], SsmKernel]) 
     return ssm_layer(params, LinearSsm(kernels[0], params.d_model, *kernels[1:]), enhancing, params.output)
 
 
-def ssm_layer(params: ModelParams, ssm: nn.Module, enhancing: nn.Module, output: OutputMap) -> Mixer:
+def ssm_layer(params: ModelParams, ssm: Ssm, enhancing: nn.Module, output: OutputMap) -> Mixer:
     """A linear SSM block inside a residual connection with a norm."""
     block = SsmBlock(ssm, enhancing, params.d_model, params.pointwise, output, params.dropout)
     return Residual(block, norm(params))

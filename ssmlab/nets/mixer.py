@@ -44,6 +44,20 @@ class SsmKernel(nn.Module):
         raise NotImplementedError
 
 
+class Ssm(nn.Module):
+    """A linear state space on channel-first sequences, (D, B, L) -> (D, B, L).
+
+    Attributes:
+        any_order: whether `forward` reads sequences in any memory order; otherwise they must be contiguous to be fast.
+    """
+
+    any_order: bool = False
+
+    def ssm_parameters(self) -> list[nn.Parameter]:
+        """The parameters of the recurrence."""
+        raise NotImplementedError
+
+
 class Mixer(nn.Module):
     """A sequence layer, (B, L, D) -> (B, L, D). Subclasses implement `forward`; the other methods have defaults."""
 

@@ -33,7 +33,7 @@ from torch import Tensor, nn
 from ssmlab.nets.exponentials import phi
 from ssmlab.nets.hippo import normal_part
 from ssmlab.nets.layer_parts import enhancement, ssm_layer
-from ssmlab.nets.mixer import Mixer, as_complex, as_pairs, full_precision
+from ssmlab.nets.mixer import Mixer, Ssm, as_complex, as_pairs, full_precision
 from ssmlab.nets.s4 import initial_log_dt
 from ssmlab.nets.s5_fixed import by_sequences
 from ssmlab.nets.scan import scan
@@ -59,7 +59,7 @@ class System(NamedTuple):
     skip: Tensor
 
 
-class S5(nn.Module):
+class S5(Ssm):
     """The S5 system on channel-first sequences, (D, B, L) -> (D, B, L).
 
     Complex parameters are stored as real pairs: Lambda (P, 2), B (P, D, 2), C (D, P, 2).

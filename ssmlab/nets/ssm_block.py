@@ -21,13 +21,13 @@ from torch import Tensor, nn
 
 from ssmlab.nets.chunked import ChunkedConvolution, chunks_pay, even_chunks
 from ssmlab.nets.longconv import FixedConvolution, channel_first, convolve, two_sided
-from ssmlab.nets.mixer import Mixer, SsmKernel, full_precision
+from ssmlab.nets.mixer import Mixer, Ssm, SsmKernel, full_precision
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, Taps
 
 OutputMap = Literal["none", "linear", "glu"]
 
 
-class LinearSsm(nn.Module):
+class LinearSsm(Ssm):
     """y = K * u + skip u on channel-first sequences, (D, B, L) -> (D, B, L).
 
     Args:
@@ -77,7 +77,7 @@ class SsmBlock(Mixer):
 
     def __init__(
         self,
-        ssm: nn.Module,
+        ssm: Ssm,
         enhancement: nn.Module,
         width: int,
         pointwise: Literal["none", "gelu"],
@@ -86,7 +86,7 @@ class SsmBlock(Mixer):
     ):
         super().__init__()
         self.ssm = ssm
-        self.any_order = bool(getattr(ssm, "any_order", False))  # whether the SSM takes its input in any memory order
+        self.any_order = ssm.any_order  # kept here, because a frozen SSM is another module
         self.pointwise = pointwise
         self.enhancement = enhancement
         self.gated = output == "glu"
@@ -95,8 +95,7 @@ class SsmBlock(Mixer):
 
     def ssm_parameters(self) -> list[nn.Parameter]:
         """The parameters of the SSM's recurrence."""
-        parameters: list[nn.Parameter] = self.ssm.ssm_parameters()  # type: ignore[operator]
-        return parameters
+        return self.ssm.ssm_parameters()
 
     def forward(self, u: BatchFirst) -> BatchFirst:
         """The layer's output for u (B, L, D)."""
