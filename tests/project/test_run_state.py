@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from dataclasses import replace
 from typing import Any
 
@@ -14,20 +12,11 @@ from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.params import Params, RunParams
 from ssmlab.project.run_state import Published, RunState, changed_keys, decide_state
-from ssmlab.system.processes import pid_start_time
+from tests.artifacts.living_heartbeat import living_heartbeat
 from tests.artifacts.trained_metadata import trained_metadata
 
 NOW = 1_000_000.0
-BEAT = Heartbeat(
-    stage="train",
-    study="smoke",
-    run="ads",
-    pid=os.getpid(),
-    pid_start=pid_start_time(os.getpid()),
-    host=socket.gethostname(),
-    device="cpu",
-    time=NOW - 1,
-)
+BEAT = living_heartbeat(time=NOW - 1)
 
 
 def rows(count: int) -> list[Row]:

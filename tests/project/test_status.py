@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import subprocess
 import sys
 from dataclasses import asdict, fields, replace
@@ -23,25 +21,11 @@ from ssmlab.project.inputs import StudyInputs
 from ssmlab.project.launched import Launched
 from ssmlab.project.log import LogFollower
 from ssmlab.project.status import RunStatus, RunWatcher, queued_runs
-from ssmlab.system.processes import pid_start_time
 from tests.analysis.synthetic import seeded_params
+from tests.artifacts.living_heartbeat import living_heartbeat
 
 NOW = 1_000_000.0
-RUNNING = Heartbeat(
-    stage="train",
-    study="smoke",
-    run="ads",
-    pid=os.getpid(),
-    pid_start=pid_start_time(os.getpid()),
-    host=socket.gethostname(),
-    device="cpu",
-    task="epoch 3/5",
-    epoch=3,
-    epochs=5,
-    images_per_second=812.5,
-    eta_seconds=9.0,
-    time=NOW - 1,
-)
+RUNNING = living_heartbeat(task="epoch 3/5", epoch=3, epochs=5, images_per_second=812.5, eta_seconds=9.0, time=NOW - 1)
 
 
 def row(epoch: int, clean: float, robust: float) -> Row:

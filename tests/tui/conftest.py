@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, replace
@@ -24,25 +22,12 @@ from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.launched import active, stop_launch
 from ssmlab.project.params_file import load_params
-from ssmlab.system.processes import pid_start_time
+from tests.artifacts.living_heartbeat import living_heartbeat
 
 # The plugin names its files by an attribute that syrupy does not read any more.
 pytest_textual_snapshot.SVGImageExtension.file_extension = "svg"
 
-BEAT = Heartbeat(
-    stage="train",
-    study="smoke",
-    run="ads",
-    pid=os.getpid(),
-    pid_start=pid_start_time(os.getpid()),
-    host=socket.gethostname(),
-    device="cpu",
-    task="epoch 2/2",
-    epoch=2,
-    epochs=2,
-    images_per_second=1234.0,
-    eta_seconds=75.0,
-)
+BEAT = living_heartbeat(task="epoch 2/2", epoch=2, epochs=2, images_per_second=1234.0, eta_seconds=75.0)
 
 
 class Study:
