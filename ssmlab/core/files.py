@@ -83,7 +83,7 @@ def replace_file(path: Path, data: bytes, durable: bool) -> None:
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-            temporary.chmod(0o666 & ~current_umask())
+            set_mode(temporary, 0o666 & ~current_umask())
             temporary.replace(path)
         temporary = None
     except OSError as error:
@@ -138,11 +138,23 @@ def remove_other_files(folder: Path, kept: Container[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
+def set_mode(path: Path, mode: int) -> None:
+    """Set a file's mode, except on a drive that keeps no modes (Windows shares, some network drives)."""
+    try:
+        path.chmod(mode)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):  # an owner may always change it, where there are modes
+            raise
+
+
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, as `fsync` makes a file's bytes durable."""
+    """Make the names in `folder` durable, as `fsync` makes a file's bytes durable, where the drive can do that."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # what drives say that cannot sync folders
+            raise
     finally:
         os.close(handle)
 

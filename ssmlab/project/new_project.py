@@ -54,7 +54,10 @@ def new_project(folder: Path, study: str) -> None:
     files[f"studies/{SCHEMA_FILE}"] = schema_text()
     for name, content in files.items():
         write_atomic(folder / name, content)
-    (folder / SCHEMA_FILE).symlink_to(f"studies/{SCHEMA_FILE}")  # editors look for it next to the open file
+    try:  # editors look for it next to the open file
+        (folder / SCHEMA_FILE).symlink_to(f"studies/{SCHEMA_FILE}")
+    except OSError:  # a drive without links
+        write_atomic(folder / SCHEMA_FILE, schema_text())
 
 
 def pipeline_without_code(path: Path) -> str:

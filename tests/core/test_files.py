@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import threading
@@ -83,6 +84,27 @@ def test_a_failing_call_leaves_the_old_file_and_no_other(
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_drive_without_modes_that_syncs_no_folders_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused, sync = [], os.fsync
+
+    def sync_files_only(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            refused.append("fsync")
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(handle)
+
+    def keep_mode(*_: object) -> None:
+        refused.append("chmod")
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("os.fsync", sync_files_only)
+    monkeypatch.setattr("pathlib.Path.chmod", keep_mode)
+    write_atomic(tmp_path / "file", b"new")
+    assert (refused, (tmp_path / "file").read_bytes()) == (["chmod", "fsync"], b"new")
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "os.replace"])

@@ -148,3 +148,32 @@ def test_another_user_reads_a_study_and_is_told_in_one_line_what_may_not_be_writ
         assert refused.returncode == 1 and len(errors) == 1, errors
         assert errors[0].startswith("error: ") and "Permission denied" in errors[0]
     assert before == {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}
+
+
+def test_a_drive_without_modes_that_keeps_open_files_under_another_name_changes_nothing(
+    tmp_path: Path, usual: Path
+) -> None:
+    """As on network drives: chmod is refused, and a removed file stays in its folder while it is open."""
+    under, drive = tmp_path / "under", tmp_path / "drive"
+    under.mkdir()
+    drive.mkdir()
+    refuse = ("--chmod-deny", "--chown-deny", "--chgrp-deny")
+    if shutil.which("bindfs") is None or subprocess.run(["bindfs", *refuse, under, drive], check=False).returncode:
+        pytest.skip("no drive can be made here (it needs the program bindfs and /dev/fuse)")
+    try:
+        with (drive / "open").open("w"):
+            (drive / "open").unlink()
+            assert len(list(drive.iterdir())) == 1
+        with pytest.raises(PermissionError):
+            drive.chmod(0o700)
+        (drive / "plain").mkdir()
+        check_same(drive / "plain", usual)
+        made = ssmlab(drive, "new", "project")
+        assert made.returncode == 0, made.stderr
+        make_tiny_project(drive / "project")
+        for command in (("repro",), ("verify",)):
+            done = ssmlab(drive / "project", *command)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert checkpoints(drive / "project") == checkpoints(usual)
+    finally:
+        subprocess.run(["umount", drive], check=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -35,6 +36,16 @@ def test_a_new_project_has_the_pipeline_without_code_and_every_study(project: Pa
         before, after = stage.get("do", stage), theirs[name].get("do", theirs[name])
         deps = [dep for dep in before.pop("deps") if not dep.startswith("ssmlab/")]
         assert after.pop("deps", []) == deps and after == before
+
+
+def test_on_a_drive_without_links_the_schema_is_written_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    monkeypatch.setattr("pathlib.Path.symlink_to", refuse)
+    new_project(tmp_path / "mine", "smoke")
+    for place in (tmp_path / "mine", tmp_path / "mine" / "studies"):
+        assert (place / SCHEMA_FILE).read_text(encoding="utf-8") == schema_text()
 
 
 def test_a_folder_with_files_and_an_unknown_study_are_refused(tmp_path: Path) -> None:
