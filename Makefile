@@ -42,7 +42,7 @@ docs: $(STAMP)  ## the documentation as a site, in site/; stops at every warning
 	@NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet
 	@echo "site/index.html is written"
 
-faults: $(STAMP)  ## a failing disk under every stage, for ten minutes (SECONDS=..., SEED=...); needs cc
+faults: $(STAMP)  ## a failing disk under every stage and under DVC, ten minutes each (SECONDS=..., SEED=...); needs cc
 	@OMP_NUM_THREADS=1 SSMLAB_FAULT_SECONDS=$(or $(SECONDS),600) SSMLAB_FAULT_SEED=$(or $(SEED),1) TMPDIR=$(or $(wildcard /dev/shm),/tmp) python -m pytest -q --timeout 0 tests/faults
 
 environments: $(STAMP)  ## unusual environments, then the tests and the smoke study with PYTHONS="python3.12 python3.13"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +49,7 @@ def repro(
     with interruptible():
         code = launch.foreground(params, paths, targets or [], force, tell, wait)
     if code != 0:
-        fail("the pipeline stopped, for the reason above; `ssmlab repro` continues from there", code)
+        fail(f"the pipeline stopped, {why(code)}; `ssmlab repro` continues from there", code)
     if paths.analysis.is_file():
         show_headline(paths)
 
@@ -57,6 +58,14 @@ def tell(event: Event) -> None:
     """Print a note of a command that is not a stage, as a line on stderr."""
     if isinstance(event, Note):
         typer.secho(text_of(event), err=True, fg=typer.colors.YELLOW if event.warning else None)
+
+
+def why(code: int) -> str:
+    """Why DVC ended with this exit code: it has said so, unless a signal ended it (128 and the signal's number)."""
+    ended_by = next((number.name for number in signal.Signals if number == code - 128), None)
+    if ended_by == "SIGKILL":
+        return "because DVC was killed (SIGKILL), perhaps for lack of memory"
+    return f"because DVC was ended by {ended_by}" if ended_by else "for the reason above"
 
 
 def show_headline(paths: Paths) -> None:

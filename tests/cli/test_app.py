@@ -90,6 +90,23 @@ def test_unknown_run_lists_the_runs(folder: Path) -> None:
     assert "adz" in refused("repro", "adz")
 
 
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (255, "for the reason above"),
+        (137, "because DVC was killed (SIGKILL), perhaps for lack of memory"),
+        (143, "because DVC was ended by SIGTERM"),
+    ],
+)
+def test_a_pipeline_that_stopped_says_why_if_dvc_could_not(
+    code: int, reason: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ssmlab.project.launch.foreground", lambda *_, **__: code)
+    result = CliRunner().invoke(app, ["repro"])
+    assert result.exit_code == code
+    assert result.output == f"error: the pipeline stopped, {reason}; `ssmlab repro` continues from there\n"
+
+
 def test_the_command_stop_refuses_a_run_that_is_not_being_trained(folder: Path) -> None:
     assert "run ads is not being trained" in refused("stop", "ads")
     assert "adz" in refused("stop", "adz")
