@@ -15,6 +15,7 @@ from ssmlab.cli.options import (
     MinutesOption,
     RunAndGroupNames,
 )
+from ssmlab.cli.progress import tell
 
 
 def grid(
@@ -33,7 +34,7 @@ def grid(
     from ssmlab.system.cores import cores
 
     params, paths = study()
-    plan = plan_grid(paths, selected_runs(params, names or []), force)
+    plan = plan_grid(paths, selected_runs(params, names or []), force, tell)
     if not plan.stages:
         typer.echo("nothing to do: every run that was named is up to date")
         return

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
+import typer
+
 from ssmlab.core import events
 from ssmlab.core.text import duration
 
@@ -74,6 +76,12 @@ def plain_listener(show: Callable[[str], None], clock: Callable[[], float]) -> e
         last = clock()
 
     return listen
+
+
+def tell(event: events.Event) -> None:
+    """Print a note of a command that is not a stage, as a line on stderr."""
+    if isinstance(event, events.Note):
+        typer.secho(text_of(event), err=True, fg=typer.colors.YELLOW if event.warning else None)
 
 
 def text_of(note: events.Note) -> str:

@@ -10,8 +10,7 @@ import typer
 from ssmlab.cli import completion
 from ssmlab.cli.base import fail, study
 from ssmlab.cli.options import ForceOption, RunName
-from ssmlab.cli.progress import text_of
-from ssmlab.core.events import Event, Note
+from ssmlab.cli.progress import tell
 
 if TYPE_CHECKING:
     from ssmlab.params.paths import Paths
@@ -52,12 +51,6 @@ def repro(
         fail(f"the pipeline stopped, {why(code)}; `ssmlab repro` continues from there", code)
     if paths.analysis.is_file():
         show_headline(paths)
-
-
-def tell(event: Event) -> None:
-    """Print a note of a command that is not a stage, as a line on stderr."""
-    if isinstance(event, Note):
-        typer.secho(text_of(event), err=True, fg=typer.colors.YELLOW if event.warning else None)
 
 
 def why(code: int) -> str:

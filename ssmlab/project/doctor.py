@@ -29,8 +29,7 @@ from ssmlab.project.dvc_files import (
     lock_owner,
     present_problem,
     read_lock,
-    repair_busy_paths,
-    repair_lock,
+    repair_dvc_files,
 )
 from ssmlab.project.launched import active, launch_text
 from ssmlab.project.params_file import load_params
@@ -210,9 +209,8 @@ def dvc_state(root: Path, repair: bool) -> Iterator[Finding]:
     study = in_use(root / "params.yaml") or ""
     try:
         if repair and busy is None:
-            for done in (repair_busy_paths(root), repair_lock(root, study)):
-                if done is not None:
-                    yield Finding("repaired", "ok", done)
+            for done in repair_dvc_files(root, study):
+                yield Finding("repaired", "ok", done)
         content = read_lock(root / "dvc.lock")
         problem = None if content is None else present_problem(content, root, study)
     except UserError as error:

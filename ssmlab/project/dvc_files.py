@@ -118,6 +118,19 @@ def repair_lock(root: Path, study: str) -> str | None:
     return f"{lock} was damaged ({problem}) and is again as it was after the last stage{kept}"
 
 
+def repair_dvc_files(root: Path, study: str) -> list[str]:
+    """Repair what would make every DVC command fail: the list of busy paths, and dvc.lock; while no DVC is at work.
+
+    Returns:
+        what was done, one line each.
+
+    Raises:
+        UserError: as `repair_busy_paths` and `repair_lock`.
+    """
+    done = repair_busy_paths(root), repair_lock(root, study)
+    return [line for line in done if line is not None]
+
+
 def kept_beside(path: Path) -> Path:
     """Copy a file to the first unused name of `<name>.bak`, `<name>.bak2`, ...; no backup is overwritten."""
     backups = (path.with_name(f"{path.name}.bak{number if number > 1 else ''}") for number in count(1))

@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.text import hint, printable
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import allow_no_git, dvc_status
-from ssmlab.project.dvc_files import check_dvc_reads
+from ssmlab.project.dvc_files import check_dvc_reads, dvc_at_work, repair_dvc_files
 from ssmlab.project.pipeline import RUN_STAGES
 
 
@@ -43,9 +44,18 @@ def selected_runs(params: Params, names: Sequence[str]) -> list[str]:
     return [run for run in params.runs if not names or run in wanted]
 
 
-def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False) -> GridPlan:
-    """The stages of `runs` that are out of date according to DVC; all of them with `force`."""
+def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False, tell: Listener = silence) -> GridPlan:
+    """The stages of `runs` that are out of date according to DVC; all of them with `force`.
+
+    Files of DVC that a full disk or a kill has damaged are repaired first, which `tell` says.
+
+    Raises:
+        UserError: DVC refuses, or a damaged file cannot be repaired.
+    """
     check_dvc_reads(paths.root / "params.yaml")
+    if dvc_at_work(paths.root) is None:
+        for repaired in repair_dvc_files(paths.root, paths.study):
+            tell(Note(repaired, warning=True))
     allow_no_git(paths.root)
     status = dvc_status(paths.root)
     stages = {}

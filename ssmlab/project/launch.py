@@ -23,8 +23,7 @@ from ssmlab.project.dvc_files import (
     check_links,
     dvc_at_work,
     keep_lock,
-    repair_busy_paths,
-    repair_lock,
+    repair_dvc_files,
 )
 from ssmlab.project.launched import (
     MARK,
@@ -137,9 +136,8 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
     check_dvc_reads(file)
     check_free_disk(paths.root)
     check_links(paths.root, paths.study)
-    for repaired in (repair_busy_paths(paths.root), repair_lock(paths.root, paths.study)):
-        if repaired is not None:
-            tell(Note(repaired, warning=True))
+    for repaired in repair_dvc_files(paths.root, paths.study):
+        tell(Note(repaired, warning=True))
     keep_lock(paths.root)
     check_plan_on_prepared(params, paths)
     allow_no_git(paths.root)

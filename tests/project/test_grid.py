@@ -56,6 +56,17 @@ def test_a_grid_is_planned_in_a_folder_that_is_no_git_checkout(tmp_path: Path) -
     assert plan_grid(Paths("smoke", tmp_path), []) == GridPlan(True, {})
 
 
+@pytest.mark.parametrize("damaged", ["dvc.lock", ".dvc/tmp/rwlock"])
+def test_what_a_kill_has_left_of_dvcs_files_is_repaired_before_a_grid_is_planned(damaged: str, tmp_path: Path) -> None:
+    (tmp_path / ".dvc" / "tmp").mkdir(parents=True)
+    (tmp_path / ".dvc" / "config").touch()
+    (tmp_path / "dvc.yaml").write_text("stages: {prepare: {cmd: 'true', outs: [data]}}\n")
+    (tmp_path / damaged).touch()
+    said: list[Event] = []
+    assert plan_grid(Paths("smoke", tmp_path), [], tell=said.append) == GridPlan(True, {})
+    assert [isinstance(event, Note) and damaged in event.text and event.warning for event in said] == [True]
+
+
 @pytest.fixture
 def params(root: Path) -> Params:
     return load_params(root / "params.yaml")
