@@ -4,8 +4,9 @@
 
 Each PROJECT is a folder in which the study was run, or a results.json of this script whose accuracies are to be kept;
 LABEL tells apart those that differ, for example in label noise or in the machine.
-It writes studies/results/STUDY/params.yaml, that of the first project, and results.json with every accuracy (and with
---curves every fifth epoch of every training), and docs/images/findings-STUDY.svg. It prints the table as Markdown.
+It writes studies/results/STUDY/params.yaml, that of the first project, and results.json with every accuracy (with
+--curves every fifth epoch of every training too) and the verdicts of the projects in which `ssmlab analyze` judged
+claims, and docs/images/findings-STUDY.svg. It prints the tables as Markdown.
 """
 
 from __future__ import annotations
@@ -71,6 +72,45 @@ def curves(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
     frame = concat(frames, ignore_index=True)
     frame[["val_robust", "train_eval_robust"]] = (100 * frame[["val_robust", "train_eval_robust"]]).round(1)
     return frame[(frame["epoch"] % EVERY == 0) | (frame["epoch"] == 1)]
+
+
+def verdicts(study: str, projects: list[tuple[str, Path]]) -> list[dict[str, Any]]:
+    """What `ssmlab analyze` says of every claim; the differences in points, each as [value, low, high]."""
+    found = []
+    for label, project in projects:
+        summary = project / "results" / study / "analysis" / "summary.json"
+        claims = json.loads(summary.read_text(encoding="utf-8"))["claims"] if summary.is_file() else []
+        found += [{"label": label, **verdict(claim)} for claim in claims]
+    return found
+
+
+def verdict(claim: dict[str, Any]) -> dict[str, Any]:
+    """The part of a judgement that is kept."""
+    kept_keys = ("says", "run", "than", "verdict", "reasons", "adjusted_p")
+    differences = {
+        evidence["measure"]: [round(100 * evidence["difference"][end], 1) for end in ("value", "low", "high")]
+        for evidence in claim["evidence"]
+        if evidence["difference"]
+    }
+    return {key: claim[key] for key in kept_keys} | {"differences": differences}
+
+
+def verdict_table(claims: list[dict[str, Any]]) -> str:
+    """A Markdown table: a row a claim, with the verdict and the differences that it rests on."""
+    measures = list(dict.fromkeys(measure for claim in claims for measure in claim["differences"]))
+    columns = ["claim", "verdict", "corrected p", *measures]
+    lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "--:|" * (1 + len(measures))]
+    for claim in claims:
+        says = f"{claim['says']}, {claim['label']}" if claim["label"] else claim["says"]
+        p = "-" if claim["adjusted_p"] is None else f"{claim['adjusted_p']:.3f}"
+        differences = [spoken_difference(claim["differences"].get(measure)) for measure in measures]
+        lines.append("| " + " | ".join([says, claim["verdict"], p, *differences]) + " |")
+    return "\n".join(lines)
+
+
+def spoken_difference(points: list[float] | None) -> str:
+    """`+31.4 (+25.1 to +37.7)`; a dash if nothing was measured."""
+    return "{:+.1f} ({:+.1f} to {:+.1f})".format(*points) if points else "-"
 
 
 def table(frame: DataFrame) -> str:
@@ -161,11 +201,16 @@ def main() -> None:
             {"label": label, "run": run, **rows.drop(columns=["label", "run"]).to_dict("list")}
             for (label, run), rows in trainings.groupby(["label", "run"], sort=False)
         ]
+    claims = verdicts(options.study, options.projects)
+    if claims:
+        found["claims"] = claims
     write_results(options.study, options.projects[0][1], found)
     figure = curve_figure(trainings) if options.curves else dot_figure(frame, options.measure)
     picture = Path("docs") / "images" / f"findings-{options.study}.svg"
     figure.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
     print(table(frame))
+    if claims:
+        print(f"\n{verdict_table(claims)}")
 
 
 if __name__ == "__main__":

@@ -41,11 +41,17 @@ def measure_of(column: str) -> tuple[str, str]:
     return attack, next((each for each in more if each in CHECKPOINTS), "best")
 
 
+def results(study: str) -> dict[str, list[dict[str, Any]]]:
+    """What the study's results.json holds."""
+    found: dict[str, list[dict[str, Any]]] = json.loads(
+        (PROJECT / "studies" / "results" / study / "results.json").read_text(encoding="utf-8")
+    )
+    return found
+
+
 def accuracies(study: str) -> dict[tuple[str, str, str], list[float]]:
     """The accuracies of all seeds, by (name of the model with its label, attack, checkpoint)."""
-    rows: list[dict[str, Any]] = json.loads((PROJECT / "studies" / "results" / study / "results.json").read_text())[
-        "accuracies"
-    ]
+    rows = results(study)["accuracies"]
     found: dict[tuple[str, str, str], list[float]] = {}
     for row in rows:
         name = re.sub(r"-s\d+$", "", row["group"]) + (f", {row['label']}" if row["label"] else "")
@@ -56,6 +62,14 @@ def accuracies(study: str) -> dict[tuple[str, str, str], list[float]]:
 def written(values: list[float]) -> str:
     spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
     return f"{mean(values):.1f}{spread}"
+
+
+def row_of(claim: dict[str, Any]) -> list[str]:
+    """The row of a claim in a table of verdicts."""
+    p = "-" if claim["adjusted_p"] is None else f"{claim['adjusted_p']:.3f}"
+    differences = [f"{value:+.1f} ({low:+.1f} to {high:+.1f})" for value, low, high in claim["differences"].values()]
+    says = f"{claim['says']}, {claim['label']}" if claim["label"] else claim["says"]
+    return [says, claim["verdict"], p, *differences]
 
 
 def test_every_study_with_results_is_named_here() -> None:
@@ -77,6 +91,12 @@ def test_the_table_of_a_finding_is_that_of_its_results(study: str) -> None:
                     assert row[place] == written(found[name, *measure]), (name, measure)
                     compared.add(name)
     assert compared == names
+
+
+@pytest.mark.parametrize("study", [study for study in STUDIES if "claims" in results(study)])
+def test_the_verdicts_of_a_finding_are_those_that_analyze_gave(study: str) -> None:
+    (shown,) = (rows for head, *rows in tables(section_of(study)) if head[0] == "claim")
+    assert shown == [row_of(claim) for claim in results(study)["claims"]]
 
 
 def test_every_accuracy_of_the_linear_models_stands_in_their_section() -> None:
