@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 from matplotlib.figure import Figure
 
 import ssmlab
+from ssmlab.analysis.claims import p_text
 from ssmlab.report.figure_style import MARKERS, PALETTE
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
 EVERY = 5  # of so many epochs, one is kept
+SEED = r"-s\d+$"  # the end of a run's name, and of the name of a group of one seed
 
 
 def labelled(text: str) -> tuple[str, Path]:
@@ -48,6 +50,7 @@ def accuracies(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
 def measured(folder: Path) -> DataFrame:
     """The accuracies of a study's results folder, in percent."""
     frame = ssmlab.results(folder)
+    frame["group"] = frame["group"].str.replace(SEED, "", regex=True)
     frame["accuracy"] = (100 * frame["accuracy"]).round(2)
     return frame[frame["attack"] != "worst case"]
 
@@ -86,13 +89,13 @@ def verdicts(study: str, projects: list[tuple[str, Path]]) -> list[dict[str, Any
 
 def verdict(claim: dict[str, Any]) -> dict[str, Any]:
     """The part of a judgement that is kept."""
-    kept_keys = ("says", "run", "than", "verdict", "reasons", "adjusted_p")
     differences = {
         evidence["measure"]: [round(100 * evidence["difference"][end], 1) for end in ("value", "low", "high")]
         for evidence in claim["evidence"]
-        if evidence["difference"]
+        if evidence.get("difference")
     }
-    return {key: claim[key] for key in kept_keys} | {"differences": differences}
+    optional = {"reasons": claim.get("reasons", []), "adjusted_p": claim.get("adjusted_p")}
+    return {key: claim[key] for key in ("says", "run", "than", "verdict")} | optional | {"differences": differences}
 
 
 def verdict_table(claims: list[dict[str, Any]]) -> str:
@@ -102,7 +105,7 @@ def verdict_table(claims: list[dict[str, Any]]) -> str:
     lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "--:|" * (1 + len(measures))]
     for claim in claims:
         says = f"{claim['says']}, {claim['label']}" if claim["label"] else claim["says"]
-        p = "-" if claim["adjusted_p"] is None else f"{claim['adjusted_p']:.3f}"
+        p = "-" if claim["adjusted_p"] is None else p_text(claim["adjusted_p"])
         differences = [spoken_difference(claim["differences"].get(measure)) for measure in measures]
         lines.append("| " + " | ".join([says, claim["verdict"], p, *differences]) + " |")
     return "\n".join(lines)
@@ -142,7 +145,7 @@ def curve_figure(frame: DataFrame) -> Figure:
     """Robust accuracy over the epochs: on validation images, and dashed on training images with their labels."""
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
     axes = figure.subplots()
-    groups = frame.assign(group=frame["run"].str.replace(r"-s\d+$", "", regex=True))
+    groups = frame.assign(group=frame["run"].str.replace(SEED, "", regex=True))
     for number, ((label, group), rows) in enumerate(groups.groupby(["label", "group"], sort=False)):
         mean = rows.groupby("epoch")[["val_robust", "train_eval_robust"]].mean()
         colour = PALETTE[number % len(PALETTE)]

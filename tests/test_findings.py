@@ -66,10 +66,11 @@ def written(values: list[float]) -> str:
 
 def row_of(claim: dict[str, Any]) -> list[str]:
     """The row of a claim in a table of verdicts."""
-    p = "-" if claim["adjusted_p"] is None else f"{claim['adjusted_p']:.3f}"
+    p = claim["adjusted_p"]
+    corrected = "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.3f}"
     differences = [f"{value:+.1f} ({low:+.1f} to {high:+.1f})" for value, low, high in claim["differences"].values()]
     says = f"{claim['says']}, {claim['label']}" if claim["label"] else claim["says"]
-    return [says, claim["verdict"], p, *differences]
+    return [says, claim["verdict"], corrected, *differences]
 
 
 def test_every_study_with_results_is_named_here() -> None:
