@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pandas import DataFrame
 
-from benchmarks.study_results import accuracies, best_first, dot_figure, labelled, table
+from benchmarks.study_results import accuracies, best_first, dot_figure, labelled, table, verdict_table, verdicts
 
 
 def test_the_table_has_mean_and_deviation_over_the_seeds_of_each_group_and_label() -> None:
@@ -47,3 +47,22 @@ def test_accuracies_of_an_earlier_file_are_kept_under_their_label(tmp_path: Path
     ]
     names = [label.get_text() for label in dot_figure(frame, "pgd").axes[0].get_yticklabels()]
     assert names == ["ads, new", "ads, old", "gelu, new", "gelu, old"]
+
+
+def test_verdicts_are_those_of_every_project_that_was_analysed(tmp_path: Path) -> None:
+    difference = {"value": 0.1234, "low": -0.02, "high": 0.2, "n": 100, "p": 0.1}
+    settled = {"says": "A beats B", "run": "a", "than": "b", "verdict": "supported", "adjusted_p": 0.0004}
+    settled["evidence"] = [{"measure": "pgd", "run": 0.9, "than": 0.8, "difference": difference}]
+    untestable = {"says": "A beats C", "run": "a", "than": "c", "verdict": "not testable", "reasons": ["c is broken"]}
+    untestable["evidence"] = [{"measure": "pgd", "run": 0.9, "than": 0.1}]
+    folder = tmp_path / "new" / "results" / "any" / "analysis"
+    folder.mkdir(parents=True)
+    (folder / "summary.json").write_text(json.dumps({"claims": [settled, untestable]}))
+    found = verdicts("any", [("", tmp_path / "never analysed"), ("new", tmp_path / "new")])
+    assert [claim["reasons"] for claim in found] == [[], ["c is broken"]]
+    assert verdict_table(found).splitlines() == [
+        "| claim | verdict | corrected p | pgd |",
+        "|---|---|--:|--:|",
+        "| A beats B, new | supported | < 0.001 | +12.3 (-2.0 to +20.0) |",
+        "| A beats C, new | not testable | - | - |",
+    ]
