@@ -17,7 +17,7 @@ from ssmlab.params import Params
 from ssmlab.tui import labels
 from ssmlab.tui.alerts import AlertFinder, alerts_of, disk_alerts, history_alerts
 from ssmlab.tui.arrange import Arrangement, arrange, matches
-from ssmlab.tui.collector import spare_collector
+from ssmlab.tui.collector import THRESHOLDS, spare_collector
 from ssmlab.tui.columns import columns_for
 from ssmlab.tui.details import state_lines
 from ssmlab.tui.follower import StudyFollower
@@ -85,7 +85,9 @@ def test_the_collector_is_spared_what_was_read_whenever_the_last_run_has_been(
     study: Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spared: list[bool] = []
+    thresholds: list[tuple[int, ...]] = []
     monkeypatch.setattr(gc, "freeze", lambda: spared.append(True))
+    monkeypatch.setattr(gc, "set_threshold", lambda *numbers: thresholds.append(numbers))
     follower = StudyFollower(study.root, runs_at_once=2)
     before, counts, working = None, [], []
     gc.disable()  # as `ssmlab tui` does
@@ -99,6 +101,7 @@ def test_the_collector_is_spared_what_was_read_whenever_the_last_run_has_been(
     finally:
         gc.enable()
     assert counts == [0, 1, 1, 1] and working == [False, True, True, True]  # three runs, two at once
+    assert thresholds == [THRESHOLDS] and gc.get_threshold() < THRESHOLDS
 
 
 def test_a_result_file_that_cannot_be_read_is_a_warning(study: Study) -> None:
