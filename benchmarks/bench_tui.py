@@ -31,7 +31,7 @@ from rich.table import Table
 
 from ssmlab.artifacts.heartbeat import Heartbeat
 from ssmlab.artifacts.history import Row, format_history
-from ssmlab.core.files import canonical_json
+from ssmlab.core.json_text import canonical_json
 from ssmlab.params.paths import Paths
 from ssmlab.system.processes import pid_start_time
 

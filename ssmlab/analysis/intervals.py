@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from operator import sub
 from typing import Annotated
@@ -145,13 +144,14 @@ def sign_flip_p(numbers: Sequence[int]) -> float:
     +-2, m1 numbers are +-1, and X and Y are binomial with probability 1/2. If no number is +-2, this is McNemar's exact
     test.
     """
-    counts = Counter(map(abs, numbers))
-    ones, twos, total = counts[1], counts[2], abs(sum(numbers))
+    ones, twos = (numbers.count(size) + numbers.count(-size) for size in (1, 2))
+    total = abs(sum(numbers))
     if total == 0:
         return 1.0
-    at_least = [0] * (ones + 2)  # at_least[y]: number of ways in which Y >= y
+    at_least, choices = [0] * (ones + 2), 1  # at_least[y]: number of ways in which Y >= y
     for y in range(ones, -1, -1):
-        at_least[y] = at_least[y + 1] + math.comb(ones, y)
+        at_least[y] = at_least[y + 1] + choices
+        choices = choices * y // (ones - y + 1)  # `ones` over y - 1
     ways = 0
     for x in range(twos + 1):
         needed = -((2 * (2 * x - twos) - total - ones) // 2)  # least Y with 2 (2 X - m2) + (2 Y - m1) >= total

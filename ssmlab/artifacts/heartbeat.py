@@ -13,7 +13,8 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from ssmlab.core.events import Event, Listener, Progress
-from ssmlab.core.files import canonical_json, read_file, write_atomic
+from ssmlab.core.files import read_file, write_atomic
+from ssmlab.core.json_text import canonical_json
 from ssmlab.system.processes import is_alive, pid_start_time
 
 Stage = Literal["train", "attack", "probe"]

@@ -14,7 +14,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json
+from ssmlab.core.json_text import canonical_json
 from ssmlab.core.tensors import (
     DIGEST,
     DamagedTensors,

@@ -17,7 +17,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ssmlab.core.files import canonical_json, sha256_text
+from ssmlab.core.files import sha256_text
+from ssmlab.core.json_text import canonical_json
 from ssmlab.core.stage_code import CommandName, StageName, code_fingerprint
 from ssmlab.core.version import __version__
 from ssmlab.params import Strict

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json, read_file, readable_json, sha256_text
+from ssmlab.core.files import read_file, sha256_text
+from ssmlab.core.json_text import canonical_json, readable_json
 
 KEY = "digest"
 

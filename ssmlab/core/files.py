@@ -1,4 +1,4 @@
-"""Writing a file so that readers see the old content or the new, never a mixture; and one text form for JSON values."""
+"""Writing a file so that readers see the old content or the new, never a mixture; and reading regular files only."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import errno
 import fcntl
 import hashlib
 import io
-import json
 import os
 import stat
-import tempfile
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,6 +33,7 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
         UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was (or, if only
             the folder's sync failed, the new one).
     """
+    clear_the_way(path)
     replace_file(path, as_bytes(content), durable)
     if durable:
         sync_names(path)
@@ -48,14 +47,16 @@ def write_changed(files: Mapping[Path, str] | Mapping[Path, bytes | str]) -> Non
     Raises:
         UserError: as `write_atomic`; the files before the one that failed are written.
     """
-    written: dict[Path, Path] = {}
-    for path, content in files.items():
-        data = as_bytes(content)
-        if not holds(path, data):
-            replace_file(path, data, durable=True)
-            written[path.parent] = path
-    for path in written.values():
-        sync_names(path)
+    written: dict[Path, list[Path]] = {}
+    changed = {path: data for path, content in files.items() if not holds(path, data := as_bytes(content))}
+    for path in changed:
+        written.setdefault(path.parent, []).append(path)
+    for paths in written.values():
+        clear_the_way(*paths)
+    for path, data in changed.items():
+        replace_file(path, data, durable=True)
+    for paths in written.values():
+        sync_names(paths[-1])
 
 
 def as_bytes(content: bytes | str) -> bytes:
@@ -71,24 +72,34 @@ def holds(path: Path, content: bytes) -> bool:
         return False
 
 
+def clear_the_way(*paths: Path) -> None:
+    """Make the folder of these files, which is one, and remove what killed processes have left for them there."""
+    try:
+        paths[0].parent.mkdir(parents=True, exist_ok=True)
+        sweep_leftovers(*paths)
+    except OSError as error:
+        raise not_written(paths[0], error) from error
+
+
+def not_written(path: Path, error: OSError) -> UserError:
+    """The error for a file that was left as it was."""
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); what was there before is untouched")
+
+
 def replace_file(path: Path, data: bytes, durable: bool) -> None:
-    """`write_atomic` without the sync of the folder."""
+    """`write_atomic` without the sync of the folder, which must be there."""
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep_leftovers(path)
         temporary, file = open_temporary(path)
         with file:
             file.write(data)
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-            set_mode(temporary, 0o666 & ~current_umask())
             temporary.replace(path)
         temporary = None
     except OSError as error:
-        reason = error.strerror or error
-        raise UserError(f"{path}: cannot be written ({reason}); what was there before is untouched") from error
+        raise not_written(path, error) from error
     finally:
         if temporary is not None:
             with suppress(OSError):  # the error that came first is the one to report
@@ -105,27 +116,29 @@ def sync_names(path: Path) -> None:
 
 
 def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
-    """A new file beside `path`, open and locked, so that no other process takes it for a leftover while we live."""
+    """A new file beside `path`, open and locked, so that no other process takes it for a leftover while we live.
+
+    It is made with the mode that the umask leaves, so it need not be changed later, which some network drives refuse.
+    """
     while True:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-        try:
-            file = os.fdopen(handle, "wb")
-        except BaseException:
-            Path(name).unlink()
-            raise
+        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+        file = temporary.open("xb")
         with suppress(OSError):  # a file system without locks: what a killed process leaves there then stays
             fcntl.flock(file, fcntl.LOCK_EX)
-        if Path(name).exists():
-            return Path(name), file
+        if temporary.exists():
+            return temporary, file
         file.close()  # it was taken for a leftover before it was locked
 
 
-def sweep_leftovers(path: Path) -> None:
-    """Remove temporary files that `write_atomic` left for `path` when its process was killed: nobody locks them now."""
-    ours = f".{path.name}."
-    for name in os.listdir(path.parent):  # noqa: PTH208 (pathlib takes ten times as long, for each of 1,000 files)
-        if name.startswith(ours) and name.endswith(".tmp"):
-            leftover = path.parent / name
+def sweep_leftovers(*paths: Path) -> None:
+    """Remove temporary files that `write_atomic` left for these files of one folder when its process was killed.
+
+    Nobody locks them now.
+    """
+    folder, ours = paths[0].parent, tuple(f".{path.name}." for path in paths)
+    for name in os.listdir(folder):  # noqa: PTH208 (pathlib takes ten times as long, for each of 1,000 files)
+        if name.endswith(".tmp") and name.startswith(ours):
+            leftover = folder / name
             with suppress(OSError), leftover.open("r+b") as file:  # another user's, locked or gone: leave it alone
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 leftover.unlink()
@@ -136,15 +149,6 @@ def remove_other_files(folder: Path, kept: Container[Path]) -> None:
     for path in folder.rglob("*"):
         if path.is_file() and path not in kept:
             path.unlink(missing_ok=True)
-
-
-def set_mode(path: Path, mode: int) -> None:
-    """Set a file's mode, except on a drive that keeps no modes (Windows shares, some network drives)."""
-    try:
-        path.chmod(mode)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):  # an owner may always change it, where there are modes
-            raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -159,18 +163,6 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def current_umask() -> int:
-    """The process's umask. POSIX has no call that only reads it, so it is set and restored."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
-def canonical_json(value: Any) -> str:
-    """A JSON value as text: sorted keys, no spaces, no NaN. Equal values give equal bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-
-
 def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Rows as CSV with `\\n` line ends; None is an empty field."""
     file = io.StringIO()
@@ -178,11 +170,6 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(header)
     writer.writerows(rows)
     return file.getvalue()
-
-
-def readable_json(value: Any) -> str:
-    """`canonical_json` laid out for people, one key per line. Equal values still give equal bytes."""
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def expand_home(path: str) -> Path:

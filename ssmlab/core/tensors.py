@@ -21,7 +21,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from ssmlab.core.files import LARGEST_FILE, canonical_json, open_regular, read_file
+from ssmlab.core.files import LARGEST_FILE, open_regular, read_file
+from ssmlab.core.json_text import canonical_json
 from ssmlab.core.plain_values import parse_json
 
 LARGEST_STATE = 8 * 2**30  # bytes of the state of a training; five times the weights

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ssmlab.core.digest import KEY, seal
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json
+from ssmlab.core.json_text import canonical_json
 from ssmlab.core.tensors import mapped_tensors
 from ssmlab.core.validation import first_problem
 

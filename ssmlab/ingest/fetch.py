@@ -17,7 +17,8 @@ from pydantic import TypeAdapter
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, Progress, silence
-from ssmlab.core.files import expand_home, read_file, readable_json, sha256_file, write_atomic
+from ssmlab.core.files import expand_home, read_file, sha256_file, write_atomic
+from ssmlab.core.json_text import readable_json
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.catalog import CatalogEntry, Download
 from ssmlab.ingest.download import DownloadError, RetryPolicy, download, file_size

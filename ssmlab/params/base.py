@@ -10,7 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from ssmlab.core.files import canonical_json, sha256_text
+from ssmlab.core.files import sha256_text
+from ssmlab.core.json_text import canonical_json
 from ssmlab.params.written_float import WrittenFloat
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")  # longer ones do not fit into the names of files

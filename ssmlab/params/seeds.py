@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from itertools import count, takewhile
 from typing import Any
 
-from ssmlab.core.files import canonical_json
+from ssmlab.core.json_text import canonical_json
 
 
 def seed_groups(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:

@@ -9,10 +9,11 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import set_mode, write_atomic
+from ssmlab.core.files import write_atomic
 
 
 def in_git_checkout(root: Path) -> bool:
@@ -60,7 +61,8 @@ def python_folder(root: Path) -> str:
     script = root.resolve() / ".dvc" / "tmp" / "ssmlab-python" / "python"
     script.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(script, f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    set_mode(script, 0o755)
+    with suppress(PermissionError):  # a drive that keeps no modes
+        script.chmod(0o755)
     return str(script.parent)
 
 

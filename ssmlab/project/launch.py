@@ -12,7 +12,8 @@ from typing import BinaryIO
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.core.files import write_atomic
+from ssmlab.core.json_text import readable_json
 from ssmlab.evaluation.plan import check_plan_on_prepared
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths

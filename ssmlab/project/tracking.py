@@ -10,7 +10,8 @@ from typing import Annotated, Any, Protocol
 from pydantic import Field
 
 from ssmlab.artifacts.history import Row
-from ssmlab.core.files import readable_json, write_atomic
+from ssmlab.core.files import write_atomic
+from ssmlab.core.json_text import readable_json
 from ssmlab.core.validation import read_model
 from ssmlab.params import Params, Strict
 from ssmlab.params.paths import Paths

@@ -14,7 +14,8 @@ from ssmlab.artifacts.stage_run import file_input, start_stage
 from ssmlab.core.collector import collector_paused
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import readable_json, remove_other_files, write_atomic, write_changed
+from ssmlab.core.files import remove_other_files, write_atomic, write_changed
+from ssmlab.core.json_text import readable_json
 from ssmlab.data.header import DataSummary, read_data_summary
 from ssmlab.evaluation.results import AttackResults, load_results
 from ssmlab.params import Params

@@ -17,7 +17,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import read_file, readable_json, write_atomic
+from ssmlab.core.files import read_file, write_atomic
+from ssmlab.core.json_text import readable_json
 from ssmlab.tui.arrange import Arrangement
 from ssmlab.tui.series import AXES, SMOOTHING
 

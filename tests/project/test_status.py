@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, Heartbeat
 from ssmlab.artifacts.history import HistoryWriter, Row
-from ssmlab.core.files import canonical_json
+from ssmlab.core.json_text import canonical_json
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.inputs import StudyInputs

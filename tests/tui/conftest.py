@@ -15,7 +15,7 @@ from textual.widgets import Static
 
 from ssmlab.artifacts.heartbeat import Heartbeat
 from ssmlab.artifacts.history import HistoryWriter, Row
-from ssmlab.core.files import canonical_json
+from ssmlab.core.json_text import canonical_json
 from ssmlab.evaluation.protocol import Protocol
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, save_results, worst_case
 from ssmlab.params import Params

@@ -16,7 +16,8 @@ from ssmlab.artifacts.provenance import Provenance
 from ssmlab.artifacts.stage_run import StageRun, prepared_input, start_stage
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
-from ssmlab.core.files import canonical_json, sha256_text
+from ssmlab.core.files import sha256_text
+from ssmlab.core.json_text import canonical_json
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.adversarials import AdversarialFolder

@@ -12,7 +12,8 @@ from torch import Tensor
 from ssmlab.artifacts.checkpoint import build_from
 from ssmlab.artifacts.metadata import CheckpointFile, Metadata, read_checkpoint
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json, write_atomic
+from ssmlab.core.files import write_atomic
+from ssmlab.core.json_text import canonical_json
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.data.header import read_data_summary
 from ssmlab.params.paths import Paths

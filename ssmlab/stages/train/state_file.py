@@ -22,7 +22,8 @@ from safetensors import SafetensorError
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import parse_checkpoint
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import canonical_json, write_atomic
+from ssmlab.core.files import write_atomic
+from ssmlab.core.json_text import canonical_json
 from ssmlab.core.stage_code import PACKAGE, code_fingerprint
 from ssmlab.core.tensors import (
     DIGEST,

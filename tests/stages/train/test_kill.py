@@ -19,7 +19,7 @@ import pytest
 
 from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
 from ssmlab.artifacts.history import read_history
-from ssmlab.core.files import canonical_json
+from ssmlab.core.json_text import canonical_json
 from ssmlab.data.dataset import Dataset, Split, load_dataset, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
