@@ -185,7 +185,8 @@ class RunsTable(ScrollView, can_focus=True):
             colour = self.app.theme_variables.get(style[1:], "")
             return Style.parse(colour) if colour.startswith("#") else Style()
         if style == "dim":
-            return self.get_component_rich_style("table--dim", partial=True)
+            muted = self.get_component_rich_style("table--dim")  # a colour that suits the background of the theme
+            return Style(color=muted.color)
         return Style.parse(style)
 
     # Moving
