@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 import torch
 
 import ssmlab
+from ssmlab.analysis.compare.compare import Comparison
+from ssmlab.evaluation.results import Evaluation, Measure
 
 PUBLIC = [name for name in ssmlab.__all__ if name != "__version__"]
 README = Path(__file__).resolve().parents[1] / "README.md"
+REFERENCE = README.parent / "docs" / "reference.md"
 
 
 @pytest.mark.parametrize("name", PUBLIC)
@@ -26,6 +33,49 @@ def test_every_public_name_is_listed_and_has_a_docstring_and_types(name: str) ->
         parameters = inspect.signature(value).parameters.values()
         assert all(parameter.annotation is not inspect.Parameter.empty for parameter in parameters)
         assert "Raises:" in (value.__doc__ or "") or "Returns:" in (value.__doc__ or "")
+
+
+def documented_functions() -> Iterator[tuple[str, Callable[..., object]]]:
+    """What the page "Python API" shows, functions and public methods, by name."""
+    for line in REFERENCE.read_text().splitlines():
+        if line.startswith("::: "):
+            module, _, name = line.removeprefix("::: ").rpartition(".")
+            value = getattr(import_module(module), name)
+            members = vars(value).items() if inspect.isclass(value) else ((name, value),)
+            for member, function in members:
+                if inspect.isfunction(function) and not member.startswith("_") and inspect.getdoc(function):
+                    yield f"{name}.{member}" if inspect.isclass(value) else name, function
+
+
+FUNCTIONS = dict(documented_functions())
+RECORDS = (ssmlab.Attack, Evaluation, Measure, Comparison)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_a_documented_function_says_what_its_parameters_are(name: str) -> None:
+    text = inspect.getdoc(FUNCTIONS[name]) or ""
+    unnamed = [
+        parameter
+        for parameter in inspect.signature(FUNCTIONS[name]).parameters
+        if parameter not in ("self", "cls") and not re.search(rf"\b{parameter}\b", text)
+    ]
+    assert unnamed == []
+
+
+@pytest.mark.parametrize("name", [name for name in PUBLIC if inspect.isfunction(getattr(ssmlab, name))])
+def test_a_public_function_names_its_errors_and_the_shapes_of_its_tensors(name: str) -> None:
+    function = getattr(ssmlab, name)
+    text = inspect.getdoc(function) or ""
+    assert "Raises:\n    UserError: " in text
+    if any(word in str(inspect.signature(function)) for word in ("Tensor", "Classifier", "Dataset")):
+        assert re.search(r"\([BNn], ", text), "no shape"
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=[record.__name__ for record in RECORDS])
+def test_a_documented_record_says_what_its_fields_are(record: type) -> None:
+    fields = getattr(record, "model_fields", None) or [field.name for field in dataclasses.fields(record)]
+    text = "\n".join(inspect.getdoc(base) or "" for base in record.__mro__ if base.__module__.startswith("ssmlab"))
+    assert [field for field in fields if not re.search(rf"\b{field}\b", text)] == []
 
 
 def test_the_lazy_names_are_the_public_names_that_are_not_loaded_at_once() -> None:

@@ -40,6 +40,9 @@ def checkpoint_bytes(model: nn.Module, metadata: Metadata) -> bytes:
 def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Classifier, Metadata]:
     """Load the model of a checkpoint, in eval mode on `device`, and its metadata.
 
+    Args:
+        path: the checkpoint, such as models/mnist5k/ads-s0/best.safetensors.
+
     Returns:
         a module from images (B, C, H, W) float32 in [0, 1] to logits (B, classes), and the metadata.
 

@@ -119,9 +119,16 @@ class Dataset:
 
 
 def load_data(path_or_study: str | Path) -> Dataset:
-    """Load a prepared data set by its path, or by the name of a study of the project in the current folder.
+    """Load a prepared data set.
 
         x, y = ssmlab.load_data("mnist5k").test.tensors(50)
+
+    Args:
+        path_or_study: the file, or the name of a study of the project in the current folder.
+
+    Returns:
+        the data set, with `train`, `validation` and `test`. `tensors(n)` of one of them gives its first n images as
+        (n, C, H, W) float32 in [0, 1], and their labels as (n,) int64.
 
     Raises:
         UserError: there is no such data set, or it is damaged.

@@ -118,6 +118,8 @@ class Evaluation(Strict):
     """All measures of one model: `measures["clean"]`, then one for each attack.
 
     Attributes:
+        measures: by "clean" and by the names of the attacks.
+        worst_case: the images that are right under all attacks in the ball of the study.
         checks: all checks of the model and of its numbers.
         warnings: reasons to doubt the numbers, one sentence each, including those of raised checks.
     """

@@ -47,6 +47,8 @@ class Comparison:
     """A comparison of entries; every delta is a difference from the first entry.
 
     Attributes:
+        entries: the runs, groups or checkpoints, in the order in which they were asked for.
+        lines: every measure with its value, interval and delta for each entry.
         settings: all parameters; most readers want only those with `changed`.
         mismatch: a line that every output format shows if the protocols differ; None if they are the same.
         confidence: the confidence level of every interval.
