@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from ssmlab.analysis.training_record import exact_difference
 from ssmlab.artifacts.history import Row
 from ssmlab.tui.look import Look, RunView
 
@@ -79,11 +80,11 @@ def history_alerts(name: str, rows: Sequence[Row]) -> Iterator[Alert]:
             text = f"the training loss is {last.train_loss:.3g} in epoch {last.epoch}, after {least:.3g} at its lowest"
             yield Alert("diverged", name, text)
     best = max(rows, key=lambda row: row.val_robust)
-    fall = best.val_robust - last.val_robust
+    fall = exact_difference(best.val_robust, last.val_robust)
     before, now = best.train_robust, last.train_robust
     if before is None or now is None or now < before:
         return
-    if fall > CATASTROPHIC_FALL and fall > CATASTROPHIC_PART * best.val_robust:
+    if fall > CATASTROPHIC_FALL and fall > round(CATASTROPHIC_PART * best.val_robust, 9):
         text = (
             f"robust accuracy fell from {100 * best.val_robust:.1f}% in epoch {best.epoch} "
             f"to {100 * last.val_robust:.1f}%, "

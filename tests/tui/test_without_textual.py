@@ -220,6 +220,14 @@ def test_catastrophic_overfitting_is_a_fall_under_pgd_while_the_training_attack_
     assert kinds(before._replace(train_robust=None), epoch(2, 0.9, 0.0, train_robust=None)) == []
 
 
+@pytest.mark.parametrize("thousandths", range(151, 301))
+def test_a_fall_of_exactly_the_threshold_is_no_alert(thousandths: int) -> None:
+    best = epoch(1, 1.0, thousandths / 1000, train_robust=0.5)
+    at, below = (epoch(2, 0.9, (thousandths - fall) / 1000, train_robust=0.9) for fall in (150, 151))
+    assert kinds(best, at) == []
+    assert kinds(best, below) == ["catastrophic overfitting"]
+
+
 def test_a_run_that_has_not_changed_is_judged_once(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     study.beat(state="failed", message="the loss is not finite")
     follower, finder = StudyFollower(study.root), AlertFinder()
