@@ -38,10 +38,11 @@ def checkpoint_bytes(model: nn.Module, metadata: Metadata) -> bytes:
 
 
 def load(path: Path | str, device: str | torch.device = "cpu") -> tuple[Classifier, Metadata]:
-    """Load the model of a checkpoint, in eval mode on `device`, and its metadata.
+    """Load the model of a checkpoint, in eval mode, and its metadata.
 
     Args:
         path: the checkpoint, such as models/mnist5k/ads-s0/best.safetensors.
+        device: where the model goes, such as "cpu" or "cuda".
 
     Returns:
         a module from images (B, C, H, W) float32 in [0, 1] to logits (B, classes), and the metadata.

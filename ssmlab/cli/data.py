@@ -169,7 +169,7 @@ def show(
         str | None,
         typer.Argument(
             metavar="[NAME]",
-            help="A prepared data set: data/NAME.safetensors, or a path.",
+            help="A prepared data set: data/NAME.safetensors, or a path; the study's by default.",
             autocompletion=completion.prepared_names,
         ),
     ] = None,

@@ -53,7 +53,7 @@ AllowInstalled = Annotated[
 ]
 DeviceOption = Annotated[
     DeviceChoice | None,
-    typer.Option("--device", help="Overrides `device` of params.yaml; auto takes CUDA if it is there."),
+    typer.Option("--device", help="Overrides `device` of params.yaml; auto takes CUDA where there is a GPU."),
 ]
 IntervalOption = Annotated[
     float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="The time between two looks at the files.")

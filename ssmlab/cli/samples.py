@@ -20,6 +20,9 @@ PRINTED = 6  # images in the terminal without --count
 KEPT = 24  # images in a file or as JSON without --count
 WIDEST = 100  # cells of three pictures
 
+COUNT_HELP = f"At most N images; {PRINTED} by default, {KEPT} with --to or --json."
+CountOption = Annotated[int | None, typer.Option("--count", metavar="N", min=1, max=1000, help=COUNT_HELP)]
+
 
 def samples(
     run: Annotated[
@@ -29,7 +32,7 @@ def samples(
         str | None, typer.Option("--attack", metavar="NAME", help="An attack of params.yaml; its first by default.")
     ] = None,
     last: Annotated[bool, typer.Option("--last", help="Use the last checkpoint instead of the best.")] = False,
-    count: Annotated[int | None, typer.Option("--count", min=1, max=1000, help="How many images at most.")] = None,
+    count: CountOption = None,
     to: Annotated[
         Path | None,
         typer.Option("--to", metavar="FILE.npz", help="Write images, classes and confidences to this file."),

@@ -76,6 +76,9 @@ def evaluate(
         save_adversarials: the folder for adversarial images, one file per attack; None to save none.
         on_event: receives a `Progress` about once a second, and a `Note` for every warning.
 
+    Returns:
+        `measures` by name ("clean" and the attacks), the worst case, the checks and the warnings.
+
     Raises:
         UserError: an argument is not as described; the message names it.
     """

@@ -46,6 +46,7 @@ def pgd(
         model: images (B, ...) in [0, 1] to logits (B, classes).
         x: (B, ...) float in [0, 1].
         y: (B,) int64, passed to `loss` as it is.
+        attack: the ball, the steps and the start.
         generator: draws the random start. Without one, a new generator with a fixed seed is used, so equal calls give
             equal examples; for restarts pass your own generator.
         loss: (logits, y) to the number () that the attack raises.

@@ -44,7 +44,11 @@ class Attack:
             raise UserError(f"Attack: steps must be a whole number, at least 0; it is {self.steps!r}")
 
     def scaled(self, factor: float) -> Attack:
-        """The same attack with eps and alpha times `factor`, which is in [0, 1]."""
+        """The same attack with a smaller ball and shorter steps.
+
+        Args:
+            factor: multiplies eps and alpha; in [0, 1].
+        """
         return replace(self, eps=self.eps * factor, alpha=self.alpha * factor)
 
 
