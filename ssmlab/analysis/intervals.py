@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from operator import sub
 from typing import Annotated
 
@@ -41,6 +42,7 @@ class Difference(Strict):
         return self.low > 0.0 or self.high < 0.0
 
 
+Counts = Mapping[int, int]  # from a number that images have, such as right minus wrong, to how many have it
 Bounds = Callable[[float], tuple[float, float]]  # from the confidence to the ends of the interval
 
 
@@ -61,7 +63,8 @@ def paired(a: str, b: str, confidence: float, margin: float = 0.0) -> Difference
     Raises:
         ValueError: the flags are empty or differ in length, so they cannot belong to the same images.
     """
-    return finished(differences_of(a, b), newcombe(a, b), confidence, margin)
+    _, only_a, only_b = shared(a, b)
+    return finished({1: only_a, -1: only_b, 0: len(a) - only_a - only_b}, newcombe(a, b), confidence, margin)
 
 
 def paired_gaps(
@@ -89,19 +92,20 @@ def paired_gaps(
         above = square_and_add(high - falls[0], falls[1] - other_low, rho)
         return value - below, value + above
 
-    return finished([x - y for x, y in zip(one, other, strict=True)], bounds, confidence, margin)
+    return finished(Counter(map(sub, one, other)), bounds, confidence, margin)
 
 
-def finished(numbers: Sequence[int], bounds: Bounds, confidence: float, margin: float) -> Difference:
-    """The mean of `numbers` (one per image) with its interval, widened to zero if the exact test does not reject it."""
-    value, exact = mean(numbers), sign_flip_p(numbers)
+def finished(counts: Counts, bounds: Bounds, confidence: float, margin: float) -> Difference:
+    """The mean of counted numbers with its interval, widened to zero if the exact test does not reject it."""
+    images = sum(counts.values())
+    value, exact = sum_of(counts) / images, sign_flip_p(counts)
     low, high = bounds(confidence)
     if exact > 1.0 - confidence:
         low, high = min(low, 0.0), max(high, 0.0)
     p = p_value(bounds, value, margin)
     if margin == 0.0:
         p = max(p, exact)
-    return Difference(value=value, low=low, high=high, n=len(numbers), p=p, margin=margin)
+    return Difference(value=value, low=low, high=high, n=images, p=p, margin=margin)
 
 
 def p_value(bounds: Bounds, value: float, margin: float) -> float:
@@ -137,33 +141,30 @@ def p_value(bounds: Bounds, value: float, margin: float) -> float:
     return math.exp(inside)
 
 
-def sign_flip_p(numbers: Sequence[int]) -> float:
-    """The exact two-sided p-value of "each number is as likely as its negative", for whole numbers from -2 to 2.
+def sign_flip_p(counts: Counts) -> float:
+    """The exact two-sided p-value of "each number is as likely as its negative", for counted numbers from -2 to 2.
 
     The sum is compared with its distribution over all choices of signs: 2 (2 X - m2) + (2 Y - m1). Here m2 numbers are
     +-2, m1 numbers are +-1, and X and Y are binomial with probability 1/2. If no number is +-2, this is McNemar's exact
     test.
     """
-    ones, twos = (numbers.count(size) + numbers.count(-size) for size in (1, 2))
-    total = abs(sum(numbers))
+    ones, twos = (counts.get(size, 0) + counts.get(-size, 0) for size in (1, 2))
+    total = abs(sum_of(counts))
     if total == 0:
         return 1.0
-    at_least, choices = [0] * (ones + 2), 1  # at_least[y]: number of ways in which Y >= y
-    for y in range(ones, -1, -1):
+    # by x: the least Y with 2 (2 X - m2) + (2 Y - m1) >= total
+    needed = [max(-((2 * (2 * x - twos) - total - ones) // 2), 0) for x in range(twos + 1)]
+    at_least, choices = [0] * (ones + 2), 1  # at_least[y]: number of ways in which Y >= y, as far down as is needed
+    for y in range(ones, min(needed) - 1, -1):
         at_least[y] = at_least[y + 1] + choices
         choices = choices * y // (ones - y + 1)  # `ones` over y - 1
-    ways = 0
-    for x in range(twos + 1):
-        needed = -((2 * (2 * x - twos) - total - ones) // 2)  # least Y with 2 (2 X - m2) + (2 Y - m1) >= total
-        ways += math.comb(twos, x) * at_least[min(max(needed, 0), ones + 1)]
+    ways = sum(math.comb(twos, x) * at_least[min(y, ones + 1)] for x, y in enumerate(needed))
     return float(min(1.0, 2 * ways / 2 ** (ones + twos)))
 
 
 def newcombe(a: str, b: str) -> Bounds:
     """The interval of `paired` as a function of the confidence."""
-    check_same_images(a, b)
-    n, in_a, in_b = len(a), int(a, 2), int(b, 2)  # one bit an image
-    both, only_a, only_b = (in_a & in_b).bit_count(), (in_a & ~in_b).bit_count(), (~in_a & in_b).bit_count()
+    n, (both, only_a, only_b) = len(a), shared(a, b)
     neither = n - both - only_a - only_b
     p, q = (both + only_a) / n, (both + only_b) / n
     phi, value = correlation(both, only_a, only_b, neither), (only_a - only_b) / n
@@ -207,6 +208,22 @@ def differences_of(a: str, b: str) -> list[int]:
     """
     check_same_images(a, b)
     return list(map(sub, a.encode(), b.encode()))
+
+
+def shared(a: str, b: str) -> tuple[int, int, int]:
+    """The number of images that are right in `a` and `b`, in `a` alone, and in `b` alone.
+
+    Raises:
+        ValueError: the flags are empty or differ in length.
+    """
+    check_same_images(a, b)
+    in_a, in_b = int(a, 2), int(b, 2)  # one bit an image
+    return (in_a & in_b).bit_count(), (in_a & ~in_b).bit_count(), (~in_a & in_b).bit_count()
+
+
+def sum_of(counts: Counts) -> int:
+    """The sum of counted numbers."""
+    return sum(number * count for number, count in counts.items())
 
 
 def mean(numbers: Sequence[int]) -> float:
