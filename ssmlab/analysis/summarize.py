@@ -17,7 +17,6 @@ from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.sides import Study
 from ssmlab.analysis.summary import WORST, Accuracy, CheckOverview, Checkpoint, Run, SeedGroup, StudySettings, Summary
 from ssmlab.analysis.training_record import TrainingRecord
-from ssmlab.artifacts.history import Row
 from ssmlab.core.errors import UserError
 from ssmlab.core.validation import first_problem
 from ssmlab.data.header import DataSummary
@@ -33,7 +32,7 @@ def summarize(
     results: Sequence[AttackResults],
     analyze: AnalyzeParams,
     prepared: DataSummary,
-    histories: Mapping[str, Sequence[Row]] | None = None,
+    records: Mapping[str, TrainingRecord] | None = None,
     settings: StudySettings | None = None,
     left_out: Sequence[str] = (),
 ) -> Summary:
@@ -41,7 +40,7 @@ def summarize(
 
     Args:
         results: the attack results of its runs, in the order in which the runs are shown.
-        histories: the rows of history.csv by run name; a run without a history is judged as if its training was good.
+        records: the training records by run name; a run without one is judged as if its training was good.
         settings, left_out: as in `Summary`.
 
     Raises:
@@ -50,8 +49,8 @@ def summarize(
     """
     check_one_protocol(results)
     by_name = {result.run: result for result in results}
-    found = histories or {}
-    runs = tuple(summarize_run(result, analyze.confidence, found.get(result.run, ())) for result in results)
+    records = records or {}
+    runs = tuple(summarize_run(result, analyze.confidence, records.get(result.run)) for result in results)
     groups = summarize_groups(runs)
     return Summary(
         study=study,
@@ -67,9 +66,7 @@ def summarize(
             Study(
                 results=by_name,
                 groups={group.name: group.runs for group in groups},
-                records={
-                    run.name: TrainingRecord.of(rows, run.train.passes) for run in runs if (rows := found.get(run.name))
-                },
+                records=records,
                 classes=prepared.description.classes,
                 confidence=analyze.confidence,
             ),
@@ -80,7 +77,7 @@ def summarize(
     )
 
 
-def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row]) -> Run:
+def summarize_run(result: AttackResults, confidence: float, record: TrainingRecord | None) -> Run:
     """The entry of one run in the summary."""
     settings = run_params(result)
     return Run(
@@ -96,7 +93,7 @@ def summarize_run(result: AttackResults, confidence: float, rows: Sequence[Row])
             for which, checkpoint in result.checkpoints.items()
         },
         gaps=best_minus_last(result.checkpoints, confidence),
-        epochs=epochs_done(result, rows, settings.train.passes),
+        epochs=epochs_done(result, record),
         scan=(result.scans or {}).get(mapped_attack(result), ()),
         trained=Origin.of(result.manifest.provenance if result.manifest else None),
         attacked=Origin.of(result.provenance),
@@ -123,11 +120,11 @@ def check_overviews(results: Sequence[AttackResults]) -> Iterator[CheckOverview]
         )
 
 
-def epochs_done(result: AttackResults, rows: Sequence[Row], asked: int) -> EpochsDone | None:
-    """How far a training went, from its manifest or else its history; `asked` is used if neither has the number."""
+def epochs_done(result: AttackResults, record: TrainingRecord | None) -> EpochsDone | None:
+    """How far a training went, from its manifest or else its history; None if there is neither."""
     if result.manifest:
         return EpochsDone.of(result.manifest)
-    return EpochsDone(done=rows[-1].epoch, asked=rows[-1].epochs or asked) if rows else None
+    return EpochsDone(done=record.done, asked=record.asked) if record else None
 
 
 def run_params(result: AttackResults) -> RunParams:

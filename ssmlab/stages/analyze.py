@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ssmlab.analysis.dvc_files import metrics, plot_files
-from ssmlab.analysis.summarize import summarize
+from ssmlab.analysis.summarize import run_params, summarize
 from ssmlab.analysis.summary import StudySettings, Summary
+from ssmlab.analysis.training_record import TrainingRecord
 from ssmlab.artifacts.history import parse_history, published_bytes
 from ssmlab.artifacts.manifest import HISTORY
 from ssmlab.artifacts.stage_run import file_input, start_stage
@@ -47,13 +48,12 @@ def analyze(
     results = [read_results(run, paths) for run in params.runs]
     prepared = read_data_summary(paths.prepared)
     texts = read_histories(params, paths)
-    histories = {run: parse_history(content, paths.model(run) / HISTORY) for run, content in texts.items()}
     summary = summarize(
         params.study,
         results,
         params.analyze,
         prepared,
-        histories,
+        training_records(results, texts, paths),
         settings=settings_used(params, results[0], prepared),
         left_out=left_out(params, paths),
     )
@@ -109,6 +109,22 @@ def read_histories(params: Params, paths: Paths) -> dict[str, bytes]:
     """The content of history.csv of the runs that have one; raises UserError if one cannot be read."""
     folders = {run: paths.model(run) for run in params.runs}
     return {run: published_bytes(folder) for run, folder in folders.items() if (folder / HISTORY).is_file()}
+
+
+def training_records(
+    results: Sequence[AttackResults], histories: Mapping[str, bytes], paths: Paths
+) -> dict[str, TrainingRecord]:
+    """What the history of each run says, by run name; the rows, often hundreds of thousands, are not kept.
+
+    Raises:
+        UserError: a history is damaged, or another version of ssmlab wrote the attack results of a run.
+    """
+    found = {}
+    for result in results:
+        content = histories.get(result.run)
+        if content is not None and (rows := parse_history(content, paths.model(result.run) / HISTORY)):
+            found[result.run] = TrainingRecord.of(rows, run_params(result).train.passes)
+    return found
 
 
 def read_results(run: str, paths: Paths) -> AttackResults:
