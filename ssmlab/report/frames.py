@@ -40,7 +40,7 @@ def results(study: str | Path) -> DataFrame:
     from pandas import DataFrame
 
     found = list(read_attack_results(study))
-    runs = [summarize_run(each, CONFIDENCE, ()) for each in found]
+    runs = [summarize_run(each, CONFIDENCE, None) for each in found]
     groups = summarize_groups(runs)
     rows = [
         record
