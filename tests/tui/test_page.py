@@ -11,7 +11,7 @@ from tests.test_trust import NAMED, PROJECT
 
 PAGE = (PROJECT / "docs" / "tui.md").read_text()
 ROWS = [line for line in PAGE.partition("## What is tested")[2].splitlines() if line.startswith("| ")][1:]
-FEATURES = {"runs", "honest states", "curves", "pipeline", "compare"} | {
+FEATURES = {"runs", "correct states", "curves", "pipeline", "compare"} | {
     "samples",
     "report",
     "system",
