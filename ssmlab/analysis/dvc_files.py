@@ -48,7 +48,7 @@ def plot_files(summary: Summary, histories: Mapping[str, str]) -> dict[str, str]
 def learning_csv(history: str) -> str:
     """One line per epoch; a value that the regime does not have is left empty.
 
-    The cells are those of history.csv as they are: writing 300,000 numbers anew takes five times as long.
+    The cells are copied from history.csv as text, because formatting 300,000 numbers again takes five times as long.
     """
     header, *lines = (line.split(",") for line in history.splitlines())
     cells = itemgetter(*map(header.index, LEARNING))
@@ -56,16 +56,16 @@ def learning_csv(history: str) -> str:
 
 
 def accuracy_eps_csv(run: Run, summary: Summary, main: str) -> str:
-    """The best checkpoint's accuracy by eps: the whole curve if the FMN attack was run, else two points.
+    """The best checkpoint's accuracy by eps: the whole curve if the FMN attack was run, otherwise two points.
 
-    The two points are no attack (eps 0) and the main attack at the study's eps. They are never mixed with FMN's curve,
-    so a line through the points shows one attack.
+    The two points are: without an attack (eps 0), and under the main attack at the study's eps. They are never mixed
+    with FMN's curve, so a line through the points shows only one attack.
     """
     return to_csv(ACCURACY_EPS, fmn_curve(run, summary) or two_radii(run, summary, main))
 
 
 def accuracy_steps_csv(run: Run, summary: Summary) -> str:
-    """The best checkpoint's accuracy by steps of the longest PGD; without one a line of the clean accuracy."""
+    """The best checkpoint's accuracy by steps of the longest PGD; only the clean accuracy if there is no PGD."""
     name = longest_pgd(summary.protocol.attacks)
     best, clean, attacked = run.checkpoints.get("best"), run.measure("clean", "best"), run.measure(name, "best")
     lines: list[Line] = []

@@ -14,8 +14,8 @@ from ssmlab.evaluation.results import two_sided_z, wilson_at
 from ssmlab.params import Strict
 
 SMALLEST_P = 1e-12  # smaller p-values make no difference to a reader
-STEPS, SECANTS = 80, 20  # of the search for a p-value: at most, and how many before it bisects
-NEAR = 1e-12  # the search ends when a step changes the p-value by no larger share
+STEPS, SECANTS = 80, 20  # of the search for a p-value: the largest number of steps, and how many come before bisection
+NEAR = 1e-12  # the search ends when a step changes the p-value by a smaller share than this
 
 
 class Difference(Strict):
@@ -42,18 +42,19 @@ class Difference(Strict):
         return self.low > 0.0 or self.high < 0.0
 
 
-Counts = Mapping[int, int]  # from a number that images have, such as right minus wrong, to how many have it
+Counts = Mapping[int, int]  # from a number, such as right minus wrong, to how many images have it
 Bounds = Callable[[float], tuple[float, float]]  # from the confidence to the ends of the interval
 
 
 def paired(a: str, b: str, confidence: float, margin: float = 0.0) -> Difference:
     """The accuracy of `a` minus the accuracy of `b`, on the same images.
 
-    The interval is the square-and-add score interval with continuity-corrected phi: method 10 of Newcombe (1998),
-    "Improved confidence intervals for the difference between binomial proportions based on paired data", Statistics in
-    Medicine 17, 2635-2650. It combines the Wilson intervals of the two proportions through their correlation and stays
-    inside [-1, 1]. Unlike the Wald interval, it has a positive width even if both are right on exactly the same images.
-    It excludes zero only if the exact test rejects zero as well (`sign_flip_p`, here McNemar's test).
+    The interval is the square-and-add score interval with continuity-corrected phi. This is method 10 of Newcombe
+    (1998), "Improved confidence intervals for the difference between binomial proportions based on paired data",
+    Statistics in Medicine 17, 2635-2650. It combines the Wilson intervals of the two proportions through their
+    correlation and stays inside [-1, 1]. Unlike the Wald interval, it has a positive width even if both are right on
+    exactly the same images. It excludes zero only if the exact test rejects zero as well (`sign_flip_p`, here McNemar's
+    test).
 
     Args:
         a, b: one character per image, in the same order: "1" right, "0" wrong.
@@ -111,9 +112,9 @@ def finished(counts: Counts, bounds: Bounds, confidence: float, margin: float) -
 def p_value(bounds: Bounds, value: float, margin: float) -> float:
     """The two-sided p-value of "the difference is `margin`": 1 - the confidence whose interval just reaches it.
 
-    It is found on the scale of its logarithm by false position (the Illinois method of Dowell and Jarratt 1971, BIT 11,
-    168-174), which needs about 10 intervals where bisection needs 60. Where it is slow, at a corner of the
-    interval's end, bisection ends the search.
+    The search uses the logarithm of the p-value and false position (the Illinois method of Dowell and Jarratt 1971, BIT
+    11, 168-174). This needs about 10 intervals; bisection would need 60. If the end of the interval has a corner, false
+    position is slow, and bisection finishes the search.
     """
 
     def room(log_p: float) -> float:
@@ -123,11 +124,11 @@ def p_value(bounds: Bounds, value: float, margin: float) -> float:
 
     if value == margin:
         return 1.0
-    far, inside = math.log(SMALLEST_P), 0.0  # the interval at `inside` excludes the margin, the one at `far` has it
+    far, inside = math.log(SMALLEST_P), 0.0  # the interval at `inside` excludes the margin, that at `far` contains it
     room_far, room_inside = room(far), abs(value - margin)
     if room_far > 0.0:
         return SMALLEST_P
-    moved = 0  # which end the last step has moved; the other counts half if it stays once more
+    moved = 0  # the end that the last step moved; if the same end moves again, the other one counts half
     for attempt in range(STEPS):
         share = room_inside / (room_inside - room_far) if attempt < SECANTS else 0.5
         middle = inside + share * (far - inside)
@@ -152,7 +153,7 @@ def sign_flip_p(counts: Counts) -> float:
     total = abs(sum_of(counts))
     if total == 0:
         return 1.0
-    # by x: the least Y with 2 (2 X - m2) + (2 Y - m1) >= total
+    # for every x: the smallest Y with 2 (2 X - m2) + (2 Y - m1) >= total
     needed = [max(-((2 * (2 * x - twos) - total - ones) // 2), 0) for x in range(twos + 1)]
     at_least, choices = [0] * (ones + 2), 1  # at_least[y]: number of ways in which Y >= y, as far down as is needed
     for y in range(ones, min(needed) - 1, -1):
@@ -217,7 +218,7 @@ def shared(a: str, b: str) -> tuple[int, int, int]:
         ValueError: the flags are empty or differ in length.
     """
     check_same_images(a, b)
-    in_a, in_b = int(a, 2), int(b, 2)  # one bit an image
+    in_a, in_b = int(a, 2), int(b, 2)  # one bit per image
     return (in_a & in_b).bit_count(), (in_a & ~in_b).bit_count(), (~in_a & in_b).bit_count()
 
 

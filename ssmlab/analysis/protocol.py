@@ -58,7 +58,7 @@ def check_one_protocol(results: Sequence[AttackResults]) -> None:
 
 
 def longest_pgd(attacks: Mapping[str, AttackSpec]) -> str:
-    """The PGD of most steps, the first by name; empty if there is none."""
+    """The PGD with the most steps (of several, the first by name); empty if there is none."""
     steps = {name: spec.steps for name, spec in sorted(attacks.items()) if isinstance(spec, PgdParams)}
     return max(steps, key=lambda name: steps[name], default="")
 

@@ -71,8 +71,8 @@ def over_images(a: Flags, b: Flags, confidence: float, margin: float = 0.0) -> D
 def over_seeds(a: Sequence[Flags], b: Sequence[Flags], confidence: float, margin: float = 0.0) -> Difference:
     """One group's measure minus another's, with an interval over seeds and over images.
 
-    Other seeds and other images would have given another difference. The variance of the mean difference is estimated
-    by three terms,
+    Other seeds and other images would give another difference. The variance of the mean difference is estimated by
+    three terms,
 
         V = sd_s(mean_i a)^2 / S_a + sd_s(mean_i b)^2 / S_b + sd_i(mean_s a - mean_s b)^2 / N
 
@@ -104,7 +104,7 @@ def over_seeds(a: Sequence[Flags], b: Sequence[Flags], confidence: float, margin
     terms = [(variance(map(value_of, side)) / len(side), len(side) - 1) for side in (a, b)]
     terms.append((variance(columns) / images, images - 1))
     total = sum(term for term, _ in terms)
-    if total == 0.0:  # every seed and every image gave the same difference
+    if total == 0.0:  # all seeds and all images gave the same difference
         p = 1.0 if value == margin else 0.0
         return Difference(value=value, low=value, high=value, n=images, p=p, margin=margin, seeds=seeds)
     freedom = total**2 / sum(term**2 / own_freedom for term, own_freedom in terms)

@@ -156,7 +156,7 @@ def measures_of(checkpoint: CheckpointResults | None) -> dict[str, Count]:
 
 
 def mapped_attack(result: AttackResults) -> str:
-    """The token attack at every position whose map is shown, the first by name; empty if there is none."""
+    """The token attack at every position whose map is shown (the first by name); empty if there is none."""
     return min(result.scans or (), default="")
 
 
@@ -189,15 +189,15 @@ def summarize_checkpoint(checkpoint: CheckpointResults, result: AttackResults, c
 
 
 def accuracy_by_step(checkpoint: CheckpointResults, attack: str) -> tuple[float, ...]:
-    """Accuracy after 0, 1, 2, ... steps of an attack; empty if it was not run, or not noted by an older version."""
+    """Accuracy after 0, 1, 2, ... steps of an attack; empty if it was not run, or not recorded by an older version."""
     measure = checkpoint.measures.get(attack)
     return (measure.accuracy_by_step or ()) if measure else ()
 
 
 def accuracy_by_eps(checkpoint: CheckpointResults, protocol: Protocol) -> Iterator[tuple[float, float]]:
-    """(radius, accuracy) from 0 to five times eps, if an attack searched the smallest distances; else nothing.
+    """(radius, accuracy) from 0 to five times eps, if an attack searched the smallest distances; otherwise empty.
 
-    In L-inf a radius of 1 is the last one: it holds every image.
+    In L-inf, a radius of 1 is the largest, because this ball contains every image.
     """
     largest = 1.0 if protocol.norm == "linf" else math.inf
     radii = dict.fromkeys(min(protocol.eps.value * share, largest) for share in EPS_SHARES)

@@ -39,7 +39,7 @@ class Checkpoint(Strict):
         checked: names of the checks that the evaluation ran; empty in results of older versions, which ran none.
         raised: the checks among them that raised a flag: the numbers may be wrong.
         token_map: how many images each position breaks, if a token attack went to every position.
-        by_step: accuracy after 0, 1, 2, ... steps of the PGD of most steps; empty without one.
+        by_step: accuracy after 0, 1, 2, ... steps of the PGD with the most steps; empty without a PGD.
         by_eps: (eps, accuracy) for increasing radii from 0, if an attack searched the smallest distances (FMN); else
             empty.
     """

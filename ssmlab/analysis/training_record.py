@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ssmlab.artifacts.history import Row
 from ssmlab.core.text import plural
 
-TAIL = 0.2  # in this last share of its epochs a finished training no longer improves
+TAIL = 0.2  # a finished training no longer improves in this last share of its epochs
 RISE = 0.01  # if robust validation accuracy rises by more than this over the tail, the training still improves
 LATEST_BEST = 0.7  # robust overfitting is visible only if the best epoch is in this first share of the epochs
 LEAST_GAP = 0.10  # and only if robust accuracy on training images exceeds that on validation images by this much

@@ -1,7 +1,8 @@
 """Saves the adversarial images of an evaluation, one file per attack, and checks the model on them again.
 
-FOLDER/ATTACK.safetensors holds `x` and `x_adv` (N, C, H, W) float32 in [0, 1], `y` (N,) int64 and `right` (N,) bool:
-the clean images, the adversarial images (equal to x if the attack did not break the image), the labels and the flags.
+FOLDER/ATTACK.safetensors contains four tensors. `x` (N, C, H, W), float32 in [0, 1], has the clean images. `x_adv`, of
+the same shape and dtype, has the adversarial images; an image that the attack did not break is equal to that in `x`.
+`y` (N,) int64 has the labels and `right` (N,) bool the flags.
 """
 
 from __future__ import annotations

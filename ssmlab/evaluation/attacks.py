@@ -4,8 +4,8 @@ The attacks of torchattacks are independent of the attack that trains the models
 look too good. The installed package is used without changes, and its side effects are handled here:
 
 - it reseeds the global generator, so every attack runs with a forked generator;
-- it takes the device from the first parameter, prints a message if there is none, and changes the module's mode, so it
-  gets a `Victim`, which has a parameter and is in eval mode, and never the model itself;
+- it takes the device from the first parameter, prints a message if there is none, and changes the module's mode. So it
+  never gets the model itself, but a `Victim`, which has a parameter and is in eval mode;
 - its attack objects are in reference cycles and keep their model until the garbage collector runs. This is harmless
   here, because all of them share one victim;
 - only the images that it returns are used: `check_confined` checks them, and our own forward pass judges them.
@@ -42,9 +42,10 @@ class Survivors:
         unstable: number of broken images that the model classifies correctly in other batches.
         queries: number of images on which the attack evaluated the model.
         losses: the cross entropy, summed over images, before every step of the first start and after the last step;
-            only for FGSM and PGD. rights: number of images that are right at the same points.
+            only for FGSM and PGD.
+        rights: number of images that are right at the same points.
         distances: (B,) the smallest distance at which each image is broken, infinite if it is not; only for FMN.
-        broken_at: (P,), how many images were broken at each position; only of token attacks at every position.
+        broken_at: (P,), how many images were broken at each position; only for token attacks at every position.
     """
 
     right: Tensor
@@ -111,7 +112,7 @@ def right_in_halves(victim: Victim, x: Tensor, y: Tensor) -> int:
 
 @dataclass(frozen=True)
 class StepNotes:
-    """Of every forward pass the cross entropy, summed over the images, and how many of them are right."""
+    """For every forward pass: the cross entropy, summed over the images, and the number of right images."""
 
     losses: list[float]
     rights: list[int]
@@ -119,7 +120,7 @@ class StepNotes:
 
 @contextmanager
 def steps_noted(spec: AttackSpec, victim: Victim, y: Tensor) -> Iterator[StepNotes]:
-    """Record the forward passes inside; the notes are filled at the end, for kinds with `noted_steps` only."""
+    """Record the forward passes inside the block; the notes are filled at its end, if the kind has `noted_steps`."""
     steps = attack_of(spec).noted_steps
     noted = StepNotes([], [])
     if steps:

@@ -103,7 +103,7 @@ def by_position(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome])
 
 
 def parts_left(spec: AttackSpec, clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
-    """The accuracy after each part of AutoAttack, and whether it was standard or how many images it screened."""
+    """The accuracy after each part of AutoAttack; also whether it was standard, or how many images it screened."""
     if not isinstance(spec, AutoAttackParams | ScreenedAutoAttackParams):
         return {}
     kind, left, parts = attack_of(spec), clean.count("1"), {}

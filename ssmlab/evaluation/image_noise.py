@@ -50,7 +50,7 @@ class NoiseOfImages(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in (torch.rand, torch.randn) and self.is_one_row_an_image(args[0]):
-            # torchattacks draws on the CPU and moves the numbers to the device itself
+            # torchattacks itself draws on the CPU and moves the numbers to the device
             return self.drawn(torch.Size(args[0]), func).cpu()
         if func is Tensor.uniform_ and self.is_one_row_an_image(args[0].shape):
             target, low, high = args

@@ -85,7 +85,7 @@ def prepared_labels(y: Any, images: int) -> Tensor:
 def as_tensor(value: Any) -> Tensor | None:
     """Convert a tensor, an array or a sequence of numbers to a tensor; None for anything else.
 
-    None too for tensors without values or of other layouts, and for arrays some of whose values are masked.
+    It is also None for tensors without values or with another layout, and for arrays with masked values.
     """
     if isinstance(value, Tensor):
         plain = value.layout == torch.strided and not value.is_nested and not value.is_meta and not value.is_quantized

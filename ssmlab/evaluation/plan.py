@@ -39,7 +39,7 @@ def check_plan(params: Params, summary: DataSummary) -> None:
 
 
 def check_plan_on_prepared(params: Params, paths: Paths) -> None:
-    """`check_plan` with the prepared data set; does nothing if it is missing or damaged, which `train` reports."""
+    """`check_plan` with the prepared data set; does nothing if it is missing or damaged (`train` reports that)."""
     try:
         prepared = read_data_summary(paths.prepared)
     except UserError:
@@ -109,9 +109,9 @@ def check_sides(attacks: Mapping[str, AttackSpec], norm: str, image_shape: Seque
 def square_tiles_fit(height: int, width: int) -> bool:
     """Whether the first tiles of Square in L2 lie inside the image, as the published code lays them.
 
-    The published code expects square images. A tile's side is a fifth of the image's, and as many tiles are laid as fit
-    from edge to edge, but the first one begins where five of them would be centred: with sides of 12, 14, 18, 19 and 24
-    pixels the last tile sticks out, which stops the attack.
+    The published code expects square images. The side of a tile is a fifth of the side of the image. The code lays as
+    many tiles as fit from edge to edge, but the first tile begins where a row of five centred tiles would begin. With
+    sides of 12, 14, 18, 19 and 24 pixels, the last tile therefore sticks out of the image, which stops the attack.
     """
     side = height // SQUARE_TILES
     if side == 0 or width != height:

@@ -72,8 +72,8 @@ class Measure(Count):
         distances: for FMN: the smallest distance, in the attack's norm, at which each image was broken; 0 if the clean
             image is wrong, None if no adversarial image was found. The accuracy at a radius is the share of images with
             a larger distance.
-        patch: of token attacks: the side of the patch that they change. They do not search the ball of the study.
-        token_map: of token attacks at every position: how many images each position breaks.
+        patch: for token attacks: the side of the patch that they change. They do not search the ball of the study.
+        token_map: for token attacks at every position: how many images each position breaks.
     """
 
     standard: bool | None = None
@@ -152,10 +152,11 @@ class AttackResults(Strict):
     """results/<study>/attack/<run>.json. It holds no times, hosts or dates, so equal results are equal bytes.
 
     Attributes:
-        parameters: number of trained real parameters of the model. model, train: the sections of params.yaml for this
-        run. scans: for token attacks at every position, by name: when the model reads each position of the map, from 0
-        (start
-            of the sequence) to 1 (end); the mean over the position's pixels if they belong to several tokens.
+        parameters: number of trained real parameters of the model.
+        model, train: the sections of params.yaml for this run.
+        scans: for token attacks at every position, by name: when the model reads each position of the map, from 0
+            (start of the sequence) to 1 (end). It is the mean over the position's pixels if they belong to several
+            tokens.
         provenance: code, versions and device of the attacks.
         manifest: the manifest of the trained run, with its epochs and the provenance of the training, but without the
             hash of history.csv, which contains times; None for an imported checkpoint.
@@ -204,7 +205,7 @@ def save_results(path: Path, results: AttackResults) -> None:
 
 
 def worst_case(measures: Mapping[str, Measure]) -> WorstCase:
-    """For each image the worst of all measures in the study's ball, on the first images, which all measures saw."""
+    """For each image the worst of all measures in the study's ball, on the images that all measures have."""
     inside = {name: measure for name, measure in measures.items() if measure.patch is None}
     together = min(len(measure.flags) for measure in inside.values())
     right = (1 << together) - 1

@@ -23,7 +23,7 @@ def attacked_names(
 
     Returns:
         For each name, the name under which its model is attacked; and for each of these, the attacks of all its names.
-        Two names of one model stay separate if they call different attacks by one name.
+        Two names of one model stay separate if one attack name means different attacks for them.
     """
     chosen: dict[str, str] = {}
     together: dict[str, dict[str, AttackSpec]] = {}
@@ -36,5 +36,5 @@ def attacked_names(
 
 
 def agree(one: Mapping[str, AttackSpec], other: Mapping[str, AttackSpec]) -> bool:
-    """Whether every attack that both name is the same."""
+    """Whether all attacks that have the same name in both are equal."""
     return all(other.get(name, spec) == spec for name, spec in one.items())

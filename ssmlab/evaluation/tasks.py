@@ -29,7 +29,7 @@ class AttackInputs:
 
     Attributes:
         models: the models by name, from images (B, C, H, W) in [0, 1] to logits (B, classes), on `device`.
-        x, y: images (N, C, H, W) float32 in [0, 1] and labels (N,) int64, on any device.
+        x, y: images (N, C, H, W) float32 in [0, 1], and labels (N,) int64, on any device.
         ball: the allowed perturbations.
         seed: the seed of the whole evaluation.
         keep_images: whether outcomes contain the adversarial images.
@@ -187,7 +187,7 @@ class AttackRunner:
 
 @contextmanager
 def one_thread(device: torch.device) -> Iterator[None]:
-    """One thread an operation on the CPU, so that results do not depend on how many there are; afterwards as before.
+    """Inside the block, each operation on the CPU uses one thread, so results do not depend on the number of threads.
 
     Attacks on small models gain nothing from a second thread, but everything from a second process.
     """

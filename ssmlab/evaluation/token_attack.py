@@ -1,7 +1,8 @@
 """An attack that may change only one patch of an image, that is, one token of a model with such patches.
 
-Su et al. (2019) changed one pixel to any value and searched its position by an evolutionary algorithm. Here there are
-few positions. So all of them are tried with one step, and PGD on the margin continues at the best positions, or at all.
+Su et al. (2019) changed one pixel to any value and searched for its position with an evolutionary algorithm. Here there
+are few positions. So all of them are tried with one step, and PGD on the margin continues at the best positions, or at
+all of them.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from ssmlab.evaluation.transfer_results import Transfer, broken_images, transfer
 from ssmlab.params import ATTACKS, AttackSpec, PgdParams
 from ssmlab.params.written_float import WrittenFloat
 
-SECOND_STEPS = 50  # steps of PGD on images that another model's attack breaks and the model's own attack does not
+SECOND_STEPS = 50  # steps of PGD on images that another model's attack breaks, but the model's own attack does not
 
 
 @dataclass(frozen=True)

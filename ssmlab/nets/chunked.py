@@ -5,11 +5,12 @@ n chunks of T tokens. Let u_j be the j-th chunk and h_j the state after it, both
 
     y_j = u_j Toeplitz(K) + h_{j-1} [(C A)^t, (C A^2)^t, ...],     h_j = h_{j-1} (A^T)^t + u_j [A^{T-1} B, ..., B]^t
 
-There are four products: each chunk with the Toeplitz matrix (T, T), each chunk with the input map of the state (T, R),
-n small products that pass the state on, and the states with the output map (R, T), which are added to the chunks' own
-outputs in place. A kernel over the future uses the same products in the opposite direction. All matrices depend on
-parameters only, so a frozen model stores them. A token costs T + 2 R + R^2 / T multiplications per channel for any L;
-with the whole Toeplitz matrix it costs L / 2. The gradient is a convolution of the same form with transposed matrices.
+There are four products: each chunk with the Toeplitz matrix (T, T); each chunk with the input map of the state (T, R);
+n small products that pass the state on; and the states with the output map (R, T). The last products are added to the
+outputs of the chunks in place. A kernel over the future uses the same products in the opposite direction. All matrices
+depend on parameters only, so a frozen model stores them. A token costs T + 2 R + R^2 / T multiplications per channel
+for any L; with the whole Toeplitz matrix it costs L / 2. The gradient is a convolution of the same form with transposed
+matrices.
 """
 
 from __future__ import annotations

@@ -6,9 +6,9 @@ the direction: past, then future.
 
     x^[t] = delta * (beta u[t]) + (1 - alpha * delta) * x^[t-1],   y[t] = gamma^T x^[t] / sqrt(h)      (eq. 4)
 
-It is a diagonal linear state space with A = 1 - alpha delta in (0, 1), so it is a convolution: the tap at lag k is the
-sum over h of delta beta gamma (1 - alpha delta)^k / sqrt(h). Both directions include the present token. Together with
-omega u they form one kernel over all lags, so a layer needs one convolution.
+It is a diagonal linear state space with A = 1 - alpha delta in (0, 1), and so it is a convolution. The tap at lag k is
+the sum over h of delta beta gamma (1 - alpha delta)^k / sqrt(h). Both directions include the present token. Together
+with omega u they form one kernel over all lags, so a layer needs one convolution.
 
 Where we differ: the paper weights the new input by alpha, the published code by delta; both keep 1 - alpha delta of the
 old state. We follow the published code (the two forms differ only in the names of alpha and delta). The published code

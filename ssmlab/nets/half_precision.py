@@ -1,10 +1,12 @@
 """A frozen classifier that computes products and activations in bfloat16, for attacks.
 
 An attack needs only the direction of the gradient, and matrix units of current processors multiply bfloat16 many times
-faster than float32. Sensitive parts stay in float32 or float64: everything that depends only on parameters (kernels,
-step sizes, discretised A, B and C and their powers; the frozen model computes them before the result is rounded), the
-states of every recurrence, position biases, the softmax, the embedding of the pixels, the norm before the first layer,
-the mean over tokens and the head.
+faster than float32. Sensitive parts stay in float32 or float64:
+
+- everything that depends only on parameters (kernels, step sizes, discretised A, B and C and their powers): the frozen
+  model computes these before the result is rounded;
+- the states of every recurrence, position biases and the softmax;
+- the embedding of the pixels, the norm before the first layer, the mean over tokens and the head.
 """
 
 from __future__ import annotations

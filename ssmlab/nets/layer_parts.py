@@ -1,4 +1,4 @@
-"""What mixers build their layers of: the norm, the enhancement, and the layer around a linear state space."""
+"""The parts of which mixers build their layers: norm, enhancement, and the layer around a linear state space."""
 
 from __future__ import annotations
 

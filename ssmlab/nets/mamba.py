@@ -12,8 +12,8 @@ rank of the step sizes. W: linear maps without bias.
 A < 0 and dt > 0 by construction, so every decay is in (0, 1). A starts as S4D-Real, -1 to -N. dt starts log-uniform in
 [1e-3, 1e-1] for W_dt dt~ = 0 (section 3.6, appendix C).
 
-Where we differ: nothing. As in the published code, dt B x is the Euler form of the zero-order hold for B (section 3.6
-gives the exact form for scalar states only), and expansion 2, 4 taps and R are not settings. The enhancement is ours.
+Where we differ: nothing. As in the published code, dt B x is the Euler form of the zero-order hold for B; section 3.6
+gives the exact form for scalar states only. Expansion 2, 4 taps and R are not settings. The enhancement is ours.
 """
 
 from __future__ import annotations

@@ -9,9 +9,9 @@ processes blocks of rows that fit into a core's cache and computes their weights
 FlashAttention does (Dao et al. 2022). torch's softmax of a block takes half the time of an exponential and its sums. On
 a GPU, torch's own fused attention is used.
 
-Forward and backward, one thread of a busy AMD EPYC, B 32, L 784, z 64, v 32, the least of several turns (2026-11-27):
-at once 335 ms, torch's fused attention (with v padded to z, as it requires on a CPU) 418, in blocks 228 (244 with an
-exponential and sums of our own).
+Time of forward and backward (one thread of a busy AMD EPYC, B 32, L 784, z 64, v 32, minimum of several rounds,
+2026-11-27): at once 335 ms; torch's fused attention 418 ms, with v padded to z, as it requires on a CPU; in blocks 228
+ms (244 ms with an exponential and sums of our own).
 """
 
 from __future__ import annotations

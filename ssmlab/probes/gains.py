@@ -1,7 +1,7 @@
 """Bounds on how much a linear, time-invariant SSM can amplify an error, computed from its taps.
 
-For a sequence u (L,) of one channel, y = T u, where T[t, s] = k[t - s] is the L x L Toeplitz matrix of its taps with
-the skip in lag 0. Then for every error e of the input:
+For a sequence u (L,) of one channel, y = T u. T[t, s] = k[t - s] is the L x L Toeplitz matrix of the channel's taps,
+with the skip in lag 0. Then for every error e of the input:
 
     max |T e| <= peak max |e|,            peak = max over t of sum over s of |T[t, s]|, for causal taps |k|_1
     floor |e| <= |T e| <= energy |e|      (Euclidean), energy and floor: the largest and smallest singular value of T

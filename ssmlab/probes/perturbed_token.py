@@ -1,6 +1,6 @@
 """Measures the effect of one perturbed token: the error in all tokens after it, and in the last token by distance.
 
-A token u[t] of a layer's input gets a random error of a tenth of its length. The error of the output at a later token,
+A token u[t] of a layer's input gets a random error with a tenth of its norm. The error of the output at a later token,
 relative to the input error, is |y'[t + tau] - y[t + tau]| / |u'[t] - u[t]|. Computations are in float64, so that small
 errors can be measured.
 """
@@ -17,7 +17,7 @@ from ssmlab.nets.classifier import Residual
 from ssmlab.probes.growth import Array, fit_growth
 from ssmlab.probes.results import Growth
 
-RELATIVE_SIZE = 0.1  # length of the perturbation, relative to the token's length
+RELATIVE_SIZE = 0.1  # norm of the perturbation, relative to the token's norm
 MOST_POSITIONS = 12  # perturbed positions for the error in the last token
 
 PerturbedSystem = Callable[[Tensor], Tensor]

@@ -1,10 +1,10 @@
 """The adversary of training and of model selection: projected gradient descent in an L-inf or L2 ball, inside [0, 1].
 
-The attacks that judge a model (evaluation/) are other people's code and this one is ours, so both cannot have the same
-bug.
+This attack shares no code with the attacks that judge a model (evaluation/, mostly torchattacks), so both cannot have
+the same bug.
 
-`pgd` is made of the small functions below it; single-step regimes, FreeAT and YOPO combine them in other ways. x is
-always (B, ...) in [0, 1], and every image has its own ball.
+`pgd` is made of the small functions below it. Single-step regimes, FreeAT and YOPO combine these functions in other
+ways. x is always (B, ...) in [0, 1], and every image has its own ball.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from ssmlab.training.sharding import draw_normal, draw_uniform
 
 ModelLike = Callable[[Tensor], Tensor]
 Loss = Callable[[Tensor, Tensor], Tensor]
-ROUNDING = 1e-3  # pixels may be outside [0, 1] by this much: bfloat16 and interpolation round so
-DEFAULT_SEED = 0  # of the random start of `pgd` without a generator
+ROUNDING = 1e-3  # pixels may be outside [0, 1] by this much, because of rounding in bfloat16 or interpolation
+DEFAULT_SEED = 0  # seed of the random start of `pgd` without a generator
 
 
 def pgd(
@@ -49,7 +49,7 @@ def pgd(
         attack: the ball, the steps and the start.
         generator: draws the random start. Without one, a new generator with a fixed seed is used, so equal calls give
             equal examples; for restarts pass your own generator.
-        loss: (logits, y) to the number () that the attack raises.
+        loss: from (logits, y) to the number () that the attack increases.
 
     Returns:
         x_adv: like `x`, detached, inside the ball and in [0, 1].
@@ -69,14 +69,14 @@ def pgd_steps(
     generator: torch.Generator | None = None,
     loss: Loss = F.cross_entropy,
 ) -> Pixels:
-    """`pgd` without its checks, for images that were checked when they were read: a GPU would wait for the answer."""
+    """`pgd` without its checks, for images that were checked when they were read; a check would make a GPU wait."""
     return ascend(model, x, y, starting_point(x, attack, generator), attack, loss)
 
 
 def check_pixels(x: object, y: Tensor) -> None:
     """Raise UserError unless x (B, ...) are floats in [0, 1] and y has B entries.
 
-    The ball is cut to [0, 1], so that images of another range would silently become white or black.
+    Adversarial images are clipped to [0, 1], so images of another range would become white or black without an error.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         what = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
@@ -102,7 +102,7 @@ def ascend(model: ModelLike, x: Pixels, y: Tensor, x_adv: Pixels, attack: Attack
 
 
 def input_gradient(model: ModelLike, x: Pixels, y: Tensor, loss: Loss) -> Pixels:
-    """The gradient of loss(model(x), y) with respect to x, and to nothing else; works under no_grad too."""
+    """The gradient of loss(model(x), y) with respect to x only; it also works under no_grad."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         (gradient,) = torch.autograd.grad(loss(model(x), y), x)
@@ -126,10 +126,10 @@ def starting_point(x: Pixels, attack: Attack, generator: torch.Generator | None)
 
 
 def random_start(x: Pixels, eps: float, generator: torch.Generator, norm: Norm = "linf") -> Pixels:
-    """`x` plus a random point of the ball of radius `eps`, cut to [0, 1]; drawn on the generator's device.
+    """`x` plus a random point of the ball of radius `eps`, clipped to [0, 1]; drawn on the generator's device.
 
     L-inf: uniform in the ball. L2: a direction uniform on the sphere times a length uniform in [0, eps], as in
-    torchattacks; in many dimensions nearly all of the uniform distribution in the ball lies at its surface.
+    torchattacks. (In many dimensions, nearly all points of a uniform distribution in the ball are near its surface.)
     """
     if norm == "l2":
         noise = draw_normal(x.shape, generator, x.dtype)
@@ -150,7 +150,7 @@ def project(x_adv: Pixels, x: Pixels, eps: float, norm: Norm = "linf") -> Pixels
 
 
 def projection(x: Pixels, eps: float, norm: Norm) -> Callable[[Tensor], Tensor]:
-    """`project` for one x (B, ...) in [0, 1] and many calls: what depends only on x is computed once."""
+    """`project` for one x (B, ...) in [0, 1] and many calls; everything that depends only on x is computed once."""
     if norm == "l2":
         return lambda x_adv: (x + project_delta(x_adv - x, eps, norm)).clamp(0.0, 1.0)
     low, high = (x - eps).clamp(min=0.0), (x + eps).clamp(max=1.0)

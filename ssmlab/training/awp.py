@@ -2,7 +2,7 @@
 
 During the forward and backward pass of another regime every weight w is replaced by
 
-    w + gamma |w| / |g| g,     g the gradient with respect to w of the loss that the regime lowers
+    w + gamma |w| / |g| g,     g the gradient with respect to w of the loss that the regime minimises
 
 (one step; the norms are over the whole tensor), and is restored before the optimiser's step.
 
@@ -24,7 +24,7 @@ from ssmlab.params import AwpParams
 
 
 def awp_of_epoch(awp: AwpParams | None, epochs_done: int) -> AwpParams | None:
-    """What `perturbed_weights` is given in the epoch after `epochs_done`: None during the warm-up of AWP."""
+    """The argument `awp` of `perturbed_weights` in the epoch after `epochs_done`; None during the warm-up of AWP."""
     return None if awp is None or epochs_done < (awp.warmup or 0) else awp
 
 
@@ -34,8 +34,8 @@ def perturbed_weights(
 ) -> Iterator[None]:
     """Inside the block, the weights are perturbed; without `awp` nothing happens.
 
-    `objective(*inputs)` is evaluated once, on entry; its first result is the loss (). That leaves the parameters'
-    gradients as they were; gradients that are computed inside the block remain.
+    `objective(*inputs)` is evaluated once, on entry; its first result is the loss (). This evaluation does not change
+    the gradients of the parameters. Gradients that are computed inside the block remain.
     """
     if awp is None:
         yield

@@ -1,7 +1,7 @@
 """One training in several processes, as torchrun starts them: their ranks, and what they exchange.
 
-Every rank holds the whole data set and draws the same order, crops and random starts, but computes only its own rows of
-every batch (`ssmlab.training.sharding`). torch's DistributedDataParallel sums the gradients over the ranks.
+Every rank has the whole data set and draws the same order, crops and random starts. But it computes only its own rows
+of every batch (`ssmlab.training.sharding`). torch's DistributedDataParallel sums the gradients over the ranks.
 """
 
 from __future__ import annotations

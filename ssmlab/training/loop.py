@@ -48,8 +48,8 @@ def fit(
     Data order, augmentation, and the random draws of training and of validation each have their own generator, derived
     from `params.seed`. Dropout draws from torch's global generator.
 
-    With the `state` of an earlier epoch training continues after that epoch as if it had never stopped: the same
-    params, data set, device and thread count give the same bits. The global generator is restored too.
+    With the `state` of an earlier epoch, training continues after that epoch as if it had never stopped: the same
+    params, data set, device and number of threads give the same bits. The global generator is restored too.
 
     The ranks of `group` train one model together. They must pass the same arguments and see the same events; a batch is
     `params.batch_size` images over all ranks. The number of ranks changes the result only by rounding and by dropout,

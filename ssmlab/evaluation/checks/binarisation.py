@@ -1,9 +1,9 @@
 """The binarisation test: does the attack find an adversarial image that is known to exist?
 
 Zimmermann, Brendel, Tramer and Carlini (2022), "Increasing confidence in adversarial robustness evaluations". For every
-image, a linear classifier on the model's features is built that separates noisy copies of the image from one point at
-the edge of the ball. That point is adversarial by construction, so a working attack finds an adversarial image. If the
-gradients are masked, it does not.
+image, the test builds a linear classifier on the model's features. It separates noisy copies of the image from one
+point at the edge of the ball. That point is adversarial by construction, so a working attack finds an adversarial
+image. If the gradients are masked, it does not.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class FeatureModel(nn.Module):
 
 @contextmanager
 def noted_input(layer: nn.Module) -> Iterator[list[Tensor]]:
-    """Record the layer's inputs in the forward passes inside."""
+    """Record the layer's inputs in the forward passes inside the block."""
     noted: list[Tensor] = []
     handle = layer.register_forward_pre_hook(lambda _, inputs: noted.append(inputs[0]))
     try:

@@ -79,8 +79,8 @@ def strength_checks(attacked: Attacked, ball: Ball, classes: int) -> list[Check]
 def gate_checks(attacked: Attacked, ball: Ball, twenty: Tensor) -> list[Check]:
     """Compare PGD with and without a softened backward pass of gates.
 
-    There is no check for a model without gates, or if PGD-20 left no image right. Both attack the images that PGD-20
-    left right, `twenty` (B,), from the same starts. So the gain of a second start does not count as a gain of
+    There is no check for a model without gates, or if PGD-20 broke every image. Both attacks use the images that
+    survived PGD-20, `twenty` (B,), and the same starts. So the gain of a second start does not count as a gain of
     softening.
     """
     if not (twenty.any() and uses_gates(attacked.victim, attacked.x[:1])):

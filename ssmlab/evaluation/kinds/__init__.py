@@ -1,4 +1,4 @@
-"""One kind of attack a file; `ssmlab.params.ATTACKS` is the table of their names."""
+"""One file for each kind of attack; `ssmlab.params.ATTACKS` is the table of their names."""
 
 from __future__ import annotations
 

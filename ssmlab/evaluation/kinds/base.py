@@ -33,16 +33,17 @@ class AttackKind(ABC, Generic[Spec]):
     def parts(self, victim: Victim, ball: Ball, classes: int, seed: int) -> dict[str, Any]:
         """The attack's parts (each an `AttackPart`) by the names in `phases`.
 
-        A part returns images in the ball around those it is given and in [0, 1]; where it finds none that the victim
-        gets wrong, any such image. Equal seeds must give equal images, whatever else is in the batch.
+        A part returns images in [0, 1] and in the ball around the given images. If it finds no image that the victim
+        gets wrong, it may return any image of the ball. Equal seeds must give equal images, whatever else is in the
+        batch.
         """
 
     @property
     def phases(self) -> tuple[tuple[str, ...], ...]:
         """The names of the parts in the order in which they run, grouped into phases.
 
-        Between two phases, the remaining images are collected into full batches: an image in a batch of 2 or 3 costs
-        three times as much as in a batch of 16 or more.
+        Between two phases, the remaining images are collected into full batches, because an image in a batch of 2 or 3
+        costs three times as much as in a batch of 16 or more.
         """
         return ((self.spec.kind,),)
 
@@ -50,7 +51,7 @@ class AttackKind(ABC, Generic[Spec]):
         """The approximate cost of a phase for an image that it cannot break, in forward passes, on one CPU thread.
 
         A gradient step costs about 3 passes, which is the default; a step of FAB, with its projection and own forward
-        pass, costs about 5.5. Progress and the order of tasks follow from it, but no result.
+        pass, costs about 5.5. Only the progress and the order of tasks depend on it, and no result.
         """
         return 3.0
 
@@ -59,7 +60,7 @@ class AttackKind(ABC, Generic[Spec]):
         return False
 
     def survivors_after(self, phase: int) -> int | None:  # noqa: ARG002
-        """How many survivors of this phase continue, those of lowest margin; None for all."""
+        """How many survivors of this phase continue (those with the lowest margins); None for all."""
         return None
 
     @property

@@ -1,4 +1,4 @@
-"""One regime a file; `ssmlab.params.REGIMES` is the table of their names."""
+"""One file for each regime; `ssmlab.params.REGIMES` is the table of their names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Single-step adversarial training: noise, then one step up the gradient there.
 
-    FGSM with random start (Wong et al. 2020, Algorithm 3): noise in the ball, alpha 1.25 eps, cut back to the ball.
-    N-FGSM (de Jorge et al. 2022): noise of 2 eps, alpha eps, never cut back.
+    FGSM with random start (Wong et al. 2020, Algorithm 3): noise in the ball, alpha 1.25 eps, clipped to the ball.
+    N-FGSM (de Jorge et al. 2022): noise of 2 eps, alpha eps, never clipped to the ball.
 
 In both, images stay in [0, 1], also after the noise. N-FGSM's images lie in the ball of radius noise eps + alpha. Both
 papers are about L-inf; for L2, noise and step are those of `ssmlab.training.adversary`.

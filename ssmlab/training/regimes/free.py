@@ -1,11 +1,11 @@
 """FreeAT (Shafahi et al. 2019, Algorithm 1): one backward pass gives the weights' gradient and the adversary's.
 
-Every batch is replayed m times; the perturbation delta moves between the replays and is kept for the next batch. m
+Every batch is replayed m times. The perturbation delta changes between the replays and is kept for the next batch. m
 replays cost as much as m steps of standard training, so the number of epochs is divided by m.
 
-Where we differ: the published code takes the gradient with respect to delta through the cut to [0, 1], so delta does
-not move where it would leave the box; we take the gradient at the cut image. Algorithm 1 has alpha = eps. The last,
-smaller batch of an epoch uses and moves only the first rows of delta.
+Where we differ: the published code takes the gradient with respect to delta through the clipping to [0, 1], so delta
+does not change where it would leave the box. We take the gradient at the clipped image. Algorithm 1 has alpha = eps.
+The last, smaller batch of an epoch uses and moves only the first rows of delta.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
     loss = BCE(f(x_adv), y) + beta KL(p(x) || p(x_adv)) (1 - p_y(x)),
     BCE  = -log p_y(x_adv) - log(1 - max_{k != y} p_k(x_adv))
 
-Where we differ: the attack starts where the params say (in the published code at x + 0.001 N(0, 1)); both logarithms
-are computed from logits, so that they do not need the small constants of the published code.
+Where we differ: the attack starts where the params say; in the published code it starts at x + 0.001 N(0, 1). Both
+logarithms are computed from logits, so they do not need the small constants of the published code.
 """
 
 from __future__ import annotations

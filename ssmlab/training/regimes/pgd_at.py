@@ -15,8 +15,8 @@ from ssmlab.training.regimes.base import Learner, Regime
 class PgdAt(Regime):
     """Cross entropy on adversarial images, at perturbed weights if the params have `awp`.
 
-    The attack runs on a frozen copy of the model, made for every batch because the weights change. It always raises the
-    plain cross entropy, without label smoothing.
+    The attack runs on a frozen copy of the model, made for every batch because the weights change. It always increases
+    the plain cross entropy, without label smoothing.
     """
 
     def __init__(self, learner: Learner, params: TrainParams) -> None:

@@ -1,6 +1,6 @@
 """TRADES (Zhang et al. 2019, Algorithm 1): clean cross entropy plus beta times how much an attack changes p.
 
-    loss = CE(f(x), y) + beta KL(p(x) || p(x_adv)),     x_adv raises the same KL inside the ball
+    loss = CE(f(x), y) + beta KL(p(x) || p(x_adv)),     x_adv maximises the same KL inside the ball
 
 Where we differ: the published code computes p(x) again in every step of the attack; it is constant there, so we compute
 it once per batch. The published start x + 0.001 N(0, 1) may lie outside [0, 1] or a small ball; we project it.

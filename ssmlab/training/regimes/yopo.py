@@ -1,14 +1,14 @@
 """YOPO-m-n ("You Only Propagate Once", Zhang et al. 2019, Algorithm 1): n attack steps for each full propagation.
 
 The classifier is trunk(stem(x)). Each of m full propagations gives p, the gradient with respect to the stem's output h,
-and the gradient of all weights; n attack steps then raise <p, stem(x_adv)> through the stem alone. The weights take one
-step with the mean of their m gradients.
+and the gradient of all weights; n attack steps then increase <p, stem(x_adv)> through the stem alone. The weights take
+one step with the mean of their m gradients.
 
 Where we differ from the published code:
 
 - It has one optimiser for the stem and one for the rest; we have one optimiser with disjoint groups.
-- It adds the gradient of <p, stem(x_adv)> after the n steps to the stem's gradient; we use the gradients of the m
-  propagations alone, which the chain rule gives.
+- It adds the gradient of <p, stem(x_adv)> after the n steps to the stem's gradient; we use only the gradients of the m
+  propagations, as the chain rule gives them.
 - It sums the m gradients; we take the mean, which makes almost no difference to AdamW.
 - It always starts at a random point of the ball; here the attack's `random_start` decides.
 
@@ -50,5 +50,5 @@ class Yopo(Regime):
 
 
 def ascend_stem(stem: ModelLike, p: Tensor, x: Tensor, x_adv: Tensor, attack: Attack) -> Tensor:
-    """The attack's steps from `x_adv`, raising <p, stem(x_adv)> with p (B, L, D) held fixed."""
+    """The attack's steps from `x_adv`, which increase <p, stem(x_adv)> for a fixed p (B, L, D)."""
     return ascend(stem, x, p, x_adv, attack, lambda h, p: (h * p).sum())
