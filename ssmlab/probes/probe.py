@@ -148,7 +148,7 @@ def quartiles(ratios: Tensor) -> tuple[float, float, float, float, float] | None
 
 
 def percentiles(ratios: Tensor) -> tuple[float, ...] | None:
-    """The finite ratios in increasing order, or if they are many, their percentiles 0 to 100; None if there are none."""
+    """The finite ratios in increasing order, or the percentiles 0 to 100 of many ratios; None if there are none."""
     finite = ratios[ratios.isfinite()]
     if len(finite) > PERCENTILES:
         finite = torch.quantile(finite, torch.linspace(0, 1, PERCENTILES, dtype=finite.dtype, device=finite.device))
