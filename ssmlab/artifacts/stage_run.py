@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.artifacts.provenance import Provenance, params_fingerprint, provenance_of
-from ssmlab.core.errors import UserError
+from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import sha256_file
 from ssmlab.core.stage_code import CommandName, StageName, code_fingerprint
 from ssmlab.data.header import prepared_fingerprint
@@ -59,25 +59,28 @@ class StageRun:
     inputs: Mapping[str, StageInput]
 
     def changed(self) -> str:
-        """What has changed since the start, as text; empty if nothing has. A deleted input counts as unchanged."""
+        """What has changed since the start, as in "params.yaml has changed"; empty if nothing has.
+
+        A deleted input counts as unchanged, and one that the disk does not give as perhaps changed.
+        """
         if self.asked_again is not None:
             try:
                 asked = params_fingerprint(self.asked_again())
-            except UserError:
-                asked = ""
+            except UserError as error:
+                return change_of("params.yaml", error)
             if asked != self.provenance.params_sha256:
-                return "params.yaml"
+                return change_of("params.yaml")
         if code_fingerprint(self.provenance.stage) != self.provenance.code_sha256:
-            return "the code of ssmlab"
+            return change_of("the code of ssmlab")
         for name, each in self.inputs.items():
             try:
                 found = each.read_again()
             except FileNotFoundError:
                 continue
-            except (UserError, OSError):
-                found = ""
+            except (UserError, OSError) as error:
+                return change_of(name, error)
             if found != each.fingerprint:
-                return name
+                return change_of(name)
         return ""
 
     def require_unchanged(self, target: Path, command: str) -> None:
@@ -88,9 +91,17 @@ class StageRun:
         """
         if changed := self.changed():
             raise UserError(
-                f"{target}: not written: {changed} has changed since `{command}` started; run it again (the earlier "
+                f"{target}: not written: {changed} since `{command}` started; run it again (the earlier "
                 "file is unchanged)"
             )
+
+
+def change_of(name: str, error: Exception | None = None) -> str:
+    """What an error on reading an input again means for it, or that it has changed, in words."""
+    disk = disk_error_in(error)
+    if disk is None:
+        return f"{name} has changed"
+    return f"{name} cannot be read any more ({disk.strerror or disk}), so it may have changed"
 
 
 def start_stage(

@@ -141,6 +141,7 @@ def stage(allow_installed: bool = True, together: bool = False, notes_on_stderr:
     from ssmlab.cli.progress import display
     from ssmlab.core.events import silence
     from ssmlab.project.dvc_files import keep_lock
+    from ssmlab.system.bad_pages import ending_at_bad_page
 
     if not together and "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("torchrun with several processes is for `train` alone; run this without it")
@@ -148,8 +149,13 @@ def stage(allow_installed: bool = True, together: bool = False, notes_on_stderr:
     if "DVC_STAGE" in os.environ:
         keep_lock(Path())  # DVC waits for this stage, so it is not writing the file
     shown = nullcontext(silence) if is_silent_rank() else display(Console(stderr=notes_on_stderr))
-    with interruptible(), ending_with_launcher(), shown as on_event:
+    with interruptible(), ending_with_launcher(), ending_at_bad_page(say_unreadable), shown as on_event:
         yield on_event
+
+
+def say_unreadable(path: str) -> None:
+    """Print the error for a mapped file with a page that the disk cannot read."""
+    say(f"{path}: cannot be read (the disk fails, or the file was cut short meanwhile); earlier results are untouched")
 
 
 def prepare_study(allow_installed: bool) -> None:

@@ -13,6 +13,7 @@ from ssmlab.cli.options import IntervalOption
 from ssmlab.cli.records import FormatOption, JsonOption, ListFormat, records_text
 from ssmlab.core.collector import collector_paused
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import printable
 
 if TYPE_CHECKING:
     from ssmlab.tui.follower import StudyFollower
@@ -53,6 +54,10 @@ def print_runs(form: ListFormat) -> None:
         print_table(look)
     else:
         typer.echo(rows_text(look, form), nl=False)
+    for view in look.runs:
+        if view.status.unread:
+            text = f"warning: {view.name}: its state may be wrong: {view.status.unread}"
+            typer.secho(printable(text), err=True, fg=typer.colors.YELLOW)
 
 
 def alerts(format: FormatOption = ListFormat.table, as_json: JsonOption = False) -> None:

@@ -61,6 +61,8 @@ def read_sealed_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
             raise ValueError("it is damaged or was edited: its text is not as it was written")
     except FileNotFoundError:
         raise UserError(f"{path}: not found ({what}); {remedy}") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as {what} ({error.strerror or error}); {remedy}") from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as {what} ({error}); {remedy}") from None
     return content

@@ -9,8 +9,8 @@ import hashlib
 import io
 import os
 import stat
-from collections.abc import Container, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -187,11 +187,21 @@ def read_file(path: Path, largest: int = LARGEST_FILE) -> bytes:
         FileNotFoundError: there is no such file.
         OSError: it is a folder, a pipe or a device, has more than `largest` bytes, or cannot be read.
     """
-    with open_regular(path) as file:
+    with naming(path), open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         if size > largest:
             raise OSError(errno.EFBIG, f"it is larger than {largest // 2**20} MiB", str(path))
         return file.read()
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Within this block an OSError names `path`; a failed read, unlike a failed opening, names no file by itself."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def open_regular(path: Path) -> io.BufferedReader:
@@ -215,7 +225,7 @@ def sha256_text(text: str) -> str:
 
 def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, as 64 hex digits."""
-    with open_regular(path) as file:
+    with naming(path), open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -233,5 +243,7 @@ def read_json(path: Path, what: str, remedy: str) -> Any:
         return parse_json(read_file(path))
     except FileNotFoundError:
         raise UserError(f"{path}: not found ({what}); {remedy}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as {what} ({error.strerror or error}); {remedy}") from None
+    except ValueError as error:
         raise UserError(f"{path}: cannot be read as {what} ({error}); {remedy}") from None

@@ -9,7 +9,9 @@ JSON (for each tensor its dtype, shape and place; `__metadata__` maps text to te
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from ssmlab.core.files import LARGEST_FILE, open_regular, read_file
+from ssmlab.core.files import LARGEST_FILE, naming, open_regular, read_file
 from ssmlab.core.json_text import canonical_json
 from ssmlab.core.plain_values import parse_json
 
@@ -45,6 +47,10 @@ class DamagedTensors(ValueError):
     """Not a complete safetensors file; the message goes into an error that names the file."""
 
 
+class UnreadableTensors(DamagedTensors):
+    """The disk did not give the file's bytes, which may be sound."""
+
+
 class TensorInfo(BaseModel):
     """What the header says of one tensor."""
 
@@ -64,13 +70,19 @@ METADATA = TypeAdapter(dict[str, str], config=ConfigDict(defer_build=True))
 
 
 @dataclass(frozen=True)
-class TensorFile:
-    """A safetensors file in memory: all its bytes in `content`; the tensors begin at byte `data_start`."""
+class TensorHeader:
+    """The header of a safetensors file, whose tensors begin at byte `data_start`."""
 
-    content: bytes
     data_start: int
     metadata: dict[str, str]
     tensors: dict[str, TensorInfo]
+
+
+@dataclass(frozen=True)
+class TensorFile(TensorHeader):
+    """A safetensors file in memory: all its bytes are in `content`."""
+
+    content: bytes
 
     @cached_property
     def sha256(self) -> str:
@@ -119,25 +131,54 @@ def read_tensors_file(path: Path, largest: int = LARGEST_FILE) -> TensorFile:
 
     Raises:
         FileNotFoundError: there is no such file.
-        DamagedTensors: it cannot be read, is too large, or is not a complete safetensors file.
+        DamagedTensors: it is too large, or not a complete safetensors file.
+        UnreadableTensors: the disk did not give its bytes.
     """
-    try:
+    with refusing_unreadable():
         content = read_file(path, largest)
+    return parse_tensors_file(content)
+
+
+@contextmanager
+def refusing_unreadable() -> Iterator[None]:
+    """Within this block an OSError becomes a DamagedTensors, unless there is no such file."""
+    try:
+        yield
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise DamagedTensors(error.strerror or str(error)) from None
-    return parse_tensors_file(content)
+        kind = DamagedTensors if error.errno in (errno.EINVAL, errno.EFBIG) else UnreadableTensors  # as read_file says
+        raise kind(error.strerror or str(error)) from None
 
 
 def parse_tensors_file(content: bytes) -> TensorFile:
     """The header of a safetensors file, checked against the file's length; raises DamagedTensors."""
-    if content.startswith(LFS_POINTER):
+    header = parse_tensors_header(content, len(content))
+    return TensorFile(header.data_start, header.metadata, header.tensors, content)
+
+
+def read_tensors_header(path: Path) -> TensorHeader:
+    """The header of a safetensors file, of which nothing else is read; raises as `read_tensors_file`."""
+    with refusing_unreadable(), naming(path), open_regular(path) as file:
+        size = os.fstat(file.fileno()).st_size
+        begin = file.read(len(LFS_POINTER))
+        rest = header_end(begin, size) - len(begin)
+        return parse_tensors_header(begin + file.read(max(rest, 0)), size)
+
+
+def header_end(begin: bytes, size: int) -> int:
+    """At which byte the header of a safetensors file of `size` bytes ends; raises DamagedTensors."""
+    if begin.startswith(LFS_POINTER):
         raise DamagedTensors("it is only the pointer of Git LFS: `git lfs pull` fetches the file")
-    length = int.from_bytes(content[:8], "little")
-    start = 8 + length
-    if len(content) < 8 or length > LARGEST_HEADER or start > len(content):
+    length = int.from_bytes(begin[:8], "little")
+    if size < 8 or length > LARGEST_HEADER or 8 + length > size:
         raise DamagedTensors("it is cut off, or not a safetensors file")
+    return 8 + length
+
+
+def parse_tensors_header(content: bytes, size: int) -> TensorHeader:
+    """The header at the start of `content`, checked against the file's size in bytes; raises DamagedTensors."""
+    start = header_end(content, size)
     try:
         header = parse_json(content[8:start])
         if not isinstance(header, dict):
@@ -154,9 +195,9 @@ def parse_tensors_file(content: bytes) -> TensorFile:
         if first != end or last - first != tensor.elements * BYTES.get(tensor.dtype, 0):
             raise DamagedTensors(f"the bytes of tensor {name[:80]!r} do not match its shape")
         end = last
-    if end != len(content) - start:
+    if end != size - start:
         raise DamagedTensors("it is cut off, or longer than its header says")
-    return TensorFile(content, start, metadata, tensors)
+    return TensorHeader(start, metadata, tensors)
 
 
 @contextmanager
@@ -166,12 +207,26 @@ def mapped_tensors(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
     Raises:
         FileNotFoundError: there is no such file.
         DamagedTensors: on opening it or reading its tensors, it turned out not to be a complete safetensors file.
+        UnreadableTensors: the disk did not let it be opened. Later it can only send SIGBUS (`system.bad_pages`).
     """
     try:
-        open_regular(path).close()  # a pipe or a device would never end
-        with safe_open(path, framework=framework) as file:
+        with refusing_unreadable():
+            open_regular(path).close()  # a pipe or a device would never end
+            opened = open_mapped(path, framework)
+        with opened as file:
             yield file
-    except FileNotFoundError:
-        raise
-    except (OSError, SafetensorError) as error:
+    except SafetensorError as error:
         raise DamagedTensors(" ".join(str(error).split())) from None
+
+
+def open_mapped(path: Path, framework: Literal["np", "pt"]) -> Any:
+    """`safe_open` of a file that is there; raises OSError for every reason why it cannot be opened.
+
+    Safetensors says that any file it cannot open is not found; torch, which maps it for "pt", raises a RuntimeError.
+    """
+    try:
+        return safe_open(path, framework=framework)
+    except FileNotFoundError:
+        raise OSError("it cannot be opened") from None
+    except RuntimeError as error:
+        raise OSError(" ".join(str(error).split())) from None

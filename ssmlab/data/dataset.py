@@ -22,7 +22,7 @@ from ssmlab.data.header import (
     Description,
     description_text,
     open_prepared,
-    read_summary,
+    read_data_summary,
 )
 from ssmlab.data.pixels import to_unit
 from ssmlab.params.paths import Paths
@@ -187,8 +187,8 @@ def load_dataset(path: Path) -> Dataset:
     Raises:
         UserError: the file is missing, truncated, damaged, of another format, or has labels out of range.
     """
+    description = read_data_summary(path).description
     with open_prepared(path, "pt") as file:
-        description = read_summary(file).description
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in tensor_names()}
         if fingerprint_of(tensors) != description.fingerprint:
             raise ValueError("its content does not match its fingerprint")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ssmlab.core.digest import KEY, seal
 from ssmlab.core.errors import UserError
 from ssmlab.core.json_text import canonical_json
-from ssmlab.core.tensors import mapped_tensors
+from ssmlab.core.tensors import TensorHeader, mapped_tensors, read_tensors_header
 from ssmlab.core.validation import first_problem
 
 PartName = Literal["train", "validation", "test"]
@@ -82,8 +82,8 @@ def read_data_summary(path: Path) -> DataSummary:
     Raises:
         UserError: the file is missing, truncated, damaged in its header, or not a prepared data set.
     """
-    with open_prepared(path, "np") as file:
-        return read_summary(file)
+    with refusing_incomplete(path):
+        return summary_of(read_tensors_header(path))
 
 
 def prepared_fingerprint(path: Path) -> str:
@@ -100,23 +100,29 @@ def prepared_fingerprint(path: Path) -> str:
 @contextmanager
 def open_prepared(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
     """A prepared data set as an open safetensors file; any error on opening or reading it becomes a UserError."""
+    with refusing_incomplete(path), mapped_tensors(path, framework) as file:
+        yield file
+
+
+@contextmanager
+def refusing_incomplete(path: Path) -> Iterator[None]:
+    """Within this block an error of reading the prepared data set at `path` becomes a UserError."""
     try:
-        with mapped_tensors(path, framework) as file:
-            yield file
+        yield
     except FileNotFoundError:
         raise UserError(f"{path}: there is no prepared data set; run `ssmlab prepare`") from None
     except ValueError as error:
         raise UserError(f"{path}: not a complete prepared data set ({error}); run `ssmlab prepare` again") from None
 
 
-def read_summary(file: Any) -> DataSummary:
-    """Read and check the header of an open safetensors file; raises ValueError if it is not a prepared data set's."""
-    description = parse_description((file.metadata() or {}).get(METADATA_KEY, ""))
-    shapes = {(split, part): check_shape(file, split, part) for split in SPLITS for part in TENSOR_KINDS}
+def summary_of(header: TensorHeader) -> DataSummary:
+    """What the header of a safetensors file says; raises ValueError if it is not that of a prepared data set."""
+    description = parse_description(header.metadata.get(METADATA_KEY, ""))
+    shapes = {(split, part): check_shape(header, split, part) for split in SPLITS for part in TENSOR_KINDS}
     sizes = {split: shapes[split, "images"][0] for split in SPLITS}
     if any(shape[0] != sizes[split] for (split, _), shape in shapes.items()):
         raise ValueError("images, labels and indices differ in number")
-    image_shapes = {tuple(shapes[split, "images"][1:]) for split in SPLITS}
+    image_shapes = {shapes[split, "images"][1:] for split in SPLITS}
     if len(image_shapes) != 1:
         raise ValueError("the splits differ in image shape")
     channels, height, width = image_shapes.pop()
@@ -150,14 +156,12 @@ def parse_description(text: str) -> Description:
     return description
 
 
-def check_shape(file: Any, split: str, part: str) -> list[int]:
+def check_shape(header: TensorHeader, split: str, part: str) -> tuple[int, ...]:
     """The shape of one tensor of a split; raises ValueError if it is missing or has another dtype or dimension."""
     name = f"{split}.{part}"
-    if name not in file.keys():  # noqa: SIM118 - an open safetensors file is not a mapping
+    if name not in header.tensors:
         raise ValueError(f"{name} is missing")
-    tensor = file.get_slice(name)
-    dtype, dimensions = TENSOR_KINDS[part]
-    shape: list[int] = tensor.get_shape()
-    if tensor.get_dtype() != dtype or len(shape) != dimensions:
-        raise ValueError(f"{name} is {tensor.get_dtype()} of shape {shape}")
-    return shape
+    tensor, (dtype, dimensions) = header.tensors[name], TENSOR_KINDS[part]
+    if tensor.dtype != dtype or len(tensor.shape) != dimensions:
+        raise ValueError(f"{name} is {tensor.dtype} of shape {list(tensor.shape)}")
+    return tensor.shape

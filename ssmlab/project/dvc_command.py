@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import write_atomic
+from ssmlab.core.files import read_file, write_atomic
 
 
 def in_git_checkout(root: Path) -> bool:
@@ -30,7 +30,7 @@ def allow_no_git(root: Path) -> None:
     if in_git_checkout(root):
         return
     local = root / ".dvc" / "config.local"
-    if not local.is_file() or "no_scm" not in local.read_text(encoding="utf-8"):
+    if not local.is_file() or b"no_scm" not in read_file(local):
         command = [sys.executable, "-m", "dvc", "config", "--local", "core.no_scm", "true"]
         subprocess.run(
             command, cwd=root, check=False, capture_output=True

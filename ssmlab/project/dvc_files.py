@@ -213,7 +213,7 @@ def check_dvc_reads(params_file: Path) -> None:
     from ruamel.yaml.error import YAMLError
 
     try:
-        YAML(typ="safe").load(params_file.read_text(encoding="utf-8"))
+        YAML(typ="safe").load(read_file(params_file).decode())
     except YAMLError as error:
         where, problem = place_and_problem(error)
         raise UserError(f"{params_file}: DVC cannot read it{where} ({problem}); put the value in quotes") from None

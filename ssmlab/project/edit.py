@@ -17,7 +17,7 @@ from ssmlab.core.plain_values import value_at
 from ssmlab.core.text import printable
 from ssmlab.params import REGIMES, Params, TrainParams
 from ssmlab.project.expand import params_writer, quote_colons
-from ssmlab.project.params_file import load_params, parse_params, plain_yaml
+from ssmlab.project.params_file import load_params, parse_params, plain_yaml, read_text
 from ssmlab.project.switch import refuse_while_running
 
 # The fields of a run that can be edited, and their keys in the run.
@@ -62,7 +62,7 @@ def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
     params = load_params(path)
     now = run_values(params, run)
     wanted = {name: text.strip() for name, text in values.items() if text.strip() != now[name]}
-    before = path.read_text(encoding="utf-8")
+    before = read_text(path)
     if not wanted:
         return RunEdit(path, run, before, before)
     yaml = params_writer()
@@ -123,6 +123,6 @@ def write_edit(edit: RunEdit) -> None:
         UserError: something runs on this study, or the file has changed since the edit was made.
     """
     refuse_while_running(edit.path)
-    if edit.path.read_text(encoding="utf-8") != edit.before:
+    if read_text(edit.path) != edit.before:
         raise UserError(f"{edit.path}: it has changed meanwhile, so the edit was not written; edit it again")
     write_atomic(edit.path, edit.after)

@@ -15,7 +15,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file
 from ssmlab.core.plain_values import value_at
-from ssmlab.project.params_file import expanded, parse_params, plain_yaml, read_yaml
+from ssmlab.project.params_file import expanded, parse_params, plain_yaml, read_text, read_yaml
 
 WIDEST = 79  # columns; longer lines in flow style are folded by DVC
 
@@ -33,7 +33,7 @@ def expanded_params_yaml(study: Path, settings: Mapping[str, str] | None = None)
     if "grid" not in raw and not settings:
         return read_file(study)
     yaml = params_writer()
-    document = yaml.load(study.read_text(encoding="utf-8"))
+    document = yaml.load(read_text(study))
     for key, value in (settings or {}).items():
         put(document, key, value)
     quote_colons(document)

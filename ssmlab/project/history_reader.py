@@ -9,6 +9,7 @@ from typing import BinaryIO
 
 from ssmlab.artifacts.history import Row, parse_rows
 from ssmlab.core.files import open_regular
+from ssmlab.project.watched_files import unread
 
 PIECE = 2**20  # bytes read at once
 EDGE = 4096  # bytes at both ends of the content; if they are unchanged in a longer file, it is the same file, grown
@@ -19,11 +20,13 @@ class HistoryReader:
 
     Attributes:
         rows: all rows of the file at the last `poll`, which adds to this list.
+        problem: why the disk did not give the file's bytes at the last `poll`, so that rows may be missing; or None.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[Row] = []
+        self.problem: str | None = None
         self._end = 0  # number of bytes read so far, always whole lines
         self._head, self._tail = b"", b""  # the beginning and the end of these bytes
         self._digest = hashlib.sha256()  # of all these bytes
@@ -33,8 +36,9 @@ class HistoryReader:
         """The new rows since the last call, without a line that is still being written.
 
         If the file was removed, shortened or replaced, it is read from its beginning, and `rows` starts again. Lines
-        that are not rows (such as the last line of a crashed writer) are ignored.
+        that are not rows (such as the last line of a crashed writer) are ignored. A disk that fails removes no row.
         """
+        self.problem = None
         new: list[Row] = []
         rest = b""
         try:
@@ -46,9 +50,11 @@ class HistoryReader:
                     lines, end, rest = (rest + piece).rpartition(b"\n")
                     new += self._take(lines + end)
                 self._stamp = stamp(file)
-        except OSError:
-            self._start_over()
-            return []
+        except OSError as error:
+            self.problem = unread(self.path, error)
+            if self.problem is None:  # there is no such file
+                self._start_over()
+                return []
         return new
 
     def _take(self, content: bytes) -> list[Row]:

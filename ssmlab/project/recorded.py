@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.files import open_regular, read_file
+from ssmlab.core.files import naming, open_regular, read_file
 from ssmlab.core.plain_values import parse_json
 from ssmlab.project.dvc_files import read_lock
 from ssmlab.project.lock_check import lock_problem
@@ -99,7 +99,7 @@ def folder_md5(folder: Path) -> str:
 def file_md5(path: Path, advance: Callable[[int], object] | None = None) -> str:
     """The MD5 of a file's bytes; `advance` gets the length of each piece. Raises OSError if it cannot be read."""
     digest = hashlib.md5(usedforsecurity=False)
-    with open_regular(path) as file:
+    with naming(path), open_regular(path) as file:
         while chunk := file.read(CHUNK):
             digest.update(chunk)
             if advance is not None:

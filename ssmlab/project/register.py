@@ -13,7 +13,7 @@ from typing import Any
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Progress, silence
-from ssmlab.core.files import write_atomic
+from ssmlab.core.files import read_file, write_atomic
 from ssmlab.core.progress import ProgressMeter
 
 
@@ -45,7 +45,7 @@ def register(root: Path, names: Collection[str], on_event: Listener = silence) -
                 entries |= to_lockfile(stage)
                 meter.advance()
                 on_event(Progress("registering with DVC", int(meter.done), len(names), eta=meter.eta))
-            text = lock_file.read_text(encoding="utf-8") if lock_file.is_file() else ""
+            text = read_file(lock_file).decode() if lock_file.is_file() else ""
             content: Any = parse_yaml_for_update(text, str(lock_file)) if text else {"schema": "2.0"}
             content["stages"] = content.get("stages") or {}
             content["stages"].update(entries)

@@ -41,6 +41,7 @@ class RunStatus:
         updated: unix seconds of the latest sign of life.
         log: what its stages have written, if there is such a file.
         rows: the history so far, one row per epoch.
+        unread: the file that the disk did not give, and why; the state may then be wrong.
 
     What is not known is None.
     """
@@ -63,6 +64,7 @@ class RunStatus:
     updated: float | None
     log: Path | None
     rows: tuple[Row, ...]
+    unread: str | None
 
     @property
     def at_work(self) -> bool:
@@ -154,7 +156,13 @@ class RunWatcher:
             updated=beat.time if beat is not None else modified(self.published.path),
             log=self.log if self.log.exists() else None,
             rows=tuple(rows),
+            unread=self.unread(),
         )
+
+    def unread(self) -> str | None:
+        """The first file that the disk did not give at the last poll, and why; None if it gave all."""
+        files = (self.live, self.published, self.checkpoint, self.results, self.manifest, self.inputs.prepared)
+        return next((file.problem for file in files if file.problem), None)
 
     def published_files(self) -> Published:
         """What the published files of the run say."""

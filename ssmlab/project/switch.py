@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
-from ssmlab.core.errors import UserError
+from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import read_file, write_atomic
 from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
@@ -52,8 +51,13 @@ class Change:
 
 
 def studies(root: Path) -> list[StudyFile]:
-    """The studies of the project in `root`, by name; the title of one that cannot be read is the reason."""
-    return [study_in(path) for path in sorted((root / "studies").glob("*.yaml"), key=lambda path: path.stem)]
+    """The studies of the project in `root`, by name; the title of one that cannot be read is the reason.
+
+    Raises OSError if the folder cannot be read.
+    """
+    folder = root / "studies"
+    found = [path for path in folder.iterdir() if path.suffix == ".yaml"] if folder.is_dir() else []
+    return [study_in(path) for path in sorted(found, key=lambda path: path.stem)]
 
 
 def study_changes(current: Path | None, target: Path, settings: Mapping[str, str] | None = None) -> list[Change]:
@@ -134,9 +138,12 @@ def is_saved(params: Path, files: Iterable[Path]) -> bool:
     """Whether one of the studies in `files` gives exactly this params.yaml."""
     content = read_file(params)
     for file in files:
-        with suppress(UserError):  # a study that is not valid gives none
+        try:
             if expanded_params_yaml(file) == content:
                 return True
+        except UserError as error:  # a study that is not valid gives none
+            if disk_error_in(error):
+                raise
     return False
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from ssmlab.core.errors import UserError
+from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
@@ -26,10 +26,15 @@ def file_stamp(path: str | Path) -> FileStamp:
 
 
 class CachedFile(Generic[Content]):
-    """A file's content, read again only when the file has changed; None while it is missing or cannot be read."""
+    """A file's content, read again only when the file has changed; None while it is missing or cannot be read.
+
+    Attributes:
+        problem: why the disk does not give the file's bytes; None if it does. They are then asked for at every poll.
+    """
 
     def __init__(self, path: Path, read: Callable[[Path], Content]) -> None:
         self.path = path
+        self.problem: str | None = None
         self._read = read
         self._seen: FileStamp = None
         self._content: Content | None = None
@@ -37,13 +42,20 @@ class CachedFile(Generic[Content]):
     def poll(self) -> Content | None:
         """The content as it is now."""
         seen = file_stamp(self.path)
-        if seen != self._seen:
-            self._seen = seen
+        if seen != self._seen or self.problem:
+            self._seen, self.problem = seen, None
             try:
                 self._content = None if seen is None else self._read(self.path)
-            except (UserError, OSError, ValueError, RecursionError):
+            except (UserError, OSError, ValueError, RecursionError) as error:
                 self._content = None
+                self.problem = unread(self.path, error)
         return self._content
+
+
+def unread(path: Path, error: Exception) -> str | None:
+    """Why the disk did not give the bytes of a file; None if the error is of another kind."""
+    reason = disk_error_in(error)
+    return None if reason is None else f"{path}: cannot be read ({reason.strerror or reason})"
 
 
 class WatchedParams:
@@ -77,6 +89,8 @@ class WatchedParams:
             params = load_params(self.file)
         except UserError as error:
             self.problem = str(error)
+            if disk_error_in(error):
+                self._seen = "never"  # the next poll tries again
             return False
         self.params, self.problem = params, None
         self.paths = Paths(params.study, self.root)

@@ -49,7 +49,7 @@ def prepare(
         description = write_dataset(paths.prepared, source, rows, wanted.seed, workdir, noise=noise, listen=on_event)
     if changed := started.changed():
         raise UserError(
-            f"{changed} has changed since `ssmlab prepare` started, and {paths.prepared} was made without "
+            f"{changed} since `ssmlab prepare` started, and {paths.prepared} was made without "
             f"the change; run `ssmlab prepare` again"
         )
     if description.name != wanted.name:

@@ -62,6 +62,8 @@ def run_alerts(view: RunView) -> Iterator[Alert]:
         reason = {"killed": "its process ended without an error message", "stale": "no heartbeat for over a minute"}
         ended = status.task or "it ended with an error: see its log"
         yield Alert(status.state, view.name, reason.get(status.state, ended))
+    if status.unread:
+        yield Alert("disk", view.name, status.unread)
     yield from history_alerts(view.name, status.rows)
     for warning in view.warnings:
         yield Alert("evaluation", view.name, warning)

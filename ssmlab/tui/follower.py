@@ -55,7 +55,11 @@ class RunFollower:
         seen = (*map(file_stamp, self.files), results_seen, queued, inputs)
         last = self.view
         status_stands = (
-            last is not None and seen == self.seen and not last.running and results_seen == self.results_seen
+            last is not None
+            and seen == self.seen
+            and not last.running
+            and results_seen == self.results_seen
+            and last.status.unread is None
         )
         if last is not None and status_stands:
             return last

@@ -21,6 +21,7 @@ from ssmlab.artifacts.history import (
 )
 from ssmlab.core.errors import UserError
 from ssmlab.project.history_reader import HistoryReader
+from tests.unreadable import unreadable
 
 number = st.floats(allow_nan=False, allow_infinity=False)
 count = st.integers(min_value=0, max_value=10**9)
@@ -151,6 +152,20 @@ def test_a_reader_never_yields_half_a_line(tmp_path_factory: pytest.TempPathFact
         got += reader.poll()
         assert len(got) == max(0, content[:cut].count(b"\n") - 1)
     assert got == written == reader.rows
+
+
+def test_a_reader_keeps_its_rows_while_the_disk_does_not_give_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "history.csv"
+    HistoryWriter(path).append(row(1))
+    reader = HistoryReader(path)
+    assert (reader.poll(), reader.problem) == ([row(1)], None)
+    HistoryWriter(path).append(row(2))
+    with unreadable(path):
+        assert (reader.poll(), reader.rows) == ([], [row(1)])
+        assert reader.problem == f"{path}: cannot be read (Input/output error)"
+    assert (reader.poll(), reader.rows, reader.problem) == ([row(2)], [row(1), row(2)], None)
+    path.unlink()
+    assert (reader.poll(), reader.rows, reader.problem) == ([], [], None)
 
 
 def test_a_reader_waits_for_a_missing_file(tmp_path: Path) -> None:

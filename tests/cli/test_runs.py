@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from ssmlab.cli.app import app
 from ssmlab.tui import app as laboratory
 from tests.tui.conftest import Study
+from tests.unreadable import unreadable
 
 
 @pytest.fixture
@@ -147,3 +148,16 @@ def test_a_study_that_cannot_be_read_is_one_line_for_both_commands(study: Study)
     for command in ("runs", "alerts"):
         result = CliRunner().invoke(app, [command])
         assert result.exit_code == 1 and result.stderr.count("\n") == 1 and "params.yaml: not YAML" in result.stderr
+
+
+@pytest.mark.parametrize("folder", ["models", "runs"])
+def test_a_history_that_the_disk_does_not_give_is_a_warning_and_an_alert(folder: str, study: Study) -> None:
+    run = "ssm" if folder == "models" else "ads"
+    history = Path(folder) / "smoke" / run / "history.csv"
+    says = f"{history}: cannot be read (Input/output error)"
+    assert "warning" not in CliRunner().invoke(app, ["runs"]).stderr
+    with unreadable(history):
+        shown, alerts = CliRunner().invoke(app, ["runs"]), output("alerts")
+    assert shown.exit_code == 0
+    assert shown.stderr == f"warning: {run}: its state may be wrong: {says}\n"
+    assert f"disk  {run}: {says}\n" in alerts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import signal
 import stat
@@ -13,10 +14,12 @@ import sys
 import threading
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from ssmlab.core import files
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, read_json, sha256_file, sha256_text, write_atomic, write_changed
 from ssmlab.core.json_text import readable_json
@@ -29,6 +32,31 @@ def test_write_creates_the_folder_and_replaces(tmp_path: Path) -> None:
     write_atomic(path, "é\n", durable=False)
     assert path.read_bytes() == "é\n".encode()
     assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("read", [read_file, sha256_file])
+def test_a_read_that_fails_names_its_file(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.touch()
+
+    class Failing(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def fileno(self) -> int:
+            return handle
+
+        def readinto(self, buffer: object) -> int:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(files, "open_regular", lambda path: io.BufferedReader(Failing()))
+    with path.open() as file:
+        handle = file.fileno()
+        with pytest.raises(OSError, match="Input/output error") as caught:
+            read(path)
+    assert caught.value.filename == str(path)
 
 
 @pytest.mark.parametrize("call", ["os.fsync", "os.replace", "pathlib.Path.open"])

@@ -1,10 +1,10 @@
-"""Every change that a stage makes to the disk fails once, in every way: `python -m tests.faults.harness`.
+"""Every change and read of the disk by a stage fails once, in every way: `python -m tests.faults.harness`.
 
-A C library that is loaded before all others (inject.c) fails the n-th change below the project's folder, or kills the
-process there. For each stage of a tiny study, each n and each kind of fault, a forked process runs the stage as the CLI
-does, over the outputs of an earlier run with other params. Afterwards
+A C library that is loaded before all others (inject.c) fails the n-th change or read below the project's folder, or
+kills the process there. For each stage of a tiny study, each n and each kind of fault, a forked process runs the stage
+as the CLI does, over the outputs of an earlier run with other params. Afterwards
 
-- the message is one line, and no traceback;
+- the message is one line, and no traceback; if a read failed, it names the file;
 - every output is the old or the new one, byte for byte, or is refused when it is read; all other files are untouched;
 - the same command then succeeds and leaves the new outputs, and no temporary file.
 
@@ -34,12 +34,14 @@ from ssmlab.artifacts import provenance
 from ssmlab.stages import probe as probe_stage
 from ssmlab.stages import report as report_stage
 from ssmlab.stages.attack import stage as attack_stage
-from tests.faults.inject_library import KINDS, LIBRARY, build
+from tests.faults.inject_library import CHANGE_KINDS, KINDS, LIBRARY, READ_KINDS, build
 from tests.faults.injection import Harness
 from tests.faults.stages import STAGES, Stage
 
 TOGETHER = 8  # faults, one after the other, before the run that must succeed
 LEAST = 24  # injections, however slow the machine is
+
+FAULTS = {"all": KINDS, "changes": CHANGE_KINDS, "reads": READ_KINDS}
 
 COSTLY = (
     (attack_stage, "evaluate_models"),
@@ -69,20 +71,21 @@ def remembered(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def sweep(
-    harness: Harness, names: Sequence[str], seconds: float, seed: int, tell: Callable[[str], None]
+    harness: Harness, names: Sequence[str], kinds: Sequence[str], seconds: float, seed: int, tell: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Inject until the time is over: first every change once with every kind, then faults at random.
+    """Inject until the time is over: first each kind once at all its places, then faults at random.
 
     Each command is broken `TOGETHER` times, one time after the other, before it is run in peace.
     """
     draw, began = random.Random(seed), time.monotonic()
     counts: Counter[str] = Counter()
     failures: list[dict[str, Any]] = []
-    stages = [stage for stage in STAGES if stage.name in names]
     every = {
-        stage: [(at, kind) for at in range(1, harness.changes[stage.name] + 1) for kind in range(len(KINDS))]
-        for stage in stages
+        stage: [(at, kind) for kind in map(KINDS.index, kinds) for at in range(1, harness.places[stage.name][kind] + 1)]
+        for stage in STAGES
+        if stage.name in names
     }
+    stages = [stage for stage, faults in every.items() if faults]
     for faults in every.values():
         draw.shuffle(faults)
     once = [
@@ -93,7 +96,7 @@ def sweep(
     def again() -> Iterator[tuple[Stage, list[tuple[int, int]]]]:
         while True:
             stage = draw.choice(stages)
-            yield stage, draw.sample(every[stage], TOGETHER)
+            yield stage, draw.sample(every[stage], min(TOGETHER, len(every[stage])))
 
     for stage, faults in itertools.chain(once, again()):
         if time.monotonic() - began > seconds and counts["commands"] >= LEAST:
@@ -101,11 +104,11 @@ def sweep(
         counts[stage.name] += len(faults)
         counts["commands"] += 1
         for problem in harness.inject(stage, faults):
-            where = ", then ".join(f"{KINDS[kind]} at change {at}" for at, kind in faults)
+            where = ", then ".join(f"{KINDS[kind]}, place {at}" for at, kind in faults)
             tell(f"{stage.name}: {where}: {problem}")
             failures.append({"stage": stage.name, "faults": faults, "problem": problem})
     total = sum(map(len, every.values()))
-    return {"injections": harness.injected, "counts": dict(counts), "changes": harness.changes, "all": total} | {
+    return {"injections": harness.injected, "counts": dict(counts), "places": harness.places, "all": total} | {
         "failures": failures
     }
 
@@ -122,6 +125,7 @@ def main() -> int:
     options.add_argument("--seconds", type=float, default=600)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--stages", nargs="*", default=[stage.name for stage in STAGES])
+    options.add_argument("--only", choices=FAULTS, default="all")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="ssmlab-faults-") as folder:
         if LIBRARY not in os.environ:
@@ -137,8 +141,8 @@ def main() -> int:
         harness.make_project()
         gc.collect()
         gc.freeze()  # a collection in a forked process would copy every page that the two share
-        tell(f"changes of the disk: {harness.changes}")
-        found = sweep(harness, chosen.stages, chosen.seconds, chosen.seed, tell)
+        tell(f"places of each kind of fault: {harness.places}")
+        found = sweep(harness, chosen.stages, FAULTS[chosen.only], chosen.seconds, chosen.seed, tell)
         sys.stdout.write(json.dumps(found) + "\n")
         return 1 if found["failures"] else 0
 

@@ -1,4 +1,4 @@
-"""The C library (inject.c) that breaks changes of the disk: its kinds of fault, and how it is compiled."""
+"""The C library (inject.c) that breaks changes and reads of the disk: its kinds of fault, and how it is compiled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from pathlib import Path
 
 LIBRARY = "SSMLAB_FAULTS"  # the environment variable that names the library, which LD_PRELOAD loads
 SOURCE = Path(__file__).with_name("inject.c")
-KINDS = ("no space once", "EIO once", "short write, then full", "full", "EIO", "killed", "killed in a write")
+CHANGE_KINDS = ("no space once", "EIO once", "short write, then full", "full", "EIO", "killed", "killed in a write")
+READ_KINDS = ("EIO at a read", "access denied at an opening", "a bad page of a map")
+KINDS = CHANGE_KINDS + READ_KINDS  # in the order of inject.c
 NEVER = 10**9
 
 

@@ -18,12 +18,13 @@ from typing import Any, NoReturn
 from typer.main import get_command
 
 from ssmlab.cli.app import app
-from tests.faults.inject_library import LIBRARY, NEVER
+from tests.faults.inject_library import KINDS, LIBRARY, NEVER
 from tests.faults.outcomes import Ended, Files, files_below, is_one_of, matching, wrong_message, wrong_mixture
 from tests.faults.stages import GRID, STAGES, TRAINED, Stage
 from tests.tiny_project import PARAMS, RUN, STUDY, save_images
 
 SECONDS = 300  # after which a stage is taken to hang
+TOLD = 8 + 4096  # bytes: how often the fault could have happened, and the file whose read failed
 
 
 @dataclass
@@ -34,21 +35,22 @@ class Harness:
         work: an empty folder; its `project` is the one that breaks.
         before: by stage, a copy of the project in which the stage is about to replace the outputs of older params.
         after: by stage, the files once it has.
-        changes: by stage, how many changes of the disk it makes.
+        places: by stage, for each of KINDS, how often such a fault can happen in it.
         injected: how many faults have happened so far.
     """
 
     work: Path
     before: dict[str, Path] = field(default_factory=dict)
     after: dict[str, Files] = field(default_factory=dict)
-    changes: dict[str, int] = field(default_factory=dict)
+    places: dict[str, list[int]] = field(default_factory=dict)
     injected: int = 0
 
     def __post_init__(self) -> None:
         self.project = self.work / "project"
         self.library = ctypes.CDLL(os.environ[LIBRARY])
+        self.library.fault_struck.restype = ctypes.c_char_p
         self.command = get_command(app)  # once: Typer reads the signatures of all commands for it
-        self.told = mmap.mmap(-1, 8)  # shared with the forked processes: how many changes of the disk they made
+        self.told = mmap.mmap(-1, TOLD)  # shared with the forked processes, which tell in it what happened
 
     def make_project(self) -> None:
         """The tiny study with all outputs of its old params, and before each stage of the new ones."""
@@ -66,17 +68,17 @@ class Harness:
                     self.before[stage.name] = self.work / f"before {stage.name}"
                     shutil.copytree(self.project, self.before[stage.name])
                 # in this process: what it imports and remembers, the forked ones have already
-                code, self.changes[stage.name] = self.run_here(stage, NEVER, 0)
-                if code:
+                if self.run_here(stage, NEVER, 0):
                     raise SystemExit(f"{stage.name} fails without any fault")
+                self.places[stage.name] = [self.library.fault_count(kind + 1) for kind in range(len(KINDS))]
                 self.after[stage.name] = files_below(self.project)
                 if stage.name == GRID:
                     self.restore(stage)  # for the stages alone
 
     def run(self, stage: Stage, at: int = NEVER, kind: int = 0) -> Ended:
-        """Run the command of a stage in a forked process, with a fault at the `at`-th change of the disk."""
+        """Run the command of a stage in a forked process, with a fault at the `at`-th place of its kind."""
         log = self.work / "log"
-        self.told[:] = NEVER.to_bytes(8, "little")
+        self.told[:] = NEVER.to_bytes(8, "little").ljust(TOLD, b"\0")
         child = os.fork()
         if child == 0:
             self.run_in_child(stage, at, kind, log)
@@ -88,8 +90,8 @@ class Harness:
             if time.monotonic() > deadline:
                 os.kill(child, signal.SIGABRT)
             time.sleep(0.002)
-        changes = int.from_bytes(self.told[:], "little")
-        return Ended(os.waitstatus_to_exitcode(status), log.read_text(errors="replace"), changes)
+        count, struck = int.from_bytes(self.told[:8], "little"), self.told[8:].rstrip(b"\0").decode()
+        return Ended(os.waitstatus_to_exitcode(status), log.read_text(errors="replace"), count, struck)
 
     def run_in_child(self, stage: Stage, at: int, kind: int, log: Path) -> NoReturn:
         code = 70
@@ -97,8 +99,9 @@ class Harness:
             output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o666)
             os.dup2(output, 1)
             os.dup2(output, 2)
-            code, changes = self.run_here(stage, at, kind)
-            self.told[:] = changes.to_bytes(8, "little")
+            code = self.run_here(stage, at, kind)
+            told: bytes = self.library.fault_count(kind + 1).to_bytes(8, "little") + self.library.fault_struck()
+            self.told[: len(told)] = told
         except BaseException:
             self.library.fault_disarm()
             traceback.print_exc()
@@ -107,8 +110,8 @@ class Harness:
             sys.stderr.flush()
             os._exit(code)
 
-    def run_here(self, stage: Stage, at: int, kind: int) -> tuple[int, int]:
-        """Run the command of a stage in this process; its exit code, and how many changes of the disk it made."""
+    def run_here(self, stage: Stage, at: int, kind: int) -> int:
+        """Run the command of a stage in this process; its exit code."""
         os.chdir(self.project)
         sys.argv = ["ssmlab", *stage.command]
         self.library.fault_arm(str(self.project).encode(), at, kind + 1)
@@ -117,10 +120,11 @@ class Harness:
             code: Any = 0
         except SystemExit as end:
             code = end.code or 0
-        return code if isinstance(code, int) else 1, self.library.fault_disarm()
+        self.library.fault_disarm()
+        return code if isinstance(code, int) else 1
 
     def inject(self, stage: Stage, faults: Sequence[tuple[int, int]]) -> Iterator[str]:
-        """Break the runs of a stage at these (change, kind), one after the other, then run it in peace.
+        """Break the runs of a stage at these (place, kind), one after the other, then run it in peace.
 
         Yields what is wrong. A run that succeeds in spite of its fault is followed by one over the old outputs.
         """
@@ -128,7 +132,7 @@ class Harness:
         before = files_below(self.project)
         for at, kind in faults:
             ended = self.run(stage, at, kind)
-            self.injected += ended.changes >= at
+            self.injected += ended.places >= at
             yield from wrong_message(ended)
             yield from self.wrong_files(stage, before, ended)
             if ended.code == 0:

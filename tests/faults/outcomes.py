@@ -46,14 +46,19 @@ def is_one_of(name: str, content: bytes, versions: Sequence[Files]) -> bool:
 
 @dataclass
 class Ended:
-    """How a process ended: its exit code (negative: a signal), what it wrote to stdout and stderr, and its changes.
+    """How a process ended.
 
-    `changes` is how many changes of the disk it made; the default is that of a killed process, which could not tell.
+    Attributes:
+        code: its exit code; negative: a signal.
+        output: what it wrote to stdout and stderr.
+        places: how often a fault of this kind could have happened; the default is that of a killed process.
+        struck: the file whose read failed, or nothing.
     """
 
     code: int
     output: str
-    changes: int = NEVER
+    places: int = NEVER
+    struck: str = ""
 
 
 def wrong_mixture(folder: Path, before: Files, after: Files) -> Iterator[str]:
@@ -78,3 +83,14 @@ def wrong_message(ended: Ended) -> Iterator[str]:
     errors = [line for line in ended.output.splitlines() if line.startswith("error: ")]
     if "Traceback" in ended.output or (ended.code and (len(errors) != 1 or len(errors[0]) > 700)):
         yield f"not one line (exit code {ended.code}): {ended.output[-1500:]!r}"
+    if ended.code and ended.struck and not names(ended.struck, "".join(errors)):
+        yield f"the error does not name {ended.struck}: {errors}"
+
+
+def names(path: str, error: str) -> bool:
+    """Whether an error names a file of the project; for the project itself or a temporary file, one beside it."""
+    inside = Path(path.partition("/project")[2].lstrip("/"))
+    lasting = [part for part in inside.parts if not part.endswith(".tmp")]
+    if len(lasting) < len(inside.parts):
+        return inside.parts[0] in error
+    return not lasting or lasting[-1] in error

@@ -39,5 +39,8 @@ STAGES = (
             f"results/{STUDY}/tables/*",
         ),
     ),
+    Stage("runs", ("runs",), ()),
+    Stage("compare", ("compare", RUN, f"{STUDY}/{RUN}", "--all"), ()),
+    Stage("alerts", ("alerts",), ()),
     Stage("use", ("use", "other"), ("params.yaml", "dvc.lock", "runs/*/dvc.lock")),
 )

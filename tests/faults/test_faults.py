@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults import harness
-from tests.faults.inject_library import KINDS, LIBRARY, build
+from tests.faults.inject_library import CHANGE_KINDS, KINDS, LIBRARY, build
 from tests.faults.outcomes import Ended, is_one_of, wrong_message
 from tests.faults.stages import STAGES
 
@@ -37,20 +37,42 @@ os.rename("a", "b")  # change 4
 os.unlink("b")  # change 5
 """
 
+READER = """
+import ctypes, mmap, os, sys
+from pathlib import Path
+from ssmlab.system.bad_pages import ending_at_bad_page
+folder, at, kind = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+library = ctypes.CDLL(os.environ["SSMLAB_FAULTS"])
+library.fault_struck.restype = ctypes.c_char_p
+library.fault_arm(os.fsencode(folder), at, kind)
+try:
+    os.listdir(folder)  # read 1, opening 1
+    handle = os.open(folder + "/a", os.O_RDONLY)  # read 2, opening 2
+    os.read(handle, 4)  # read 3
+    mapped = mmap.mmap(handle, 8, prot=mmap.PROT_READ)  # read 4, map 1
+    with ending_at_bad_page(lambda path: os.write(1, path.encode())):
+        mapped[0]
+except OSError as error:
+    print(error.errno, library.fault_struck().decode())
+print(library.fault_disarm(), "places")
+"""
 
-def write_with_fault(folder: Path, library: Path, at: int, kind: int) -> subprocess.CompletedProcess[str]:
+
+def run_with_fault(script: str, folder: Path, library: Path, at: int, kind: int) -> subprocess.CompletedProcess[str]:
+    """A script whose `at`-th change or read of the folder is broken."""
     environment = {**os.environ, LIBRARY: str(library), "LD_PRELOAD": str(library)}
-    command = [sys.executable, "-c", WRITER, str(folder), str(at), str(kind + 1)]
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), *sys.path])
+    command = [sys.executable, "-c", script, str(folder), str(at), str(kind + 1)]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4, 5, 6])
 def test_the_library_breaks_the_requested_change(tmp_path: Path, at: int) -> None:
     library, folder = build(tmp_path), tmp_path / "watched"
-    for kind, name in enumerate(KINDS):
+    for kind, name in enumerate(CHANGE_KINDS):
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
-        ended = write_with_fault(folder, library, at, kind)
+        ended = run_with_fault(WRITER, folder, library, at, kind)
         expected = "OSError: [Errno 5]" if "EIO" in name else "OSError: [Errno 28]"
         left = {path.name: path.read_bytes() for path in folder.iterdir()}
         if at == 6:  # there are only five
@@ -70,6 +92,26 @@ def test_the_library_breaks_the_requested_change(tmp_path: Path, at: int) -> Non
 
 
 @pytest.mark.parametrize(
+    ("kind", "broken"),
+    [
+        ("EIO at a read", ["5 {}", "5 {}/a", "5 {}/a", "5 {}/a"]),
+        ("access denied at an opening", ["13 {}", "13 {}/a"]),
+        ("a bad page of a map", ["{}/a"]),
+    ],
+)
+def test_the_library_breaks_the_requested_read(tmp_path: Path, kind: str, broken: list[str]) -> None:
+    library, folder = build(tmp_path), tmp_path / "watched"
+    folder.mkdir()
+    (folder / "a").write_bytes(b"12345678")
+    for at, expected in enumerate(broken, start=1):
+        ended = run_with_fault(READER, folder, library, at, KINDS.index(kind))
+        assert ended.stdout.splitlines()[0] == expected.format(folder)
+        assert ended.returncode == (1 if "page" in kind else 0)
+    ended = run_with_fault(READER, folder, library, len(broken) + 1, KINDS.index(kind))
+    assert (ended.returncode, ended.stdout) == (0, f"{len(broken)} places\n")
+
+
+@pytest.mark.parametrize(
     ("ended", "is_wrong"),
     [
         (Ended(0, ""), False),
@@ -80,6 +122,10 @@ def test_the_library_breaks_the_requested_change(tmp_path: Path, at: int) -> Non
         (Ended(1, "error: " + "a" * 1000 + "\n"), True),
         (Ended(0, "Traceback (most recent call last):\n"), True),
         (Ended(-signal.SIGSEGV, ""), True),
+        (Ended(1, "error: params.yaml: cannot be read\n", struck="/w/project/params.yaml"), False),
+        (Ended(1, "error: Input/output error\n", struck="/w/project/params.yaml"), True),
+        (Ended(1, "error: data/a: cannot be written\n", struck="/w/project/data/.a.9f.tmp/.lock"), False),
+        (Ended(1, "error: Input/output error\n", struck="/w/project/data/.a.9f.tmp/.lock"), True),
     ],
 )
 def test_the_harness_sees_a_message_that_is_not_one_line(ended: Ended, is_wrong: bool) -> None:
@@ -94,15 +140,19 @@ def test_the_harness_takes_a_file_with_other_bytes_for_damaged() -> None:
 
 
 @pytest.mark.slow
-def test_after_any_fault_every_output_is_the_old_or_the_new_one_and_the_next_run_succeeds() -> None:
-    seconds = os.environ.get("SSMLAB_FAULT_SECONDS", "30")
+@pytest.mark.parametrize("only", ["changes", "reads"])
+def test_after_any_fault_every_output_is_the_old_or_the_new_one_and_the_next_run_succeeds(only: str) -> None:
+    seconds = os.environ.get("SSMLAB_FAULT_SECONDS", "20")
     seed = os.environ.get("SSMLAB_FAULT_SEED", "0")
-    command = [sys.executable, "-m", "tests.faults.harness", "--seconds", seconds, "--seed", seed]
+    command = [sys.executable, "-m", "tests.faults.harness", "--seconds", seconds, "--seed", seed, "--only", only]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
     assert done.returncode in (0, 1), done.stderr[-2000:]
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["failures"] == []
     assert found["injections"] >= harness.LEAST
-    assert set(found["changes"]) == {stage.name for stage in STAGES}
-    assert min(found["changes"].values()) > 5
+    assert set(found["places"]) == {stage.name for stage in STAGES}
+    for stage in STAGES:
+        places = dict(zip(KINDS, found["places"][stage.name], strict=True))
+        assert places["EIO at a read"] > 5
+        assert places["EIO once"] > 5 or not stage.outputs

@@ -1,8 +1,9 @@
 """Faults of the disk under the processes that run others, a short sweep; `make faults` makes it longer.
 
-They are DVC, which `ssmlab repro` starts, and the process of `ssmlab grid`. Their own changes of the disk (dvc.lock,
-locks, cache, database, records) are broken while a setting has changed. Afterwards the last line is an error of ours;
-the same command then succeeds, trains nothing again and leaves the new results; and `ssmlab verify` finds no damage.
+They are DVC, which `ssmlab repro` starts, and the process of `ssmlab grid`. Their own changes and reads of the disk
+(dvc.lock, locks, cache, database, records) are broken while a setting has changed. Afterwards the last line is an error
+of ours; the same command then succeeds, trains nothing again and leaves the new results; and `ssmlab verify` finds no
+damage.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.inject_library import KINDS, LIBRARY, NEVER, build
+from tests.faults.inject_library import CHANGE_KINDS, KINDS, LIBRARY, NEVER, READ_KINDS, build
 from tests.tiny_project import PARAMS, RUN, STUDY, make_tiny_project
 
 ROOT = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ class Pipeline:
     Attributes:
         folder: the project.
         library: the compiled inject.c.
-        told: the file to which the broken process writes how many changes of the disk it made.
+        told: the file to which the broken process writes how often such a fault could have happened.
     """
 
     folder: Path
@@ -76,7 +77,7 @@ class Pipeline:
         return subprocess.run(full, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
 
     def run_with_fault(self, parent: Parent, at: int, kind: int) -> subprocess.CompletedProcess[str]:
-        """The command, with a fault at the `at`-th change of the disk of its process."""
+        """The command, with a fault at the `at`-th place of its kind in its process."""
         faults = {"FAULT_FOLDER": str(self.folder), "FAULT_AT": str(at), "FAULT_KIND": str(kind + 1)}
         told = {"FAULT_TOLD": str(self.told), LIBRARY: str(self.library), "LD_PRELOAD": str(self.library)}
         return self.ssmlab(parent.command, FAULT_PROCESS=parent.process, **faults, **told)
@@ -125,20 +126,21 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
 
 @pytest.mark.timeout(0)
 @pytest.mark.parametrize(("parent", "fewest"), [(DVC, 100), (GRID, 10)], ids=["dvc", "grid"])
+@pytest.mark.parametrize("kinds", [CHANGE_KINDS, READ_KINDS[:1]], ids=["changes", "reads"])
 def test_after_any_fault_of_a_parent_the_next_run_succeeds_and_trains_nothing_again(
-    parent: Parent, fewest: int, pipeline: Pipeline
+    parent: Parent, fewest: int, kinds: tuple[str, ...], pipeline: Pipeline
 ) -> None:
     pipeline.change(parent, 1)
-    counted = pipeline.run_with_fault(parent, NEVER, 0)
+    counted = pipeline.run_with_fault(parent, NEVER, KINDS.index(kinds[0]))
     assert counted.returncode == 0, counted.stdout + counted.stderr
-    changes = int(pipeline.told.read_text())
-    assert changes > fewest
+    places = int(pipeline.told.read_text())
+    assert places > fewest
     seconds = float(os.environ.get("SSMLAB_FAULT_SECONDS", "20"))
     draw = random.Random(os.environ.get("SSMLAB_FAULT_SEED", "0"))
     began, injected = time.monotonic(), 0
     while injected < LEAST or time.monotonic() - began < seconds:
-        at, kind = draw.randint(1, changes), draw.randrange(len(KINDS))
+        at, kind = draw.randint(1, places), KINDS.index(draw.choice(kinds))
         injected += 1
         problems = pipeline.problems_after(parent, at, kind, 1 + injected)
-        assert problems == [], f"{KINDS[kind]} at change {at} of {changes} of {parent.command}"
-    sys.stdout.write(f"{parent.command}: {injected} faults at {changes} changes\n")
+        assert problems == [], f"{KINDS[kind]} at place {at} of {places} of {parent.command}"
+    sys.stdout.write(f"{parent.command}: {injected} faults at {places} places\n")

@@ -14,6 +14,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.project import switch as module
 from ssmlab.project.params_file import load_params
 from ssmlab.project.switch import Change, in_use, studies, study_changes, use
+from tests.unreadable import unreadable
 
 
 @pytest.fixture
@@ -150,6 +151,13 @@ def test_use_refuses_to_overwrite_an_edit_of_the_study_in_use(root: Path) -> Non
     params.write_text(params.read_text().replace("epochs: 10", "epochs: 20"))
     with pytest.raises(UserError, match="--force"):
         use("mnist5k", root)
+
+
+def test_a_study_that_the_disk_does_not_give_is_named_and_not_taken_for_an_edit(root: Path) -> None:
+    before, file = everything(root), root / "studies" / "mnist5k.yaml"
+    with unreadable(file), pytest.raises(UserError, match=f"^{file}: cannot be read .Input/output error"):
+        use("smoke", root)
+    assert everything(root) == before
 
 
 def test_an_edit_saved_under_a_name_needs_no_force(root: Path) -> None:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
+from ssmlab.core.files import read_file, read_json
 from ssmlab.project.watched_files import CachedFile, WatchedParams
+from tests.unreadable import unreadable
 
 
 def test_a_params_file_that_breaks_leaves_the_last_good_study(project: Path, tmp_path: Path) -> None:
@@ -41,3 +46,25 @@ def test_a_file_is_read_once_until_it_changes(tmp_path: Path) -> None:
     assert cached.poll() == 23
     path.unlink()
     assert cached.poll() is None
+
+
+@pytest.mark.parametrize("read", [lambda path: json.loads(read_file(path)), lambda path: read_json(path, "a", "b")])
+def test_a_file_that_the_disk_gives_again_is_read_without_a_change(read: Callable[[Path], int], tmp_path: Path) -> None:
+    path = tmp_path / "file.json"
+    path.write_text("1")
+    cached = CachedFile(path, read)
+    with unreadable(path):
+        assert cached.poll() is None
+        assert cached.problem == f"{path}: cannot be read (Input/output error)"
+    assert (cached.poll(), cached.problem) == (1, None)
+    path.write_text("no json")
+    assert (cached.poll(), cached.problem) == (None, None)  # the disk is not to blame
+
+
+def test_params_that_the_disk_gives_again_are_read_without_a_change(project: Path, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes((project / "studies" / "smoke.yaml").read_bytes())
+    watched = WatchedParams(tmp_path)
+    with unreadable(path):
+        assert not watched.poll() and "Input/output error" in str(watched.problem)
+    assert watched.poll() and watched.problem is None

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from ssmlab.data.header import DataSummary, open_prepared, read_summary
+from ssmlab.data.header import DataSummary, open_prepared, read_data_summary
 
 PER_CLASS = 10
 MOST_CLASSES = 200  # the whole picture is held in memory
@@ -42,8 +42,8 @@ def read_contact_sheet(path: Path) -> ContactSheet:
     Raises:
         UserError: the file is missing or is not a complete prepared data set.
     """
+    summary = read_data_summary(path)
     with open_prepared(path, "np") as file:
-        summary = read_summary(file)
         names, channels = summary.description.class_names, summary.image_shape[0]
         if channels not in (1, 3):
             raise ValueError(f"images with {channels} channels are neither grey nor RGB")

@@ -162,7 +162,7 @@ class AttackJob:
             journal.remove()
         if changed:
             raise UserError(
-                f"{changed} has changed since the attack on {target.name} started, so its results are not published; "
+                f"{changed} since the attack on {target.name} started, so its results are not published; "
                 f"they are kept as {target.aside}, and `ssmlab attack {target.name}` attacks what there is now"
             )
 

@@ -162,7 +162,7 @@ class TrainingJob:
             raise KeyboardInterrupt  # asked to stop before there was anything to publish
         if changed := started.changed():
             raise UserError(
-                f"{changed} has changed since the training of {self.run} started, so it is not published; what it "
+                f"{changed} since the training of {self.run} started, so it is not published; what it "
                 f"made is in {self.paths.live(self.run)}: put back what has changed to publish it, or train again"
             )
         ended: Ending = "all epochs" if len(record.rows) == self.epochs else "asked to stop" if stopped else "patience"

@@ -29,6 +29,7 @@ from ssmlab.core.tensors import (
     DIGEST,
     LARGEST_STATE,
     DamagedTensors,
+    UnreadableTensors,
     read_tensors_file,
     sealable_metadata,
     sealed,
@@ -110,6 +111,7 @@ def load_state(path: Path, identity: Identity) -> SavedState | None:
 
     Raises:
         UnusableState: it has another identity, it is damaged, or its checkpoints are not those of the run.
+        UserError: the disk did not give its bytes. They may be sound, and a fresh start would waste their epochs.
     """
     try:
         file = read_tensors_file(path, LARGEST_STATE)
@@ -120,6 +122,8 @@ def load_state(path: Path, identity: Identity) -> SavedState | None:
         tensors = safetensors.torch.load(file.content)
     except FileNotFoundError:
         return None
+    except UnreadableTensors as error:
+        raise not_read(path, error) from None
     except (DamagedTensors, SafetensorError, ValidationError, KeyError):
         raise UnusableState("cannot be read: it is damaged or from another version") from None
     if different := identity.difference(header.identity):
@@ -137,14 +141,22 @@ def with_saved_threads(path: Path, identity: Identity) -> Identity:
     """`identity` with the threads of the state at `path`, if that state differs only in the number of threads.
 
     This lets a training with `threads: auto` continue although another number would be chosen now (OMP_NUM_THREADS).
+    Raises UserError if the disk does not give the state's bytes.
     """
     try:
         document = read_tensors_file(path, LARGEST_STATE).metadata_object(KEY)
         saved = Identity.model_validate(document.get("identity"))
+    except UnreadableTensors as error:
+        raise not_read(path, error) from None
     except (FileNotFoundError, DamagedTensors, ValidationError):
         return identity
     same = identity.model_copy(update={"threads": saved.threads})
     return identity if same.difference(saved) else same
+
+
+def not_read(path: Path, error: UnreadableTensors) -> UserError:
+    """The error for a state that may be sound."""
+    return UserError(f"{path}: cannot be read ({error}), so the training is not started; fix that, or remove the file")
 
 
 def check_files(files: Mapping[str, bytes], identity: Identity) -> None:

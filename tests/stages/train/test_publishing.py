@@ -16,6 +16,7 @@ from ssmlab.core.files import sha256_file
 from ssmlab.data.dataset import Dataset, make_dataset, save_dataset
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.params_file import load_params
 from ssmlab.stages.attack.stage import attack
 from ssmlab.stages.train.stage import train
 from tests.stages.train.toy_training import (
@@ -30,6 +31,7 @@ from tests.stages.train.toy_training import (
     outcome,
     split,
 )
+from tests.unreadable import unreadable
 
 
 def test_interrupted_publishing_is_reported_and_completed_by_the_next_start(
@@ -67,6 +69,23 @@ def test_a_change_of_params_while_a_run_trains_is_not_published(
     assert not paths.model(RUN).exists()
     asked["now"] = params  # put back, what was trained is published, and nothing is trained twice
     assert not any(note.startswith("epoch ") for note in notes_of(params, paths, reread=lambda: asked["now"]))
+    assert outcome(paths) == whole
+
+
+def test_params_that_the_disk_does_not_give_at_the_end_are_not_called_changed_and_nothing_is_trained_again(
+    params: Params, paths: Paths, whole: dict[str, Any], tmp_path: Path
+) -> None:
+    file = tmp_path / "params.yaml"
+    file.touch()
+
+    def reread() -> Params:
+        with unreadable(file):
+            load_params(file)
+        raise AssertionError("it was read")
+
+    with pytest.raises(UserError, match=r"params\.yaml cannot be read any more \(Input/output error\), so it may have"):
+        train(params, RUN, paths, reread=reread)
+    assert not any(note.startswith("epoch ") for note in notes_of(params, paths))
     assert outcome(paths) == whole
 
 

@@ -34,6 +34,7 @@ from tests.stages.train.toy_training import (
     outcome,
     split,
 )
+from tests.unreadable import unreadable
 
 
 @pytest.mark.parametrize("task", ["epoch 1/3", "epoch 2/3", "epoch 2/3: validation", "epoch 3/3"])
@@ -217,6 +218,19 @@ def test_a_damaged_state_starts_afresh(
     file = paths.live(RUN) / "state.safetensors"
     file.write_bytes(damage(file.read_bytes()))
     assert "cannot be read: it is damaged or from another version; it is kept as" in notes_of(params, paths)[0]
+    assert outcome(paths) == whole
+
+
+def test_a_state_that_the_disk_does_not_give_stops_the_training_and_is_continued_from_later(
+    params: Params, paths: Paths, whole: dict[str, Any]
+) -> None:
+    break_off(params, paths)
+    file = paths.live(RUN) / "state.safetensors"
+    before = file.read_bytes()
+    with unreadable(file), pytest.raises(UserError, match=f"^{file}: cannot be read .Input/output error.*not started"):
+        train(params, RUN, paths)
+    assert file.read_bytes() == before
+    assert notes_of(params, paths)[1].startswith("continuing after epoch")
     assert outcome(paths) == whole
 
 
