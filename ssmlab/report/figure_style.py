@@ -144,9 +144,16 @@ def figure_files(draw: Callable[[Theme], Figure], theme: Theme, formats: Sequenc
         figure = draw(theme)
         FigureCanvasAgg(figure)
         figure.set_dpi(DPI)
-        figure.draw_without_rendering()  # the slow layout runs once for all formats
-        figure.set_layout_engine(None)  # with "none", each file would begin with one more drawing
+        lay_out(figure)
         return {f".{name}": figure_bytes(figure, name) for name in formats}
+
+
+def lay_out(figure: Figure) -> None:
+    """Run the slow layout once for all formats; `draw_without_rendering` would do it too, and draw all for nothing."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine(None)  # with "none", each file would begin with one more drawing
 
 
 def figure_bytes(figure: Figure, name: str) -> bytes:
