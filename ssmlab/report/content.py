@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from ssmlab.analysis.claims import Judgement, p_text, tally
 from ssmlab.analysis.format import PROVENANCES, level, number
 from ssmlab.analysis.summary import Summary
-from ssmlab.artifacts.history import Row
 from ssmlab.core.text import listed, plural
 from ssmlab.evaluation.transfer_results import TransferResults
 from ssmlab.probes.results import ProbeResults
@@ -20,6 +19,7 @@ from ssmlab.report.reproduction import origin_section, reproduction_section
 from ssmlab.report.seed_sentences import seed_counts, seeds_phrase, seeds_sentence
 from ssmlab.report.settings_tables import settings_tables
 from ssmlab.report.study_tables import group_table, interval_table, paper_table
+from ssmlab.report.training_curves import TrainingCurves
 from ssmlab.report.transfer_section import transfer_section
 
 ACCURACIES = "accuracies.csv"  # a file in tables/
@@ -28,7 +28,7 @@ ACCURACIES = "accuracies.csv"  # a file in tables/
 def compose(
     title: str,
     summary: Summary,
-    histories: Mapping[str, Sequence[Row]],
+    curves: TrainingCurves,
     probes: Mapping[str, ProbeResults],
     transfer: TransferResults | None = None,
 ) -> Report:
@@ -37,7 +37,7 @@ def compose(
     Args:
         title: the title of the report.
         summary: the numbers of the study.
-        histories: the rows of history.csv by run name, with at least one row per run.
+        curves: the curves of the trainings, with at least one epoch of each run.
         probes: the probe results by run name; runs that were not probed are missing.
         transfer: the results of `ssmlab transfer`, if it was run.
     """
@@ -45,7 +45,7 @@ def compose(
         *opening_section(summary),
         *results_section(summary),
         Heading("Figures"),
-        *pictures(summary, histories),
+        *pictures(summary, curves),
         *checks_section(summary),
         *claims_section(summary),
         *intervals_section(summary),

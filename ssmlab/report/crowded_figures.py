@@ -19,6 +19,7 @@ from ssmlab.analysis.format import number
 from ssmlab.analysis.summary import Summary
 from ssmlab.report.accuracy_bars import Bar, accuracy_bar
 from ssmlab.report.figure_style import MARKERS, Theme
+from ssmlab.report.training_curves import CurveValues
 
 CROWDED = 24  # groups; more are drawn by this module
 
@@ -54,7 +55,7 @@ def draw_marks(axes: Axes, marks: Sequence[Mark], area: float, theme: Theme, cli
             )
 
 
-def draw_lines(axes: Axes, lines: Sequence[tuple[int, Sequence[float]]], theme: Theme) -> None:
+def draw_lines(axes: Axes, lines: Sequence[tuple[int, CurveValues]], theme: Theme) -> None:
     """Draw one thin line for each (index of a group, value after every epoch)."""
     paths = [np.column_stack((np.arange(1, len(values) + 1), values)) for _, values in lines]  # (epochs, 2) each
     colours = [theme.run_colour(index) for index, _ in lines]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from operator import attrgetter
 from statistics import fmean
 
 import numpy as np
@@ -12,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.summary import SeedGroup, Summary
-from ssmlab.artifacts.history import Row
 from ssmlab.report.crowded_figures import Mark, draw_lines, draw_marks, is_crowded
 from ssmlab.report.figure_style import Theme, label_beside, marker, two_panels
+from ssmlab.report.training_curves import CurveValues, TrainingCurves
 
 STEP_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LEAST_STEPS = 20  # a curve over steps is drawn only for a PGD with at least this many steps
@@ -24,47 +23,28 @@ LEAST_STEPS = 20  # a curve over steps is drawn only for a PGD with at least thi
 AccuracyCurve = tuple[int, str, Sequence[float], Sequence[float]]
 
 
-def learning_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
+def learning_curves(summary: Summary, curves: TrainingCurves, theme: Theme) -> Figure:
     """Validation accuracy of every run after every epoch, clean and robust; a marker shows the best epoch.
 
     With several seeds, thin lines are single seeds and a thick line is their mean, up to the epoch that all have
     reached.
-
-    Args:
-        histories: the rows of history.csv by run name.
     """
     figure, (left, right) = two_panels(theme, sharey=True)
-    for axes, column in ((left, "val_clean"), (right, "val_robust")):
-        value = attrgetter(column)
-        curves = {run: list(map(value, rows)) for run, rows in histories.items()}
-        draw_curves(axes, summary, curves, theme, (0.0, 1.0))
+    for axes, shown in ((left, curves.clean), (right, curves.robust)):
+        draw_curves(axes, summary, shown, theme, (0.0, 1.0))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     left.set(title="Clean images, after every epoch", ylabel="accuracy on the selection split")
     right.set(title="Attacked images, after every epoch")
     return figure
 
 
-def has_overfitting_curves(histories: Mapping[str, Sequence[Row]]) -> bool:
-    """Whether every epoch of every run has the columns of `overfitting_curves`; histories of older versions do not."""
-    rows = [row for each in histories.values() for row in each]
-    return all(row.train_eval_robust is not None and row.val_robust_loss is not None for row in rows)
-
-
-def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]], theme: Theme) -> Figure:
+def overfitting_curves(summary: Summary, curves: TrainingCurves, theme: Theme) -> Figure:
     """Robust accuracy on training minus validation images, and the robust loss on validation images."""
     figure, (left, right) = two_panels(theme)
-    gaps = {
-        run: [row.train_eval_robust - row.val_robust for row in rows if row.train_eval_robust is not None]
-        for run, rows in histories.items()
-    }
-    losses = {
-        run: [row.val_robust_loss for row in rows if row.val_robust_loss is not None] for run, rows in histories.items()
-    }
-    for axes, curves in ((left, gaps), (right, losses)):
-        values = [value for each in curves.values() for value in each]
-        low, high = min(values), max(values)
+    for axes, shown in ((left, curves.gaps), (right, curves.losses)):
+        low, high = min(map(np.min, shown.values())), max(map(np.max, shown.values()))
         room = 0.1 * (high - low) or 0.05
-        draw_curves(axes, summary, curves, theme, (low - room, high + room))
+        draw_curves(axes, summary, shown, theme, (low - room, high + room))
     left.axhline(0.0, color=theme.grey, linewidth=0.8)
     left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
     left.set(title="Training - validation", ylabel="points of robust accuracy")
@@ -73,7 +53,7 @@ def overfitting_curves(summary: Summary, histories: Mapping[str, Sequence[Row]],
 
 
 def draw_curves(
-    axes: Axes, summary: Summary, curves: Mapping[str, Sequence[float]], theme: Theme, limits: tuple[float, float]
+    axes: Axes, summary: Summary, curves: Mapping[str, CurveValues], theme: Theme, limits: tuple[float, float]
 ) -> None:
     """One line per run; for a group, one thin line per seed and a thick line for the mean. Names are at the ends.
 
@@ -95,13 +75,14 @@ def draw_curves(
     label_beside(axes, labels, distance=0.06, theme=theme)
 
 
-def mean_curve(lines: Sequence[Sequence[float]]) -> Sequence[float]:
+def mean_curve(lines: Sequence[CurveValues]) -> CurveValues:
     """The mean of the curves, up to the epoch that all have reached."""
     shortest = min(map(len, lines))
-    return lines[0] if len(lines) == 1 else list(np.mean([line[:shortest] for line in lines], axis=0))  # (epochs,)
+    mean: CurveValues = np.mean([line[:shortest] for line in lines], axis=0)  # (epochs,)
+    return mean
 
 
-def best_epochs(summary: Summary, curves: Mapping[str, Sequence[float]]) -> list[Mark]:
+def best_epochs(summary: Summary, curves: Mapping[str, CurveValues]) -> list[Mark]:
     """The point of every run's curve at its best epoch, if the curve has it."""
     return [
         Mark(index, best.epoch, curves[run.name][best.epoch - 1])
@@ -114,8 +95,8 @@ def best_epochs(summary: Summary, curves: Mapping[str, Sequence[float]]) -> list
 def draw_each_group(
     axes: Axes,
     summary: Summary,
-    curves: Mapping[str, Sequence[float]],
-    means: Sequence[Sequence[float]],
+    curves: Mapping[str, CurveValues],
+    means: Sequence[CurveValues],
     theme: Theme,
 ) -> None:
     """Draw the thin lines of the seeds, the thick line of their mean, and a marker at every best epoch."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from statistics import fmean
 
 from ssmlab.analysis.format import attack_label, level, number, signed
 from ssmlab.analysis.protocol import longest_pgd
-from ssmlab.analysis.summary import Summary
-from ssmlab.artifacts.history import Row
+from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.core.text import listed, percent, plural
 from ssmlab.report.accuracy_figures import gap_against_parameters, groups_with_gaps, measure_bars, tradeoff
 from ssmlab.report.blocks import Picture
@@ -18,29 +17,29 @@ from ssmlab.report.curve_figures import (
     eps_curves,
     groups_with_eps_curves,
     groups_with_step_curves,
-    has_overfitting_curves,
     learning_curves,
     overfitting_curves,
     step_curves,
 )
 from ssmlab.report.figure_style import draw_files
 from ssmlab.report.token_figures import token_pictures
+from ssmlab.report.training_curves import CurveValues, TrainingCurves
 
 
-def pictures(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[Picture]:
+def pictures(summary: Summary, curves: TrainingCurves) -> Iterator[Picture]:
     """All pictures of the report with their captions and descriptions."""
     main, eps = summary.main_attack(), summary.protocol.eps_text
     yield Picture(
         "curves",
-        draw_files(partial(learning_curves, summary, histories)),
+        draw_files(partial(learning_curves, summary, curves)),
         f"Two line charts of accuracy against epoch, one line per run. Clean and robust accuracy at the end: "
-        f"{listed(curve_ends(summary, histories))}.",
+        f"{listed(curve_ends(summary, curves))}.",
         "Learning curves on the split that selects the best checkpoint: first clean images, then images attacked by "
         f"the selection's adversary ({listed(selection_adversaries(summary))}). A marker shows the best epoch."
         + seed_lines(summary),
     )
-    if has_overfitting_curves(histories):
-        yield overfitting_picture(summary, histories)
+    if curves.gaps:
+        yield overfitting_picture(summary, curves)
     bars = error_bars(summary)
     yield Picture(
         "tradeoff",
@@ -139,16 +138,15 @@ def eps_picture(summary: Summary) -> Picture:
     )
 
 
-def overfitting_picture(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Picture:
+def overfitting_picture(summary: Summary, curves: TrainingCurves) -> Picture:
     """The gap between training and validation over the epochs, and the robust validation loss."""
     ends = []
     for group in summary.groups:
-        last = [histories[run][-1] for run in group.runs]
-        gap = fmean((row.train_eval_robust or 0.0) - row.val_robust for row in last)
-        ends.append(f"{group.name} {signed(gap)} points and {fmean(row.val_robust_loss or 0.0 for row in last):.2f}")
+        gap, loss = mean_end(group, curves.gaps), mean_end(group, curves.losses)
+        ends.append(f"{group.name} {signed(gap)} points and {loss:.2f}")
     return Picture(
         "overfitting",
-        draw_files(partial(overfitting_curves, summary, histories)),
+        draw_files(partial(overfitting_curves, summary, curves)),
         "Two line charts against epoch: the difference between robust accuracy on training images and on validation "
         f"images in points, and the robust loss on validation images. At the end: {listed(ends)}.",
         "Signs of robust overfitting: first, robust accuracy on a fixed sample of training images minus robust "
@@ -157,12 +155,16 @@ def overfitting_picture(summary: Summary, histories: Mapping[str, Sequence[Row]]
     )
 
 
-def curve_ends(summary: Summary, histories: Mapping[str, Sequence[Row]]) -> Iterator[str]:
+def curve_ends(summary: Summary, curves: TrainingCurves) -> Iterator[str]:
     """The last points of the curves as text; means for several seeds."""
     for group in summary.groups:
-        last = [histories[run][-1] for run in group.runs]
-        clean, robust = fmean(row.val_clean for row in last), fmean(row.val_robust for row in last)
+        clean, robust = mean_end(group, curves.clean), mean_end(group, curves.robust)
         yield f"{group.name} {percent(clean)} and {percent(robust)}"
+
+
+def mean_end(group: SeedGroup, curves: Mapping[str, CurveValues]) -> float:
+    """The mean over the runs of a group of the last values of their curves."""
+    return fmean(float(curves[run][-1]) for run in group.runs)
 
 
 def selection_adversaries(summary: Summary) -> list[str]:

@@ -24,6 +24,7 @@ from ssmlab.report.markdown import write_markdown
 from ssmlab.report.records import AccuracyRecord, accuracy_records
 from ssmlab.report.study_file import study_yaml
 from ssmlab.report.table import TextTable, table_csv, to_latex
+from ssmlab.report.training_curves import TrainingCurves
 
 
 def report(
@@ -46,12 +47,12 @@ def report(
     started = start_stage("report", report_params, params, inputs, root=paths.root, reread=reread)
     summary = load_summary(paths.analysis)
     with collector_paused():
-        histories = {run.name: read_rows(run.name, paths) for run in summary.runs}
+        curves = TrainingCurves.of((run.name, read_rows(run.name, paths)) for run in summary.runs)
     if summary.settings is None:
         raise UserError(f"{paths.analysis}: written by an older version of ssmlab; run `ssmlab analyze`")
     study = study_yaml(params.report.title, summary, summary.settings)
     probes, transfer = read_probes(summary, paths), read_transfer(summary, paths)
-    composed = compose(params.report.title, summary, histories, probes, transfer)
+    composed = compose(params.report.title, summary, curves, probes, transfer)
     markdown, html = write_markdown(composed), write_html(composed)
     tables: dict[Path, bytes | str] = {
         paths.tables / name: content for name, content in table_files(composed.tables, summary).items()

@@ -19,6 +19,7 @@ from ssmlab.report.accuracy_figures import measure_bars, tradeoff
 from ssmlab.report.curve_figures import learning_curves
 from ssmlab.report.figure_style import DARK, LIGHT, Theme, darkened, figure_files
 from ssmlab.report.pictures import pictures
+from ssmlab.report.training_curves import TrainingCurves
 from tests.report.test_figures import histories, seeded, summary
 
 __all__ = ["seeded", "summary"]  # fixtures
@@ -41,7 +42,7 @@ def test_the_mean_curve_and_every_best_epoch_of_a_crowded_study_are_drawn(crowde
     rows = histories(crowded)
     first = crowded.groups[0].runs[0]
     rows[first] = [row._replace(val_clean=row.val_clean / 2) for row in rows[first]]
-    left, _ = learning_curves(crowded, rows, LIGHT).axes
+    left, _ = learning_curves(crowded, TrainingCurves.of(rows.items()), LIGHT).axes
     assert not left.lines
     lines = next(each for each in left.collections if isinstance(each, LineCollection))
     segments = lines.get_segments()
@@ -83,7 +84,7 @@ def test_the_panels_of_a_crowded_study_rank_its_groups(crowded: Summary) -> None
 
 
 def test_the_captions_of_a_crowded_study_speak_of_what_is_drawn(crowded: Summary) -> None:
-    captions = {each.name: each.caption for each in pictures(crowded, histories(crowded))}
+    captions = {each.name: each.caption for each in pictures(crowded, TrainingCurves.of(histories(crowded).items()))}
     assert "Lines are means over seeds." in captions["curves"] and "Thin lines" not in captions["curves"]
     assert "area" not in captions["tradeoff"] and "small marks" not in captions["tradeoff"]
     assert "its own order" in captions["measures"]
@@ -107,7 +108,7 @@ def test_a_light_figure_in_other_colours_is_the_dark_one(
     monkeypatch.setattr(crowded_figures, "CROWDED", 1 if many else 99)
     rows: dict[str, list[Row]] = histories(seeded)
     draws = {
-        "curves": partial(learning_curves, seeded, rows),
+        "curves": partial(learning_curves, seeded, TrainingCurves.of(rows.items())),
         "tradeoff": partial(tradeoff, seeded),
         "measures": partial(measure_bars, seeded),
     }

@@ -24,6 +24,7 @@ from ssmlab.project.params_file import load_params
 from ssmlab.report import accuracy_figures, curve_figures
 from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, figure_files, label_beside, spaced_positions
 from ssmlab.report.study_tables import interval_table
+from ssmlab.report.training_curves import TrainingCurves
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
 
 
@@ -54,7 +55,7 @@ def draw(name: str, summary: Summary, epochs: int = 10) -> bytes:
 
 def png_of(name: str, summary: Summary, rows: dict[str, list[Row]], theme: Theme = LIGHT) -> bytes:
     draws = {
-        "curves": partial(curve_figures.learning_curves, summary, rows),
+        "curves": partial(curve_figures.learning_curves, summary, TrainingCurves.of(rows.items())),
         "tradeoff": partial(accuracy_figures.tradeoff, summary),
         "measures": partial(accuracy_figures.measure_bars, summary),
     }
@@ -78,13 +79,14 @@ def test_figures_show_something_and_are_the_same_bytes_again(name: str, summary:
 
 def test_signs_of_overfitting_are_drawn_where_every_history_has_them(summary: Summary) -> None:
     old = histories(summary)
-    assert not curve_figures.has_overfitting_curves(old)
+    assert not TrainingCurves.of(old.items()).gaps
     new = {
         run: [row._replace(val_robust_loss=1 + row.epoch / 9, train_eval_robust=0.9) for row in rows]
         for run, rows in old.items()
     }
-    assert curve_figures.has_overfitting_curves(new)
-    left, right = curve_figures.overfitting_curves(summary, new, LIGHT).axes
+    for run in new:
+        assert not TrainingCurves.of({**new, run: old[run]}.items()).gaps
+    left, right = curve_figures.overfitting_curves(summary, TrainingCurves.of(new.items()), LIGHT).axes
     (line,) = [line for line in left.lines if len(line.get_xdata()) == 10][:1]
     assert list(line.get_ydata()) == [0.9 - row.val_robust for row in old[summary.runs[0].name]]
     assert right.get_ylim()[0] < 1 + 1 / 9 and right.get_ylim()[1] > 1 + 10 / 9
@@ -230,7 +232,7 @@ def test_a_bar_that_counts_other_images_says_how_many(summary: Summary) -> None:
 @pytest.mark.parametrize("name", ["curves", "tradeoff", "measures"])
 def test_a_narrow_figure_has_its_panels_below_each_other(name: str, summary: Summary) -> None:
     draws = {
-        "curves": partial(curve_figures.learning_curves, summary, histories(summary)),
+        "curves": partial(curve_figures.learning_curves, summary, TrainingCurves.of(histories(summary).items())),
         "tradeoff": partial(accuracy_figures.tradeoff, summary),
         "measures": partial(accuracy_figures.measure_bars, summary),
     }
