@@ -37,7 +37,7 @@ class Heartbeat:
         device: "cpu" or "cuda".
         state: the state that the process wrote last; `state_of` gives the present state.
         task: the present work, for readers ("epoch 3/10").
-        epoch, epochs, step, steps: progress and total; 0 before the first one and for stages without them.
+        epoch, epochs, step, steps: progress and total; 0 before the first one, and for stages without epochs or steps.
         loss, clean, robust: running loss, and accuracies in [0, 1]; None if they are unknown.
         images_per_second, eta_seconds: throughput, and remaining seconds of the stage; None if they are unknown.
         time: time of this heartbeat in unix seconds.
@@ -130,8 +130,8 @@ def state_of(heartbeat: Heartbeat, now: float) -> HeartbeatState:
 
     If the process wrote its final state, that state is returned. If the process ran on this machine and no longer
     exists, or its pid belongs to a later process, it was killed. If it has not written for a minute, it is stale; for
-    other machines, only this can be detected. A time in the future, from a clock that was wrong, is stale too:
-    otherwise a run that was killed on another machine would seem to run until then.
+    other machines, only this can be detected. A time in the future, from a clock that was wrong, is stale too.
+    Otherwise, a run that was killed on another machine would seem to run until that time.
     """
     if heartbeat.state != "running":
         return heartbeat.state

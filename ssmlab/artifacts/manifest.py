@@ -1,8 +1,8 @@
 """manifest.json in the folder of a trained run: which files belong together, and where they come from.
 
-A folder cannot be replaced in one step. If a process is killed while it publishes a run, the `best` of one training can
-lie beside the `last` of another. The manifest is written last and contains the hash of each file. Readers reject files
-whose hashes differ.
+A folder cannot be replaced in one step. If a process is killed while it publishes a run, the folder can contain the
+`best` of one training and the `last` of another. The manifest is written last and contains the hash of each file.
+Readers reject files whose hashes differ.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JSON files that show damage: each carries a digest of its own content, which every reader checks."""
+"""JSON files that show damage: each contains a digest of its own content, which every reader checks."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def read_sealed_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
 
     Args:
         what: what the file should have been, for the error ("attack results").
-        remedy: the command that makes it again ("run `ssmlab attack ads`").
+        remedy: the command that creates it again ("run `ssmlab attack ads`").
 
     Raises:
         UserError: the file is missing, is not a JSON object, has no digest, or has been changed.

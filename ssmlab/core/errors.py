@@ -8,7 +8,7 @@ class UserError(Exception):
 
 
 class ProtocolMismatch(UserError):
-    """Results of different protocols would have been compared."""
+    """A comparison of results with different protocols was asked for."""
 
     code = 3
 

@@ -12,9 +12,9 @@ class Progress:
 
     Attributes:
         task: what is being done ("epoch 3/10", "best: autoattack"); a new task starts a new bar.
-        done, total: how much of it, in the same unit (batches, images, files).
-        clean, robust: running accuracies in [0, 1], where the stage knows them.
-        images_per_second: throughput, where it makes sense.
+        done, total: how much of the task is done, and all of it, in the same unit (batches, images, files).
+        clean, robust: running accuracies in [0, 1], if the stage knows them.
+        images_per_second: throughput, if there is a meaningful one.
         eta: seconds until the whole stage, not only this task, is expected to end; None while unknown.
     """
 

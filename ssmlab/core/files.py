@@ -1,4 +1,4 @@
-"""Writing a file so that readers see the old content or the new, never a mixture; and reading regular files only."""
+"""Writes a file so that readers see the old or the new content, never a mixture; and reads only regular files."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ LARGEST_FILE = 2 * 2**30  # bytes read into memory; the largest published checkp
 def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None:
     """Write `content` to `path`, creating its folder. Even after a crash the file is the complete old or new one.
 
-    The bytes go to a temporary file in the same folder, which is flushed, synced and renamed over `path`; then the
-    folder is synced, so that the rename itself survives a power cut. The mode follows the umask. `durable=False`
-    leaves out the syncs, for files that are rewritten every second and worth nothing after a crash.
+    The bytes go to a temporary file in the same folder, which is flushed, synced and renamed to `path`. Then the folder
+    is synced, so that the rename itself survives a power cut. The mode follows the umask. `durable=False` leaves out
+    the syncs, for files that are rewritten every second and have no value after a crash.
 
     Temporary files for `path` that killed processes have left behind are removed first.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; the file at `path` is then as it was (or, if only
-            the folder's sync failed, the new one).
+        UserError: the disk is full or the folder cannot be written. The file at `path` is then unchanged, or it is the
+            new one if only the sync of the folder failed.
     """
     clear_the_way(path)
     replace_file(path, as_bytes(content), durable)
@@ -73,7 +73,7 @@ def holds(path: Path, content: bytes) -> bool:
 
 
 def clear_the_way(*paths: Path) -> None:
-    """Make the folder of these files, which is one, and remove what killed processes have left for them there."""
+    """Create the folder of these files, which must share one, and remove what killed processes left for them there."""
     try:
         paths[0].parent.mkdir(parents=True, exist_ok=True)
         sweep_leftovers(*paths)
@@ -82,12 +82,12 @@ def clear_the_way(*paths: Path) -> None:
 
 
 def not_written(path: Path, error: OSError) -> UserError:
-    """The error for a file that was left as it was."""
+    """The error for a file that could not be written and is unchanged."""
     return UserError(f"{path}: cannot be written ({error.strerror or error}); what was there before is untouched")
 
 
 def replace_file(path: Path, data: bytes, durable: bool) -> None:
-    """`write_atomic` without the sync of the folder, which must be there."""
+    """`write_atomic` without the sync of the folder, which must exist."""
     temporary: Path | None = None
     try:
         temporary, file = open_temporary(path)
@@ -116,14 +116,15 @@ def sync_names(path: Path) -> None:
 
 
 def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
-    """A new file beside `path`, open and locked, so that no other process takes it for a leftover while we live.
+    """A new file next to `path`, open and locked, so that no other process takes it for a leftover while this one runs.
 
-    It is made with the mode that the umask leaves, so it need not be changed later, which some network drives refuse.
+    It is created with the mode that the umask gives. So the mode need not be changed later, which some network drives
+    refuse.
     """
     while True:
         temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
         file = temporary.open("xb")
-        with suppress(OSError):  # a file system without locks: what a killed process leaves there then stays
+        with suppress(OSError):  # a file system without locks: leftovers of a killed process then stay there
             fcntl.flock(file, fcntl.LOCK_EX)
         if temporary.exists():
             return temporary, file
@@ -133,13 +134,13 @@ def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
 def sweep_leftovers(*paths: Path) -> None:
     """Remove temporary files that `write_atomic` left for these files of one folder when its process was killed.
 
-    Nobody locks them now.
+    Such files are not locked any more.
     """
     folder, ours = paths[0].parent, tuple(f".{path.name}." for path in paths)
     for name in os.listdir(folder):  # noqa: PTH208 (pathlib takes ten times as long, for each of 1,000 files)
         if name.endswith(".tmp") and name.startswith(ours):
             leftover = folder / name
-            with suppress(OSError), leftover.open("r+b") as file:  # another user's, locked or gone: leave it alone
+            with suppress(OSError), leftover.open("r+b") as file:  # it is another user's, locked, or gone
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 leftover.unlink()
 
@@ -152,12 +153,12 @@ def remove_other_files(folder: Path, kept: Container[Path]) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make the names in `folder` durable, as `fsync` makes a file's bytes durable, where the drive can do that."""
+    """Make the names in `folder` durable, as `fsync` makes a file's bytes durable, if the drive supports this."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # what drives say that cannot sync folders
+        if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):  # the error of drives that cannot sync folders
             raise
     finally:
         os.close(handle)
@@ -173,7 +174,7 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 
 def expand_home(path: str) -> Path:
-    """The path, with a `~` or `~NAME` in front replaced by that user's home; raises UserError if there is none."""
+    """The path, with a leading `~` or `~NAME` replaced by that user's home; raises UserError if there is none."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -234,7 +235,7 @@ def read_json(path: Path, what: str, remedy: str) -> Any:
 
     Args:
         what: what the file should have been, for the error ("the attack results of run ads").
-        remedy: what to do when it is not there ("run `ssmlab attack ads`").
+        remedy: what to do if it does not exist ("run `ssmlab attack ads`").
 
     Raises:
         UserError: the file is missing, or is not JSON that `parse_json` takes.

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 DEEPEST = 64  # levels; our own files have 8
-MOST_VALUES = 1_000_000  # YAML's anchors let a small file stand for billions
+MOST_VALUES = 1_000_000  # with YAML's anchors, a small file can mean billions of values
 
 
 def parse_json(content: bytes | str) -> Any:
@@ -24,8 +24,8 @@ def parse_json(content: bytes | str) -> Any:
 def check_plain(value: Any) -> None:
     """Raise ValueError, worded for the author of the file, unless a JSON file could hold `value`.
 
-    Python's JSON reader takes NaN and lone surrogates; YAML has dates, sets, values that contain themselves, and keys
-    of every type. None of them can be written to our own files.
+    Python's JSON reader accepts NaN and lone surrogates. YAML has dates, sets, values that contain themselves, and keys
+    of every type. None of these can be written to our own files.
     """
     pending: list[tuple[Any, int]] = [(value, 0)]
     seen = 0

@@ -1,4 +1,4 @@
-"""How far a piece of work has come, how fast it goes, and how long it will still take."""
+"""Measures how much of a piece of work is done, its speed, and the remaining time."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ class ProgressMeter:
     Amounts may have any unit (steps, images, bytes, forward passes), the same one throughout.
 
     Attributes:
-        total: how much work there is; may be corrected while it goes on.
+        total: how much work there is; may be corrected during the work.
         done: how much of it is done, in [0, total].
 
     Args:
-        done: what was done earlier (epochs before a resume, bytes in the cache). This meter did not time it, so it does
-            not count towards the speed.
+        done: work that was done earlier (epochs before a resume, bytes in the cache). This meter did not time it, so it
+            does not count towards the speed.
         expected_seconds: an estimate for all of the work, used until the speed can be measured.
         from_first_step: measure the speed from the end of the first step. Before that, worker processes may still be
             starting.
-        clock: gives seconds since any fixed moment.
+        clock: returns seconds since any fixed moment.
     """
 
     def __init__(
@@ -45,18 +45,18 @@ class ProgressMeter:
         self._reported_at, self._reported_done = -math.inf, math.nan
 
     def advance(self, amount: float = 1.0) -> None:
-        """`amount` more is done."""
+        """Another `amount` is done."""
         self.done += amount
         if self._from_first_step and amount > 0:
             self._from_first_step = False
             self._began, self._unmeasured = self.clock(), self.done
 
     def advance_to(self, done: float) -> None:
-        """`done` is done by now in total."""
+        """The total work done so far is `done`."""
         self.advance(done - self.done)
 
     def skip(self, amount: float) -> None:
-        """`amount` more was found to be done already: it does not count towards the speed."""
+        """Another `amount` turned out to be done already; it does not count towards the speed."""
         self.done += amount
         self._unmeasured += amount
 
@@ -83,8 +83,8 @@ class ProgressMeter:
     def is_due(self, every: float, *, even_without_change: bool = False) -> bool:
         """Whether it is time for another report; returning True counts as making one.
 
-        A report is due when `every` seconds have passed since the last one, and at the end; but only if something was
-        done in between. With `even_without_change` the time alone decides.
+        A report is due if `every` seconds have passed since the last one, and at the end, but only if something was
+        done in between. With `even_without_change`, only the time decides.
         """
         now = self.clock()
         waited, finished = now - self._reported_at >= every, self.done >= self.total

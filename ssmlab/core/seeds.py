@@ -1,4 +1,4 @@
-"""A separate seed for every purpose, all derived from the one number that the user gives."""
+"""A separate seed for every purpose, all derived from the single number that the user gives."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ def seed_of(seed: int, purpose: str) -> int:
     Never change the hash, its byte order or the text that is hashed: the bits of every training depend on them.
     """
     digest = hashlib.sha256(f"{purpose}: {seed}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1  # 63 bits: torch.Generator.manual_seed takes no more
+    return int.from_bytes(digest[:8], "little") >> 1  # 63 bits: torch.Generator.manual_seed accepts no more

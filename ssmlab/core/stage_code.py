@@ -1,4 +1,4 @@
-"""Which part of the package each stage runs: one list for DVC, for resuming a training, and for what results record.
+"""Which part of the package each stage runs: one list for DVC, for resuming a training, and for the records in results.
 
 dvc.yaml repeats these lists as dependencies, because DVC reads no Python; tests/test_dvc_yaml.py checks both against
 the imports of the stage. Where a list names a folder, a new file in it counts at once.

@@ -1,4 +1,4 @@
-"""Opening safetensors files, and a digest that finds every changed bit in those that are read into memory.
+"""Opens safetensors files, and checks a digest that finds every changed bit in files that are read into memory.
 
 A checkpoint or a training state is read into memory once, so the bytes that are hashed are the bytes that are used,
 even if the file is replaced meanwhile. A data set may be larger than memory and is mapped instead (`mapped_tensors`).
@@ -27,7 +27,7 @@ from ssmlab.core.files import LARGEST_FILE, naming, open_regular, read_file
 from ssmlab.core.json_text import canonical_json
 from ssmlab.core.plain_values import parse_json
 
-LARGEST_STATE = 8 * 2**30  # bytes of the state of a training; five times the weights
+LARGEST_STATE = 8 * 2**30  # bytes of a training state, which has five times the size of the weights
 LARGEST_HEADER = 16 * 2**20  # bytes
 LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 DIGEST = "digest"  # the key of a sealed file's metadata
@@ -52,7 +52,7 @@ class UnreadableTensors(DamagedTensors):
 
 
 class TensorInfo(BaseModel):
-    """What the header says of one tensor."""
+    """What the header says about one tensor."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""How durations, fractions, lists and untrusted names are written wherever a person reads them."""
+"""How durations, fractions, lists and untrusted names are written for readers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Iterable
 
-LONGEST_LINE = 600  # characters of an error; longer ones hide what was on the screen before
+LONGEST_LINE = 600  # characters of an error; a longer one would hide the earlier content of the screen
 MOST_NAMES = 8  # in a message; a grid has hundreds of runs
 
 
@@ -51,7 +51,8 @@ def printable(text: str, limit: int = LONGEST_LINE) -> str:
     """`text` as one line of at most `limit` characters without control codes, so it is safe to print on a terminal.
 
     White space becomes single spaces. Control characters, lone surrogates and other characters that are not shown
-    become escapes such as `\\x1b`. The middle of a longer text is left out, because its ends say most.
+    become escapes such as `\\x1b`. The middle of a longer text is left out, because the two ends contain the most
+    information.
     """
     line = "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode()
@@ -70,7 +71,7 @@ def printable_lines(text: str) -> str:
 
 
 def hint(name: str, known: Iterable[str], kind: str = "") -> str:
-    """What to say after "unknown name": the nearest known name if there is one, else the first few known ones.
+    """The text after "unknown name": the nearest known name if there is one, otherwise the first few known names.
 
     `did you mean 'ads'?`, or `runs: ssm, ads and 298 more`, with `kind` "runs".
     """

@@ -1,3 +1,3 @@
-"""The version, in a file of its own: checkpoints carry it, and reading it must import nothing else."""
+"""The version, in its own file: checkpoints contain it, and reading it must import nothing else."""
 
 __version__ = "0.2.0"

@@ -21,7 +21,7 @@ def batches(
     augment: AugmentParams | None = None,
     augment_generator: torch.Generator | None = None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Go through `split` once, on the device that it is on.
+    """Go through `split` once, on its device.
 
     Args:
         batch_size: images per batch; the last batch may have fewer.

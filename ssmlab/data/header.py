@@ -28,8 +28,10 @@ TENSOR_KINDS = {"images": ("U8", 4), "labels": ("I64", 1), "indices": ("I64", 1)
 class LabelNoise(BaseModel):
     """Wrong labels that were put into the training split on purpose.
 
-    fraction: the requested fraction of the training labels; seed: for drawing the rows and their wrong labels;
-    changed: how many labels are wrong.
+    Attributes:
+        fraction: the requested fraction of the training labels.
+        seed: for drawing the rows and their wrong labels.
+        changed: how many labels are wrong.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
@@ -42,10 +44,14 @@ class LabelNoise(BaseModel):
 class Description(BaseModel):
     """The metadata of a prepared data set.
 
-    name: under which results on it may be published; source: where the images come from, in words; provenance: how the
-    content relates to the publisher's (`ssmlab.ingest.source.Source`); class_names: one per class, in the order of the
-    labels; seed: for drawing the splits; label_noise: None if every label is the source's; fingerprint: SHA-256 over
-    the tensors (`ssmlab.data.fingerprint`).
+    Attributes:
+        name: the name under which results on it may be published.
+        source: where the images come from, in words.
+        provenance: how the content relates to the publisher's (`ssmlab.ingest.source.Source`).
+        class_names: one per class, in the order of the labels.
+        seed: for drawing the splits.
+        label_noise: None if every label is the source's.
+        fingerprint: SHA-256 over the tensors (`ssmlab.data.fingerprint`).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

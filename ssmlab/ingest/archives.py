@@ -1,9 +1,9 @@
 """The files in a folder, an archive or a compressed file. Nothing is ever written under a name from an archive.
 
-Archives are not trusted. Any one of these makes ssmlab refuse the whole archive: a member whose name leads out of it
-(`..`, absolute, backslashes, drives), a link, a device, a duplicate name, encryption, more data than a real data set
-unpacks to, a wrong checksum, an early end. A folder is trusted, because it belongs to the user: its files are read in
-place and its links are followed.
+Archives are not trusted. ssmlab refuses the whole archive if it finds any of the following: a member whose name leads
+out of the archive (`..`, absolute, backslashes, drives), a link, a device, a duplicate name, encryption, more data than
+a real data set unpacks to, a wrong checksum, or an early end. A folder is trusted, because it belongs to the user: its
+files are read in place, and its links are followed.
 """
 
 from __future__ import annotations

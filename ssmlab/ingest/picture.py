@@ -18,13 +18,13 @@ WHITE = (255, 255, 255)
 
 ORIENTATION = 0x0112  # the EXIF and TIFF tag: how a camera was held
 SAMPLE_FORMAT = 339  # the TIFF tag: 1 is unsigned
-COLOUR_MAP = 320  # the TIFF tag: a palette of 16 bits a channel
+COLOUR_MAP = 320  # the TIFF tag: a palette of 16 bits per channel
 INK_SET = 332  # the TIFF tag: 1 is CMYK
 BLACK_AND_WHITE = 532  # the TIFF tag: which values of YCbCr are black and white
 WHOLE_RANGE = (0, 255, 128, 255, 128, 255)
 BITS = 258  # the TIFF tag: of each channel
 PLANES = 284  # the TIFF tag: 2 is each channel by itself
-STRETCHED = {"L;2": 85, "L;4": 17}  # grey PNG of 2 and 4 bits: what Pillow multiplies its pixels by
+STRETCHED = {"L;2": 85, "L;4": 17}  # grey PNG with 2 and 4 bits: the factor by which Pillow multiplies the pixels
 TRANSPOSITIONS = {  # of the tag's values; 1 is upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -46,8 +46,8 @@ def check_header(image: ImageFile) -> None:
     """Refuse images of the wrong kind by their header, before any pixel is decoded.
 
     Raises:
-        UnshownPicture: it has more than 8 bits a channel, several frames or pages, or too many pixels; or it says in a
-            way that is not followed here how its pixels are shown.
+        UnshownPicture: it has more than 8 bits per channel, several frames or pages, or too many pixels, or it asks for
+            a way to show its pixels that is not supported here.
     """
     width, height = image.size
     if width * height > MAX_PIXELS:
@@ -69,7 +69,7 @@ def check_tiff_tags(image: ImageFile, tags: Mapping[int, Any]) -> None:
     """Refuse TIFF images whose tags Pillow does not follow; its own decoder also leaves missing strips black.
 
     Raises:
-        UnshownPicture: the pixels are signed, inks, or of a range of their own; the palette has 8 bits.
+        UnshownPicture: the pixels are signed, are inks, or have a range of their own; or the palette has 8 bits.
         ValueError: strips are missing.
     """
     if any(kind != 1 for kind in tags.get(SAMPLE_FORMAT, (1,))):
@@ -100,7 +100,7 @@ def check_raw_pieces(image: ImageFile, *, separate: bool, bits: int) -> None:
 
 
 def has_deep_transparent_colour(image: ImageFile) -> bool:
-    """Whether a PNG names a transparent colour of 16 bits, which no longer fits when Pillow has made 8 of them."""
+    """Whether a PNG has a transparent colour of 16 bits, which is wrong after Pillow has reduced the pixels to 8."""
     return "transparency" in image.info and bool(image.tile) and "16" in str(image.tile[0].args)
 
 
@@ -110,7 +110,7 @@ def is_grey(image: Image.Image) -> bool:
 
 
 def upright_size(image: Image.Image) -> tuple[int, int]:
-    """The (width, height) that the picture is shown with, from the header alone."""
+    """The (width, height) of the picture as it is shown, computed from the header alone."""
     if image.format == "TIFF":  # Pillow already turns TIFF images upright
         return image.size
     width, height = image.size

@@ -1,7 +1,7 @@
-"""What Pillow does not check in a PNG: the CRC of its pixels, and that there are pixels for every row.
+"""Checks that Pillow does not make on a PNG: the CRC of its pixels, and that every row has pixels.
 
-Without this, damaged files give other pictures, and rows that are missing come out black (PNG specification, sections 5
-and 10).
+Without these checks, a damaged file would become another picture, and missing rows would be black (PNG specification,
+sections 5 and 10).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def check_png(content: bytes) -> None:
 
 
 def png_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
-    """The kind and the data of every chunk to the end mark; raises ValueError for a wrong checksum or a cut chunk."""
+    """The kind and data of every chunk up to the end mark; raises ValueError for a wrong checksum or a cut chunk."""
     view, at = memoryview(content), len(SIGNATURE)
     while at + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, at)
@@ -62,7 +62,7 @@ def png_chunks(content: bytes) -> Iterator[tuple[bytes, memoryview]]:
 
 
 def bytes_of_pixels(header: memoryview) -> int:
-    """The number of bytes that the unpacked pixels have, with the filter byte of every row."""
+    """The number of bytes of the unpacked pixels, including the filter byte of every row."""
     width, height, depth, colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
     bits = depth * CHANNELS[colour]
     total = 0

@@ -1,8 +1,9 @@
 """The position of every byte of a prepared data set, computed before any image is decoded.
 
-The file has the safetensors format (github.com/huggingface/safetensors, "Format"): eight bytes with the length of the
-header (little-endian); the header, JSON padded with spaces to a multiple of eight; the tensors without gaps, wider
-elements first, then by name. The library could only write it with all tensors in memory.
+The file has the safetensors format (github.com/huggingface/safetensors, "Format"). Eight bytes contain the length of
+the header (little-endian). Then comes the header, which is JSON, padded with spaces to a multiple of eight. The tensors
+follow without gaps, wider elements first, then by name. The safetensors library itself needs all tensors in memory to
+write a file.
 """
 
 from __future__ import annotations

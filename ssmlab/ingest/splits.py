@@ -23,8 +23,8 @@ def split_rows(
     Every part is put in a stratified order (see `stratified_order`), and splits are taken from its beginning. If the
     source has a part with the split's name, the split comes from that part. Otherwise it is taken from the training
     part: first the test split, then the validation split; the training split is the first `train` of the rest. So every
-    class has its share in each split and in each prefix of a split; a smaller split is the beginning of a larger one;
-    and the test rows do not depend on the size of the validation split.
+    class has its share in each split and in each prefix of a split. A smaller split is the beginning of a larger one.
+    The test rows do not depend on the size of the validation split.
 
     Args:
         labels: (N,) int64 for each part of the source, at least `train`.

@@ -15,9 +15,9 @@ from ssmlab.core.progress import ProgressMeter
 from ssmlab.ingest.member_names import is_junk, safe_name
 from ssmlab.ingest.unpack import DAMAGE_ERRORS, ByteRange, Unpacker, damaged_error, printable_name
 
-MAX_DIRECTORY = 4 << 20  # bytes of a zip's directory; about 50,000 files
-ZIP_TAIL = 1 << 17  # bytes at the end of a zip, where the size of its directory is written
-ZIP64 = 0xFFFFFFFF  # stands in a field of 4 bytes for a number that needs 8
+MAX_DIRECTORY = 4 << 20  # bytes of a zip's directory, enough for about 50,000 files
+ZIP_TAIL = 1 << 17  # bytes at the end of a zip, which contain the size of its directory
+ZIP64 = 0xFFFFFFFF  # the value of a 4-byte field whose number needs 8 bytes
 
 
 def unpack_zip(

@@ -1,4 +1,4 @@
-"""What can be said about a study: params.yaml as strict, frozen models. `ssmlab.project.params_file` reads the file."""
+"""The settings of a study: params.yaml as strict, frozen models. `ssmlab.project.params_file` reads the file."""
 
 from ssmlab.params.adversary import AdversaryParams, AwpParams, SelectionParams
 from ssmlab.params.attack import LENGTHS, AttackParams

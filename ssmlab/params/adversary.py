@@ -28,8 +28,9 @@ class AdversaryParams(Strict):
 class AwpParams(Strict):
     """Adversarial weight perturbation (Wu et al. 2020).
 
-    gamma: its size relative to the weights; 0.005 is usual. warmup: epochs trained without it at first; none if it is
-    not said.
+    Attributes:
+        gamma: size of the perturbation relative to the weights; 0.005 is usual.
+        warmup: number of first epochs without it; none by default.
     """
 
     gamma: Annotated[float, Field(ge=0.0)]
@@ -39,8 +40,10 @@ class AwpParams(Strict):
 class SelectionParams(Strict):
     """Which epoch becomes the `best` checkpoint.
 
-    split: `validation` is held out of training; `test` reproduces the paper's protocol and is marked in the report.
-    by: the accuracy that decides; the other one breaks ties. adversary: the attack behind the robust accuracy.
+    Attributes:
+        split: `validation` is held out of training; `test` reproduces the paper's protocol and is marked in the report.
+        by: the accuracy that decides; the other accuracy breaks ties.
+        adversary: the attack for the robust accuracy.
     """
 
     split: Literal["validation", "test"]

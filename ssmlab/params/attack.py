@@ -1,4 +1,4 @@
-"""The section `attack`: who judges, and on how many images."""
+"""The section `attack`: the attacks of the evaluation, and on how many images they run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from ssmlab.params.attack_kinds import AttackSpec
 from ssmlab.params.base import Device, Epsilon, Norm, Positive, Seed, Strict, at_most_one
 from ssmlab.params.written_float import WrittenFloat
 
-LENGTHS = ("alpha", "eps")  # the settings of attacks that are lengths in the norm of the study
+LENGTHS = ("alpha", "eps")  # settings of attacks that are lengths in the norm of the study
 
 
 class AttackParams(Strict):
-    """The judging attacks. Results are the same for any number of workers: `batch_size` alone cuts the images.
+    """The judging attacks. Results are the same for any number of workers, because only `batch_size` decides how the
+    images are divided.
 
     Attributes:
-        norm: of the ball that all attacks search, whose radius is eps.
-        binarisation: on how many images each checkpoint is put to the binarisation test; none if it is not said.
+        norm: the norm of the ball that all attacks search; its radius is eps.
+        binarisation: number of images for the binarisation test of each checkpoint; no test by default.
     """
 
     device: Device

@@ -30,10 +30,10 @@ class AttackEntry:
     Attributes:
         where: `MODULE:NAME` below ssmlab.evaluation.kinds, of a subclass of `AttackKind` (base.py there).
         params: the class of its settings; `AttackBase` if it has none of its own.
-        usual: the settings that it has where it is asked for by its name alone; None if the name must say more, as
-            `pgd-10` does (`ssmlab.evaluation.attack_names`).
-        gradients: whether it follows gradients, so that an attack without them should not break more.
-        ranked: whether a ranked kind further down the table should break whatever it breaks.
+        usual: the settings that it gets if a user gives only its name; None if the name must contain a number, such as
+            `pgd-10` (`ssmlab.evaluation.attack_names`).
+        gradients: whether it uses gradients, so that an attack without gradients should not break more images.
+        ranked: whether a ranked kind further down the table should break every image that it breaks.
         transferable: whether it returns a changed image even where it fails, which `ssmlab transfer` needs.
     """
 
@@ -66,7 +66,7 @@ ATTACKS: dict[str, AttackEntry] = {
 
 @dataclass(frozen=True, slots=True)
 class OfItsKind:
-    """The pydantic type of any attack's settings: the class that the table has for its `kind`."""
+    """The pydantic type of the settings of any attack: the class that the table gives for its `kind`."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         choices = {

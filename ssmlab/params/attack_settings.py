@@ -22,9 +22,12 @@ class ClassesNeeded:
 
 
 class AttackBase(Strict):
-    """What every attack says, and all that an attack without settings of its own has to say.
+    """The settings of every attack; an attack without settings of its own has only these.
 
-    images: on how many test images. checkpoints: of which checkpoints. kind: its name in the table `ATTACKS`.
+    Attributes:
+        kind: its name in the table `ATTACKS`.
+        images: number of test images.
+        checkpoints: which checkpoints are attacked.
     """
 
     images: ImageCount
@@ -52,10 +55,10 @@ class TokenParams(AttackBase):
 
     Attributes:
         patch: the side of the patch in pixels; patches tile the image.
-        positions: at how many positions it attacks each image, those of lowest margin after one step; at all of them
-            it gives a map of how many images each position breaks.
-        steps: of PGD on the margin at each of these positions.
-        eps: how far the values in the patch may go, in the norm of the study; anywhere in [0, 1] if it is not said.
+        positions: at how many positions each image is attacked: those with the lowest margins after one step. With
+            `all`, the result has a map of how many images each position breaks.
+        steps: number of steps of PGD on the margin at each of these positions.
+        eps: radius of the ball for the patch, in the norm of the study; by default, any values in [0, 1] are allowed.
     """
 
     kind: Literal["token"]
@@ -65,7 +68,7 @@ class TokenParams(AttackBase):
     eps: Epsilon | None = None
 
     def searched(self, norm: Norm) -> tuple[Norm, WrittenFloat]:
-        """The norm and the radius of the ball that the values in the patch stay in; `norm` is that of the study."""
+        """The norm and the radius of the ball in which the patch stays; `norm` is that of the study."""
         return ("linf", WrittenFloat(1)) if self.eps is None else (norm, self.eps)
 
     @property
@@ -87,11 +90,11 @@ class FgsmParams(AttackBase):
 
 
 class PgdParams(AttackBase):
-    """PGD (Madry et al. 2018) on the cross entropy, or on the margin as Carlini and Wagner (2017) have it.
+    """PGD (Madry et al. 2018) on the cross entropy, or on the margin (Carlini and Wagner 2017).
 
     Attributes:
         alpha: length of a step in the norm of the attack.
-        restarts: how often it starts anew on the images that are left; once if it is not said.
+        restarts: number of random starts; each attacks the images that are not broken yet. One by default.
     """
 
     kind: Literal["pgd"]
@@ -103,7 +106,7 @@ class PgdParams(AttackBase):
 
     @model_validator(mode="after")
     def restarts_differ(self) -> Self:
-        """Only random starts differ from each other."""
+        """Reject restarts without random starts, because they would all be equal."""
         if (self.restarts or 1) > 1 and not self.random_start:
             raise ValueError("restarts need random_start: true; without it every start is the same")
         return self
@@ -135,7 +138,7 @@ class ApgdParams(AttackBase):
 
 
 class SquareParams(AttackBase):
-    """Square (Andriushchenko et al. 2020), which asks for logits only."""
+    """Square (Andriushchenko et al. 2020), which uses only logits."""
 
     kind: Literal["square"]
     queries: Positive
@@ -150,7 +153,7 @@ class SquareParams(AttackBase):
 
 
 class FmnParams(AttackBase):
-    """FMN (Pintor et al. 2021): the smallest distance at which each image is broken, hence accuracy at every eps."""
+    """FMN (Pintor et al. 2021): the smallest distance at which each image is broken, and so accuracy at every eps."""
 
     kind: Literal["fmn"]
     steps: Positive
@@ -161,7 +164,7 @@ class FmnParams(AttackBase):
 
 
 class EnsembleBase(AttackBase):
-    """What AutoAttack needs, whole and screened: its targeted DLR loss uses the fourth largest logit."""
+    """What AutoAttack needs, whole or screened: its targeted DLR loss uses the fourth largest logit."""
 
     @property
     def classes_needed(self) -> ClassesNeeded:
@@ -192,10 +195,10 @@ class AutoAttackParams(EnsembleBase):
 
 
 class ScreenedAutoAttackParams(EnsembleBase):
-    """AutoAttack at a lower price: FAB-T and Square attack only the survivors that are nearest to falling.
+    """A cheaper AutoAttack: FAB-T and Square attack only the survivors with the lowest margins.
 
-    APGD-CE and APGD-T attack all images; of those that are left, the `survivors` of the lowest margin under PGD are
-    attacked further. It is never called standard AutoAttack, whatever its settings.
+    APGD-CE and APGD-T attack all images. FAB-T and Square then attack only the `survivors` images that are still right
+    and have the lowest margins under PGD. It is never called standard AutoAttack, whatever its settings are.
     """
 
     kind: Literal["screened-autoattack"]

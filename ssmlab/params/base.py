@@ -1,4 +1,4 @@
-"""What every section of params.yaml is made of."""
+"""The building blocks of all sections of params.yaml."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ssmlab.params.written_float import WrittenFloat
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")  # longer ones do not fit into the names of files
 IMPORTED = "imported"  # the study of imported checkpoints: models/imported/NAME, results/imported/attack/NAME.json
 RUN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,99}")  # no dot: DVC's `train@RUN` and `${runs.RUN}` split names there
-NOT_TEXT = re.compile(r"true|false|null|[0-9][0-9_]*(e[+-]?[0-9]+)?|0[xo][0-9a-f]+")  # values of other types to YAML
+NOT_TEXT = re.compile(r"true|false|null|[0-9][0-9_]*(e[+-]?[0-9]+)?|0[xo][0-9a-f]+")  # in YAML, not text
 
 
 def shown_text(value: str) -> str:
@@ -36,7 +36,7 @@ def not_negative(value: WrittenFloat) -> WrittenFloat:
 
 
 def at_most_one(value: WrittenFloat) -> WrittenFloat:
-    """The pydantic check of an L-inf radius or step: pixels are in [0, 1], so that more is meant in 0..255."""
+    """The pydantic check of an L-inf radius or step: pixels are in [0, 1], so a larger number probably means 0..255."""
     if value > 1:
         meant = "" if "/" in value.text else f"; {value} of 255 is written {value}/255"
         raise ValueError(f"must be at most 1, because pixels are in [0, 1]{meant}")
@@ -56,7 +56,7 @@ def some_or_all(of: str) -> Callable[[Any], Any]:
 
 @dataclass(frozen=True, slots=True)
 class KeyOf:
-    """The pydantic check of a text that must be a key of `table`, which is what `Literal` is for names written out."""
+    """The pydantic check of a text that must be a key of `table`; like `Literal`, but with the names of a table."""
 
     table: Mapping[str, Any]
 
@@ -68,7 +68,7 @@ ImageCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all("images
 PositionCount = Annotated[int | Literal["all"], BeforeValidator(some_or_all("positions"))]
 ShownText = Annotated[str, AfterValidator(shown_text)]
 Epsilon = Annotated[WrittenFloat, AfterValidator(not_negative)]
-Positive = Annotated[int, Field(ge=1, le=10**9)]  # no size is larger; beyond it other code would fail in its own way
+Positive = Annotated[int, Field(ge=1, le=10**9)]  # larger than any size; beyond it, other code would fail
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Device = Literal["auto", "cpu", "cuda"]
 Which = Literal["best", "last"]
@@ -77,28 +77,28 @@ NORM_NAMES: dict[Norm, str] = {"linf": "L-inf", "l2": "L2"}  # as reports and pa
 
 
 class Strict(BaseModel):
-    """Unknown keys, missing keys and values of the wrong type are errors; nothing can be changed once it is read."""
+    """A section in which unknown keys, missing keys and wrong types are errors; its values cannot be changed later."""
 
     # A model is built when it is first used: most commands use few of them.
     model_config = ConfigDict(defer_build=True, extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     def plain(self) -> dict[str, Any]:
-        """The JSON value of this section: what goes into checkpoints and results, and can be validated again."""
+        """The JSON value of this section, for checkpoints and results; it can be validated again."""
         return self.model_dump(mode="json", exclude_none=True)
 
     def fingerprint(self) -> str:
-        """SHA-256 of the canonical JSON of this section: equal settings, equal fingerprint."""
+        """SHA-256 of the canonical JSON of this section: equal settings have equal fingerprints."""
         return sha256_text(canonical_json(self.plain()))
 
 
 def check_own_sections(model: Strict, key: str, table: Iterable[str]) -> None:
-    """Of the sections called like a name of `table`, a model has that of the chosen name, and no other.
+    """Check the sections that have the name of an entry of `table`: only that of the chosen entry may exist.
 
     Args:
-        key: the field of `model` that chooses the name.
+        key: the field of `model` that contains the chosen name.
 
     Raises:
-        ValueError: a section is missing or too many; pydantic makes it an error of the file.
+        ValueError: a section is missing or superfluous; pydantic turns this into an error of the file.
     """
     for name in table:
         is_chosen = getattr(model, key) == name

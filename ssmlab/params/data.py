@@ -1,4 +1,4 @@
-"""The section `data`: what the stage `prepare` makes its data set of."""
+"""The section `data`: the images from which the stage `prepare` makes the data set."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ DataName = Annotated[str, AfterValidator(check_name)]
 class DataParams(Strict):
     """Which images, and how they are split into training, validation and test.
 
-    name: a data set that `ssmlab data list` knows, or any name for one of your own. source: where its files are:
-    `embedded` in a Python package, `fetch` from its publisher (downloaded once), the path of an archive or folder, or
-    `auto`: embedded if it can be, else fetched. train and test: how many images of the source's own training and test
-    parts. validation: how many images are held out of training, or come from the source's own validation part where
-    it has one. A source without a test part gives up `test` images of its training part.
-
-    classes: only the first so many classes (the paper's code trains on 50 of Tiny-ImageNet's 200). size: images are
-    cut to a square and scaled to `size` x `size`. channels: 1 makes them grey, 3 makes them RGB.
-
-    label_noise: the fraction of the training labels that are made wrong, at random, drawn with `label_noise_seed`;
-    validation and test labels stay as they are.
+    Attributes:
+        name: a data set that `ssmlab data list` knows, or any name for your own images.
+        source: where the files are: `embedded` in a Python package, `fetch` from its publisher (downloaded once), the
+            path of an archive or folder, or `auto` (embedded if possible, otherwise fetched).
+        classes: use only this many classes, the first ones (the paper's code trains on 50 of Tiny-ImageNet's 200).
+        size: images are cut to a square and scaled to `size` x `size`.
+        channels: 1 makes images grey, 3 makes them RGB.
+        train, test: number of images from the source's own training and test parts. If the source has no test part, the
+            `test` images are taken from its training part.
+        validation: number of images that are held out of training, or that come from the source's own validation part,
+            if it has one.
+        label_noise: the fraction of the training labels that are made wrong, drawn at random with `label_noise_seed`.
+            Validation and test labels stay as they are.
     """
 
     name: DataName

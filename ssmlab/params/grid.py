@@ -17,7 +17,7 @@ Axis = Annotated[dict[str, Option], Field(min_length=1)]
 
 @dataclass(frozen=True, slots=True)
 class GridRun:
-    """One run of a grid: the options it is made of, None where the grid has no such axis."""
+    """One run of a grid: its option on each axis; None if the grid has no such axis."""
 
     model: str | None
     regime: str | None
@@ -31,10 +31,12 @@ class GridRun:
 
 
 class GridParams(Strict):
-    """Axes whose every combination is a run.
+    """The axes of a grid; every combination of their options is a run. Without an axis, the shared sections apply.
 
-    models: by name, the changes to the section `model`; regimes: by name, the changes to the section `train`; seeds:
-    the values of `train.seed`. An axis that is left out is that of the shared sections.
+    Attributes:
+        models: by name, the changes to the section `model`.
+        regimes: by name, the changes to the section `train`.
+        seeds: the values of `train.seed`.
     """
 
     models: Axis | None = None
@@ -54,7 +56,7 @@ class GridParams(Strict):
         return [GridRun(*each) for each in product(self.models or [None], self.regimes or [None], self.seeds or [None])]
 
     def changes(self, run: GridRun) -> dict[str, Any]:
-        """What `run` changes in the shared sections, as a run of params.yaml says it."""
+        """What `run` changes in the shared sections, in the form of a run in params.yaml."""
         model = dict(option(self.models, run.model))
         train = dict(option(self.regimes, run.regime))
         if run.seed is not None:
@@ -63,5 +65,5 @@ class GridParams(Strict):
 
 
 def option(axis: Mapping[str, Option] | None, name: str | None) -> Mapping[str, Any]:
-    """The changes that an option of an axis stands for; none without the axis."""
+    """The changes of an option of an axis; none without the axis."""
     return {} if axis is None or name is None else axis[name]

@@ -1,4 +1,4 @@
-"""The section `model`: one network, whole."""
+"""The section `model`: all settings of one network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ class MixerEntry:
     """A mixer in the table of mixers.
 
     Attributes:
-        label: what readers see.
+        label: its name for readers.
         where: `MODULE:NAME` below ssmlab.nets, of the function (params, length) -> layer that builds one layer.
         time_invariant: whether its layer is an `SsmBlock` around a `LinearSsm` or S5, whose taps and bounds the probes
             compute.
-        convolution: whether it is one convolution kernel a channel, which `bidirectional` needs.
+        convolution: whether it has one convolution kernel per channel, which `bidirectional` needs.
         own_norms: whether its layers have norms of their own, so that the classifier adds none.
     """
 
@@ -31,7 +31,7 @@ class MixerEntry:
 
 
 # All mixers by their name in `model.mixer`. A new one is a file in ssmlab/nets/ and a line here. If it has settings of
-# its own, they are a class below and a field of `ModelParams` that is called like the mixer.
+# its own, they are a class below and a field of `ModelParams` with the name of the mixer.
 MIXERS: dict[str, MixerEntry] = {
     "s4": MixerEntry("S4", "s4:s4_layer", time_invariant=True, convolution=True),
     "s4d": MixerEntry("S4D", "s4d:s4d_layer", time_invariant=True, convolution=True),
@@ -43,20 +43,22 @@ MIXERS: dict[str, MixerEntry] = {
 
 
 def unsaid_if_false(value: Any) -> Any:
-    """A switch that is off is the same as one left out, so that one model has one fingerprint."""
+    """Leave out a switch that is off, so that the same model always has the same fingerprint."""
     return None if value is False else value
 
 
 def unsaid_if_layer(value: Any) -> Any:
-    """LayerNorm is what a model has when nothing is said, and models from before the setting say nothing."""
+    """Leave out the default, LayerNorm, because models from before this setting do not have it in their params."""
     return None if value == "layer" else value
 
 
 class AdsParams(Strict):
     """Adaptive scaling (Qi et al. 2024, eq. 9): y <- act(W_s y + b_s) * y + act(W_b y + b_b).
 
-    parts: `scale` and `bias` keep one of the two maps. Controls: `constant` has both with W_s = W_b = 0; `sum` is
-    y + act(W_s y + b_s) + act(W_b y + b_b), without the product; act `none` is the product without an activation.
+    Attributes:
+        act: the activation; the control `none` is the product without an activation.
+        parts: `scale` and `bias` keep only one of the two maps. There are two controls: `constant` has both maps with
+            W_s = W_b = 0; `sum` is y + act(W_s y + b_s) + act(W_b y + b_b), without the product.
     """
 
     act: Literal["relu", "sigmoid", "tanh", "none"]
@@ -64,9 +66,11 @@ class AdsParams(Strict):
 
 
 class S4dParams(Strict):
-    """What S4D leaves open (Gu et al. 2022, "On the Parameterization and Initialization of Diagonal SSMs").
+    """The variants of S4D (Gu et al. 2022, "On the Parameterization and Initialization of Diagonal SSMs").
 
-    discretisation: zero-order hold or bilinear; initial: the eigenvalues A starts at, S4D-Lin or S4D-Inv.
+    Attributes:
+        discretisation: zero-order hold or bilinear.
+        initial: the initial eigenvalues A, S4D-Lin or S4D-Inv.
     """
 
     discretisation: Literal["zoh", "bilinear"]
@@ -76,8 +80,11 @@ class S4dParams(Strict):
 class MegaParams(Strict):
     """Sizes inside a Mega layer (Ma et al. 2023); `d_model` comes from the model.
 
-    z: width of the shared representation behind queries and keys; hidden: width of the values and of the gate;
-    ffn: width of the normalised feed-forward network; ema: dimensions of the damped EMA a channel.
+    Attributes:
+        z: width of the shared representation behind queries and keys.
+        hidden: width of the values and of the gate.
+        ffn: width of the normalised feed-forward network.
+        ema: dimensions of the damped EMA per channel.
     """
 
     z: Positive
@@ -87,14 +94,17 @@ class MegaParams(Strict):
 
 
 class ModelParams(Strict):
-    """One model, whole: what `ssmlab.nets.build` needs besides the image shape and the number of classes.
+    """All settings of one model: what `ssmlab.nets.build` needs besides the image shape and the number of classes.
 
-    tokens: `raster` is the pixel order of the paper's text; `published` the order its code produces (for C > 1 a token
-    is then C neighbouring values of one colour plane); `column`, `snake` and `permuted` are other orders of the same
-    patches. pointwise and output: what follows the SSM; `none` and `linear`
-    reproduce the published code. docs/deviations.md has the evidence for each. d_state: the state's size (see
-    docs/models.md for what each mixer counts). bidirectional: a second kernel runs from the last token to the first.
-    norm: `layer` (the default) or `none`, which leaves out every LayerNorm.
+    Attributes:
+        tokens: `raster` is the pixel order of the paper's text. `published` is the order that its code produces; for C
+            > 1, a token is then C neighbouring values of one colour plane. `column`, `snake` and `permuted` are other
+            orders of the same patches.
+        pointwise, output: what follows the SSM; `none` and `linear` reproduce the published code. docs/deviations.md
+            has the evidence.
+        d_state: the size of the state; docs/models.md says what each mixer counts.
+        bidirectional: a second kernel runs from the last token to the first.
+        norm: `layer` (the default) or `none`, which leaves out every LayerNorm.
     """
 
     mixer: Annotated[str, KeyOf(MIXERS)]

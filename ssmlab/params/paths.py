@@ -1,4 +1,4 @@
-"""Where everything of a study lies, relative to the project's folder."""
+"""The paths of all files of a study, relative to the project's folder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ssmlab.params import Which
 class Paths:
     """The files of one study.
 
-    Stage outputs (owned by DVC) lie in data/, models/ and results/; runs/ is the live state of work in progress,
+    Outputs of stages (owned by DVC) are in data/, models/ and results/. runs/ has the live state of work in progress,
     which DVC does not know.
     """
 
@@ -38,7 +38,7 @@ class Paths:
         return self.model(run) / f"{which}.safetensors"
 
     def live(self, run: str) -> Path:
-        """The live folder of a run: history.csv, progress.json, log.txt, checkpoints of the training under way."""
+        """The live folder of a run: history.csv, progress.json, log.txt, checkpoints of the current training."""
         return self.root / "runs" / self.study / run
 
     @property
@@ -61,7 +61,7 @@ class Paths:
 
     @property
     def transfer(self) -> Path:
-        """What adversarial images of each run do to the others."""
+        """The results of transfer: how every run classifies the adversarial images of the other runs."""
         return self.results / "transfer.json"
 
     @property
@@ -86,7 +86,7 @@ class Paths:
 
     @property
     def report_md(self) -> Path:
-        """The report for a terminal or a code forge."""
+        """The report for a terminal or a git hosting site."""
         return self.results / "report.md"
 
     @property

@@ -7,10 +7,10 @@ from ssmlab.params.base import Device, Positive, Seed, Strict
 
 
 class ProbeParams(Strict):
-    """What the stage `probe` is given.
+    """The settings of the stage `probe`.
 
-    images: the first so many of the test images and of the training images, or as many as there are.
-    adversary: the attack whose errors are followed through the layers; its eps is the one that bounds are judged at.
+    images: number of test images and of training images, the first ones of each; fewer if there are not so many.
+    adversary: the attack whose errors are measured through the layers; the bounds are judged at its eps.
     """
 
     device: Device

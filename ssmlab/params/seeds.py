@@ -1,4 +1,4 @@
-"""Which runs of a study are one model trained in one way with several seeds, and what they are called together."""
+"""Finds the runs of a study that differ only in their seed, and a common name for them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssmlab.core.json_text import canonical_json
 
 
 def seed_groups(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """The runs that differ in `train.seed` alone, by the name they have in common; a lone run is a group by itself.
+    """The runs that differ only in `train.seed`, by their common name; a single run is a group of its own.
 
     The settings decide, not the names. A second run with the same settings and the same seed begins another group.
     Groups come in the order of their first runs, the runs of a group in the order of their seeds. No group of several
@@ -39,17 +39,17 @@ def seed_groups(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, tuple[str, .
 
 
 def common_name(group: Mapping[int, str]) -> str:
-    """What names by seed have in common: `ads` of ads-s0 and ads-s10; empty if nothing."""
+    """The common part of names by seed: `ads` for ads-s0 and ads-s10; empty if there is none."""
     stems = {re.sub(rf"(^|[._-])(s|seed)?[._-]?0*{seed}$", "", name) for seed, name in group.items()}
     if len(stems) == 1:
         return stems.pop()
-    first, *_, last = sorted(group.values())  # what these two begin with, all between them do
+    first, *_, last = sorted(group.values())  # all names between these two have the same common beginning
     alike = takewhile(lambda pair: pair[0] == pair[1], zip(first, last, strict=False))
     return re.sub(r"([._-](s|seed))?[._-]*$", "", "".join(letter for letter, _ in alike))
 
 
 def candidates(name: str) -> Iterator[str]:
-    """Names to try, best first: `ads`, `ads-seeds`, `ads-seeds-2`, ...; `seeds` where there is no name."""
+    """Names to try, best first: `ads`, `ads-seeds`, `ads-seeds-2`, ...; `seeds` if there is no common name."""
     if name:
         yield name
     longer = f"{name}-seeds" if name else "seeds"

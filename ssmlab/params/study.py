@@ -1,4 +1,4 @@
-"""A study, whole: params.yaml with every run resolved."""
+"""All settings of a study: params.yaml with every run resolved."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from ssmlab.params.train import TrainParams
 
 
 class RunParams(Strict):
-    """One run of a study: the shared `model` and `train` sections with the run's own changes laid over them."""
+    """One run of a study: the shared `model` and `train` sections with the run's own changes applied."""
 
     model: ModelParams
     train: TrainParams
 
 
 class ClaimParams(Strict):
-    """A sentence to be judged by the numbers: `run` is higher than `than` in every one of `measures`.
+    """A claim that the numbers decide: `run` is higher than `than` in every one of `measures`.
 
-    run and than: runs, or groups of runs that differ in their seed alone, which are judged over all their seeds.
-    measures: `clean` or the name of an attack, each of the best checkpoint, or `ro_gap:NAME` (best minus last robust
-    accuracy under attack NAME).
-    by: how many points (of 100) higher it must be, 0 if it is left out.
+    Attributes:
+        run, than: runs, or groups of runs that differ only in their seed, which are judged over all their seeds.
+        measures: `clean` or the name of an attack, each of the best checkpoint, or `ro_gap:NAME` (best minus last
+            robust accuracy under attack NAME).
+        by: the difference in percentage points that it must exceed; 0 by default.
     """
 
     says: ShownText
@@ -41,20 +42,20 @@ class ClaimParams(Strict):
 
 
 class AnalyzeParams(Strict):
-    """What the analysis concludes, and how sure it must be: `confidence` is the level of every interval."""
+    """The claims of the analysis, and the confidence level of every interval."""
 
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)]
     claims: Annotated[tuple[ClaimParams, ...], Field(strict=False)]
 
 
 class ReportParams(Strict):
-    """How the report is headed."""
+    """The heading of the report."""
 
     title: ShownText
 
 
 class Params(Strict):
-    """A whole study: params.yaml, with every run resolved."""
+    """All settings of a study: params.yaml, with every run resolved."""
 
     study: str
     data: DataParams
@@ -105,7 +106,7 @@ class Params(Strict):
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """The runs that differ in their seed alone, by group name; `ssmlab.params.seeds` has the rule."""
+        """The runs that differ only in their seed, by group name; `ssmlab.params.seeds` has the rule."""
         return seed_groups({name: run.plain() for name, run in self.runs.items()})
 
     def runs_named(self, name: str) -> tuple[str, ...]:
@@ -113,7 +114,7 @@ class Params(Strict):
         return (name,) if name in self.runs else self.groups.get(name, ())
 
     def run(self, name: str) -> RunParams:
-        """The run called `name`; raises UserError that suggests one there is."""
+        """The run called `name`; raises a UserError that suggests an existing name."""
         if name not in self.runs:
             raise UserError(f"no run '{printable(name, 80)}' in study {self.study} ({hint(name, self.runs, 'runs')})")
         return self.runs[name]

@@ -18,9 +18,9 @@ class RegimeEntry:
     """A regime in the table of regimes.
 
     Attributes:
-        label: what readers see; `{train}` in it is the section `train` of a run.
+        label: its name for readers; `{train}` in it is the section `train` of a run.
         where: `MODULE:NAME` below ssmlab.training.regimes, of a subclass of `Regime` (base.py there).
-        usual: the values that the section of its own settings gets where a run changes to this regime.
+        usual: the values that the section of its own settings gets if a run changes to this regime.
         adversarial: whether the section `adversary` takes part in training.
         smoothing: whether it has a cross entropy, which `label_smoothing` changes.
         awp: whether it has a step at perturbed weights.
@@ -41,11 +41,11 @@ class RegimeEntry:
 
 
 # All regimes by their name in `train.regime`. A new one is a file in ssmlab/training/regimes/ and a line here. If it
-# has settings of its own, they are a class below and a field of `TrainParams` that is called like the regime.
+# has settings of its own, they are a class below and a field of `TrainParams` with the name of the regime.
 REGIMES: dict[str, RegimeEntry] = {
     "standard": RegimeEntry("standard", "standard:Standard", adversarial=False),
     "pgd_at": RegimeEntry("PGD-{train.adversary.steps} AT", "pgd_at:PgdAt", awp=True, bf16=True),
-    # not bf16: its attack begins where p and softmax(logits) differ by less than bfloat16 resolves
+    # not bf16: at the start of its attack, p and softmax(logits) differ by less than the resolution of bfloat16
     "trades": RegimeEntry(
         "TRADES (beta {train.trades.beta:g})", "trades:Trades", {"beta": 6.0}, awp=True, random_start=True
     ),
@@ -96,13 +96,13 @@ class TradesParams(Strict):
 
 
 class MartParams(Strict):
-    """MART (Wang et al. 2020): `beta` is the paper's lambda, the weight of the misclassified; 5 is usual."""
+    """MART (Wang et al. 2020): `beta` is the paper's lambda, the weight of misclassified images; 5 is usual."""
 
     beta: Annotated[float, Field(ge=0.0)]
 
 
 class FreeParams(Strict):
-    """FreeAT (Shafahi et al. 2019): every batch is replayed `replays` times, which divide the epochs; m there."""
+    """FreeAT (Shafahi et al. 2019): every batch is replayed `replays` times (the paper's m); it divides the epochs."""
 
     replays: Positive
 
@@ -114,10 +114,11 @@ class YopoParams(Strict):
 
 
 class FgsmAtParams(Strict):
-    """Single-step training: noise of `noise` times eps first, then one step, cut back to the ball if `clip`.
+    """Single-step training: noise of `noise` times eps, then one step; the result is clipped to the ball if `clip` is
+    true.
 
-    Wong et al. 2020 is noise 1, clip true and alpha 1.25 eps; N-FGSM (de Jorge et al. 2022) noise 2, clip false and
-    alpha eps.
+    Wong et al. 2020 use noise 1, clip true and alpha 1.25 eps. N-FGSM (de Jorge et al. 2022) uses noise 2, clip false
+    and alpha eps.
     """
 
     noise: Annotated[float, Field(ge=0.0)]
@@ -137,7 +138,7 @@ class JacobianParams(Strict):
 
 
 class AveragingParams(Strict):
-    """Weight averaging: validated, selected and saved is the moving average with this `decay` a step."""
+    """Weight averaging: the moving average with this `decay` per step is validated, selected and saved."""
 
     decay: Annotated[float, Field(ge=0.0, lt=1.0)]
 
@@ -145,11 +146,13 @@ class AveragingParams(Strict):
 class TrainParams(Strict):
     """How one run is trained; docs/regimes.md has every regime with its source.
 
-    epochs: how often the training images are gone through, replays included. warmup: epochs over which the training
-    adversary's eps and alpha grow from 0 to their full value; 0 for none. patience: training ends when so many epochs
-    after the warm-up have brought nothing better in selection. threads: of the CPU, for one run; `auto` depends
-    on the model's size (`ssmlab.training.threads`). precision: bf16 attacks in bfloat16; the update, validation and
-    everything else stay in float32.
+    Attributes:
+        epochs: how often each training image is used, including replays.
+        warmup: number of epochs in which eps and alpha of the training adversary grow from 0 to their full values; 0
+            for no warm-up.
+        patience: training ends after this many epochs without a better one, counted after the warm-up.
+        threads: number of CPU threads for one run; `auto` depends on the size of the model (`ssmlab.training.threads`).
+        precision: with bf16, attacks run in bfloat16; the update, validation and everything else stay in float32.
     """
 
     device: Device
@@ -177,7 +180,7 @@ class TrainParams(Strict):
 
     @property
     def replays(self) -> int:
-        """How many steps are made with every batch."""
+        """The number of steps with every batch."""
         return 1 if self.free is None else self.free.replays
 
     @property
@@ -187,7 +190,7 @@ class TrainParams(Strict):
 
     @property
     def adversarial(self) -> bool:
-        """Whether `adversary` takes part in training at all."""
+        """Whether the training uses `adversary`."""
         return REGIMES[self.regime].adversarial
 
     @property

@@ -12,8 +12,8 @@ from pydantic_core import CoreSchema, core_schema
 class WrittenFloat(float):
     """A number that remembers how it was written, so that `8/255` stays `8/255` in every file and table.
 
-    It is a float in every computation; `text` is what the user typed, without spaces. Two of one value but different
-    text (`0.5`, `1/2`) are equal as numbers and differ in fingerprints.
+    It is a float in every computation; `text` is what the user typed, without spaces. Two numbers with the same value
+    but different texts (`0.5`, `1/2`) are equal as numbers, but they give different fingerprints.
     """
 
     text: str
@@ -23,7 +23,7 @@ class WrittenFloat(float):
         text = "".join(str(value).split())
         numerator, slash, denominator = text.partition("/")
         try:
-            text.encode("ascii")  # float takes digits of every script
+            text.encode("ascii")  # float accepts digits of every script
             number = float(numerator) / float(denominator) if slash else float(text)
         except (ValueError, ZeroDivisionError):
             raise ValueError("a number or a fraction such as 8/255 is needed") from None

@@ -1,4 +1,4 @@
-"""How far our models are from the published code, and how far they may be. Without torch, so that tables can use it."""
+"""The errors of our models against the published code, and their limits. Needs no torch, so that tables can use it."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class Agreement:
 
     Attributes:
         parameters: how many real numbers our model trains; a complex number counts as two.
-        logits, gradient: errors of the logits and of the loss's gradient with respect to the images; the larger of the
-            live and the frozen model's.
+        logits, gradient: errors of the logits and of the loss's gradient with respect to the images; the larger error
+            of the live and the frozen model.
         kernel: the largest error over the layers; None if the case has no kernels.
     """
 

@@ -1,4 +1,4 @@
-"""How closely our models match the published ones: their outputs, computed with the published code, against ours.
+"""Compares the outputs of our models with outputs that were computed with the published code.
 
 A case is a safetensors file with the state dict under `param.`, images `x`, labels `y`, and the published code's
 results: `logits`, `grad_x` (of the mean cross entropy) and, for layers with a kernel, `kernel.<i>`. The model passes

@@ -1,7 +1,8 @@
-"""How many processors this process may use, with the CPU time of a container as Linux's control groups say it.
+"""How many processors this process may use, limited by the CPU time that Linux's control groups give a container.
 
-A container with `--cpus 2` on a machine of 64 cores may run on all 64, but is stopped once it has used the time of two;
-64 workers would only wait for each other. The affinity of the process does not show this, and os.cpu_count neither.
+A container with `--cpus 2` on a machine with 64 cores may run on all 64 cores, but it is stopped when it has used the
+time of two. 64 workers would only wait for each other. Neither the affinity of the process nor os.cpu_count shows this
+limit.
 
 Source: https://docs.kernel.org/admin-guide/cgroup-v2.html (cpu.max) and cgroup-v1's cpu.cfs_quota_us.
 """
@@ -19,26 +20,26 @@ def processors() -> int:
 
 
 def cores() -> int:
-    """The number of processors whose time this process may use: a container's quota, in whole cores, is a bound too."""
+    """The number of processors whose time this process may use, limited by a container's quota in whole cores."""
     quota = cpu_quota()
     return processors() if quota is None else max(1, min(processors(), int(quota)))
 
 
 def cpu_quota(root: Path = Path("/")) -> float | None:
-    """How many cores' time the control groups of this process give it; None if nothing limits it.
+    """The CPU time that the control groups give this process, in cores; None if nothing limits it.
 
-    A group is bounded by those around it, so the least of them counts. Inside a container its own group is usually the
-    top of /sys/fs/cgroup, whatever /proc/self/cgroup calls it; that one is looked at as well.
+    A group is limited by all groups that contain it, so the smallest quota counts. Inside a container, the group of the
+    process is usually the top of /sys/fs/cgroup, whatever /proc/self/cgroup calls it; so the top is read as well.
 
     Args:
-        root: where /proc and /sys lie, for tests.
+        root: the folder that contains /proc and /sys, for tests.
     """
     quotas = [quota for folder in groups(root) if (quota := quota_of(folder)) is not None]
     return min(quotas, default=None)
 
 
 def groups(root: Path) -> Iterator[Path]:
-    """The folders of the groups that this process is in, each with those around it; some may not exist."""
+    """The folders of the groups of this process, and of all groups that contain these; some may not exist."""
     try:
         lines = (root / "proc/self/cgroup").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -57,7 +58,7 @@ def groups(root: Path) -> Iterator[Path]:
 
 
 def quota_of(group: Path) -> float | None:
-    """The quota of one group, in cores; None if it has none, or none that can be read."""
+    """The quota of one group, in cores; None if it has no quota, or none that can be read."""
     try:
         if (group / "cpu.max").is_file():
             limit, period = (group / "cpu.max").read_text().split()

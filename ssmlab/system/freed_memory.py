@@ -1,4 +1,4 @@
-"""What the C library does with memory that is freed."""
+"""Makes the C library keep freed memory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ SETTINGS_OF_THE_USER = ("MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_THRESHOLD_", "GLI
 def keep_freed_memory() -> bool:
     """Let this process keep freed memory for its next tensors; returns whether it does.
 
-    Otherwise glibc gives large blocks back to the system at every step of a training and gets them again page by page,
-    zeroed. At 784 tokens that is 4 to 18% of an update and 1 to 3% of an attack step (benchmarks/README.md). The peak
-    of memory stays within 5%. Without glibc, or if the user has set one of glibc's own variables, nothing is changed.
+    Otherwise, glibc returns large blocks to the system at every step of a training, and gets them again page by page,
+    filled with zeros. At 784 tokens, this takes 4 to 18% of the time of an update and 1 to 3% of an attack step
+    (benchmarks/README.md). The peak of memory changes by at most 5%. Without glibc, or if the user has set one of
+    glibc's own variables, nothing is changed.
     """
     if sys.platform != "linux" or any(name in os.environ for name in SETTINGS_OF_THE_USER):
         return False

@@ -1,8 +1,11 @@
 """Locks on files. The system releases a lock when its process ends, even if it is killed.
 
-The library filelock was tried and is not used: on a file system without locks it uses a file that stays behind when a
-process is killed; before version 4 it empties the file, which holds the owner's pid for the error message; it does not
-give access to the file to write that pid; and it waits by polling.
+The library filelock was tried but is not used, for four reasons:
+
+- On a file system without locks, it uses a file that remains when a process is killed.
+- Before version 4, it empties the file, which contains the owner's pid for the error message.
+- It does not give access to the file, so the pid cannot be written.
+- It waits by polling.
 """
 
 from __future__ import annotations

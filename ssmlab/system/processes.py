@@ -24,7 +24,7 @@ def pid_start_time(pid: int) -> float | None:
     try:
         process = psutil.Process(pid)
         return None if process.status() in ENDED else process.create_time()
-    except (psutil.Error, ValueError, OverflowError):  # the last two: no process can have such a pid
+    except (psutil.Error, ValueError, OverflowError):  # the last two errors: no process can have such a pid
         return None
 
 
@@ -70,4 +70,4 @@ def in_group(pid: int, group: int) -> bool:
     try:
         return os.getpgid(pid) == group
     except OSError:
-        return False  # it ended while we looked
+        return False  # it ended in the meantime

@@ -147,8 +147,8 @@ def collect(
 def interrupts_held() -> Iterator[None]:
     """Inside the block SIGINT is delayed, and processes that are started there never get it: they inherit the mask.
 
-    A mask applies to one thread. If there are others (of BLAS, for example), the system gives the signal to one of
-    them, and Python's handler still runs in the main thread; so the handler is delayed as well.
+    A mask applies to one thread. If there are other threads (of BLAS, for example), the system gives the signal to one
+    of them, and Python's handler still runs in the main thread. So the handler is delayed as well.
     """
     came: list[int] = []
     handler = signal.getsignal(signal.SIGINT)
