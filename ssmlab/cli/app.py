@@ -58,8 +58,8 @@ def options(
 def main() -> None:
     """The console script."""
     wait_passively()  # before a command imports torch
-    atexit.register(gc.freeze)  # Python's last collection takes a sixth of a short command, and frees nothing
-    # pydantic would look for plugins in the metadata of all installed packages, and there are none to be found
+    atexit.register(gc.freeze)  # the last garbage collection takes a sixth of a short command, and frees nothing
+    # pydantic would search the metadata of all installed packages for plugins, but there are none
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     if (
         not sys.warnoptions

@@ -1,4 +1,4 @@
-"""What the commands share: errors in one line, the study of the current folder, and the frame of a stage."""
+"""Common parts of the commands: one-line errors, the study of the current folder, and the frame of a stage."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def require_code_of_folder(folder: Path, allow_installed: bool) -> None:
 
 @contextmanager
 def stage(allow_installed: bool = True, together: bool = False, notes_on_stderr: bool = False) -> Iterator[Listener]:
-    """Run a stage: draw its events, and end it on every signal as on Ctrl-C.
+    """Run a stage: show its events, and end it on every signal as on Ctrl-C.
 
     Args:
         allow_installed: False refuses to run an installed copy in a folder that has its own code.

@@ -61,7 +61,7 @@ def attack_checkpoint(
 
 
 def print_accuracies(measures: Mapping[str, Measure], norm: Norm, eps: str, form: ListFormat) -> None:
-    """Print the accuracy under every attack, as a line each for people or as rows for scripts."""
+    """Print the accuracy under every attack, as one line each for people, or as rows for scripts."""
     rows = [
         {"attack": name, **ball_text(name, each, norm, eps)}
         | {"n": each.n, "correct": each.correct}
@@ -79,14 +79,14 @@ def print_accuracies(measures: Mapping[str, Measure], norm: Norm, eps: str, form
 
 
 def ball_text(name: str, measure: Measure, norm: Norm, eps: str) -> dict[str, str]:
-    """The norm and the radius of what an attack may do, as the columns of a row."""
+    """The norm and the radius of an attack's ball, as the columns of a row."""
     if name == "clean":
         return {"norm": "", "eps": ""}
     return {"norm": norm, "eps": eps} if measure.patch is None else {"norm": "linf", "eps": "1"}
 
 
 def map_text(found: TokenMap) -> str:
-    """The accuracy in percent with one patch changed, a number for each position of it."""
+    """The accuracy in percent with one changed patch, one number for each position of the patch."""
     percents = [f"{100 * accuracy:4.0f}" for accuracy in found.accuracies]
     rows = ("".join(percents[start : start + found.columns]) for start in range(0, len(percents), found.columns))
     return "\n".join(rows)

@@ -1,4 +1,4 @@
-"""All commands of `ssmlab`: where each is, its examples, and the order in which the help lists them."""
+"""All commands of `ssmlab`: where their code is, their examples, and their order in the help."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COMMANDS: dict[str, CommandEntry] = {
         "Examples: `ssmlab grid` (every run that is out of date), `ssmlab grid ads ssm --jobs 2`, "
         "`ssmlab grid --cluster slurm --jobs 8 --gpus-per-run 1`, `ssmlab grid --dry-run`",
     ),
-    "run-stages": CommandEntry("run_stages:run_stages", hidden=True),  # what the jobs of a grid call
+    "run-stages": CommandEntry("run_stages:run_stages", hidden=True),  # called by the jobs of a grid
     "use": CommandEntry(
         "use:use",
         "Examples: `ssmlab use` (list the studies), `ssmlab use smoke --dry-run`, `ssmlab use --format json`, "
@@ -26,7 +26,7 @@ COMMANDS: dict[str, CommandEntry] = {
     ),
     "new": CommandEntry("project:new", "Examples: `ssmlab new my-project`, `ssmlab new my-project --study smoke`"),
     "schema": CommandEntry("project:schema", "Example: `ssmlab schema > params.schema.json`"),
-    "status": CommandEntry("runs:runs", hidden=True),  # as git and DVC call it
+    "status": CommandEntry("runs:runs", hidden=True),  # the name that git and DVC use for it
     "runs": CommandEntry(
         "runs:runs",
         "Examples: `ssmlab runs`, `ssmlab runs --json`, `ssmlab runs --format csv > runs.csv`, "

@@ -1,4 +1,4 @@
-"""What the shell offers after TAB: names of runs, studies and data sets; nothing if a file cannot be read."""
+"""Completions after TAB in the shell: names of runs, studies and data sets; nothing if a file cannot be read."""
 
 from __future__ import annotations
 

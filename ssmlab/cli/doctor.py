@@ -1,4 +1,4 @@
-"""`ssmlab doctor`: what is wrong here, and what to do about it."""
+"""`ssmlab doctor`: finds problems of the machine and the folder, and says how to fix them."""
 
 from __future__ import annotations
 

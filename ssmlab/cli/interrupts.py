@@ -1,4 +1,4 @@
-"""What ends a command: Ctrl-C, SIGTERM and SIGHUP, as one KeyboardInterrupt; and the end of its DVC or torchrun."""
+"""Ends a command: Ctrl-C, SIGTERM and SIGHUP become one KeyboardInterrupt; so does the end of its DVC or torchrun."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.system.processes import environment_of, is_alive, parent_of, pid_start_time
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SAME_STOP = 2.0  # seconds after a signal in which others count as the same stop
+SAME_STOP = 2.0  # seconds after a signal in which further signals count as the same stop
 LOOK_EVERY = 0.5  # seconds
 LAUNCHED = ("DVC_STAGE", "TORCHELASTIC_RUN_ID", "SSMLAB_GRID")  # set by DVC, torchrun and a grid for their processes
 
@@ -23,9 +23,9 @@ LAUNCHED = ("DVC_STAGE", "TORCHELASTIC_RUN_ID", "SSMLAB_GRID")  # set by DVC, to
 def interruptible() -> Iterator[None]:
     """Within this block each of SIGNALS raises KeyboardInterrupt, unless it was ignored before (nohup).
 
-    A stop often arrives as several signals (to the process, to its group, from an ending parent). Those within two
-    seconds of the first are ignored, so that they do not interrupt the clean-up. Libraries that are interrupted, for
-    example while they are imported, may raise an error of their own instead; that is the same stop too.
+    A stop often arrives as several signals (to the process, to its group, from an ending parent). Signals within two
+    seconds of the first one are ignored, so that they do not interrupt the clean-up. Libraries that are interrupted,
+    for example while they are imported, may raise another error instead; this counts as the same stop.
     """
     last = -math.inf
 
@@ -58,7 +58,7 @@ def ending_with_launcher() -> Iterator[None]:
     """Within this block the process gets SIGTERM when the DVC or torchrun that started it has ended.
 
     SIGTERM, SIGHUP and SIGKILL end `dvc repro` at once, and it does not pass them on to its stages; torchrun does not
-    pass on SIGKILL. Nothing is done in a process that was started by neither.
+    pass on SIGKILL. Nothing is done in a process that neither of the two started.
     """
     if not any(name in os.environ for name in LAUNCHED):
         yield
@@ -83,8 +83,8 @@ def ending_with_launcher() -> Iterator[None]:
 def launcher_gone() -> Callable[[], bool]:
     """A function that tells whether the DVC that started this process, or a shell or torchrun in between, has ended.
 
-    DVC marks the environment of its stages and of the shell that runs them, but not its own, so it is the first
-    ancestor without the mark. Without DVC that is the parent, torchrun.
+    DVC marks the environment of its stages and of the shell that runs them, but not its own. So DVC is the first
+    ancestor without the mark. Without DVC, this ancestor is the parent, torchrun.
     """
     parent = dvc = os.getppid()
     while "DVC_STAGE" in environment_of(dvc) and (above := parent_of(dvc)) is not None:

@@ -20,7 +20,7 @@ class CommandEntry:
 
     Attributes:
         where: `MODULE:NAME` below ssmlab.cli, of a function or of a Typer app, which is a group of commands.
-        epilog: the last lines of its help; empty for what the app says itself.
+        epilog: the last lines of its help; empty if the app has its own.
         panel: the heading under which the help of `ssmlab` lists it; None for "Commands".
         hidden: whether no help and no suggestion names it.
     """
@@ -31,7 +31,7 @@ class CommandEntry:
     hidden: bool = False
 
     def built(self, name: str) -> Any:
-        """The command, with its arguments and options; `name` is what it is called."""
+        """The command with its arguments and options, under the name `name`."""
         found = named_object(f"ssmlab.cli.{self.where}")
         if isinstance(found, typer.Typer):
             return typer.main.get_command(found)

@@ -1,4 +1,4 @@
-"""`ssmlab new` and `ssmlab schema`: a new project, and the schema with which editors check params.yaml."""
+"""`ssmlab new` and `ssmlab schema`: create a project; print the schema with which editors check params.yaml."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def repro(
 
 
 def why(code: int) -> str:
-    """Why DVC ended with this exit code: it has said so, unless a signal ended it (128 and the signal's number)."""
+    """Why DVC ended with this exit code. DVC prints the reason, unless a signal ends it (128 + its number)."""
     ended_by = next((number.name for number in signal.Signals if number == code - 128), None)
     if ended_by == "SIGKILL":
         return "because DVC was killed (SIGKILL), perhaps for lack of memory"

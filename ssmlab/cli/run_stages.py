@@ -24,8 +24,8 @@ def run_stages(
     run: RunName,
     names: Annotated[list[StageChoice], typer.Argument(metavar="STAGE...", help="train, attack, probe.")],
 ) -> None:
-    """Run stages of one run, one after the other: importing torch once for all saves 2 CPU seconds a stage."""
+    """Run stages of one run, one after the other. One import of torch for all stages saves 2 CPU seconds per stage."""
     commands = {StageChoice.train: train, StageChoice.attack: attack, StageChoice.probe: probe}
     for name in names:
-        sys.argv[1:] = [name.value, run]  # what a stage writes names the command that repeats it
+        sys.argv[1:] = [name.value, run]  # the outputs of a stage name the command that repeats the stage
         commands[name](run)

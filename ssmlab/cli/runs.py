@@ -79,7 +79,7 @@ def alerts(format: FormatOption = ListFormat.table, as_json: JsonOption = False)
 
 
 def study_follower(tests: bool = True) -> StudyFollower:
-    """A follower of the folder we stand in that reads all runs at once; `tests`: their test accuracies as well."""
+    """A follower of the current folder that reads all runs at once; with `tests`, also their test accuracies."""
     from ssmlab.tui.follower import StudyFollower
 
     return StudyFollower(Path(), runs_at_once=None, results_at_once=None if tests else 0)

@@ -1,4 +1,4 @@
-"""`ssmlab use`: the studies, and which one params.yaml holds."""
+"""`ssmlab use`: lists the studies, and switches params.yaml to another one."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def setting(text: str) -> tuple[str, str]:
 
 
 def brief(value: str | None) -> str:
-    """A value as it is written, shortened if it is long; a dash if there is none."""
+    """A value as text, shortened if it is long; a dash if there is none."""
     if value is None:
         return "-"
     return value if len(value) <= 60 else value[:57] + "..."

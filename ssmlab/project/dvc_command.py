@@ -23,7 +23,7 @@ def in_git_checkout(root: Path) -> bool:
 
 
 def allow_no_git(root: Path) -> None:
-    """Let DVC run without git if `root` is in no git checkout, as in a downloaded archive; else it refuses to run.
+    """Let DVC run without git if `root` is not in a git checkout (a downloaded archive); otherwise DVC refuses to run.
 
     The setting goes to .dvc/config.local, which git ignores, so that a checkout keeps DVC's git features.
     """
@@ -61,7 +61,7 @@ def python_folder(root: Path) -> str:
     script = root.resolve() / ".dvc" / "tmp" / "ssmlab-python" / "python"
     script.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(script, f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
-    with suppress(PermissionError):  # a drive that keeps no modes
+    with suppress(PermissionError):  # a drive that does not store modes
         script.chmod(0o755)
     return str(script.parent)
 

@@ -1,8 +1,8 @@
 """DVC's own files: dvc.lock and its last good copy, the list of busy paths; and which DVC commands are running.
 
-After every stage DVC empties dvc.lock and writes it again, which takes about a second. A signal or a full disk in that
-second leaves only a part of it, and then every DVC command fails. So a copy is kept while DVC does not write: before
-each launch and at the start of each stage.
+After every stage, DVC empties dvc.lock and writes it again, which takes about a second. A signal or a full disk in this
+second leaves only a part of the file, and then every DVC command fails. So a copy is made at moments when DVC does not
+write: before each launch and at the start of each stage.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ssmlab.system.processes import command_line
 
 PREPARED = re.compile(rb"^  prepare:\n(?:    .*\n)*?    outs:\n    - path: data/(\S+)\.safetensors$", re.MULTILINE)
 WRITING = ("repro", "exp", "experiments", "commit", "checkout", "pull", "add", "remove", "move", "run", "import", "gc")
-LEAST_ROOM = 100_000_000  # bytes; DVC damages its own files on a full disk
+LEAST_ROOM = 100_000_000  # bytes of free space; on a full disk, DVC damages its own files
 
 
 def kept_lock(study: str, root: Path) -> Path:
@@ -47,7 +47,7 @@ def read_lock(path: Path) -> bytes | None:
 
 
 def lock_owner(content: bytes | None) -> str | None:
-    """The study whose data set the stage `prepare` of a lock file made last; None if it does not say."""
+    """The study of the data set that the stage `prepare` in a lock file made; None if the file does not say."""
     found = PREPARED.search(content or b"")
     return found.group(1).decode(errors="replace") if found else None
 
@@ -119,7 +119,7 @@ def repair_lock(root: Path, study: str) -> str | None:
 
 
 def repair_dvc_files(root: Path, study: str) -> list[str]:
-    """Repair what would make every DVC command fail: the list of busy paths, and dvc.lock; while no DVC is at work.
+    """Repair files that would make every DVC command fail: the list of busy paths, and dvc.lock. No DVC may be running.
 
     Returns:
         what was done, one line each.
@@ -175,7 +175,7 @@ def dvc_at_work(root: Path) -> str | None:
             if process.status() != psutil.STATUS_ZOMBIE and (folder == here or here in folder.parents):
                 return f"`{printable(' '.join(['dvc', *command[name + 1 :]]), 80)}` (process {process.pid})"
         except (psutil.Error, OSError):
-            continue  # it ended meanwhile, or belongs to another user
+            continue  # it has ended in the meantime, or belongs to another user
     for pid, words in busy_processes(root):  # of other users only the command line can be seen
         if any("dvc" in part for part in command_line(pid)):
             return f"`{printable(words, 80)}` (process {pid})"

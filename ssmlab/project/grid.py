@@ -1,9 +1,9 @@
 """Many runs at the same time, on this machine or on a SLURM cluster; DVC then registers their results.
 
-DVC runs stages one after the other and locks its folder while it does. So the runs are trained and attacked by
-`python -m ssmlab` without DVC, as submitit's jobs, and registered with it afterwards.
-Only current results are registered: those of a run whose job succeeded and whose checkpoints carry the fingerprints
-of the current params and data, if neither params.yaml nor the code has changed meanwhile.
+DVC runs stages one after the other and locks its folder during this time. So jobs of submitit train and attack the runs
+with `python -m ssmlab`, without DVC, and DVC registers the results afterwards. Only current results are registered. The
+job of the run must have succeeded, its checkpoints must have the fingerprints of the current params and data, and
+neither params.yaml nor the code may have changed since the start.
 """
 
 from __future__ import annotations
@@ -68,6 +68,6 @@ def foreign_reason(params: Params, paths: Paths, run: str) -> str:
 
 
 def fingerprint_of_folder(root: Path) -> tuple[str, ...]:
-    """Hashes of what the user may edit while the grid runs and the results depend on: params.yaml and the code."""
+    """Hashes of inputs that the user may edit while the grid runs: params.yaml and the code."""
     package = package_of(root)
     return sha256_file(root / "params.yaml"), *(code_fingerprint(stage, package) for stage in RUN_STAGES)

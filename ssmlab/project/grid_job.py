@@ -27,7 +27,7 @@ class RunStages(Checkpointable):
     def __call__(
         self, run: str, stages: Sequence[str], processors: Sequence[int] = (), gpus: Sequence[int] = ()
     ) -> str:
-        """Run the stages in one process, one after the other, on these processors and GPUs only; none means any.
+        """Run the stages in one process, one after the other, only on these processors and GPUs; none means any.
 
         Returns:
             an empty text, or one line that says why it failed.

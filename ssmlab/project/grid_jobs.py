@@ -24,7 +24,7 @@ from ssmlab.project.grid_plan import GridPlan
 
 Cluster = Literal["local", "slurm"]
 LOOK_EVERY = 0.5  # seconds
-YEAR = 365 * 24 * 60  # minutes: submitit wants a limit, and on this machine there is none
+YEAR = 365 * 24 * 60  # minutes: submitit requires a limit, although this machine has none
 LAST_WORDS = 20.0  # seconds that stages have to record how they ended
 GRID_MARK = "SSMLAB_GRID"  # a stage that finds it set ends when its parent job has ended
 
@@ -48,7 +48,7 @@ class Resources:
 
 
 def run_jobs(paths: Paths, plan: GridPlan, resources: Resources, on_event: Listener) -> dict[str, str]:
-    """Run the jobs, at most `resources.jobs` at the same time; returns why each failed one failed."""
+    """Run the jobs, at most `resources.jobs` at the same time; returns the reason for each failed job."""
     jobs = Jobs(paths, resources)
     waiting, failed, total = list(plan.stages), dict[str, str](), len(plan.stages)
     meter = ProgressMeter(total)
@@ -74,7 +74,7 @@ def run_jobs(paths: Paths, plan: GridPlan, resources: Resources, on_event: Liste
     if failed:
         on_event(Note(f"the output of the failed jobs is in {jobs.folder}"))
     else:
-        shutil.rmtree(jobs.folder, ignore_errors=True)  # every run has a log of its own in runs/
+        shutil.rmtree(jobs.folder, ignore_errors=True)  # every run has its own log in runs/
     return failed
 
 
@@ -137,7 +137,7 @@ class Jobs:
 
 @dataclass(frozen=True)
 class Slot:
-    """What one of the jobs that run at the same time on this machine may use."""
+    """The processors and GPUs of one of the jobs that run at the same time on this machine."""
 
     processors: tuple[int, ...]
     gpus: tuple[int, ...]

@@ -47,7 +47,7 @@ def selected_runs(params: Params, names: Sequence[str]) -> list[str]:
 def plan_grid(paths: Paths, runs: Sequence[str], force: bool = False, tell: Listener = silence) -> GridPlan:
     """The stages of `runs` that are out of date according to DVC; all of them with `force`.
 
-    Files of DVC that a full disk or a kill has damaged are repaired first, which `tell` says.
+    If a full disk or a kill has damaged files of DVC, they are repaired first, and `tell` reports it.
 
     Raises:
         UserError: DVC refuses, or a damaged file cannot be repaired.

@@ -74,8 +74,8 @@ class HistoryReader:
     def _goes_on(self, file: BinaryIO) -> bool:
         """Whether an open file still begins with the content that was read so far.
 
-        A writer appends to the file or replaces it. If it has grown, its beginning and the end of the known content are
-        compared. If it was replaced, or written again with the same length, the whole content is compared.
+        A writer appends to the file or replaces it. If the file has grown, its beginning and the end of the known
+        content are compared. If it was replaced, or written again with the same length, the whole content is compared.
         """
         now, before = stamp(file), self._stamp
         if before is not None and now[0] == before[0] and now[1] > before[1]:

@@ -36,7 +36,7 @@ class Launched:
         pid: the process, which leads a session and a process group of its own; its children are in that group.
         pid_start: when it started, as `pid_start_time` says; both identify it even after the pid is used again.
         targets: what the user named: runs and stages; empty means everything.
-        root, study: the project's folder, and which of its studies.
+        root, study: the project's folder, and the study.
         log_start: the byte of the log at which this launch starts; several launches share the file.
         started: unix seconds.
         process: the child itself; None if the launch was found in repro.json.
@@ -118,10 +118,11 @@ def refuse_beside_another_launch(paths: Paths) -> None:
 
 
 def stop_launch(launched: Launched, patience: float = 5.0) -> None:
-    """End a launch with all its children and return when none is left. A launch that has already ended is no error.
+    """End a launch with all its children, and return when none is left. A launch that has already ended is no error.
 
-    It sends SIGINT first, as Ctrl-C does, so that stages can save their state; after `patience` seconds SIGTERM, and
-    after as many more SIGKILL. Before each signal it waits up to `WRITE_TIME` for DVC to finish writing.
+    It first sends SIGINT, as Ctrl-C does, so that stages can save their state. It sends SIGTERM after `patience`
+    seconds, and SIGKILL after another `patience` seconds. Before each signal, it waits up to `WRITE_TIME` for DVC to
+    finish writing.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         if not launched.running:

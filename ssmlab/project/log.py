@@ -25,7 +25,7 @@ class LogFollower:
     def poll(self, whole: bool = True) -> list[str]:
         """The new lines since the last call, without line ends; `whole=False` includes an incomplete last line.
 
-        Of a progress bar, which overwrites itself with carriage returns, only the last state is kept.
+        A progress bar overwrites itself with carriage returns; only its last state is kept.
         """
         try:
             with open_regular(self.path) as file:

@@ -40,7 +40,7 @@ def load_params(path: Path) -> Params:
 
 @lru_cache(maxsize=1)
 def params_of(text: str, source: str) -> Params:
-    """The study in a text, read once: a stage asks at its end whether params.yaml is still what it was."""
+    """The study in a text, cached: at its end, a stage checks whether params.yaml is still the same."""
     return parse_params(yaml_mapping(text, source), source)
 
 
@@ -63,7 +63,7 @@ def read_text(path: Path) -> str:
 
 
 def yaml_mapping(text: str, source: str) -> dict[str, Any]:
-    """The mapping in a YAML text, unchecked; `source` is what errors call it. Raises UserError if there is none."""
+    """The mapping in a YAML text, unchecked; errors call it `source`. Raises UserError if there is none."""
     try:
         value = plain_yaml(text)
     except NotYamlError as error:
@@ -109,13 +109,13 @@ def any_yaml(text: str) -> Any:
 
 
 def place_and_problem(error: YAMLError) -> tuple[str, str]:
-    """Where ruamel.yaml met an error (` at line 3`, or nothing if it does not say) and what is wrong there."""
+    """The place of an error of ruamel.yaml (` at line 3`, or empty if it gives none), and the problem."""
     mark = getattr(error, "problem_mark", None)
     return f" at line {mark.line + 1}" if mark else "", getattr(error, "problem", None) or "cannot be parsed"
 
 
 def parse_params(raw: Mapping[str, Any], source: str) -> Params:
-    """Check a study that has been read; `source` is what errors call it. Raises UserError as `load_params` does."""
+    """Check a study that has been read; errors call it `source`. Raises UserError as `load_params` does."""
     sections, grid_runs = expanded(raw, source)
     for shared in ("model", "train"):
         if not isinstance(sections.get(shared), Mapping):

@@ -12,7 +12,7 @@ from typing import Any
 
 DEEPEST = 32  # levels; our own files have 8
 WORDS = {"": None, "~": None, "null": None, "true": True, "false": False}
-ANY_CASE = re.compile("(?i:~|null|true|false|y|n|yes|no|on|off)|=|<<")  # may be values in some YAML, unless in WORDS
+ANY_CASE = re.compile("(?i:~|null|true|false|y|n|yes|no|on|off)|=|<<")  # values in some YAML, unless in WORDS
 WHOLE = re.compile("[-+]?(0|[1-9][0-9]*)")
 DECIMAL = re.compile(r"[-+]?[0-9]+(\.[0-9]*(e[-+]?[0-9]+)?|e[-+]?[0-9]+)")
 TEXT_WITH_DIGITS = re.compile("[0-9]+(/[0-9]+|[^:]* [a-z]{2}.*)")  # 8/255; "60 epochs are better"

@@ -28,8 +28,8 @@ class RecordedOutput:
     Attributes:
         stage: the stage that makes it (`train@ads`).
         path: relative to the project's folder.
-        md5: of a file; of a folder the hash of its list of files, which ends in `.dir`.
-        files: of a folder the MD5 of each file by its path below the folder; None if the cache has no complete list.
+        md5: for a file, its MD5; for a folder, the hash of its list of files, which ends in `.dir`.
+        files: for a folder, the MD5 of each file by its path below the folder; None if the cache has no complete list.
     """
 
     stage: str

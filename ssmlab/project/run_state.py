@@ -19,12 +19,12 @@ RunState = Literal[
     "training",
     "attacking",
     "probing",
-    "trained",  # published, not attacked yet
+    "trained",  # published, but not attacked yet
     "finished",  # published and attacked
     "stopped",  # ended before its last epoch on request
     "failed",  # ended by an error
     "killed",  # its process has ended without saying why
-    "stale",  # no sign of life for a minute
+    "stale",  # no heartbeat for a minute
     "changed",  # published, but params, data or code have changed since
 ]
 RUN_STATES: tuple[RunState, ...] = get_args(RunState)
@@ -37,7 +37,7 @@ class Published:
     """What the published files of a run say; all of them may be missing.
 
     Attributes:
-        rows: of models/STUDY/RUN/history.csv.
+        rows: the rows of models/STUDY/RUN/history.csv.
         checkpoint: the metadata of the best checkpoint; None if it is missing or cannot be read.
         attack: results/STUDY/attack/RUN.json as it is, unchecked; None if it is missing or cannot be read.
         trained_at, attacked_at, probed_at: when history and results were last written, in unix seconds; None without
@@ -71,7 +71,7 @@ class Decided:
     Attributes:
         state: what it is.
         live: whether the live files (runs/) show its progress; otherwise the published ones (models/, results/) do.
-        reasons: of a changed run, what has changed, one entry each, such as `train.epochs: 40 (trained with 10)`.
+        reasons: for a changed run, what has changed, one entry each, such as `train.epochs: 40 (trained with 10)`.
     """
 
     state: RunState
@@ -91,8 +91,8 @@ def decide_state(
 ) -> Decided:
     """The state of a run.
 
-    A running stage decides first; then how the last stage broke off, unless its outputs are newer; then the published
-    files. A stored "finished" is ignored without published files.
+    A running stage has the highest priority. Next comes the way in which the last stage broke off, unless its outputs
+    are newer. Then the published files decide. A stored "finished" is ignored if there are no published files.
 
     Args:
         beat: the run's heartbeat; None if there is none.
@@ -100,7 +100,7 @@ def decide_state(
         run, attack: the current params.
         now: unix seconds.
         queued: whether a running pipeline will run it later.
-        live_rows: of the live history.
+        live_rows: the rows of the live history.
     """
     if beat is not None:
         found = state_of(beat, now)
@@ -162,7 +162,7 @@ def code_in(document: Any) -> str | None:
 
 
 def data_in(results: Any) -> str | None:
-    """The fingerprint of the data that results were attacked on; None if they do not say."""
+    """The fingerprint of the attacked data in attack results; None if they have none."""
     return text_at(results, "protocol", "data", "fingerprint")
 
 

@@ -60,7 +60,7 @@ SECTIONS = {"model": "ModelParams", "train": "TrainParams"}
 
 
 def reachable(definitions: dict[str, Any], *names: str) -> list[str]:
-    """The definitions that these refer to, themselves included."""
+    """The definitions that these definitions refer to, including themselves."""
     found: list[str] = []
     waiting = list(names)
     while waiting:

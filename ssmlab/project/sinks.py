@@ -18,7 +18,7 @@ def open_sink(kind: str, folder: Path, study: str) -> Sink:
 
 
 class TensorBoardSink:
-    """Event files in FOLDER/TRAINING, one scalar a column; the params are hyperparameters (the tab HPARAMS)."""
+    """Event files in FOLDER/TRAINING, one scalar per column; the params are hyperparameters (the tab HPARAMS)."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -65,7 +65,7 @@ class WandbSink:
             self.runs[training] = self.wandb.init(
                 project=f"ssmlab-{self.study}",
                 name=training,
-                id=f"{self.study}-{training}",  # so that a follower that starts again continues it
+                id=f"{self.study}-{training}",  # so that a new start of `ssmlab track` continues it
                 resume="allow" if mode == "online" else None,
                 dir=str(self.folder),
                 config=dict(config),

@@ -30,15 +30,15 @@ class RunStatus:
     Attributes:
         name, model: the run, and its model in a few words (`S4 + AdS (relu)`).
         state: what `decide_state` says.
-        reasons: of a changed run, what has changed, such as `train.epochs: 40 (trained with 10)`.
+        reasons: for a changed run, what has changed, such as `train.epochs: 40 (trained with 10)`.
         stage: the stage that the state refers to: "train", "attack" or "probe"; None while it waits.
-        task: what is being done, or was when it was killed ("epoch 3/10"); or how it ended, in one line; may be empty.
+        task: the current work, or the work at the moment of a kill ("epoch 3/10"), or how it ended; may be empty.
         epoch, epochs: the current or last epoch, and how many there are; 0 before the first.
         clean, robust: validation accuracies in [0, 1] after the latest epoch.
-        best_clean, best_robust, best_epoch: of the epoch that the run's own rule selects as the `best` checkpoint.
+        best_clean, best_robust, best_epoch: accuracies and number of the epoch that the run's rule selects as `best`.
         images_per_second: throughput of the current work, else of the latest epoch.
         eta: seconds to the end of the stage; only while it runs.
-        updated: unix seconds of the latest sign of life.
+        updated: unix seconds of the latest heartbeat or output.
         log: what its stages have written, if there is such a file.
         rows: the history so far, one row per epoch.
         unread: the file that the disk did not give, and why; the state may then be wrong.
@@ -182,7 +182,7 @@ class RunWatcher:
 
 
 def latest_beat(main: Heartbeat | None, probe: Heartbeat | None) -> Heartbeat | None:
-    """The heartbeat that decides the state: the probe's if it is running or broke off, unless the other is newer."""
+    """The heartbeat that decides the state: the probe's, if the probe runs or broke off, unless the other is newer."""
     if probe is None or probe.state == "finished" or (main is not None and main.time > probe.time):
         return main
     return probe

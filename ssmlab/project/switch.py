@@ -29,9 +29,9 @@ class StudyFile:
     """A file in studies/.
 
     Attributes:
-        name: of the study and of the file.
-        title: of its report; if the file cannot be read, the reason.
-        data, runs: the name of its data set, and how many runs it has, those of its grid included; None if unknown.
+        name: the name of the study and of the file.
+        title: the title of its report; if the file cannot be read, the reason.
+        data, runs: the name of its data set, and its number of runs, including those of its grid; None if unknown.
     """
 
     name: str
@@ -81,9 +81,10 @@ def study_changes(current: Path | None, target: Path, settings: Mapping[str, str
 def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, force: bool = False) -> Path | None:
     """Write `study` to params.yaml in `root`: an exact copy, except for its grid and the settings.
 
-    DVC does not restore outputs from its cache (`persist: true`), but every study has its own folders, so its results
-    are still there when the study returns. dvc.lock, which records them, is therefore kept as runs/<study>/dvc.lock and
-    restored with its study: switching there and back runs nothing again. If it is interrupted, call it again.
+    DVC does not restore outputs from its cache (`persist: true`). But every study has its own folders, so its results
+    still exist when the user switches back. dvc.lock records these results; it is kept as runs/<study>/dvc.lock and
+    restored with its study. So after switching to another study and back, nothing runs again. If it is interrupted,
+    call it again.
 
     Args:
         settings: values to insert, by dotted key; see `expanded_params_yaml`.
@@ -156,9 +157,10 @@ def in_use(params: Path) -> str | None:
 
 
 def refuse_while_running(params: Path) -> None:
-    """Raise UserError while anything runs on the study in `params`, whose params and dvc.lock would change meanwhile.
+    """Raise UserError while anything runs on the study in `params`, because its params and dvc.lock would change.
 
-    That is a pipeline that ssmlab has launched, any other DVC command that writes, or a stage that was started alone.
+    This may be a pipeline that ssmlab has launched, any other DVC command that writes, or a stage that was started
+    alone.
     """
     root, study = params.parent, in_use(params)
     running = None if study is None else active(Paths(study, root))
@@ -183,7 +185,7 @@ def refuse_while_running(params: Path) -> None:
 
 
 def swap_lock(study: str, root: Path) -> None:
-    """If dvc.lock belongs to another study than `study`, keep it for that one and restore the one kept for `study`.
+    """If dvc.lock belongs to another study than `study`, keep it for that study and restore the lock kept for `study`.
 
     A lock file that names no study is kept as a backup, unchanged.
     """

@@ -18,12 +18,12 @@ from ssmlab.params.paths import Paths
 from ssmlab.project.inputs import StudyInputs
 from ssmlab.project.status import RunWatcher
 
-NOT_SENT = ("epoch", "epochs")  # the step of every number, and a setting
+NOT_SENT = ("epoch", "epochs")  # not sent: `epoch` is the step of every number, and `epochs` is a setting
 Numbers = Annotated[tuple[float | None, ...], Field(strict=False)]
 
 
 class Sink(Protocol):
-    """What takes the numbers: TensorBoard, W&B, or a list in a test."""
+    """The receiver of the numbers: TensorBoard, W&B, or a list in a test."""
 
     def add(self, training: str, config: Mapping[str, Any], epoch: int, values: Mapping[str, float]) -> None:
         """Take the numbers of one epoch. `training`: RUN, or RUN-2 for its second training; `config`: its params."""
@@ -53,7 +53,7 @@ class Tracker:
     """Sends every epoch of every training once.
 
     A training that continues after it was killed repeats epochs in which only the times differ; they are not sent
-    again. A history with other numbers is another training and gets a name of its own.
+    again. A history with other numbers is another training and gets another name.
     """
 
     def __init__(self, runs: Sequence[str], params: Params, paths: Paths, sink: Sink, memory: Path) -> None:
@@ -96,7 +96,7 @@ class Tracker:
 
 
 def repeatable(row: Row) -> tuple[float | None, ...]:
-    """The numbers of an epoch that are the same when a training repeats it: all but the times."""
+    """The numbers of an epoch that stay equal when a training repeats the epoch: all except the times."""
     return (row.epoch, row.step, row.train_loss, row.val_clean, row.val_robust)
 
 

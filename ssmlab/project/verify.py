@@ -1,8 +1,9 @@
 """Checks whether the files of a study are as they were written. Every file is read and hashed; nothing is changed.
 
-There are two things to compare with. Our own formats carry a digest of their content, or a manifest next to them has
-their hashes. And dvc.lock has the MD5 of every output, of which DVC's cache keeps a second copy. A file that agrees
-with its own digest but not with dvc.lock was made without DVC; one that agrees with neither is damaged.
+Files are compared with two sources. Our own formats contain a digest of their content, or a manifest next to them has
+their hashes. In addition, dvc.lock has the MD5 of every output, and DVC's cache keeps a second copy of the output. A
+file that agrees with its own digest but not with dvc.lock was made without DVC. A file that agrees with neither is
+damaged.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class CheckedFile:
 
     @property
     def is_lost(self) -> bool:
-        """Whether something has to be made again."""
+        """Whether the file must be made again."""
         return self.state in ("damaged", "missing")
 
 
@@ -61,7 +62,7 @@ class Verifier:
         self.meter = ProgressMeter(sum(map(size_of, self.files())) / MB)
 
     def files(self) -> Iterator[Path]:
-        """The files to read; a file that both DVC and ssmlab have a digest of is listed twice."""
+        """The files to read; a file with digests from both DVC and ssmlab is listed twice."""
         yield from self.own
         for output in self.outputs:
             for name, md5 in files_of(output):
@@ -134,7 +135,7 @@ class Verifier:
             )
 
     def own_problem(self, path: Path) -> str:
-        """What is wrong according to the file's own digest, in a few words; empty if nothing is or it has none."""
+        """The problem according to the file's own digest, in a few words; empty if there is none, or no digest."""
         check = self.own.get(path)
         if check is None:
             return ""
@@ -146,7 +147,7 @@ class Verifier:
         return ""
 
     def md5_of(self, path: Path) -> str | None:
-        """The MD5 of a file; None if it is not there; empty if it cannot be read."""
+        """The MD5 of a file; None if it does not exist; empty if it cannot be read."""
         try:
             return file_md5(path, self.advance)
         except FileNotFoundError:
@@ -161,7 +162,7 @@ class Verifier:
 
 
 def verify(paths: Paths, on_event: Listener = silence) -> list[CheckedFile]:
-    """Check every file of the study in use: ours by their digests, outputs of stages and their copies by dvc.lock."""
+    """Check every file of the study in use: our formats by their digests, outputs and their copies by dvc.lock."""
     return Verifier(paths, cache_folder_of(paths.root), on_event).run()
 
 

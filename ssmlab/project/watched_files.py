@@ -1,4 +1,4 @@
-"""Files that are read again only when they have changed: looking at an idle study costs one `stat` per file."""
+"""Files that are read again only when they have changed. For an idle study, a look costs one `stat` per file."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ def ranges_by_group(summary: Summary, values: Mapping[str, float], spelling: str
 
 
 def names_by_group(summary: Summary, runs: Collection[str]) -> str:
-    """The names of runs as text; a group that is in it whole is named once. Empty without runs."""
+    """The names of runs as text; a group with all its runs in the list is named once. Empty without runs."""
     names = []
     for group in summary.groups:
         found = [run for run in group.runs if run in runs]

@@ -1,6 +1,6 @@
 """Figures of studies with more groups than a reader can tell apart: one collection of marks instead of one artist each.
 
-Single seeds, the caps of error bars and a bar with a name for each group would be ink without information there; the
+In such a figure, single seeds, the caps of error bars and a named bar for each group would show no information. The
 tables have the numbers of every group.
 """
 

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "h")
 LEFT_OUT = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationDate", "Creator", "Producer")}
-PALE = (0.45, 0.5, 0.55)  # shares of the background in colours that stand back
+PALE = (0.45, 0.5, 0.55)  # shares of the background colour in less prominent colours
 TEXT = 0.25  # share of black or white in the colour of a name
 DPI = 200  # about twice the 96 pixels per inch of a web page: sharp on high-resolution screens
 
@@ -104,7 +104,8 @@ def draw_files(draw: Callable[[Theme], Figure]) -> dict[str, bytes]:
     """All files of a figure, by the end of their names.
 
     PNG, SVG and PDF on white are for report.md and papers. More SVG files are for dark pages, for narrow pages, and for
-    pages that are both. A dark figure is the light one in other colours, so it is drawn only if that is not certain.
+    pages that are both. A dark figure is the light one with other colours, so it is drawn separately only if replacing
+    the colours may fail.
     """
     files = figure_files(draw, LIGHT, ("png", "svg", "pdf"))
     files["-dark.svg"] = darkened(files[".svg"]) or figure_files(draw, DARK, ("svg",))[".svg"]
@@ -115,7 +116,7 @@ def draw_files(draw: Callable[[Theme], Figure]) -> dict[str, bytes]:
 
 
 def darkened(svg: bytes) -> bytes | None:
-    """A light SVG in the colours of the dark theme; None if it has a picture in it, or a colour of no theme."""
+    """A light SVG in the colours of the dark theme; None if it contains a picture, or a colour that no theme has."""
     if b"<image" in svg:
         return None
     table = dark_colours()
@@ -127,7 +128,7 @@ def darkened(svg: bytes) -> bytes | None:
 
 @cache
 def dark_colours() -> dict[str, str]:
-    """From every colour of a light figure to that of the dark one, as hex: those of the theme and of the runs."""
+    """The dark colour for every colour of a light figure, as hex: the colours of the theme and of the runs."""
     own = {getattr(LIGHT, name): getattr(DARK, name) for name in ("paper", "ink", "grey", "grid")}
     runs = [(LIGHT.run_colour(index).lower(), DARK.run_colour(index).lower()) for index in range(len(PALETTE))]
     inks = [*runs, (LIGHT.grey, DARK.grey)]
@@ -204,8 +205,8 @@ def block_end(block: list[int], wanted: Sequence[float], distance: float) -> flo
 def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, theme: Theme) -> None:
     """Write names in a column to the right of the plot, moved apart and joined to their points by thin lines.
 
-    Where the column has no room for all, it names the highest, the lowest, and some between them at equal steps of
-    rank; below it stands how many of how many those are. The limits of the axes must be final.
+    If there is no room for all names, the column has the highest, the lowest, and some between them at equal steps of
+    rank. A line below it says how many of how many are named. The limits of the axes must be final.
 
     Args:
         points: (text, x, y, colour) of each name.
@@ -221,7 +222,7 @@ def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], di
     for (text, _, _, ink), place in zip(points, places, strict=True):
         colour = mix_colours(ink, theme.text_mix, TEXT)
         axes.text(1.05, place, text, color=colour, va="center", transform=axes.get_yaxis_transform(), zorder=1)
-    # arrows of annotations would do, but each costs as much as a panel
+    # arrows of annotations would also work, but each takes as much time as a panel
     ends = axes.transLimits.transform(axes.transScale.transform([(x, y) for _, x, y, _ in points]))  # (points, 2)
     starts = [(1.045, (place - low) / (high - low)) for place in places]
     lines = LineCollection(
@@ -238,7 +239,7 @@ def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], di
 
 
 def two_panels(theme: Theme, sharey: bool = False) -> tuple[Figure, tuple[Axes, Axes]]:
-    """A figure with two panels, side by side, or on a narrow screen below each other."""
+    """A figure with two panels: side by side, or one below the other on a narrow screen."""
     figure = Figure(figsize=(theme.width, 6.4 if theme.narrow else 3.9), layout="constrained")
     grid = figure.subplots(2, 1) if theme.narrow else figure.subplots(1, 2, sharey=sharey)
     return figure, (grid[0], grid[1])

@@ -12,7 +12,7 @@ from matplotlib.image import AxesImage
 from ssmlab.report.figure_style import PALETTE, Theme
 
 Grid = Sequence[Sequence[float | None]]
-DARK_CELL = 0.55  # from this share on, a cell is so dark that its number is written in white
+DARK_CELL = 0.55  # at this share or above, a cell is so dark that its number is written in white
 
 
 def draw_heat_map(axes: Axes, grid: Grid, theme: Theme, *, written: bool) -> AxesImage:

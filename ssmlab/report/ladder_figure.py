@@ -19,7 +19,7 @@ PANELS = (  # title, label of the axis, base of its logarithm
 
 
 def component_ladder(summary: Summary, found: Found, theme: Theme) -> Figure:
-    """The change rates of rho, KL and MSE by kind of component: a panel each, one mark per run."""
+    """The change rates of rho, KL and MSE by kind of component: one panel per measure, one mark per run."""
     ladders = [(index, ladder) for index, _, each in coloured(summary, found) if (ladder := loss_ladder(each))]
     rows = [name for name in COMPONENTS if any(change_rates(ladder, name) for _, ladder in ladders)]
     height = (1.0 + 0.32 * (len(rows) + 1)) * (len(PANELS) if theme.narrow else 1)

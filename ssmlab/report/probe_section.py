@@ -111,7 +111,7 @@ def ladder_blocks(summary: Summary, found: Found) -> Iterator[Block]:
 def misled_components(summary: Summary, found: Found) -> Iterator[tuple[float, str]]:
     """Components in which rho shrinks but KL or MSE more than doubles, each with the larger of their factors.
 
-    Of the seeds of a group only the one with the largest factor is named.
+    For a group, only the seed with the largest factor is named.
     """
     for group in summary.groups:
         ladders = {run: ladder for run in group.runs if run in found and (ladder := loss_ladder(found[run]))}
@@ -145,7 +145,7 @@ def gain_blocks(summary: Summary, found: Found) -> Iterator[Block]:
 
 
 def tightness_picture(summary: Summary, found: Found) -> Picture:
-    """How near the error of each SSM comes to its bound."""
+    """How close the error of each SSM comes to its bound."""
     everything = violins(summary, found)
     drawn = shown_violins(everything)
     medians = [f"{each.name} {percent(each.median)}" for each in drawn]
@@ -181,7 +181,7 @@ def gain_picture(summary: Summary, found: Found) -> Picture:
 
 
 def certificate_paragraph(summary: Summary, found: Found) -> Iterator[Block]:
-    """What the combined bounds of all layers certify, and for which models this is nothing."""
+    """What the combined bounds of all layers certify, and for which models they certify nothing."""
     certificates = {run: each.certificate for run, each in found.items() if each.certificate}
     if not certificates:
         return

@@ -15,9 +15,9 @@ from ssmlab.analysis.summary import Summary
 from ssmlab.report.figure_style import Theme
 from ssmlab.report.probe_figures import Found, gains_of
 
-FEWEST = 12  # values of a run that make a shape; fewer are drawn as points
-MOST = 32  # violins in one figure; of more, some are drawn
-POINTS = 60  # of the outline of a violin
+FEWEST = 12  # the least number of values that are drawn as a shape; fewer are drawn as points
+MOST = 32  # violins in one figure; if there are more, only some are drawn
+POINTS = 60  # points of the outline of a violin
 HALF = 0.42  # the largest half height of a violin, in rows
 
 
@@ -41,7 +41,7 @@ class Violin(NamedTuple):
 
 
 def violins(summary: Summary, found: Found) -> list[Violin]:
-    """The violins in the order of the study; a group's runs are put together, each of its layers is a violin."""
+    """The violins in the order of the study, one for each layer of a group, with the values of all its runs."""
     rows = [(index, gains.layer, gains.ratios or gains.tightness or ()) for index, _, gains in gains_of(summary, found)]
     rows.sort(key=lambda row: row[:2])
     drawn = []
@@ -54,7 +54,7 @@ def violins(summary: Summary, found: Found) -> list[Violin]:
 
 
 def shown_violins(drawn: list[Violin]) -> list[Violin]:
-    """At most MOST violins: of more, those with the highest and lowest median and others at equal steps of rank."""
+    """At most MOST violins: those with the highest and the lowest median, and others at equal steps of rank."""
     if len(drawn) <= MOST:
         return drawn
     ranked = sorted(drawn, key=lambda each: -each.median)
@@ -62,7 +62,7 @@ def shown_violins(drawn: list[Violin]) -> list[Violin]:
 
 
 def tightness_violins(summary: Summary, found: Found, theme: Theme) -> Figure:
-    """The error of each layer's fixed SSM as a share of its bound: a violin, in it quartiles and median."""
+    """The error of each layer's fixed SSM as a share of its bound: a violin with its quartiles and median."""
     everything = violins(summary, found)
     rows = shown_violins(everything)
     figure = Figure(figsize=(theme.width, 1.2 + 0.34 * len(rows)), layout="constrained")

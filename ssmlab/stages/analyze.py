@@ -32,11 +32,11 @@ def analyze(
 ) -> None:
     """Write the summary of a study from its attack results, training histories and prepared data set.
 
-    Beside it metrics.json and plots/ have the numbers as DVC shows and compares them.
+    It also writes metrics.json and plots/, which have the numbers in the form that DVC shows and compares.
 
-    Of params.yaml it reads the study's name, the names of its runs, how to judge them, and the sections `data`,
-    `attack` and `probe`, which the report needs to say how to reproduce the numbers. `reread` gives params.yaml as it
-    is now.
+    From params.yaml, it reads the study's name, the names of its runs and how to judge them. It also reads the sections
+    `data`, `attack` and `probe`, because the report says how to reproduce the numbers. `reread` returns the present
+    params.yaml.
 
     Raises:
         UserError: a run has no attack results, a claim asks for a measure that was not taken, the prepared data set
@@ -75,17 +75,17 @@ def write_for_dvc(summary: Summary, histories: Mapping[str, str], paths: Paths) 
 
 
 def analyze_params(params: Params) -> dict[str, Any]:
-    """What the stage reads of params.yaml. DVC hashes complete runs, so complete runs are compared."""
+    """The part of params.yaml that the stage reads. DVC hashes complete runs, so complete runs are compared."""
     runs = {name: run.plain() for name, run in params.runs.items()}
     sections = {name: getattr(params, name).plain() for name in ("data", "attack", "probe", "analyze")}
     return {"study": params.study, "runs": runs, **sections}
 
 
 def settings_used(params: Params, results: AttackResults, prepared: DataSummary) -> StudySettings:
-    """What the numbers were made with, apart from the settings of the runs.
+    """The settings behind the numbers, except those of the runs.
 
-    Attack results record their own section. A prepared data set does not, so params.yaml is compared with
-    what the data set says about itself.
+    Attack results record their own section. A prepared data set does not, so params.yaml is compared with the
+    description in the data set.
     """
     data, noise = params.data, prepared.description.label_noise
     wanted = {"train": data.train, "validation": data.validation, "test": data.test}
@@ -101,7 +101,7 @@ def settings_used(params: Params, results: AttackResults, prepared: DataSummary)
 
 
 def left_out(params: Params, paths: Paths) -> list[str]:
-    """Runs with attack results that params.yaml does not name (any more)."""
+    """Runs with attack results that are not, or no longer, in params.yaml."""
     return sorted({file.stem for file in paths.attacks.glob("*.json")} - set(params.runs))
 
 

@@ -20,7 +20,7 @@ from ssmlab.params.paths import Paths
 from ssmlab.params.written_float import WrittenFloat
 from ssmlab.stages.trained_run import CHECKPOINTS
 
-RECHECK_BATCH = 37  # another size than in an evaluation, so that rounding that depends on the batch shows
+RECHECK_BATCH = 37  # another size than in an evaluation, so that rounding that depends on the batch becomes visible
 
 
 def evaluate_checkpoint(
@@ -38,8 +38,8 @@ def evaluate_checkpoint(
 
     Args:
         data: a prepared data set, or the name of a study whose data set is prepared.
-        save_to: a folder for the images that the attacks make, a file an attack (`ssmlab.evaluation.adversarials`).
-        images: how many test images, from the first one on; None for all.
+        save_to: a folder for the adversarial images, one file per attack (`ssmlab.evaluation.adversarials`).
+        images: number of test images, the first ones; None for all.
 
     Raises:
         UserError: the file, the data or an attack is not as described, or the images do not suit the model.

@@ -25,10 +25,10 @@ def prepare(
 ) -> None:
     """Split the data set of `params.data` and write it to `paths.prepared`.
 
-    Besides `data`, only the study's name is read. `reread` gives params.yaml as it is now.
+    Besides `data`, only the study's name is read. `reread` returns the present params.yaml.
 
-    If it is interrupted, either the old file or the complete new one is there. If it is killed, the next `prepare`
-    removes its temporary files.
+    After an interruption, there is either the old file or the complete new one. After a kill, the next `prepare`
+    removes the temporary files.
 
     Raises:
         UserError: the source is missing or damaged, the splits do not fit it, the file cannot be written, or params or
@@ -63,5 +63,5 @@ def prepare(
 
 
 def prepare_params(params: Params) -> dict[str, Any]:
-    """What the stage reads of params.yaml."""
+    """The part of params.yaml that the stage reads."""
     return {"study": params.study, "data": params.data.plain()}

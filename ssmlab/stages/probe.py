@@ -1,4 +1,4 @@
-"""The stage `probe`: how errors grow on their way through both checkpoints of a run."""
+"""The stage `probe`: how errors grow in the layers of both checkpoints of a run."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def probe(
 ) -> None:
     """Probe both checkpoints of `run` and write `paths.probe(run)`.
 
-    Of `params` only `probe` and the study's name are read; model and training are those of the checkpoints.
-    While it works, probe-progress.json in `paths.live(run)` is its heartbeat.
+    From `params`, only `probe` and the study's name are read; model and training are those of the checkpoints. While
+    the stage works, probe-progress.json in `paths.live(run)` is its heartbeat.
 
     Args:
         device: overrides `probe.device`.
-        reread: gives params.yaml as it is now; if it has changed since the start, results are not published.
+        reread: returns the present params.yaml; if it has changed since the start, results are not published.
 
     Raises:
         UserError: unknown device, missing or damaged inputs, a full disk, or params, code or inputs have changed.
@@ -106,7 +106,7 @@ def say_part(on_event: Listener, which: Which, parts: Iterator[int], total: int,
 
 
 def probe_params(params: Params) -> dict[str, Any]:
-    """What the stage reads of params.yaml."""
+    """The part of params.yaml that the stage reads."""
     return {"study": params.study, "probe": params.probe.plain()}
 
 

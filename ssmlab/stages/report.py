@@ -35,9 +35,9 @@ def report(
 ) -> None:
     """Write the report of a study from its summary, training histories, and probe and transfer results.
 
-    Of params.yaml it reads the study's name and the section `report`. `reread` gives params.yaml as it is now.
+    From params.yaml, it reads the study's name and the section `report`. `reread` returns the present params.yaml.
 
-    Everything is drawn and written in memory first, so a failure leaves the earlier report complete.
+    Everything is first drawn and written in memory, so a failure does not change the earlier report.
 
     Raises:
         UserError: the summary or a history is missing or broken, or params, code or inputs have changed meanwhile.
@@ -67,13 +67,13 @@ def report(
     write_atomic(paths.study_as_measured, study)
     write_atomic(paths.report_md, markdown)
     write_atomic(paths.report_html, html)
-    remove_other_files(paths.figures, figures)  # of runs that are no longer in the study
+    remove_other_files(paths.figures, figures)  # files of runs that are no longer in the study
     remove_other_files(paths.tables, tables)
     on_event(Note(f"wrote {paths.report_md} and {paths.report_html}"))
 
 
 def table_files(tables: Sequence[TextTable], summary: Summary) -> dict[str, str]:
-    """The content of every file in tables/: each table as CSV and LaTeX, and all accuracies, one a line."""
+    """The content of every file in tables/: each table as CSV and LaTeX, and all accuracies, one per line."""
     found: dict[str, str] = {}
     for table in tables:
         found |= {f"{table.name}.csv": table_csv(table), f"{table.name}.tex": to_latex(table)}
@@ -82,17 +82,17 @@ def table_files(tables: Sequence[TextTable], summary: Summary) -> dict[str, str]
 
 
 def report_params(params: Params) -> dict[str, Any]:
-    """What the stage reads of params.yaml."""
+    """The part of params.yaml that the stage reads."""
     return {"study": params.study, "report": params.report.plain()}
 
 
 def probe_files(paths: Paths) -> list[Path]:
-    """The probe results that there are."""
+    """The existing files of probe results."""
     return sorted(paths.probes.glob("*.json"))
 
 
 def read_probes(summary: Summary, paths: Paths) -> dict[str, ProbeResults]:
-    """The probe results of the runs that have some; raises UserError if they are damaged or of another run."""
+    """The existing probe results by run; raises UserError if they are damaged or belong to another run."""
     found = {}
     for run in summary.runs:
         path = paths.probe(run.name)
@@ -106,7 +106,7 @@ def read_probes(summary: Summary, paths: Paths) -> dict[str, ProbeResults]:
 
 
 def read_transfer(summary: Summary, paths: Paths) -> TransferResults | None:
-    """The transfer results of the study; None if there are none. Raises UserError if they are damaged or of another."""
+    """The study's transfer results, None without any; raises UserError if they are damaged or of another study."""
     if not paths.transfer.is_file():
         return None
     results = load_transfer(paths.transfer)

@@ -1,4 +1,4 @@
-"""What the stages after a training read: both checkpoints of a run, trained on the prepared data."""
+"""The inputs of the stages after a training: both checkpoints of a run, trained on the prepared data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The transfer matrix of a study: `ssmlab transfer`, no stage of the pipeline (docs/evaluation.md says why)."""
+"""The transfer matrix of a study: `ssmlab transfer`, which is not a stage of the pipeline (see docs/evaluation.md)."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ def transfer(
 
     Args:
         names: runs and groups of runs; every trained run of the study if there are none.
-        attack: an attack of params.yaml, or `fgsm` or `pgd-N` with the steps that `ssmlab.evaluate` gives them.
-        images: how many test images, from the first one on.
+        attack: an attack of params.yaml, or `fgsm` or `pgd-N` with the step size that `ssmlab.evaluate` gives it.
+        images: number of test images, the first ones.
         device: overrides `attack.device`.
-        reread: gives params.yaml as it is now; if it has changed since the start, results are not published.
+        reread: returns the present params.yaml; if it has changed since the start, results are not published.
 
     Raises:
         UserError: an unknown run, group, attack or device, fewer than two trained runs, more images than there are,
@@ -93,7 +93,7 @@ def transfer_spec(params: Params, attack: str, images: int) -> AttackSpec:
 
 
 def chosen_runs(params: Params, names: Sequence[str], paths: Paths, on_event: Listener) -> tuple[str, ...]:
-    """The runs that `names` stand for, each once. Without names: all trained runs, with a note that names the others.
+    """The runs that `names` mean, each once. Without names: all trained runs, with a note that names the others.
 
     Raises:
         UserError: an unknown name, or fewer than two runs.

@@ -1,7 +1,7 @@
 """A table for a terminal of any width: names may be shortened and texts wrapped, but no number is cut.
 
-If a table is too wide, its texts wrap. If that is not enough, it is split into several tables below each other that
-all repeat the first column. If even one column beside the first is too wide, every cell gets its own line.
+If a table is too wide, its texts wrap. If this is not enough, it is split into several tables, one below the other,
+which all repeat the first column. If the first column and one other are still too wide, every cell gets its own line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ssmlab.report.table import TextTable
 
 BESIDE_COLUMN = 3  # cells: one space on each side, and one for the separator between two columns
 BORDER = 1  # cells; a table has one more line than columns
-SHORTEST_NAME = 12  # cells; words in headings and in the first column are never made shorter than this
+SHORTEST_NAME = 12  # cells; words in headings and in the first column are never shorter than this
 NARROWEST = 20  # cells; no number in ssmlab's tables is longer
 
 
@@ -60,7 +60,7 @@ class FittedTable:
         return drawn
 
     def records(self, width: int) -> Iterator[Text]:
-        """Every row as a list: its name, then one line a cell with the column's heading."""
+        """Every row as a list: its name, then one line per cell with the column's heading."""
         for first, *others in self.table.rows:
             yield Text(shorten_words(first, width), style="bold")
             for column, cell in zip(self.table.columns[1:], others, strict=True):

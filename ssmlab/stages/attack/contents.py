@@ -1,4 +1,4 @@
-"""What the results file of an attack holds: the protocol, the measures and where they come from."""
+"""The content of the results file of an attack: the protocol, the measures and their origin."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def attack_results(
     Args:
         evaluations: one for each checkpoint, by the same names.
         provenance: what the attacks were started from.
-        manifest: of the run's folder; None for an imported checkpoint.
+        manifest: the manifest of the run's folder; None for an imported checkpoint.
     """
     one = next(iter(checkpoints.values()))  # all are of one training
     training, protocol = one.metadata.train, protocol_of(settings, dataset, provenance.device)
@@ -59,7 +59,7 @@ def attack_results(
 
 
 def protocol_of(settings: AttackParams, dataset: Dataset, device: str | None) -> Protocol:
-    """How the numbers were made: the settings of the attacks, and the images that were attacked."""
+    """How the numbers were measured: the settings of the attacks, and the attacked images."""
     return Protocol(
         data=attacked_data(dataset, len(dataset.test)),
         norm=settings.norm,
@@ -73,7 +73,7 @@ def protocol_of(settings: AttackParams, dataset: Dataset, device: str | None) ->
 
 
 def checkpoint_results(checkpoint: CheckpointFile, evaluation: Evaluation) -> CheckpointResults:
-    """The evaluation of a checkpoint, with what the checkpoint says about its training."""
+    """The evaluation of a checkpoint, with the checkpoint's own data about its training."""
     metadata = checkpoint.metadata
     return CheckpointResults(
         **dict(evaluation),

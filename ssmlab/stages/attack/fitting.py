@@ -10,7 +10,7 @@ from ssmlab.data.dataset import Dataset
 
 
 def check_image_shape(metadata: Metadata, dataset: Dataset, path: Path) -> None:
-    """Raises UserError unless the checkpoint was made for images of the prepared shape and for as many classes."""
+    """Raises UserError unless the checkpoint has the image shape and the number of classes of the prepared data set."""
     takes, there = (metadata.image_shape, metadata.classes), (dataset.image_shape, dataset.classes)
     if takes != there:
         raise UserError(

@@ -47,16 +47,16 @@ def attack(
 ) -> None:
     """Attack both checkpoints of `run` on the first test images and write `paths.attack(run)`.
 
-    Of `params` only `attack` and the study's name are read; model and training are those of the checkpoints. Each
-    checkpoint is read once, so the results name exactly what was attacked. While it works, progress.json in
-    `paths.live(run)` is its heartbeat, and attack.journal next to it holds what is done, so an attack that was killed
-    continues from there.
+    From `params`, only `attack` and the study's name are read; model and training are those of the checkpoints. Each
+    checkpoint is read once, so the results name exactly the attacked bytes. While the stage works, progress.json in
+    `paths.live(run)` is its heartbeat. attack.journal next to it stores the finished work, so that a killed attack can
+    continue.
 
     Args:
         device: overrides `attack.device`.
-        reread: gives params.yaml as it is now; if it has changed since the start, results are not published.
-        save_to: a folder for the images that the attacks make, WHICH/ATTACK.safetensors for each checkpoint
-            (`ssmlab.evaluation.adversarials`). Such an attack keeps no journal and cannot go on after a kill.
+        reread: returns the present params.yaml; if it has changed since the start, results are not published.
+        save_to: a folder for the adversarial images, WHICH/ATTACK.safetensors for each checkpoint
+            (`ssmlab.evaluation.adversarials`). Such an attack keeps no journal and cannot continue after a kill.
 
     Raises:
         UserError: unknown device, missing or damaged inputs, an attack on more images than there are, a full disk, or
@@ -90,7 +90,7 @@ def attack_file(
         results of a trained run, because no study can be called `imported`.
 
     Raises:
-        UserError: the checkpoint was not imported, or is made for other images than the prepared ones; and as `attack`.
+        UserError: the checkpoint was not imported, or it needs other images than the prepared ones; and as `attack`.
     """
     resolved = resolve_device(device or params.attack.device)
     target = imported_target(path, paths)
@@ -129,7 +129,7 @@ class AttackJob:
         return {which: models[first] for which, first in same.items()}
 
     def start(self, reread: Callable[[], Params] | None) -> StageRun:
-        """Record what the attacks are started from."""
+        """Record params, code and inputs at the start of the attacks."""
         return start_stage(
             "attack",
             attack_params,
@@ -142,7 +142,11 @@ class AttackJob:
         )
 
     def attack_and_publish(self, models: Mapping[Which, Classifier], started: StageRun, on_event: Listener) -> None:
-        """Attack the models and write the results; if params, code or inputs have changed, aside with a UserError."""
+        """Attack the models and write the results. If params, code or inputs have changed, the results are put aside.
+
+        Raises:
+            UserError: params, code or inputs have changed.
+        """
         target, provenance = self.target, started.provenance
         journal = None if self.save_to else self.open_journal(provenance)
         evaluations = self.evaluate(models, on_event, journal)
@@ -167,13 +171,13 @@ class AttackJob:
             )
 
     def open_journal(self, provenance: Provenance) -> OutcomeJournal:
-        """What was found before a kill, if it still holds, and where the rest goes."""
+        """The journal, with the outcomes from before a kill if they are still valid; new outcomes are added to it."""
         return OutcomeJournal(self.target.aside.with_name("attack.journal"), evaluation_fingerprint(provenance))
 
     def evaluate(
         self, models: Mapping[Which, Classifier], on_event: Listener, journal: OutcomeJournal | None
     ) -> Mapping[str, Evaluation]:
-        """Every checkpoint under the attacks that are asked of it, with a note for each accuracy and warning."""
+        """Evaluate every checkpoint under its attacks, with a note for each accuracy and warning."""
         settings, test = self.params.attack, self.dataset.test
         plan: dict[str, dict[str, AttackSpec]] = {
             which: {name: spec for name, spec in settings.attacks.items() if which in spec.checkpoints}
@@ -200,7 +204,7 @@ class AttackJob:
         return evaluations
 
     def folders(self) -> dict[str, AdversarialFolder]:
-        """Where the images of each checkpoint go; empty if they are not kept."""
+        """The folder for the images of each checkpoint; empty if images are not kept."""
         if self.save_to is None:
             return {}
         checkpoints = self.target.checkpoints.items()
@@ -208,7 +212,7 @@ class AttackJob:
 
 
 def evaluation_fingerprint(provenance: Provenance) -> str:
-    """A hash of all that the outcomes of attacks depend on. The number of threads is not in it: attacks use one."""
+    """A hash of everything that the outcomes depend on. It does not contain the number of threads: attacks use one."""
     parts = (
         provenance.params_sha256,
         provenance.code_sha256,
@@ -220,5 +224,5 @@ def evaluation_fingerprint(provenance: Provenance) -> str:
 
 
 def attack_params(params: Params) -> dict[str, Any]:
-    """What the stage reads of params.yaml."""
+    """The part of params.yaml that the stage reads."""
     return {"study": params.study, "attack": params.attack.plain()}

@@ -1,4 +1,4 @@
-"""What the stage `attack` attacks, and where its results go: a trained run, or an imported checkpoint."""
+"""The target of the stage `attack`, a trained run or an imported checkpoint, and the place of its results."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ class Target:
     """What is attacked, and where its results go.
 
     Attributes:
-        name: what `ssmlab attack` is given to attack it: a run or a file.
-        study, run: what the results call it.
-        checkpoints: each read once; inputs: their files as inputs of the stage.
-        manifest: of the trained run's folder; None for an imported checkpoint.
-        results: the results file; aside: where results go that must not be published.
+        name: the argument of `ssmlab attack` for it: a run or a file.
+        study, run: its names in the results.
+        checkpoints: the checkpoints, each read once.
+        inputs: their files as inputs of the stage.
+        manifest: the manifest of the trained run's folder; None for an imported checkpoint.
+        results: the results file.
+        aside: the file for results that must not be published.
     """
 
     name: str

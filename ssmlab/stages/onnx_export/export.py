@@ -19,12 +19,12 @@ from ssmlab.data.header import read_data_summary
 from ssmlab.params.paths import Paths
 from ssmlab.stages.onnx_export.onnx_file import OnnxAgreement, compare_with_onnx, onnx_bytes
 
-IMAGES = 100  # on which both are compared
+IMAGES = 100  # images on which both are compared
 
 
 @dataclass(frozen=True)
 class Exported:
-    """An ONNX file: its bytes, the shapes, and how far it agrees with the checkpoint on which images."""
+    """An ONNX file: its bytes, its shapes, its agreement with the checkpoint, and the images of the comparison."""
 
     content: bytes
     image_shape: tuple[int, int, int]
@@ -47,10 +47,10 @@ def export_onnx(path: Path, to: Path) -> Exported:
 
 
 def make_onnx(path: Path) -> Exported:
-    """The checkpoint `path` as an ONNX file, from which onnxruntime gives the same logits.
+    """The checkpoint `path` as an ONNX file, for which onnxruntime gives the same logits.
 
-    They are compared on test images of the data set that the checkpoint was trained on, where it is prepared in this
-    folder, else on random ones. The file's metadata then has the names of the classes too.
+    Both are compared on test images of the checkpoint's data set if it is prepared in this folder, and otherwise on
+    random images. With the data set, the metadata of the file also has the names of the classes.
 
     Raises:
         UserError: the checkpoint is missing or damaged, a package of `ssmlab[onnx]` is not installed, or the logits are
@@ -80,19 +80,19 @@ def trained_data(metadata: Metadata) -> Dataset | None:
 
 
 def test_images(data: Dataset) -> tuple[Tensor, str]:
-    """The first test images (B, C, H, W) in [0, 1], and what they are called."""
+    """The first test images (B, C, H, W) in [0, 1], and a name for them."""
     n = min(IMAGES, len(data.test))
     return data.test.tensors(n)[0], f"{n} test images of {data.name}"
 
 
 def random_images(metadata: Metadata) -> tuple[Tensor, str]:
-    """Images of noise (B, C, H, W) in [0, 1], and what they are called."""
+    """Images of noise (B, C, H, W) in [0, 1], and a name for them."""
     generator = torch.Generator().manual_seed(0)
     return torch.rand(IMAGES, *metadata.image_shape, generator=generator), f"{IMAGES} images of noise"
 
 
 def about(checkpoint: CheckpointFile, data: Dataset | None) -> dict[str, str]:
-    """What the ONNX file says of where it comes from; every value is text, lists and mappings are JSON."""
+    """The origin of the ONNX file, for its metadata; every value is text, and lists and mappings are JSON."""
     metadata = checkpoint.metadata
     known: dict[str, object] = {
         "input": "images (batch, channels, height, width), float32, pixels in [0, 1]",

@@ -1,4 +1,4 @@
-"""The ONNX file of a model, and what onnxruntime computes from it beside what the model does."""
+"""The ONNX file of a model, and a comparison of onnxruntime with the model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ssmlab.nets.classifier import Classifier
 from ssmlab.nets.shapes import Images
 from ssmlab.stages.onnx_export.traceable import traceable
 
-OPSET = 18  # the oldest that torch writes without converting
-TRACED_BATCH = 2  # torch.export takes a batch of one for a constant
-CALLS = 3  # of different sizes, in a comparison
+OPSET = 18  # the oldest opset that torch writes without a conversion
+TRACED_BATCH = 2  # torch.export treats a batch of one as a constant
+CALLS = 3  # different batch sizes in a comparison
 TOLERANCE = 1e-4  # of the largest logit, or of 1: float32 in another order of sums gives 1e-7 to 1e-6
 
 
@@ -31,8 +31,8 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str], name: str) -> bytes:
     """An ONNX file: `images` (batch, C, H, W) float32 in [0, 1] -> `logits` (batch, classes), for any batch.
 
     Args:
-        about: what goes into the file's metadata. Where the code that made it lies does not.
-        name: what errors call the model.
+        about: the content of the file's metadata. Paths of the code that made the file are removed.
+        name: the name of the model in errors.
 
     Raises:
         UserError: onnx or onnxscript is not installed, or torch cannot export the model: all mixers of ssmlab can be,
@@ -63,7 +63,7 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str], name: str) -> bytes:
 
 
 def underlying_error(error: Exception) -> Exception:
-    """The error that others were raised from: torch wraps it in pages of advice for its own developers."""
+    """The original error, which torch wraps in pages of advice for its own developers."""
     while isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
@@ -71,7 +71,7 @@ def underlying_error(error: Exception) -> Exception:
 
 @contextmanager
 def silent_exporter() -> Iterator[None]:
-    """Without torch's log, and what it prints, of what it tries and of packages that are not installed."""
+    """Inside the block, torch neither logs nor prints its attempts and the packages that are not installed."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
@@ -82,7 +82,7 @@ def silent_exporter() -> Iterator[None]:
 
 
 def with_metadata(proto: Any, about: Mapping[str, str]) -> Any:
-    """The file's content with `about` in place of torch's notes, which hold stack traces with this machine's paths."""
+    """The file's content with `about` in place of torch's notes, whose stack traces contain paths of this machine."""
     graph = proto.graph
     for noted in (proto, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
         del noted.metadata_props[:]

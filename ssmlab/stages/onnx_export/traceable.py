@@ -3,8 +3,8 @@
 Frozen models choose the route of a convolution by the size of the batch, hold spectra, and scan complex states. Here
 each of these is one real-valued operation:
 
-    a kernel       one convolution with the taps, which are all that the file then holds of it
-    S5             the recurrence by doubling, real and imaginary parts beside each other
+    a kernel       one convolution with the taps; the file contains nothing else of the kernel
+    S5             the recurrence by doubling, with real and imaginary parts next to each other
     token orders   one selection of the image's values
 
 Attention and Mamba choose their route themselves while they are traced (nets/softmax_attention.py, nets/selective.py).
@@ -26,8 +26,9 @@ from ssmlab.nets.shapes import BatchFirst, ChannelFirst, Images, Taps
 from ssmlab.nets.ssm_block import LinearSsm
 from ssmlab.nets.tokens import Tokens
 
-# CPU time of onnxruntime 1.32 for D 64 and 16 sequences, one thread, depthwise and with T = sqrt(L): L 49 0.97 and 0.77
-# ms, but a file of 15 and 96 kB; L 196 12.4 and 3.3 ms, L 784 185 and 26 ms (2026-11-26, 2 cores AMD EPYC, shared).
+# CPU time of onnxruntime 1.32 for D 64 and 16 sequences, one thread, depthwise and with T = sqrt(L): 0.97 and 0.77 ms
+# for L 49, but files of 15 and 96 kB; 12.4 and 3.3 ms for L 196; 185 and 26 ms for L 784 (2026-11-26, 2 shared cores of
+# an AMD EPYC).
 DEPTHWISE_UP_TO = 64  # tokens
 
 
@@ -84,7 +85,7 @@ class GroupedConvolution(nn.Module):
 
 
 class RealS5(nn.Module):
-    """S5 of fixed parameters with real and imaginary parts beside each other, (D, B, L) -> (D, B, L)."""
+    """S5 with fixed parameters, and with real and imaginary parts next to each other, (D, B, L) -> (D, B, L)."""
 
     into: Tensor
     out: Tensor

@@ -85,7 +85,8 @@ class FlippedSearch:
     """Attacks one batch after the other and keeps what was flipped.
 
     Attributes:
-        seen: number of images attacked so far. right: how many of them the model gets right when clean.
+        seen: number of images attacked so far.
+        right: how many of them the model gets right when clean.
         rows, x_adv: the rows of the flipped images, and their adversarial examples (C, H, W).
     """
 
@@ -144,7 +145,7 @@ class FlippedSearch:
 def sample_header(
     study: str, run: str, which: Which, sha256: str, search: FlippedSearch, class_names: Sequence[str]
 ) -> SampleHeader:
-    """What was searched and found; sha256: of the checkpoint `which`."""
+    """What was searched and found; `sha256` is the hash of the checkpoint `which`."""
     return SampleHeader(
         study=study,
         run=run,

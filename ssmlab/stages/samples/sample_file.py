@@ -22,13 +22,16 @@ IntegerArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class SampleHeader:
-    """What the images of a file are.
+    """The origin of the images in a file.
 
     Attributes:
-        study, run, checkpoint: whose; checkpoint is `best` or `last`, with its hash in `sha256`.
-        attack: its name in params.yaml; attack_params: its settings. norm, eps: of the ball, eps as a number.
-        attacked: how many images were searched, from the first test image on. right: how many of them the model gets
-            right when clean. flipped: how many of these the attack has flipped; the file may hold fewer.
+        study, run, checkpoint: the attacked model; checkpoint is `best` or `last`, with its hash in `sha256`.
+        attack: the name of the attack in params.yaml.
+        attack_params: the settings of the attack.
+        norm, eps: the ball; eps is a number.
+        attacked: how many images were searched, from the first test image on.
+        right: how many of them the model gets right when clean.
+        flipped: how many of these the attack has flipped; the file may hold fewer.
         class_names: in the order of the labels.
     """
 

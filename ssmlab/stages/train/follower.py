@@ -20,7 +20,7 @@ from ssmlab.training.state import StateMismatch, TrainingState
 
 
 def run_follower(settings: RunParams, dataset: Dataset, identity: Identity, device: torch.device, group: Group) -> None:
-    """Train along with rank 0, which decides when to stop and writes all files.
+    """Train together with rank 0, which decides when to stop and writes all files.
 
     Raises:
         RankError: this rank's device is out of memory.
@@ -65,7 +65,7 @@ def start_model(
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed torch's global generators, which dropout draws from; after the block they are as they were before it."""
+    """Seed torch's global generators, from which dropout draws; after the block, their earlier state is restored."""
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield

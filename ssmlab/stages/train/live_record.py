@@ -19,7 +19,7 @@ from ssmlab.stages.train.state_file import (
 )
 from ssmlab.training.state import TrainingState
 
-MOST_KEPT = 3  # states of other trainings of the run
+MOST_KEPT = 3  # kept states of other trainings of the run
 
 
 class Record:
@@ -49,7 +49,7 @@ class Record:
     def take_up(self) -> str:
         """Load the state that an earlier training left, and write the other files again from it.
 
-        A state with other params, data or code is kept, and used again if a later training has the same ones.
+        A state with other params, data or code is kept. It is used if a later training has these params, data and code.
 
         Returns:
             why an existing state is not used, and where it is kept; an empty text otherwise.
@@ -103,7 +103,7 @@ class Record:
         return {**self.files, HISTORY: format_history(self.rows).encode()}
 
     def finish(self) -> None:
-        """The training is complete and published: the next one starts afresh."""
+        """The training is complete and published: the next training starts from the beginning."""
         (self.live / STATE).unlink(missing_ok=True)
 
     def _write(self, files: Mapping[str, bytes]) -> None:

@@ -40,7 +40,7 @@ LIVE = ("state.safetensors", "best.safetensors", "last.safetensors", "history.cs
 
 @dataclass(frozen=True)
 class TrainingJob:
-    """What rank 0 of a training works with: the arguments of `train`, and what follows from them."""
+    """The inputs of rank 0 of a training: the arguments of `train`, and values that follow from them."""
 
     params: Params
     run: str
@@ -101,7 +101,7 @@ class TrainingJob:
                     heart.close("finished")
 
     def start(self) -> StageRun:
-        """Record what the training is started from."""
+        """Record params, code and data at the start of the training."""
         return start_stage(
             "train",
             partial(train_params, run=self.run),
@@ -159,7 +159,7 @@ class TrainingJob:
     def publish(self, record: Record, stopped: bool, started: StageRun, on_event: Listener) -> None:
         """Write the outputs of the stage; raises UserError if params, code or data have changed since the start."""
         if not record.rows:
-            raise KeyboardInterrupt  # asked to stop before there was anything to publish
+            raise KeyboardInterrupt  # a stop was requested before there was anything to publish
         if changed := started.changed():
             raise UserError(
                 f"{changed} since the training of {self.run} started, so it is not published; what it "
@@ -213,7 +213,7 @@ def asked_line(run: str, epoch: int, epochs: int) -> str:
 
 
 def train_params(params: Params, run: str) -> dict[str, Any]:
-    """What the stage reads of params.yaml; raises UserError if there is no such run."""
+    """The part of params.yaml that the stage reads; raises UserError if there is no such run."""
     return {"study": params.study, **params.run(run).plain()}
 
 
@@ -224,7 +224,7 @@ def replaced_checkpoints(event: EpochDone) -> tuple[Which, ...]:
 
 @contextmanager
 def sole_trainer(path: Path, run: str) -> Iterator[None]:
-    """Hold the lock at `path`, which dies with this process; raises UserError naming the process that holds it."""
+    """Hold the lock at `path`, which ends with this process; raises UserError if another process holds it."""
     with ExitStack() as held:
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

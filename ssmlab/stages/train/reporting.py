@@ -1,4 +1,4 @@
-"""What a training reports while it works and at its end: to its listener, its log and its heartbeat."""
+"""The reports of a training, while it works and at its end: to its listener, its log and its heartbeat."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def explain_failure(error: Exception, heart: HeartbeatWriter, run: str, on_event
 
 
 def what_is_kept(run: str, record: Record) -> str:
-    """What is untouched after an early end, and how to continue."""
+    """What is unchanged after an early end, and how to continue."""
     if not record.rows:
         return f"no epoch was done, earlier results are untouched; `ssmlab train {run}` starts again"
     earlier = "its results may be published in part" if record.publishing else "earlier results are untouched"

@@ -32,7 +32,8 @@ def train(
 
     While it works, `paths.live(run)` holds the current checkpoints and history, log.txt, the heartbeat progress.json,
     and the state after the last complete epoch. An interrupted training continues from that state and ends with the
-    same bits as if it had not been interrupted. A state of other params, data, code or device is kept aside instead.
+    same bits as if it had not been interrupted. A state of other params, data, code or device is not used, but kept
+    under another name.
 
     When a stop is requested (`stop_request`), the training ends at the next step, publishes what it has and keeps the
     state.
@@ -41,13 +42,13 @@ def train(
 
     Args:
         device: overrides the run's own setting.
-        reread: gives params.yaml as it is now. If params, code or data have changed since the start, nothing is
-            published: DVC hashes them after the stage, and would record the result as one of the new ones.
+        reread: returns the present params.yaml. If params, code or data have changed since the start, nothing is
+            published, because DVC hashes them after the stage and would record the result with the new hashes.
 
     Raises:
         UserError: unknown run or device, no prepared data, the run is being trained already, the training diverged,
             the disk or the device's memory is full, another process has ended, or params, code or data have changed.
-            What was published before is untouched, the state is kept.
+            Earlier published files are unchanged, and the state is kept.
         Interrupted: KeyboardInterrupt, which the CLI raises on Ctrl-C and SIGTERM, or a stop was requested before there
             was anything to publish. Files as after a UserError.
     """

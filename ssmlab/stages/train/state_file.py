@@ -1,7 +1,7 @@
 """The state file of a training: everything that is needed to continue it, in one file that is replaced every epoch.
 
-state.safetensors holds the training's state, its history and the bytes of its checkpoints. Replacing it is one rename,
-so a crash leaves either the epoch before or the complete new one, never a mixture.
+state.safetensors contains the training's state, its history and the bytes of its checkpoints. It is replaced by one
+rename. So after a crash, it has either the epoch before or the complete new epoch, never a mixture.
 
 A state file may come from elsewhere and is not trusted: only `best.safetensors` and `last.safetensors` are taken from
 it, and only if they are checkpoints of the same run.
@@ -68,7 +68,7 @@ class Identity(Strict):
     threads: int
 
     def difference(self, other: Identity) -> str:
-        """The first thing in which `other` differs, in words; empty if none."""
+        """The first difference from `other`, in words; empty if there is none."""
         return next((DIFFERENCES[name] for name, value in self if getattr(other, name) != value), "")
 
 

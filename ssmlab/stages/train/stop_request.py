@@ -1,4 +1,4 @@
-"""Stopping a training early and cleanly: a file in its live folder requests it, and the trainer looks at every step."""
+"""Stops a training early and cleanly: a file in its live folder requests it, and the trainer checks at every step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def stop_training(paths: Paths, run: str, patience: float) -> str:
     """Ask the training of `run` to stop at its next step, and wait up to `patience` seconds for its end.
 
     Returns:
-        one line: how it ended, or that it has been asked.
+        one line: how it ended, or that the request was made.
 
     Raises:
         UserError: the run is not being trained.
