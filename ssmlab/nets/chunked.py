@@ -16,6 +16,7 @@ matrices.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -23,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ssmlab.nets.shapes import ChannelFirst, ChunkStates, PerChannel, RealModes, StateMatrix
+from ssmlab.nets.shapes import ChannelFirst, ChunkStates, PerChannel, StateMatrix
 
 # Forward pass and backward pass to the input, D 64, one thread: CPU time of the FFT or the Toeplitz product (the one
 # that `convolve` would choose) divided by the CPU time of chunks of 64 tokens (2026-11-26; R: numbers in a channel's
@@ -49,13 +50,46 @@ def chunks_pay(length: int, state: int) -> bool:
     return length >= CHUNKS_PAY_FROM * (state + 32)
 
 
-class Realisation(NamedTuple):
-    """A state space with K[l] = C A^l B, real and float64; every mode of A decays."""
+class Powers(NamedTuple):
+    """What chunks of T tokens need of a state space, real and float64."""
 
-    A: Tensor  # (D, R, R)
-    B: Tensor  # (D, R)
-    C: Tensor  # (D, R)
+    inputs: Tensor  # (D, T, R): the rows (A^k B)^T for k < T
+    outputs: Tensor  # (D, T, R): the rows C A^(k+1) for k < T
+    carry: Tensor  # (D, R, R): A^T
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateSpace:
+    """A real state space with K[l] = C A^l B, in which every mode of A decays."""
+
+    B: Tensor  # (D, R) float64
+    C: Tensor  # (D, R) float64
+
+    def powers(self, count: int) -> Powers:
+        """The powers for chunks of `count` tokens."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Realisation(StateSpace):
+    """A state space with a dense A."""
+
+    A: Tensor  # (D, R, R) float64
     squares: tuple[Tensor, ...] = ()  # A, A^2, A^4, ..., as many as were computed
+
+    def powers(self, count: int) -> Powers:
+        """The rows of both sides, doubled in number with every square of A."""
+        inputs, outputs = (v.new_empty(len(v), count, v.shape[1]) for v in (self.B, self.C))  # (D, T, R)
+        inputs[:, 0], outputs[:, 0] = self.B, torch.bmm(self.C[:, None], self.A)[:, 0]
+        squares = squares_up_to(self.A, count, self.squares)
+        for place, power in enumerate(squares):  # power is A^have
+            have = 1 << place
+            more = min(have, count - have)
+            if more <= 0:
+                break
+            inputs[:, have : have + more] = torch.bmm(inputs[:, :more], power.transpose(1, 2))
+            outputs[:, have : have + more] = torch.bmm(outputs[:, :more], power)
+        return Powers(inputs, outputs, matrix_power(squares, count))
 
 
 def squares_up_to(A: StateMatrix, count: int, known: Sequence[Tensor] = ()) -> list[Tensor]:
@@ -70,21 +104,6 @@ def matrix_power(squares: Sequence[Tensor], count: int) -> StateMatrix:
     """A^count from `squares_up_to(A, count)`: the product of the squares at the 1 bits of `count`."""
     factors = [square for place, square in enumerate(squares) if count >> place & 1]
     return reduce(torch.bmm, factors)
-
-
-def powers_on_both_sides(system: Realisation, count: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The rows (A^k B)^T and C A^(k+1) for k < count, both (D, count, R), and A^count (D, R, R)."""
-    inputs, outputs = (torch.empty(len(v), count, v.shape[1], dtype=v.dtype, device=v.device) for v in system[1:3])
-    inputs[:, 0], outputs[:, 0] = system.B, torch.bmm(system.C[:, None], system.A)[:, 0]
-    squares = squares_up_to(system.A, count, system.squares)
-    for place, power in enumerate(squares):  # power is A^have
-        have = 1 << place
-        more = min(have, count - have)
-        if more <= 0:
-            break
-        inputs[:, have : have + more] = torch.bmm(inputs[:, :more], power.transpose(1, 2))
-        outputs[:, have : have + more] = torch.bmm(outputs[:, :more], power)
-    return inputs, outputs, matrix_power(squares, count)
 
 
 def even_chunks(length: int, state: int) -> int:
@@ -107,19 +126,19 @@ class ChunkedConvolution(nn.Module):
     into: Tensor  # (D, T, R): the map from a chunk to the state
     out: Tensor  # (D, R, T): the map from the state to a chunk
 
-    def __init__(self, feed: PerChannel, length: int, chunk: int, past: Realisation, future: Realisation | None = None):
+    def __init__(self, feed: PerChannel, length: int, chunk: int, past: StateSpace, future: StateSpace | None = None):
         super().__init__()
         self.length, self.chunk, dtype = length, chunk, feed.dtype
-        inputs, outputs, power = powers_on_both_sides(past, chunk)
+        inputs, outputs, carry = past.powers(chunk)
         near = F.pad(first_taps(past, outputs), (chunk - 1, 0))  # (D, 2 T - 1)
         near[:, chunk - 1] += feed
-        into, out, carries = [inputs.to(dtype).flip(1)], [outputs], [power]
+        into, out, carries = [inputs.to(dtype).flip(1)], [outputs], [carry]
         if future is not None:
-            inputs, outputs, power = powers_on_both_sides(future, chunk)
+            inputs, outputs, carry = future.powers(chunk)
             near[:, :chunk] += first_taps(future, outputs).flip(-1)
             into.append(inputs.to(dtype))
             out.append(outputs.to(dtype).flip(1))
-            carries.append(power)
+            carries.append(carry)
         self.keep("own", near.to(dtype).unfold(-1, chunk, 1).flip(1))
         self.keep("into", torch.cat(into, dim=-1).to(dtype))
         self.keep("out", torch.cat([part.to(dtype).transpose(1, 2) for part in out], dim=1))
@@ -193,13 +212,7 @@ def pass_on_(added: ChunkStates, carry: StateMatrix, onwards: bool) -> None:
         state = following
 
 
-def first_taps(system: Realisation, outputs: Tensor) -> Tensor:
+def first_taps(system: StateSpace, outputs: Tensor) -> Tensor:
     """K[l] = C A^l B for l < T, (D, T); `outputs` (D, T, R) holds C A, C A^2, ..., C A^T."""
     rows = torch.cat([system.C[:, None], outputs[:, :-1]], dim=1)  # (D, T, R)
     return torch.bmm(rows, system.B[..., None])[..., 0]
-
-
-def rotations(decay: RealModes, angle: RealModes) -> StateMatrix:
-    """The real matrix (D, 2 N, 2 N) of N complex modes decay e^{i angle}; real parts come before imaginary parts."""
-    real, imaginary = torch.diag_embed(decay * angle.cos()), torch.diag_embed(decay * angle.sin())
-    return torch.cat([torch.cat([real, -imaginary], dim=2), torch.cat([imaginary, real], dim=2)], dim=1)

@@ -28,8 +28,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ssmlab.nets.chunked import Realisation
-from ssmlab.nets.exponentials import diagonal_realisation, exponential_sum
+from ssmlab.nets.exponentials import DiagonalRealisation, diagonal_realisation, exponential_sums
 from ssmlab.nets.hippo import nplr
 from ssmlab.nets.layer_parts import convolution_layer
 from ssmlab.nets.mixer import Mixer, SsmKernel, as_complex, as_pairs, full_precision
@@ -65,9 +64,9 @@ class DssKernel(SsmKernel):
         The softmax runs over `length` tokens, so kernels of different lengths differ in scale.
         """
         weight, rate, growing = self.modes(length)
-        forwards = torch.arange(length, dtype=rate.real.dtype, device=rate.device)
-        position = torch.where(growing[..., None], forwards.flip(0), forwards)  # (D, N/2, L)
-        return exponential_sum(weight, rate, position)
+        apart = torch.where(growing, 0, weight), torch.where(growing, weight, 0)
+        forwards, backwards = exponential_sums(apart, rate, length)
+        return forwards + backwards.flip(-1)
 
     def modes(self, length: int) -> tuple[Modes, Modes, Tensor]:
         """Weights and rates (D, N/2) of the exponentials, and which of them are summed from the last token (bool)."""
@@ -80,7 +79,7 @@ class DssKernel(SsmKernel):
         weight = as_complex(self.C) * torch.expm1(rate) * inverted.conj() / (inverted.abs().square() + EPSILON)
         return weight, rate, growing
 
-    def realisation(self, length: int) -> Realisation | None:
+    def realisation(self, length: int) -> DiagonalRealisation | None:
         """The state space with these taps; None if a mode grows, because its powers could overflow."""
         weight, rate, growing = self.modes(length)
         return None if any_growing(growing) else diagonal_realisation(weight, rate)

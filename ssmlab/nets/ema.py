@@ -75,4 +75,4 @@ class DampedEma(nn.Module):
         alpha, delta = self.alpha.double().sigmoid(), self.delta.double().sigmoid()  # (2, D, h)
         weight = delta * self.beta.double() * self.gamma.double() / math.sqrt(alpha.shape[-1])
         decays = torch.diag_embed(1 - alpha * delta)  # (2, D, h, h)
-        return tuple(Realisation(A, torch.ones_like(C), C) for A, C in zip(decays, weight, strict=True))
+        return tuple(Realisation(A=A, B=torch.ones_like(C), C=C) for A, C in zip(decays, weight, strict=True))

@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import nn
 
-from ssmlab.nets.chunked import Realisation
+from ssmlab.nets.chunked import StateSpace
 from ssmlab.nets.shapes import AnyComplex, AnyFloat, Kernel, Pairs
 
 
@@ -35,7 +35,7 @@ class SsmKernel(nn.Module):
         """The taps (D, length), float32 or float64."""
         raise NotImplementedError
 
-    def realisation(self, length: int) -> Realisation | None:
+    def realisation(self, length: int) -> StateSpace | None:
         """A state space with these taps, float64; None if a mode does not decay."""
         raise NotImplementedError
 

@@ -29,21 +29,12 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ssmlab.nets.cauchy import cauchy
 from ssmlab.nets.chunked import Realisation, matrix_power, squares_up_to
 from ssmlab.nets.hippo import nplr
 from ssmlab.nets.layer_parts import convolution_layer
 from ssmlab.nets.mixer import Mixer, SsmKernel, as_complex, as_pairs, full_precision
-from ssmlab.nets.shapes import (
-    Angles,
-    FourModes,
-    FourSpectra,
-    Kernel,
-    Modes,
-    NewPerChannel,
-    PerChannel,
-    RealModes,
-    SharedModes,
-)
+from ssmlab.nets.shapes import Kernel, Modes, NewPerChannel, PerChannel, SharedModes
 from ssmlab.params import ModelParams
 
 
@@ -113,26 +104,7 @@ class S4Kernel(SsmKernel):
         corrected = eye - matrix_power(squares, self.length)  # C~ = C corrected
         stored = 2 * torch.cat([C.real, -C.imag], dim=1)  # (D, N)
         out = torch.linalg.solve(corrected.transpose(1, 2), stored[..., None])[..., 0]
-        return Realisation(discrete, held, out, tuple(squares))
-
-
-def cauchy(v: FourModes, decay: RealModes, frequency: RealModes, half: Angles) -> FourSpectra:
-    """Sums over conjugate pairs of v / (2 i sin h - cos h w), w = decay + i frequency, for each half angle h.
-
-    v (D, 4, N/2) complex; decay < 0 and frequency (D, N/2), half (F,) real -> (D, 4, F) complex. The sum of a pair is
-    2 (Re v (2 i sin h - cos h decay) - Im v cos h frequency) / (cos^2 h |w|^2 - 4 sin^2 h - 4 i sin h cos h decay),
-    so all large arrays are real.
-    """
-    sin, cos = half.sin(), half.cos()
-    radius = torch.hypot(decay, frequency)[..., None] * cos  # (D, N/2, F)
-    real = (radius - 2 * sin) * (radius + 2 * sin)
-    imaginary = decay[..., None] * (-4 * sin * cos)
-    over_square = (real.square() + imaginary.square()).reciprocal()
-    inverse = torch.cat([real * over_square, -imaginary * over_square], dim=-1)  # (D, N/2, 2 F)
-    along = v.real * decay[:, None] + v.imag * frequency[:, None]  # (D, 4, N/2)
-    sums = torch.bmm(torch.cat([v.real, along], dim=1), inverse)  # (D, 8, 2 F)
-    level, slope = torch.complex(*sums.chunk(2, dim=-1)).chunk(2, dim=1)  # (D, 4, F) each
-    return 4j * sin * level - 2 * cos * slope
+        return Realisation(A=discrete, B=held, C=out, squares=tuple(squares))
 
 
 def both_halves(stored: Tensor) -> Tensor:

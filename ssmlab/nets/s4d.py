@@ -22,8 +22,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ssmlab.nets.chunked import Realisation
-from ssmlab.nets.exponentials import diagonal_realisation, exponential_sum, phi
+from ssmlab.nets.exponentials import DiagonalRealisation, diagonal_realisation, exponential_sums, phi
 from ssmlab.nets.layer_parts import convolution_layer
 from ssmlab.nets.mixer import Mixer, SsmKernel, as_complex, full_precision
 from ssmlab.nets.s4 import initial_log_dt
@@ -60,7 +59,7 @@ class S4dKernel(SsmKernel):
     def forward(self, length: int) -> Kernel:
         """The taps for a sequence of `length` tokens, (D, length) float32 (float64 if the module is float64)."""
         weight, rate = self.modes()
-        return exponential_sum(weight, rate, torch.arange(length, dtype=rate.real.dtype, device=rate.device))
+        return exponential_sums([weight], rate, length)[0]
 
     def modes(self) -> tuple[Modes, Modes]:
         """2 C B_ and log A_, (D, N/2) each: weights and rates of the exponentials."""
@@ -73,6 +72,6 @@ class S4dKernel(SsmKernel):
             rate = torch.log((1 + rate / 2) / (1 - rate / 2))
         return 2 * as_complex(self.C) * held, rate
 
-    def realisation(self, length: int) -> Realisation:  # noqa: ARG002
+    def realisation(self, length: int) -> DiagonalRealisation:  # noqa: ARG002
         """The state space with these taps, which is the same for every length."""
         return diagonal_realisation(*self.modes())

@@ -41,10 +41,12 @@ NewPerChannel = Float[Tensor, "{width}"]
 Modes = Complex[Tensor, "D N"]  # one complex number per channel and state
 RealModes = Float[Tensor, "D N"]  # one real number per channel and state
 SharedModes = Complex[Tensor, "N"]  # one complex number per state, shared by all channels
-Positions = Float[Tensor, "*broadcast L"]  # positions in a sequence; may differ by channel and state
 Angles = Float[Tensor, "F"]
 FourModes = Complex[Tensor, "D 4 N"]
 FourSpectra = Complex[Tensor, "D 4 F"]
+PairWeights = Float[Tensor, "D 8 N"]  # of the conjugate pairs of N modes
+PairSums = Float[Tensor, "D 8 twoF"]  # real parts at F angles, then imaginary parts
+Reciprocals = Float[Tensor, "D N twoF"]
 
 Decays = Inexact[Tensor, "steps ..."]  # decays of a linear recurrence, broadcast to its inputs; `scan` checks `steps`
 Steps = Inexact[Tensor, "L *rest"]  # inputs or states of a linear recurrence

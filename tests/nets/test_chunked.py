@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from ssmlab.nets.chunked import ChunkedConvolution, Realisation, even_chunks, powers_on_both_sides, squares_up_to
+from ssmlab.nets.chunked import ChunkedConvolution, Realisation, StateSpace, even_chunks, squares_up_to
 from ssmlab.nets.dss import DssKernel
 from ssmlab.nets.ema import DampedEma
 from ssmlab.nets.longconv import FixedConvolution, by_fft
@@ -26,11 +26,11 @@ def make(name: str, width: int, state: int, length: int) -> SsmKernel:
     return S4dKernel(width, state, "bilinear", "inv").double()
 
 
-def by_recurrence(u: Tensor, system: Realisation, feed: Tensor) -> Tensor:
+def by_recurrence(u: Tensor, system: StateSpace, feed: Tensor) -> Tensor:
     """y (D, B, L) by stepping h[t] = A h[t-1] + B u[t], y[t] = C h[t] + feed u[t]."""
-    state, y = torch.zeros(*u.shape[:2], system.B.shape[1], dtype=u.dtype), []
+    state, y, A = torch.zeros(*u.shape[:2], system.B.shape[1], dtype=u.dtype), [], system.powers(1).carry
     for t in range(u.shape[-1]):
-        state = state @ system.A.transpose(1, 2) + u[:, :, t, None] * system.B[:, None]
+        state = state @ A.transpose(1, 2) + u[:, :, t, None] * system.B[:, None]
         y.append((state * system.C[:, None]).sum(-1) + feed[:, None] * u[:, :, t])
     return torch.stack(y, dim=-1)
 
@@ -115,7 +115,7 @@ def test_chunks_divide_the_usual_lengths(length: int, state: int, chunk: int) ->
 def test_powers_on_both_sides_are_those_of_repeated_products(count: int, known: int) -> None:
     A = torch.randn(2, 3, 3, dtype=torch.float64) / 3
     B, C = torch.randn(2, 2, 3, dtype=torch.float64)
-    inputs, outputs, power = powers_on_both_sides(Realisation(A, B, C, tuple(squares_up_to(A, known))), count)
+    inputs, outputs, power = Realisation(A=A, B=B, C=C, squares=tuple(squares_up_to(A, known))).powers(count)
     state, row = B[..., None], C[:, None] @ A
     for k in range(count):
         torch.testing.assert_close(inputs[:, k], state[..., 0])

@@ -73,6 +73,6 @@ def test_states_step_sizes_and_biases_of_positions_are_not_rounded(name: str, ke
 def test_a_state_of_many_tokens_is_summed_in_float32() -> None:
     """A sum of 324 equal numbers in bfloat16 would stop growing at 256 times each."""
     ones = torch.ones(1, 1, 1, dtype=torch.float64)
-    sums = in_half_precision(ChunkedConvolution(torch.zeros(1), 4096, 2, Realisation(ones, ones[0], ones[0])))
+    sums = in_half_precision(ChunkedConvolution(torch.zeros(1), 4096, 2, Realisation(A=ones, B=ones[0], C=ones[0])))
     y = sums(torch.ones(1, 1, 4096, dtype=torch.bfloat16))
     torch.testing.assert_close(y[0, 0].float(), torch.arange(1.0, 4097.0), rtol=2**-7, atol=0)

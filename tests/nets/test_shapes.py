@@ -26,7 +26,7 @@ def test_in_tests_a_letter_stands_for_one_number_within_a_call() -> None:
 def test_in_tests_a_result_must_have_the_length_that_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = S4dKernel(3, 4, "zoh", "lin")
     assert kernel(5).shape == (3, 5)
-    monkeypatch.setattr("ssmlab.nets.s4d.exponential_sum", lambda *_: torch.zeros(3, 6))
+    monkeypatch.setattr("ssmlab.nets.s4d.exponential_sums", lambda *_: [torch.zeros(3, 6)])
     with pytest.raises(TypeCheckError, match="return value"):
         kernel(5)
 

@@ -1,0 +1,83 @@
+"""Cauchy sums over conjugate pairs against complex arithmetic, and the fast gradients against autograd's own."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from ssmlab.nets import cauchy as module
+from ssmlab.nets.cauchy import cauchy, grouped_sums, pair_sums
+from ssmlab.nets.s4 import S4Kernel
+
+
+def scaled_modes(width: int, modes: int, seed: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
+    """Decay < 0 and frequency, (width, modes) each."""
+    generator = torch.Generator().manual_seed(seed)
+    decay, frequency = torch.rand(2, width, modes, dtype=dtype, generator=generator)
+    return -0.01 - decay, 3 * frequency
+
+
+def differentiable(width: int, modes: int, seed: int) -> list[Tensor]:
+    """Weights (width, 8, modes), decay and frequency, which want gradients."""
+    weights = torch.randn(width, 8, modes, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return [tensor.requires_grad_() for tensor in (weights, *scaled_modes(width, modes, seed))]
+
+
+def angles(count: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.arange(count, dtype=dtype) * (math.pi / 2 / max(1, count - 1))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 9), st.booleans(), st.integers(0, 2**16))
+def test_the_sums_are_those_of_complex_arithmetic(width: int, modes: int, count: int, few: bool, seed: int) -> None:
+    decay, frequency = scaled_modes(width, modes, seed)
+    half, w = angles(count), torch.complex(decay, frequency)[:, None, :, None]
+    v = torch.randn(width, 4, modes, dtype=torch.complex128, generator=torch.Generator().manual_seed(seed))
+    point = 2j * half.sin()
+    expected = (v[..., None] / (point - half.cos() * w) + v.conj()[..., None] / (point - half.cos() * w.conj())).sum(2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CACHED", 1 if few else 2**17)
+        torch.testing.assert_close(cauchy(v, decay, frequency, half), expected)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(1, 4), st.integers(1, 5), st.integers(1, 9), st.integers(1, 60), st.integers(0, 2**16))
+def test_groups_of_channels_change_neither_sums_nor_gradients(
+    width: int, modes: int, count: int, cached: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    inputs = [
+        tensor.requires_grad_() for tensor in (torch.randn(width, 8, modes).double(), *scaled_modes(width, modes, seed))
+    ]
+    upstream = torch.randn(width, 8, 2 * count, dtype=torch.float64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "CACHED", cached)
+        sums = [route(*inputs, angles(count)) for route in (grouped_sums, pair_sums)]
+        gradients = [torch.autograd.grad(each, inputs, upstream) for each in sums]
+    torch.testing.assert_close(sums[0], sums[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_grouped_sums_can_be_differentiated_twice() -> None:
+    assert torch.autograd.gradgradcheck(lambda *inputs: grouped_sums(*inputs, angles(3)), differentiable(2, 2, seed=0))
+
+
+def test_a_long_kernel_takes_groups_and_has_the_gradients_of_the_plain_sums(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    kernel = S4Kernel(16, 64, 1024)
+    upstream = torch.randn(16, 1024)
+    calls = []
+    grouped = module.grouped_sums
+    monkeypatch.setattr(module, "grouped_sums", lambda *args: calls.append(1) or grouped(*args))
+    found = torch.autograd.grad(kernel(1024), list(kernel.parameters()), upstream)
+    assert calls == [1]
+    monkeypatch.setattr(module, "CACHED", 2**30)
+    expected = torch.autograd.grad(kernel(1024), list(kernel.parameters()), upstream)
+    assert calls == [1]
+    for mine, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-4, atol=1e-4 * float(other.abs().max()))
