@@ -14,7 +14,7 @@ from ssmlab.tui.look import Look, RunView
 Kind = Literal["diverged", "failed", "killed", "stale", "catastrophic overfitting", "evaluation", "disk"]
 
 LOSS_JUMP = 3.0  # times the lowest loss so far; a normal training stays far below that
-CATASTROPHIC_FALL = 0.15  # fall of robust accuracy under PGD, in [0, 1]; the fall must exceed this, and also
+CATASTROPHIC_FALL = 0.15  # a fall of robust accuracy under PGD, in [0, 1], must exceed this, and also
 CATASTROPHIC_PART = 0.5  # this share of the best accuracy; in Wong et al. (2020) it falls to 0 in one or two epochs
 DISK_LEAST = 2 * 10**9  # bytes
 DISK_PART = 0.01

@@ -22,8 +22,8 @@ from ssmlab.project.status import RunStatus, RunWatcher, queued_runs
 from ssmlab.project.watched_files import FileStamp, WatchedParams, file_stamp
 from ssmlab.tui.look import Look, RunView, TestAccuracy
 
-RUNS_AT_ONCE = 40  # runs read for the first time in one look, so that the first screen does not wait for all
-RESULTS_AT_ONCE = 40  # result files read in one look, so that the first screen of a large study does not wait for all
+RUNS_AT_ONCE = 40  # new runs that one look reads at most, so that the first screen does not wait for all
+RESULTS_AT_ONCE = 40  # result files that one look reads at most, so that the first screen does not wait for all
 
 
 class RunFollower:
@@ -173,7 +173,7 @@ class StudyFollower:
             seen = file_stamp(record_path(self.paths))
             if seen is not None and seen != self.dead_launch:
                 self.launched = active(self.paths)
-                self.dead_launch = seen if self.launched is None else None  # asking again would search all processes
+                self.dead_launch = seen if self.launched is None else None  # another check would search all processes
         return self.launched, before
 
 

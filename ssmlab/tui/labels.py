@@ -1,4 +1,4 @@
-"""How the TUI writes states, accuracies, rates and durations: short, aligned, and never by colour alone."""
+"""How the TUI writes states, accuracies, rates and durations: short, aligned, and never only by colour."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def difference(value: float | None) -> str:
 
 
 def rate(images_per_second: float | None) -> str:
-    """Images a second, in at most five characters: `834`, `12.3k`."""
+    """Images per second, in at most five characters: `834`, `12.3k`."""
     if images_per_second is None:
         return NOTHING
     return f"{images_per_second:.0f}" if images_per_second < 1000 else f"{images_per_second / 1000:.1f}k"

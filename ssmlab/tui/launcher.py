@@ -75,7 +75,7 @@ def needs_force(look: Look, targets: Sequence[str]) -> bool:
 
 
 def kept_when_stopped(look: Look) -> str:
-    """What each kind of stop keeps and loses, as text for the question before it."""
+    """What each kind of stop keeps and loses, as text for the question before the stop."""
     training = [view for view in look.runs if view.running and view.status.stage == "train"]
     lines = []
     for view in training:

@@ -53,7 +53,7 @@ class RunView:
 
     @property
     def tests_are_current(self) -> bool:
-        """Whether the tests are of the model that the run has now; a run that trains again shows those of the last."""
+        """Whether the tests belong to the present model; a run that trains again shows the tests of its last model."""
         return self.status.state in ("probing", "finished")
 
 

@@ -15,8 +15,8 @@ class Place:
     """A screen.
 
     Attributes:
-        where: `MODULE:CLASS` below ssmlab.tui.screens, imported when the screen is opened, because the first screen
-            needs none of them; empty for the table of runs, which is always open, and for screens that the table opens.
+        where: `MODULE:CLASS` below ssmlab.tui.screens. It is imported when the screen is opened, because the first
+            screen does not need it. Empty for the table of runs, which is always open, and for screens that it opens.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""The values of all curves at one place, as a table: one line a run or group. Needs no Textual."""
+"""The values of all curves at one place, as a table: one line per run or group. Needs no Textual."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class CurveReading:
     """One line.
 
     Attributes:
-        marker, colour: how its curves are drawn. name: the run or group. values: one text a column.
+        marker, colour: how its curves are drawn.
+        name: the run or group.
+        values: one text per column.
     """
 
     marker: str

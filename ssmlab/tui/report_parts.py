@@ -1,7 +1,7 @@
 """A Markdown report as its texts and its tables.
 
-Textual gives every column of a Markdown table the same right to the width, so that in a narrow terminal it cuts
-numbers. Our own tables never do (report/terminal/fitted_table.py).
+Textual gives every column of a Markdown table the same priority, so it cuts numbers in a narrow terminal. Our own
+tables never cut numbers (report/terminal/fitted_table.py).
 """
 
 from __future__ import annotations
@@ -51,5 +51,5 @@ def parsed_table(tokens: Sequence[Token]) -> TextTable:
 
 
 def plain_text(inline: Token) -> str:
-    """The text of a cell as it is read."""
+    """The text of a cell, without markup."""
     return "".join(part.content for part in inline.children or () if part.content)

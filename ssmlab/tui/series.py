@@ -144,12 +144,12 @@ def group_curve(
 
 
 def sample_deviation(values: Sequence[float], mean: float) -> float:
-    """The standard deviation of a sample with this mean; the module `statistics` is exact, and slow."""
+    """The standard deviation of a sample with this mean; the module `statistics` is exact, but slow."""
     return math.sqrt(sum([(value - mean) ** 2 for value in values]) / (len(values) - 1))
 
 
 def thinned(points: Sequence[tuple[float, float]], most: int) -> list[tuple[float, float]]:
-    """About `most` points at most, with extremes: first, lowest, highest and last point of each part."""
+    """Roughly at most `most` points, including extremes: the first, lowest, highest and last point of each part."""
     if len(points) <= most:
         return list(points)
     length = math.ceil(len(points) / max(1, most // 4))

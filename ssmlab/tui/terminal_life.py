@@ -1,8 +1,8 @@
 """Takes the terminal back after a stop (SIGSTOP, Ctrl-Z), and ends the app when its terminal is gone.
 
-Textual 8.2 starts to use the terminal again at every SIGCONT, also after a stop that it did not see coming: then a
-second thread reads the keys, and nothing ends the first one. When the terminal is closed later, these threads read its
-end again and again, keep the process alive and take a whole core.
+Textual 8.2 starts to use the terminal again at every SIGCONT, even after a stop that it did not notice. Then a second
+thread reads the keys, and nothing ends the first thread. When the terminal is closed later, these threads read its end
+again and again, keep the process alive and use a whole core.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from functools import partial
 from textual.app import App
 from textual.timer import Timer
 
-LOOK_EVERY = 1.0  # seconds between two questions to the terminal
+LOOK_EVERY = 1.0  # seconds between two checks of the terminal
 GONE = 3.0  # seconds; after its terminal has gone, the app must end within this time
 SETTLED = 0.2  # seconds without another SIGCONT
 
@@ -35,7 +35,7 @@ def terminal_is_gone(descriptor: int) -> bool:
 
 
 def watch_terminal(descriptor: int, gone: Callable[[], None]) -> threading.Thread:
-    """Call `gone` in a thread of its own once the terminal has been closed; end the process if that does not help.
+    """Call `gone` in a separate thread when the terminal has been closed; end the process if that does not help.
 
     SIGHUP is not enough: it may have been ignored when the app was started, and the app's own loop may be waiting for
     the terminal.
@@ -54,12 +54,12 @@ def watch_terminal(descriptor: int, gone: Callable[[], None]) -> threading.Threa
 
 
 class OutlivesStops(App[None]):
-    """An app that ends in order at a signal, and takes the terminal back once after every stop."""
+    """An app that ends cleanly at a signal, and takes the terminal back once after every stop."""
 
     back_timer: Timer | None = None
 
     def heed_signals(self) -> None:
-        """Heed SIGTERM, SIGHUP and SIGCONT, the last instead of Textual; to be called when the app runs."""
+        """Handle SIGTERM, SIGHUP and SIGCONT (SIGCONT in place of Textual); to be called when the app runs."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, partial(self.end_by_signal, 128 + number))
@@ -84,7 +84,7 @@ class OutlivesStops(App[None]):
         self.back_timer = self.set_timer(SETTLED, self.take_terminal_back)
 
     def take_terminal_back(self) -> None:
-        """Give the terminal up, unless that was done before the stop, and begin to use it again."""
+        """Release the terminal, unless this was done before the stop, and begin to use it again."""
         self.back_timer = None
         driver = self._driver
         if driver is None or self._exit:

@@ -1,9 +1,9 @@
 """Keeps the drawn screen as large as the terminal, and draws everything again when the size no longer changes.
 
-Textual 8.2 can lose the last of several sizes: a screen that lays itself out for one size sends itself that size again,
-and this message replaces a later size that is still waiting. Under load the screen then keeps the earlier size, among
-the remains of earlier drawings, until the next resize. Parts of a drawing can be lost too: output for the old size that
-was written when the terminal had the new size, and output that Textual drops while it replaces widgets.
+Textual 8.2 can lose the last of several sizes. A screen that lays itself out for one size sends itself this size again,
+and the message replaces a later size that is still waiting. Under load, the screen then keeps the earlier size, with
+remains of earlier drawings, until the next resize. Parts of a drawing can be lost in two other ways: output for the old
+size may be written when the terminal already has the new size, and Textual drops output while it replaces widgets.
 """
 
 from __future__ import annotations

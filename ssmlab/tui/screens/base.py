@@ -1,4 +1,4 @@
-"""What all screens share: top line, notice, keys, and the latest look at the study."""
+"""Common parts of all screens: top line, notice, keys, and the latest look at the study."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class LabScreen(Screen[None]):
         yield KeyLine()
 
     def classify_size(self) -> None:
-        """Take the classes of the terminal's size before there are widgets, which would all be styled a second time."""
+        """Set the style classes for the terminal's size before there are widgets, which would all be styled twice."""
         for length, limits in (
             (self.app.size.width, self.app.HORIZONTAL_BREAKPOINTS),
             (self.app.size.height, self.app.VERTICAL_BREAKPOINTS),
@@ -105,7 +105,7 @@ class LabScreen(Screen[None]):
         self.top_line.show(self.look, self.lab.launcher.stopping, len(self.lab.alerts))
 
     async def unless_closed(self, work: Awaitable[Result]) -> Result:
-        """What `work` gives; if the screen was closed meanwhile, the worker that waited for it is cancelled.
+        """The result of `work`; if the screen was closed in the meantime, the worker that waited for it is cancelled.
 
         Textual cancels it too, but only after it has removed the widgets that the worker would write to.
         """

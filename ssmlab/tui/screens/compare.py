@@ -26,7 +26,7 @@ from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.widgets.curve_panel import CurvePanel
 
 PADDING = 6  # cells beside the tables
-WIDEST = 2000  # cells that a table could have if nothing limited it
+WIDEST = 2000  # cells for a table without a limit of its width
 
 
 class CompareScreen(LabScreen):
@@ -130,7 +130,7 @@ class CompareScreen(LabScreen):
             text.update(beside)
 
     def width_of_tables(self, shown: RenderableType) -> int:
-        """The cells that the widest table needs; sentences around the tables need none, because they can be wrapped."""
+        """The cells that the widest table needs. Sentences around the tables do not count: they can be wrapped."""
         unbounded = self.app.console.options.update(max_width=WIDEST)
         tables = [each for each in shown.renderables if not isinstance(each, Text)] if isinstance(shown, Group) else []
         return max((Measurement.get(self.app.console, unbounded, table).maximum for table in tables), default=0)

@@ -23,9 +23,9 @@ from ssmlab.tui.look import Look
 from ssmlab.tui.report_parts import report_parts
 from ssmlab.tui.screens.base import BACK, LabScreen
 
-LARGEST_REPORT = 2**20  # bytes; the reports of our studies have under 200,000
+LARGEST_REPORT = 2**20  # bytes; the reports of our studies have less than 200,000
 AT_ONCE = 4  # parts that are mounted together
-BETWEEN = 0.01  # seconds, in which the terminal is drawn and keys are answered
+BETWEEN = 0.01  # seconds between parts, in which the terminal is drawn and keys are answered
 
 
 class ReportScreen(LabScreen):

@@ -1,4 +1,4 @@
-"""Test images that an attack has flipped: clean, the perturbation magnified, adversarial."""
+"""Test images that an attack has flipped: the clean image, the magnified perturbation, the adversarial image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ class SamplesScreen(LabScreen):
     """The flipped images of one run, one at a time.
 
     Args:
-        run: a run of the study. attacks: names of the study's attacks.
+        run: a run of the study.
+        attacks: names of the study's attacks.
     """
 
     heading = "samples"
@@ -84,7 +85,7 @@ class SamplesScreen(LabScreen):
         self.draw(nothing if not len(self.samples) else "")
 
     def draw(self, words: str = "") -> None:
-        """Draw the present image; without one, only the text."""
+        """Draw the current image; without an image, only the text."""
         frames = list(self.query(FramedPicture))
         samples = self.samples
         if samples is None or not len(samples):

@@ -99,7 +99,7 @@ class StudyScreen(Launching, Studies, TableScreen):
             self.set_timer(SETTLE, self.settle)
 
     def settle(self) -> None:
-        """Update curves and log: the cursor has rested for a moment."""
+        """Update curves and log, after the cursor has not moved for a moment."""
         self.settling = False
         self.show_chosen()
 

@@ -20,9 +20,9 @@ from ssmlab.tui.machine import Gpu, Machine, MachineWatcher
 from ssmlab.tui.screens.base import BACK, LabScreen
 
 POLL = 2.0  # seconds
-BEGIN = 0.5  # seconds until the first figures: the use of a processor is known between two looks only
+BEGIN = 0.5  # seconds until the first figures: the use of a processor can only be measured between two looks
 BAR = 20  # cells
-ROOM_FOR_BARS = 60  # cells of a terminal; a narrower one has the figures alone
+ROOM_FOR_BARS = 60  # cells of a terminal; a narrower one shows the figures without bars
 
 
 class SystemScreen(LabScreen):
@@ -41,7 +41,7 @@ class SystemScreen(LabScreen):
 
     @work(exclusive=True)
     async def measure(self) -> None:
-        """Measure again and again, in one thread of its own: psutil counts from its last answer to a thread."""
+        """Measure repeatedly in one separate thread: psutil measures from its last answer to the same thread."""
         loop, thread = asyncio.get_running_loop(), ThreadPoolExecutor(1, "machine")
         try:
             watcher, begun = await self.unless_closed(loop.run_in_executor(thread, MachineWatcher)), False
@@ -61,7 +61,7 @@ class SystemScreen(LabScreen):
 
 
 def machine_table(machine: Machine, bar: int = BAR) -> Table:
-    """The measurement as a table, one line a figure, with bars of `bar` cells."""
+    """The measurement as a table, one line per figure, with bars of `bar` cells."""
     table, size = Table.grid(padding=(0, 2)), labels.byte_size
     table.add_row(
         "processor",
@@ -99,6 +99,6 @@ def gpu_text(gpu: Gpu) -> str:
 
 
 def usage_bar(part: float, cells: int) -> Text:
-    """A bar of so many cells for a number from 0 to 1."""
+    """A bar with this number of cells for a number from 0 to 1."""
     full = round(min(max(part, 0.0), 1.0) * cells)
     return Text("█" * full).append("░" * (cells - full), "dim")

@@ -43,7 +43,8 @@ class TableScreen(LabScreen):
     """The table of runs with its filter.
 
     Attributes:
-        how: how the table is arranged. marks: keys of the marked rows, in the order in which they were marked.
+        how: how the table is arranged.
+        marks: keys of the marked rows, in the order in which they were marked.
     """
 
     def __init__(self) -> None:
@@ -104,7 +105,7 @@ class TableScreen(LabScreen):
 
     @property
     def filter_box(self) -> Input:
-        """Where the filter is typed."""
+        """The input for the filter."""
         return self.query_one("#filter", Input)
 
     def chosen_rows(self) -> list[TableRow]:
@@ -173,7 +174,7 @@ class TableScreen(LabScreen):
     def action_filter(self) -> None:
         """Start typing a filter."""
         self.filter_box.display = True
-        self.set_focus(self.filter_box)  # at once: `focus()` would leave the next keys of a quick typist to the table
+        self.set_focus(self.filter_box)  # at once: after `focus()`, the next keys may still go to the table
 
     @on(Input.Changed, "#filter")
     def filter_typed(self, event: Input.Changed) -> None:

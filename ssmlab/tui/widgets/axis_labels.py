@@ -1,4 +1,4 @@
-"""The labels of the axes of a plot: which values are named, and how they are written."""
+"""The labels of the axes of a plot: which values have labels, and how they are written."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class LogFormatter(AxisFormatter):
 
 
 def short_number(value: float) -> str:
-    """A number in at most 5 characters, for which there is room beside a plot: `0.05`, `2.302`, `2e-4`."""
+    """A number in at most 5 characters, which fit next to a plot: `0.05`, `2.302`, `2e-4`."""
     text = f"{value:.4g}".replace("e-0", "e-")
     return text if len(text) <= 5 else f"{value:.0e}".replace("e-0", "e-")
 

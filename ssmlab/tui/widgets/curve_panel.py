@@ -16,11 +16,11 @@ from ssmlab.tui.widgets.curve_plot import FEWEST_ROWS, CurvePlot
 from ssmlab.tui.widgets.text_line import TextLine
 
 MOST_CURVES = 12  # in one plot; more are hard to tell apart, and drawing them would delay key presses
-READABLE_ROWS = 7  # cells: a title, a frame with three rows inside, and the labels of the x axis
+READABLE_ROWS = 7  # lines: a title, a frame with three rows inside, and the labels of the x axis
 
 
 def columns_in(width: int) -> int:
-    """How many plots stand beside each other in so many cells."""
+    """How many plots fit next to each other in this number of cells."""
     return 1 if width < 60 else 2 if width < 140 else 3
 
 
@@ -47,7 +47,7 @@ class CurvePanel(Vertical):
         yield TextLine(classes="legend", text=self.legend())
 
     def on_resize(self) -> None:
-        """Show as many plots as have room to be read; `turn` shows the others."""
+        """Show as many plots as fit in a readable size; `turn` shows the others."""
         plots = list(self.query(CurvePlot))
         columns = columns_in(self.size.width)
         self.at_once = columns * max(1, (self.size.height - 1) // READABLE_ROWS)
@@ -55,13 +55,13 @@ class CurvePanel(Vertical):
         shown = plots[self.first : self.first + self.at_once]
         grid = self.query_one(".plots")
         for widget, wanted in [(grid, self.size.height > FEWEST_ROWS), *((plot, plot in shown) for plot in plots)]:
-            if widget.display != wanted:  # setting it to what it is lays the screen out again
+            if widget.display != wanted:  # an assignment would lay the screen out again, even with the same value
                 widget.display = wanted
         self.lay_out(grid, columns, len(shown))
         self.query_one(".legend", TextLine).set(self.legend())
 
     def lay_out(self, plots: Widget, columns: int, count: int) -> None:
-        """Give the grid so many columns, and the rows for so many plots."""
+        """Give the grid this number of columns, and rows for this number of plots."""
         columns = min(columns, count)
         plots.styles.grid_size_columns, plots.styles.grid_size_rows = columns, -(-count // columns)
 

@@ -1,7 +1,7 @@
 """The bottom line of every screen: its most important keys. A click on a key presses it.
 
-Textual's Footer makes a widget of every key, and makes them all anew whenever another widget gets the focus: a fifth of
-the time until the first screen stands.
+Textual's Footer creates a widget for every key, and creates all of them again whenever another widget gets the focus.
+This takes a fifth of the time until the first screen is complete.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class ShownKey:
 
     @property
     def cells(self) -> int:
-        """The cells that it takes."""
+        """The number of cells that it needs."""
         return cell_len(f" {self.display} {self.name} ")
 
 
 class KeyLine(Widget):
-    """The keys of the screen that are to be shown, in order; those that do not fit are left out."""
+    """The keys of the screen that should be shown, in order; keys that do not fit are left out."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"key-line--key", "key-line--name"}
 

@@ -28,12 +28,12 @@ class LogPane(RichLog):
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id, max_lines=MOST_LINES, wrap=True, markup=False, highlight=False, min_width=20)
         self.path: Path | None = None
-        self.texts: deque[Text] = deque(maxlen=MOST_LINES)  # as they are in the file, to be wrapped for other widths
+        self.texts: deque[Text] = deque(maxlen=MOST_LINES)  # as in the file, to wrap them again
         self.wrapped_for = 0  # cells
         self.follows_end = True
 
     def follow(self, path: Path, title: str) -> None:
-        """Show this file, beginning near its end."""
+        """Show this file, starting near its end."""
         if path == self.path:
             return
         self.border_title = title  # this redraws the pane, so it is set only for another file
@@ -54,7 +54,7 @@ class LogPane(RichLog):
             await asyncio.sleep(POLL)
 
     def add(self, texts: Sequence[Text]) -> None:
-        """Show more lines, wrapped for the present width; before the pane has one, they only wait."""
+        """Show more lines, wrapped for the present width; they are kept until the pane has a width."""
         self.texts += texts
         if self.wrapped_for:
             for text in texts:
@@ -72,7 +72,7 @@ class LogPane(RichLog):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Remember whether the end is in view. While sizes change it may not be, but nobody has scrolled up then."""
+        """Remember whether the end is in view. A change of size may move it, although nobody has scrolled up."""
         super().watch_scroll_y(old_value, new_value)
         if self.is_vertical_scroll_end:
             self.follows_end = True

@@ -100,7 +100,7 @@ class RunsTable(ScrollView, can_focus=True):
         self.draw_changed()
 
     def draw_changed(self) -> None:
-        """Draw the lines whose content is not what was drawn."""
+        """Draw the lines whose content has changed."""
         for line, row in enumerate(self.rows):
             content = self.content(row)
             if self.drawn.get(row.key) != content:
@@ -141,7 +141,7 @@ class RunsTable(ScrollView, can_focus=True):
         """The line of headings, with an arrow at the sorted column."""
         style = self.get_component_rich_style("table--header")
         page, pages = self.turned + 1, len(self.geometry.pages)
-        more = "" if pages == 1 else f"{page}/{pages}" if pages < 10 else str(page)  # a cell is left before the names
+        more = "" if pages == 1 else f"{page}/{pages}" if pages < 10 else str(page)  # leaves a cell before the names
         segments = [Segment(set_cell_size(more, SIGNS), style), Segment(self.headed("run", "run", False), style)]
         for place in self.geometry.pages[self.turned]:
             column = self.columns[place]

@@ -19,7 +19,7 @@ class TextLine(Static):
         self.text = text
 
     def set(self, text: str | Text) -> None:
-        """Show this text. The screen is laid out again only if the line's size may change with it."""
+        """Show this text. The screen is laid out again only if the size of the line may change."""
         if text != self.text:
             width, height = self.styles.width, self.styles.height
             follows_text = width is None or height is None or width.is_auto or height.is_auto
