@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,25 @@ def test_every_study_loads_expands_and_builds(name: str) -> None:
     assert params.study == name  # `ssmlab use` needs it
     for model in {run.model.fingerprint(): run.model for run in params.runs.values()}.values():
         assert parameters(model, params.data) > 0
+
+
+def counts_in_the_docs() -> dict[str, int]:
+    """The runs of every study that a row of the first table of docs/studies.md names."""
+    text = (STUDIES.parent / "docs" / "studies.md").read_text(encoding="utf-8")
+    found: dict[str, int] = {}
+    for line in text.partition("\n## ")[0].splitlines():
+        cells = line.strip("|").split("|")
+        names = [name for name in re.findall(r"`([^`]+)`", cells[0]) if (STUDIES / f"{name}.yaml").exists()]
+        if line.startswith("| `") and names:
+            counts = [int(count) for count in re.findall(r"\d+", cells[2])]
+            found |= zip(names, counts * len(names) if "each" in cells[2] else counts, strict=True)
+    return found
+
+
+def test_docs_studies_counts_the_runs_of_the_studies_it_names() -> None:
+    counts = counts_in_the_docs()
+    assert len(counts) > 15
+    assert counts == {name: len(study(name).runs) for name in counts}
 
 
 @pytest.mark.parametrize(
