@@ -11,7 +11,7 @@ y (D, B, L): the output of the SSM. W_s, W_b (D, D), b_s, b_b (D,): scale and bi
     parts: sum        y + act(W_s y + b_s) + act(W_b y + b_b): the same maps and activations without the product
     act: none         (W_s y + b_s) * y + W_b y + b_b: the product without an activation
 
-Where we differ: nothing.
+Where we differ: nothing. Large arrays take the route of ads_large.py.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from ssmlab.nets.ads_large import passes_count, scaled_at_once
 from ssmlab.nets.shapes import ChannelFirst
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -62,11 +63,19 @@ class AdaptiveScaling(nn.Module):
 
     def forward(self, y: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) scaled and shifted by functions of itself."""
+        if isinstance(self.scale, nn.Linear) and isinstance(self.bias, nn.Linear) and self.in_few_passes(y):
+            weights = torch.cat([self.scale.weight, self.bias.weight])  # (2 D, D)
+            biases = torch.cat([self.scale.bias, self.bias.bias])  # (2 D,)
+            return scaled_at_once(y.flatten(1), weights, biases, self.act).view_as(y)
         scaled = y
         if self.scale is not None:
             factor = self.acted(self.scale, y)
             scaled = y + factor if self.added else factor * y
         return scaled if self.bias is None else scaled + self.acted(self.bias, y)
+
+    def in_few_passes(self, y: ChannelFirst) -> bool:
+        """Whether y is so large that the passes over memory count."""
+        return not self.added and passes_count(y, self.act)
 
     def acted(self, linear: nn.Linear | ConstantMap, y: ChannelFirst) -> ChannelFirst:
         """act(W y + b) for y (D, B, L)."""

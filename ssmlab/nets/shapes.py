@@ -48,6 +48,10 @@ PairWeights = Float[Tensor, "D 8 N"]  # of the conjugate pairs of N modes
 PairSums = Float[Tensor, "D 8 twoF"]  # real parts at F angles, then imaginary parts
 Reciprocals = Float[Tensor, "D N twoF"]
 
+AllTokens = Float[Tensor, "D tokens"]  # the tokens of all sequences
+StackedWeights = Float[Tensor, "twoD D"]  # of two maps from D to D channels
+StackedBiases = Float[Tensor, "twoD"]
+
 Decays = Inexact[Tensor, "steps ..."]  # decays of a linear recurrence, broadcast to its inputs; `scan` checks `steps`
 Steps = Inexact[Tensor, "L *rest"]  # inputs or states of a linear recurrence
 
