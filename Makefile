@@ -21,7 +21,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	@touch $@
 
-repro: $(STAMP)  ## run the study of params.yaml, a run a processor, then analysis and report through DVC
+repro: $(STAMP)  ## run the study of params.yaml, one run per processor, then analysis and report through DVC
 	@ssmlab grid
 	@ssmlab repro
 
@@ -63,12 +63,12 @@ format: $(STAMP)  ## rewrite the code as `make check` wants it
 	@ruff check --fix .
 	@ruff format .
 
-lock:  ## pin every package anew, torch as it is; needs uv
+lock:  ## pin every package again, except torch; needs uv
 	@{ echo 'requests>=2.32'; grep '^torch==' requirements.lock; } > .lock.override
 	@uv pip compile --quiet --python-version 3.11 --extra dev --override .lock.override --no-emit-package torchvision \
 	    --no-annotate --no-header --output-file .lock.all pyproject.toml
 	@{ grep '^#' requirements.lock; grep -vE '^(nvidia|cuda|triton)' .lock.all; } > .lock.new
 	@mv .lock.new requirements.lock && rm .lock.override .lock.all
 
-clean:  ## remove what can be made again, but no result
+clean:  ## remove files that can be made again, but no results
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
