@@ -39,10 +39,11 @@ def write_atomic(path: Path, content: bytes | str, durable: bool = True) -> None
         sync_names(path)
 
 
-def write_changed(files: Mapping[Path, str] | Mapping[Path, bytes | str]) -> None:
+def write_changed(files: Mapping[Path, str] | Mapping[Path, bytes | str], durable: bool = True) -> None:
     """Write the files whose bytes on the disk are not these, as `write_atomic` does, but sync each folder only once.
 
-    Hundreds of files cost little if few of them have changed.
+    Hundreds of files cost little if few of them have changed. `durable=False` leaves out the syncs, for files that are
+    compared and written again by the next call: then a power cut can leave them empty, but a killed process cannot.
 
     Raises:
         UserError: as `write_atomic`; the files before the one that failed are written.
@@ -54,9 +55,10 @@ def write_changed(files: Mapping[Path, str] | Mapping[Path, bytes | str]) -> Non
     for paths in written.values():
         clear_the_way(*paths)
     for path, data in changed.items():
-        replace_file(path, data, durable=True)
-    for paths in written.values():
-        sync_names(paths[-1])
+        replace_file(path, data, durable)
+    if durable:
+        for paths in written.values():
+            sync_names(paths[-1])
 
 
 def as_bytes(content: bytes | str) -> bytes:

@@ -66,11 +66,15 @@ def analyze(
 
 
 def write_for_dvc(summary: Summary, histories: Mapping[str, str], paths: Paths) -> None:
-    """Write metrics.json and plots/, and remove from plots/ what earlier runs left there."""
+    """Write metrics.json and plots/, and remove from plots/ what earlier runs left there.
+
+    The plots, three for each run, are not synced to the disk: DVC knows their hashes, and the next run of the stage
+    writes every file that is not as it should be.
+    """
     write_atomic(paths.metrics, readable_json(metrics(summary)))
     plots = plot_files(summary, histories)
     files = {paths.plots / name: content for name, content in plots.items()}
-    write_changed(files)
+    write_changed(files, durable=False)
     remove_other_files(paths.plots, files)
 
 

@@ -167,6 +167,8 @@ def test_only_files_that_change_are_written_and_their_folder_is_synced_once(
     assert {path: path.read_bytes() for path in changed} == changed
     assert [path.name for path in contents if path.stat().st_ino == before[path]] == ["0.csv", "3.csv", "4.csv"]
     assert len(synced) == 4 and synced[-1] == folder.stat().st_ino
+    write_changed({folder / "1.csv": b"newer", folder / "2.csv": b"x"}, durable=False)
+    assert ((folder / "1.csv").read_bytes(), len(synced)) == (b"newer", 4)
 
 
 def test_a_failing_sync_of_the_folder_is_told_with_what_it_means(

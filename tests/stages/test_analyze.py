@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,18 @@ def test_a_claim_on_a_run_whose_history_still_rises_at_its_end_is_not_settled(
     after = analyzed(tiny_params, paths, "ads", rising).claims[0]
     assert "still improving" not in before.sentence
     assert after.verdict == "not settled" and "ads was still improving" in after.sentence
+
+
+def test_results_are_synced_and_a_plot_that_a_power_cut_has_emptied_is_written_by_the_next_run(
+    paths: Paths, tiny_params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr("os.fsync", lambda handle: synced.append(os.fstat(handle).st_ino))
+    analyze(tiny_params, paths)
+    plots = {path: path.read_bytes() for path in paths.plots.rglob("*.csv")}
+    assert len(plots) == 3 * len(tiny_params.runs)
+    assert {path.stat().st_ino for path in (paths.analysis, paths.metrics)} <= set(synced)
+    assert not {path.stat().st_ino for path in plots} & set(synced)
+    next(iter(plots)).write_bytes(b"")
+    analyze(tiny_params, paths)
+    assert {path: path.read_bytes() for path in paths.plots.rglob("*.csv")} == plots
