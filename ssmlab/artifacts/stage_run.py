@@ -61,7 +61,7 @@ class StageRun:
     def changed(self) -> str:
         """What has changed since the start, as in "params.yaml has changed"; empty if nothing has.
 
-        A deleted input counts as unchanged, and one that the disk does not give as perhaps changed.
+        A deleted input counts as unchanged. An input that the disk cannot read counts as possibly changed.
         """
         if self.asked_again is not None:
             try:
@@ -97,7 +97,7 @@ class StageRun:
 
 
 def change_of(name: str, error: Exception | None = None) -> str:
-    """What an error on reading an input again means for it, or that it has changed, in words."""
+    """The state of an input in words: that it has changed, or what an error on reading it again means."""
     disk = disk_error_in(error)
     if disk is None:
         return f"{name} has changed"

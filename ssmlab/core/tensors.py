@@ -48,7 +48,7 @@ class DamagedTensors(ValueError):
 
 
 class UnreadableTensors(DamagedTensors):
-    """The disk did not give the file's bytes, which may be sound."""
+    """The disk did not return the file's bytes, which may be undamaged."""
 
 
 class TensorInfo(BaseModel):
@@ -158,7 +158,7 @@ def parse_tensors_file(content: bytes) -> TensorFile:
 
 
 def read_tensors_header(path: Path) -> TensorHeader:
-    """The header of a safetensors file, of which nothing else is read; raises as `read_tensors_file`."""
+    """The header of a safetensors file; nothing else of the file is read. Raises the errors of `read_tensors_file`."""
     with refusing_unreadable(), naming(path), open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
         begin = file.read(len(LFS_POINTER))
@@ -167,7 +167,7 @@ def read_tensors_header(path: Path) -> TensorHeader:
 
 
 def header_end(begin: bytes, size: int) -> int:
-    """At which byte the header of a safetensors file of `size` bytes ends; raises DamagedTensors."""
+    """The byte at which the header of a safetensors file of `size` bytes ends; raises DamagedTensors."""
     if begin.startswith(LFS_POINTER):
         raise DamagedTensors("it is only the pointer of Git LFS: `git lfs pull` fetches the file")
     length = int.from_bytes(begin[:8], "little")
@@ -220,9 +220,10 @@ def mapped_tensors(path: Path, framework: Literal["np", "pt"]) -> Iterator[Any]:
 
 
 def open_mapped(path: Path, framework: Literal["np", "pt"]) -> Any:
-    """`safe_open` of a file that is there; raises OSError for every reason why it cannot be opened.
+    """`safe_open` of an existing file; raises OSError for every reason why it cannot be opened.
 
-    Safetensors says that any file it cannot open is not found; torch, which maps it for "pt", raises a RuntimeError.
+    For every file that it cannot open, safetensors says that the file was not found. torch maps the file for "pt", and
+    raises a RuntimeError.
     """
     try:
         return safe_open(path, framework=framework)

@@ -1,11 +1,11 @@
-"""Adaptive scaling on arrays that no core's cache holds: the map of ads.py in fewer passes over memory.
+"""Adaptive scaling on arrays that do not fit into a core's cache: the map of ads.py in fewer passes over memory.
 
     y <- act(W_s y + b_s) * y + act(W_b y + b_b)
 
 Both maps are one product with the stacked weights (W_s, W_b). The gradients of both maps' outputs are in one array too,
 so the gradient of y needs one product instead of two products and their sum. Forward and backward pass to y with D 128
 and 25,088 tokens: 39 ms instead of 51, of which the products take 22 (one thread of an Intel Xeon, 2026-11-28). Arrays
-that a cache holds gain nothing.
+that fit into a cache gain nothing.
 """
 
 from __future__ import annotations

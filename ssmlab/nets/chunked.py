@@ -51,7 +51,7 @@ def chunks_pay(length: int, state: int) -> bool:
 
 
 class Powers(NamedTuple):
-    """What chunks of T tokens need of a state space, real and float64."""
+    """The matrices of a state space that chunks of T tokens need, real and float64."""
 
     inputs: Tensor  # (D, T, R): the rows (A^k B)^T for k < T
     outputs: Tensor  # (D, T, R): the rows C A^(k+1) for k < T

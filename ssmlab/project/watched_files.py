@@ -29,7 +29,8 @@ class CachedFile(Generic[Content]):
     """A file's content, read again only when the file has changed; None while it is missing or cannot be read.
 
     Attributes:
-        problem: why the disk does not give the file's bytes; None if it does. They are then asked for at every poll.
+        problem: why the disk cannot read the file; None if it can. After such a problem, every poll reads the file
+            again.
     """
 
     def __init__(self, path: Path, read: Callable[[Path], Content]) -> None:

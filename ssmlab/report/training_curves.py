@@ -1,4 +1,4 @@
-"""The curves of a study's trainings as arrays: made once, and drawn in every look of a figure."""
+"""The curves of a study's trainings as arrays: made once, and drawn in every form of a figure."""
 
 from __future__ import annotations
 

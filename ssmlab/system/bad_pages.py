@@ -1,6 +1,6 @@
-"""A page of a mapped file that the disk cannot read.
+"""Handles a page of a mapped file that the disk cannot read.
 
-The system then sends SIGBUS, and a handler of Python's own would never run: the thread repeats the read that failed.
+The system then sends SIGBUS. A handler written in Python would never run, because the thread repeats the failed read.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Action(ctypes.Structure):
 
 @contextmanager
 def ending_at_bad_page(tell: Callable[[str], object]) -> Iterator[None]:
-    """Within this block a page that cannot be read ends the process with code 1, after `tell` got the file's path.
+    """Within this block, a page that cannot be read ends the process with code 1, after `tell` gets the file's path.
 
-    Nothing else is cleaned up, as after a kill. Only 64-bit Linux is known; elsewhere the signal ends the process.
+    As after a kill, nothing else is cleaned up. This works on 64-bit Linux only; elsewhere the signal ends the process.
     """
     if sys.platform != "linux" or sys.maxsize < 2**32:
         yield
