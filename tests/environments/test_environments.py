@@ -6,11 +6,14 @@ docs/trust.md has the table of what was tried. Python versions, a built wheel an
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import socket
 import stat
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -20,6 +23,7 @@ from tests.tiny_project import RUN, STUDY, make_tiny_project
 ROOT = Path(__file__).parents[2]
 COMMANDS = (("prepare",), ("train", RUN), ("runs",))
 NOBODY = 65534
+SSHD = Path("/usr/sbin/sshd")
 pytestmark = pytest.mark.slow
 
 as_root = pytest.mark.skipif(sys.platform != "linux" or os.getuid() != 0, reason="needs root on Linux")
@@ -166,14 +170,70 @@ def test_a_drive_without_modes_that_keeps_open_files_under_another_name_changes_
             assert len(list(drive.iterdir())) == 1
         with pytest.raises(PermissionError):
             drive.chmod(0o700)
-        (drive / "plain").mkdir()
-        check_same(drive / "plain", usual)
-        made = ssmlab(drive, "new", "project")
-        assert made.returncode == 0, made.stderr
-        make_tiny_project(drive / "project")
-        for command in (("repro",), ("verify",)):
-            done = ssmlab(drive / "project", *command)
-            assert done.returncode == 0, done.stdout + done.stderr
-        assert checkpoints(drive / "project") == checkpoints(usual)
+        check_drive(drive, usual)
     finally:
         subprocess.run(["umount", drive], check=True)
+
+
+@as_root
+def test_a_drive_over_ssh_changes_nothing(tmp_path: Path, usual: Path) -> None:
+    """A real network drive: no locks between machines, no hard links, and every call goes to a server and back."""
+    if shutil.which("sshfs") is None or not SSHD.exists():
+        pytest.skip("no drive can be mounted here (it needs the programs sshfs and sshd)")
+    served, drive, key = tmp_path / "served", tmp_path / "drive", tmp_path / "key"
+    served.mkdir()
+    drive.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    port = free_port()
+    settings = f"""
+        Port {port}
+        ListenAddress 127.0.0.1
+        HostKey {key}
+        AuthorizedKeysFile {key}.pub
+        PermitRootLogin yes
+        StrictModes no
+        UsePAM no
+        Subsystem sftp internal-sftp
+        PidFile none
+    """
+    (tmp_path / "sshd_config").write_text(settings)
+    Path("/run/sshd").mkdir(exist_ok=True)  # sshd wants it
+    server = subprocess.Popen([SSHD, "-D", "-f", tmp_path / "sshd_config"])
+    asked = f"port={port},IdentityFile={key},StrictHostKeyChecking=no,UserKnownHostsFile=/dev/null"
+    try:
+        wait_for_port(port)
+        subprocess.run(["sshfs", "-o", asked, f"root@127.0.0.1:{served}", drive], check=True)
+        try:
+            check_drive(drive, usual)
+        finally:
+            subprocess.run(["umount", drive], check=True)
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def check_drive(drive: Path, usual: Path) -> None:
+    """Train in a folder of a drive, then run a whole new project there: the models are those of `usual`."""
+    (drive / "plain").mkdir()
+    check_same(drive / "plain", usual)
+    made = ssmlab(drive, "new", "project")
+    assert made.returncode == 0, made.stderr
+    make_tiny_project(drive / "project")
+    for command in (("repro",), ("verify",)):
+        done = ssmlab(drive / "project", *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert checkpoints(drive / "project") == checkpoints(usual)
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def wait_for_port(port: int) -> None:
+    for _ in range(100):
+        with contextlib.suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.1)
+    raise AssertionError("the server did not answer within 10 s")
