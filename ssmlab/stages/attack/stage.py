@@ -69,7 +69,7 @@ def attack(
     models, started = job.build_models(), job.start(reread)
     live = paths.live(run)
     heart = HeartbeatWriter(live / "progress.json", stage="attack", study=params.study, run=run, device=resolved.type)
-    again = f"earlier results are untouched, `ssmlab attack {run}` {'begins anew' if save_to else 'goes on'}"
+    again = f"earlier results are untouched, `ssmlab attack {run}` {'starts again' if save_to else 'goes on'}"
     with recording_outcome(heart, silence, lambda: f"attack on run {run} stopped", lambda: again, lambda _: None):
         job.attack_and_publish(models, started, with_heartbeat(heart, on_event))
         heart.close("finished")
@@ -167,7 +167,7 @@ class AttackJob:
         if changed:
             raise UserError(
                 f"{changed} since the attack on {target.name} started, so its results are not published; "
-                f"they are kept as {target.aside}, and `ssmlab attack {target.name}` attacks what there is now"
+                f"they are kept as {target.aside}; `ssmlab attack {target.name}` attacks again with the present inputs"
             )
 
     def open_journal(self, provenance: Provenance) -> OutcomeJournal:

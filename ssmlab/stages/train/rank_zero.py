@@ -162,8 +162,8 @@ class TrainingJob:
             raise KeyboardInterrupt  # a stop was requested before there was anything to publish
         if changed := started.changed():
             raise UserError(
-                f"{changed} since the training of {self.run} started, so it is not published; what it "
-                f"made is in {self.paths.live(self.run)}: put back what has changed to publish it, or train again"
+                f"{changed} since the training of {self.run} started, so it is not published; its "
+                f"files are kept in {self.paths.live(self.run)}: undo the change to publish them, or train again"
             )
         ended: Ending = "all epochs" if len(record.rows) == self.epochs else "asked to stop" if stopped else "patience"
         contents = record.contents()

@@ -33,8 +33,8 @@ class CurvesScreen(LabScreen):
         Binding("right", "read(1)", "cursor right", show=False, tooltip="read the curves an epoch later"),
         Binding("home", "read(-100000)", "cursor to start", show=False),
         Binding("end", "read(100000)", "cursor to end", show=False),
-        Binding("up", "turn(-1)", "plots before", show=False, tooltip="where only some of the plots have room"),
-        Binding("down", "turn(1)", "next plots", show=False, tooltip="where only some of the plots have room"),
+        Binding("up", "turn(-1)", "plots before", show=False, tooltip="if only some of the plots fit"),
+        Binding("down", "turn(1)", "next plots", show=False, tooltip="if only some of the plots fit"),
         Binding("x", "axis", "x axis", tooltip="by epoch, step or time"),
         Binding("m", "smooth", "smooth", tooltip="the values themselves, or moving means over 3, 7, 15 epochs"),
     ]
