@@ -35,7 +35,7 @@ TABLE_KEYS: list[BindingType] = [
     key("p", "pin", "pin", "keep the run at the top"),
     key("f", "fold", "fold", "fold the runs of the group, or unfold them"),
     key("F", "fold_all", "fold all groups", "fold all groups, or unfold them"),
-    key("g", "group", "group by seeds", "group runs that differ only in their seed, or list single runs"),
+    key("g", "group", "group by seeds", "group runs that differ only in their seed: on or off"),
 ]
 
 
