@@ -20,7 +20,7 @@ from textual.screen import Screen
 from ssmlab.core.errors import UserError
 from ssmlab.project.launched import Launched, launch_text
 from ssmlab.tui.alerts import Alert, AlertFinder
-from ssmlab.tui.collector import spare_collector
+from ssmlab.tui.collector import GarbageCollection, spare_collector
 from ssmlab.tui.follower import StudyFollower
 from ssmlab.tui.lab import Lab
 from ssmlab.tui.launcher import Launcher
@@ -96,10 +96,12 @@ class StudyApp(Lab):
     @work(group="follow")
     async def follow(self) -> None:
         """Read the files repeatedly, in a separate thread."""
+        garbage = GarbageCollection()
         while True:
             look, problem, alerts = await asyncio.to_thread(self.look_once)
             if not self.is_headless:
                 spare_collector(self.look, look)
+            garbage.collect()
             self.take(look, alerts)
             self.keep_size()
             if look.ended is not None:
