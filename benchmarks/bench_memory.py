@@ -3,8 +3,8 @@
     python benchmarks/bench_memory.py [--epochs 3000] [--looks 3000]
 
 The training is that of a tiny study, in this process and with all its files. The watch is the laboratory without a
-terminal, with the curves of a run in training open; before every look the run has one more epoch. Both keep the rows of
-a history, so some growth is meant: a row takes about 0.5 kB.
+terminal, with the curves of a run in training open; before every look the run has one more epoch. The garbage collector
+works as in a terminal. Both keep the rows of a history, so some growth is meant: a row takes about 0.5 kB.
 """
 
 from __future__ import annotations
@@ -37,17 +37,18 @@ SAMPLES = 6  # of each measurement
 
 
 class Sampler:
-    """Resident memory in MB, `SAMPLES` times over a number of rounds."""
+    """Resident memory in MB, `SAMPLES` times over a number of rounds; `collect`: after a collection of garbage."""
 
-    def __init__(self, rounds: int) -> None:
-        self.every, self.count = max(1, rounds // SAMPLES), 0
+    def __init__(self, rounds: int, collect: bool) -> None:
+        self.every, self.count, self.collect = max(1, rounds // SAMPLES), 0, collect
         self.found: list[tuple[int, float]] = []
 
     def tick(self) -> None:
         """One more round."""
         self.count += 1
         if self.count % self.every == 0:
-            gc.collect()
+            if self.collect:
+                gc.collect()
             self.found.append((self.count, psutil.Process().memory_info().rss / 1e6))
 
     def report(self, what: str) -> None:
@@ -59,7 +60,7 @@ class Sampler:
 
 def train_long(epochs: int) -> None:
     """A training of so many epochs."""
-    sampler = Sampler(epochs)
+    sampler = Sampler(epochs, collect=True)
 
     def listen(event: Event) -> None:
         if isinstance(event, Note) and event.text.startswith("epoch "):
@@ -78,10 +79,11 @@ def train_long(epochs: int) -> None:
 async def watch_long(looks: int) -> None:
     """A watch of so many looks."""
     from ssmlab.tui import app as laboratory
+    from ssmlab.tui.collector import THRESHOLDS
 
     make_study(Path(), 5, 200)
     live = next(Path("runs/smoke").iterdir())
-    writer, sampler = HistoryWriter(live / "history.csv"), Sampler(looks)
+    writer, sampler = HistoryWriter(live / "history.csv"), Sampler(looks, collect=False)
     laboratory.POLL = 0.01
     app = laboratory.StudyApp(Path())
     async with app.run_test(size=(120, 40)) as pilot:
@@ -95,6 +97,8 @@ async def watch_long(looks: int) -> None:
 
         app.take = taken  # type: ignore[method-assign]
         await pilot.press("space", "2")
+        gc.freeze()
+        gc.set_threshold(*THRESHOLDS)
         while sampler.count < looks:
             await pilot.pause(0.05)
     sampler.report("looks")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from array import array
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -71,10 +72,10 @@ class Curve:
     name: str
     colour: str
     marker: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    low: tuple[float, ...] = ()
-    high: tuple[float, ...] = ()
+    x: Sequence[float]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
     best: float | None = None
 
     def at(self, x: float) -> float | None:
@@ -121,7 +122,12 @@ def run_curve(
     at_best = next(
         (x for x, row in zip(positions(rows, axis), rows, strict=True) if row.epoch == view.status.best_epoch), None
     )
-    return Curve(view.name, colour, marker, tuple(x for x, _ in points), tuple(y), best=at_best if best else None)
+    return Curve(view.name, colour, marker, doubles(x for x, _ in points), doubles(y), best=at_best if best else None)
+
+
+def doubles(values: Iterable[float]) -> array[float]:
+    """The values in 8 bytes each; as objects they take 32, and six curves of a run would be most of its memory."""
+    return array("d", list(values))  # from a list exactly as long as needed
 
 
 def group_curve(
@@ -134,12 +140,12 @@ def group_curve(
     if len(curves) < 2 or not length:
         return curves[0] if curves else Curve(name, colour, marker, (), ())
     count = len(curves)
-    x = tuple(sum(values) / count for values in zip(*(curve.x[:length] for curve in curves), strict=True))
+    x = doubles(sum(values) / count for values in zip(*(curve.x[:length] for curve in curves), strict=True))
     columns = list(zip(*(curve.y[:length] for curve in curves), strict=True))
-    mean = tuple(sum(values) / count for values in columns)
+    mean = doubles(sum(values) / count for values in columns)
     std = [sample_deviation(values, middle) for values, middle in zip(columns, mean, strict=True)]
-    low = tuple(m - s for m, s in zip(mean, std, strict=True))
-    high = tuple(m + s for m, s in zip(mean, std, strict=True))
+    low = doubles(m - s for m, s in zip(mean, std, strict=True))
+    high = doubles(m + s for m, s in zip(mean, std, strict=True))
     return Curve(name, colour, marker, x, mean, low, high)
 
 

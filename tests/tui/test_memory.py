@@ -1,9 +1,12 @@
-"""The laboratory's memory does not grow with the number of redraws."""
+"""What the laboratory keeps in memory: the histories, and little else."""
 
 from __future__ import annotations
 
 import gc
+import time
+import tracemalloc
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from textual.strip import Strip
@@ -11,8 +14,10 @@ from textual.strip import Strip
 from ssmlab.artifacts.history import HistoryWriter, Row
 from ssmlab.tui.app import StudyApp
 from ssmlab.tui.collector import THRESHOLDS
+from ssmlab.tui.follower import StudyFollower
 from ssmlab.tui.look import Look
 from ssmlab.tui.screens.curves import CurvesScreen
+from ssmlab.tui.series import MEASURES, run_curve
 from tests.tui.conftest import Study, line_of, screen_text, until
 
 REDRAWS = 60
@@ -61,3 +66,17 @@ async def test_the_lines_of_old_redraws_do_not_stay_in_memory(study: Study, monk
             await pilot.pause(0.02)
         assert shown > 50
         assert max(lines) < MOST * shown
+
+
+def test_a_curve_keeps_its_points_in_sixteen_bytes_each(study: Study) -> None:
+    rows = tuple(Row(n, n, 1e-3, 2 / n, 0.5, n / 90_000, 0.6, 1.5, 900.0) for n in range(1, 50_001))
+    view = StudyFollower(study.root).look(time.time()).runs[0]
+    view = replace(view, status=replace(view.status, rows=rows))
+    tracemalloc.start()
+    try:
+        curve = run_curve(view, MEASURES["clean"], "epoch", 1, "#ffffff", "o")
+        kept = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(curve.x) == len(curve.y) == 50_000
+    assert kept < 1.2 * 16 * 50_000  # Python keeps 2,000 freed pairs for the next ones

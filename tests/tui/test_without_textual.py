@@ -184,11 +184,12 @@ def test_curves_have_epochs_steps_or_seconds_as_x_and_bands_of_one_deviation(stu
     rows = (epoch(1, 2.0, 0.2), epoch(2, 1.0, 0.4), epoch(3, math.nan, 0.3))
     runs = [replace(view, status=replace(view.status, rows=rows, best_epoch=2)) for _ in range(2)]
     curve = run_curve(runs[0], MEASURES["robust"], "time", 1, "#ffffff", "o")
-    assert curve.x == (10.0, 20.0, 30.0) and curve.best == 20.0 and curve.at(19.0) == 40.0 and curve.at(31.0) is None
-    assert run_curve(runs[0], MEASURES["loss"], "epoch", 1, "#ffffff", "o").y == (2.0, 1.0)
+    assert list(curve.x) == [10.0, 20.0, 30.0] and curve.best == 20.0
+    assert curve.at(19.0) == 40.0 and curve.at(31.0) is None
+    assert list(run_curve(runs[0], MEASURES["loss"], "epoch", 1, "#ffffff", "o").y) == [2.0, 1.0]
     other = replace(runs[1], status=replace(runs[1].status, rows=(epoch(1, 2.0, 0.4),)))
     band = group_curve("all", [runs[0], other], MEASURES["robust"], "epoch", 1, "#ffffff", "o")
-    assert band.x == (1.0,) and band.y == (30.0,) and band.high[0] - 30.0 == pytest.approx(math.sqrt(200))
+    assert list(band.x) == [1.0] and list(band.y) == [30.0] and band.high[0] - 30.0 == pytest.approx(math.sqrt(200))
 
 
 def test_the_first_fifty_six_runs_differ_in_colour_or_marker() -> None:
