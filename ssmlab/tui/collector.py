@@ -26,11 +26,11 @@ def spare_collector(before: Look | None, now: Look) -> None:
 
 
 class GarbageCollection:
-    """Frees the garbage of redraws between two looks, when no key waits.
+    """Frees the garbage of redraws between two looks, so that it does not pile up.
 
-    A line that Textual has drawn refers to itself through its caches, so its reference count never frees it. With
-    THRESHOLDS alone, 100,000 objects (10 MB) pile up, and only after thousands of epochs it is no longer more. A
-    collection of the young objects takes 2 ms, one of all that were not frozen about 5.
+    A line that Textual has drawn refers to itself through its caches, so only the collector frees it. With THRESHOLDS
+    alone it starts after 50,000 new objects (5 MB), and older lines stay for thousands of epochs. A collection of the
+    young objects takes 2 to 6 ms of CPU, one of all that are not frozen 12 to 17 (one run, 120 x 40 cells, load 7).
     """
 
     YOUNG = 10_000  # new objects that are worth a collection
