@@ -88,12 +88,12 @@ async def test_curves_are_those_of_the_marked_runs_or_else_of_the_selected_run(s
         await until(pilot, lambda: app.screen.query(CurvePlot))
         clean = app.screen.query(CurvePlot).first()
 
-        def drawn() -> list[tuple[str, tuple[float, ...]]]:
-            return [(curve.name, curve.y) for curve in clean.curves]
+        def drawn() -> list[tuple[str, list[float]]]:
+            return [(curve.name, list(curve.y)) for curve in clean.curves]
 
-        await until(pilot, lambda: drawn() == [("ssm", (50.0, 62.5))])
+        await until(pilot, lambda: drawn() == [("ssm", [50.0, 62.5])])
         await pilot.press("down", "down")
-        await until(pilot, lambda: drawn() == [("ads", (75.0,))])
+        await until(pilot, lambda: drawn() == [("ads", [75.0])])
         await pilot.press("space", "up", "up", "space")
         await until(pilot, lambda: [name for name, _ in drawn()] == ["ads", "ssm"])  # under the cursor: on top
         assert line_of(app, "ads")[0] == line_of(app, "ssm")[0] == "✓"
