@@ -87,7 +87,8 @@ class Members:
         """All bytes of a member; raises UserError if there are more than `most`."""
         if member.length > most:
             raise UserError(
-                f"{self.origin}: {printable_name(member.name)}: has {member.length:,} bytes, at most {most:,} belong"
+                f"{self.origin}: {printable_name(member.name)}: has {member.length:,} bytes, "
+                f"but at most {most:,} are expected; get the file again"
             )
         return member.read()
 
@@ -108,7 +109,9 @@ class Members:
     def require_few_files(self, layout: str) -> None:
         """Raises UserError if there are many files, for a layout that has only a few."""
         if len(self.files) > MAX_FEW_FILES:
-            raise UserError(f"{self.origin}: holds {len(self.files):,} files, and {layout} are few; remove the others")
+            raise UserError(
+                f"{self.origin}: holds {len(self.files):,} files, too many for {layout}; remove those of other data"
+            )
 
     def error(self, name: str, problem: str) -> UserError:
         """An error that names the archive and the member; `problem` may quote the file, so it is made printable too."""
@@ -202,7 +205,10 @@ def index_members(archive: Path, members: Iterable[tuple[str, ByteRange]]) -> di
         if is_junk(name):
             continue
         if not name or name in files:
-            raise UserError(f"{archive}: {printable_name(name) or 'its top folder'}: comes twice; refused")
+            raise UserError(
+                f"{archive}: {printable_name(name) or 'its top folder'}: is in the archive twice; "
+                "unpack it by hand and give the folder"
+            )
         count = count_member(archive, count)
         files[name] = member
     return files

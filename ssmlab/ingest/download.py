@@ -95,7 +95,7 @@ def request(url: str, part: Path, timeout: float, on_bytes: OnBytes) -> None:
                     have += len(chunk)
                     on_bytes(have, total)
             if total is not None and have < total:  # urllib3 before version 2 does not say so
-                raise DownloadError(f"{host} broke off", again=True)
+                raise DownloadError(f"{host} closed the connection too early", again=True)
     except (requests.Timeout, urllib3.exceptions.TimeoutError):
         raise DownloadError(f"{host} sent nothing for {timeout:g} s", again=True) from None
     except (requests.ConnectionError, urllib3.exceptions.HTTPError) as error:
@@ -108,7 +108,7 @@ def check_complete(content_range: str, part: Path) -> None:
     """Raises DownloadError unless `part` is the complete file, according to "bytes */SIZE" (RFC 9110, 14.4)."""
     if content_range != f"bytes */{file_size(part)}":
         part.unlink()
-        raise DownloadError(f"{part.name} was a piece of another file", again=True)
+        raise DownloadError(f"{part.name} was a part of another file and was removed", again=True)
 
 
 def file_size(part: Path) -> int:

@@ -81,9 +81,11 @@ def fetch(
     """
     home = folder / known.name
     if not known.downloads:
-        raise UserError(f"{known.name}: nothing to fetch, a Python package holds it; use it with data.source: embedded")
+        raise UserError(
+            f"{known.name}: part of a Python package, so there is nothing to download; set data.source: embedded"
+        )
     if mirror is not None and not is_web_address(mirror):
-        raise UserError(f"--mirror {mirror}: not an address that begins with http:// or https:// and names a host")
+        raise UserError(f"--mirror {mirror}: not a web address; give one such as https://HOST/FOLDER")
     try:
         home.mkdir(parents=True, exist_ok=True)
         with folder_lock(home, listen):
@@ -135,7 +137,12 @@ def is_valid_file(home: Path, wanted: Download, listen: Listener) -> bool:
         write_record(home, wanted)
     if not sound:
         path.unlink()
-        listen(Note(f"{path}: its checksum is not that of the published file; removed, to be fetched again", True))
+        listen(
+            Note(
+                f"{path}: its checksum differs from the published one; it was removed and will be downloaded again",
+                True,
+            )
+        )
     return sound
 
 
@@ -175,15 +182,19 @@ def fetch_file(
         pooch.retrieve(url, f"md5:{wanted.md5}", wanted.file, home, downloader=bring)
     except DownloadError as failure:
         kept = (
-            f"; {file_size(part) / MB:.1f} MB are kept, `ssmlab data fetch {known.name}` goes on"
+            f"; {file_size(part) / MB:.1f} MB are kept, `ssmlab data fetch {known.name}` continues there"
             if file_size(part)
             else ""
         )
         raise UserError(f"{url}: {failure}{kept}; or {by_hand}") from None
     except ValueError:
         if not goes_on:
-            raise UserError(f"{url}: not the published file (MD5 {wanted.md5}), removed; {by_hand}") from None
-        progress.listen(Note(f"{wanted.file}: what an earlier download had left did not fit; from the beginning", True))
+            raise UserError(
+                f"{url}: its MD5 is not {wanted.md5}, that of the published file, so it was removed; {by_hand}"
+            ) from None
+        progress.listen(
+            Note(f"{wanted.file}: the part of an earlier download does not fit; downloading all of it again", True)
+        )
         fetch_file(known, wanted, home, mirror, policy, progress)
 
 

@@ -93,7 +93,7 @@ def detect_layout(members: Members) -> Layout:
             return layout
     names = ", ".join(map(printable_name, members.names()[:3])) or "nothing"
     raise UserError(
-        f"{members.origin}: holds {names}{' ...' if len(members.files) > 3 else ''}: no layout that is known (IDX, "
+        f"{members.origin}: holds {names}{' ...' if len(members.files) > 3 else ''}: not a known layout (IDX, "
         "CIFAR python or binary, Tiny-ImageNet, MedMNIST .npz, or an image folder train/<class>/*)"
     )
 
@@ -116,9 +116,9 @@ def add_class_names(layout: Layout, known: CatalogEntry | None, path: Path) -> L
     names = names or tuple(map(str, range(highest + 1)))
     names = tuple(map(printable_name, names))
     if highest >= len(names):
-        raise UserError(f"{path}: has the label {highest}, and there are {len(names)} classes, from 0")
+        raise UserError(f"{path}: has the label {highest}, but only {len(names)} classes, numbered from 0")
     if len(names) < 2:
-        raise UserError(f"{path}: has images of one class only; there must be two at least")
+        raise UserError(f"{path}: has images of one class only; there must be at least two")
     shown, twice = Counter(normalize("NFC", name) for name in names).most_common(1)[0]
     if twice > 1:
         raise UserError(f"{path}: has {twice} classes that are all shown as {shown}; rename them")

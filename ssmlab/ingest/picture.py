@@ -155,7 +155,7 @@ def flatten(image: Image.Image, mode: str) -> Image.Image:
     flat = Image.new(mode, image.size, 255 if mode == "L" else WHITE)
     flat.paste(plain, mask=alpha)
     if all(low == high == 255 for low, high in band_ranges(flat)):
-        raise UnshownPicture("is transparent or white all over, so nothing of it can be seen on white; flatten it")
+        raise UnshownPicture("is transparent or white all over, so it is blank on a white background; flatten it")
     return flat
 
 

@@ -39,7 +39,9 @@ def identify(name: str, known: CatalogEntry | None, layout: Layout, path: Path) 
     if known is None:
         return SourceIdentity(name, f"own images from {origin}: {images_text(layout.parts)}", "own")
     if known.embedded:
-        raise UserError(f"{path}: {name} comes with a Python package, not from a path; set data.source to auto")
+        raise UserError(
+            f"{path}: {name} is part of a Python package and cannot be read from a path; set data.source to auto"
+        )
     check_fits(known, layout, path)
     if layout.name != known.layout:
         check_class_names(known, layout, path)
@@ -61,16 +63,16 @@ def check_fits(known: CatalogEntry, layout: Layout, path: Path) -> None:
     """Raises UserError if the images cannot be the known data set in any encoding."""
     if layout.image_shape is not None and layout.image_shape != known.image_shape:
         has, should = (" x ".join(map(str, shape)) for shape in (layout.image_shape, known.image_shape))
-        raise UserError(f"{path}: its images are {has}, and those of {known.title} {should}; {RENAME_HINT}")
+        raise UserError(f"{path}: its images are {has}, but those of {known.title} are {should}; {RENAME_HINT}")
     if len(layout.class_names) > known.classes:
         raise UserError(
-            f"{path}: has {len(layout.class_names)} classes, and {known.title} {known.classes}; {RENAME_HINT}"
+            f"{path}: has {len(layout.class_names)} classes, but {known.title} has {known.classes}; {RENAME_HINT}"
         )
     for part, images in layout.parts.items():
         most = known.counts.get(part, 0)
         if len(images) > most:
             raise UserError(
-                f"{path}: has {len(images):,} {PART_WORDS[part]} images, and {known.title} has {most:,}; {RENAME_HINT}"
+                f"{path}: has {len(images):,} {PART_WORDS[part]} images, but {known.title} only {most:,}; {RENAME_HINT}"
             )
 
 
@@ -78,7 +80,7 @@ def check_class_names(known: CatalogEntry, layout: Layout, path: Path) -> None:
     """Raises UserError if a class name is not one of the known data set's."""
     if known.class_names and (strange := [name for name in layout.class_names if name not in known.class_names]):
         raise UserError(
-            f"{path}: has a class {printable_name(strange[0])}, and {known.title} has none of that name; {RENAME_HINT}"
+            f"{path}: has a class {printable_name(strange[0])} that {known.title} does not have; {RENAME_HINT}"
         )
 
 
@@ -95,7 +97,7 @@ def describe_check(known: CatalogEntry, layout: Layout, path: Path) -> str:
         return "layout and counts; no checksum was compared"
     for name, file in layout.files.items():
         if not has_checksum(file, known.content[name]):
-            raise UserError(f"{path}: {name}: is not the one of {known.title}, its checksum is another; {RENAME_HINT}")
+            raise UserError(f"{path}: {name}: its checksum differs from that of {known.title}; {RENAME_HINT}")
     return "the checksums of its content"
 
 

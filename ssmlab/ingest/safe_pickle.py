@@ -19,7 +19,7 @@ MAX_ITEMS = 1_000  # opcodes that may fill one dict
 MAX_AXES = 4  # of an array
 CLOSING = ("APPENDS", "SETITEMS", "ADDITEMS", "TUPLE", "LIST", "DICT", "FROZENSET", "POP_MARK", "OBJ", "INST")
 HASHING = ("SETITEMS", "ADDITEMS", "DICT", "FROZENSET")
-MADE_TO_HARM = "it is made to fill the memory, or to take forever"
+MADE_TO_HARM = "reading it would take too much memory or time"
 
 
 class UnsafePickle(ValueError):
@@ -86,7 +86,7 @@ class PlainUnpickler(pickle.Unpickler):
 def encode_bytes(text: Any, encoding: Any) -> bytes:
     """The bytes of a text: Python 3 pickles bytes as text if Python 2 should be able to read them."""
     if type(text) is not str or encoding != "latin1":
-        raise UnsafePickle("it encodes a text in another way than bytes are")
+        raise UnsafePickle("it encodes bytes in an unexpected way")
     return text.encode("latin1")
 
 
@@ -97,7 +97,7 @@ class PickledType:
 
     def __init__(self, arguments: tuple[Any, ...]) -> None:
         if not arguments or arguments[0] not in ("u1", "|u1"):
-            raise UnsafePickle("it has an array of something else than unsigned bytes")
+            raise UnsafePickle("it has an array that does not hold unsigned bytes")
 
     def __setstate__(self, state: Any) -> None:
         """Ignored: byte order, alignment and the like do not matter for unsigned bytes."""

@@ -64,7 +64,7 @@ def probe(
     heart = HeartbeatWriter(
         paths.live(run) / PROBE_PROGRESS, stage="probe", study=params.study, run=run, device=resolved.type
     )
-    kept = f"earlier results are untouched, `ssmlab probe {run}` begins again"
+    kept = f"earlier results are untouched, `ssmlab probe {run}` starts again"
     with recording_outcome(heart, silence, lambda: f"probe of run {run} stopped", lambda: kept, lambda _: None):
         probe_and_publish(params, run, paths, dataset, trained, started, resolved, with_heartbeat(heart, on_event))
         heart.close("finished")

@@ -253,7 +253,7 @@ def test_duplicate_names_are_refused(names: tuple[str, str], container: str, tmp
         with tarfile.open(tmp_path / "data", "w") as tar:
             for name in names:
                 tar.addfile(tarfile.TarInfo(name))
-    refused(tmp_path / "data", workdir, "comes twice")
+    refused(tmp_path / "data", workdir, "is in the archive twice")
 
 
 @pytest.mark.parametrize("bit", [0x1, 0x40, 0x2000])
@@ -387,7 +387,7 @@ def raw_header(name: bytes, size: bytes, kind: bytes) -> bytes:
 )
 def test_tar_headers_that_claim_too_much_are_refused(content: bytes, tmp_path: Path, workdir: Path) -> None:
     (tmp_path / "data.tar").write_bytes(content + bytes(1024))
-    refused(tmp_path / "data.tar", workdir, "damaged or cut short|comes twice")
+    refused(tmp_path / "data.tar", workdir, "damaged or cut short|is in the archive twice")
 
 
 def test_an_overlong_tar_header_is_refused(tmp_path: Path, workdir: Path) -> None:
@@ -418,8 +418,8 @@ def test_a_damaged_archive_never_gives_a_traceback(
 
 def test_layouts_of_few_files_refuse_many(tmp_path: Path, workdir: Path) -> None:
     members = open_members(as_zip({str(n): b"" for n in range(65)}, tmp_path / "data.zip"), workdir)
-    with pytest.raises(UserError, match="holds 65 files, and IDX files are few"):
-        members.require_few_files("IDX files")
+    with pytest.raises(UserError, match="holds 65 files, too many for IDX; remove those"):
+        members.require_few_files("IDX")
 
 
 def test_text_is_read_as_utf8_or_refused(tmp_path: Path, workdir: Path) -> None:
@@ -428,7 +428,7 @@ def test_text_is_read_as_utf8_or_refused(tmp_path: Path, workdir: Path) -> None:
     assert members.text("none") is None
     with pytest.raises(UserError, match="bad: is not a text"):
         members.text("bad")
-    with pytest.raises(UserError, match="good: has 6 bytes, at most 5"):
+    with pytest.raises(UserError, match="good: has 6 bytes, but at most 5 are expected"):
         members.text("good", most=5)
 
 

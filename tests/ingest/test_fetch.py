@@ -195,7 +195,11 @@ def test_a_file_with_a_wrong_checksum_is_removed(site: Site, tmp_path: Path) -> 
     known = site.known()
     site.files["labels.gz"] = noise(1_000, 9)
     line = failure(known, tmp_path)
-    assert "labels.gz" in line and "not the published file" in line and known.downloads[1].md5 in line
+    assert (
+        "labels.gz" in line
+        and "that of the published file, so it was removed" in line
+        and known.downloads[1].md5 in line
+    )
     assert f"by hand into {tmp_path / 'toy'}: {site.url}/labels.gz" in line and "data.source" in line
     assert not list((tmp_path / "toy").glob("labels*"))
     assert (tmp_path / "toy" / "images.gz").is_file()
@@ -429,7 +433,7 @@ def test_a_mirror_must_be_a_web_address(site: Site, tmp_path: Path, mirror: str)
 
 
 def test_an_embedded_data_set_is_not_fetched(tmp_path: Path) -> None:
-    assert "nothing to fetch" in failure(CATALOG["mnist5k"], tmp_path)
+    assert "nothing to download" in failure(CATALOG["mnist5k"], tmp_path)
     assert not is_fetched(CATALOG["mnist5k"], tmp_path)
 
 

@@ -68,7 +68,7 @@ def test_mnist5k_comes_from_its_package(where: str, workdir: Path) -> None:
         (wanted("embedded", "cifar10"), r"^data.source: cifar10 is not embedded, only mnist5k is"),
         (wanted("embedded", "mnist6k"), r"^data.source: mnist6k is not embedded"),
         (wanted("fetch", "mnist6k"), r"^mnist6k: not a data set of the catalogue"),
-        (wanted("fetch", "mnist5k"), r"a Python package holds it"),
+        (wanted("fetch", "mnist5k"), r"part of a Python package, so there is nothing to download"),
         (wanted("no/such/path", "mnist"), r"^no/such/path: there is no such folder or file"),
         (wanted("~/no-such-path", "mnist"), r"^/.*no-such-path: there is no such folder or file"),
         (wanted("~no-such-user/x", "mnist"), r"^~no-such-user/x: there is no such home folder; write the whole path"),
@@ -119,9 +119,9 @@ def test_one_archive_with_another_checksum_is_not_the_publishers(tmp_path: Path,
 
 def test_an_unknown_layout_is_refused_with_its_files_and_the_known_layouts(tmp_path: Path, workdir: Path) -> None:
     path = as_zip({"a": b"1", "b": b"", "c": b"", "d": b""}, tmp_path / "x.zip")
-    with pytest.raises(UserError, match=r"x.zip: holds a, b, c ...: no layout that is known \(IDX, CIFAR"):
+    with pytest.raises(UserError, match=r"x.zip: holds a, b, c ...: not a known layout \(IDX, CIFAR"):
         at(path, None, workdir)
-    with pytest.raises(UserError, match="holds nothing: no layout"):
+    with pytest.raises(UserError, match="holds nothing: not a known layout"):
         at(as_zip({}, tmp_path / "empty.zip"), None, workdir)
 
 
@@ -151,7 +151,7 @@ def test_one_pixel_changed_is_refused(tmp_path: Path, workdir: Path) -> None:
     known = CatalogEntry("twenty", "Twenty", "idx", DIGITS, (1, 5, 5), {"train": 20, "test": 10}, content=content)
     name = "t10k-images-idx3-ubyte"
     files[name] = files[name][:-1] + bytes([files[name][-1] ^ 1])
-    with pytest.raises(UserError, match=rf"x: {name}: is not the one of Twenty, its checksum is another; give data.n"):
+    with pytest.raises(UserError, match=rf"x: {name}: its checksum differs from that of Twenty; give data.n"):
         at(as_folder(files, tmp_path / "x"), known, workdir)
 
 
@@ -189,7 +189,7 @@ def test_known_images_in_another_layout_have_another_name(tmp_path: Path, workdi
 
 def test_images_of_other_classes_are_not_a_re_encoding(tmp_path: Path, workdir: Path) -> None:
     """CIFAR-10 as JPEG under the name `mnist` was once called mnist-jpeg."""
-    with pytest.raises(UserError, match="has a class cat, and MNIST has none of that name"):
+    with pytest.raises(UserError, match="has a class cat that MNIST does not have; give"):
         at(as_folder(image_files(), tmp_path / "x"), CATALOG["mnist"], workdir)
 
 
@@ -208,11 +208,11 @@ def test_an_unknown_name_is_called_own(tmp_path: Path, workdir: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        (idx_files(train=30), r"has 30 training images, and Twenty has 20; give data.name a name of your own"),
-        (idx_files(side=6), r"its images are 1 x 6 x 6, and those of Twenty 1 x 5 x 5"),
+        (idx_files(train=30), r"has 30 training images, but Twenty only 20; give data.name a name of your own"),
+        (idx_files(side=6), r"its images are 1 x 6 x 6, but those of Twenty are 1 x 5 x 5"),
         (idx_files(train=20, test=10) | {"train-labels-idx1-ubyte": idx(np.arange(20, dtype=np.uint8))}, "label 19"),
-        (image_files(classes=tuple("abcdefghijk"), count=1), r"has 11 classes, and Twenty 10"),
-        (image_files(("train/", "val/")), r"has 6 validation images, and Twenty has 0"),
+        (image_files(classes=tuple("abcdefghijk"), count=1), r"has 11 classes, but Twenty has 10"),
+        (image_files(("train/", "val/")), r"has 6 validation images, but Twenty only 0"),
     ],
 )
 def test_images_that_cannot_be_the_known_data_set_are_refused(
@@ -224,7 +224,7 @@ def test_images_that_cannot_be_the_known_data_set_are_refused(
 
 
 def test_an_embedded_data_set_takes_no_path(tmp_path: Path, workdir: Path) -> None:
-    with pytest.raises(UserError, match="mnist5k comes with a Python package, not from a path"):
+    with pytest.raises(UserError, match="mnist5k is part of a Python package and cannot be read from a path"):
         opened(wanted(as_folder(idx_files(), tmp_path / "x"), "mnist5k"), workdir)
 
 

@@ -157,7 +157,7 @@ def test_an_opaque_alpha_channel_changes_nothing(mode: str, tmp_path: Path) -> N
 def test_an_image_that_is_invisible_on_white_is_refused(colour: tuple[int, ...], tmp_path: Path) -> None:
     layered = np.full((4, 4, 4), colour, np.uint8)
     layered[0, 0, 3] = 0
-    refused(saved(Image.fromarray(layered)), "nothing of it can be seen on white; flatten it", tmp_path)
+    refused(saved(Image.fromarray(layered)), "so it is blank on a white background; flatten it", tmp_path)
 
 
 @pytest.mark.parametrize("transparency", [3, bytes(range(0, 256, 2))])

@@ -129,7 +129,7 @@ def test_objects_that_no_cifar_file_holds_are_refused_and_not_run(name: str, pro
     if name == "a set" and protocol == 4:
         assert load_plain(pickle.dumps(value, 4)) == {1, 2}  # has its own opcode, and is as harmless as a list
         return
-    with pytest.raises(UnsafePickle, match=r"refers to|something else than unsigned bytes"):
+    with pytest.raises(UnsafePickle, match=r"refers to|does not hold unsigned bytes"):
         load_plain(pickle.dumps(value, protocol))
     assert not mark.exists()
 
@@ -190,7 +190,7 @@ def test_malformed_pickles_are_refused(content: bytes) -> None:
     ],
 )
 def test_small_pickles_of_huge_objects_are_refused_before_loading(content: bytes) -> None:
-    with pytest.raises(UnsafePickle, match="made to fill the memory"):
+    with pytest.raises(UnsafePickle, match="too much memory or time"):
         load_plain(content)
 
 

@@ -232,7 +232,7 @@ def test_an_attack_that_ends_early_keeps_earlier_results_and_says_so(
     if raised is Interrupted:
         assert caught.value.code == 130
         assert str(caught.value) == (
-            "attack on run ads stopped; earlier results are untouched, `ssmlab attack ads` goes on"
+            "attack on run ads stopped; earlier results are untouched, `ssmlab attack ads` continues"
         )
 
 

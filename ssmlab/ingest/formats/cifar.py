@@ -86,7 +86,7 @@ def detect(members: Members) -> Layout | None:
             test = find_files(members, [version.test + suffix])
             if not train:
                 continue
-            members.require_few_files("CIFAR's files")
+            members.require_few_files("CIFAR")
             parts: dict[PartName, Part] = {"train": read(members, version, train)}
             if test:
                 parts["test"] = read(members, version, test)
@@ -107,9 +107,9 @@ def read_pickled(members: Members, version: CifarVersion, files: Mapping[str, By
         batch = load_pickle(members, name, file)
         data, found = (batch.get("data"), batch.get(version.key)) if isinstance(batch, dict) else (None, None)
         if not isinstance(data, np.ndarray) or data.shape[1:] != (PIXELS,) or not len(data):
-            raise members.error(name, f"has no `data` of {PIXELS:,} bytes an image")
+            raise members.error(name, f"has no `data` with {PIXELS:,} bytes per image")
         if not isinstance(found, list) or len(found) != len(data):
-            raise members.error(name, f"has no `{version.key}`, as many as images")
+            raise members.error(name, f"has no `{version.key}` with one label per image")
         if not all(type(label) is int and 0 <= label < version.classes for label in found):
             raise members.error(name, f"has labels outside 0 to {version.classes - 1}")
         pixels.append(members.unpacker.unpack(name, io.BytesIO(np.ascontiguousarray(data).data)))
@@ -122,7 +122,7 @@ def load_pickle(members: Members, name: str, file: ByteRange) -> Any:
     try:
         return load_plain(members.content(file))
     except UnsafePickle as problem:
-        raise members.error(name, f"is not a pickle as CIFAR has them ({problem}); it was not run") from None
+        raise members.error(name, f"is not a CIFAR pickle ({problem}); it was not loaded") from None
 
 
 def read_binary(members: Members, version: CifarVersion, files: Mapping[str, ByteRange]) -> Part:

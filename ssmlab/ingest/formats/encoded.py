@@ -122,7 +122,9 @@ def check_file_size(members: Members, name: str) -> ByteRange:
     """The bytes of an image file; raises UserError if it is empty, or too large for an image."""
     file = members.files[name]
     if not 0 < file.length <= MAX_FILE_BYTES:
-        raise members.error(name, f"has {file.length:,} bytes, which no image has; fix or remove it")
+        raise members.error(
+            name, f"has {file.length:,} bytes, but an image file has 1 to {MAX_FILE_BYTES:,}; fix or remove it"
+        )
     return file
 
 

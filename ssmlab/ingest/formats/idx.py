@@ -32,7 +32,7 @@ def detect(members: Members) -> Layout | None:
         found = {what: file for what, name in names.items() if (file := find_idx_file(members, name)) is not None}
         if not found:
             continue
-        members.require_few_files("IDX files")
+        members.require_few_files("IDX")
         if len(found) == 1:
             alone = next(iter(found.values()))
             raise members.error(
@@ -62,7 +62,7 @@ def read_part(members: Members, images: ByteRange, labels: ByteRange) -> Part:
     (count, height, width), pixels = read_header(members, images, 3)
     (labelled,), numbers = read_header(members, labels, 1)
     if count != labelled:
-        raise members.error(images.name, f"has {count:,} images, and {labels.name} {labelled:,} labels")
+        raise members.error(images.name, f"has {count:,} images, but {labels.name} has {labelled:,} labels")
     found: npt.NDArray[np.int64] = np.frombuffer(members.content(numbers), np.uint8).astype(np.int64)
     return Part(found, RecordImages((pixels,), (1, height, width)))
 

@@ -49,7 +49,7 @@ def detect(members: Members) -> Layout | None:
             where = "training part" if name in images else f"{part} part"
             raise members.error(name, f"is a class without images in the {where}; every part needs every class")
     if len(classes) < 2:
-        raise members.error(classes[0], "is the only class; there must be two at least, as folders side by side")
+        raise members.error(classes[0], "is the only class; there must be at least two, as folders side by side")
     kinds = {SUFFIXES[suffix_of(image)] for images in parts.values() for each in images.values() for image in each}
     made = {part: make_part(members, images) for part, images in parts.items()}
     return Layout("image-folder", kinds.pop() if len(kinds) == 1 else "mixed", tuple(classes), None, made)

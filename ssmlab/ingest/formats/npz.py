@@ -38,7 +38,7 @@ def detect(members: Members) -> Layout | None:
     """
     if all(members.find(f"train_{what}.npy") is None for what in ("images", "labels")):
         return None
-    members.require_few_files("the arrays of a .npz")
+    members.require_few_files("a .npz")
     parts = {part: read_part(members, prefix) for prefix, part in PARTS.items() if has_part(members, prefix)}
     shapes = {part.images.image_shape for part in parts.values() if isinstance(part.images, RecordImages)}
     if len(shapes) > 1:
@@ -64,7 +64,7 @@ def read_part(members: Members, prefix: str) -> Part:
             images, f"is {pixels.dtype} of shape {pixels.shape}, not bytes of (N, H, W), (N, H, W, 1) or (N, H, W, 3)"
         )
     if len(numbers.shape) == 2 and numbers.shape[1] > 1:
-        raise members.error(labels, f"has {numbers.shape[1]} labels an image, where one class an image is learnt here")
+        raise members.error(labels, f"has {numbers.shape[1]} labels per image; exactly one per image is needed")
     if numbers.dtype.kind not in "ui" or numbers.shape not in ((pixels.shape[0],), (pixels.shape[0], 1)):
         raise members.error(labels, f"is {numbers.dtype} of shape {numbers.shape}, not a label for each image")
     height, width = pixels.shape[1:3]
@@ -81,9 +81,11 @@ def check_axes(members: Members, name: str, shape: tuple[int, ...]) -> None:
     if len(shape) == 4 and shape[1] in (1, 3):
         raise members.error(name, f"has the shape {shape}: its channels come first; put them last")
     if len(shape) == 4 and shape[3] in (2, 4):
-        raise members.error(name, f"has the shape {shape}: {shape[3]} channels, where images have 1 or 3")
+        raise members.error(name, f"has the shape {shape}: {shape[3]} channels, but images must have 1 or 3")
     if len(shape) == 5 or (len(shape) == 4 and shape[3] not in (1, 3)):
-        raise members.error(name, f"has the shape {shape}: 3-D volumes, where images are classified here")
+        raise members.error(
+            name, f"has the shape {shape}: 3-D volumes, but only images can be classified; give another file"
+        )
 
 
 def read_header(members: Members, name: str) -> NpyArray:
@@ -98,9 +100,9 @@ def read_header(members: Members, name: str) -> NpyArray:
             shape, fortran, dtype = readers[version](start)
     except Exception as error:  # NumPy parses the header as Python code, so a forged one can raise anything
         reason = printable_name(str(error) or type(error).__name__)
-        raise members.error(name, f"is not an array as NumPy writes it ({reason})") from None
+        raise members.error(name, f"is not a NumPy array ({reason})") from None
     if not all(type(length) is int and 0 <= length <= MAX_LENGTH for length in shape) or len(shape) > MAX_AXES:
-        raise members.error(name, "has no shape that an array of images or labels has; save it again")
+        raise members.error(name, "has a shape that images or labels cannot have; save it again")
     if dtype.hasobject or (fortran and len(shape) > 1):
         raise members.error(name, "holds Python objects or is in Fortran's order; save it again as plain bytes")
     size = int(np.prod(shape, dtype=object)) * dtype.itemsize

@@ -69,7 +69,7 @@ def attack(
     models, started = job.build_models(), job.start(reread)
     live = paths.live(run)
     heart = HeartbeatWriter(live / "progress.json", stage="attack", study=params.study, run=run, device=resolved.type)
-    again = f"earlier results are untouched, `ssmlab attack {run}` {'starts again' if save_to else 'goes on'}"
+    again = f"earlier results are untouched, `ssmlab attack {run}` {'starts again' if save_to else 'continues'}"
     with recording_outcome(heart, silence, lambda: f"attack on run {run} stopped", lambda: again, lambda _: None):
         job.attack_and_publish(models, started, with_heartbeat(heart, on_event))
         heart.close("finished")

@@ -86,7 +86,7 @@ def what_is_kept(run: str, record: Record) -> str:
     if not record.rows:
         return f"no epoch was done, earlier results are untouched; `ssmlab train {run}` starts again"
     earlier = "its results may be published in part" if record.publishing else "earlier results are untouched"
-    return f"{earlier}; `ssmlab train {run}` goes on from epoch {len(record.rows)}"
+    return f"{earlier}; `ssmlab train {run}` continues after epoch {len(record.rows)}"
 
 
 @contextmanager

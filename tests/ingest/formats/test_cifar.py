@@ -97,15 +97,17 @@ class Evil:
         pytest.param({"data_batch_1.bin": b""}, "not whole records", id="empty"),
         pytest.param({"data_batch_1.bin": b"\x0a" + bytes(3072)}, "labels outside 0 to 9", id="label 10"),
         pytest.param({"train.bin": b"\x00\x64" + bytes(3072)}, "labels outside 0 to 99", id="label 100"),
-        pytest.param({"data_batch_1": b"no pickle"}, "is not a pickle as CIFAR has them", id="no pickle"),
-        pytest.param({"data_batch_1": pickle.dumps(Evil(), 2)}, r"refers to \w+.open\); it was not run", id="evil"),
+        pytest.param({"data_batch_1": b"no pickle"}, "is not a CIFAR pickle", id="no pickle"),
+        pytest.param({"data_batch_1": pickle.dumps(Evil(), 2)}, r"refers to \w+.open\); it was not loaded", id="evil"),
         pytest.param({"data_batch_1": pickle.dumps([1, 2])}, "has no `data`", id="a list"),
         pytest.param({"data_batch_1": pickle.dumps({"data": pixels(2, (3071,))}, 2)}, "has no `data`", id="3,071"),
         pytest.param(
             {"data_batch_1": pickle.dumps({"data": pixels(2, (3072,))}, 2)}, "has no `labels`", id="no labels"
         ),
         pytest.param(
-            {"data_batch_1": pickle.dumps({"data": pixels(2, (3072,)), "labels": [1]}, 2)}, "as many as", id="1 label"
+            {"data_batch_1": pickle.dumps({"data": pixels(2, (3072,)), "labels": [1]}, 2)},
+            "one label per image",
+            id="1 label",
         ),
         pytest.param(
             {"data_batch_1": pickle.dumps({"data": pixels(1, (3072,)), "labels": [10]}, 2)}, "outside", id="10 again"
@@ -116,7 +118,9 @@ class Evil:
         pytest.param(
             LAYOUTS["10 python"] | {"batches.meta": pickle.dumps(Evil(), 2)}, "batches.meta: is not", id="meta"
         ),
-        pytest.param(LAYOUTS["10 binary"] | {f"x/{n}": b"" for n in range(64)}, "CIFAR's files are few", id="many"),
+        pytest.param(
+            LAYOUTS["10 binary"] | {f"x/{n}": b"" for n in range(64)}, "too many for CIFAR; remove those", id="many"
+        ),
     ],
 )
 def test_files_that_are_not_cifars_are_refused(files: Files, message: str, tmp_path: Path, workdir: Path) -> None:

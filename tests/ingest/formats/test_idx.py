@@ -75,7 +75,9 @@ def changed(name: str, content: bytes | None) -> Files:
     [
         pytest.param(changed(LABELS, None), f"{IMAGES}: comes without its labels", id="no labels"),
         pytest.param(changed(IMAGES, None), f"{LABELS}: comes without its images", id="no images"),
-        pytest.param(changed(LABELS, idx(np.zeros(19, np.uint8))), "has 20 images, and .* 19 labels", id="19 labels"),
+        pytest.param(
+            changed(LABELS, idx(np.zeros(19, np.uint8))), "has 20 images, but .* has 19 labels", id="19 labels"
+        ),
         pytest.param(changed(IMAGES, idx(pixels(20, (25,)))), "not an IDX file of bytes with 3 axes", id="two axes"),
         pytest.param(changed(IMAGES, b""), "not an IDX file", id="empty"),
         pytest.param(changed(IMAGES, idx_files()[IMAGES][:13]), "not an IDX file", id="half a header"),
@@ -87,7 +89,7 @@ def changed(name: str, content: bytes | None) -> Files:
         pytest.param(changed("t10k-images-idx3-ubyte", idx(pixels(10, (6, 6)))), "another shape", id="shapes"),
         pytest.param(idx_files() | {"test-images-idx3-ubyte": b"", "test-labels-idx1-ubyte": b""}, "second", id="two"),
         pytest.param(
-            idx_files() | {f"other/{n}": b"" for n in range(61)}, "65 files, and IDX files are few", id="many"
+            idx_files() | {f"other/{n}": b"" for n in range(61)}, "65 files, too many for IDX; remove those", id="many"
         ),
         pytest.param(
             changed(f"{IMAGES}.gz", b"no gzip") | {IMAGES: idx(pixels(20, (5, 5)))}, None, id="plain one wins"

@@ -62,7 +62,7 @@ IMAGES, LABELS = "train_images.npy", "train_labels.npy"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param({LABELS: npy(np.zeros((20, 14), np.uint8))}, "has 14 labels an image", id="multi-label"),
+        pytest.param({LABELS: npy(np.zeros((20, 14), np.uint8))}, "has 14 labels per image", id="multi-label"),
         pytest.param({IMAGES: npy(pixels(20, (8, 8, 8)))}, "3-D volumes", id="3-D"),
         pytest.param({IMAGES: npy(pixels(20, (8, 8, 8, 3)))}, "3-D volumes", id="3-D RGB"),
         pytest.param({IMAGES: npy(np.zeros((20, 5, 5)))}, "is float64 of shape", id="floats"),
@@ -74,21 +74,23 @@ IMAGES, LABELS = "train_images.npy", "train_labels.npy"
         pytest.param({IMAGES: npy(np.asfortranarray(pixels(20, (5, 5))))}, "Fortran's order", id="Fortran"),
         pytest.param({IMAGES: npz_files()[IMAGES][:-1]}, "declares 500 bytes and has 499", id="short"),
         pytest.param({IMAGES: npz_files()[IMAGES] + b"1"}, "declares 500 bytes and has 501", id="long"),
-        pytest.param({IMAGES: npz_files()[IMAGES][:30]}, "not an array as NumPy writes it", id="half a header"),
-        pytest.param({IMAGES: b"not an array"}, "not an array as NumPy writes it", id="text"),
-        pytest.param({IMAGES: npz_files()[IMAGES].replace(b"(20, 5, 5)", b"id(1)     ")}, "not an array", id="code"),
+        pytest.param({IMAGES: npz_files()[IMAGES][:30]}, "not a NumPy array", id="half a header"),
+        pytest.param({IMAGES: b"not an array"}, "not a NumPy array", id="text"),
+        pytest.param(
+            {IMAGES: npz_files()[IMAGES].replace(b"(20, 5, 5)", b"id(1)     ")}, "not a NumPy array", id="code"
+        ),
         pytest.param({IMAGES: npy(pixels(20, (6, 6)))}, "another shape", id="shapes"),
         pytest.param({IMAGES: npy(pixels(20, (3, 8, 8)))}, "channels come first; put them last", id="first"),
         pytest.param({IMAGES: npy(pixels(20, (3, 8, 3)))}, "channels come first; put them last", id="first or last"),
         pytest.param({IMAGES: npy(pixels(20, (1, 8, 3)))}, "channels come first; put them last", id="grey, 3 wide"),
-        pytest.param({IMAGES: npy(pixels(20, (8, 8, 4)))}, "4 channels, where images have", id="four channels"),
+        pytest.param({IMAGES: npy(pixels(20, (8, 8, 4)))}, "4 channels, but images must have", id="four channels"),
         pytest.param({IMAGES: npy(np.zeros((20, 5, 5), bool))}, "is bool of shape", id="bits"),
         pytest.param({IMAGES: npy(np.zeros((20, 5, 5), np.uint16))}, "is uint16 of shape", id="16 bits"),
         pytest.param({LABELS: npy(np.arange(20) - 1)}, "has labels from -1 to 18", id="negative label"),
         pytest.param({LABELS: npy(np.arange(20) + 2**62)}, "has labels from 4611", id="label as a size"),
         pytest.param({LABELS: npy(np.full(20, 2**64 - 1, np.uint64))}, "has labels from 1844", id="label beyond int64"),
         pytest.param({LABELS: npy(np.zeros(20, bool))}, "is bool of shape", id="labels yes or no"),
-        pytest.param({f"x{n}": b"" for n in range(64)}, "the arrays of a .npz are few", id="many"),
+        pytest.param({f"x{n}": b"" for n in range(64)}, "too many for a .npz; remove those", id="many"),
     ],
 )
 def test_arrays_that_are_not_medmnists_are_refused(change: Files, message: str, tmp_path: Path, workdir: Path) -> None:

@@ -86,7 +86,7 @@ ANNOTATIONS = "val/val_annotations.txt"
         pytest.param(
             {"val/val_annotations.txt": b"val_0.JPEG\0\x1b[2J\tn77\n"}, r"gives val_0\.JPEG\\x00\\x1b", id="escapes"
         ),
-        pytest.param({"train/n01/images/n01_0.JPEG": b""}, "has 0 bytes, which no image has", id="empty image"),
+        pytest.param({"train/n01/images/n01_0.JPEG": b""}, "has 0 bytes, but an image file has", id="empty image"),
         pytest.param(
             {"train/n01/images/n01_0.JPEG": None, "train/n01/images/n01_1.JPEG": None},
             "val/: n01: is a class without training images",

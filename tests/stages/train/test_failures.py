@@ -38,7 +38,7 @@ def test_an_error_says_what_is_kept_and_how_to_go_on(params: Params, paths: Path
 
     with disk.in_use(), pytest.raises(UserError, match=r"Input/output error.*earlier results are untouched") as caught:
         train(params, RUN, paths, on_event=at(f"epoch {epoch}/{EPOCHS}", die))
-    assert (f"goes on from epoch {epoch - 1}" if epoch > 1 else "no epoch was done") in str(caught.value)
+    assert (f"continues after epoch {epoch - 1}" if epoch > 1 else "no epoch was done") in str(caught.value)
 
 
 def test_a_diverged_training_names_the_images_and_keeps_the_last_good_state(
@@ -50,7 +50,7 @@ def test_a_diverged_training_names_the_images_and_keeps_the_last_good_state(
         return F.cross_entropy(logits, y) * (float("nan") if next(calls) > 4 else 1)
 
     monkeypatch.setattr(base, "smoothed_cross_entropy", lambda smoothing: breaking)
-    with pytest.raises(UserError, match=r"epoch 2, step 5\) on images \d+, .* \.\.\.; lower .*goes on from epoch 1"):
+    with pytest.raises(UserError, match=r"epoch 2, step 5\) on images \d+, .* \.\.\.; lower .*continues after epoch 1"):
         train(params, RUN, paths)
     log = (paths.live(RUN) / "log.txt").read_text().splitlines()
     logged = next(line for line in log if "rows of the source: " in line).partition("source: ")[2].split(", ")

@@ -39,7 +39,7 @@ def test_interrupted_publishing_is_reported_and_completed_by_the_next_start(
 ) -> None:
     in_the_way = paths.model(RUN) / "history.csv"
     in_the_way.mkdir(parents=True)
-    with pytest.raises(UserError, match=rf"history\.csv.*published in part; .*goes on from epoch {EPOCHS}"):
+    with pytest.raises(UserError, match=rf"history\.csv.*published in part; .*continues after epoch {EPOCHS}"):
         train(params, RUN, paths)
     in_the_way.rmdir()
     assert not any(note.startswith("epoch ") for note in notes_of(params, paths))  # nothing is left to train

@@ -156,7 +156,7 @@ def test_if_one_rank_is_killed_all_end_and_can_go_on(folders: tuple[Path, Path],
     assert codes == [1, -signal.SIGKILL]
     (line,) = err[0].splitlines()
     assert line.startswith("error: another process of this training has ended")
-    assert "`ssmlab train ads` goes on from epoch" in line
+    assert "`ssmlab train ads` continues after epoch" in line
     beat = read_heartbeat(folders[0] / LIVE / "progress.json")
     assert beat is not None and (beat.state, "another process" in beat.message) == ("failed", True)
     done = len(read_history(folders[0] / LIVE / "history.csv"))
