@@ -97,7 +97,7 @@ def differences(a: Any, b: Any) -> int:
 
 
 def table(run: str, codes: list[Path], turns: list[list[dict[str, Any]]]) -> str:
-    """The least CPU seconds of every part for each version of the code, and how many values it finds otherwise."""
+    """The least CPU seconds of every part for each version of the code, and how many of its values differ."""
     first, columns = turns[0][0], range(len(codes))
     differ = [sum(differences(first["found"], turn[column]["found"]) for turn in turns) for column in columns]
     rows = [[run, *(code.name for code in codes)], ["---", *("--:" for _ in columns)]]

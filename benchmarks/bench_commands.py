@@ -67,7 +67,7 @@ def slowest_imports(arguments: Sequence[str], folder: Path, count: int = 25) -> 
 
 
 def least(arguments: Sequence[str], folder: Path, rounds: int) -> tuple[float, bool, float]:
-    """The least CPU seconds of so many runs after a first one, whether any run failed, and the median."""
+    """The least CPU seconds of several runs after a first one, whether any run failed, and the median."""
     runs = [cpu_seconds(arguments, folder) for _ in range(rounds + 1)]
     seconds = [seconds for seconds, _ in runs[1:]]
     return min(seconds), any(status for _, status in runs), statistics.median(seconds)

@@ -124,7 +124,7 @@ def main() -> None:
 
 
 def mnist(folder: Path) -> tuple[Tensor, str]:
-    """MNIST's 60,000 training images, or as many of random bytes where they are not."""
+    """MNIST's 60,000 training images, or as many images of random bytes if MNIST is missing."""
     file = folder / "train-images-idx3-ubyte.gz"
     if not file.exists():
         generator = torch.Generator().manual_seed(SEED)

@@ -77,7 +77,7 @@ class EagerAttack:
         self.model, self.precision, self.y = model, precision, y
 
     def refreshed(self) -> Gradient:
-        """The gradient of the loss of the model as it now is."""
+        """The gradient of the loss of the model with its current weights."""
         frozen = frozen_form(self.model, self.precision)
         return lambda x: input_gradient(frozen, x, self.y, F.cross_entropy)
 
@@ -92,7 +92,7 @@ class StandingAttack:
 
     @torch.no_grad()
     def overwrite(self) -> None:
-        """Give the standing model the tensors of the model as it now is; shared ones need no copy."""
+        """Copy the current tensors of the model into the standing model; shared ones need no copy."""
         new = frozen_form(self.model, self.precision)
         for mine, its in zip(self.tensors, [*new.parameters(), *new.buffers()], strict=True):
             if mine.data_ptr() != its.data_ptr():
@@ -107,7 +107,7 @@ class CompiledAttack(StandingAttack):
         self.compiled = torch.compile(self.standing)
 
     def refreshed(self) -> Gradient:
-        """The gradient of the loss of the model as it now is."""
+        """The gradient of the loss of the model with its current weights."""
         self.overwrite()
         return lambda x: input_gradient(self.compiled, x, self.y, F.cross_entropy)
 
@@ -129,7 +129,7 @@ class GraphedAttack(StandingAttack):
             self.gradient = input_gradient(self.standing, self.x, self.y, F.cross_entropy)
 
     def refreshed(self) -> Gradient:
-        """The gradient of the loss of the model as it now is."""
+        """The gradient of the loss of the model with its current weights."""
         self.overwrite()
         return self.replay
 

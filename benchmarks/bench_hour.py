@@ -61,7 +61,7 @@ def start_laboratory(root: Path) -> tuple[int, int]:
 
 
 def drain(terminal: int, seconds: float) -> int:
-    """Read what the laboratory draws for so long; the number of bytes."""
+    """Read what the laboratory draws for this many seconds; returns the number of bytes."""
     end, count = time.monotonic() + seconds, 0
     while (left := end - time.monotonic()) > 0:
         if select.select([terminal], [], [], left)[0]:
@@ -76,7 +76,7 @@ def epochs_of(root: Path) -> int:
 
 
 def sample_all(root: Path, training: int, laboratory: int, terminal: int, minutes: int) -> list[Sample]:
-    """A sample a minute."""
+    """Take a sample every minute."""
     began, samples = time.monotonic(), []
     watched = [psutil.Process(training), psutil.Process(laboratory)]
     for minute in range(1, minutes + 1):
@@ -88,7 +88,7 @@ def sample_all(root: Path, training: int, laboratory: int, terminal: int, minute
 
 
 def slope(samples: list[Sample], column: int, over: int = 0) -> float:
-    """MB a minute (`over` 0) or an epoch (1) of a straight line through the samples after the first ten minutes."""
+    """MB per minute (`over` 0) or per epoch (1) of a straight line through the samples after the first ten minutes."""
     kept = np.array(samples[WARM:] if len(samples) > WARM + 1 else samples)
     return float(np.polyfit(kept[:, over], kept[:, column], 1)[0])
 

@@ -59,7 +59,7 @@ class Sampler:
 
 
 def train_long(epochs: int) -> None:
-    """A training of so many epochs."""
+    """A training with this number of epochs."""
     sampler = Sampler(epochs, collect=True)
 
     def listen(event: Event) -> None:
@@ -77,7 +77,7 @@ def train_long(epochs: int) -> None:
 
 
 async def watch_long(looks: int) -> None:
-    """A watch of so many looks."""
+    """A watch with this number of looks."""
     from ssmlab.tui import app as laboratory
     from ssmlab.tui.collector import THRESHOLDS
 

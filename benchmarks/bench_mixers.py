@@ -86,7 +86,7 @@ def layer(mixer: str, width: int, length: int, device: str) -> nn.Module:
 
 
 def resident(field: str) -> float:
-    """A size from /proc/self/status in MiB; NaN where there is none."""
+    """A size from /proc/self/status in MiB; NaN if the file does not exist."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:

@@ -74,7 +74,7 @@ def neighbours(count: int) -> Iterator[None]:
 
 
 def measured(options: argparse.Namespace, threads: int, policy: str, count: int) -> float:
-    """Images a second of a new process with `count` neighbours."""
+    """Images per second of a new process with `count` neighbours."""
     command = [sys.executable, __file__, "--study", str(options.study), "--run", options.run]
     command += ["--seconds", str(options.seconds), "--threads", str(threads)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": policy}

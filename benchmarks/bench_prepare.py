@@ -39,7 +39,7 @@ def main() -> None:
     """Print the numbers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--folder", type=Path, help="where to work; needs 2 GB (default: a temporary folder)")
-    parser.add_argument("--images", type=int, default=500, help="training images a class")
+    parser.add_argument("--images", type=int, default=500, help="training images per class")
     parser.add_argument("--source", type=Path, help="prepare this archive or folder instead")
     parser.add_argument("--name", default="tiny-imagenet", help="what it is")
     parser.add_argument("--validation", type=int, default=5000, help="how many images are held out of training")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def make_archive(path: Path, each: int, seed: int) -> int:
-    """Write the archive with `each` training images a class; returns how many files it holds."""
+    """Write the archive with `each` training images per class; returns how many files it holds."""
     random = np.random.default_rng(seed)
     pictures = crops(picture(random, 1024), random)
     wnids = [f"n{number:08}" for number in random.choice(10**8, CLASSES, replace=False)]

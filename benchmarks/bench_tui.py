@@ -60,7 +60,7 @@ TIMES = 3  # each key
 
 
 def make_study(root: Path, runs: int, epochs: int) -> None:
-    """The smoke study with so many runs, in groups of three seeds, and the files that they would have."""
+    """The smoke study with this number of runs, in groups of three seeds, and the files of finished runs."""
     text = (ROOT / "studies" / "smoke.yaml").read_text()
     begin, end = text.index("runs:\n"), text.index("attack:\n")
     lines = []
@@ -78,7 +78,7 @@ def make_study(root: Path, runs: int, epochs: int) -> None:
 
 
 def write_run(paths: Paths, name: str, epochs: int, training: bool) -> None:
-    """The history of a run that was trained, or is in training and has come half the way."""
+    """The history of a run that is trained, or is halfway through its training."""
     rows = [
         Row(e, 13 * e, 1e-3, 2 / e, 0.5, 0.9 - 0.5 / e, 0.6 - 0.4 / e, 1.5, 900.0, 1.0, 0.7, epochs)
         for e in range(1, epochs // (2 if training else 1) + 1)
@@ -118,7 +118,7 @@ class Session:
         return float(times.user + times.system)
 
     def read(self, seconds: float) -> bytes:
-        """What is written until nothing has come for so long."""
+        """The output until no more has come for this many seconds."""
         found = b""
         while select.select([self.master], [], [], seconds)[0]:
             try:
@@ -128,7 +128,7 @@ class Session:
         return found
 
     def read_for(self, seconds: float) -> int:
-        """How many bytes are written in so many seconds."""
+        """How many bytes are written in this many seconds."""
         count, deadline = 0, time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             if select.select([self.master], [], [], left)[0]:
@@ -160,7 +160,7 @@ class Session:
 
 
 def measure(runs: int, epochs: int, idle: float) -> list[tuple[str, str]]:
-    """All figures for a study of so many runs."""
+    """All figures for a study with this number of runs."""
     with tempfile.TemporaryDirectory() as folder:
         make_study(Path(folder), runs, epochs)
         session = Session(Path(folder))

@@ -61,7 +61,7 @@ def fit_cells(fit: GrowthFit | None) -> list[str]:
 
 
 def growth_table(found: list[ProbeResults]) -> str:
-    """A Markdown table: a line a run with both fits, the error in the last token from the first, and the verdict."""
+    """A Markdown table, one line per run: both fits, the error in the last token from the first, and the verdict."""
     attack = f"pgd-{found[0].probe.adversary.steps}"
     head = ["model", "clean", attack, "after one token", "rate", "residual", "in the last token", "rate", "residual"]
     lines = ["| " + " | ".join([*head, "from first to last", "explodes"]) + " |"]
@@ -78,7 +78,7 @@ def growth_table(found: list[ProbeResults]) -> str:
 
 
 def growth_figure(found: list[ProbeResults]) -> Figure:
-    """Top: the error in the tokens after a perturbed one; below: in the last token. A column a training."""
+    """Top: the error in the tokens after a perturbed one; below: in the last token. One column per training."""
     models = list(dict.fromkeys(named(each.run)[0] for each in found))
     trainings = list(dict.fromkeys(named(each.run)[1] for each in found))
     figure = Figure(figsize=(7.0, 5.2), layout="constrained")

@@ -77,7 +77,7 @@ def growth_at(make: Callable[[tuple[int, int, int]], Classifier], x: Tensor) -> 
 def rows(
     models: dict[str, Callable[[tuple[int, int, int]], Classifier]], x: Tensor, lengths: list[int], images: int
 ) -> Iterator[str]:
-    """A line a model and length: the error, the law of its fall with the distance, and whether it explodes."""
+    """One line per model and length: the error, how it falls with the distance, and whether it explodes."""
     for name, make in models.items():
         for length in lengths:
             found = growth_at(make, stacked(x, images, length))

@@ -46,7 +46,7 @@ async def until_shown(pilot: Pilot[None], text: str) -> None:
 
 
 async def take(project: Path, folder: Path) -> None:
-    """One picture after the other."""
+    """Take the pictures one after the other."""
     app = StudyApp(project)
     async with app.run_test(size=SIZE) as pilot:
         await until_shown(pilot, "★ best")

@@ -33,7 +33,7 @@ Frame = tuple[list[str], float]  # a piece of SVG for every line, and the second
 
 
 def make_project(root: Path, epochs: int) -> None:
-    """The smoke study with so many epochs, its data prepared."""
+    """The smoke study with this number of epochs, its data prepared."""
     shutil.copytree(ROOT / "ssmlab", root / "ssmlab", ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("dvc.yaml", ".dvcignore", "pyproject.toml"):
         shutil.copy(ROOT / name, root / name)
@@ -67,7 +67,7 @@ class Recorder:
         self.take(seconds)
 
     async def watch(self, done: Callable[[], bool], every: float, seconds: float, most: float) -> None:
-        """Take a frame now and then until something is so, or `most` seconds have gone."""
+        """Take frames until a condition holds or `most` seconds have passed."""
         end = time.monotonic() + most
         while not done() and time.monotonic() < end:
             self.take(seconds)

@@ -1,4 +1,4 @@
-"""Does an attack on one token win where the model reads last? The slope over the scan, at one and the same image place.
+"""Does an attack on one token win where the model reads last? The slope over the scan, at the same place of the image.
 
     python benchmarks/scan_recency.py PROJECT STUDY [--orders raster column snake permuted] [--figure FILE.svg]
 
@@ -73,7 +73,7 @@ def common_seeds(maps: Maps) -> list[int]:
 
 
 def rows(found: dict[str, Maps]) -> list[str]:
-    """One line a model: orders, seeds, slope with interval, slopes of the seeds."""
+    """One line per model: orders, seeds, slope with interval, slopes of the seeds."""
     lines = []
     for model, maps in found.items():
         seeds = common_seeds(maps)
@@ -87,7 +87,7 @@ def rows(found: dict[str, Maps]) -> list[str]:
 
 
 def figure_of(found: dict[str, Maps]) -> Figure:
-    """Share broken against place in the scan, both relative to the patch's means over the orders; a panel a model."""
+    """Share broken against place in the scan, both relative to the patch's means; one panel per model."""
     figure = Figure(figsize=(7.0, 3.2), layout="constrained")
     panels = figure.subplots(1, len(found), sharex=True, sharey=True, squeeze=False)[0]
     names = sorted({order for maps in found.values() for order in maps})

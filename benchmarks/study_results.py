@@ -26,7 +26,7 @@ from ssmlab.report.figure_style import MARKERS, PALETTE
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-EVERY = 5  # of so many epochs, one is kept
+EVERY = 5  # one epoch in five is kept
 SEED = r"-s\d+$"  # the end of a run's name, and of the name of a group of one seed
 
 
@@ -99,7 +99,7 @@ def verdict(claim: dict[str, Any]) -> dict[str, Any]:
 
 
 def verdict_table(claims: list[dict[str, Any]]) -> str:
-    """A Markdown table: a row a claim, with the verdict and the differences that it rests on."""
+    """A Markdown table, one row per claim: the verdict and the differences behind it."""
     measures = list(dict.fromkeys(measure for claim in claims for measure in claim["differences"]))
     columns = ["claim", "verdict", "corrected p", *measures]
     lines = ["| " + " | ".join(columns) + " |", "|---|---|" + "--:|" * (1 + len(measures))]
@@ -159,7 +159,7 @@ def curve_figure(frame: DataFrame) -> Figure:
 
 
 def dot_figure(frame: DataFrame, measure: str) -> Figure:
-    """The accuracy of every best checkpoint under one attack: a dot a seed, a line at the mean."""
+    """The accuracy of every best checkpoint under one attack: one dot per seed, a line at the mean."""
     best = frame[(frame["attack"] == measure) & (frame["checkpoint"] == "best")]
     best = best.assign(name=best["group"] + best["label"].map(lambda label: f", {label}" if label else ""))
     groups = list(dict.fromkeys(best["name"]))

@@ -47,7 +47,7 @@ def study(finished: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, copy_project: Callable[[Path], None]) -> Path:
-    """A git checkout with the finished study, dvc.lock committed as in a project of one's own."""
+    """A git checkout with the finished study, dvc.lock committed as in a user's own project."""
     folder = tmp_path_factory.mktemp("project")
     copy_project(folder)
     (folder / "params.yaml").write_text(tiny_study())

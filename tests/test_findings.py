@@ -23,7 +23,7 @@ def section_of(study: str) -> str:
 
 
 def tables(section: str) -> list[list[list[str]]]:
-    """The tables of a section: rows of cells, the head first, without the line below it."""
+    """The tables of a section as rows of cells: first the head, without the line below it."""
     blocks = re.findall(r"(?:^\|.*\n)+", section, flags=re.M)
     return [
         [
@@ -36,7 +36,7 @@ def tables(section: str) -> list[list[list[str]]]:
 
 
 def measure_of(column: str) -> tuple[str, str]:
-    """(attack, checkpoint) of the head of a column; what stands there beside them describes the attack."""
+    """(attack, checkpoint) of the head of a column; the other words there describe the attack."""
     attack, *more = column.split(", ")
     return attack, next((each for each in more if each in CHECKPOINTS), "best")
 

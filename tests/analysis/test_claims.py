@@ -83,7 +83,7 @@ def test_a_small_difference_is_not_settled(tiny_params: Params) -> None:
 def ro_claim(
     params: Params, records: Mapping[str, TrainingRecord], best: int = 5, seeds: Sequence[int] = (0, 1, 2)
 ) -> Judgement:
-    """The claim that AdS falls more from best to last, where it loses 100 of 1,000 images a seed and S4 none."""
+    """The claim that AdS falls more from best to last, where it loses 100 of 1,000 images per seed and S4 none."""
     study = seeded_params(params, seeds=seeds)
     found = {}
     for group, fall in (("ads-pgd", 100), ("ssm-pgd", 0)):

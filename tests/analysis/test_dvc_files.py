@@ -1,4 +1,4 @@
-"""What DVC plots of a study: the whole accuracy-eps curve where FMN found one, two points where not."""
+"""What DVC plots for a study: the whole accuracy-eps curve if FMN was run, otherwise two points."""
 
 from __future__ import annotations
 

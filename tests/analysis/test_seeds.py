@@ -98,7 +98,7 @@ def test_equal_models_are_judged_different_in_at_most_5_of_100_cases(
 def test_five_seeds_are_enough_for_a_model_whose_seeds_differ_eight_times_as_much(
     seeds: tuple[int, int], limit: float
 ) -> None:
-    """docs/seeds.md says that three are not quite."""
+    """docs/seeds.md says that three are not quite enough."""
     rate = settled_rate(by_seeds, seeds, 1000, (0.08, 0.01), gain=0.0, repeats=400)
     assert rate == pytest.approx(limit, abs=2.5 * math.sqrt(limit * (1 - limit) / 400))
 

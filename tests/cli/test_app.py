@@ -148,7 +148,7 @@ def test_only_rank_zero_of_torchrun_prints_an_error_unless_another_rank_alone_ha
 
 
 def test_a_stop_that_breaks_into_an_error_tells_the_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when torchrun ends the first process while that is putting in order that another has failed."""
+    """As when torchrun ends the first process while it is cleaning up after the failure of another."""
 
     def broken_into(*_: object) -> None:
         try:

@@ -1,4 +1,4 @@
-"""One stop, however many signals it comes in; and stages that outlive their DVC end themselves."""
+"""Several signals are one stop, and a stage whose DVC process has ended ends itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The garbage collector is off in a block, and afterwards as it was before."""
+"""The garbage collector is off in a block, and has its earlier state afterwards."""
 
 from __future__ import annotations
 

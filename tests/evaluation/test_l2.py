@@ -219,7 +219,7 @@ def test_neither_image_is_attacked_beyond_the_diagonal_of_the_box() -> None:
 
 @pytest.mark.parametrize("height", [*range(3, 33), 64])
 def test_square_in_l2_refuses_exactly_the_images_that_it_would_stop_on(height: int) -> None:
-    """The other route lets it run: torchattacks ends in an error of shapes, or lays no tile at all."""
+    """The other route lets it run: torchattacks then fails with a shape error or places no tile."""
     spec = SquareParams(kind="square", queries=2, **EVERYTHING)
     model = nn.Sequential(nn.Flatten(), nn.Linear(height * height, 3)).requires_grad_(False)
     x = torch.rand(2, 1, height, height, generator=torch.Generator().manual_seed(0))

@@ -100,7 +100,7 @@ def test_every_attack_of_ours_stays_in_the_ball_and_the_box(eps: float, seed: in
 
 
 def test_fmn_agrees_with_pgd_at_every_radius() -> None:
-    """One run gives the whole curve: PGD of many starts breaks hardly an image that FMN says it takes more for."""
+    """One run gives the whole curve: PGD with many starts breaks hardly any image with a larger FMN distance."""
     model, x = net(), images(40)
     y = model(x).argmax(dim=1)
     found = evaluate(model, x, y, {"fmn": FmnParams(kind="fmn", steps=100, **EVERYTHING)}, 0.02).measures["fmn"]

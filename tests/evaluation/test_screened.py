@@ -25,7 +25,7 @@ EPS = 0.02
 
 
 class Quantised(nn.Module):
-    """Rounds pixels, so that gradients are zero and it takes Square to break what random starts do not."""
+    """Rounds pixels, so gradients are zero and only Square breaks images that random starts do not."""
 
     def forward(self, x: Tensor) -> Tensor:
         return (30 * x).round() / 30

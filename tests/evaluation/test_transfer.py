@@ -130,7 +130,7 @@ def test_images_made_on_a_normal_model_reveal_a_model_without_gradients() -> Non
 
 
 def test_the_second_look_removes_exactly_the_images_that_stronger_attacks_on_the_model_break() -> None:
-    """As if its own attack had broken none of the first 60 images and that on another model all of the first 40."""
+    """As if its own attack had broken none of the first 60 images, and another model's attack all of the first 40."""
     x, y = (each[:60] for each in digits())
     model = trained(robust=True)
     runner = AttackRunner(inputs({"a": model}, x, y))

@@ -75,7 +75,7 @@ def sweep(
 ) -> dict[str, Any]:
     """Inject until the time is over: first each kind once at all its places, then faults at random.
 
-    Each command is broken `TOGETHER` times, one time after the other, before it is run in peace.
+    Each command is broken `TOGETHER` times, one time after the other, before it runs without a fault.
     """
     draw, began = random.Random(seed), time.monotonic()
     counts: Counter[str] = Counter()

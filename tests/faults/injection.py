@@ -124,7 +124,7 @@ class Harness:
         return code if isinstance(code, int) else 1
 
     def inject(self, stage: Stage, faults: Sequence[tuple[int, int]]) -> Iterator[str]:
-        """Break the runs of a stage at these (place, kind), one after the other, then run it in peace.
+        """Break the runs of a stage at these (place, kind), one after the other, then run it without a fault.
 
         Yields what is wrong. A run that succeeds in spite of its fault is followed by one over the old outputs.
         """
@@ -154,7 +154,7 @@ class Harness:
         shutil.copytree(self.before[stage.name], self.project)
 
     def wrong_files(self, stage: Stage, before: Files, ended: Ended) -> Iterator[str]:
-        """What is neither old nor new after a run with a fault."""
+        """The files that are neither old nor new after a run with a fault."""
         found, after = files_below(self.project), self.after[stage.name]
         outputs = matching({**before, **after}, stage.outputs).keys()
         for name in outputs:

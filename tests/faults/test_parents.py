@@ -89,7 +89,7 @@ class Pipeline:
         (self.folder / "params.yaml").write_text(params.replace(parent.old, parent.new.format(value)))
 
     def problems_after(self, parent: Parent, at: int, kind: int, value: int) -> list[str]:
-        """What is wrong after a fault, and after a run in peace that follows it."""
+        """What is wrong after a fault, and after a run without a fault that follows it."""
         result = self.folder / "results" / STUDY / parent.result
         self.change(parent, value)
         before = result.read_bytes()

@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture
 def workdir(tmp_path: Path) -> Path:
-    """An empty folder for what is unpacked."""
+    """An empty folder for unpacked files."""
     folder = tmp_path / "workdir"
     folder.mkdir()
     return folder

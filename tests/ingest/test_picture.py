@@ -37,7 +37,7 @@ def saved(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def read(content: bytes, tmp_path: Path) -> Pixels:
-    """The image (H, W) or (H, W, 3) that comes out, with every warning an error and header and pixels agreeing."""
+    """The decoded image (H, W) or (H, W, 3). Every warning is an error, and header and pixels must agree."""
     (tmp_path / "image").write_bytes(content)
     images = EncodedImages(Path("set"), (ByteRange("cat/1.png", tmp_path / "image", 0, len(content)),))
     with warnings.catch_warnings():

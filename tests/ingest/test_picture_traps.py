@@ -1,4 +1,4 @@
-"""Image files that Pillow decodes without a word to another picture than the one that was saved.
+"""Image files that Pillow silently decodes to a picture other than the one that was saved.
 
 Each is written here byte by byte, because Pillow cannot write it, and the picture is what its format's standard says.
 """
@@ -97,7 +97,7 @@ def test_a_png_with_missing_rows_is_refused(
 
 
 def pixels_of_png(width: int, height: int, bits: int, interlaced: int) -> int:
-    """Its bytes of pixels with a filter byte a row, counted pixel by pixel."""
+    """The number of pixel bytes, with one filter byte per row, counted pixel by pixel."""
     adam7 = ["16462646", "7" * 8, "56" * 4, "7" * 8, "36463646", "7" * 8, "56" * 4, "7" * 8]
     rows: dict[tuple[str, int], int] = {}
     for y in range(height):

@@ -1,4 +1,4 @@
-"""CIFAR's pickles are read as pickle itself reads them; pickles that hold anything else are refused, and not run."""
+"""CIFAR's pickles give the values that pickle itself reads; pickles with other content are refused and never run."""
 
 from __future__ import annotations
 

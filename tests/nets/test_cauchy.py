@@ -23,7 +23,7 @@ def scaled_modes(width: int, modes: int, seed: int, dtype: torch.dtype = torch.f
 
 
 def differentiable(width: int, modes: int, seed: int) -> list[Tensor]:
-    """Weights (width, 8, modes), decay and frequency, which want gradients."""
+    """Weights (width, 8, modes), decay and frequency, which require gradients."""
     weights = torch.randn(width, 8, modes, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return [tensor.requires_grad_() for tensor in (weights, *scaled_modes(width, modes, seed))]
 

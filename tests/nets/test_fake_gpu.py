@@ -1,4 +1,4 @@
-"""Every model and the training attack on a GPU that is not there, in a process of its own.
+"""Every model and the training attack on a simulated GPU, in a separate process.
 
 The fake device stays registered with torch for as long as a process lives, and torch then asks it for generators and
 gradient queues that it has not, so other tests would fail beside it.

@@ -1,4 +1,4 @@
-"""The smoke study with changes, and what is said about them."""
+"""The smoke study with changes, and the error messages about them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def changed(*changes: tuple[str, Any]) -> dict[str, Any]:
 
 
 def problem(*changes: tuple[str, Any]) -> str:
-    """What is said about the changed smoke study, as it is read from a file called study.yaml."""
+    """The error message for the changed smoke study, read from a file called study.yaml."""
     with pytest.raises(UserError) as caught:
         parse_params(changed(*changes), "study.yaml")
     text = str(caught.value)

@@ -1,4 +1,4 @@
-"""A grid is every combination of its axes, and says nothing that its runs written by hand would not say."""
+"""A grid is every combination of its axes, and means the same as its runs written by hand."""
 
 from __future__ import annotations
 

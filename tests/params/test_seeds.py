@@ -1,4 +1,4 @@
-"""Which runs are a group, and what it is called."""
+"""Which runs form a group, and how the group is named."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.analysis.synthetic import seeded_params
 
 
 def runs(**seeds: int) -> dict[str, dict[str, Any]]:
-    """Runs of equal settings, with these seeds; `_` stands for `-`."""
+    """Runs of equal settings, with these seeds; `_` means `-`."""
     return {
         name.replace("_", "-"): {"model": {"mixer": "s4"}, "train": {"epochs": 1, "seed": seed}}
         for name, seed in seeds.items()

@@ -90,7 +90,7 @@ def test_a_paper_study_is_seven_models_in_five_regimes(name: str) -> None:
 
 
 def outcome(run: RunParams) -> dict[str, Any]:
-    """What a run says, without what the corrected flavour corrects: tokens, nonlinearity, selection, warm-up."""
+    """A run's settings except those that the corrected flavour changes: tokens, nonlinearity, selection, warm-up."""
     said = run.plain()
     for section, keys in (("model", ("tokens", "pointwise")), ("train", ("warmup",))):
         for key in keys:

@@ -1,4 +1,4 @@
-"""Files that others made: data is read, code is refused and never run, and nothing costs more than it may."""
+"""Files from other people: data is read, code is refused and never run, and time and memory have limits."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 class Payload:
-    """Unpickling it creates a file: the stand-in for anything an attacker would run."""
+    """Unpickling it creates a file, as an example of code that an attacker would run."""
 
     def __init__(self, trace: Path):
         self.trace = trace

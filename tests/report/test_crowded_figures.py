@@ -1,4 +1,4 @@
-"""Figures of more groups than a reader can tell apart: every group is drawn, and none costs an artist of its own."""
+"""Figures of very many groups: every group is drawn, but without a separate matplotlib artist for each."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def summary_of(params: Params) -> Summary:
 
 
 def transfers(summary: Summary, broken: dict[tuple[str, str], int]) -> TransferResults:
-    """Every run right on 20 images; of a pair, so many of the first are broken: 5 by default."""
+    """Every run is right on 20 images; for each pair, the given number of them is broken (5 by default)."""
     runs = [run.name for run in summary.runs]
     clean = dict.fromkeys(runs, "1" * 20)
     found = tuple(

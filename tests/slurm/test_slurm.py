@@ -28,7 +28,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment in which the commands of SLURM speak to a cluster of this machine."""
+    """The environment in which SLURM's commands use a cluster on this machine."""
     folder = tmp_path_factory.mktemp("slurm", numbered=True)
     for above in (folder, *folder.parents):  # munged refuses a folder that others could have tampered with
         above.chmod(above.stat().st_mode & ~0o022 | 0o011) if above.stat().st_uid == os.geteuid() else None

@@ -86,7 +86,7 @@ class Eigenvalues(nn.Module):
 
 
 class Branch(nn.Module):
-    """A layer that asks for the batch, whose answer a graph cannot hold."""
+    """A layer that branches on the batch size, which a graph cannot express."""
 
     def forward(self, h: torch.Tensor) -> torch.Tensor:
         return 2 * h if len(h) < 7 else 3 * h

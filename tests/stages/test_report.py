@@ -1,4 +1,4 @@
-"""Stages analyze and report on synthetic results: their files, their words, their refusals."""
+"""Stages analyze and report on synthetic results: their files, texts and errors."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def make_study(root: Path) -> Study:
 
 
 def readers_of(root: Path) -> dict[str, Callable[[], object]]:
-    """By file, everything in the Python interface that reads it; what it gives back is not None."""
+    """By file, everything in the Python interface that reads it; the readers never return None."""
     paths = Paths(STUDY, root)
     folder, live = paths.model(RUN), paths.live(RUN)
     best, history, state = folder / "best.safetensors", folder / "history.csv", live / "state.safetensors"

@@ -1,4 +1,4 @@
-"""One random bit of any file that is read back is another: every reader notices."""
+"""One random bit of any file that is read back is flipped, and every reader notices."""
 
 from __future__ import annotations
 

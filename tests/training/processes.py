@@ -105,7 +105,7 @@ def epochs_of(
 
 
 def main(rank: int, size: int, folder: Path) -> None:
-    """Be one of the processes."""
+    """Run as one of the processes."""
     dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=size)
     group = Group(rank, size)
     found: dict[str, Any] = {name: epochs_of(case, group)[-1].state for name, case in CASES.items()}

@@ -30,7 +30,7 @@ SHAPE, CLASSES = (1, 14, 14), 3
 
 
 def split(images: int, seed: int) -> Split:
-    """Noise with one bright third of the rows, which is the class."""
+    """Noise in which one third of the rows is bright; the bright third is the class."""
     draw = torch.Generator().manual_seed(seed)
     labels = torch.randint(CLASSES, (images,), generator=draw)
     pixels = torch.randint(80, (images, *SHAPE), generator=draw, dtype=torch.uint8)

@@ -41,7 +41,7 @@ class PseudoTerminal:
         self.process = psutil.Process(self.child.pid)
 
     def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Read what is written until something is so."""
+        """Read the output until a condition holds."""
         deadline = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < deadline, self.seen[-2000:]

@@ -1,4 +1,4 @@
-"""MNIST's layout: read as it was written from any container, and refused if its files contradict each other."""
+"""MNIST's layout: read from any container as it was written, and refused if its files contradict each other."""
 
 from __future__ import annotations
 

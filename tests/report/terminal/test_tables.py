@@ -206,7 +206,7 @@ def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Pat
 
 
 def test_the_number_of_a_last_checkpoint_is_never_called_best(equal: Comparison) -> None:
-    """Where a checkpoint file is compared, its numbers stand in the line `best` even if it is its run's last."""
+    """In a comparison of checkpoint files, numbers are in the line `best`, even for a run's last checkpoint."""
     last = dataclasses.replace(equal.entries[0], which="last")
     mixed = dataclasses.replace(equal, entries=(last, equal.entries[1]))
     rows = [row for row in csv.DictReader(io.StringIO(drawn(render(mixed, "csv")))) if row["kind"] == "accuracy"]

@@ -86,7 +86,7 @@ class Trainers:
         self.server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     def run(self, paths: Paths, killed_after: float | None = None) -> int:
-        """Train, and after so many seconds kill; returns the exit code, -9 if the kill came in time."""
+        """Train, and kill the training after this many seconds; returns the exit code, -9 if it was killed."""
         assert self.server.stdin is not None and self.server.stdout is not None
         self.server.stdin.write(f"{paths.root}\n".encode())
         pid = int(self.server.stdout.readline())
@@ -155,11 +155,11 @@ def kill_and_compare(trainers: Trainers, params: Params, dataset: Dataset, folde
     expected = outcome(peace)
     assert [row.epoch for row in read_history(peace.model(RUN) / "history.csv")] == list(range(1, EPOCHS + 1))
 
-    lines, moments = [f"a training in peace takes {whole:.2f} s"], Counter[str]()
+    lines, moments = [f"an undisturbed training takes {whole:.2f} s"], Counter[str]()
     for point in range(points):
         delay, attempt, hits = draw.uniform(0, whole), 0, []
         while trainers.run(paths := new(f"{point}-{attempt}"), killed_after=delay) == 0:
-            delay, attempt = delay / 2, attempt + 1  # it was quicker than the one in peace
+            delay, attempt = delay / 2, attempt + 1  # it was quicker than the undisturbed one
         hits.append(f"{delay:.2f} s, {moment(paths)}")
         delay = draw.uniform(0, whole)
         if trainers.run(paths, killed_after=delay) != 0:
@@ -169,7 +169,7 @@ def kill_and_compare(trainers: Trainers, params: Params, dataset: Dataset, folde
         moments.update(hit.split(", ", 1)[1].split(" epoch ")[0] for hit in hits)
         assert trainers.run(paths) == 0
         assert outcome(paths) == expected, f"point {point}: {hits}"
-        lines.append(f"point {point + 1}: killed after {'; going on, after '.join(hits)}; ends equal")
+        lines.append(f"point {point + 1}: killed after {'; continued, then killed after '.join(hits)}; ends equal")
     summary = ", ".join(f"{number} {where}" for where, number in moments.most_common())
     return "\n".join([*lines, f"{moments.total()} kills at {points} points: {summary}"])
 

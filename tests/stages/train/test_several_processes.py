@@ -1,4 +1,4 @@
-"""Real processes that train one run together: which one writes and prints, and that all end when one ends."""
+"""Real processes that train one run together: only one writes and prints, and all end when one ends."""
 
 from __future__ import annotations
 

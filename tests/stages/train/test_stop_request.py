@@ -1,4 +1,4 @@
-"""Real processes of the smoke study under DVC: signals leave no orphan, and what was stopped or killed goes on."""
+"""Real processes of the smoke study under DVC: signals leave no orphan, and a stopped or killed training continues."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def to_its_group(process: subprocess.Popen[str], number: int) -> None:
 def test_a_signal_stops_all_and_the_next_start_goes_on(
     project: Path, command: tuple[str, ...], send: Callable[[subprocess.Popen[str], int], None], number: int
 ) -> None:
-    """Each training continues from what the one before left, however that one ended."""
+    """Each training continues from the state that the one before left, whatever ended it."""
     before = HistoryReader(project / LIVE / "history.csv").poll()
     process = start(project, *command)
     until(lambda: trained(project, len(before) + 1), process)
