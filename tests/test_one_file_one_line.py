@@ -173,7 +173,7 @@ def test_each_addition_is_one_file_and_one_line_of_one_registry(extended: Path, 
         assert [line for line in after[each.registry] if line != each.line] == before[each.registry]
 
 
-def test_they_are_trained_attacked_probed_and_reported(extended: Path) -> None:
+def test_the_additions_are_trained_attacked_probed_and_reported(extended: Path) -> None:
     for command in (["prepare"], ["train", "ssm"], ["attack", "ssm"], ["probe", "ssm"], ["analyze"], ["report"]):
         ssmlab(extended, *command)
     result = json.loads((extended / "results/tiny/attack/ssm.json").read_text())
@@ -207,7 +207,7 @@ def test_errors_and_the_schema_know_the_new_names(extended: Path) -> None:
         assert key in done.stderr and name in done.stderr
 
 
-def test_to_read_settings_with_them_loads_no_torch(extended: Path) -> None:
+def test_reading_settings_with_the_additions_loads_no_torch(extended: Path) -> None:
     code = (
         "import sys\nfrom pathlib import Path\nfrom ssmlab.project.params_file import load_params\n"
         "load_params(Path('params.yaml'))\nassert 'torch' not in sys.modules"

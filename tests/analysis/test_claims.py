@@ -130,9 +130,7 @@ def test_robust_overfitting_is_not_testable_on_trainings_that_could_not_have_ove
         (record(rise=0.02), "ads was still improving (+2.0 points of robust validation accuracy in its last 2 epochs)"),
     ],
 )
-def test_nothing_is_settled_by_a_training_that_was_not_finished(
-    tiny_params: Params, kept: TrainingRecord, reason: str
-) -> None:
+def test_an_unfinished_training_settles_no_claim(tiny_params: Params, kept: TrainingRecord, reason: str) -> None:
     claim = ClaimParams(says="A", run="ads", than="ssm", measures=("clean",))
     high, low = {"clean": flags(813)}, {"clean": flags(560)}
     runs = {"ads": results(tiny_params, "ads", high, high), "ssm": results(tiny_params, "ssm", low, low)}
@@ -149,7 +147,7 @@ def test_a_model_at_chance_gets_no_verdict(tiny_params: Params) -> None:
     assert verdict(tiny_params, {"clean": flags(813)}, {"clean": flags(130)}, "clean").verdict == "supported"
 
 
-def test_one_and_the_same_checkpoint_is_not_compared_with_itself(tiny_params: Params) -> None:
+def test_a_checkpoint_is_not_compared_with_itself(tiny_params: Params) -> None:
     same = results(tiny_params, "ads", {"clean": flags(800)})
     claim = ClaimParams(says="A", run="ads", than="ssm", measures=("clean",))
     study = Study({"ads": same, "ssm": same.model_copy(update={"run": "ssm"})}, {}, {}, 10, 0.95)
@@ -302,7 +300,7 @@ def test_groups_may_have_different_seeds(tiny_params: Params, ssm: dict[int, int
     assert f"n = 3 and {len(ssm)} seeds x 1000 images" in found.sentence
 
 
-def test_seeds_that_disagree_settle_nothing_though_each_alone_would(tiny_params: Params) -> None:
+def test_seeds_that_disagree_settle_no_claim_although_each_seed_alone_would(tiny_params: Params) -> None:
     ads, ssm = {0: 700, 1: 420, 2: 690}, {0: 500, 1: 500, 2: 500}
     assert judged(tiny_params, "clean", ads, ssm).verdict == "not settled"
     alone = judged(tiny_params, "clean", ads, ssm, run="ads-pgd-s0", than="ssm-pgd-s0")
@@ -327,7 +325,7 @@ def test_gaps_of_groups_are_judged_seed_by_seed(tiny_params: Params) -> None:
         ({0: 900}, {0: 500, 1: 500, 2: 500}, {"run": "ads-pgd-s0"}),
     ],
 )
-def test_a_group_and_a_single_run_settle_nothing(
+def test_a_claim_on_a_group_and_a_single_run_is_not_settled(
     tiny_params: Params, ads: dict[int, int], ssm: dict[int, int], names: dict[str, str]
 ) -> None:
     found = judged(tiny_params, "clean", ads, ssm, **names)

@@ -133,7 +133,7 @@ def test_an_interval_of_gaps_agrees_with_a_bootstrap() -> None:
 
 
 @pytest.mark.parametrize(("fallen", "settled"), [(4, False), (5, False), (10, True)])
-def test_a_handful_of_images_settles_nothing_about_gaps_unless_the_exact_test_does(fallen: int, settled: bool) -> None:
+def test_a_gap_on_a_few_images_is_settled_only_by_the_exact_test(fallen: int, settled: bool) -> None:
     # All images that fall do so on one side: the exact p is 2 / 2^fallen: 0.125 for 4 images, 0.031 for 6.
     best, last = "1" * 1000, "1" * (1000 - fallen) + "0" * fallen
     found = paired_gaps(best, last, best, best, 0.95)

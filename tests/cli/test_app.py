@@ -147,7 +147,7 @@ def test_only_rank_zero_of_torchrun_prints_an_error_unless_another_rank_alone_ha
     assert refused("train", "ads") == "error: process 2 of 2: out of memory"
 
 
-def test_a_stop_that_breaks_into_an_error_tells_the_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_during_an_error_reports_the_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As when torchrun ends the first process while it is cleaning up after the failure of another."""
 
     def broken_into(*_: object) -> None:

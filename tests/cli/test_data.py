@@ -161,7 +161,7 @@ def test_a_fetched_data_set_is_listed_as_fetched(folder: Path, mirror: str) -> N
     assert run("fetch", "toy").exit_code == 0  # the address in the catalogue is not used
 
 
-def test_a_failed_fetch_says_how_to_go_on_by_hand(folder: Path, mirror: str) -> None:
+def test_a_failed_fetch_says_how_to_download_by_hand(folder: Path, mirror: str) -> None:
     line = refused("fetch", "toy", "--mirror", f"{mirror}/nowhere")
     assert "404" in line and "http://127.0.0.1:9/toy.bin" in line and "data.source" in line
     assert "cifar10" in refused("fetch", "cifar11")

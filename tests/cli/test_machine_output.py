@@ -75,7 +75,7 @@ def test_every_command_that_writes_for_scripts_is_tried_here() -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_asked_for_json_or_csv_writes_that_alone_on_stdout(
+def test_a_command_with_json_or_csv_writes_nothing_else_on_stdout(
     trained: Path, command: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(trained)

@@ -171,7 +171,7 @@ def test_only_files_that_change_are_written_and_their_folder_is_synced_once(
     assert ((folder / "1.csv").read_bytes(), len(synced)) == (b"newer", 4)
 
 
-def test_a_failing_sync_of_the_folder_is_told_with_what_it_means(
+def test_a_failing_sync_of_the_folder_is_reported_with_its_consequence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_: Path) -> None:

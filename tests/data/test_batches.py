@@ -143,7 +143,7 @@ def test_every_crop_and_flip_is_equally_likely() -> None:
     assert abs(flipped[:, 0, 0, 1].sum().item() - 4500) < 4.9 * (9000 / 4) ** 0.5
 
 
-def test_an_augmentation_that_does_nothing_draws_nothing() -> None:
+def test_an_augmentation_without_effect_uses_no_random_numbers() -> None:
     generator = torch.Generator().manual_seed(0)
     before = generator.get_state()
     images = split_of(4).images

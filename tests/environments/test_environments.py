@@ -134,9 +134,7 @@ def test_code_on_a_read_only_file_system_trains_the_same_models(tmp_path: Path, 
 
 
 @as_root
-def test_another_user_reads_a_study_and_is_told_in_one_line_what_may_not_be_written(
-    tmp_path: Path, usual: Path
-) -> None:
+def test_another_user_reads_a_study_and_gets_one_line_for_what_may_not_be_written(tmp_path: Path, usual: Path) -> None:
     rights = ("--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")  # this Python may lie in root's home
     other = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *rights)
     if shutil.which("setpriv") is None or subprocess.run([*other, "true"], check=False).returncode:
@@ -176,7 +174,7 @@ def test_a_drive_without_modes_that_keeps_open_files_under_another_name_changes_
 
 
 @as_root
-def test_a_drive_over_ssh_changes_nothing(tmp_path: Path, usual: Path) -> None:
+def test_a_drive_over_ssh_gives_the_same_models(tmp_path: Path, usual: Path) -> None:
     """A real network drive: no locks between machines, no hard links, and every call goes to a server and back."""
     if shutil.which("sshfs") is None or not SSHD.exists():
         pytest.skip("no drive can be mounted here (it needs the programs sshfs and sshd)")

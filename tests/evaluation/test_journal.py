@@ -69,7 +69,9 @@ def runs(monkeypatch: pytest.MonkeyPatch) -> list[AttackTask]:
 
 
 @pytest.mark.parametrize("after", [0, 1, 5, 9])
-def test_a_killed_evaluation_goes_on_and_finds_the_same(tmp_path: Path, runs: list[AttackTask], after: int) -> None:
+def test_a_killed_evaluation_continues_with_the_same_results(
+    tmp_path: Path, runs: list[AttackTask], after: int
+) -> None:
     expected = found()
     everything = len(runs)
     assert everything > 10

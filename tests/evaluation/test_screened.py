@@ -94,7 +94,7 @@ def test_screening_does_not_depend_on_workers_or_batches() -> None:
     assert measure(5, workers=2) == alone
 
 
-def test_it_is_never_called_standard() -> None:
+def test_screened_autoattack_is_never_called_standard() -> None:
     found = measure(3)
     assert found.standard is None
     assert parse_attack("screened-autoattack", 0.1).kind == "screened-autoattack"
@@ -107,7 +107,7 @@ def test_without_survivors_nothing_is_screened() -> None:
     assert found.parts == {"apgd-ce": 0.0, "apgd-t": 0.0, "fab-t": 0.0, "square": 0.0}
 
 
-def test_it_costs_a_fraction_of_autoattack() -> None:
+def test_screened_autoattack_costs_a_fraction_of_autoattack() -> None:
     ours, whole = parse_attack("screened-autoattack", 0.1), parse_attack("autoattack", 0.1)
     images = (1000, 1000, 100, 100)
     expected = sum(count * attack_of(ours).passes(10, phase, 1) for phase, count in enumerate(images))

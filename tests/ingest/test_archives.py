@@ -416,7 +416,7 @@ def test_a_damaged_archive_never_gives_a_traceback(
         assert "\n" not in str(error)
 
 
-def test_layouts_of_few_files_refuse_many(tmp_path: Path, workdir: Path) -> None:
+def test_layouts_with_few_files_refuse_many_files(tmp_path: Path, workdir: Path) -> None:
     members = open_members(as_zip({str(n): b"" for n in range(65)}, tmp_path / "data.zip"), workdir)
     with pytest.raises(UserError, match="holds 65 files, too many for IDX; remove those"):
         members.require_few_files("IDX")

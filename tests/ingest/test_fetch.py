@@ -154,7 +154,7 @@ def test_what_is_fetched_once_is_not_fetched_again(site: Site, tmp_path: Path, c
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_cut_connection_goes_on_where_it_was_cut(site: Site, tmp_path: Path) -> None:
+def test_a_download_continues_where_the_connection_was_cut(site: Site, tmp_path: Path) -> None:
     site.cuts = [70_000, 50_000]
     notes: list[Event] = []
     fetch(site.known(), tmp_path, notes.append, policy=HURRY)
@@ -206,7 +206,7 @@ def test_a_file_with_a_wrong_checksum_is_removed(site: Site, tmp_path: Path) -> 
     assert not is_fetched(known, tmp_path)
 
 
-def test_a_file_that_is_not_there_is_asked_for_once(site: Site, tmp_path: Path) -> None:
+def test_a_missing_file_is_requested_once(site: Site, tmp_path: Path) -> None:
     known = site.known()
     del site.files["images.gz"]
     line = failure(known, tmp_path)
@@ -225,7 +225,7 @@ def test_a_busy_server_is_asked_again(site: Site, tmp_path: Path, code: int) -> 
     assert str(code) in failure(site.known(), tmp_path)
 
 
-def test_a_server_that_dies_leaves_a_piece_and_another_goes_on(site: Site, tmp_path: Path) -> None:
+def test_a_download_from_a_server_that_dies_continues_from_another(site: Site, tmp_path: Path) -> None:
     known, part = site.known(), tmp_path / "toy" / "images.gz.part"
     site.cuts = [70_000]
 

@@ -28,7 +28,7 @@ GOLDEN = "959f93c5f0d16272"  # SHA-256, made by the first version of this code
 
 @settings(deadline=None, max_examples=50)
 @given(n=st.integers(1, 300), classes=st.integers(2, 12), fraction=st.floats(0, 1), seed=st.integers(0, 2**63 - 1))
-def test_exactly_as_many_labels_as_asked_for_are_wrong(n: int, classes: int, fraction: float, seed: int) -> None:
+def test_exactly_the_requested_number_of_labels_is_wrong(n: int, classes: int, fraction: float, seed: int) -> None:
     labels = np.random.default_rng(n).integers(0, classes, n)
     before = labels.copy()
     noisy = add_label_noise(labels, classes, fraction, seed)

@@ -139,7 +139,7 @@ def test_all_images_with_known_checksums_are_official(tmp_path: Path, workdir: P
     )
 
 
-def test_all_images_without_known_checksums_say_so(tmp_path: Path, workdir: Path) -> None:
+def test_complete_images_without_known_checksums_say_that_none_was_compared(tmp_path: Path, workdir: Path) -> None:
     source = at(as_tar(idx_files(), tmp_path / "x.tar"), TWENTY, workdir)
     assert source.provenance == "official"
     assert source.description.endswith("official by layout and counts; no checksum was compared")
@@ -260,7 +260,7 @@ def test_only_the_first_classes_are_kept(layout: str, tmp_path: Path, workdir: P
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("others", [{"size": 4}, {"channels": 1}, {"channels": 3}, {"size": 70, "channels": 1}])
-def test_images_get_the_size_and_channels_asked_for(
+def test_images_get_the_requested_size_and_channels(
     layout: str, others: dict[str, int], tmp_path: Path, workdir: Path
 ) -> None:
     path = as_folder(LAYOUTS[layout](), tmp_path / "x")

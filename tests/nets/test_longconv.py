@@ -83,7 +83,7 @@ def test_gradients_of_gradients_pass_through_the_fft(lags: int) -> None:
     assert torch.autograd.gradgradcheck(by_fft, (u.requires_grad_(), taps.requires_grad_()))
 
 
-def test_the_fft_gives_the_gradients_that_are_asked_for_alone() -> None:
+def test_the_fft_gives_only_the_requested_gradients() -> None:
     u, taps = torch.randn(2, 2, 5, dtype=torch.float64), torch.randn(2, 5, dtype=torch.float64)
     assert torch.autograd.gradcheck(lambda u: by_fft(u, taps), (u.requires_grad_(),))
     assert torch.autograd.gradgradcheck(lambda u: by_fft(u, taps).square(), (u,))

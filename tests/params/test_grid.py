@@ -59,7 +59,7 @@ def test_a_grid_is_its_runs_written_by_hand() -> None:
         (["regimes", "seeds"], ["pgd-s0", "pgd-s7", "trades-s0", "trades-s7"]),
     ],
 )
-def test_names_leave_out_axes_that_are_not_there(axes: list[str], names: list[str]) -> None:
+def test_names_leave_out_missing_axes(axes: list[str], names: list[str]) -> None:
     assert list(parse_params(study(grid={axis: GRID[axis] for axis in axes}), "x").runs) == names
 
 

@@ -26,7 +26,7 @@ def test_a_value_that_is_not_a_number_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("value", [True, None, [0.1], {}])
-def test_what_is_neither_number_nor_fraction_is_refused(value: Any) -> None:
+def test_a_value_that_is_neither_a_number_nor_a_fraction_is_refused(value: Any) -> None:
     assert " attack.eps: " in problem(("attack.eps", value))
 
 

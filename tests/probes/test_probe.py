@@ -58,7 +58,7 @@ def test_few_ratios_are_all_kept_and_many_as_percentiles() -> None:
     assert percentiles(torch.full((3,), float("nan"))) is None
 
 
-def test_what_is_certified_is_robust_and_what_is_exact_is_no_more_than_what_attacks_leave() -> None:
+def test_certified_images_are_robust_and_exact_accuracy_is_at_most_accuracy_under_attack() -> None:
     found = probed(model_of(norm="none"), params_of(norm="none"))
     assert found.exact is not None and found.certificate is not None
     assert found.certificate.accuracy <= found.exact <= found.robust

@@ -101,7 +101,7 @@ TEXTS = st.one_of(
 
 
 @given(TEXTS)
-def test_what_both_read_has_one_value(text: str) -> None:
+def test_both_yaml_readers_give_one_value(text: str) -> None:
     with suppress(NotOrdinaryError):
         quick = quick_yaml(text)
         assert repr(quick) == repr(any_yaml(text))  # repr: 1 and 1.0 and True differ
@@ -113,7 +113,7 @@ def test_every_study_has_the_value_that_ruamel_gives_it(path: Path) -> None:
     assert plain_yaml(text) == any_yaml(text)
 
 
-def test_every_study_is_ordinary() -> None:
+def test_every_study_is_ordinary_yaml() -> None:
     ordinary = 0
     for path in STUDIES:
         with suppress(NotOrdinaryError):
@@ -139,7 +139,7 @@ def test_values_are_those_of_yaml_1_2(text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["a: 1\na: 2", "a: [1", "--- 1\n--- 2", "a: 2026-11-27", "[" * 100 + "]" * 100])
-def test_what_is_out_of_the_ordinary_is_left_to_ruamel(text: str) -> None:
+def test_unusual_yaml_is_left_to_ruamel(text: str) -> None:
     with pytest.raises(NotOrdinaryError):
         quick_yaml(text)
 

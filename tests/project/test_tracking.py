@@ -108,7 +108,7 @@ def test_a_new_start_of_the_tracker_sends_nothing_again(tiny_params: Params, pat
     assert first.got + second.got == from_file(history)
 
 
-def test_a_training_that_goes_on_repeats_epochs_that_are_not_sent_again(
+def test_epochs_that_a_resumed_training_repeats_are_not_sent_again(
     tiny_params: Params, paths: Paths, history: Path
 ) -> None:
     sink = FakeSink()

@@ -28,7 +28,7 @@ def change(folder: Path, case: str, name: str, factor: float) -> None:
     save_file(tensors | {name: tensors[name] * factor}, path)
 
 
-def test_every_case_is_measured_and_told(folder: Path) -> None:
+def test_every_parity_case_is_measured_with_progress(folder: Path) -> None:
     events: list[Event] = []
     found = parity(folder, events.append)
     assert [each.case for each in found] == ["dss_1ch", "mega_1ch"]

@@ -69,7 +69,7 @@ def test_a_cluster_runs_the_jobs_and_dvc_finds_nothing_left_to_do(root: Path, cl
     assert "up to date" in out_of_date(root)
 
 
-def test_a_training_that_the_time_limit_ends_is_queued_again_and_goes_on(root: Path, cluster: dict[str, str]) -> None:
+def test_a_training_that_the_time_limit_ends_is_queued_again_and_continues(root: Path, cluster: dict[str, str]) -> None:
     params = root / "params.yaml"
     params.write_text(params.read_text().replace("epochs: 2", "epochs: 30"))
     grid = ssmlab(root, cluster, "grid", "ssm", "--cluster", "slurm", "--jobs", "1", "--minutes", "10")

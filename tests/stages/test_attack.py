@@ -236,7 +236,7 @@ def test_an_attack_that_ends_early_keeps_earlier_results_and_says_so(
         )
 
 
-def test_an_attack_that_was_stopped_goes_on_to_equal_bytes(tiny_params: Params, paths: Paths) -> None:
+def test_a_stopped_attack_continues_to_equal_bytes(tiny_params: Params, paths: Paths) -> None:
     attack(tiny_params, RUN, paths, "cpu")
     expected, journal = paths.attack(RUN).read_bytes(), paths.live(RUN) / "attack.journal"
     assert not journal.exists()

@@ -180,7 +180,9 @@ def test_logits_that_are_not_the_models_are_never_written(folder: Path, monkeypa
         (("best.safetensors", "--to", "hub"), "--to hub: it needs a run of the study"),
     ],
 )
-def test_what_cannot_be_exported_is_said_in_one_line(folder: Path, arguments: tuple[str, ...], says: str) -> None:
+def test_a_model_that_cannot_be_exported_is_refused_in_one_line(
+    folder: Path, arguments: tuple[str, ...], says: str
+) -> None:
     result = CliRunner().invoke(app, ["export", *arguments])
     assert result.exit_code == 1 and result.stderr.count("\n") == 1
     assert says in result.stderr and result.stdout == ""

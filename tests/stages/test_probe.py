@@ -42,7 +42,7 @@ def test_the_results_file_says_what_was_probed_and_found(tiny_params: Params, pa
     assert [event.text for event in events if isinstance(event, Note)][-1] == f"wrote {paths.probe(RUN)}"
 
 
-def test_its_heartbeat_tells_each_part_and_how_it_ended(
+def test_the_heartbeat_of_a_probe_shows_each_part_and_how_it_ended(
     tiny_params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     events: list[Event] = []

@@ -44,7 +44,7 @@ def test_a_lock_has_one_owner_until_it_is_closed(tmp_path: Path) -> None:
     lock(tmp_path / "file", wait=False).close()
 
 
-def test_what_the_file_holds_is_left_to_its_owner(tmp_path: Path) -> None:
+def test_a_lock_does_not_change_the_content_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("12")
     with lock(tmp_path / "file"):
         assert (tmp_path / "file").read_text() == "12"

@@ -111,7 +111,7 @@ def test_a_training_resumed_after_any_epoch_ends_with_the_bits_of_one_that_never
         assert same(before, event.state.tensors)  # it is a value: going on from it leaves it as it was
 
 
-def test_awp_after_a_warmup_is_a_training_without_awp_that_goes_on_with_it(
+def test_awp_after_a_warmup_equals_awp_that_continues_a_training_without_it(
     new_model: Any, dataset: Dataset, settings: TrainParams
 ) -> None:
     def awp(**said: Any) -> TrainParams:

@@ -82,7 +82,7 @@ def test_after_many_stops_one_thread_reads_the_keys_and_the_screen_is_drawn_agai
     assert terminal.process.num_threads() <= before + 2  # threads of the event loop's pool come and go
 
 
-def test_without_its_terminal_it_ends_although_no_signal_comes(terminal: PseudoTerminal) -> None:
+def test_without_a_terminal_the_tui_ends_although_no_signal_comes(terminal: PseudoTerminal) -> None:
     for _ in range(3):
         terminal.stop_and_continue()
     os.close(terminal.master)

@@ -85,7 +85,7 @@ def test_runs_of_0_1_are_listed_with_their_curves(project: Path) -> None:
          "run `ssmlab train ssm`"),
     ],
 )  # fmt: skip
-def test_what_0_1_left_otherwise_is_refused_in_one_line_with_the_command_that_makes_it_again(
+def test_other_files_of_0_1_are_refused_in_one_line_with_the_command_that_makes_them_again(
     project: Path, command: str, remedy: str
 ) -> None:
     before = {path: path.read_bytes() for path in project.rglob("*") if path.is_file()}

@@ -225,7 +225,7 @@ def test_groups_are_compared_seed_by_seed(seeded: Paths) -> None:
     assert found.notes[0].startswith("±: the standard deviation over seeds.")
 
 
-def test_seeds_that_disagree_are_noise(tiny_params: Params, paths: Paths) -> None:
+def test_seeds_that_disagree_make_a_difference_noise(tiny_params: Params, paths: Paths) -> None:
     params = seeded_params(tiny_params)
     for seed, right in enumerate((700, 420, 690)):
         save(paths, results(params, f"ads-pgd-s{seed}", {"clean": flags(right)}))

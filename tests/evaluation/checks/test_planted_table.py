@@ -41,7 +41,7 @@ def test_every_planted_and_every_honest_model_has_a_row_and_no_row_lacks_its_mod
 
 
 @pytest.mark.parametrize("name", [*HONEST, *PLANTED])
-def test_a_row_names_a_test_that_there_is_and_the_check_that_it_asks_for(name: str) -> None:
+def test_a_row_names_an_existing_test_and_the_check_in_that_test(name: str) -> None:
     row, tests = table_rows()[name], ast.parse((HERE / "test_checks.py").read_text()).body
     assert row.test in {node.name for node in tests if isinstance(node, ast.FunctionDef)}
     if name in PLANTED:

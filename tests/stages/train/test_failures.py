@@ -30,7 +30,7 @@ from tests.stages.train.toy_training import (
 
 
 @pytest.mark.parametrize("epoch", [1, 3])
-def test_an_error_says_what_is_kept_and_how_to_go_on(params: Params, paths: Paths, epoch: int) -> None:
+def test_an_error_says_what_is_kept_and_how_to_continue(params: Params, paths: Paths, epoch: int) -> None:
     disk = Disk(10**9)
 
     def die() -> None:

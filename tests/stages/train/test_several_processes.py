@@ -147,7 +147,7 @@ def test_only_rank_zero_writes_and_prints_and_the_result_is_that_of_one_process(
         assert (theirs[name] - tensor).abs().mean() < 1e-4
 
 
-def test_if_one_rank_is_killed_all_end_and_can_go_on(folders: tuple[Path, Path], start: Callable[[], Pair]) -> None:
+def test_if_one_rank_is_killed_all_end_and_can_continue(folders: tuple[Path, Path], start: Callable[[], Pair]) -> None:
     write_study(folders, epochs=FOREVER)
     pair = start()
     until(folders[0], 2, pair.processes[0])

@@ -102,7 +102,7 @@ def to_its_group(process: subprocess.Popen[str], number: int) -> None:
         ((*SSMLAB, "repro", "train@ads"), to_it, signal.SIGTERM),
     ],
 )
-def test_a_signal_stops_all_and_the_next_start_goes_on(
+def test_a_signal_stops_all_processes_and_the_next_start_continues(
     project: Path, command: tuple[str, ...], send: Callable[[subprocess.Popen[str], int], None], number: int
 ) -> None:
     """Each training continues from the state that the one before left, whatever ended it."""
@@ -123,7 +123,7 @@ def test_a_signal_stops_all_and_the_next_start_goes_on(
     assert rows[: len(before)] == before
 
 
-def test_stop_lets_dvc_go_on_to_the_next_stage(folder: Path) -> None:
+def test_after_a_stop_dvc_continues_with_the_next_stage(folder: Path) -> None:
     process = start(folder, "dvc", "repro", "train@ads")
     until(lambda: trained(folder, 2), process)
     says = subprocess.run([*SSMLAB, "stop", "ads"], cwd=folder, text=True, capture_output=True, check=True)

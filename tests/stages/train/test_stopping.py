@@ -25,7 +25,7 @@ from tests.stages.train.toy_training import (
 )
 
 
-def test_a_training_that_is_asked_to_stop_publishes_and_can_go_on(
+def test_a_training_that_is_asked_to_stop_publishes_and_can_continue(
     params: Params, paths: Paths, whole: dict[str, Any]
 ) -> None:
     notes: list[str] = []
