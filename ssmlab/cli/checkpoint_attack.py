@@ -48,7 +48,7 @@ def attack_checkpoint(
     except ValueError as error:
         raise UserError(f"--eps {eps}: {error}") from None
     if data is None and not Path("params.yaml").exists():
-        raise UserError(f"--eps {eps}: no params.yaml here says on which images; name a prepared data set with --data")
+        raise UserError(f"--eps {eps}: there is no params.yaml here; name a prepared data set with --data")
     norm_name: Norm = norm.value if norm else "linf"
     device_name: Literal["auto", "cpu", "cuda"] = device.value if device else "auto"
     with stage(notes_on_stderr=True) as on_event:

@@ -151,7 +151,9 @@ def fetch(
 
     with stage() as listen:
         home = fetch_files(look_up(name), cache_folder(), listen, mirror)
-    typer.echo(f"{name} is in {home}; with `data: {{name: {name}, source: auto}}` in params.yaml, run: ssmlab prepare")
+    typer.echo(
+        f"{name} is in {home}; set `data: {{name: {name}, source: auto}}` in params.yaml and run: ssmlab prepare"
+    )
 
 
 @app.command()
@@ -213,7 +215,7 @@ def prepared_path(name: str | None) -> Path:
 
     if name in CATALOG:
         raise UserError(
-            f"{name}: known, but no study of that name is prepared; put data.name: {name} into params.yaml, run "
+            f"{name}: a known data set, but it is not prepared; set data.name: {name} in params.yaml, run "
             "`ssmlab prepare`, then `ssmlab data show`"
         )
     there = [path.stem for path in sorted(PREPARED.glob("*.safetensors"))]

@@ -34,12 +34,12 @@ def export(
         Path | None, typer.Argument(metavar="[MODEL.onnx]", help="Write this ONNX file (needs ssmlab[onnx]).")
     ] = None,
     to: Annotated[
-        Path | None, typer.Option("--to", metavar="FOLDER", help="Or a new or empty folder, for a model hub.")
+        Path | None, typer.Option("--to", metavar="FOLDER", help="Write a new or empty folder for a model hub instead.")
     ] = None,
-    checkpoint: Annotated[CheckpointChoice | None, typer.Option("--checkpoint", help="Of a run; best by default.")] = (
-        None
-    ),
-    onnx: Annotated[bool, typer.Option("--onnx", help="With --to: the folder has model.onnx too.")] = False,
+    checkpoint: Annotated[
+        CheckpointChoice | None, typer.Option("--checkpoint", help="Which checkpoint of a run; best by default.")
+    ] = (None),
+    onnx: Annotated[bool, typer.Option("--onnx", help="With --to: also write model.onnx.")] = False,
     license: Annotated[
         str | None,
         typer.Option("--license", metavar="ID", help="With --to: the licence you give the weights, e.g. apache-2.0."),

@@ -56,7 +56,7 @@ DeviceOption = Annotated[
     typer.Option("--device", help="Overrides `device` of params.yaml; auto takes CUDA where there is a GPU."),
 ]
 IntervalOption = Annotated[
-    float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="The time between two looks at the files.")
+    float, typer.Option("--interval", metavar="SECONDS", min=0.1, help="The time between two reads of the files.")
 ]
 ForceOption = Annotated[bool, typer.Option("--force", help="Run the stages even if nothing has changed.")]
 
@@ -91,7 +91,7 @@ DataOption = Annotated[
 SaveOption = Annotated[
     Path | None,
     typer.Option(
-        "--save-adversarials", metavar="FOLDER", help="Of a run, or with --eps: save the attacked images there."
+        "--save-adversarials", metavar="FOLDER", help="For a run, or with --eps: save the attacked images there."
     ),
 ]
 RecheckOption = Annotated[

@@ -22,11 +22,11 @@ class Activation(StrEnum):
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A state dict: .pt, .pth or .safetensors.")],
     ads: Annotated[
-        Activation | None, typer.Option("--ads", help="The activation of its AdS, which a state dict does not hold.")
+        Activation | None, typer.Option("--ads", help="The activation of AdS, which is not stored in a state dict.")
     ] = None,
     image_size: Annotated[
         int | None,
-        typer.Option("--image-size", min=1, max=4096, help="N, for images of N x N pixels; not needed for Mega."),
+        typer.Option("--image-size", min=1, max=4096, help="N, if the images have N x N pixels; not needed for Mega."),
     ] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Where to write it; models/imported/NAME by default.")] = None,
 ) -> None:

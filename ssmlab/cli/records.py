@@ -28,7 +28,7 @@ FormatOption = Annotated[
     ListFormat, typer.Option("--format", help="The format: a table for people, the others for scripts.")
 ]
 
-JsonOption = Annotated[bool, typer.Option("--json", help="For scripts; the same as `--format json`.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="The same as `--format json`, for scripts.")]
 
 
 def records_text(kind: str, columns: Sequence[str], rows: Sequence[ListedRow], form: ListFormat) -> str:

@@ -92,8 +92,8 @@ def attack_as_stage(
     """Attack a run, or the file of an imported checkpoint, as params.yaml says; keep a run's images in `save_to`."""
     if file is not None and not Path("params.yaml").exists():
         raise UserError(
-            f"{printable(run, 200)}: no params.yaml here says how to attack it; give --eps and --data, for example "
-            "`--eps 8/255 --data PREPARED.safetensors`"
+            f"{printable(run, 200)}: there is no params.yaml here with attack settings; give --eps and --data, "
+            "for example `--eps 8/255 --data PREPARED.safetensors`"
         )
     with stage(allow_installed) as on_event:
         params, paths = study()

@@ -134,7 +134,7 @@ class Evaluation(Strict):
         """Check that the worst case follows from the measures."""
         found, expected = self.worst_case, worst_case(self.measures)
         if found.flags != expected.flags or set(found.over) != set(expected.over):  # JSON does not keep their order
-            raise ValueError("worst_case is not that of the measures")
+            raise ValueError("worst_case does not agree with the measures")
         return self
 
 
@@ -180,7 +180,7 @@ class AttackResults(Strict):
     def fingerprint_agrees(self) -> Self:
         """Check that the fingerprint belongs to the protocol."""
         if self.protocol_fingerprint != self.protocol.fingerprint():
-            raise ValueError("protocol_fingerprint is not that of the protocol")
+            raise ValueError("protocol_fingerprint does not agree with the protocol")
         return self
 
 

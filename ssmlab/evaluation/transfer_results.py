@@ -90,10 +90,10 @@ class TransferResults(Strict):
         runs = set(self.checkpoints)
         pairs = [(each.source, each.target) for each in self.transfers]
         if set(self.clean) != runs or set(self.withstood) != runs or sorted(pairs) != sorted(product(runs, repeat=2)):
-            raise ValueError("clean and transfers are not those of the checkpoints")
+            raise ValueError("clean and transfers do not name the same runs as the checkpoints")
         texts = (*self.clean.values(), *self.withstood.values(), *(each.flags for each in self.transfers))
         if any(len(flags) != self.data.n for flags in texts):
-            raise ValueError("there are not as many flags as images")
+            raise ValueError("the number of flags differs from the number of images")
         for each in self.transfers:
             if each != transfer_of(each.source, each.target, self.clean[each.target], each.flags):
                 raise ValueError(f"the counts from {each.source} to {each.target} do not agree with the flags")

@@ -103,4 +103,4 @@ def check_own_sections(model: Strict, key: str, table: Iterable[str]) -> None:
     for name in table:
         is_chosen = getattr(model, key) == name
         if name in type(model).model_fields and is_chosen != (getattr(model, name) is not None):
-            raise ValueError(f"a section `{name}` is needed exactly when `{key}` is {name}")
+            raise ValueError(f"a section `{name}` is needed if `{key}` is {name}, and not allowed otherwise")

@@ -126,7 +126,7 @@ class ModelParams(Strict):
     @model_validator(mode="after")
     def _sections_match_their_switch(self) -> Self:
         if (self.enhancement == "ads") != (self.ads is not None):
-            raise ValueError("a section `ads` is needed exactly when `enhancement` is ads")
+            raise ValueError("a section `ads` is needed if `enhancement` is ads, and not allowed otherwise")
         check_own_sections(self, "mixer", MIXERS)
         if self.bidirectional and not MIXERS[self.mixer].convolution:
             convolutions = ", ".join(name for name, entry in MIXERS.items() if entry.convolution)

@@ -216,7 +216,7 @@ class TrainParams(Strict):
     def _adversary_suits_the_regime(self) -> Self:
         entry, start = REGIMES[self.regime], self.adversary.random_start
         if entry.single_step and self.adversary.steps != 1:
-            raise ValueError(f"`regime` {self.regime} makes one step at a time: set `adversary.steps` to 1")
+            raise ValueError(f"`regime` {self.regime} attacks with one step: set `adversary.steps` to 1")
         if entry.random_start is False and start:
             raise ValueError(f"`regime` {self.regime} does not start at random: set `adversary.random_start` to false")
         if entry.random_start and not start:

@@ -120,11 +120,11 @@ def devices() -> Iterator[Finding]:
     try:
         done = subprocess.run(asked, capture_output=True, text=True, timeout=10, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        yield Finding("gpus", "warning", f"nvidia-smi does not answer ({error})", "look at the driver")
+        yield Finding("gpus", "warning", f"nvidia-smi does not answer ({error})", "check the NVIDIA driver")
         return
     cards = [line.strip() for line in done.stdout.splitlines() if line.strip()]
     if done.returncode or not cards:
-        yield Finding("gpus", "warning", "nvidia-smi finds none", "look at the driver, and at CUDA_VISIBLE_DEVICES")
+        yield Finding("gpus", "warning", "nvidia-smi finds none", "check the NVIDIA driver and CUDA_VISIBLE_DEVICES")
     elif "+cpu" in (installed("torch") or ""):
         yield Finding("gpus", "warning", f"{listed(cards)}; this torch has no CUDA", "install a torch with CUDA")
     else:
@@ -187,7 +187,7 @@ def version_control(root: Path) -> Iterator[Finding]:
     elif in_git_checkout(root):
         yield Finding("git", "ok", "a checkout")
     else:
-        yield Finding("git", "ok", "no checkout; DVC is told so at the first `ssmlab repro`")
+        yield Finding("git", "ok", "no checkout; the first `ssmlab repro` sets DVC to work without git")
     if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
         yield Finding(
             "dvc", "problem", f"{root.resolve()} has no .dvc folder or no dvc.yaml", "change to a project's folder"
@@ -205,7 +205,7 @@ def dvc_state(root: Path, repair: bool) -> Iterator[Finding]:
     """dvc.lock, the list of busy paths, and running DVC commands."""
     busy = dvc_at_work(root)
     if busy is not None:
-        yield Finding("dvc", "ok", f"{busy} is at work")
+        yield Finding("dvc", "ok", f"{busy} is running")
     study = in_use(root / "params.yaml") or ""
     try:
         if repair and busy is None:

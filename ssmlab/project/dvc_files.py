@@ -113,9 +113,9 @@ def repair_lock(root: Path, study: str) -> str | None:
     copy = read_lock(kept_lock(study, root))
     if copy is None or lock_problem(copy) is not None:
         lock.unlink()
-        return f"{lock} was damaged ({problem}) and is removed{kept}; DVC will run the stages again"
+        return f"{lock} was damaged ({problem}) and was removed{kept}; DVC will run the stages again"
     write_atomic(lock, copy)
-    return f"{lock} was damaged ({problem}) and is again as it was after the last stage{kept}"
+    return f"{lock} was damaged ({problem}); the copy from after the last stage was restored{kept}"
 
 
 def repair_dvc_files(root: Path, study: str) -> list[str]:
@@ -157,9 +157,9 @@ def repair_busy_paths(root: Path) -> str | None:
         return None
     busy = dvc_at_work(root)
     if busy is not None:
-        raise UserError(f"{path}: damaged, and {busy} is at work; wait for it, then try again")
+        raise UserError(f"{path}: damaged, and {busy} is running; wait for it, then try again")
     path.unlink()
-    return f"{path} was damaged and is removed; DVC makes it again"
+    return f"{path} was damaged and was removed; DVC creates it again"
 
 
 def dvc_at_work(root: Path) -> str | None:
@@ -227,6 +227,6 @@ def check_links(root: Path, study: str) -> None:
         for path in (root / folder, root / folder / study):
             if path.is_symlink():
                 raise UserError(
-                    f"{path}: it is a link, and DVC takes no output behind a link; mount the other disk there (mount "
-                    "--bind), or move the whole project to it"
+                    f"{path}: it is a link, but DVC does not accept outputs behind links; mount the other disk there "
+                    "(mount --bind), or move the whole project to it"
                 )

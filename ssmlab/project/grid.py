@@ -61,9 +61,9 @@ def foreign_reason(params: Params, paths: Paths, run: str) -> str:
     for which in ("best", "last"):
         metadata = read_metadata(paths.checkpoint(run, which))
         if metadata.params_fingerprint != params.run(run).fingerprint():
-            return f"its {which} checkpoint is of other params; run `ssmlab grid {run}` again"
+            return f"its {which} checkpoint was trained with other params; run `ssmlab grid {run}` again"
         if metadata.data_fingerprint != prepared:
-            return f"its {which} checkpoint is of other data; run `ssmlab grid {run}` again"
+            return f"its {which} checkpoint was trained on other data; run `ssmlab grid {run}` again"
     return ""
 
 

@@ -112,9 +112,9 @@ def wait_for_dvc(paths: Paths, limit: float, tell: Listener) -> None:
     while active(paths) is None and (busy := dvc_at_work(paths.root)) is not None:
         if time.monotonic() - began >= limit:
             waited = f" after {limit:.0f} s of waiting" if limit else ""
-            raise UserError(f"{busy} is still at work in this project{waited}; let it finish, or stop it")
+            raise UserError(f"{busy} is still running in this project{waited}; let it finish, or stop it")
         if not told:
-            tell(Note(f"{busy} is at work in this project; waiting for it, up to {limit:.0f} s"))
+            tell(Note(f"{busy} is running in this project; waiting for it, up to {limit:.0f} s"))
             told = True
         time.sleep(0.2)
 

@@ -170,7 +170,7 @@ def refuse_while_running(params: Path) -> None:
         )
     busy = dvc_at_work(root)
     if busy is not None:
-        raise UserError(f"{busy} is at work in this project; wait for it, or stop it")
+        raise UserError(f"{busy} is running in this project; wait for it, or stop it")
     if study is None:
         return
     now = time.time()

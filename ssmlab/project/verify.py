@@ -103,7 +103,7 @@ class Verifier:
         )
         found = self.md5_of(path)
         if found is None:
-            self.add(path, "missing", "it is not there", again)
+            self.add(path, "missing", "the file does not exist", again)
         elif found == md5:
             self.add(path, "whole")
         elif (problem := self.own_problem(path)) or path not in self.own or self.own[path] is check_prepared:
@@ -128,7 +128,7 @@ class Verifier:
         if whole:
             self.add(output.path, "whole")
         elif not folder.is_dir():
-            self.add(output.path, "missing", "it is not there", f"ssmlab repro {output.stage}")
+            self.add(output.path, "missing", "the file does not exist", f"ssmlab repro {output.stage}")
         elif not any(path.is_relative_to(folder) for path in self.own):
             self.add(
                 output.path, "damaged", "its files are not those that DVC recorded", f"ssmlab repro {output.stage}"

@@ -34,9 +34,7 @@ def main(source: str, target: str, memory: str) -> int:
         return refuse(out_of_memory(memory))
     except pickle.UnpicklingError as error:
         asked = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = (
-            f"it asks to run {asked[1]}, but a state dict needs no code" if asked else "it is not a pickle of tensors"
-        )
+        what = f"it would run {asked[1]}, but a state dict needs no code" if asked else "it is not a pickle of tensors"
         return refuse(f"{what}; save `model.state_dict()` alone")
     except RuntimeError as error:
         if "memory" in str(error):

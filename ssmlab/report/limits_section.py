@@ -38,7 +38,7 @@ def limits_section(summary: Summary) -> Iterator[Block]:
         if isinstance(spec, TokenParams):
             far = "to any values" if spec.eps is None else f"within {spec.eps}"
             items.append(
-                f"{name} changes one patch of {spec.patch} x {spec.patch} pixels {far}: another threat than eps "
+                f"{name} changes one patch of {spec.patch} x {spec.patch} pixels {far}: a different threat from eps "
                 f"{summary.protocol.eps_text} on all pixels, so it is not part of the worst case."
             )
     if summary.left_out:

@@ -31,7 +31,7 @@ model, metadata = ssmlab.load("{WEIGHTS}")  # from images (B, C, H, W) in [0, 1]
 """
 ONNX_USE = (
     f"`{ONNX}` is the same model without torch: `images` (batch, C, H, W) in [0, 1] to `logits`. The numbers below "
-    f"are of `{WEIGHTS}`, whose logits it gives to rounding."
+    f"are of `{WEIGHTS}`, and its logits agree with them up to rounding."
 )
 
 

@@ -72,7 +72,7 @@ def detecting_lost_ranks() -> Iterator[None]:
     except RuntimeError as error:
         # gloo's errors have no type of their own, but their messages begin with the path of its source.
         if isinstance(error, dist.DistError) or "/gloo/" in str(error):
-            raise LostRank("another process of this training has ended (its last line may say why)") from None
+            raise LostRank("another process of this training has ended; see its last line") from None
         raise
 
 

@@ -94,7 +94,10 @@ def test_a_checkpoint_is_attacked_in_l2(folder: Path) -> None:
         (("ads.safetensors", "--eps", "0.1", "--images", "13", "--data", "tiny.safetensors"), "13"),
         (("ads.safetensors", "--eps", "0.1", "--data", "nowhere.safetensors"), "nowhere.safetensors"),
         (("ads.safetensors", "--eps", "0.1"), "name a prepared data set with --data"),
-        (("ads.safetensors",), "ads.safetensors: no params.yaml here says how to attack it; give --eps and --data"),
+        (
+            ("ads.safetensors",),
+            "ads.safetensors: there is no params.yaml here with attack settings; give --eps and --data",
+        ),
     ],
 )
 def test_a_checkpoint_and_data_that_do_not_fit_are_refused_in_one_line(

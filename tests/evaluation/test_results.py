@@ -191,7 +191,7 @@ def test_a_model_without_parameters_is_refused(tiny_params: Params) -> None:
 def test_a_worst_case_of_other_measures_is_refused(tiny_params: Params) -> None:
     best = results(tiny_params)["checkpoints"]["best"]
     better = {**best, "worst_case": worst_case({"clean": Measure.of("110")}).plain()}
-    with pytest.raises(ValidationError, match="worst_case is not that of the measures"):
+    with pytest.raises(ValidationError, match="worst_case does not agree with the measures"):
         CheckpointResults.model_validate(better)
 
 
@@ -246,7 +246,7 @@ def test_files_that_are_not_results_are_refused_in_one_line(tmp_path: Path, tiny
         "checkpoints.best.epoch": good | {"checkpoints": {"best": good["checkpoints"]["best"] | {"epoch": "2"}}},
         "format": good | {"format": 3},
         "surprise": good | {"surprise": 1},
-        "protocol_fingerprint is not": good | {"protocol_fingerprint": "0"},
+        "protocol_fingerprint does not agree": good | {"protocol_fingerprint": "0"},
     }
     for key, value in damaged.items():
         file.write_text(sealed_json(value))

@@ -270,7 +270,7 @@ def shorter(transfers: Any) -> Any:
         (without, "not those of the checkpoints"),
         (twice, "not those of the checkpoints"),
         (miscounted, "from b to b do not agree"),
-        (shorter, "not as many flags"),
+        (shorter, "number of flags differs"),
     ],
 )
 def test_numbers_that_do_not_follow_from_the_flags_are_refused(tmp_path: Path, change: Any, problem: str) -> None:

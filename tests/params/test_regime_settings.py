@@ -16,8 +16,8 @@ FREE = {"regime": "free", "free": {"replays": 2}, "adversary": {"steps": 1, "ran
 @pytest.mark.parametrize(
     ("train", "said"),
     [
-        ({"regime": "trades"}, "`trades` is needed exactly when `regime` is trades"),
-        ({"trades": {"beta": 6.0}}, "`trades` is needed exactly when `regime` is trades"),
+        ({"regime": "trades"}, "`trades` is needed if `regime` is trades, and not allowed otherwise"),
+        ({"trades": {"beta": 6.0}}, "`trades` is needed if `regime` is trades, and not allowed otherwise"),
         ({"regime": "yopo", "yopo": {"propagations": 0}}, "propagations"),
         ({"regime": "nope"}, "regime"),
         ({"regime": "mart", "mart": {"beta": 5.0}, "awp": {"gamma": 0.005}}, "`awp`"),

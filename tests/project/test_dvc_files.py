@@ -108,7 +108,7 @@ def test_a_damaged_lock_file_is_put_back_and_its_bytes_are_kept(tmp_path: Path) 
     for size in (0, 500, 300):
         lock.write_bytes(WHOLE[:size])
         keep_lock(tmp_path)  # what is damaged does not replace the copy
-        assert "as it was after the last stage" in str(repair_lock(tmp_path, "smoke"))
+        assert "the copy from after the last stage was restored" in str(repair_lock(tmp_path, "smoke"))
         assert lock.read_bytes() == WHOLE
     assert (tmp_path / "dvc.lock.bak").read_bytes() == WHOLE[:500]
     assert (tmp_path / "dvc.lock.bak2").read_bytes() == WHOLE[:300]
@@ -154,7 +154,7 @@ def busy_file(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("content", ["", "{", '{"read": {"/a": [{"pid": 1, "cm', "[]", '{"read": 3}', "[" * 3000])
 def test_a_damaged_list_of_busy_paths_is_removed(tmp_path: Path, busy_file: Path, content: str) -> None:
     busy_file.write_text(content)
-    assert "damaged and is removed" in str(repair_busy_paths(tmp_path))
+    assert "damaged and was removed" in str(repair_busy_paths(tmp_path))
     assert not busy_file.exists()
     assert repair_busy_paths(tmp_path) is None
 

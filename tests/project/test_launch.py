@@ -440,5 +440,5 @@ def test_another_dvc_command_is_waited_for_with_a_message_and_a_limit(
     assert launch.foreground(tiny_params, paths, [], tell=notes.append, wait=60.0) == 0
     assert len(notes) == 1 and "4711" in str(notes[0]) and "60 s" in str(notes[0])
     monkeypatch.setattr(launch, "dvc_at_work", lambda root: "`dvc commit` (process 4711)")
-    with pytest.raises(UserError, match=r"4711.*after 0 s|4711.*still at work"):
+    with pytest.raises(UserError, match=r"4711.*after 0 s|4711.*still running"):
         launch.foreground(tiny_params, paths, [], wait=0.3)

@@ -327,7 +327,7 @@ def test_the_studys_own_lock_file_comes_back_after_damage(root: Path) -> None:
 def test_no_study_is_switched_while_a_dvc_command_or_a_stage_works_here(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"`dvc repro`.*is at work"):
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=r"`dvc repro`.*is running"):
         patch.setattr(module, "dvc_at_work", lambda folder: "`dvc repro` (process 4711)")
         use("smoke", root)
     heart = HeartbeatWriter(

@@ -278,7 +278,7 @@ def test_an_import_is_attacked_and_compared_like_a_run(tiny_params: Params, grey
     notes: list[Any] = []
     target = attack_file(tiny_params, grey, paths, "cpu", notes.append)
     assert target == Path("results/imported/attack/grey.json")
-    assert any("may have seen the test images" in getattr(note, "text", "") for note in notes)
+    assert any("may contain the test images" in getattr(note, "text", "") for note in notes)
     results = load_results(target)
     assert list(results.checkpoints) == ["best"] and results.train == {}
     found = results.checkpoints["best"]

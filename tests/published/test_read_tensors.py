@@ -78,7 +78,7 @@ def test_code_is_refused_and_not_run(tmp_path: Path, payload: type[Payload], kin
         path.write_bytes(pickle.dumps(payload(trace)))
     else:
         torch.save(content, path, _use_new_zipfile_serialization=kind == "zip")
-    refused(path, "refused" if kind == "raw" else "refused: it asks to run")
+    refused(path, "refused" if kind == "raw" else "refused: it would run")
     assert not trace.exists()
     torch.load(path, weights_only=False) if kind != "raw" else pickle.loads(path.read_bytes())
     assert trace.exists(), "the payload of this test does nothing, so the test shows nothing"

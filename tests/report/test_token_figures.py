@@ -91,5 +91,7 @@ def test_the_figures_have_a_line_and_a_map_for_every_group(params: Params, theme
 def test_the_report_says_that_a_token_attack_is_another_threat_than_the_ball(params: Params) -> None:
     bullets = [block for block in limits_section(summary_of(params)) if isinstance(block, Bullets)]
     for name in ("one", "token-map"):
-        says = f"{name} changes one patch of 14 x 14 pixels to any values: another threat than eps 0.1 on all pixels"
+        says = (
+            f"{name} changes one patch of 14 x 14 pixels to any values: a different threat from eps 0.1 on all pixels"
+        )
         assert sum(item.startswith(says) for block in bullets for item in block.items) == 1

@@ -15,5 +15,5 @@ def check_image_shape(metadata: Metadata, dataset: Dataset, path: Path) -> None:
     if takes != there:
         raise UserError(
             f"{path}: takes images {metadata.image_shape} of {metadata.classes} classes, but {dataset.name} has "
-            f"{dataset.image_shape} of {dataset.classes}; switch to a study of its data with `ssmlab use`"
+            f"{dataset.image_shape} of {dataset.classes}; switch with `ssmlab use` to a study with fitting data"
         )

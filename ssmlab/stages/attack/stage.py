@@ -99,7 +99,7 @@ def attack_file(
         check_image_shape(checkpoint.metadata, dataset, path)
     job = AttackJob(params, paths, dataset, resolved, target)
     models = job.build_models()
-    on_event(Note(f"{path}: what it was trained on is unknown; it may have seen the test images", warning=True))
+    on_event(Note(f"{path}: its training data are unknown and may contain the test images", warning=True))
     job.attack_and_publish(models, job.start(reread), on_event)
     return target.results
 

@@ -138,7 +138,7 @@ class TrainingJob:
                 return True
         if len(record.rows) < self.epochs:
             patience = self.settings.train.patience
-            on_event(Note(f"stopped early: nothing better in {patience} epochs (`train.patience`)"))
+            on_event(Note(f"stopped early: no improvement in {patience} epochs (`train.patience`)"))
         return False
 
     def is_asked_to_stop(self, event: StepDone | ValidationStep, heart: HeartbeatWriter, on_event: Listener) -> bool:

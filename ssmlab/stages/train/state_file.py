@@ -127,9 +127,9 @@ def load_state(path: Path, identity: Identity) -> SavedState | None:
     except (DamagedTensors, SafetensorError, ValidationError, KeyError):
         raise UnusableState("cannot be read: it is damaged or from another version") from None
     if different := identity.difference(header.identity):
-        raise UnusableState(f"is of {different}", header.identity)
+        raise UnusableState(f"does not fit ({different})", header.identity)
     if not header.rows or [row.epoch for row in header.rows] != list(range(1, len(header.rows) + 1)):
-        raise UnusableState("has epochs that do not follow each other")
+        raise UnusableState("has epochs that are missing or out of order")
     files = {
         name.removeprefix(FILE): tensors.pop(name).numpy().tobytes() for name in list(tensors) if name.startswith(FILE)
     }
@@ -156,7 +156,10 @@ def with_saved_threads(path: Path, identity: Identity) -> Identity:
 
 def not_read(path: Path, error: UnreadableTensors) -> UserError:
     """The error for a state that may be sound."""
-    return UserError(f"{path}: cannot be read ({error}), so the training is not started; fix that, or remove the file")
+    return UserError(
+        f"{path}: cannot be read ({error}), so the training does not start; fix that, or remove the file"
+        " to train from the first epoch"
+    )
 
 
 def check_files(files: Mapping[str, bytes], identity: Identity) -> None:

@@ -29,8 +29,8 @@ def stop_training(paths: Paths, run: str, patience: float) -> str:
     """
     beat = read_heartbeat(paths.live(run) / "progress.json")
     if beat is None or beat.stage != "train" or not at_work(beat):
-        what = "not at work" if beat is None or not at_work(beat) else "being attacked; stop that with Ctrl-C"
-        raise UserError(f"run {run} is not being trained: it is {what} (`ssmlab runs` tells more)")
+        what = "not running" if beat is None or not at_work(beat) else "being attacked; stop that with Ctrl-C"
+        raise UserError(f"run {run} is not being trained: it is {what}; see `ssmlab runs`")
     write_atomic(request_of(paths.live(run)), "", durable=False)
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
@@ -41,7 +41,7 @@ def stop_training(paths: Paths, run: str, patience: float) -> str:
         if not at_work(latest):
             state = state_of(latest, time.time())
             return latest.message or f"the training of run {run} ended before it saw the request: {state}"
-    return f"run {run} has been asked to stop and will do so at the end of its step"
+    return f"run {run} was asked to stop; it stops at the end of this step"
 
 
 def at_work(beat: Heartbeat) -> bool:

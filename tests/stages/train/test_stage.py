@@ -264,7 +264,7 @@ def test_a_training_that_its_patience_ends_is_finished_and_says_so(tiny_params: 
     assert {path.name for path in paths.model(RUN).iterdir()} == PUBLISHED
     assert [row.epoch for row in read_history(paths.model(RUN) / "history.csv")] == [1, 2]
     assert any(
-        isinstance(event, Note) and event.text.startswith("stopped early: nothing better in 1 epochs") for event in seen
+        isinstance(event, Note) and event.text.startswith("stopped early: no improvement in 1 epochs") for event in seen
     )
     heartbeat = read_heartbeat(paths.live(RUN) / "progress.json")
     assert heartbeat is not None and heartbeat.state == "finished"

@@ -120,7 +120,9 @@ def test_a_state_of_other_params_is_kept_aside_and_used_again_when_they_return(
     break_off(params, paths)
     notes = notes_of(changed(params, seed=1), paths)
     (kept,) = paths.live(RUN).glob("kept-*.safetensors")
-    assert notes[0] == f"the state of an earlier training of {RUN} is of other parameters; it is kept as {kept}"
+    assert (
+        notes[0] == f"the state of an earlier training of {RUN} does not fit (other parameters); it is kept as {kept}"
+    )
     assert sum(note.startswith("epoch ") for note in notes) == EPOCHS
     assert len((paths.live(RUN) / "log.txt").read_text().splitlines()) == len(notes)
     assert f"continuing after epoch 1/{EPOCHS}" in notes_of(params, paths)
@@ -136,7 +138,7 @@ def test_at_most_three_states_are_kept_aside(params: Params, paths: Paths) -> No
 
 def test_another_number_of_threads_starts_afresh(params: Params, paths: Paths) -> None:
     break_off(changed(params, threads=1), paths)
-    assert "is of other parameters; it is kept as" in notes_of(changed(params, threads=2), paths)[0]
+    assert "does not fit (other parameters); it is kept as" in notes_of(changed(params, threads=2), paths)[0]
 
 
 def test_with_auto_a_training_resumes_with_the_threads_it_began_with(
@@ -167,7 +169,7 @@ def test_another_data_set_starts_afresh(params: Params, paths: Paths) -> None:
     break_off(params, paths)
     other = make_dataset("toy", 3, {"train": split(60, 5), "validation": split(20, 1), "test": split(20, 2)})
     save_dataset(paths.prepared, other)
-    assert "is of another data set; it is kept as" in notes_of(params, paths)[0]
+    assert "does not fit (another data set); it is kept as" in notes_of(params, paths)[0]
 
 
 def test_a_state_is_refused_after_the_rule_that_selects_the_best_epoch_has_changed(
@@ -181,7 +183,7 @@ def test_a_state_is_refused_after_the_rule_that_selects_the_best_epoch_has_chang
     assert "def score(" in text
     rule.write_text(text.replace("def score(", "def score(  # changed\n", 1))
     monkeypatch.setattr("ssmlab.stages.train.stage.code_version", lambda: code_version(package))
-    assert "is of another version of the code; it is kept as" in notes_of(params, paths)[0]
+    assert "does not fit (another version of the code); it is kept as" in notes_of(params, paths)[0]
 
 
 def test_the_code_version_covers_the_code_of_the_training_and_nothing_else(tmp_path: Path) -> None:
@@ -227,7 +229,10 @@ def test_a_state_that_the_disk_does_not_give_stops_the_training_and_is_continued
     break_off(params, paths)
     file = paths.live(RUN) / "state.safetensors"
     before = file.read_bytes()
-    with unreadable(file), pytest.raises(UserError, match=f"^{file}: cannot be read .Input/output error.*not started"):
+    with (
+        unreadable(file),
+        pytest.raises(UserError, match=f"^{file}: cannot be read .Input/output error.*does not start"),
+    ):
         train(params, RUN, paths)
     assert file.read_bytes() == before
     assert notes_of(params, paths)[1].startswith("continuing after epoch")
@@ -261,7 +266,7 @@ HOSTILE: dict[str, Callable[[dict[str, torch.Tensor], dict[str, Any]], None]] = 
     "a checkpoint that is none": lambda t, _: t.update({"file:best.safetensors": as_bytes(b"import os")}),
     "best in the place of last": lambda t, _: t.update({"file:last.safetensors": t["file:best.safetensors"].clone()}),
     "no epochs": lambda _, header: header.update(rows=[]),
-    "epochs that do not follow": lambda _, header: header["rows"][0].__setitem__(0, 2),
+    "missing or out of order": lambda _, header: header["rows"][0].__setitem__(0, 2),
     "a weight of another shape": lambda t, _: t.update({"model.head.bias": torch.zeros(7)}),
     "a weight too many": lambda t, _: t.update({"model.extra": torch.zeros(7)}),
     "no weights": lambda t, _: [t.pop(name) for name in list(t) if name.startswith("model.")] and None,

@@ -94,5 +94,5 @@ def test_stop_waits_for_the_end(paths: Paths, state: Any, message: str, says: st
 
 def test_stop_gives_up_waiting_after_its_time_limit(paths: Paths) -> None:
     HeartbeatWriter(paths.live(RUN) / "progress.json", stage="train", study="s", run=RUN, device="cpu")
-    assert "has been asked to stop" in stop_training(paths, RUN, patience=0)
+    assert "was asked to stop" in stop_training(paths, RUN, patience=0)
     assert request_of(paths.live(RUN)).exists()
