@@ -120,9 +120,14 @@ def with_heartbeat(heart: HeartbeatWriter, on_event: Listener) -> Listener:
 def read_heartbeat(path: Path) -> Heartbeat | None:
     """The heartbeat in a progress.json; None if the file is missing, incomplete or something else."""
     try:
-        return HEARTBEAT.validate_json(read_file(path), strict=True)
+        return heartbeat_in(path)
     except (OSError, ValidationError):
         return None
+
+
+def heartbeat_in(path: Path) -> Heartbeat:
+    """The heartbeat in a progress.json; raises OSError if it cannot be read, and ValidationError for other content."""
+    return HEARTBEAT.validate_json(read_file(path), strict=True)
 
 
 def state_of(heartbeat: Heartbeat, now: float) -> HeartbeatState:

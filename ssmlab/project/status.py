@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.analysis.format import model_label
-from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, Heartbeat, Stage, read_heartbeat
+from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, Heartbeat, Stage, heartbeat_in
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.manifest import MANIFEST
 from ssmlab.artifacts.metadata import read_metadata
@@ -100,8 +100,8 @@ class RunWatcher:
         self.params = params.run(name)
         self.attack_params = params.attack
         self.label = model_label(self.params.model)
-        self.progress = paths.live(name) / "progress.json"
-        self.probe_progress = paths.live(name) / PROBE_PROGRESS
+        self.progress = CachedFile(paths.live(name) / "progress.json", heartbeat_in)
+        self.probe_progress = CachedFile(paths.live(name) / PROBE_PROGRESS, heartbeat_in)
         self.live = HistoryReader(paths.live(name) / "history.csv")
         self.published = HistoryReader(paths.model(name) / "history.csv")
         self.checkpoint = CachedFile(paths.checkpoint(name, "best"), read_metadata)
@@ -113,7 +113,7 @@ class RunWatcher:
 
     def poll(self, now: float, queued: bool = False) -> RunStatus:
         """The run's status at `now`, in unix seconds; `queued` if a running pipeline will run it later."""
-        beat = latest_beat(read_heartbeat(self.progress), read_heartbeat(self.probe_progress))
+        beat = latest_beat(self.progress.poll(), self.probe_progress.poll())
         self.live.poll()
         self.published.poll()
         decided = decide_state(
@@ -161,7 +161,8 @@ class RunWatcher:
 
     def unread(self) -> str | None:
         """The first file that the disk did not give at the last poll, and why; None if it gave all."""
-        files = (self.live, self.published, self.checkpoint, self.results, self.manifest, self.inputs.prepared)
+        live = (self.progress, self.probe_progress, self.live)
+        files = (*live, self.published, self.checkpoint, self.results, self.manifest, self.inputs.prepared)
         return next((file.problem for file in files if file.problem), None)
 
     def published_files(self) -> Published:

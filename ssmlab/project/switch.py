@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
+from ssmlab.artifacts.heartbeat import heartbeat_in, state_of
 from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import read_file, write_atomic
 from ssmlab.core.text import hint, printable
@@ -22,6 +22,7 @@ from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_o
 from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.launched import active
 from ssmlab.project.params_file import expanded, load_params, plain_yaml, read_yaml
+from ssmlab.project.watched_files import CachedFile
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +176,15 @@ def refuse_while_running(params: Path) -> None:
         return
     now = time.time()
     for file in sorted((root / "runs" / study).glob("*/*progress.json")):
-        beat = read_heartbeat(file)
-        if beat is not None and state_of(beat, now) == "running":
-            doing = {"train": "trained", "attack": "attacked", "probe": "probed"}[beat.stage]
+        beat = CachedFile(file, heartbeat_in)
+        found = beat.poll()
+        if beat.problem:
+            raise UserError(f"{beat.problem}, so nobody knows whether a stage runs; try again")
+        if found is not None and state_of(found, now) == "running":
+            doing = {"train": "trained", "attack": "attacked", "probe": "probed"}[found.stage]
             raise UserError(
-                f"run {printable(beat.run, 80)} of study {study} is being {doing} (process {beat.pid} of "
-                f"{printable(beat.host, 80)}); wait for it, or stop it"
+                f"run {printable(found.run, 80)} of study {study} is being {doing} (process {found.pid} of "
+                f"{printable(found.host, 80)}); wait for it, or stop it"
             )
 
 

@@ -150,13 +150,21 @@ def test_a_study_that_cannot_be_read_is_one_line_for_both_commands(study: Study)
         assert result.exit_code == 1 and result.stderr.count("\n") == 1 and "params.yaml: not YAML" in result.stderr
 
 
-@pytest.mark.parametrize("folder", ["models", "runs"])
-def test_a_history_that_the_disk_does_not_give_is_a_warning_and_an_alert(folder: str, study: Study) -> None:
-    run = "ssm" if folder == "models" else "ads"
-    history = Path(folder) / "smoke" / run / "history.csv"
-    says = f"{history}: cannot be read (Input/output error)"
+@pytest.mark.parametrize(
+    ("run", "file"),
+    [
+        ("ssm", "models/smoke/ssm/history.csv"),
+        ("ads", "runs/smoke/ads/history.csv"),
+        ("ads", "runs/smoke/ads/progress.json"),
+        ("ssm", "results/smoke/attack/ssm.json"),
+    ],
+)
+def test_a_file_of_a_run_that_the_disk_does_not_give_is_a_warning_and_an_alert(
+    run: str, file: str, study: Study
+) -> None:
+    says = f"{file}: cannot be read (Input/output error)"
     assert "warning" not in CliRunner().invoke(app, ["runs"]).stderr
-    with unreadable(history):
+    with unreadable(Path(file)):
         shown, alerts = CliRunner().invoke(app, ["runs"]), output("alerts")
     assert shown.exit_code == 0
     assert shown.stderr == f"warning: {run}: its state may be wrong: {says}\n"

@@ -160,6 +160,17 @@ def test_a_study_that_the_disk_does_not_give_is_named_and_not_taken_for_an_edit(
     assert everything(root) == before
 
 
+def test_no_study_is_switched_while_the_disk_does_not_give_a_heartbeat(root: Path) -> None:
+    file = root / "runs" / "mnist5k" / "ssm" / "progress.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("{}")
+    before = everything(root)
+    with unreadable(file), pytest.raises(UserError, match=f"^{file}: cannot be read .*nobody knows whether a stage"):
+        use("smoke", root)
+    assert everything(root) == before
+    use("smoke", root)
+
+
 def test_an_edit_saved_under_a_name_needs_no_force(root: Path) -> None:
     params = root / "params.yaml"
     params.write_text(params.read_text().replace("study: mnist5k", "study: mine"))
