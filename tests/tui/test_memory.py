@@ -1,4 +1,4 @@
-"""What the laboratory keeps in memory: the histories, and little else."""
+"""What the TUI keeps in memory: the histories, and little else."""
 
 from __future__ import annotations
 
