@@ -26,13 +26,16 @@ MOST = 2.4  # times the lines on the screen; 1.9 was found here, and 3.0 with TH
 
 @pytest.fixture
 def collector_as_in_a_terminal() -> Iterator[None]:
-    before = gc.get_threshold()
+    thresholds, was_on = gc.get_threshold(), gc.isenabled()
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)
+    gc.enable()
     yield
-    gc.set_threshold(*before)
+    gc.set_threshold(*thresholds)
     gc.unfreeze()
+    if not was_on:
+        gc.disable()
 
 
 def lines_in_memory() -> int:
