@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import signal
@@ -34,6 +35,11 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
+
+
+def pytest_runtest_teardown() -> None:
+    """Turn the garbage collector on again: a test that calls `ssmlab tui` in this process turns it off."""
+    gc.enable()
 
 
 PROJECT = Path(__file__).resolve().parents[1]
