@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SETTINGS = {  # what a process is told about its threads: their number and how they wait
+SETTINGS = {  # the thread settings of a process: how many threads, and how they wait
     "2 threads, waiting busily": (2, "ACTIVE"),
     "2 threads, waiting passively": (2, "PASSIVE"),
     "1 thread": (1, "PASSIVE"),

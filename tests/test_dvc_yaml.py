@@ -26,7 +26,7 @@ STAGES = list(STAGE_CODE)
 
 # What the folders of a stage contain that it does not import. A change there reruns the stage for nothing, so this list
 # must stay short; a file that no stage imports belongs in another folder. `core` is a dependency as a whole everywhere:
-# it is small, and every room stands on it.
+# it is small, and all other packages need it.
 NOT_IMPORTED = {
     "prepare": {"ingest/catalog.toml"},  # read as a file
     "train": set(),

@@ -54,7 +54,7 @@ def folder(tmp_path: Path, copy_project: Callable[[Path], None]) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
 def test_every_block_of_a_tutorial_runs(tutorial: Path, folder: Path) -> None:
-    script = ""  # Python blocks are one program, which runs where a shell command needs what it has made
+    script = ""  # the Python blocks form one program, which runs before a shell command that needs its output
     for block in [*blocks(tutorial), Block("sh", "", "")]:
         if block.title:
             target = folder / block.title

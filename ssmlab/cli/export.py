@@ -57,7 +57,7 @@ def export(
         return
     assert to is not None
     if run.endswith(".safetensors"):
-        raise UserError(f"--to {to}: it needs a run of the study, whose attack results it holds, not {run}")
+        raise UserError(f"--to {to}: name a run of the study, not {run}: the folder also gets the run's attack results")
     write_folder(run, to, checkpoint or CheckpointChoice.best, license, onnx)
 
 

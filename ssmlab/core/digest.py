@@ -27,7 +27,7 @@ def check(document: Mapping[str, Any]) -> dict[str, Any]:
         ValueError: the digest is missing or does not match the content. The message goes into an error about the file.
     """
     if KEY not in document:
-        raise ValueError("it has no digest, so nothing can tell whether it is whole")
+        raise ValueError("it has no digest, so it cannot be checked for damage")
     if seal(document)[KEY] != document[KEY]:
         raise ValueError("its content does not match its digest: it is damaged or was edited")
     return {key: value for key, value in document.items() if key != KEY}
@@ -58,7 +58,7 @@ def read_sealed_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
             raise ValueError("it is not a JSON object")
         content = check(document)
         if readable_json(document) != text:  # with the digest, which is right
-            raise ValueError("it is damaged or was edited: its text is not as it was written")
+            raise ValueError("it is damaged or was edited: its text differs from what ssmlab writes")
     except FileNotFoundError:
         raise UserError(f"{path}: not found ({what}); {remedy}") from None
     except OSError as error:

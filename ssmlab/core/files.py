@@ -85,7 +85,7 @@ def clear_the_way(*paths: Path) -> None:
 
 def not_written(path: Path, error: OSError) -> UserError:
     """The error for a file that could not be written and is unchanged."""
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); what was there before is untouched")
+    return UserError(f"{path}: cannot be written ({error.strerror or error}); any earlier file is unchanged")
 
 
 def replace_file(path: Path, data: bytes, durable: bool) -> None:

@@ -171,7 +171,7 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
     The data set must fit in memory; `ssmlab.ingest.writer` writes the same bytes for larger ones.
 
     Raises:
-        UserError: the file cannot be written; what was there before is untouched.
+        UserError: the file cannot be written; any earlier file is unchanged.
     """
     tensors = split_tensors({split: getattr(dataset, split) for split in SPLITS})
     description = dataset.description.model_copy(update={"fingerprint": fingerprint_of(tensors)})

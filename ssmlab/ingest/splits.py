@@ -50,7 +50,7 @@ def split_rows(
         if split in order:
             chosen[split] = take_first(order[split], count, split)
         elif count == "all":
-            raise UserError(f"data.{split}: the source has no {split} part of its own; name a number of images")
+            raise UserError(f"data.{split}: the source has no {split} part of its own; give a number of images")
         else:
             chosen[split], left = left[:count], left[count:]
             cut.append(f"data.{split} {count}")

@@ -147,7 +147,7 @@ class Unpacker:
                 "data set of its size does; refused, unpack it by hand if you trust it"
             )
         if self.room < 0:
-            raise UserError(f"{self.workdir}: the disk has too little room to unpack {self.origin}; make some")
+            raise UserError(f"{self.workdir}: the disk has too little free space to unpack {self.origin}; free some")
 
 
 def open_compressed(file: IO[bytes], magic: bytes) -> Readable | None:
@@ -168,7 +168,7 @@ def read_error(path: Path, error: OSError) -> UserError:
 
 def changed_error(path: Path) -> UserError:
     """The error for a file that has changed since it was first opened."""
-    return UserError(f"{path}: has changed while it was read; run the command again when nothing writes it")
+    return UserError(f"{path}: has changed while it was read; run the command again when no program writes to it")
 
 
 def damaged_error(origin: Path, name: str, error: Exception) -> UserError:

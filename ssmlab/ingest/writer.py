@@ -50,7 +50,7 @@ def write_dataset(
         the description in the file.
 
     Raises:
-        UserError: an image is damaged, or the file cannot be written; what was there before is then untouched.
+        UserError: an image is damaged, or the file cannot be written; any earlier file is then unchanged.
     """
     labels = split_labels(source, rows)
     description = Description(
@@ -63,7 +63,7 @@ def write_dataset(
     )
     if noise[0] > 0:
         labels["train"], description = apply_noise(labels["train"], description, *noise)
-    kept = "what was there before is untouched"
+    kept = "any earlier file is unchanged"
     try:
         file = workdir / "prepared.safetensors"
         description = write_file(file, source, rows, labels, description, processes, listen)

@@ -69,7 +69,9 @@ class Params(Strict):
     def _selection_has_images(self) -> Self:
         for name, run in self.runs.items():
             if self.data.validation == 0 and run.train.selection.split == "validation":
-                raise ValueError(f"data.validation is 0, and run '{name}' selects on the validation split")
+                raise ValueError(
+                    f"data.validation is 0, but run '{name}' selects on the validation split; give it images"
+                )
         return self
 
     @model_validator(mode="after")

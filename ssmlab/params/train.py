@@ -204,10 +204,10 @@ class TrainParams(Strict):
         entry = REGIMES[self.regime]
         if self.awp is not None and not entry.awp:
             able = listed(name for name, each in REGIMES.items() if each.awp)
-            raise ValueError(f"`awp` goes with `regime` {able} only")
+            raise ValueError(f"`awp` works only with `regime` {able}")
         if self.precision is not None and not entry.bf16:
             able = listed(name for name, each in REGIMES.items() if each.bf16)
-            raise ValueError(f"`precision` goes with `regime` {able} only")
+            raise ValueError(f"`precision` works only with `regime` {able}")
         if self.label_smoothing is not None and not entry.smoothing:
             raise ValueError(f"`label_smoothing` has no meaning in `regime` {self.regime}, which has no cross entropy")
         return self

@@ -106,7 +106,7 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
     target = known[study]
     named = load_params(target).study
     if named != study:
-        raise UserError(f"{target}: study: it is '{named}', and the file's name says '{study}'; make them equal")
+        raise UserError(f"{target}: study is '{named}', but the file is named '{study}'; make them equal")
 
     content = expanded_params_yaml(target, settings)
     params = root / "params.yaml"

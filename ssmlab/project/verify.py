@@ -110,7 +110,7 @@ class Verifier:
             self.add(path, "damaged", problem or "its bytes are not those that DVC recorded", again)
         else:
             remedy = f"dvc commit --force {output.stage}"
-            self.add(path, "unregistered", "whole, but made without DVC", remedy)
+            self.add(path, "unregistered", "undamaged, but made without DVC", remedy)
         if copy_md5 is not None and copy_md5 != md5:
             remedy = f"rm -f {shlex.quote(self.name(copy))} && "
             remedy += f"dvc commit --force {output.stage}" if found == md5 else f"ssmlab repro {output.stage}"

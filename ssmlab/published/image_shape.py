@@ -32,7 +32,7 @@ def published_image_shape(state: Mapping[str, Tensor], side: int | None) -> tupl
         return channels, found, found
     fit = f"; its S4 was made for {range_text(max(stored))}" if stored else ""
     if side is None:
-        raise UserError(f"its tensors do not tell the size of its images: give --image-size N, for N x N pixels{fit}")
+        raise UserError(f"its tensors do not show the size of its images: give --image-size N, for N x N pixels{fit}")
     if stored and stored != {power_of_two(side * side)}:
         raise UserError(
             f"its S4 stores C for L = {', '.join(map(str, sorted(stored)))}, not for --image-size {side}{fit}"
@@ -45,7 +45,9 @@ def published_image_shape(state: Mapping[str, Tensor], side: int | None) -> tupl
 def stored_length(name: str, tensor: Tensor) -> int:
     """The length in S4's buffer `L`."""
     if tensor.numel() != 1 or tensor.is_floating_point() or tensor.is_complex():
-        raise UserError(f"{name}: no published model has it in the shape {tuple(tensor.shape)} of {tensor.dtype}")
+        raise UserError(
+            f"{name}: no published model has this tensor in the shape {tuple(tensor.shape)} of {tensor.dtype}"
+        )
     return int(tensor.item())
 
 

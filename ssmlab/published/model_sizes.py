@@ -78,7 +78,7 @@ def axis_size(state: Mapping[str, Tensor], name: str, axis: int, of: int) -> int
     if tensor is None:
         raise UserError(f"{name} is missing; every published model of this kind has it")
     if tensor.ndim != of or 0 in tensor.shape:
-        raise UserError(f"{name}: no published model has it in the shape {tuple(tensor.shape)}")
+        raise UserError(f"{name}: no published model has this tensor in the shape {tuple(tensor.shape)}")
     if tensor.shape[axis] > MOST:
         raise UserError(f"{name}: {tensor.shape[axis]} is more than any published model has; at most {MOST} is read")
     return tensor.shape[axis]

@@ -80,7 +80,7 @@ def published_to_ours(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         try:
             ours[new_name] = reshaped(name, tensor).float().contiguous()
         except (IndexError, RuntimeError):
-            raise UserError(f"{name}: no published model has it in the shape {tuple(tensor.shape)}") from None
+            raise UserError(f"{name}: no published model has this tensor in the shape {tuple(tensor.shape)}") from None
     return ours
 
 

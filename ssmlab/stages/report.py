@@ -123,5 +123,5 @@ def read_rows(run: str, paths: Paths) -> list[Row]:
     """
     rows = published_history(paths.model(run))
     if not rows:
-        raise UserError(f"{paths.model(run) / HISTORY}: no epoch in it; run `ssmlab repro {run}`")
+        raise UserError(f"{paths.model(run) / HISTORY}: contains no epoch; run `ssmlab repro {run}`")
     return rows

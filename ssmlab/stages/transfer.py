@@ -110,7 +110,7 @@ def chosen_runs(params: Params, names: Sequence[str], paths: Paths, on_event: Li
             on_event(Note(f"not trained yet, and left out: {listed(absent)}", warning=True))
     if len(runs) < 2:
         raise UserError(
-            f"study {params.study}: transfer needs at least two trained runs, and there is {listed(runs)}; "
+            f"study {params.study}: transfer needs at least two trained runs, but has only: {listed(runs) or 'none'}; "
             "run `ssmlab repro`, or name more runs"
         )
     return runs

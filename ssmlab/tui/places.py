@@ -42,5 +42,5 @@ PLACES = (
     Place("report", "the study's report", "report:ReportScreen"),
     Place("system", "processor, memory, disk, GPUs, and the share of each run", "system:SystemScreen"),
     Place("samples", "test images that an attack has flipped"),
-    Place("alerts", "what should be looked at", "alerts:AlertsScreen"),
+    Place("alerts", "runs and disks that need attention", "alerts:AlertsScreen"),
 )

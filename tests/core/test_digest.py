@@ -67,7 +67,7 @@ def test_a_changed_value_with_its_digest_left_alone_is_refused() -> None:
         ("{", "Expecting property name"),
         ("[" * 100_000, "recursion"),
         ('{"a": NaN, "digest": ""}', "not JSON compliant"),
-        (sealed_json({"a": 1}).replace("\n", ""), "text is not as it was written"),
+        (sealed_json({"a": 1}).replace("\n", ""), "text differs from what ssmlab writes"),
     ],
 )
 def test_what_is_not_a_sealed_file_is_refused_in_one_line(tmp_path: Path, text: str, reason: str) -> None:

@@ -28,7 +28,7 @@ def ssm() -> tuple[nn.Module, Tensor, Tensor]:
     return model.eval().requires_grad_(False), *labelled_images(model, 40)
 
 
-# By name: the model with its images, the norm and eps. Square in L2 has no start on 14 x 14 pixels, theirs neither.
+# By name: the model with its images, the norm and eps. On 14 x 14 pixels neither Square in L2 has a start.
 CASES: dict[str, tuple[Callable[[], tuple[nn.Module, Tensor, Tensor]], Norm, float]] = {
     "two layers": (network, "linf", 0.06),
     "s4": (ssm, "linf", 0.03),

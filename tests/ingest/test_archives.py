@@ -309,7 +309,7 @@ def test_no_more_is_unpacked_than_the_disk_has_room_for(
 ) -> None:
     path = as_zip({"x": bytes(1 << 20)}, tmp_path / "data.zip")
     monkeypatch.setattr(spool, "MIN_FREE", 1 << 60)
-    with pytest.raises(UserError, match="too little room to unpack"):
+    with pytest.raises(UserError, match="too little free space to unpack"):
         open_members(path, workdir)
 
 

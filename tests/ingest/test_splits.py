@@ -179,7 +179,7 @@ def test_all_means_every_image_in_stratified_order() -> None:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"parts": ["train"], "test": "all"}, "data.test: the source has no test part of its own; name a number"),
+        ({"parts": ["train"], "test": "all"}, "data.test: the source has no test part of its own; give a number"),
         ({"test": 31}, "data.test: 31 images are requested, but there are 30"),
         ({"validation": 13}, "data.validation: 13 images are requested, but there are 12"),
         ({"train": 61}, "data.train: 61 images are requested, but there are 60"),

@@ -57,7 +57,11 @@ def test_one_model_in_two_checkpoints_is_attacked_once_with_the_results_of_both(
     assert together == load_results(one_model.attack(RUN)).checkpoints
     assert once < twice
     assert {which: each.epoch for which, each in together.items()} == {"best": 1, "last": 3}
-    assert list(together["last"].measures) == ["clean", "fgsm", "pgd-2"]  # and not AutoAttack, which only best is asked
+    assert list(together["last"].measures) == [
+        "clean",
+        "fgsm",
+        "pgd-2",
+    ]  # without AutoAttack, which only the best checkpoint gets
 
 
 def test_one_model_in_two_checkpoints_is_probed_once_with_the_results_of_both(

@@ -245,7 +245,7 @@ def run_child(case: Case, workdir: Path, said: Path, printed: Path) -> None:
         line = str(error)
         fine = line.isprintable() and len(line) < LONGEST_LINE
         told = "refused" if fine else f"an error that is not one short line: {line[:300]!r}"
-    except BaseException as error:  # whatever it is, it is what this harness looks for
+    except BaseException as error:  # any exception is a finding of this harness
         told = f"{type(error).__name__}: {error}"[:300]
     finally:
         said.write_text(told)

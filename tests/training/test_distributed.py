@@ -133,7 +133,7 @@ def test_the_shards_of_all_ranks_make_up_the_batch(batch_size: int, processes: i
     shards = [BatchShard(batch_size, rank, processes) for rank in range(processes)]
     for shard in shards:
         shard.set_batch(batch)
-        assert len(range(batch)[shard.rows]) >= 1  # everyone has something to show to the model
+        assert len(range(batch)[shard.rows]) >= 1  # every process has images for the model
     rows = [row for shard in shards if shard.images for row in range(batch)[shard.rows]]
     assert rows == list(range(batch))
     assert [shard.images for shard in shards] == [len(range(batch)[s.rows]) if s.images else 0 for s in shards]

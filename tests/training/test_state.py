@@ -108,7 +108,7 @@ def test_a_training_resumed_after_any_epoch_ends_with_the_bits_of_one_that_never
         assert [e.state.rows[:done] for e in rest] == [event.state.rows] * len(rest)
         if rest:
             assert same(rest[-1].state.tensors, whole[-1].state.tensors)
-        assert same(before, event.state.tensors)  # it is a value: going on from it leaves it as it was
+        assert same(before, event.state.tensors)  # continuing from a state does not change the state
 
 
 def test_awp_after_a_warmup_equals_awp_that_continues_a_training_without_it(

@@ -55,7 +55,7 @@ async def test_a_training_is_launched_followed_stopped_resumed_and_finished(
             stopped_at = epoch()
             assert 3 <= stopped_at < EPOCHS and not paths.checkpoint("ads", "best").exists()
 
-            await pilot.press("r")  # goes on where it was
+            await pilot.press("r")  # continues where it was
             await wait(pilot, lambda: "training" in line_of(app, "ads") and epoch() > stopped_at)
             await pilot.press("s")  # gracefully: the epochs so far are published
             await wait(pilot, lambda: isinstance(app.screen, Question))

@@ -77,7 +77,7 @@ def test_runs_of_0_1_are_listed_with_their_curves(project: Path) -> None:
 @pytest.mark.parametrize(
     ("command", "remedy"),
     [
-        ("compare ssm ads", "it has no digest, so nothing can tell whether it is whole); run `ssmlab attack ssm`"),
+        ("compare ssm ads", "it has no digest, so it cannot be checked for damage); run `ssmlab attack ssm`"),
         ("analyze", "run `ssmlab attack ssm`"),
         ("report", "run `ssmlab analyze`"),
         ("probe ssm", "data/smoke.safetensors: there is no prepared data set; run `ssmlab prepare`"),

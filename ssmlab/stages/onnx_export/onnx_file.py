@@ -58,7 +58,7 @@ def onnx_bytes(model: Classifier, about: Mapping[str, str], name: str) -> bytes:
         raise UserError(f"{name}: torch {torch.__version__} cannot write it as ONNX ({why})") from None
     assert program is not None
     if not program.model_proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param:
-        raise UserError(f"{name}: cannot be one ONNX file for every batch, because a layer asks for the batch's size")
+        raise UserError(f"{name}: cannot be one ONNX file for every batch size, because a layer depends on it")
     return with_metadata(program.model_proto, about).SerializeToString(deterministic=True)  # type: ignore[no-any-return]
 
 

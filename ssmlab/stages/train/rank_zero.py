@@ -207,7 +207,7 @@ class TrainingJob:
 def asked_line(run: str, epoch: int, epochs: int) -> str:
     """The last line of a training that stopped on request."""
     return (
-        f"training of run {run} stopped as asked, epoch {epoch}/{epochs} is published; "
+        f"training of run {run} stopped on request, epoch {epoch}/{epochs} is published; "
         f"DVC considers the stage done; `ssmlab repro {run} --force` continues from there"
     )
 

@@ -84,7 +84,7 @@ def explain_failure(error: Exception, heart: HeartbeatWriter, run: str, on_event
 def what_is_kept(run: str, record: Record) -> str:
     """What is unchanged after an early end, and how to continue."""
     if not record.rows:
-        return f"no epoch was done, earlier results are untouched; `ssmlab train {run}` starts again"
+        return f"no epoch was completed, earlier results are untouched; `ssmlab train {run}` starts again"
     earlier = "its results may be published in part" if record.publishing else "earlier results are untouched"
     return f"{earlier}; `ssmlab train {run}` continues after epoch {len(record.rows)}"
 

@@ -29,8 +29,8 @@ class CurvesScreen(LabScreen):
     heading = "curves"
     BINDINGS: ClassVar[list[BindingType]] = [
         *BACK,
-        Binding("left", "read(-1)", "cursor left", show=False, tooltip="read the curves an epoch earlier"),
-        Binding("right", "read(1)", "cursor right", show=False, tooltip="read the curves an epoch later"),
+        Binding("left", "read(-1)", "cursor left", show=False, tooltip="move the cursor one epoch back"),
+        Binding("right", "read(1)", "cursor right", show=False, tooltip="move the cursor one epoch forward"),
         Binding("home", "read(-100000)", "cursor to start", show=False),
         Binding("end", "read(100000)", "cursor to end", show=False),
         Binding("up", "turn(-1)", "plots before", show=False, tooltip="if only some of the plots fit"),

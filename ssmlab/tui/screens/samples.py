@@ -39,8 +39,10 @@ class SamplesScreen(LabScreen):
         Binding("right", "step(1)", "next", key_display="→", tooltip="the image after", id="next-image"),
         Binding("a", "attack(1)", "next attack", tooltip="the images of another attack", id="next-attack"),
         Binding("A", "attack(-1)", "attack before", show=False, tooltip="the attack before", id="previous-attack"),
-        Binding("up", "scroll(-1)", "pictures up", show=False, tooltip="where the three have no room"),
-        Binding("down", "scroll(1)", "pictures down", show=False, tooltip="where the three have no room"),
+        Binding("up", "scroll(-1)", "pictures up", show=False, tooltip="if the three pictures do not fit side by side"),
+        Binding(
+            "down", "scroll(1)", "pictures down", show=False, tooltip="if the three pictures do not fit side by side"
+        ),
         Binding("b", "checkpoint", "best or last", tooltip="the other checkpoint of the run", id="checkpoint"),
     ]
 

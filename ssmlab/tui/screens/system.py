@@ -82,7 +82,7 @@ def machine_table(machine: Machine, bar: int = BAR) -> Table:
         table.add_row(f"GPU {number}", usage_bar((gpu.use or 0) / 100, bar), gpu_text(gpu))
     table.add_row("", "", "")
     if not machine.processes:
-        table.add_row("runs", "", "no process of a run is at work on this machine")
+        table.add_row("runs", "", "no process of a run is running on this machine")
     for process in machine.processes:
         used = f"{process.cpu:.0f}% of a core, {labels.byte_size(process.memory)}, {process.threads} threads"
         table.add_row(

@@ -14,7 +14,7 @@ from tests.evaluation.checks.models import EPS, HONEST, PLANTED, digits
 HERE = Path(__file__).parent
 PAGE = HERE.parents[2] / "docs" / "evaluation.md"
 CLOSE = 1.25  # times its threshold: so close to it, the check may have another result on another processor
-BY_CHANCE = 10  # images: over eight seeds, a model of random outputs moves by 6 from its row; a processor is a seed too
+BY_CHANCE = 10  # images: over eight seeds, a model of random outputs moves by 6; another processor is like a seed
 
 
 class TableRow(NamedTuple):

@@ -38,7 +38,7 @@ def test_an_error_says_what_is_kept_and_how_to_continue(params: Params, paths: P
 
     with disk.in_use(), pytest.raises(UserError, match=r"Input/output error.*earlier results are untouched") as caught:
         train(params, RUN, paths, on_event=at(f"epoch {epoch}/{EPOCHS}", die))
-    assert (f"continues after epoch {epoch - 1}" if epoch > 1 else "no epoch was done") in str(caught.value)
+    assert (f"continues after epoch {epoch - 1}" if epoch > 1 else "no epoch was completed") in str(caught.value)
 
 
 def test_a_diverged_training_names_the_images_and_keeps_the_last_good_state(
@@ -64,7 +64,9 @@ def test_out_of_memory_is_one_line(params: Params, paths: Paths, monkeypatch: py
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nSee documentation")
 
     monkeypatch.setattr("ssmlab.stages.train.follower.fit", full)
-    with pytest.raises(UserError, match=r"is out of memory; lower its train\.batch_size; no epoch was done") as caught:
+    with pytest.raises(
+        UserError, match=r"is out of memory; lower its train\.batch_size; no epoch was completed"
+    ) as caught:
         train(params, RUN, paths)
     assert "\n" not in str(caught.value)
 

@@ -54,8 +54,8 @@ def dataset(params: Params, tmp_path_factory: pytest.TempPathFactory) -> Dataset
     return make_dataset(full.name, full.classes, {"train": few, "validation": full.validation, "test": full.test})
 
 
-# Forks a training for every folder it reads, from a process that has never trained but has imported what it takes;
-# torch leaves a second of its imports to the first step of an optimiser.
+# Forks a training for every folder that it reads. The parent process has imported everything but has never trained,
+# because torch does a second of its imports at the first step of an optimiser.
 SERVER = """
 import os, sys
 from pathlib import Path

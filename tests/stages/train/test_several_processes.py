@@ -166,7 +166,7 @@ def test_if_one_rank_is_killed_all_end_and_can_continue(folders: tuple[Path, Pat
     (folders[0] / LIVE / "stop").touch()
     codes, out, err = pair.end()
     assert codes == [0, 0], err
-    assert f"continuing after epoch {done}/{FOREVER}" in out[0] and "stopped as asked" in out[0]
+    assert f"continuing after epoch {done}/{FOREVER}" in out[0] and "stopped on request" in out[0]
     assert (out[1], err) == ("", ["", ""])
     epochs = [row.epoch for row in read_history(folders[0] / MODEL / "history.csv")]
     assert epochs == list(range(1, len(epochs) + 1)) and len(epochs) > done
@@ -231,7 +231,9 @@ def test_torchrun_trains_with_two_processes(folders: tuple[Path, Path], number: 
     )
     until(folder, 2, process)
     process.send_signal(number)
-    text, _ = process.communicate(timeout=120)  # its workers hold the pipe too: the end of it is the end of all
+    text, _ = process.communicate(
+        timeout=120
+    )  # its workers hold the pipe too, so the end of the pipe means that all have ended
     beat = read_heartbeat(folder / LIVE / "progress.json")
     assert beat is not None
     if number == signal.SIGKILL and "error: another process of this training has ended" in text:

@@ -42,7 +42,7 @@ def test_interrupted_and_resumed_gives_the_same_bytes(
     params: Params, paths: Paths, whole: dict[str, Any], task: str
 ) -> None:
     done = int(task[6]) - 1
-    says = f"continues after epoch {done}" if done else "no epoch was done.*starts again"
+    says = f"continues after epoch {done}" if done else "no epoch was completed.*starts again"
     with pytest.raises(Interrupted, match=says):
         train(params, RUN, paths, on_event=at(task, interrupt))
     notes = notes_of(params, paths)

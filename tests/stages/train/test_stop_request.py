@@ -127,7 +127,7 @@ def test_after_a_stop_dvc_continues_with_the_next_stage(folder: Path) -> None:
     process = start(folder, "dvc", "repro", "train@ads")
     until(lambda: trained(folder, 2), process)
     says = subprocess.run([*SSMLAB, "stop", "ads"], cwd=folder, text=True, capture_output=True, check=True)
-    assert "stopped as asked, epoch" in says.stdout and "ssmlab repro ads --force" in says.stdout
+    assert "stopped on request, epoch" in says.stdout and "ssmlab repro ads --force" in says.stdout
     assert process.wait(timeout=60) == 0
     done = len(read_history(folder / MODEL / "history.csv"))
     published = {"best.safetensors", "last.safetensors", "history.csv", "manifest.json"}

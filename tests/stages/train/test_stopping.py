@@ -42,17 +42,17 @@ def test_a_training_that_is_asked_to_stop_publishes_and_can_continue(
     assert read_metadata(paths.checkpoint(RUN, "last")).epoch == 2
     beat = read_heartbeat(paths.live(RUN) / "progress.json")
     assert beat is not None and state_of(beat, beat.time) == "stopped"
-    assert f"stopped as asked, epoch 2/{EPOCHS} is published" in beat.message
+    assert f"stopped on request, epoch 2/{EPOCHS} is published" in beat.message
     assert f"ssmlab repro {RUN} --force" in notes[-1]
 
-    assert f"continuing after epoch 2/{EPOCHS}" in notes_of(params, paths)  # the old request asks no more
+    assert f"continuing after epoch 2/{EPOCHS}" in notes_of(params, paths)  # the old request has no effect any more
     assert outcome(paths) == whole
 
 
 def test_a_training_that_is_asked_to_stop_in_its_first_epoch_publishes_nothing(
     params: Params, paths: Paths, whole: dict[str, Any]
 ) -> None:
-    with pytest.raises(Interrupted, match=r"stopped at epoch 1; no epoch was done"):
+    with pytest.raises(Interrupted, match=r"stopped at epoch 1; no epoch was completed"):
         train(params, RUN, paths, on_event=at(f"epoch 1/{EPOCHS}", request_of(paths.live(RUN)).touch))
     assert not paths.model(RUN).exists()
     train(params, RUN, paths)
@@ -74,7 +74,7 @@ def test_stop_refuses_a_run_that_is_not_being_trained(params: Params, paths: Pat
 @pytest.mark.parametrize(
     ("state", "message", "says"),
     [
-        ("stopped", "stopped as asked, and so on", "stopped as asked, and so on"),
+        ("stopped", "stopped on request, and so on", "stopped on request, and so on"),
         ("finished", "", f"the training of run {RUN} ended before it saw the request: finished"),
     ],
 )

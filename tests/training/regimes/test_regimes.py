@@ -52,7 +52,7 @@ def test_a_step_with_an_attack_in_bfloat16_is_that_of_float32_up_to_rounding(
 
 @pytest.mark.parametrize("name", ["standard", "free", "yopo", "jacobian", "trades"])
 def test_a_regime_whose_attack_cannot_be_in_bfloat16_refuses_it(name: str, shared: TrainParams) -> None:
-    with pytest.raises(ValueError, match="`precision` goes with `regime` pgd_at, mart and fgsm only"):
+    with pytest.raises(ValueError, match="`precision` works only with `regime` pgd_at, mart and fgsm"):
         settings_of(shared, name, precision="bf16")
 
 
