@@ -177,7 +177,7 @@ def test_logits_that_are_not_the_models_are_never_written(folder: Path, monkeypa
         (("ads", "ads.onnx", "--onnx"), "--onnx: it is for the folder of --to FOLDER"),
         (("best.safetensors", "a.onnx", "--checkpoint", "last"), "best.safetensors is one checkpoint already"),
         (("nowhere.safetensors", "a.onnx"), "nowhere.safetensors: no such checkpoint"),
-        (("best.safetensors", "--to", "hub"), "--to hub: it needs a run of the study"),
+        (("best.safetensors", "--to", "hub"), "--to hub: name a run of the study, not best"),
     ],
 )
 def test_a_model_that_cannot_be_exported_is_refused_in_one_line(
