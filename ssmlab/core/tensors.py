@@ -146,6 +146,8 @@ def refusing_unreadable() -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
+    except NotADirectoryError as error:  # a file is where a folder of the path should be
+        raise FileNotFoundError(error.errno, error.strerror, error.filename) from None
     except OSError as error:
         kind = DamagedTensors if error.errno in (errno.EINVAL, errno.EFBIG) else UnreadableTensors  # as read_file says
         raise kind(error.strerror or str(error)) from None

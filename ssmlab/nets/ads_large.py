@@ -31,8 +31,9 @@ FROM_VALUE: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 def passes_count(y: Tensor, act: str) -> bool:
     """Whether passes over memory take so much time that `scaled_at_once` is faster; in bfloat16 it is not."""
-    large = y.numel() >= LARGE and y.device.type == "cpu" and y.dtype != torch.bfloat16 and act in FROM_VALUE
-    return large and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):  # then sizes may be symbols
+        return False
+    return y.device.type == "cpu" and y.dtype != torch.bfloat16 and act in FROM_VALUE and y.numel() >= LARGE
 
 
 def scaled_at_once(y: AllTokens, weights: StackedWeights, biases: StackedBiases, act: str) -> AllTokens:
