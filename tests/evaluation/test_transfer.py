@@ -267,8 +267,8 @@ def shorter(transfers: Any) -> Any:
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (without, "not those of the checkpoints"),
-        (twice, "not those of the checkpoints"),
+        (without, "do not name the same runs"),
+        (twice, "do not name the same runs"),
         (miscounted, "from b to b do not agree"),
         (shorter, "number of flags differs"),
     ],
