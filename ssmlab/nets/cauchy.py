@@ -29,18 +29,24 @@ def cauchy(v: FourModes, decay: RealModes, frequency: RealModes, half: Angles) -
 
     v (D, 4, M) complex; decay < 0 and frequency (D, M), half (F,) real -> (D, 4, F) complex.
     """
+    small = decay.numel() * len(half) <= CACHED or decay.device.type != "cpu"
+    inverse = reciprocals(decay, frequency, half) if small else None  # first, as autograd adds gradients in this order
     along = v.real * decay[:, None] + v.imag * frequency[:, None]  # (D, 4, M)
     weights = torch.cat([v.real, along], dim=1)  # (D, 8, M)
-    plain = decay.numel() * len(half) <= CACHED or decay.device.type != "cpu"
-    sums = pair_sums(weights, decay, frequency, half) if plain else grouped_sums(weights, decay, frequency, half)
+    sums = grouped_sums(weights, decay, frequency, half) if inverse is None else torch.bmm(weights, inverse)
     level, slope = torch.complex(*sums.chunk(2, dim=-1)).chunk(2, dim=1)  # (D, 4, F) each
     return 4j * half.sin() * level - 2 * half.cos() * slope
 
 
 def pair_sums(weights: PairWeights, decay: RealModes, frequency: RealModes, half: Angles) -> PairSums:
     """Sums of weights / d over the modes: real parts, then imaginary parts, (D, 8, 2 F)."""
+    return torch.bmm(weights, reciprocals(decay, frequency, half))
+
+
+def reciprocals(decay: RealModes, frequency: RealModes, half: Angles) -> Reciprocals:
+    """1 / d: real parts, then imaginary parts, (D, M, 2 F)."""
     real, imaginary, over_square = denominators(decay, frequency, half)
-    return torch.bmm(weights, torch.cat([real * over_square, -imaginary * over_square], dim=-1))
+    return torch.cat([real * over_square, -imaginary * over_square], dim=-1)  # (D, M, 2 F)
 
 
 def denominators(decay: RealModes, frequency: RealModes, half: Angles) -> tuple[Tensor, Tensor, Tensor]:
