@@ -30,7 +30,7 @@ STRANGE = {
 async def open_report(study: Study, shown: Callable[[str], bool]) -> str:
     """The text of the screen when something is shown; the screen can be closed then."""
     app = StudyApp(study.root)
-    async with app.run_test(size=(100, 30)) as pilot:
+    async with app.run_test(size=(240, 30)) as pilot:  # wide enough for the whole path of the report in one line
         await until(pilot, lambda: line_of(app, "ads"))
         await pilot.press("5")
         await until(pilot, lambda: isinstance(app.screen, ReportScreen) and shown(screen_text(app)))
