@@ -11,11 +11,13 @@ that fit into a cache gain nothing.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ssmlab.nets.second_gradients import plain_gradients
 from ssmlab.nets.shapes import AllTokens, StackedBiases, StackedWeights
 
 LARGE = 2**20  # numbers in y: 4 MiB in float32
@@ -73,10 +75,7 @@ class ScaledAtOnce(torch.autograd.Function):
         y, weights, biases, both = ctx.saved_tensors
         (gradient,) = gradients
         if torch.is_grad_enabled():  # these gradients will be differentiated again
-            inputs = (y, weights, biases)
-            wanted = [tensor for tensor in inputs if tensor.requires_grad]
-            found = iter(torch.autograd.grad(scaled_plainly(*inputs, ctx.act), wanted, gradient, create_graph=True))
-            return *(next(found) if tensor.requires_grad else None for tensor in inputs), None
+            return *plain_gradients(partial(scaled_plainly, act=ctx.act), (y, weights, biases), gradient), None
         mapped = torch.empty_like(both)  # the gradient of W y + b, (2 D, B L)
         (of_factor, of_added), (factor, added) = mapped.chunk(2), both.chunk(2)
         torch.mul(gradient, y, out=of_factor)

@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssmlab.nets.cache_groups import cache_groups
+from ssmlab.nets.second_gradients import plain_gradients
 from ssmlab.nets.shapes import Angles, FourModes, FourSpectra, PairSums, PairWeights, RealModes, Reciprocals
 
 # Numbers in one array (d, M, F) of a few channels: small enough for a core's cache. Kernels that are not larger than
@@ -82,7 +84,7 @@ class GroupedSums(torch.autograd.Function):
         """The sums (D, 8, 2 F)."""
         inverse = weights.new_empty(*decay.shape, 2 * len(half))  # (D, M, 2 F)
         sums = weights.new_empty(*weights.shape[:2], 2 * len(half))  # (D, 8, 2 F)
-        for some in cached_groups(decay, half):
+        for some in cache_groups(len(decay), decay.shape[1] * len(half), CACHED):
             real, imaginary, over_square = denominators(decay[some], frequency[some], half)
             torch.mul(real, over_square, out=inverse[some, :, : len(half)])
             torch.mul(imaginary, over_square.neg_(), out=inverse[some, :, len(half) :])
@@ -95,14 +97,10 @@ class GroupedSums(torch.autograd.Function):
         """The gradients of the weights, the decay and the frequency."""
         weights, decay, frequency, half, inverse = ctx.saved_tensors
         if torch.is_grad_enabled():  # these gradients will be differentiated again
-            inputs = (weights, decay, frequency)
-            wanted = [tensor for tensor in inputs if tensor.requires_grad]
-            sums = pair_sums(*inputs, half)
-            found = iter(torch.autograd.grad(sums, wanted, gradients[0], create_graph=True))
-            return *(next(found) if tensor.requires_grad else None for tensor in inputs), None
+            return plain_gradients(pair_sums, (weights, decay, frequency, half), gradients[0])
         dweights, ddecay, dfrequency = (torch.empty_like(tensor) for tensor in (weights, decay, frequency))
         along = half.cos().square().repeat(2), (-4 * half.sin() * half.cos()).repeat(2)  # (2 F,) each
-        for some in cached_groups(decay, half):
+        for some in cache_groups(len(decay), decay.shape[1] * len(half), CACHED):
             g = gradients[0][some]  # (d, 8, 2 F)
             dweights[some] = torch.bmm(g, inverse[some].transpose(1, 2))
             real, imaginary = g.chunk(2, dim=-1)
@@ -112,12 +110,6 @@ class GroupedSums(torch.autograd.Function):
             ddecay[some] = 2 * decay[some] * over_radius + over_decay
             dfrequency[some] = 2 * frequency[some] * over_radius
         return dweights, ddecay, dfrequency, None
-
-
-def cached_groups(decay: Tensor, half: Tensor) -> list[slice]:
-    """Groups of channels that are computed together."""
-    together = max(1, CACHED // (decay.shape[1] * len(half)))
-    return [slice(start, start + together) for start in range(0, len(decay), together)]
 
 
 def squares(numbers: Reciprocals) -> Reciprocals:

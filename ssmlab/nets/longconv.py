@@ -24,6 +24,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ssmlab.nets.cache_groups import cache_groups
+from ssmlab.nets.second_gradients import plain_gradients
 from ssmlab.nets.shapes import BatchFirst, ChannelFirst, OneSide, Spectrum, Taps, ToeplitzColumns
 
 # Measured on a CPU (benchmarks/mixers.md): with B sequences, the Toeplitz product is the faster route up to a length of
@@ -152,8 +154,7 @@ def by_fft_plain(u: ChannelFirst, taps: Taps) -> ChannelFirst:
 def channel_groups(u: ChannelFirst, size: int) -> list[slice]:
     """Groups of channels of u (D, B, L) that are convolved together, by FFTs of `size` points."""
     width, batch, _ = u.shape
-    together = max(1, FFT_ENTRIES // max(1, batch * size)) if u.device.type == "cpu" else max(1, width)
-    return [slice(start, start + together) for start in range(0, width, together)]
+    return cache_groups(width, batch * size, FFT_ENTRIES if u.device.type == "cpu" else width * batch * size)
 
 
 class FourierConvolution(torch.autograd.Function):
@@ -185,9 +186,7 @@ class FourierConvolution(torch.autograd.Function):
         """The gradients of u and taps: correlations of the output's gradient with the taps and with the input."""
         u, taps, inputs, spectrum = ctx.saved_tensors
         if torch.is_grad_enabled():  # these gradients will be differentiated again
-            plain, wanted = by_fft_plain(u, taps), [tensor for tensor in (u, taps) if tensor.requires_grad]
-            found = iter(torch.autograd.grad(plain, wanted, gradients[0], create_graph=True))
-            return tuple(next(found) if tensor.requires_grad else None for tensor in (u, taps))
+            return plain_gradients(by_fft_plain, (u, taps), gradients[0])
         size, first = fft_size(u.shape[-1]), first_lag(u, taps)
         du, dtaps = u.new_empty(u.shape), None if inputs is None else torch.empty_like(taps)
         with torch.autocast(u.device.type, enabled=False):

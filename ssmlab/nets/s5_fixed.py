@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ssmlab.nets.cache_groups import cache_groups
 from ssmlab.nets.mixer import full_precision
 from ssmlab.nets.scan import combinations
 from ssmlab.nets.shapes import BatchFirst
@@ -36,11 +37,9 @@ class FixedSystem(torch.autograd.Function):
         ctx.save_for_backward(decay, into, out, skip)
         ctx.back = back
         batch, length, width = u.shape
-        together = max(1, BLOCK_ENTRIES // (length * len(into)))
         passes = list(scan_passes(length, decay, back))
         y = torch.empty_like(u, memory_format=torch.contiguous_format)
-        for first in range(0, batch, together):
-            part = slice(first, first + together)
+        for part in cache_groups(batch, length * len(into), BLOCK_ENTRIES):
             tokens = u[part].reshape(-1, width)  # (b L, D)
             states = full_precision(torch.mm(tokens, into.t()))  # (b L, 2 P)
             h = torch.view_as_complex(states.view(-1, length, len(decay), 2))  # (b, L, P)

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 
 from ssmlab.nets.scan import by_doubling, combine_
+from ssmlab.nets.second_gradients import plain_gradients
 from ssmlab.nets.shapes import Chunk, ChunkMaps, State, TokenFirst, TokenMaps, TokenStates, Transition
 
 # Numbers in the states of a chunk: on a CPU they fit into a core's cache; on a GPU they take 1 GiB and need few kernel
@@ -130,9 +131,7 @@ class SelectiveScan(torch.autograd.Function):
         *inputs, befores = ctx.saved_tensors
         (dy,) = gradients
         if torch.is_grad_enabled():  # these gradients will be differentiated again
-            wanted = [tensor for tensor in inputs if tensor.requires_grad]
-            found = iter(torch.autograd.grad(by_whole_states(*inputs), wanted, dy, create_graph=True))
-            return tuple(next(found) if tensor.requires_grad else None for tensor in inputs)
+            return plain_gradients(by_whole_states, inputs, dy)
         x, dt, A, B, C = inputs
         work, tokens = Workspace(x, A, back=True), chunk_tokens(x, A.shape[1])
         dx, ddt, dB, dC = (torch.empty_like(t) for t in (x, dt, B, C))

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ssmlab.nets.second_gradients import plain_gradients
 from ssmlab.nets.shapes import BatchFirst, BiasMatrix, Queries, Values
 
 AT_ONCE = 2**22  # up to this many weights B L^2 (16 MiB in float32), one product for all sequences is not slower
@@ -107,9 +108,7 @@ class BlockedAttention(torch.autograd.Function):
         *inputs, o = ctx.saved_tensors
         (do,) = gradients
         if torch.is_grad_enabled():  # these gradients will be differentiated again
-            wanted = [tensor for tensor in inputs if tensor is not None and tensor.requires_grad]
-            found = iter(torch.autograd.grad(at_once(*inputs), wanted, do, create_graph=True))
-            return tuple(next(found) if each is not None and each.requires_grad else None for each in inputs)
+            return plain_gradients(at_once, inputs, do)
         query, key, value, bias = inputs
         scale = 1 / math.sqrt(query.shape[-1])
         scaled = query * scale
