@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pty
-import select
 import shutil
 import signal
 import subprocess
@@ -24,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import psutil
+from tui_terminal import drain, start_tui
 
 ROOT = Path(__file__).resolve().parents[1]
 WARM = 10  # minutes at the start that are not part of the slope
@@ -50,25 +49,6 @@ def start_training(root: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen([sys.executable, "-m", "ssmlab", "train", RUN], cwd=root, stdout=output, stderr=output)
 
 
-def start_laboratory(root: Path) -> tuple[int, int]:
-    """`ssmlab tui` in a pseudo-terminal; its pid and the terminal's other end."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(root)
-        os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", COLUMNS="120", LINES="40")
-        os.execv(sys.executable, [sys.executable, "-m", "ssmlab", "tui"])
-    return pid, terminal
-
-
-def drain(terminal: int, seconds: float) -> int:
-    """Read what the laboratory draws for this many seconds; returns the number of bytes."""
-    end, count = time.monotonic() + seconds, 0
-    while (left := end - time.monotonic()) > 0:
-        if select.select([terminal], [], [], left)[0]:
-            count += len(os.read(terminal, 65536))
-    return count
-
-
 def epochs_of(root: Path) -> int:
     """How many epochs the training has written."""
     history = root / "runs" / "smoke" / RUN / "history.csv"
@@ -80,7 +60,7 @@ def sample_all(root: Path, training: int, laboratory: int, terminal: int, minute
     began, samples = time.monotonic(), []
     watched = [psutil.Process(training), psutil.Process(laboratory)]
     for minute in range(1, minutes + 1):
-        drawn = drain(terminal, began + 60 * minute - time.monotonic())
+        drawn = drain([terminal], began + 60 * minute - time.monotonic())
         memory = [process.memory_info().rss / 1e6 for process in watched]
         samples.append((float(minute), epochs_of(root), memory[0], memory[1]))
         print(f"{minute},{samples[-1][1]},{memory[0]:.1f},{memory[1]:.1f},{drawn}", flush=True)
@@ -107,8 +87,8 @@ def main() -> None:
             if training.poll() is not None:
                 raise SystemExit((root / "training.txt").read_text()[-2000:])
             time.sleep(1)
-        laboratory, terminal = start_laboratory(root)
-        drain(terminal, 15)
+        laboratory, terminal = start_tui(root)
+        drain([terminal], 15)
         os.write(terminal, KEYS)
         print("minute,epochs,training MB,laboratory MB,bytes drawn", flush=True)
         try:
@@ -126,7 +106,7 @@ def drain_until_end(pid: int, terminal: int) -> None:
     """Read on until the process has ended, which waits for its terminal."""
     while os.waitpid(pid, os.WNOHANG)[0] == 0:
         try:
-            drain(terminal, 0.2)
+            drain([terminal], 0.2)
         except OSError:  # the other end is closed
             time.sleep(0.2)
 

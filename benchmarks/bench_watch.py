@@ -11,15 +11,10 @@ minute. The rows of the history are kept, so 0.5 MB per 1,000 epochs are meant.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import os
-import pty
-import select
 import signal
-import struct
 import sys
 import tempfile
-import termios
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -30,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT)]
 
 from bench_tui import make_study  # noqa: E402
+from tui_terminal import drain, start_tui  # noqa: E402
 
 from ssmlab.artifacts.history import HistoryWriter, Row  # noqa: E402
 
@@ -41,11 +37,7 @@ class Watched:
     """One `ssmlab tui` in a pseudo-terminal, with the code of a checkout."""
 
     def __init__(self, checkout: Path) -> None:
-        self.pid, self.terminal = pty.fork()
-        if self.pid == 0:
-            os.environ.update(TERM="xterm-256color", COLORTERM="truecolor", PYTHONPATH=str(checkout))
-            os.execv(sys.executable, [sys.executable, "-m", "ssmlab", "tui"])
-        fcntl.ioctl(self.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        self.pid, self.terminal = start_tui(Path(), PYTHONPATH=str(checkout))
         self.process = psutil.Process(self.pid)
 
     @property
@@ -59,19 +51,16 @@ class Watched:
         return float(sum(self.process.cpu_times()[:2]))
 
 
-def drain(watched: list[Watched], seconds: float) -> None:
+def read_all(watched: list[Watched], seconds: float) -> None:
     """Read what the TUIs draw for so long."""
-    end, terminals = time.monotonic() + seconds, [each.terminal for each in watched]
-    while (left := end - time.monotonic()) > 0:
-        for terminal in select.select(terminals, [], [], left)[0]:
-            os.read(terminal, 65536)
+    drain([each.terminal for each in watched], seconds)
 
 
 def press(watched: list[Watched], keys: bytes) -> None:
     """The same keys for every TUI."""
     for each in watched:
         os.write(each.terminal, keys)
-    drain(watched, 1)
+    read_all(watched, 1)
 
 
 def row(epoch: int) -> Row:
@@ -86,7 +75,7 @@ def watch(checkouts: list[Path], minutes: int) -> None:
     writer = HistoryWriter(next(Path("runs/smoke").iterdir()) / "history.csv")
     watched, epoch = [Watched(checkout) for checkout in checkouts], FIRST
     samples: list[tuple[int, list[float]]] = []
-    drain(watched, 12)
+    read_all(watched, 12)
     press(watched, b" ")  # mark the run
     press(watched, b"2")  # open its curves
     began = time.monotonic()
@@ -94,7 +83,7 @@ def watch(checkouts: list[Path], minutes: int) -> None:
         while time.monotonic() < began + 60 * minute:
             epoch += 1
             writer.append(row(epoch))
-            drain(watched, SECONDS)
+            read_all(watched, SECONDS)
         samples.append((epoch, [each.megabytes for each in watched]))
         told = "  ".join(f"{each.megabytes:.1f} MB {each.cpu:.1f} s" for each in watched)
         print(f"minute {minute}, epoch {epoch}: {told}", flush=True)
@@ -104,7 +93,7 @@ def watch(checkouts: list[Path], minutes: int) -> None:
     for each in watched:
         os.kill(each.pid, signal.SIGTERM)
     with suppress(OSError):  # the other end is closed
-        drain(watched, 2)
+        read_all(watched, 2)
 
 
 def main() -> None:
