@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -59,3 +60,31 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
     text = without_history(document)
     found = set(re.findall(r"(?:^|`|-m )ssmlab ([a-z]+)", text, re.M))
     assert found - known == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_each_line_of_a_code_block_holds_one_command(document: Path) -> None:
+    """A program that wraps text once joined the lines of a block."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", document.read_text(encoding="utf-8"), re.M | re.S)
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith("ssmlab ")]
+    assert [line for line in commands if re.search(r"#.*\bssmlab [a-z]+ [-a-z]", line.replace("`", ""))] == []
+
+
+def test_the_tree_in_architecture_has_every_folder_of_the_package_on_its_own_line() -> None:
+    text = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+    (tree,) = re.findall(r"^```\nssmlab/\n(.*?)^```", text, re.M | re.S)
+    shown, path = [], ["ssmlab"]
+    for indent, folder in re.findall(r"^( +)(\w+)/ +\S", tree, re.M):
+        path = [*path[: len(indent) // 2], folder]
+        shown.append("/".join(path))
+    package = [each.parent.relative_to(PROJECT).as_posix() for each in PROJECT.glob("ssmlab/**/__init__.py")]
+    assert sorted(shown) == sorted(set(package) - {"ssmlab"})
+
+
+def test_the_tree_in_architecture_has_the_order_of_the_layers() -> None:
+    text = (PROJECT / "docs/architecture.md").read_text(encoding="utf-8")
+    settings = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = settings["tool"]["importlinter"]["contracts"]
+    (layers,) = [contract["layers"] for contract in contracts if contract["type"] == "layers"]
+    rooms = [room.removeprefix("ssmlab.") for layer in layers for room in layer.split(" | ")]
+    assert re.findall(r"^  (\w+)/ ", text, re.M) == rooms
