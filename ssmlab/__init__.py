@@ -1,7 +1,16 @@
 """ssmlab: a laboratory for the adversarial robustness of deep state space models.
 
-The names below are the public Python API. They are imported when they are first used, so that `import ssmlab` and the
-command line do not wait for torch.
+The public Python API; `help(ssmlab.load)` and so on say more:
+
+- load: the model of a checkpoint, and its metadata
+- load_data: the prepared images of a study, as tensors
+- evaluate: the accuracy of a model on clean and attacked images
+- pgd, Attack: the attack of the training, and its settings
+- results, history, flags: a study's accuracies, learning curves and correct images, as pandas frames
+- compare: runs, groups of seeds or checkpoint files side by side
+- UserError: the error for everything that a user can correct
+
+The names are imported when they are first used, so that `import ssmlab` and the command line do not wait for torch.
 """
 
 from __future__ import annotations
@@ -56,4 +65,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

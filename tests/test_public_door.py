@@ -35,6 +35,11 @@ def test_every_public_name_is_listed_and_has_a_docstring_and_types(name: str) ->
         assert "Raises:" in (value.__doc__ or "") or "Returns:" in (value.__doc__ or "")
 
 
+def test_the_names_of_the_package_are_only_the_public_ones() -> None:
+    assert [name for name in dir(ssmlab) if not name.startswith("__")] == sorted(PUBLIC)
+    assert {name for name in PUBLIC if not re.search(rf"\b{name}\b", ssmlab.__doc__ or "")} == set()
+
+
 def documented_functions() -> Iterator[tuple[str, Callable[..., object]]]:
     """What the page "Python API" shows, functions and public methods, by name."""
     for line in REFERENCE.read_text().splitlines():

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
+from ssmlab.core.text import few, listed, printable
 from ssmlab.data.fingerprint import fingerprint
 from ssmlab.data.header import (
     METADATA_KEY,
@@ -26,6 +27,8 @@ from ssmlab.data.header import (
 )
 from ssmlab.data.pixels import to_unit
 from ssmlab.params.paths import Paths
+
+TENSORS = ".safetensors"
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +47,9 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"Split({len(self):,} images of {tuple(self.images.shape[1:])})"
 
     def tensors(self, n: int | None = None) -> tuple[Tensor, Tensor]:
         """The first `n` images, or all, in the form that models and `ssmlab.evaluate` take.
@@ -91,6 +97,10 @@ class Dataset:
     validation: Split
     test: Split
 
+    def __repr__(self) -> str:
+        sizes = f"{len(self.train):,} training, {len(self.validation):,} validation, {len(self.test):,} test images"
+        return f"Dataset({self.name}: {sizes} of {self.image_shape} in {self.classes} classes)"
+
     @property
     def name(self) -> str:
         """The name under which results on it may be published."""
@@ -134,8 +144,16 @@ def load_data(path_or_study: str | Path) -> Dataset:
         UserError: there is no such data set, or it is damaged.
     """
     path = Path(path_or_study)
-    is_study = isinstance(path_or_study, str) and path.name == path_or_study and not path.is_file()
-    return load_dataset(Paths(path.name).prepared if is_study and path.suffix != ".safetensors" else path)
+    if not isinstance(path_or_study, str) or path.name != path_or_study or path.is_file() or path.suffix == TENSORS:
+        return load_dataset(path)
+    prepared = Paths(path_or_study).prepared
+    if not prepared.is_file():
+        there = sorted(file.stem for file in prepared.parent.glob(f"*{TENSORS}"))
+        raise UserError(
+            f"{printable(str(prepared))}: there is no prepared data set of this study (data/ has {listed(few(there))});"
+            " `ssmlab use STUDY` and then `ssmlab prepare` make one"
+        )
+    return load_dataset(prepared)
 
 
 def make_dataset(

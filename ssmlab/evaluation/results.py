@@ -137,6 +137,19 @@ class Evaluation(Strict):
             raise ValueError("worst_case does not agree with the measures")
         return self
 
+    def __str__(self) -> str:
+        """Every accuracy with its interval, and the warnings, one per line: what `print` and a notebook show."""
+        counts: dict[str, Count] = {**self.measures, "worst case": self.worst_case}
+        width = max(map(len, counts))
+        lines = (
+            f"{name:<{width}} {count.accuracy:6.1%} of {count.n} images (95% interval {low:.1%} to {high:.1%})"
+            for name, count in counts.items()
+            for low, high in [count.interval]
+        )
+        return "\n".join([*lines, *(f"warning: {each}" for each in self.warnings)])
+
+    __repr__ = __str__
+
 
 class CheckpointResults(Evaluation):
     """The evaluation of a checkpoint, with the checkpoint's own metadata, which is missing for imported checkpoints."""

@@ -289,10 +289,17 @@ def test_load_data_takes_a_path_or_a_study(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.chdir(tmp_path)
     for given_as in ("toy", "data/toy.safetensors", tmp_path / "data" / "toy.safetensors"):
         assert load_data(given_as).fingerprint == example().fingerprint
-    with pytest.raises(UserError, match=r"data/nope\.safetensors: there is no prepared data set; run `ssmlab prepare`"):
+    with pytest.raises(
+        UserError, match=r"data/nope\.safetensors: there is no .* \(data/ has toy\); `ssmlab use STUDY`"
+    ):
         load_data("nope")
     with pytest.raises(UserError, match=r"nope\.safetensors: there is no prepared data set"):
         load_data(Path("nope.safetensors"))
+
+
+def test_a_data_set_and_its_splits_are_shown_in_one_line_without_pixels() -> None:
+    assert repr(example()) == ("Dataset(toy: 7 training, 3 validation, 4 test images of (2, 3, 4) in 3 classes)")
+    assert repr(example().test) == "Split(4 images of (2, 3, 4))"
 
 
 def test_tensors_are_what_models_take() -> None:

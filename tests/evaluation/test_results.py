@@ -20,7 +20,15 @@ from ssmlab.core.errors import UserError
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.checks.attacks_compared import compared_checks
 from ssmlab.evaluation.protocol import Protocol, radius
-from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, load_results, wilson, worst_case
+from ssmlab.evaluation.results import (
+    AttackResults,
+    CheckpointResults,
+    Evaluation,
+    Measure,
+    load_results,
+    wilson,
+    worst_case,
+)
 from ssmlab.params import AttackSpec, Params
 from ssmlab.params.written_float import WrittenFloat
 
@@ -46,6 +54,20 @@ def test_worst_case_is_over_the_images_that_all_saw() -> None:
     worst = worst_case(measures)
     assert (worst.flags, worst.n, worst.correct, worst.over) == ("100", 3, 1, ("clean", "fgsm", "aa"))
     assert worst.interval == wilson(1, 3)
+
+
+def test_an_evaluation_is_shown_as_its_accuracies_and_warnings_without_flags() -> None:
+    measures = {"clean": Measure.of("1" * 100), "fgsm": Measure.of("10" * 25)}
+    found = Evaluation(measures=measures, worst_case=worst_case(measures), warnings=("a reason",))
+    assert (
+        str(found)
+        == repr(found)
+        == """\
+clean      100.0% of 100 images (95% interval 96.3% to 100.0%)
+fgsm        50.0% of 50 images (95% interval 36.6% to 63.4%)
+worst case  50.0% of 50 images (95% interval 36.6% to 63.4%)
+warning: a reason"""
+    )
 
 
 def test_numbers_that_do_not_fit_the_flags_are_refused() -> None:

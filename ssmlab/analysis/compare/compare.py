@@ -60,6 +60,10 @@ class Comparison:
     mismatch: str | None
     confidence: float
 
+    def __repr__(self) -> str:
+        names = ", ".join(entry.name for entry in self.entries)
+        return f"Comparison of {names} in {len(self.lines)} measures; to_frame() has the numbers, notes what to know"
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a reader must know about single entries and about the number of their seeds."""

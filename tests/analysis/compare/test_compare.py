@@ -85,6 +85,11 @@ def test_two_runs_are_compared_by_their_names(attacked: Paths) -> None:
     assert robust[1].difference.low > 0.25
 
 
+def test_a_comparison_is_shown_in_one_line(attacked: Paths) -> None:
+    shown = repr(compare(["ssm", "ads"], attacked))
+    assert shown.startswith("Comparison of ssm, ads in ") and len(shown) < 120
+
+
 def test_deltas_change_sign_with_the_reference_and_a_smaller_gap_is_better(attacked: Paths) -> None:
     there, back = compare(["ssm", "ads"], attacked), compare(["ads", "ssm"], attacked)
     assert line(there, "pgd-2", "last").values[1].word == "better"
