@@ -162,9 +162,16 @@ def read_checkpoint(path: Path) -> CheckpointFile:
     try:
         return check_checkpoint(str(path), read_tensors_file(path))
     except FileNotFoundError:
-        raise UserError(f"{path}: no such checkpoint; train the run with `ssmlab train`, or name another") from None
+        raise UserError(f"{path}: no such checkpoint{other_name(path)}") from None
     except DamagedTensors as error:
         raise UserError(f"{path}: {not_whole(error)}") from None
+
+
+def other_name(path: Path) -> str:
+    """The end of the error for a missing checkpoint: the file that was probably meant, or else what to do."""
+    meant = (Path(f"{path}.safetensors"), Path("models") / path / "best.safetensors")
+    near = next((file for file in meant if file.is_file()), None)
+    return f" (did you mean '{near}'?)" if near else "; train the run with `ssmlab repro RUN`, or name another file"
 
 
 def parse_checkpoint(content: bytes, name: str) -> CheckpointFile:

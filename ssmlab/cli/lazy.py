@@ -34,7 +34,9 @@ class CommandEntry:
         """The command with its arguments and options, under the name `name`."""
         found = named_object(f"ssmlab.cli.{self.where}")
         if isinstance(found, typer.Typer):
-            return typer.main.get_command(found)
+            group: Any = typer.main.get_command(found)
+            group.rich_help_panel = self.panel
+            return group
         alone = typer.Typer(add_completion=False, rich_markup_mode=None)
         alone.command(name, epilog=self.epilog or None, rich_help_panel=self.panel, hidden=self.hidden)(found)
         return typer.main.get_command(alone)

@@ -37,7 +37,9 @@ class ClusterChoice(StrEnum):
 
 RunName = Annotated[
     str,
-    typer.Argument(metavar="RUN", help="A run of params.yaml, for example `ads`.", autocompletion=completion.run_names),
+    typer.Argument(
+        metavar="RUN", help="A run of params.yaml, for example `ads-s0`.", autocompletion=completion.run_names
+    ),
 ]
 RunAndGroupNames = Annotated[
     list[str] | None,

@@ -49,7 +49,9 @@ def repro(
         code = launch.foreground(params, paths, targets or [], force, tell, wait)
     if code != 0:
         fail(f"the pipeline stopped, {why(code)}; `ssmlab repro` continues from there", code)
-    if paths.analysis.is_file():
+    if targets and not {"analyze", "report"} & set(targets):
+        typer.echo("`ssmlab repro report` brings the study's report up to date")
+    elif paths.analysis.is_file():
         show_headline(paths)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 LONGEST_LINE = 600  # characters of an error; a longer one would hide the earlier content of the screen
 MOST_NAMES = 8  # in a message; a grid has hundreds of runs
@@ -33,13 +33,20 @@ def percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}%"
 
 
-def listed(words: Iterable[object]) -> str:
-    """`a`, `a and b`, `a, b and c`; `none` for an empty list."""
+def listed(words: Iterable[object], last_word: str = "and") -> str:
+    """`a`, `a and b`, `a, b and c`; `none` for an empty list. `last_word` replaces the `and`."""
     parts = [str(word) for word in words]
     if not parts:
         return "none"
     *first, last = parts
-    return f"{', '.join(first)} and {last}" if first else last
+    return f"{', '.join(first)} {last_word} {last}" if first else last
+
+
+def few(names: Sequence[str]) -> list[str]:
+    """The names, or if they are too many for a message, the first ones and how many more there are."""
+    return (
+        list(names) if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} more"]
+    )
 
 
 def plural(noun: str, count: int) -> str:
@@ -79,5 +86,4 @@ def hint(name: str, known: Iterable[str], kind: str = "") -> str:
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if near:
         return f"did you mean '{near[0]}'?"
-    shown = names if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} more"]
-    return f"{kind}: {listed(shown)}" if kind else listed(shown)
+    return f"{kind}: {listed(few(names))}" if kind else listed(few(names))

@@ -40,7 +40,8 @@ def identify(name: str, known: CatalogEntry | None, layout: Layout, path: Path) 
         return SourceIdentity(name, f"own images from {origin}: {images_text(layout.parts)}", "own")
     if known.embedded:
         raise UserError(
-            f"{path}: {name} is part of a Python package and cannot be read from a path; set data.source to auto"
+            f"{path}: {name} is part of a Python package and cannot be read from a path; set data.source to auto, or "
+            "give your own images another data.name"
         )
     check_fits(known, layout, path)
     if layout.name != known.layout:

@@ -7,7 +7,7 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.text import hint, printable
+from ssmlab.core.text import few, hint, listed, printable
 from ssmlab.params.attack import AttackParams
 from ssmlab.params.base import IMPORTED, NAME, NOT_TEXT, RUN_NAME, ShownText, Strict
 from ssmlab.params.data import DataParams
@@ -116,7 +116,10 @@ class Params(Strict):
         return (name,) if name in self.runs else self.groups.get(name, ())
 
     def run(self, name: str) -> RunParams:
-        """The run called `name`; raises a UserError that suggests an existing name."""
+        """The run called `name`; raises a UserError that suggests an existing name, or the runs of a group."""
+        if name in self.groups and name not in self.runs:
+            seeds = listed(few(self.groups[name]), "or")
+            raise UserError(f"'{name}' is a group of {len(self.groups[name])} runs; name one of them: {seeds}")
         if name not in self.runs:
             raise UserError(f"no run '{printable(name, 80)}' in study {self.study} ({hint(name, self.runs, 'runs')})")
         return self.runs[name]

@@ -160,6 +160,19 @@ def test_a_missing_file_is_named_in_one_line(tmp_path: Path) -> None:
         assert one_line(caught, tmp_path / "absent.safetensors")
 
 
+@pytest.mark.parametrize("name", ["smoke/ads", "models/smoke/ads/best"])
+def test_a_run_or_a_file_without_its_suffix_is_answered_with_the_file(
+    name: str, model: Classifier, metadata: Metadata, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("models/smoke/ads").mkdir(parents=True)
+    save(Path("models/smoke/ads/best.safetensors"), model, metadata)
+    with pytest.raises(UserError, match=rf"^{name}: no .* \(did you mean 'models/smoke/ads/best.safetensors'\?\)$"):
+        load(name)
+    with pytest.raises(UserError, match="train the run with `ssmlab repro RUN`"):
+        load("smoke/other")
+
+
 @pytest.mark.parametrize("keep", [0, 5, 8, 200, 0.5, -1])
 def test_a_truncated_file_is_refused_in_one_line(path: Path, keep: float) -> None:
     content = path.read_bytes()

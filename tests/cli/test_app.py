@@ -107,6 +107,27 @@ def test_a_pipeline_that_stopped_says_why_if_dvc_could_not(
     assert result.output == f"error: the pipeline stopped, {reason}; `ssmlab repro` continues from there\n"
 
 
+@pytest.mark.parametrize(("targets", "shown"), [([], True), (["report"], True), (["ads"], False)])
+def test_the_table_of_a_study_is_shown_only_after_a_pipeline_that_wrote_it(
+    targets: list[str], shown: bool, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`ssmlab repro ads` attacks one run; the table of an earlier analysis would show the earlier numbers."""
+    monkeypatch.setattr("ssmlab.project.launch.foreground", lambda *_, **__: 0)
+    monkeypatch.setattr("ssmlab.cli.repro.show_headline", lambda _: typer.echo("the table"))
+    (folder / "results" / "smoke" / "analysis").mkdir(parents=True)
+    (folder / "results" / "smoke" / "analysis" / "summary.json").touch()
+    output = CliRunner().invoke(app, ["repro", *targets]).output
+    assert ("the table" in output) is shown
+    assert ("`ssmlab repro report`" in output) is not shown
+
+
+def test_a_command_for_one_run_names_the_runs_of_a_group(folder: Path) -> None:
+    shutil.copy(folder / "studies" / "mnist5k.yaml", folder / "params.yaml")
+    for command in ("train", "stop", "samples"):
+        line = refused(command, "ads")
+        assert line == "error: 'ads' is a group of 3 runs; name one of them: ads-s0, ads-s1 or ads-s2"
+
+
 def test_the_command_stop_refuses_a_run_that_is_not_being_trained(folder: Path) -> None:
     assert "run ads is not being trained" in refused("stop", "ads")
     assert "adz" in refused("stop", "adz")
@@ -118,7 +139,9 @@ def test_the_command_status_is_another_name_for_runs(folder: Path) -> None:
 
 
 def test_help_lists_the_stages_apart_and_cuts_no_sentence() -> None:
-    commands, _, stages = CliRunner().invoke(app, ["--help"]).output.partition("Stages (what `dvc repro` calls):\n")
+    output = CliRunner().invoke(app, ["--help"]).output
+    commands, _, stages = output.partition("Stages (what `dvc repro` calls):\n")
+    assert "\nCommands:\n" not in output  # every command stands under a heading that says what it is for
     named = [line.split()[0] for line in stages.splitlines() if line[:3].strip()]
     assert named == ["prepare", "train", "attack", "probe", "analyze", "report"]
     assert "  compare " in commands and "..." not in commands.partition("\n")[2] + stages

@@ -44,6 +44,10 @@ def test_a_list_ends_in_and(words: list[object], text: str) -> None:
     assert listed(words) == text
 
 
+def test_a_list_of_choices_ends_in_or() -> None:
+    assert listed(["a", "b", "c"], "or") == "a, b or c"
+
+
 def test_control_sequences_are_escaped() -> None:
     assert printable("a\x1b]0;title\x07b\nc\udcff\u202e") == r"a\x1b]0;title\x07b c\udcff\u202e"
     assert printable("é 漢 \N{GRINNING FACE}") == "é 漢 \N{GRINNING FACE}"
