@@ -47,8 +47,11 @@ class OneLineErrors(LazyGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; raises typer.Exit if it fails."""
+        from ssmlab.system.bad_pages import ending_at_bad_page
+
         try:
-            return super().invoke(ctx)
+            with ending_at_bad_page(say_unreadable):
+                return super().invoke(ctx)
         except RankError as error:
             fail(str(error), error.code, always=True)
         except UserError as error:
@@ -141,7 +144,6 @@ def stage(allow_installed: bool = True, together: bool = False, notes_on_stderr:
     from ssmlab.cli.progress import display
     from ssmlab.core.events import silence
     from ssmlab.project.dvc_files import keep_lock
-    from ssmlab.system.bad_pages import ending_at_bad_page
 
     if not together and "RANK" in os.environ and os.environ.get("WORLD_SIZE", "1") != "1":
         raise UserError("torchrun with several processes is for `train` alone; run this without it")
@@ -149,7 +151,7 @@ def stage(allow_installed: bool = True, together: bool = False, notes_on_stderr:
     if "DVC_STAGE" in os.environ:
         keep_lock(Path())  # DVC waits for this stage, so it is not writing the file
     shown = nullcontext(silence) if is_silent_rank() else display(Console(stderr=notes_on_stderr))
-    with interruptible(), ending_with_launcher(), ending_at_bad_page(say_unreadable), shown as on_event:
+    with interruptible(), ending_with_launcher(), shown as on_event:
         yield on_event
 
 

@@ -8,6 +8,7 @@ import typer
 
 from ssmlab.cli.base import fail, study
 from ssmlab.cli.records import FormatOption, JsonOption, ListFormat, records_text
+from ssmlab.core.text import few, listed
 
 COLUMNS = ("path", "state", "problem", "remedy")
 
@@ -31,8 +32,8 @@ def verify(format: FormatOption = ListFormat.table, as_json: JsonOption = False)
             if each.problem:
                 colour = typer.colors.RED if each.is_lost else typer.colors.YELLOW
                 typer.echo(f"{typer.style(each.state, fg=colour)}  {each.path}: {each.problem}\n    -> {each.remedy}")
-    lost = sum(each.is_lost for each in found)
+    lost = [each.path for each in found if each.is_lost]
     if lost:
-        fail(f"{lost} of {len(found)} files are damaged or missing", 1)
+        fail(f"{len(lost)} of {len(found)} files are damaged or missing: {listed(few(lost))}", 1)
     if form is ListFormat.table:
         typer.echo(f"{len(found)} files were read and hashed; none is damaged")

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from io import BufferedReader
 from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -162,10 +163,15 @@ def parse_tensors_file(content: bytes) -> TensorFile:
 def read_tensors_header(path: Path) -> TensorHeader:
     """The header of a safetensors file; nothing else of the file is read. Raises the errors of `read_tensors_file`."""
     with refusing_unreadable(), naming(path), open_regular(path) as file:
-        size = os.fstat(file.fileno()).st_size
-        begin = file.read(len(LFS_POINTER))
-        rest = header_end(begin, size) - len(begin)
-        return parse_tensors_header(begin + file.read(max(rest, 0)), size)
+        return read_header(file)
+
+
+def read_header(file: BufferedReader) -> TensorHeader:
+    """The header of an open safetensors file, read from its start; raises OSError and DamagedTensors."""
+    size = os.fstat(file.fileno()).st_size
+    begin = file.read(len(LFS_POINTER))
+    rest = header_end(begin, size) - len(begin)
+    return parse_tensors_header(begin + file.read(max(rest, 0)), size)
 
 
 def header_end(begin: bytes, size: int) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.core.text import few, listed, printable
+from ssmlab.data.content_check import read_checked_summary
 from ssmlab.data.fingerprint import fingerprint
 from ssmlab.data.header import (
     METADATA_KEY,
@@ -23,7 +24,7 @@ from ssmlab.data.header import (
     Description,
     description_text,
     open_prepared,
-    read_data_summary,
+    refusing_incomplete,
 )
 from ssmlab.data.pixels import to_unit
 from ssmlab.params.paths import Paths
@@ -200,16 +201,19 @@ def save_dataset(path: Path, dataset: Dataset) -> None:
 def load_dataset(path: Path) -> Dataset:
     """Read and verify a prepared data set; its tensors stay in the memory-mapped file until they are used.
 
-    Every byte is checked: the tensors against the fingerprint, the description against its digest.
+    Every byte is read and checked before the file is mapped: the tensors against the fingerprint, the description
+    against its digest.
 
     Raises:
         UserError: the file is missing, truncated, damaged, of another format, or has labels out of range.
     """
-    description = read_data_summary(path).description
+    with refusing_incomplete(path):
+        before = file_version(path)
+    description = read_checked_summary(path).description
     with open_prepared(path, "pt") as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in tensor_names()}
-        if fingerprint_of(tensors) != description.fingerprint:
-            raise ValueError("its content does not match its fingerprint")
+        if file_version(path) != before:
+            raise ValueError("it was replaced while it was read")
         for split in SPLITS:
             labels = tensors[f"{split}.labels"]
             if len(labels) == 0 and split == "validation":
@@ -218,6 +222,12 @@ def load_dataset(path: Path) -> Dataset:
                 raise ValueError(f"{split}.labels must be in [0, {description.classes}), at least one")
     train, validation, test = (Split(*(tensors[f"{split}.{part}"] for part in TENSOR_KINDS)) for split in SPLITS)
     return Dataset(description, train, validation, test)
+
+
+def file_version(path: Path) -> tuple[int, int, int, int]:
+    """Which file is at a path, and when it was last written."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def tensor_names() -> list[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from ssmlab.artifacts.manifest import MANIFEST, PUBLISHED, read_manifest
@@ -10,8 +12,7 @@ from ssmlab.artifacts.metadata import read_checkpoint
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
 from ssmlab.core.tensors import LARGEST_STATE, DamagedTensors, read_tensors_file
-from ssmlab.data.fingerprint import fingerprint
-from ssmlab.data.header import SPLITS, TENSOR_KINDS, open_prepared, read_data_summary
+from ssmlab.data.content_check import read_checked_summary
 from ssmlab.evaluation.results import load_results
 from ssmlab.params import IMPORTED
 from ssmlab.params.paths import Paths
@@ -24,23 +25,34 @@ def own_checks(paths: Paths) -> Iterator[tuple[Path, FileChecker]]:
     """Every file of the study that can be checked without DVC, with its check."""
     if paths.prepared.exists():
         yield paths.prepared, check_prepared
-    for folder in sorted(paths.models.glob("*/")):
+    for folder in found_in(paths.models, "*/"):
         yield from checks_of_run(folder)
-    for file in sorted((paths.root / "models" / IMPORTED).glob("*/best.safetensors")):
+    for file in found_in(paths.root / "models" / IMPORTED, "*/best.safetensors"):
         yield file, check_checkpoint_file
-    for file in sorted(paths.attacks.glob("*.json")):
+    for file in found_in(paths.attacks, "*.json"):
         yield file, check_results
-    for file in sorted(paths.probes.glob("*.json")):
+    for file in found_in(paths.probes, "*.json"):
         yield file, check_probes
-    for file in sorted((paths.root / "runs" / paths.study).glob("*/state.safetensors")):
+    for file in found_in(paths.root / "runs" / paths.study, "*/state.safetensors"):
         yield file, check_state
+
+
+def found_in(folder: Path, pattern: str) -> list[Path]:
+    """What matches in a folder, sorted; none without the folder.
+
+    Raises:
+        OSError: the folder may not be listed. `Path.glob` alone would find nothing in it, without an error.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError):
+        os.listdir(folder)  # noqa: PTH208 - only for its errors
+    return sorted(folder.glob(pattern))
 
 
 def checks_of_run(folder: Path) -> Iterator[tuple[Path, FileChecker]]:
     """The files of a trained run: the manifest by its digest, the others by their hashes in the manifest."""
     manifest = folder / MANIFEST
     if not manifest.exists():  # older versions wrote none
-        for file in sorted(folder.glob("*.safetensors")):
+        for file in found_in(folder, "*.safetensors"):
             yield file, check_checkpoint_file
         return
     yield manifest, check_manifest
@@ -50,15 +62,7 @@ def checks_of_run(folder: Path) -> Iterator[tuple[Path, FileChecker]]:
 
 def check_prepared(path: Path) -> None:
     """Raise UserError unless the images and labels of a prepared data set are those of its fingerprint."""
-    summary = read_data_summary(path)
-    with open_prepared(path, "np") as file:
-        found = fingerprint(
-            (name, f"torch.{tensor.dtype}", list(tensor.shape), [memoryview(tensor).cast("B")])
-            for name in (f"{split}.{part}" for split in SPLITS for part in TENSOR_KINDS)
-            for tensor in (file.get_tensor(name),)
-        )
-    if found != summary.description.fingerprint:
-        raise UserError(f"{path}: its content does not match its fingerprint: it is damaged; run `ssmlab prepare`")
+    read_checked_summary(path)
 
 
 def check_checkpoint_file(path: Path) -> None:

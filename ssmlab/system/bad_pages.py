@@ -12,8 +12,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-import psutil
-
 HANDLER = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 WITH_ADDRESS = 4  # SA_SIGINFO: the handler gets a siginfo_t
 ADDRESS = 16  # bytes before the address in it
@@ -57,8 +55,10 @@ def ending_at_bad_page(tell: Callable[[str], object]) -> Iterator[None]:
 
 def file_at(address: int) -> str:
     """The path of the file that is mapped at an address; "a mapped file" if there is none."""
-    for mapping in psutil.Process().memory_maps(grouped=False):
-        first, last = (int(end, 16) for end in mapping.addr.split("-"))
-        if first <= address < last and mapping.path.startswith("/"):
-            return str(mapping.path)
+    with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as maps:  # noqa: PTH123 - no import here
+        for line in maps:
+            addresses, *_, path = line.rstrip("\n").split(maxsplit=5)
+            first, last = (int(end, 16) for end in addresses.split("-"))
+            if first <= address < last and path.startswith("/"):
+                return path.removesuffix(" (deleted)")
     return "a mapped file"

@@ -210,6 +210,17 @@ def test_a_drive_over_ssh_gives_the_same_models(tmp_path: Path, usual: Path) -> 
         server.wait()
 
 
+@pytest.mark.skipif("SSMLAB_DRIVE" not in os.environ, reason="the variable SSMLAB_DRIVE names no folder on a drive")
+def test_a_chosen_drive_gives_the_same_models(usual: Path) -> None:
+    """Any folder on any drive: `try_nfs.sh` chooses one of NFS."""
+    drive = Path(os.environ["SSMLAB_DRIVE"], f"ssmlab-{os.getpid()}")
+    drive.mkdir()
+    try:
+        check_drive(drive, usual)
+    finally:
+        shutil.rmtree(drive)
+
+
 def check_drive(drive: Path, usual: Path) -> None:
     """Train in a folder of a drive, then run a whole new project there: the models are those of `usual`."""
     (drive / "plain").mkdir()

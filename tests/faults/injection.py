@@ -62,7 +62,7 @@ class Harness:
         for seed in (0, 1):
             params.write_text(PARAMS % {"seed": seed})
             (self.project / "studies" / f"{STUDY}.yaml").write_text(PARAMS % {"seed": seed})
-            (self.project / "dvc.lock").write_text("# as DVC left it\nschema: '2.0'\nstages: {}\n")
+            (self.project / "dvc.lock").write_text("schema: '2.0'\nstages: {}  # as DVC left it\n")
             for stage in STAGES if seed else [each for each in STAGES if each.name not in (GRID, "use")]:
                 if seed:
                     self.before[stage.name] = self.work / f"before {stage.name}"

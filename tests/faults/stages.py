@@ -42,5 +42,7 @@ STAGES = (
     Stage("runs", ("runs",), ()),
     Stage("compare", ("compare", RUN, f"{STUDY}/{RUN}", "--all"), ()),
     Stage("alerts", ("alerts",), ()),
+    Stage("verify", ("verify",), ()),
+    Stage("data show", ("data", "show"), ("data/*.png",)),
     Stage("use", ("use", "other"), ("params.yaml", "dvc.lock", "runs/*/dvc.lock")),
 )

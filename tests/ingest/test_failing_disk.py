@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 
 from ssmlab.core.errors import UserError
+from ssmlab.data.content_check import read_checked_summary
 from ssmlab.data.dataset import load_dataset, make_dataset, save_dataset
 from ssmlab.data.header import SPLITS, read_data_summary
 from ssmlab.ingest.archives import open_members
 from ssmlab.ingest.formats.encoded import EncodedImages, read_header
 from ssmlab.ingest.formats.records import RecordImages
 from ssmlab.ingest.unpack import ByteRange
+from ssmlab.project.own_digests import check_prepared
 from tests.ingest.layouts import as_zip
 from tests.stages.train.toy_training import split
 from tests.unreadable import unreadable
@@ -56,6 +58,39 @@ def test_prepared_data_that_cannot_be_mapped_are_one_line(
 
     monkeypatch.setattr("ssmlab.core.tensors.safe_open", fail_to_map)
     with pytest.raises(UserError, match=rf"^{path}: not a complete prepared data set \({says}"):
+        load_dataset(path)
+
+
+@pytest.mark.parametrize("read", [load_dataset, check_prepared])
+def test_a_page_of_prepared_data_that_cannot_be_read_is_one_line(
+    read: Callable[[Path], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "toy.safetensors"
+    save_dataset(path, make_dataset("toy", 3, {name: split(5, seed) for seed, name in enumerate(SPLITS)}))
+    read(path)
+    monkeypatch.setattr("ssmlab.data.content_check.pieces", fail)
+    monkeypatch.setattr("ssmlab.core.tensors.safe_open", lambda *_, **__: pytest.fail("mapped before it was read"))
+    with pytest.raises(UserError, match=rf"^{path}: not a complete prepared data set \(Input/output error\)"):
+        read(path)
+
+
+def test_prepared_data_that_are_replaced_while_they_are_read_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "toy.safetensors"
+
+    def save(first_seed: int) -> None:
+        splits = {name: split(5, seed) for seed, name in enumerate(SPLITS, first_seed)}
+        save_dataset(path, make_dataset("toy", 3, splits))
+
+    def check_then_replace(path: Path) -> object:
+        checked = read_checked_summary(path)
+        save(10)
+        return checked
+
+    save(0)
+    monkeypatch.setattr("ssmlab.data.dataset.read_checked_summary", check_then_replace)
+    with pytest.raises(UserError, match=rf"^{path}: .*replaced while it was read"):
         load_dataset(path)
 
 

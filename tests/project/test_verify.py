@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 import random
 import shutil
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -194,3 +197,21 @@ def test_a_damaged_lock_file_is_damage_too(study: Paths, content: bytes) -> None
     (study.root / "dvc.lock").write_bytes(content)
     found = lost(verify(study))
     assert found["dvc.lock"].remedy == "ssmlab doctor --fix"
+
+
+@pytest.mark.parametrize("place", ["models/toy", "results/toy/attack"])
+def test_a_folder_that_may_not_be_listed_is_an_error_and_not_an_empty_folder(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / place / "ads").mkdir(parents=True)
+    real = os.listdir, os.scandir
+
+    def refuse(which: int, folder: str | Path) -> Any:
+        if Path(folder) == tmp_path / place:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return real[which](folder)
+
+    monkeypatch.setattr("os.listdir", partial(refuse, 0))
+    monkeypatch.setattr("os.scandir", partial(refuse, 1))
+    with pytest.raises(PermissionError):
+        verify(Paths("toy", tmp_path))

@@ -35,3 +35,25 @@ def test_a_bad_page_is_named_and_ends_the_process_within_the_block_alone(
     command = [sys.executable, "-c", SCRIPT, str(file), where]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (code, says.format(file), "")
+
+
+def test_every_command_of_the_cli_is_such_a_block(tmp_path: Path) -> None:
+    script = """
+import mmap, sys
+from ssmlab.project import own_digests
+def map_a_cut_file(path):
+    with open("mapped", "w+b") as file:
+        file.write(b"x" * 10_000)
+        file.flush()
+        mapped = mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ)
+        file.truncate(0)
+        return mapped[5000]
+own_digests.check_prepared = map_a_cut_file
+sys.argv = ["ssmlab", "data", "show", "x.safetensors"]
+from ssmlab.cli.app import main
+main()
+"""
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {tmp_path}/mapped: cannot be read") and done.stderr.count("\n") == 1
