@@ -47,11 +47,6 @@ class Manifest(Strict):
     ended: Ending
     provenance: Provenance
 
-    @property
-    def cut_short(self) -> bool:
-        """Whether a user stopped the training before its end."""
-        return self.ended == "asked to stop"
-
     def without_history(self) -> Manifest:
         """The manifest without the hash of history.csv, because its times differ between equal trainings."""
         return self.model_copy(update={"files": {name: each for name, each in self.files.items() if name != HISTORY}})

@@ -10,8 +10,9 @@ from ssmlab.artifacts.heartbeat import Heartbeat, Stage, state_of
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.core.plain_values import value_at
-from ssmlab.params import AttackParams, RunParams
+from ssmlab.params import AttackParams, RunParams, TrainParams
 from ssmlab.params.written_float import WrittenFloat
+from ssmlab.training.selection import out_of_patience
 
 RunState = Literal[
     "waiting",  # nothing is published, nothing is running
@@ -115,20 +116,14 @@ def decide_state(
     reasons = tuple(changes_since(published, run, attack))
     if reasons:
         return Decided("queued" if queued else "changed", live=False, reasons=reasons)
-    if cut_short(published.rows, run):
+    if cut_short(published.rows, run.train):
         return Decided("stopped", live=False)
     return Decided("trained" if published.attacked_at is None else "finished", live=False)
 
 
-def cut_short(rows: Sequence[Row], run: RunParams) -> bool:
+def cut_short(rows: Sequence[Row], train: TrainParams) -> bool:
     """Whether a training ended before its last epoch, and not because `train.patience` says so."""
-    if len(rows) >= run.train.passes:
-        return False
-    if run.train.patience is None:
-        return True
-    score = run.train.selection.score
-    best = max(rows, key=lambda row: score(row.val_clean, row.val_robust))
-    return rows[-1].epoch - max(best.epoch, run.train.warmup) < run.train.patience
+    return len(rows) < train.passes and not out_of_patience(rows, train)
 
 
 def changes_since(published: Published, run: RunParams, attack: AttackParams) -> list[str]:

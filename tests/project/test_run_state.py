@@ -10,8 +10,9 @@ import pytest
 from ssmlab.artifacts.heartbeat import Heartbeat
 from ssmlab.artifacts.history import Row
 from ssmlab.artifacts.metadata import Metadata
-from ssmlab.params import Params, RunParams
+from ssmlab.params import Params, RunParams, TrainParams
 from ssmlab.project.run_state import Published, RunState, changed_keys, decide_state
+from ssmlab.training.selection import out_of_patience
 from tests.artifacts.living_heartbeat import living_heartbeat
 from tests.artifacts.trained_metadata import trained_metadata
 
@@ -80,6 +81,20 @@ def test_a_training_that_its_patience_ended_is_finished(tiny_params: Params, pub
     known = replace(published, checkpoint=checkpoint(run))
     assert state(None, replace(known, rows=rows(4)), params) == "finished"
     assert state(None, replace(known, rows=rows(3)), params) == "stopped"
+
+
+def test_a_training_with_replays_that_its_patience_ended_is_finished(tiny_params: Params, published: Published) -> None:
+    train = TrainParams.model_validate(
+        tiny_params.runs["ads"].train.plain()
+        | {"regime": "free", "free": {"replays": 4}, "epochs": 40, "patience": 3, "warmup": 8}
+        | {"adversary": {"eps": "0.1", "alpha": "0.1", "steps": 1, "random_start": False}}
+    )
+    run = tiny_params.runs["ads"].model_copy(update={"train": train})
+    params = tiny_params.model_copy(update={"runs": {**tiny_params.runs, "ads": run}})
+    known = replace(published, checkpoint=checkpoint(run))
+    assert out_of_patience(rows(5), train) and not out_of_patience(rows(4), train)  # 8 epochs of warm-up are 2 passes
+    assert state(None, replace(known, rows=rows(5)), params) == "finished"
+    assert state(None, replace(known, rows=rows(4)), params) == "stopped"
 
 
 @pytest.mark.parametrize("ended", ["stopped", "failed"])
