@@ -166,10 +166,8 @@ def verdict_remarks(item: Judgement, summary: Summary) -> tuple[str, ...]:
     """What belongs to a verdict: its p-values, and other differences between the two sides."""
     remarks = [f"Confound: {confound}." for confound in item.confounds]
     if item.p is not None and item.adjusted_p is not None:
-        tested = sum(each.adjusted_p is not None for each in summary.claims)
+        testable = sum(each.verdict != "not testable" for each in summary.claims)  # the correction counts all of them
         alone = f"p = {p_text(item.p)}".replace("= <", "<")
-        corrected = (
-            f"; {p_text(item.adjusted_p)} after Holm's correction for {tested} tested claims" if tested > 1 else ""
-        )
-        remarks.insert(0, f"{alone}{corrected}.")
+        corrected = f"; {p_text(item.adjusted_p)} after Holm's correction for {testable} testable claims"
+        remarks.insert(0, f"{alone}{corrected if testable > 1 else ''}.")
     return tuple(remarks)

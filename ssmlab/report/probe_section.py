@@ -36,7 +36,7 @@ def probe_section(summary: Summary, probes: Mapping[str, ProbeResults]) -> Itera
         )
     if not found:
         return
-    first = next(iter(probes.values()))
+    first = probes[next(iter(found))]
     adversary = first.probe.adversary
     yield Paragraph(
         f"The best checkpoints were probed on {first.images['test']} test images and their adversarial examples (PGD, "

@@ -21,7 +21,9 @@ def seeds_sentence(summary: Summary) -> str:
     if len(seeds) == 1:
         each = seeds.pop()
         return f"Every setting was trained with {len(each)} seeds ({listed(each)})."
-    counts = sorted({len(group.seeds) for group in summary.groups})
+    counts = sorted({len(each) for each in seeds})
+    if len(counts) == 1:
+        return f"Every setting was trained with {counts[0]} seeds."
     return f"Settings were trained with {counts[0]} to {counts[-1]} {plural('seed', counts[-1])}."
 
 

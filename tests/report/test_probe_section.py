@@ -111,6 +111,14 @@ def test_probes_of_other_checkpoints_are_left_out_and_named(summary: Summary, pr
     assert {row[0] for row in table.rows} == {"ssm", "attention"}
 
 
+def test_the_attack_of_the_probes_is_that_of_a_probe_that_is_shown(
+    summary: Summary, probes: dict[str, ProbeResults]
+) -> None:
+    stale = with_best(probes["ssm"], sha256="1" * 64).model_copy(update={"images": {"train": 6, "test": 77}})
+    blocks = list(probe_section(summary, probes | {"ssm": stale}))
+    assert "were probed on 6 test images" in text_of(blocks)
+
+
 def test_an_explosion_is_named_and_only_if_both_measurements_show_it(
     summary: Summary, probes: dict[str, ProbeResults]
 ) -> None:

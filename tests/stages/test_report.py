@@ -289,7 +289,7 @@ def test_a_verdict_has_its_p_value_and_the_corrected_one(paths: Paths, tiny_para
     assert re.fullmatch(r"  - p (= 0\.\d{3}|\\< 0\.001)\.", alone)
     both = remarks(claim, other)
     assert len(both) == 2
-    assert all(line.endswith("after Holm's correction for 2 tested claims.") for line in both)
+    assert all(line.endswith("after Holm's correction for 2 testable claims.") for line in both)
 
 
 def test_analyze_prints_the_verdicts(paths: Paths, tiny_params: Params) -> None:

@@ -126,6 +126,13 @@ def test_claims_on_groups_say_seeds_and_images(whole: Paths) -> None:
     assert "covers the variation between seeds and between test images" in text
 
 
+def test_a_claim_that_is_not_settled_counts_in_the_correction_that_the_report_names(whole: Paths) -> None:
+    supported, unsettled = json.loads(whole.analysis.read_text())["claims"]
+    assert unsettled["verdict"] == "not settled" and "adjusted_p" not in unsettled
+    assert supported["adjusted_p"] == pytest.approx(2 * supported["p"])
+    assert "after Holm's correction for 2 testable claims." in whole.report_md.read_text()
+
+
 def test_a_run_without_seeds_beside_groups_is_named(params: Params, paths: Paths) -> None:
     runs = {name: run for name, run in params.runs.items() if name not in ("ads-trades-s1", "ads-trades-s2")}
     claims = params.analyze.model_copy(update={"claims": ()})
@@ -134,6 +141,14 @@ def test_a_run_without_seeds_beside_groups_is_named(params: Params, paths: Paths
     assert re.fullmatch(r"\d+\.\d", row_of(text, "ads-trades-s0")[6])
     assert "do not cover other seeds. ads-trades-s0 was trained once." in text
     assert "; for single runs, 95% intervals over images." in text
+
+
+def test_settings_with_other_seeds_but_as_many_have_one_number_of_seeds(params: Params, paths: Paths) -> None:
+    left = [name for name in params.runs if name.endswith("-s0") or name.endswith("-s1" if "ads" in name else "-s2")]
+    runs = {name: params.runs[name] for name in left}
+    claims = params.analyze.model_copy(update={"claims": ()})
+    text = written(params.model_copy(update={"runs": runs, "analyze": claims}), paths)
+    assert "Every setting was trained with 2 seeds." in text
 
 
 def test_a_report_without_several_seeds_does_not_mention_seeds(params: Params, paths: Paths) -> None:
