@@ -17,6 +17,7 @@ from ssmlab.core.plain_values import value_at
 from ssmlab.core.text import printable
 from ssmlab.params import REGIMES, Params, TrainParams
 from ssmlab.project.expand import params_writer, quote_colons
+from ssmlab.project.launched import launch_lock
 from ssmlab.project.params_file import load_params, parse_params, plain_yaml, read_text
 from ssmlab.project.switch import refuse_while_running
 
@@ -122,7 +123,8 @@ def write_edit(edit: RunEdit) -> None:
     Raises:
         UserError: something runs on this study, or the file has changed since the edit was made.
     """
-    refuse_while_running(edit.path)
-    if read_text(edit.path) != edit.before:
-        raise UserError(f"{edit.path}: it has changed meanwhile, so the edit was not written; edit it again")
-    write_atomic(edit.path, edit.after)
+    with launch_lock(edit.path.parent):
+        refuse_while_running(edit.path)
+        if read_text(edit.path) != edit.before:
+            raise UserError(f"{edit.path}: it has changed meanwhile, so the edit was not written; edit it again")
+        write_atomic(edit.path, edit.after)

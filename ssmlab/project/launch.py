@@ -6,8 +6,7 @@ import os
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import BinaryIO
 
 from ssmlab.core.errors import UserError
@@ -30,6 +29,7 @@ from ssmlab.project.launched import (
     MARK,
     Launched,
     active,
+    launch_lock,
     launch_mark,
     log_path,
     record_path,
@@ -38,7 +38,6 @@ from ssmlab.project.launched import (
 )
 from ssmlab.project.params_file import read_yaml
 from ssmlab.project.pipeline import resolve
-from ssmlab.system.locks import lock
 from ssmlab.system.processes import pid_start_time
 
 
@@ -58,7 +57,7 @@ def launch(
     log = log_path(paths)
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
-        with launching(paths), log.open("ab") as output:
+        with launch_lock(paths.root), log.open("ab") as output:
             command = prepared_command(params, paths, targets, force, tell)
             start = output.seek(0, os.SEEK_END)
             output.write(f"$ {shlex.join(['ssmlab', 'repro', *targets])}\n".encode())
@@ -83,7 +82,7 @@ def foreground(
     waits for that first, up to `wait` seconds. Raises UserError as `launch` does.
     """
     wait_for_dvc(paths, wait, tell)
-    with launching(paths):
+    with launch_lock(paths.root):
         command = prepared_command(params, paths, targets, force, tell)
         log = log_path(paths)
         launched = spawn(command, targets, paths, None, log.stat().st_size if log.exists() else 0)
@@ -95,15 +94,6 @@ def foreground(
     if code == 0:
         keep_lock(paths.root)
     return code if code >= 0 else 128 - code
-
-
-@contextmanager
-def launching(paths: Paths) -> Iterator[None]:
-    """Inside this block no other process launches, so the next one sees what this one has started."""
-    file = paths.root / "runs" / ".launch.lock"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with lock(file):
-        yield
 
 
 def wait_for_dvc(paths: Paths, limit: float, tell: Listener) -> None:
@@ -129,7 +119,10 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
     refuse_beside_another_launch(paths)
     wait_for_dvc(paths, 0.0, tell)
     file = paths.root / "params.yaml"
-    if file.is_file() and "grid" in read_yaml(file):
+    sections = read_yaml(file) if file.is_file() else {}
+    if sections.get("study", paths.study) != paths.study:
+        raise UserError(f"params.yaml: its study is not {paths.study} any more, but {sections['study']}; start again")
+    if "grid" in sections:
         raise UserError(
             "params.yaml: grid: DVC needs the runs written out; save the study as studies/NAME.yaml and run "
             "`ssmlab use NAME`"

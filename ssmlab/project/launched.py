@@ -7,7 +7,8 @@ import os
 import signal
 import subprocess
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,13 +16,10 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file
 from ssmlab.core.text import listed
 from ssmlab.params.paths import Paths
-from ssmlab.project.dvc_files import (
-    kept_lock,
-    outputs_asked,
-    read_lock,
-)
+from ssmlab.project.dvc_files import kept_lock, outputs_asked, read_lock
 from ssmlab.project.lock_check import lock_problem
 from ssmlab.project.log import LogFollower
+from ssmlab.system.locks import lock
 from ssmlab.system.processes import environment_of, group_members, is_alive, pid_start_time, stands_still
 
 MARK = "SSMLAB_LAUNCH"  # the environment variable that every process of a launch has
@@ -106,6 +104,15 @@ def active(paths: Paths) -> Launched | None:
     except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None  # nothing was launched, or the record cannot be read, and then no launch is known
     return launched if launched.running else None
+
+
+@contextmanager
+def launch_lock(root: Path) -> Iterator[None]:
+    """Inside this block no other process launches a pipeline of this project, or changes its params.yaml."""
+    file = root / "runs" / ".launch.lock"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with lock(file):
+        yield
 
 
 def refuse_beside_another_launch(paths: Paths) -> None:

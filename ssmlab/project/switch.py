@@ -20,7 +20,7 @@ from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, read_lock, repair_lock
 from ssmlab.project.expand import expanded_params_yaml
-from ssmlab.project.launched import active
+from ssmlab.project.launched import active, launch_lock
 from ssmlab.project.params_file import expanded, load_params, plain_yaml, read_yaml
 from ssmlab.project.watched_files import CachedFile
 
@@ -109,13 +109,23 @@ def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, fo
         raise UserError(f"{target}: study is '{named}', but the file is named '{study}'; make them equal")
 
     content = expanded_params_yaml(target, settings)
-    params = root / "params.yaml"
+    with launch_lock(root):
+        return replace_params(root / "params.yaml", content, study, known.values(), force)
+
+
+def replace_params(params: Path, content: bytes, study: str, files: Iterable[Path], force: bool) -> Path | None:
+    """Write `content`, the params of `study`, and put dvc.lock away and back; arguments and errors as in `use`.
+
+    Args:
+        files: the files of all studies; an edit that one of them has is not lost.
+    """
+    root = params.parent
     refuse_while_running(params)
     current = in_use(params)
     if current is not None:
         repair_lock(root, current)
     backup = None
-    if params.exists() and read_file(params) != content and not is_saved(params, known.values()):
+    if params.exists() and read_file(params) != content and not is_saved(params, files):
         if not force:
             raise UserError(
                 f"{params}: it holds changes that no file in studies/ has; save it as studies/NAME.yaml with "

@@ -288,6 +288,15 @@ def test_without_stages_in_dvc_yaml_nothing_is_launched(tiny_params: Params, tmp
         pipeline.stages_of(tiny_params, tmp_path)
 
 
+def test_a_launch_of_a_study_that_is_no_longer_in_params_yaml_is_refused(
+    tiny_params: Params, paths: Paths, fake: Fake
+) -> None:
+    (paths.root / "params.yaml").write_text("study: mnist5k")
+    with pytest.raises(UserError, match="its study is not smoke any more, but mnist5k; start again"):
+        launch.launch(tiny_params, paths, [])
+    assert active(paths) is None
+
+
 def test_a_grid_in_params_yaml_is_refused(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     """DVC would only say that it could not find `runs`."""
     (paths.root / "params.yaml").write_text("grid: {seeds: [0]}")

@@ -12,8 +12,10 @@ import pytest
 from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.core.errors import UserError
 from ssmlab.project import switch as module
+from ssmlab.project.launched import launch_lock
 from ssmlab.project.params_file import load_params
 from ssmlab.project.switch import Change, in_use, studies, study_changes, use
+from ssmlab.system.locks import lock
 from tests.unreadable import unreadable
 
 
@@ -36,7 +38,9 @@ def lock_of(study: str, note: str = "") -> str:
 
 
 def everything(root: Path) -> dict[str, bytes]:
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+    """Every file except the empty one that is only locked."""
+    files = [path for path in root.rglob("*") if path.is_file() and path.name != ".launch.lock"]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
 
 
 def test_studies_are_listed_with_their_titles(root: Path) -> None:
@@ -262,6 +266,23 @@ def test_no_study_is_switched_while_a_pipeline_runs(root: Path, monkeypatch: pyt
     with pytest.raises(UserError, match=r"study mnist5k is running \(process 4711\)"):
         use("smoke", root, force=True)
     assert everything(root) == before
+
+
+def test_no_pipeline_can_start_between_the_check_for_one_and_the_switch(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[Path] = []
+
+    def check(params: Path) -> None:
+        with pytest.raises(BlockingIOError):
+            lock(root / "runs" / ".launch.lock", wait=False)
+        held.append(params)
+
+    monkeypatch.setattr(module, "refuse_while_running", check)
+    use("smoke", root)
+    assert held == [root / "params.yaml"]
+    with launch_lock(root):  # it is free again
+        pass
 
 
 DVC_YAML = """

@@ -144,7 +144,7 @@ def test_a_run_without_seeds_beside_groups_is_named(params: Params, paths: Paths
 
 
 def test_settings_with_other_seeds_but_as_many_have_one_number_of_seeds(params: Params, paths: Paths) -> None:
-    left = [name for name in params.runs if name.endswith("-s0") or name.endswith("-s1" if "ads" in name else "-s2")]
+    left = [name for name in params.runs if name.endswith(("-s0", "-s1" if "ads" in name else "-s2"))]
     runs = {name: params.runs[name] for name in left}
     claims = params.analyze.model_copy(update={"claims": ()})
     text = written(params.model_copy(update={"runs": runs, "analyze": claims}), paths)
