@@ -29,16 +29,16 @@ def grid(
 ) -> None:
     """Train and attack many runs at once, then register the results with DVC."""
     from ssmlab.project.grid import run_grid
-    from ssmlab.project.grid_jobs import Resources
+    from ssmlab.project.grid_jobs import Resources, most_jobs
     from ssmlab.project.grid_plan import plan_grid, selected_runs
-    from ssmlab.system.cores import cores
 
     params, paths = study()
     plan = plan_grid(paths, selected_runs(params, names or []), force, tell)
     if not plan.stages:
         typer.echo("nothing to do: every run that was named is up to date")
         return
-    resources = Resources(jobs or cores(), gpus_per_run, cluster.value, minutes)
+    here = gpus_per_run if cluster is ClusterChoice.local else 0  # the GPUs of a cluster cannot be counted here
+    resources = Resources(jobs or most_jobs(here), gpus_per_run, cluster.value, minutes)
     for run, stages in plan.stages.items():
         typer.echo(f"  {run}: {' and '.join(stages)}")
     typer.echo(f"{len(plan.stages)} of {len(params.runs)} runs are out of date, {resources.jobs} at a time")

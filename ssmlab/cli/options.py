@@ -105,7 +105,12 @@ RecheckOption = Annotated[
 
 JobsOption = Annotated[
     int | None,
-    typer.Option("--jobs", min=1, metavar="N", help="How many run at once; as many as there are cores by default."),
+    typer.Option(
+        "--jobs",
+        min=1,
+        metavar="N",
+        help="How many run at once; by default one for each core, or as many as the GPUs allow.",
+    ),
 ]
 GpusOption = Annotated[int, typer.Option("--gpus-per-run", min=0, metavar="G", help="GPUs of each run.")]
 ClusterOption = Annotated[ClusterChoice, typer.Option("--cluster", help="This machine, or a SLURM cluster.")]

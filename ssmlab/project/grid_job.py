@@ -25,7 +25,7 @@ class RunStages(Checkpointable):
         self.process: subprocess.Popen[bytes] | None = None
 
     def __call__(
-        self, run: str, stages: Sequence[str], processors: Sequence[int] = (), gpus: Sequence[int] = ()
+        self, run: str, stages: Sequence[str], processors: Sequence[int] = (), gpus: Sequence[str] = ()
     ) -> str:
         """Run the stages in one process, one after the other, only on these processors and GPUs; none means any.
 
@@ -36,7 +36,7 @@ class RunStages(Checkpointable):
             psutil.Process().cpu_affinity(list(processors))  # child processes inherit it and use as many threads
         environment = dict(os.environ)
         if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(map(str, gpus))
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         command = [sys.executable, "-m", "ssmlab", "run-stages", run, *stages]
         self.process = subprocess.Popen(command, cwd=self.root, env=environment, stderr=subprocess.PIPE)
         _, errors = self.process.communicate()

@@ -15,12 +15,15 @@ from typing import Literal
 import psutil
 from submitit import AutoExecutor, Job
 
+from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, Progress
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_command import environment
 from ssmlab.project.grid_job import RunStages
 from ssmlab.project.grid_plan import GridPlan
+from ssmlab.system.cores import cores
+from ssmlab.system.gpus import visible_gpus
 
 Cluster = Literal["local", "slurm"]
 LOOK_EVERY = 0.5  # seconds
@@ -35,7 +38,7 @@ class Resources:
 
     Attributes:
         jobs: how many run at the same time.
-        gpus_per_run: 0 on a CPU. On one machine the jobs take the GPUs in turn.
+        gpus_per_run: 0 on a CPU. On one machine each job has GPUs of its own.
         cluster: `local` is this machine, `slurm` an array of jobs with a limit on how many run at once.
         minutes: the time limit of a SLURM job. Shortly before it the training stops, and the job is queued again and
             continues after the last complete epoch.
@@ -87,7 +90,7 @@ class Jobs:
         self.work = RunStages(paths.root.resolve())
         self.cluster = resources.cluster
         self.running: dict[str, Job[str]] = {}
-        self.free = slots(resources)
+        self.free = slots(resources) if resources.cluster == "local" else []
         self.held: dict[str, Slot] = {}
         logging.getLogger("submitit").setLevel(logging.ERROR)  # its warnings would break the progress bar
         self.executor = AutoExecutor(self.folder, cluster=resources.cluster)
@@ -140,15 +143,26 @@ class Slot:
     """The processors and GPUs of one of the jobs that run at the same time on this machine."""
 
     processors: tuple[int, ...]
-    gpus: tuple[int, ...]
+    gpus: tuple[str, ...]
 
 
 def slots(resources: Resources) -> list[Slot]:
-    """This machine's processors and GPUs, divided among `resources.jobs` jobs as evenly as possible."""
+    """This machine's processors and GPUs, divided among `resources.jobs` jobs; raises UserError for too few GPUs."""
     own = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
     shares = [tuple(own[job :: resources.jobs]) for job in range(resources.jobs)]
     each = resources.gpus_per_run
-    return [Slot(share, tuple(range(job * each, (job + 1) * each))) for job, share in enumerate(shares)]
+    gpus = visible_gpus() if each else []
+    if len(gpus) < resources.jobs * each:
+        raise UserError(
+            f"{resources.jobs} jobs at a time with {each} GPU(s) each, but there are {len(gpus)}; lower --jobs or "
+            "--gpus-per-run"
+        )
+    return [Slot(share, tuple(gpus[job * each : (job + 1) * each])) for job, share in enumerate(shares)]
+
+
+def most_jobs(gpus_per_run: int) -> int:
+    """How many jobs run at the same time on this machine by default: one for each core, if there are GPUs for all."""
+    return max(1, min(cores(), len(visible_gpus()) // gpus_per_run)) if gpus_per_run else cores()
 
 
 def import_path(root: Path) -> str:

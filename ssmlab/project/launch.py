@@ -64,7 +64,7 @@ def launch(
             output.flush()
             return spawn(command, targets, paths, output, start)
     except OSError as error:
-        raise UserError(f"{log}: cannot be written ({error.strerror or error}); dvc was not started") from error
+        raise UserError(f"{error.filename or log}: {error.strerror or error}; dvc was not started") from error
 
 
 def foreground(

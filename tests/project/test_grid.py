@@ -15,13 +15,16 @@ from typing import Any
 import psutil
 import pytest
 
+from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.grid import run_grid
-from ssmlab.project.grid_jobs import Resources, slots
+from ssmlab.project.grid_jobs import Resources, most_jobs, slots
 from ssmlab.project.grid_plan import GridPlan, plan_grid, selected_runs
 from ssmlab.project.params_file import load_params
+from ssmlab.system.cores import cores
+from ssmlab.system.gpus import visible_gpus
 
 PROJECT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.xdist_group("grid")  # one worker: the tests share a project
@@ -92,8 +95,33 @@ def test_slots_share_every_processor_once_where_there_are_enough(jobs: int) -> N
     shared = [processor for slot in slots(Resources(jobs)) for processor in slot.processors]
     assert len(shared) == len(set(shared))
     assert len(slots(Resources(jobs))) == jobs
-    gpus = [gpu for slot in slots(Resources(jobs, gpus_per_run=2)) for gpu in slot.gpus]
-    assert gpus == list(range(2 * jobs))
+
+
+def test_jobs_share_only_the_gpus_that_the_user_gave_to_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-5f3a,7,3")
+    assert [slot.gpus for slot in slots(Resources(2, gpus_per_run=2))] == [("2", "GPU-5f3a"), ("7", "3")]
+    assert [slot.gpus for slot in slots(Resources(3))] == [()] * 3
+    assert [most_jobs(each) for each in (0, 2, 4, 5)] == [cores(), min(cores(), 2), 1, 1]
+    with pytest.raises(UserError, match=r"3 jobs at a time with 2 GPU\(s\) each, but there are 4; lower --jobs"):
+        slots(Resources(3, gpus_per_run=2))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,-1,0")
+    assert visible_gpus() == ["1"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert visible_gpus() == []
+
+
+def test_without_a_choice_of_the_user_nvidia_smi_counts_the_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert visible_gpus() == []
+    tool = tmp_path / "nvidia-smi"
+    tool.write_text("#!/bin/sh\necho 'GPU 0: NVIDIA H100 (UUID: a)'\necho '  MIG 1g.10gb'\necho 'GPU 1: NVIDIA H100'\n")
+    tool.chmod(0o755)
+    assert visible_gpus() == ["0", "1"]
+    tool.write_text("#!/bin/sh\necho 'GPU 0: broken'\nexit 9\n")
+    assert visible_gpus() == []
 
 
 @pytest.mark.slow

@@ -297,6 +297,15 @@ def test_a_launch_of_a_study_that_is_no_longer_in_params_yaml_is_refused(
     assert active(paths) is None
 
 
+def test_a_program_that_cannot_be_started_is_named_and_not_the_log(
+    tiny_params: Params, paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = str(paths.root / "no-python")
+    monkeypatch.setattr(launch, "repro_command", lambda targets, force: [missing])
+    with pytest.raises(UserError, match=r"no-python: No such file or directory; dvc was not started"):
+        launch.launch(tiny_params, paths, [])
+
+
 def test_a_grid_in_params_yaml_is_refused(tiny_params: Params, paths: Paths, fake: Fake) -> None:
     """DVC would only say that it could not find `runs`."""
     (paths.root / "params.yaml").write_text("grid: {seeds: [0]}")
