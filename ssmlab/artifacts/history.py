@@ -1,4 +1,4 @@
-"""history.csv: one row per epoch, appended as whole lines, and a reader that follows the growing file."""
+"""history.csv: one row per epoch, appended as whole lines."""
 
 from __future__ import annotations
 

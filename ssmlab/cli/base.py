@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -91,6 +91,13 @@ def usage_problem(error: Any) -> str:
     group = error.ctx.command
     shown = [name for name in group.list_commands(error.ctx) if not group.get_command(error.ctx, name).hidden]
     return f"no command '{printable(unknown.group(1), 80)}' ({hint(unknown.group(1), shown, 'commands')})"
+
+
+def refuse_options(options: Mapping[str, object], why: str) -> None:
+    """Raise UserError with all of these options that were given, because they would be ignored."""
+    given = [name if value is True else f"{name} {value}" for name, value in options.items() if value]
+    if given:
+        raise UserError(f"{printable(', '.join(given), 200)}: {why}")
 
 
 def is_silent_rank() -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
-from ssmlab.cli.base import prepare_study, reread_params, stage, study
+from ssmlab.cli.base import prepare_study, refuse_options, reread_params, stage, study
 from ssmlab.cli.options import (
     AllowInstalled,
     AttacksOption,
@@ -106,12 +105,6 @@ def attack_as_stage(
             attack_run(params, run, paths, device, on_event, reread_params, save_to)
         else:
             attack_file(params, file, paths, device, on_event, reread_params)
-
-
-def refuse_options(options: Mapping[str, object], why: str) -> None:
-    """Raises UserError with all of these options that were given: those that would be ignored."""
-    if given := [f"{name} {value}" for name, value in options.items() if value is not None]:
-        raise UserError(f"{printable(', '.join(given), 200)}: {why}")
 
 
 def probe(run: RunName, device: DeviceOption = None, allow_installed: AllowInstalled = False) -> None:

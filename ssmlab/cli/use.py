@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ssmlab.cli import completion
+from ssmlab.cli.base import refuse_options
 from ssmlab.cli.records import FormatOption, ListFormat, records_text
 from ssmlab.core.errors import UserError
 from ssmlab.core.text import printable
@@ -40,6 +41,7 @@ def use(
     from ssmlab.project import switch
 
     if name is None:
+        refuse_options({"--set": " ".join(set or ()), "--dry-run": dry_run, "--force": force}, "name the study to use")
         list_studies(Path(), format)
         return
     if format is not ListFormat.table:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from ssmlab.artifacts.manifest import read_published
-from ssmlab.artifacts.metadata import read_metadata
+from ssmlab.artifacts.metadata import parse_checkpoint
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, write_atomic
 from ssmlab.evaluation.results import load_results
@@ -34,10 +33,11 @@ def export_run(
     """
     _, contents = read_published(paths.model(run))
     weights = contents[f"{which}.safetensors"]
-    metadata = read_metadata(paths.checkpoint(run, which))
+    checkpoint = parse_checkpoint(weights, str(paths.checkpoint(run, which)))
+    metadata = checkpoint.metadata
     results = load_results(paths.attack(run))
     found = results.checkpoints.get(which)
-    if found is None or found.sha256 != hashlib.sha256(weights).hexdigest():
+    if found is None or found.sha256 != checkpoint.sha256:
         raise UserError(
             f"run {run}: its {which} checkpoint is not the one that was attacked, so its numbers are unknown; run "
             f"`ssmlab attack {run}`"

@@ -17,9 +17,9 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import remove_other_files, write_atomic, write_changed
 from ssmlab.core.json_text import readable_json
-from ssmlab.data.header import DataSummary, read_data_summary
+from ssmlab.data.header import SPLITS, DataSummary, read_data_summary
 from ssmlab.evaluation.results import AttackResults, load_results
-from ssmlab.params import Params
+from ssmlab.params import DataParams, Params
 from ssmlab.params.paths import Paths
 
 
@@ -91,17 +91,25 @@ def settings_used(params: Params, results: AttackResults, prepared: DataSummary)
     Attack results record their own section. A prepared data set does not, so params.yaml is compared with the
     description in the data set.
     """
-    data, noise = params.data, prepared.description.label_noise
-    wanted = {"train": data.train, "validation": data.validation, "test": data.test}
-    counts = all(count in ("all", getattr(prepared, split)) for split, count in wanted.items())
-    drawn = (data.seed, data.label_noise or 0.0) == (prepared.description.seed, noise.fraction if noise else 0.0)
     return StudySettings(
-        data=data.plain(),
+        data=params.data.plain(),
         attack=results.provenance.params["attack"] if results.provenance else params.attack.plain(),
         probe=params.probe.plain(),
         analyze=params.analyze.plain(),
-        is_prepared=counts and drawn,
+        is_prepared=is_made_with(params.data, prepared),
     )
+
+
+def is_made_with(data: DataParams, prepared: DataSummary) -> bool:
+    """Whether a prepared data set can be the one that these settings ask for, as far as its description says."""
+    description, (channels, height, width) = prepared.description, prepared.image_shape
+    counts = all(getattr(data, split) in ("all", getattr(prepared, split)) for split in SPLITS)
+    images = data.channels in (None, channels) and (data.size is None or (height, width) == (data.size, data.size))
+    made = description.label_noise
+    noise = (made.fraction, made.seed) if made else None
+    asked = (data.label_noise, data.label_noise_seed or 0) if data.label_noise else None
+    labels = data.classes in (None, description.classes) and noise == asked
+    return counts and images and labels and data.seed == description.seed
 
 
 def left_out(params: Params, paths: Paths) -> list[str]:

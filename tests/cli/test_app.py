@@ -188,6 +188,13 @@ def test_unknown_study_lists_the_studies(folder: Path) -> None:
     assert "nope" in line and "studies: better, " in line and " more" in line
 
 
+def test_options_of_use_without_a_study_are_not_ignored(folder: Path) -> None:
+    assert "--set train.epochs=3, --dry-run: name the study to use" in refused(
+        "use", "--set", "train.epochs=3", "--dry-run"
+    )
+    assert "--force: name the study to use" in refused("use", "--force")
+
+
 def test_outside_a_project_commands_say_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert "params.yaml" in refused("prepare")

@@ -10,9 +10,10 @@ import pytest
 from ssmlab.analysis.summary import Summary, load_summary
 from ssmlab.artifacts.history import Row, format_history
 from ssmlab.artifacts.manifest import HISTORY
-from ssmlab.params import Params
+from ssmlab.params import DataParams, Params
 from ssmlab.params.paths import Paths
-from ssmlab.stages.analyze import analyze
+from ssmlab.stages.analyze import analyze, is_made_with
+from tests.analysis.synthetic import data_summary
 from tests.stages.test_report import made_up
 
 
@@ -43,6 +44,33 @@ def test_how_far_a_training_went_is_in_the_last_row_of_its_history(paths: Paths,
 def test_an_empty_history_is_no_record_of_a_training(paths: Paths, tiny_params: Params) -> None:
     summary = analyzed(tiny_params, paths, "ads", [])
     assert {run.name: run.epochs for run in summary.runs}["ads"] is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "fits"),
+    [
+        ({}, True),
+        ({"train": "all", "size": 28, "channels": 1, "classes": 10}, True),
+        ({"test": 999}, False),
+        ({"seed": 1}, False),
+        ({"size": 32}, False),
+        ({"channels": 3}, False),
+        ({"classes": 5}, False),
+        ({"label_noise": 0.2}, False),
+    ],
+)
+def test_settings_that_the_prepared_data_contradict_are_noticed(changes: dict[str, object], fits: bool) -> None:
+    data = DataParams(name="mnist5k", source="embedded", train=3500, validation=500, test=1000, seed=0)
+    assert is_made_with(data.model_copy(update=changes), data_summary()) is fits
+
+
+def test_label_noise_of_another_seed_is_noticed() -> None:
+    data = DataParams(
+        name="mnist5k", source="embedded", train="all", validation=500, test="all", seed=0, label_noise=0.2
+    )
+    noisy = data_summary(label_noise={"fraction": 0.2, "seed": 0, "changed": 700})
+    assert is_made_with(data, noisy)
+    assert not is_made_with(data.model_copy(update={"label_noise_seed": 1}), noisy)
 
 
 def test_a_claim_on_a_run_whose_history_still_rises_at_its_end_is_not_settled(
