@@ -128,7 +128,12 @@ def epochs_done(result: AttackResults, record: TrainingRecord | None) -> EpochsD
 
 
 def run_params(result: AttackResults) -> RunParams:
-    """The settings of a run; raises UserError if another version of ssmlab wrote them."""
+    """The settings of a run; raises UserError if they are unknown, or another version of ssmlab wrote them."""
+    if not result.train:
+        raise UserError(
+            f"the training of the imported checkpoint {result.run} is unknown, so it is in no table of runs; see its "
+            "numbers with `ssmlab compare` or `ssmlab.flags`"
+        )
     try:
         return RunParams.model_validate({"model": result.model, "train": result.train})
     except ValidationError as error:

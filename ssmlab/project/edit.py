@@ -14,7 +14,7 @@ from ruamel.yaml.comments import CommentedMap
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import write_atomic
 from ssmlab.core.plain_values import value_at
-from ssmlab.core.text import printable
+from ssmlab.core.text import listed, printable
 from ssmlab.params import REGIMES, Params, TrainParams
 from ssmlab.project.expand import params_writer, quote_colons
 from ssmlab.project.launched import launch_lock
@@ -58,7 +58,8 @@ def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
     A new regime gets the section that it needs, with its usual values, and the section of the old regime is removed.
 
     Raises:
-        UserError: params.yaml cannot be read, has no such run, or a value does not fit; the message names the key.
+        UserError: params.yaml cannot be read, has no such run, a value does not fit, or the edit would change other
+            runs too; the message names the key.
     """
     params = load_params(path)
     now = run_values(params, run)
@@ -68,7 +69,12 @@ def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
         return RunEdit(path, run, before, before)
     yaml = params_writer()
     document = yaml.load(before)
-    if document["runs"].get(run) is None:
+    if run not in (document.get("runs") or {}):
+        raise UserError(
+            f"{path}: grid: run {run} is made by it; save the file as studies/NAME.yaml and run `ssmlab use NAME`, "
+            "which writes the runs out"
+        )
+    if document["runs"][run] is None:
         document["runs"][run] = CommentedMap()
     changes = document["runs"][run]
     for name, text in wanted.items():
@@ -78,7 +84,9 @@ def edit_run(path: Path, run: str, values: Mapping[str, str]) -> RunEdit:
     quote_colons(document)
     output = io.StringIO()
     yaml.dump(document, output)
-    parse_params(plain_yaml(output.getvalue()), path.name)
+    edited = parse_params(plain_yaml(output.getvalue()), path.name)
+    if also := [other for other in params.runs if other != run and edited.runs[other] != params.runs[other]]:
+        raise UserError(f"{path}: runs.{run}: {listed(also)} would change too, by an alias; edit the file by hand")
     return RunEdit(path, run, before, output.getvalue())
 
 

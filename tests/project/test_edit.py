@@ -95,6 +95,23 @@ def test_an_edit_that_changes_nothing_has_no_diff_and_one_of_a_file_that_changed
         write_edit(edit)
 
 
+def test_a_run_of_a_grid_is_edited_only_after_it_was_written_out(params: Path) -> None:
+    text = params.read_text()
+    start, end = text.index("runs:"), text.index("attack:")
+    params.write_text(text[:start] + "grid: {seeds: [0, 1]}\n" + text[end:].partition("claims:")[0] + "claims: []\n")
+    params.write_text(params.read_text() + "report: {title: a grid}\n")
+    values = run_values(load_params(params), "s1")
+    with pytest.raises(UserError, match=r"grid: run s1 is made by it; .*`ssmlab use NAME`"):
+        edit_run(params, "s1", {**values, "epochs": "3"})
+
+
+def test_an_edit_that_would_change_another_run_by_an_alias_is_refused(params: Path) -> None:
+    params.write_text(params.read_text().replace("  ssm: {}\n", "  ssm: &own {train: {seed: 1}}\n  also: *own\n"))
+    values = run_values(load_params(params), "also")
+    with pytest.raises(UserError, match=r"runs\.also: ssm would change too, by an alias"):
+        edit_run(params, "also", {**values, "epochs": "3"})
+
+
 def test_an_edit_writes_colons_inside_brackets_in_quotes(params: Path) -> None:
     """Some of DVC's parsers refuse them without, and reading and writing drops the user's own quotes."""
     text = params.read_text()

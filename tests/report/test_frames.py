@@ -10,6 +10,7 @@ import pytest
 
 import ssmlab
 from ssmlab.artifacts.history import HistoryWriter, Row, read_history
+from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import AttackResults, save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -53,6 +54,15 @@ def test_results_has_every_accuracy_of_the_files_once(paths: Paths, found: dict[
         assert (row.study, row.group, row.seed, row.norm) == ("smoke", row.run, 0, "linf")
         assert row.eps == (0.0 if row.attack == "clean" else 0.1)
     assert list(frame["attack"][:5]) == ["clean", "fgsm", "pgd-2", "autoattack", "worst case"]
+
+
+def test_an_imported_checkpoint_is_named_because_its_training_is_unknown(
+    paths: Paths, found: dict[str, AttackResults]
+) -> None:
+    save_results(paths.attack("ssm"), found["ssm"].model_copy(update={"train": {}}))
+    with pytest.raises(UserError, match="the training of the imported checkpoint ssm is unknown"):
+        ssmlab.results("smoke")
+    assert ("ssm", "best", "clean") in ssmlab.flags("smoke").columns
 
 
 def test_epochs_are_those_of_the_training_or_missing(paths: Paths) -> None:
