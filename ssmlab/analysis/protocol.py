@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ssmlab.core.errors import ProtocolMismatch
+from ssmlab.core.plain_values import dotted_leaves
 from ssmlab.core.text import listed
 from ssmlab.evaluation.results import AttackResults
 from ssmlab.params import ATTACKS, AttackSpec, PgdParams
-
-
-def dotted_leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of a nested mapping by dotted key: {"a": {"b": 1}} gives ("a.b", 1). A list is one value."""
-    for key, below in value.items():
-        if isinstance(below, Mapping):
-            yield from dotted_leaves(below, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", below
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:

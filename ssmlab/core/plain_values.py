@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 DEEPEST = 64  # levels; our own files have 8
@@ -70,3 +70,12 @@ def value_at(value: Any, keys: Iterable[str]) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, Mapping) else None
     return value
+
+
+def dotted_leaves(value: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of a nested mapping by dotted key: {"a": {"b": 1}} gives ("a.b", 1). A list or {} is one value."""
+    for key, below in value.items():
+        if isinstance(below, Mapping) and below:
+            yield from dotted_leaves(below, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", below

@@ -16,6 +16,7 @@ from typing import Any
 from ssmlab.artifacts.heartbeat import heartbeat_in, state_of
 from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import read_file, write_atomic
+from ssmlab.core.plain_values import dotted_leaves
 from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, read_lock, repair_lock
@@ -233,15 +234,9 @@ def study_in(path: Path) -> StudyFile:
         return StudyFile(path.stem, path, f"{path}: report.title, data.name or runs: this key is missing")
 
 
-def flat(value: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    """A nested mapping as dotted keys with their values as text; an empty mapping is the value `{}`."""
-    result: dict[str, str] = {}
-    for key, below in value.items():
-        if isinstance(below, Mapping) and below:
-            result |= flat(below, f"{prefix}{key}.")
-        else:
-            result[f"{prefix}{key}"] = as_text(below)
-    return result
+def flat(value: Mapping[str, Any]) -> dict[str, str]:
+    """A nested mapping as dotted keys with their values as text."""
+    return {key: as_text(below) for key, below in dotted_leaves(value)}
 
 
 def as_text(value: Any) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from rich.table import Table
 from rich.text import Text
 
-from ssmlab.analysis.protocol import dotted_leaves
+from ssmlab.core.plain_values import dotted_leaves
 from ssmlab.params import Params
 from ssmlab.tui import labels
 from ssmlab.tui.look import RunView

@@ -10,6 +10,7 @@ from scipy import stats
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import WORST, Summary, load_summary
 from ssmlab.core.errors import ProtocolMismatch, UserError
+from ssmlab.evaluation.results import AttackResults, Check
 from ssmlab.params import Params
 from ssmlab.project.params_file import load_params
 from tests.analysis.synthetic import data_summary, default_study, protocol, results, seeded_params, seeded_study
@@ -38,6 +39,21 @@ def test_every_number_comes_from_the_flags(params: Params, summary: Summary) -> 
     best, last = first.measure("pgd-10", "best"), first.measure("pgd-10", "last")
     assert best and last
     assert first.gaps["pgd-10"].value == pytest.approx(best.value - last.value)
+
+
+def test_the_overview_of_a_check_shows_the_checkpoint_that_is_furthest_beyond_its_threshold(params: Params) -> None:
+    values = [(0.5, 0.6), (0.3, 0.1), (0.2, 0.1)]  # value and threshold on the best checkpoints of the first runs
+
+    def with_check(found: AttackResults, value: float, threshold: float) -> AttackResults:
+        check = Check(name="random", value=value, threshold=threshold, raised=value > threshold)
+        best = found.checkpoints["best"].model_copy(update={"checks": (check,)})
+        return found.model_copy(update={"checkpoints": {**found.checkpoints, "best": best}})
+
+    study = [with_check(each, *numbers) for each, numbers in zip(default_study(params), values, strict=False)]
+    settings = params.analyze.model_copy(update={"claims": ()})
+    (found,) = summarize(params.study, study, settings, data_summary()).checks
+    assert (found.models, found.raised, found.run, found.which) == (3, 2, study[1].run, "best")
+    assert (found.value, found.threshold) == (0.3, 0.1)
 
 
 def test_the_confidence_asked_for_is_the_one_used(params: Params) -> None:

@@ -19,6 +19,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Note
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project import grid_plan
 from ssmlab.project.grid import run_grid
 from ssmlab.project.grid_jobs import Resources, most_jobs, slots
 from ssmlab.project.grid_plan import GridPlan, plan_grid, selected_runs
@@ -57,6 +58,23 @@ def test_a_grid_is_planned_in_a_folder_that_is_no_git_checkout(tmp_path: Path) -
     (tmp_path / ".dvc" / "config").touch()
     (tmp_path / "dvc.yaml").write_text("stages: {prepare: {cmd: 'true', outs: [data]}}\n")
     assert plan_grid(Paths("smoke", tmp_path), []) == GridPlan(True, {})
+
+
+@pytest.mark.parametrize(
+    ("status", "stages"),
+    [
+        (set(), {}),
+        ({"attack@ssm"}, {"ssm": ("attack",)}),
+        ({"attack@ads", "train@ssm"}, {"ssm": ("train", "attack", "probe"), "ads": ("attack",)}),
+        ({"prepare"}, dict.fromkeys(("ssm", "ads"), ("train", "attack", "probe"))),
+    ],
+)
+def test_a_grid_runs_also_the_stages_whose_inputs_will_change(
+    status: set[str], stages: dict[str, tuple[str, ...]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / ".dvc").mkdir()
+    monkeypatch.setattr(grid_plan, "dvc_status", lambda root: status)
+    assert plan_grid(Paths("smoke", tmp_path), ["ssm", "ads"]) == GridPlan("prepare" in status, stages)
 
 
 @pytest.mark.parametrize("damaged", ["dvc.lock", ".dvc/tmp/rwlock"])

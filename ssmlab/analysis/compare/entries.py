@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ssmlab.analysis.origin import EpochsDone
-from ssmlab.analysis.protocol import dotted_leaves
 from ssmlab.analysis.seeds import Flags
 from ssmlab.artifacts.metadata import Metadata, count_parameters, read_metadata
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
+from ssmlab.core.plain_values import dotted_leaves
 from ssmlab.core.text import hint
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, load_results
 from ssmlab.params import Which, seed_groups
@@ -209,8 +209,8 @@ def file_entry(name: str, paths: Paths) -> Entry:
 
 
 def dotted_settings(sections: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The values of the sections `model` and `train` by dotted key."""
-    return dict(dotted_leaves(sections))
+    """The values of the sections `model` and `train` by dotted key; an unknown training has none."""
+    return dict(dotted_leaves({name: section for name, section in sections.items() if section}))
 
 
 def sections_of(metadata: Metadata) -> dict[str, dict[str, Any]]:
