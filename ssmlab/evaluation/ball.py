@@ -43,7 +43,10 @@ class Ball:
     def direction(self, gradient: Tensor) -> Tensor:
         """The steepest ascent direction of length 1 for gradients (B, ...): the sign in L-inf, unit gradient in L2."""
         if self.norm == "l2":
-            return gradient / column(self.dual(gradient).clamp(min=torch.finfo(gradient.dtype).tiny))
+            # a power of two, so that no square underflows in the gradient of a very sure model; all else keeps its bits
+            powers = torch.frexp(column(gradient.flatten(1).abs().amax(dim=1))).exponent.clamp(-126, 126)
+            scaled = torch.ldexp(gradient, -powers)
+            return scaled / column(self.dual(scaled).clamp(min=torch.finfo(gradient.dtype).tiny))
         return gradient.sign()
 
     def project(self, x_adv: Tensor, x: Tensor, radius: Tensor | None = None) -> Tensor:

@@ -113,7 +113,18 @@ def steepest_direction(gradient: Pixels, norm: Norm) -> Pixels:
     """The direction of steepest ascent, with length 1 in `norm`: the gradient's sign, or the normalised gradient."""
     if norm == "linf":
         return gradient.sign()
-    return gradient / l2_norms(gradient).clamp(min=torch.finfo(gradient.dtype).tiny)
+    scaled = near_one(gradient)
+    return scaled / l2_norms(scaled).clamp(min=torch.finfo(gradient.dtype).tiny)
+
+
+def near_one(gradient: Pixels) -> Pixels:
+    """Every gradient (B, ...) times a power of two, so that its largest entry is between 1/2 and 1 (0 stays 0).
+
+    Without it, squares of the gradient of a very sure model underflow: the length is too small and the step too long.
+    """
+    largest: Tensor = torch.linalg.vector_norm(gradient.flatten(1), torch.inf, dim=1)  # (B,)
+    exponent = torch.frexp(largest).exponent.clamp(-126, 126)  # 2^126 is finite in float32
+    return torch.ldexp(gradient, -exponent.view(-1, *[1] * (gradient.dim() - 1)))
 
 
 def starting_point(x: Pixels, attack: Attack, generator: torch.Generator | None) -> Pixels:

@@ -172,6 +172,14 @@ def test_a_sure_model_does_not_shorten_the_steps_in_l2() -> None:
     assert float((theirs - x).flatten(1).norm(dim=1).min()) < 0.05
 
 
+@pytest.mark.parametrize("exponent", [-40, -30, -22.5, 0, 30])
+def test_a_direction_in_l2_has_length_1_however_small_or_large_the_gradient_is(exponent: float) -> None:
+    """The squares of gradients below 1e-22 underflow, as a very sure model has them; steps were then far too long."""
+    gradient = 10.0**exponent * torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    direction, exact = Ball(0.4, "l2").direction(gradient).double(), gradient.double()
+    torch.testing.assert_close(direction, exact / exact.flatten(1).norm(dim=1).view(-1, 1, 1, 1), rtol=0.0, atol=1e-5)
+
+
 @pytest.mark.parametrize("name", SPECS)
 @given(eps=st.floats(0.0, 3.0), seed=st.integers(0, 50))
 @settings(deadline=None, max_examples=6)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.params import Norm
-from ssmlab.training.adversary import check_pixels, l2_norms, pgd, project, random_start
+from ssmlab.training.adversary import check_pixels, l2_norms, pgd, project, random_start, steepest_direction
 from ssmlab.training.attack import Attack
 
 SLACK = 1e-6  # x + eps is rounded
@@ -105,6 +105,16 @@ def test_pgd_on_a_linear_model_is_the_closed_form_in_l2() -> None:
     torch.testing.assert_close(x_adv, x + 0.3 * away, rtol=0, atol=SLACK)
     too_few = pgd(model, x, y, attack(eps=0.3, alpha=0.05, steps=3, norm="l2"), None)
     torch.testing.assert_close(too_few, x + 0.15 * away, rtol=0, atol=SLACK)
+
+
+@given(exponent=st.floats(-41, 37), seed=st.integers(0, 50))
+def test_a_direction_in_l2_has_length_1_for_gradients_of_every_size(exponent: float, seed: int) -> None:
+    """The squares of gradients below 1e-22 underflow. Then the length came out too small, and steps left the ball."""
+    gradient = torch.randn(3, 1, 5, 5, generator=seeded(seed), dtype=torch.float64) * 10**exponent
+    direction = steepest_direction(gradient.float(), "l2").double()
+    exact = gradient.float().double()
+    torch.testing.assert_close(direction, exact / l2_norms(exact), rtol=0.0, atol=1e-6)
+    assert torch.equal(steepest_direction(torch.zeros(3, 1, 5, 5), "l2"), torch.zeros(3, 1, 5, 5))
 
 
 @pytest.mark.parametrize("start", [False, True])

@@ -46,7 +46,8 @@ class Trades(Regime):
     def objective(self, x: Tensor, y: Tensor, x_adv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The loss (), and the clean and the attacked logits (B, classes)."""
         clean, attacked = self.model(x), self.model(x_adv)  # (B, classes) each
-        loss = self.cross_entropy(clean, y) + self.beta * divergence(attacked, clean.softmax(1))
+        p = clean.softmax(1).clamp(min=torch.finfo(clean.dtype).tiny)  # where p is 0, p log p has no finite gradient
+        loss = self.cross_entropy(clean, y) + self.beta * divergence(attacked, p)
         return loss, clean, attacked
 
 

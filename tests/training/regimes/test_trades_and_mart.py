@@ -68,6 +68,17 @@ def test_trades_has_the_loss_and_the_gradient_of_its_formula(new_model: Any, sha
         torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-3, atol=1e-6)
 
 
+def test_trades_has_a_gradient_where_clean_probabilities_are_0(new_model: Any, shared: TrainParams) -> None:
+    """p log p has no finite slope at p = 0: the weights of a very sure model became NaN."""
+    model = new_model()
+    with torch.no_grad():
+        model.head.weight.mul_(1e4)
+    (x, y), *_ = data()
+    assert (model(x).softmax(1) == 0).any()
+    run(regime_of(settings_of(shared, "trades"), model), [(x, y)], attack_of())
+    assert all(weight.isfinite().all() for weight in model.parameters())
+
+
 def test_the_mart_loss_is_its_formula() -> None:
     clean, attacked = torch.randn(2, 6, CLASSES, generator=seeded(), dtype=torch.float64)
     y = torch.tensor([0, 1, 2, 0, 1, 2])
