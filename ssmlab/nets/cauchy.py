@@ -47,17 +47,24 @@ def pair_sums(weights: PairWeights, decay: RealModes, frequency: RealModes, half
 
 def reciprocals(decay: RealModes, frequency: RealModes, half: Angles) -> Reciprocals:
     """1 / d: real parts, then imaginary parts, (D, M, 2 F)."""
-    real, imaginary, over_square = denominators(decay, frequency, half)
+    scale = near_reciprocal(decay, frequency)  # without it, the gradient of 1 / |d|^2 overflows for |w| < 1e-5
+    real, imaginary = (part * scale for part in denominators(decay, frequency, half))
+    over_square = (real.square() + imaginary.square()).reciprocal() * scale
     return torch.cat([real * over_square, -imaginary * over_square], dim=-1)  # (D, M, 2 F)
 
 
-def denominators(decay: RealModes, frequency: RealModes, half: Angles) -> tuple[Tensor, Tensor, Tensor]:
-    """The real and imaginary parts of d and 1 / |d|^2, (D, M, F) each."""
+def near_reciprocal(decay: RealModes, frequency: RealModes) -> Tensor:
+    """A power of two near 1 / |w| for every mode, (D, M, 1), without a gradient; multiplying by it rounds nothing."""
+    exponent = torch.frexp(torch.hypot(decay, frequency).detach()).exponent
+    return torch.ldexp(torch.ones_like(decay), -exponent)[..., None]
+
+
+def denominators(decay: RealModes, frequency: RealModes, half: Angles) -> tuple[Tensor, Tensor]:
+    """The real and imaginary parts of d, (D, M, F) each."""
     sin, cos = half.sin(), half.cos()
     radius = torch.hypot(decay, frequency)[..., None] * cos  # (D, M, F)
     real = (radius - 2 * sin) * (radius + 2 * sin)
-    imaginary = decay[..., None] * (-4 * sin * cos)
-    return real, imaginary, (real.square() + imaginary.square()).reciprocal()
+    return real, decay[..., None] * (-4 * sin * cos)
 
 
 def grouped_sums(weights: PairWeights, decay: RealModes, frequency: RealModes, half: Angles) -> PairSums:
@@ -85,7 +92,8 @@ class GroupedSums(torch.autograd.Function):
         inverse = weights.new_empty(*decay.shape, 2 * len(half))  # (D, M, 2 F)
         sums = weights.new_empty(*weights.shape[:2], 2 * len(half))  # (D, 8, 2 F)
         for some in cache_groups(len(decay), decay.shape[1] * len(half), CACHED):
-            real, imaginary, over_square = denominators(decay[some], frequency[some], half)
+            real, imaginary = denominators(decay[some], frequency[some], half)
+            over_square = (real.square() + imaginary.square()).reciprocal()
             torch.mul(real, over_square, out=inverse[some, :, : len(half)])
             torch.mul(imaginary, over_square.neg_(), out=inverse[some, :, len(half) :])
             torch.bmm(weights[some], inverse[some], out=sums[some])

@@ -52,7 +52,8 @@ class DampedEma(nn.Module):
         with torch.autocast(self.alpha.device.type, enabled=False):
             alpha, delta = full_precision(self.alpha).sigmoid(), full_precision(self.delta).sigmoid()
             lag = torch.arange(length, dtype=alpha.dtype, device=alpha.device)
-            powers = torch.exp(torch.log1p(-alpha * delta)[..., None] * lag)  # (2, D, h, L)
+            closest = 1 - torch.finfo(alpha.dtype).eps / 2  # to 1; at 1, log1p(-1) times a lag of 0 is NaN
+            powers = torch.exp(torch.log1p(-(alpha * delta).clamp(max=closest))[..., None] * lag)  # (2, D, h, L)
             weight = delta * full_precision(self.beta) * full_precision(self.gamma) / math.sqrt(alpha.shape[-1])
             past, future = torch.einsum("cdh,cdhl->cdl", weight, powers)  # (D, L) each
             present = F.pad(full_precision(self.omega)[:, None], (0, length - 1))  # (D, L)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -91,7 +92,8 @@ def test_small_kernels_keep_the_bits_of_their_gradients() -> None:
     decay, frequency = (part.requires_grad_() for part in scaled_modes(72, 32, 0, torch.float32))
     half = angles(33, torch.float32)
     v = torch.randn(72, 4, 32, dtype=torch.complex64, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    real, imaginary, over_square = module.denominators(decay, frequency, half)
+    real, imaginary = module.denominators(decay, frequency, half)
+    over_square = (real.square() + imaginary.square()).reciprocal()
     inverse = torch.cat([real * over_square, -imaginary * over_square], dim=-1)
     along = v.real * decay[:, None] + v.imag * frequency[:, None]
     sums = torch.bmm(torch.cat([v.real, along], dim=1), inverse)
@@ -104,3 +106,17 @@ def test_small_kernels_keep_the_bits_of_their_gradients() -> None:
         *(torch.autograd.grad(sums, (v, decay, frequency), upstream) for sums in (found, expected)), strict=True
     ):
         assert torch.equal(mine, other)
+
+
+@pytest.mark.parametrize("length", [4, 16, 1024])
+def test_the_gradients_of_a_kernel_are_right_for_step_sizes_far_below_the_initial_ones(length: int) -> None:
+    """At dt 1e-5 the square of 1 / |d|^2 was infinite, and all weights of a training became NaN."""
+    torch.manual_seed(0)
+    kernel = S4Kernel(8, 64, length)
+    with torch.no_grad():
+        kernel.log_dt.copy_(torch.linspace(-8, -2, 8) * math.log(10))
+    double, upstream = copy.deepcopy(kernel).double(), torch.randn(8, length)
+    found = torch.autograd.grad(kernel(length), list(kernel.parameters()), upstream)
+    exact = torch.autograd.grad(double(length), list(double.parameters()), upstream.double())
+    for mine, other in zip(found, exact, strict=True):
+        torch.testing.assert_close(mine.double(), other, rtol=1e-3, atol=1e-4 * float(other.abs().max()))

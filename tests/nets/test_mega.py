@@ -107,6 +107,20 @@ def test_averages_of_long_sequences_are_finite_and_decay() -> None:
     assert taps[:, [0, -1]].abs().max() < 1e-6
 
 
+def test_averages_that_forget_everything_at_once_are_finite() -> None:
+    """alpha and delta of 18 are 1 after the sigmoid in float32; log1p(-1) times a lag of 0 was NaN."""
+    torch.manual_seed(7)
+    ema = DampedEma(3, 4)
+    with torch.no_grad():
+        ema.alpha.fill_(18.0)
+        ema.delta.fill_(18.0)
+    assert (ema.alpha.sigmoid() * ema.delta.sigmoid() == 1).all()
+    u = torch.randn(3, 2, 5)
+    torch.testing.assert_close(ema(u), by_recurrence(ema, u), rtol=1e-5, atol=1e-5)
+    ema(u).square().sum().backward()
+    assert all(parameter.grad.isfinite().all() for parameter in ema.parameters())
+
+
 def test_the_gradients_of_a_mega_layer_agree_with_finite_differences() -> None:
     torch.manual_seed(6)
     layer = MegaLayer(2, MegaParams(z=2, hidden=2, ffn=2, ema=2), 3, nn.Identity(), 0.0).double()
