@@ -74,7 +74,7 @@ class Classifier(nn.Module):
     def trunk(self, h: BatchFirst) -> Logits:
         """Logits (B, classes) of embedded tokens h (B, L, D)."""
         h = self.norm(h)
-        for layer in self.layers:
+        for layer in self.layers if h.shape[0] else ():  # no layer takes an empty batch
             h = layer(h)
         mean = h.sum(1) / h.shape[1]  # (B, D); faster than `mean`, whose backward pass divides for every token
         return self.head(mean)  # type: ignore[no-any-return]

@@ -37,9 +37,10 @@ class Tokens(nn.Module):
         if self.order == "published":
             return x.reshape(batch, height * width, channels)  # (B, L, C)
         p = self.patch
-        grid = x.reshape(batch, channels, height // p, p, width // p, p)
-        patches = grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, p * p * channels)  # (B, L, p p C)
-        return patches if self.order == "raster" else patches[:, self.places(height // p, width // p, x.device)]
+        rows, columns = height // p, width // p
+        grid = x.reshape(batch, channels, rows, p, columns, p)
+        patches = grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, rows * columns, p * p * channels)  # (B, L, p p C)
+        return patches if self.order == "raster" else patches[:, self.places(rows, columns, x.device)]
 
     def places(self, rows: int, columns: int, device: torch.device) -> Tensor:
         """(L,) int64: the raster index of each token's patch, for a grid of rows x columns patches."""

@@ -16,6 +16,8 @@ from ssmlab.nets import Classifier, build, ssm_parameters
 from ssmlab.nets.ssm_block import LinearSsm
 from ssmlab.nets.tokens import Tokens
 from ssmlab.params import ModelParams
+from ssmlab.training.adversary import pgd
+from ssmlab.training.attack import Attack
 
 BASE: dict[str, Any] = {
     "tokens": "raster", "patch": 2, "d_model": 6, "d_state": 4, "layers": 2, "pointwise": "none", "output": "linear",
@@ -237,3 +239,17 @@ def test_the_permuted_order_is_one_permutation_for_every_model_and_image() -> No
     assert torch.equal(tokens[0], tokens[1])
     torch.manual_seed(5)
     assert torch.equal(Tokens(1, "permuted")(x)[..., 0], tokens)
+
+
+def test_the_permutation_never_changes_because_checkpoints_depend_on_it() -> None:
+    places = Tokens(1, "permuted").places(3, 4, torch.device("cpu")).tolist()
+    assert places == [8, 0, 5, 9, 7, 4, 2, 10, 3, 1, 11, 6]
+
+
+@pytest.mark.parametrize("mixer", MIXERS)
+def test_no_images_give_no_logits(mixer: str) -> None:
+    model = make(mixer)
+    for form in (model, model.freeze()):
+        assert form(torch.rand(0, 1, 6, 4)).shape == (0, 5)
+    x = torch.rand(0, 1, 6, 4)
+    assert pgd(model.freeze(), x, torch.zeros(0, dtype=torch.int64), Attack(0.1, 0.1, 2)).shape == x.shape
