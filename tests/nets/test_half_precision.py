@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ssmlab.nets import Classifier
 from ssmlab.nets.chunked import ChunkedConvolution, Realisation
 from ssmlab.nets.half_precision import HalfPrecisionClassifier, in_half_precision
+from ssmlab.nets.tokens import Tokens
 from tests.nets.tiny_models import CHANGES, tiny_model
 
 SHAPES = {49: (1, 7, 7), 324: (1, 18, 18)}  # by L: the Toeplitz product, and chunks
@@ -76,3 +77,13 @@ def test_a_state_of_many_tokens_is_summed_in_float32() -> None:
     sums = in_half_precision(ChunkedConvolution(torch.zeros(1), 4096, 2, Realisation(A=ones, B=ones[0], C=ones[0])))
     y = sums(torch.ones(1, 1, 4096, dtype=torch.bfloat16))
     torch.testing.assert_close(y[0, 0].float(), torch.arange(1.0, 4097.0), rtol=2**-7, atol=0)
+
+
+def test_the_mean_over_tokens_is_in_float32() -> None:
+    """In bfloat16 the sum of 325 ones would be 324."""
+    embed, head = nn.Linear(1, 1), nn.Linear(1, 1, bias=False)
+    nn.init.zeros_(embed.weight)
+    nn.init.ones_(embed.bias)
+    nn.init.ones_(head.weight)
+    model = Classifier(Tokens(1, "raster"), (1, 5, 65), 325, embed, nn.Identity(), [], head)
+    assert HalfPrecisionClassifier(model)(torch.rand(1, 1, 5, 65)).item() == 1.0

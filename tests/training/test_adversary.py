@@ -49,6 +49,7 @@ def inside(x_adv: Tensor, x: Tensor, eps: float, norm: Norm = "linf") -> bool:
     [
         ({"x": lambda x: x * 255}, r"x must be in \[0, 1\]; it ranges from 0 to 255: divide 8-bit images by 255"),
         ({"x": lambda x: x * 2 - 1}, r"x must be in \[0, 1\]; it ranges from -1 to 1"),
+        ({"x": lambda x: x + 2e-3}, r"x must be in \[0, 1\]; it ranges from 0.002 to 1: "),  # more than rounding
         ({"x": lambda x: x * float("nan")}, r"x must be in \[0, 1\]"),
         ({"y": lambda y: y[:2]}, "there are 6 images and 2 labels"),
     ],
