@@ -51,8 +51,9 @@ def measured(name: str, system: PerturbedSystem, u: Tensor, generator: torch.Gen
     at = length // 4
     after = errors_after(system, u, clean, at, generator)  # (B, L - 1 - at)
     positions = np.unique(np.linspace(0, length - 2, min(MOST_POSITIONS, length - 1)).astype(int))[::-1]
-    last = [errors_after(system, u, clean, int(position), generator)[:, -1] for position in positions]
-    end, distances = np.stack(last, axis=1), length - 1 - positions
+    last = [errors_after(system, u, clean, int(position), generator)[:, -1:] for position in positions]
+    end = np.concatenate([after[:, :0], *last], axis=1)  # (B, positions); there are none in a sequence of one token
+    distances = length - 1 - positions
     return Growth(
         system=name,
         at=at,

@@ -51,6 +51,15 @@ def test_every_model_can_be_probed_and_stays_as_it_is(name: str) -> None:
         assert np.quantile(gains.ratios, (0, 0.25, 0.5, 0.75, 1)) == pytest.approx(gains.tightness, rel=1e-5)
 
 
+@pytest.mark.parametrize("mixer", ["s4", "s5", "mamba"])
+def test_a_model_of_one_token_can_be_probed(mixer: str) -> None:
+    """It has no later tokens, so nothing is known about growth along them."""
+    changes = {"mixer": mixer, "patch": 8}
+    found = probed(model_of(**changes), params_of(**changes))
+    assert [each.system for each in found.growth] == ["layer 1", "layer 2", "all layers"]
+    assert all((each.profile, each.end, each.after, each.over) == ((), (), None, None) for each in found.growth)
+
+
 def test_few_ratios_are_all_kept_and_many_as_percentiles() -> None:
     assert percentiles(torch.tensor([[0.3, float("nan")], [0.1, 0.2]])) == (0.1, 0.2, 0.3)
     many = torch.rand(12, 40, generator=torch.Generator().manual_seed(0)).double()
