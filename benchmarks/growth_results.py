@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.study_results import write_results
 from ssmlab.probes.results import GrowthFit, ProbeResults, load_probes
-from ssmlab.report.figure_style import MARKERS, PALETTE
+from ssmlab.report.figure_style import LIGHT, MARKERS, PALETTE, figure_files
 from ssmlab.report.probe_figures import above_zero, fitted_line
 
 
@@ -118,7 +118,7 @@ def main() -> None:
     found = probed_runs(options.project / "results" / options.study / "probe")
     write_results(options.study, options.project, {"accuracies": accuracies(found), "growth": growths(found)})
     picture = Path("docs") / "images" / f"findings-{options.study}.svg"
-    growth_figure(found).savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
+    picture.write_bytes(figure_files(lambda _: growth_figure(found), LIGHT, ("svg",))[".svg"])
     print(growth_table(found))
 
 

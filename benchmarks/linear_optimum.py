@@ -27,7 +27,7 @@ from torch import Tensor
 import ssmlab
 from ssmlab.evaluation.results import load_results
 from ssmlab.probes.linear import AffineMap, affine_map, exact_robust_accuracy
-from ssmlab.report.figure_style import MARKERS, PALETTE
+from ssmlab.report.figure_style import LIGHT, MARKERS, PALETTE, figure_files
 
 RATE = 0.01  # Adam's, falling to 0 in a cosine
 EVERY = 10  # steps between two looks at the validation images
@@ -131,7 +131,7 @@ def main() -> None:
     rows.append(row_of("lowest robust loss", found, x, y, eps, None))
     print("| model | clean | pgd-10 | exact |\n|---|--:|--:|--:|", *rows, sep="\n")
     if options.figure:
-        figure_of(rows).savefig(options.figure, format="svg", metadata={"Date": None, "Creator": None})
+        options.figure.write_bytes(figure_files(lambda _: figure_of(rows), LIGHT, ("svg",))[".svg"])
 
 
 if __name__ == "__main__":

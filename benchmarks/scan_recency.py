@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from ssmlab.evaluation.results import load_results
-from ssmlab.report.figure_style import MARKERS, PALETTE
+from ssmlab.report.figure_style import LIGHT, MARKERS, PALETTE, figure_files
 
 Array = NDArray[np.float64]
 Maps = dict[str, dict[int, tuple[Array, Array]]]  # order -> seed -> (place in the scan, share broken), (patches,) each
@@ -120,7 +120,7 @@ def main() -> None:
     print("| model | orders | seeds | slope, points | slopes of the seeds |\n|---|---|--:|--:|--:|")
     print("\n".join(rows(found)))
     if options.figure:
-        figure_of(found).savefig(options.figure, format="svg", metadata={"Date": None, "Creator": None})
+        options.figure.write_bytes(figure_files(lambda _: figure_of(found), LIGHT, ("svg",))[".svg"])
 
 
 if __name__ == "__main__":

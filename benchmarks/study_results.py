@@ -2,8 +2,10 @@
 
     python benchmarks/study_results.py STUDY [LABEL=]PROJECT ... --measure ATTACK [--curves]
 
-Each PROJECT is a folder in which the study was run, or a results.json of this script whose accuracies are to be kept;
-LABEL tells apart those that differ, for example in label noise or in the machine.
+Each PROJECT is a folder in which the study was run, or a results.json of this script, whose contents are kept. LABEL
+tells apart those that differ, for example in label noise or in the machine. With studies/results/STUDY/results.json as
+the only PROJECT, the script draws and prints again what is committed.
+
 It writes studies/results/STUDY/params.yaml, that of the first project, and results.json with every accuracy (with
 --curves every fifth epoch of every training too) and the verdicts of the projects in which `ssmlab analyze` judged
 claims, and docs/images/findings-STUDY.svg. It prints the tables as Markdown.
@@ -13,19 +15,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import re
+from functools import partial
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.figure import Figure
 
 import ssmlab
 from ssmlab.analysis.claims import p_text
-from ssmlab.report.figure_style import MARKERS, PALETTE
+from ssmlab.report.figure_style import LIGHT, MARKERS, PALETTE, figure_files
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+CURVES = ["epoch", "val_robust", "train_eval_robust"]  # the columns of a curve
 EVERY = 5  # one epoch in five is kept
 SEED = r"-s\d+$"  # the end of a run's name, and of the name of a group of one seed
 
@@ -38,43 +44,46 @@ def labelled(text: str) -> tuple[str, Path]:
 
 def accuracies(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
     """All accuracies of all projects, in percent; the columns label, group, seed, checkpoint, attack, n, accuracy."""
-    from pandas import concat
+    from pandas import DataFrame, concat
 
     frames = [
-        (kept(project) if project.suffix == ".json" else measured(project / "results" / study)).assign(label=label)
+        DataFrame(kept(project, "accuracies", label))
+        if project.is_file()
+        else measured(project / "results" / study).assign(label=label)
         for label, project in projects
     ]
-    return concat(frames, ignore_index=True)[["label", "group", "seed", "checkpoint", "attack", "n", "accuracy"]]
+    frame = concat(frames, ignore_index=True)[["label", "group", "seed", "checkpoint", "attack", "n", "accuracy"]]
+    return frame.assign(group=frame["group"].str.replace(SEED, "", regex=True))
 
 
 def measured(folder: Path) -> DataFrame:
     """The accuracies of a study's results folder, in percent."""
     frame = ssmlab.results(folder)
-    frame["group"] = frame["group"].str.replace(SEED, "", regex=True)
     frame["accuracy"] = (100 * frame["accuracy"]).round(2)
     return frame[frame["attack"] != "worst case"]
 
 
-def kept(file: Path) -> DataFrame:
-    """The accuracies of an earlier results.json."""
-    from pandas import DataFrame
+def kept(file: Path, name: str, label: str) -> list[dict[str, Any]]:
+    """A list of an earlier results.json, under a new label if there is one; empty if the file does not have it."""
+    entries: list[dict[str, Any]] = json.loads(file.read_text(encoding="utf-8")).get(name, [])
+    return [entry | {"label": label or entry["label"]} for entry in entries]
 
-    return DataFrame(json.loads(file.read_text(encoding="utf-8"))["accuracies"])
+
+def curves(study: str, projects: list[tuple[str, Path]]) -> list[dict[str, Any]]:
+    """Every fifth epoch of every training, in percent: label, run, and lists of epochs and accuracies."""
+    found = []
+    for label, project in projects:
+        found += kept(project, "curves", label) if project.is_file() else trained(project / "results" / study, label)
+    return found
 
 
-def curves(study: str, projects: list[tuple[str, Path]]) -> DataFrame:
-    """Every fifth epoch of every training, in percent: label, run, epoch, val_robust, train_eval_robust."""
-    from pandas import concat
-
-    frames = [
-        ssmlab.history(project / "results" / study).assign(label=label)[
-            ["label", "run", "epoch", "val_robust", "train_eval_robust"]
-        ]
-        for label, project in projects
-    ]
-    frame = concat(frames, ignore_index=True)
-    frame[["val_robust", "train_eval_robust"]] = (100 * frame[["val_robust", "train_eval_robust"]]).round(1)
-    return frame[(frame["epoch"] % EVERY == 0) | (frame["epoch"] == 1)]
+def trained(folder: Path, label: str) -> list[dict[str, Any]]:
+    """The curves of the trainings of a study's results folder."""
+    frame = ssmlab.history(folder)[["run", *CURVES]]
+    frame[CURVES[1:]] = (100 * frame[CURVES[1:]]).round(1)
+    frame = frame[(frame["epoch"] % EVERY == 0) | (frame["epoch"] == 1)]
+    runs = frame.groupby("run", sort=False)
+    return [{"label": label, "run": run, **rows.drop(columns="run").to_dict("list")} for run, rows in runs]
 
 
 def verdicts(study: str, projects: list[tuple[str, Path]]) -> list[dict[str, Any]]:
@@ -82,8 +91,11 @@ def verdicts(study: str, projects: list[tuple[str, Path]]) -> list[dict[str, Any
     found = []
     for label, project in projects:
         summary = project / "results" / study / "analysis" / "summary.json"
-        claims = json.loads(summary.read_text(encoding="utf-8"))["claims"] if summary.is_file() else []
-        found += [{"label": label, **verdict(claim)} for claim in claims]
+        if project.is_file():
+            found += kept(project, "claims", label)
+        elif summary.is_file():
+            claims = json.loads(summary.read_text(encoding="utf-8"))["claims"]
+            found += [{"label": label, **verdict(claim)} for claim in claims]
     return found
 
 
@@ -141,20 +153,24 @@ def best_first(frame: DataFrame, measure: str) -> DataFrame:
     return frame.join(mean, on=["label", "group"]).sort_values("mean", ascending=False, kind="stable")
 
 
-def curve_figure(frame: DataFrame) -> Figure:
-    """Robust accuracy over the epochs: on validation images, and dashed on training images with their labels."""
+def curve_figure(trainings: list[dict[str, Any]]) -> Figure:
+    """Robust accuracy over the epochs, mean over seeds: on validation images, and dashed on training images with their
+    labels. One panel per label, one colour per group."""
+    labels = list(dict.fromkeys(training["label"] for training in trainings))
+    groups = list(dict.fromkeys(re.sub(SEED, "", training["run"]) for training in trainings))
     figure = Figure(figsize=(7.0, 3.4), layout="constrained")
-    axes = figure.subplots()
-    groups = frame.assign(group=frame["run"].str.replace(SEED, "", regex=True))
-    for number, ((label, group), rows) in enumerate(groups.groupby(["label", "group"], sort=False)):
-        mean = rows.groupby("epoch")[["val_robust", "train_eval_robust"]].mean()
-        colour = PALETTE[number % len(PALETTE)]
-        axes.plot(mean.index, mean["val_robust"], color=colour, label=f"{group}, {label}" if label else group)
-        axes.plot(mean.index, mean["train_eval_robust"], color=colour, linestyle="--", linewidth=0.9)
-    axes.set_xlabel("epoch")
-    axes.set_ylabel("robust accuracy, %")
-    axes.legend(frameon=False, loc="lower right")
-    axes.grid(alpha=0.3)
+    panels = figure.subplots(1, len(labels), sharey=True, squeeze=False)[0]
+    for axes, label in zip(panels, labels, strict=True):
+        for group, colour in zip(groups, cycle(PALETTE)):
+            runs = [each for each in trainings if (each["label"], re.sub(SEED, "", each["run"])) == (label, group)]
+            if runs:
+                epochs, shown, fitted = (np.mean([each[name] for each in runs], axis=0) for name in CURVES)
+                axes.plot(epochs, shown, color=colour, label=group)
+                axes.plot(epochs, fitted, color=colour, linestyle="--", linewidth=0.9)
+        axes.set(title=label, xlabel="epoch")
+    panels[0].set_ylabel("robust accuracy, %")
+    fullest = max(panels, key=lambda axes: len(axes.lines))
+    panels[-1].legend(*fullest.get_legend_handles_labels(), frameon=False, loc="lower right")
     return figure
 
 
@@ -171,8 +187,7 @@ def dot_figure(frame: DataFrame, measure: str) -> Figure:
         axes.plot(values, row * len(values), MARKERS[0], color=PALETTE[0], markersize=5, alpha=0.7)
         axes.plot([values.mean()], row, "|", color="black", markersize=12)
     axes.set_yticks(range(len(groups)), reversed(groups))
-    axes.set_xlabel(f"accuracy under {measure}, % (best checkpoint; a dot a seed, a line at the mean)")
-    axes.grid(alpha=0.3)
+    axes.set_xlabel(f"accuracy under {measure}, % (dots: seeds; lines: means)")
     return figure
 
 
@@ -180,7 +195,8 @@ def write_results(study: str, project: Path, found: dict[str, list[dict[str, Any
     """Write studies/results/STUDY/params.yaml, that of a project, and results.json: lists by name, an entry a line."""
     folder = Path("studies") / "results" / study
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(project / "params.yaml", folder / "params.yaml")
+    params = project.with_name("params.yaml") if project.is_file() else project / "params.yaml"
+    (folder / "params.yaml").write_bytes(params.read_bytes())
     lines = {name: ",\n".join(json.dumps(each) for each in entries) for name, entries in found.items()}
     text = ",\n".join(f'"{name}": [\n{entries}\n]' for name, entries in lines.items())
     (folder / "results.json").write_text("{" + text + "}\n", encoding="utf-8")
@@ -195,22 +211,15 @@ def main() -> None:
     options = parser.parse_args()
 
     frame = accuracies(options.study, options.projects)
-    if not options.curves:
+    trainings = curves(options.study, options.projects) if options.curves else []
+    if not trainings:
         frame = best_first(frame, options.measure).drop(columns="mean")
-    found: dict[str, Any] = {"accuracies": frame.to_dict("records")}
-    if options.curves:
-        trainings = curves(options.study, options.projects)
-        found["curves"] = [
-            {"label": label, "run": run, **rows.drop(columns=["label", "run"]).to_dict("list")}
-            for (label, run), rows in trainings.groupby(["label", "run"], sort=False)
-        ]
     claims = verdicts(options.study, options.projects)
-    if claims:
-        found["claims"] = claims
-    write_results(options.study, options.projects[0][1], found)
-    figure = curve_figure(trainings) if options.curves else dot_figure(frame, options.measure)
+    found = {"accuracies": frame.to_dict("records"), "curves": trainings, "claims": claims}
+    write_results(options.study, options.projects[0][1], {name: entries for name, entries in found.items() if entries})
     picture = Path("docs") / "images" / f"findings-{options.study}.svg"
-    figure.savefig(picture, format="svg", metadata={"Date": None, "Creator": None})
+    draw = partial(curve_figure, trainings) if trainings else partial(dot_figure, frame, options.measure)
+    picture.write_bytes(figure_files(lambda _: draw(), LIGHT, ("svg",))[".svg"])
     print(table(frame))
     if claims:
         print(f"\n{verdict_table(claims)}")

@@ -5,9 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from pandas import DataFrame
 
-from benchmarks.study_results import accuracies, best_first, dot_figure, labelled, table, verdict_table, verdicts
+from benchmarks.study_results import (
+    accuracies,
+    best_first,
+    curve_figure,
+    curves,
+    dot_figure,
+    labelled,
+    main,
+    table,
+    verdict_table,
+    verdicts,
+)
 
 
 def test_the_table_has_mean_and_deviation_over_the_seeds_of_each_group_and_label() -> None:
@@ -66,3 +78,57 @@ def test_verdicts_are_those_of_every_project_that_was_analysed(tmp_path: Path) -
         "| A beats B, new | supported | < 0.001 | +12.3 (-2.0 to +20.0) |",
         "| A beats C, new | not testable | - | - |",
     ]
+
+
+def committed(folder: Path) -> Path:
+    """A results.json by hand, with its params.yaml: two models under two labels, one of them with both."""
+    place = {"seed": 0, "checkpoint": "best", "attack": "pgd", "n": 100}
+    runs = [("noisy", "ads", 1.0), ("noisy", "mega", 2.0), ("clean", "ads", 3.0)]
+    found = {
+        "accuracies": [{"label": label, "group": name, **place, "accuracy": 60.0 + x} for label, name, x in runs],
+        "curves": [
+            {"label": label, "run": f"{name}-s{seed}", "epoch": [1, 5], "val_robust": [x, x + 8 * seed]}
+            | {"train_eval_robust": [x, x]}
+            for label, name, x in runs
+            for seed in (0, 1)
+        ],
+        "claims": [{"label": "noisy", "says": "A", "verdict": "supported", "adjusted_p": 0.01, "differences": {}}],
+    }
+    folder.mkdir(parents=True)
+    (folder / "params.yaml").write_text("study: any\n")
+    (folder / "results.json").write_text(json.dumps(found))
+    return folder / "results.json"
+
+
+def test_curves_are_means_over_seeds_with_a_panel_per_label_and_one_colour_for_a_model(tmp_path: Path) -> None:
+    figure = curve_figure(curves("any", [("", committed(tmp_path / "old"))]))
+    noisy, clean = figure.axes
+    assert [axes.get_title() for axes in figure.axes] == ["noisy", "clean"]
+    drawn = [list(line.get_ydata()) for line in noisy.lines]
+    assert drawn == [[1.0, 5.0], [1.0, 1.0], [2.0, 6.0], [2.0, 2.0]]
+    assert clean.lines[0].get_color() == noisy.lines[0].get_color() != noisy.lines[2].get_color()
+    legend = clean.get_legend()
+    assert legend and [text.get_text() for text in legend.get_texts()] == ["ads", "mega"]
+
+
+@pytest.mark.parametrize("kind", [[], ["--curves"]])
+def test_committed_results_give_themselves_and_the_same_figure_again(
+    kind: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "docs" / "images").mkdir(parents=True)
+    file = committed(tmp_path / "studies" / "results" / "any")
+    before = json.loads(file.read_text())
+    if not kind:
+        del before["curves"]
+    seen = []
+    for _ in range(2):
+        monkeypatch.setattr("sys.argv", ["study_results.py", "any", str(file), "--measure", "pgd", *kind])
+        main()
+        after = json.loads(file.read_text())
+        assert {name: sorted(map(str, entries)) for name, entries in after.items()} == {
+            name: sorted(map(str, entries)) for name, entries in before.items()
+        }
+        seen.append((file.read_bytes(), (tmp_path / "docs" / "images" / "findings-any.svg").read_bytes()))
+    assert seen[0] == seen[1]
+    assert b"<dc:date>" not in seen[0][1]
