@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Self
 
 from pydantic import Field, model_validator
@@ -13,7 +14,7 @@ from ssmlab.params.base import IMPORTED, NAME, NOT_TEXT, RUN_NAME, ShownText, St
 from ssmlab.params.data import DataParams
 from ssmlab.params.model import ModelParams
 from ssmlab.params.probe import ProbeParams
-from ssmlab.params.seeds import seed_groups
+from ssmlab.params.seeds import common_name, seed_groups
 from ssmlab.params.train import TrainParams
 
 
@@ -94,12 +95,11 @@ class Params(Strict):
                 )
         if "clean" in self.attack.attacks:
             raise ValueError("no attack can be named 'clean': that is the accuracy without one")
-        named = dict.fromkeys([*self.runs, *self.groups]) if self.analyze.claims else {}
+        groups = self.groups if self.analyze.claims else {}
         for claim in self.analyze.claims:
-            for run in (claim.run, claim.than):
-                if run not in named:
-                    known = hint(run, named, "runs and groups")
-                    raise ValueError(f"analyze.claims: '{run}' is not a run or a group of runs ({known})")
+            for name in (claim.run, claim.than):
+                if name not in self.runs and name not in groups:
+                    raise ValueError(f"analyze.claims: '{name}' {not_named(name, self.runs, groups)}")
             for measure in claim.measures:
                 if measure.removeprefix("ro_gap:") not in (*self.attack.attacks, "clean"):
                     known = hint(measure, ["clean", *self.attack.attacks, "ro_gap:<attack>"])
@@ -123,3 +123,11 @@ class Params(Strict):
         if name not in self.runs:
             raise UserError(f"no run '{printable(name, 80)}' in study {self.study} ({hint(name, self.runs, 'runs')})")
         return self.runs[name]
+
+
+def not_named(name: str, runs: Mapping[str, RunParams], groups: Mapping[str, Sequence[str]]) -> str:
+    """Why a claim cannot have this name, and what it could have, as the end of a sentence."""
+    alone = [run for run in groups if run in runs and common_name({runs[run].train.seed: run}) == name]
+    if alone:
+        return f"has one seed, and a group needs two; name the run {alone[0]} itself, or add a run with another seed"
+    return f"is not a run or a group of runs ({hint(name, dict.fromkeys([*runs, *groups]), 'runs and groups')})"

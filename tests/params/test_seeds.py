@@ -88,6 +88,14 @@ def test_claims_may_name_groups(tiny_params: Params) -> None:
         seeded_params(tiny_params, [{**claim, "run": "adz"}])
 
 
+def test_a_claim_that_names_a_model_with_one_seed_is_told_to_name_the_run_or_to_add_a_seed(tiny_params: Params) -> None:
+    claim = {"says": "A", "run": "ads-pgd", "than": "ssm-pgd-s1", "measures": ["clean"]}
+    told = r"'ads-pgd' has one seed, and a group needs two; name the run ads-pgd-s1 itself, or add a run with another"
+    with pytest.raises(ValidationError, match=told):
+        seeded_params(tiny_params, [claim], seeds=(1,))
+    assert seeded_params(tiny_params, [{**claim, "run": "ads-pgd-s1"}], seeds=(1,)).analyze.claims
+
+
 def test_a_grids_groups_are_its_models_and_regimes(project: Path) -> None:
     path = project / "studies" / "regimes.yaml"
     grid = YAML(typ="safe").load(path)["grid"]
