@@ -16,7 +16,7 @@ from ssmlab.tui.look import RunView
 def run_details(view: RunView, params: Params, now: float) -> Table:
     """The state, accuracies and all parameters of a run; parameters in which the study's runs differ are bold."""
     table = Table.grid(padding=(0, 2))
-    for key, value in state_lines(view, now):
+    for key, value in state_lines(view, ("clean", *params.attack.attacks), now):
         table.add_row(Text(key, style="dim"), Text(value))
     table.add_row("", "")
     runs = {name: dict(dotted_leaves(run.plain())) for name, run in params.runs.items()}
@@ -26,8 +26,8 @@ def run_details(view: RunView, params: Params, now: float) -> Table:
     return table
 
 
-def state_lines(view: RunView, now: float) -> Iterator[tuple[str, str]]:
-    """The state, accuracies and warnings of a run as pairs of a label and a value."""
+def state_lines(view: RunView, measures: Iterable[str], now: float) -> Iterator[tuple[str, str]]:
+    """The state, accuracies and warnings of a run as pairs of a label and a value; the tests in order of `measures`."""
     status = view.status
     yield "state", f"{labels.GLYPHS[status.state]} {status.words}" + (f": {status.task}" if status.task else "")
     for reason in status.reasons:
@@ -35,9 +35,10 @@ def state_lines(view: RunView, now: float) -> Iterator[tuple[str, str]]:
     if status.updated is not None:
         yield "last heartbeat", f"{labels.short_duration(max(0.0, now - status.updated))} ago"
     if status.rows:
-        yield "now", f"epoch {status.rows[-1].epoch}: {accuracies(status.clean, status.robust)}"
-        yield "best", f"epoch {status.best_epoch}: {accuracies(status.best_clean, status.best_robust)}"
-    for measure, test in view.tests.items():
+        yield "now, selection split", f"epoch {status.rows[-1].epoch}: {accuracies(status.clean, status.robust)}"
+        yield "best, selection split", f"epoch {status.best_epoch}: {accuracies(status.best_clean, status.best_robust)}"
+    for measure in (name for name in measures if name in view.tests):
+        test = view.tests[measure]
         interval = f"{100 * test.low:.1f} to {100 * test.high:.1f}"
         earlier = "" if view.tests_are_current else ", of an earlier training"
         yield f"test, {measure}", f"{labels.accuracy(test.value)} (95% interval {interval}, n = {test.n}{earlier})"

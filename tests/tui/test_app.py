@@ -183,6 +183,7 @@ async def test_no_number_of_a_comparison_is_cut_where_it_is_narrow(study: Study)
         await until(pilot, lambda: "fgsm, best" in screen_text(app))
         text = screen_text(app)
         assert text.count("75.0%") == 2 and text.count("37.5%") == 2 and "…" not in text.replace("compare", "")
+        assert text.index("fgsm, best") < text.index("model.enhancement")  # what the screen is for comes first
 
 
 async def test_a_launch_is_followed_found_again_and_stopped(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -167,6 +167,40 @@ async def test_a_click_on_a_key_of_the_bottom_line_presses_it(study: Study) -> N
         await until(pilot, lambda: isinstance(app.screen, Reading))
 
 
+@pytest.mark.parametrize(("width", "told"), [(120, True), (76, False)])
+async def test_the_bottom_line_says_that_digits_open_screens_where_it_has_room(
+    study: Study, width: int, told: bool
+) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(width, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await until(pilot, lambda: "q quit" in screen_text(app).splitlines()[-1])
+        assert ("1-8 screens" in screen_text(app).splitlines()[-1]) is told
+
+
+async def test_the_bottom_line_does_not_name_digits_that_open_no_screens(study: Study, tmp_path: Path) -> None:
+    file = tmp_path / "tui.toml"
+    file.write_text('[keys]\ngo-alerts = "A"\n')
+    app = StudyApp(study.root, load_keys(file))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads") and "q quit" in screen_text(app))
+        assert "screens" not in screen_text(app).splitlines()[-1]
+
+
+async def test_the_stages_are_shown_while_dvc_is_asked(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(*_: object) -> pipeline.PipelineState:
+        await asyncio.sleep(60)
+        raise AssertionError
+
+    monkeypatch.setattr("ssmlab.tui.screens.pipeline.ask_dvc", never)
+    app = StudyApp(study.root)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("4")
+        await until(pilot, lambda: "train    ? not known yet" in screen_text(app))
+        assert "asking DVC" in notice_of(app)
+
+
 async def test_the_tree_says_which_dependency_or_param_has_changed(study: Study, dvc_says: dict[str, object]) -> None:
     dvc_says["train@ssm"] = [
         {"changed deps": {"params.yaml": {"train.epochs": "modified"}, "ssmlab/core": "modified"}},
@@ -286,7 +320,9 @@ async def test_sort_pin_fold_and_group_by_key(study: Study) -> None:
         await pilot.press("f")
         await until(pilot, lambda: keys() == [group, "attention", "ads"])
         assert "·1 ✔1" in screen_text(app)
-        await pilot.press("F", "g")
+        await pilot.press("a")
+        assert isinstance(app.screen, StudyScreen) and app.screen.marks == [group, "attention", "ads"]
+        await pilot.press("a", "F", "g")
         await until(pilot, lambda: keys() == ["ssm", "ssm-1", "attention", "ads"])
         await pilot.press("end", "p")
         await until(pilot, lambda: keys()[0] == "ads")

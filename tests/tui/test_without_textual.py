@@ -69,7 +69,7 @@ def test_test_accuracies_of_a_run_that_trains_again_are_marked_as_those_of_an_ea
     assert (finished.status.state, training.status.state) == ("finished", "training")
     assert [column.cell([view], 0.0).style for view in (finished, training)] == ["", "dim"]
     assert column.cell([finished, training], 0.0).style == "dim"
-    said = [dict(state_lines(view, time.time()))["test, clean"] for view in (finished, training)]
+    said = [dict(state_lines(view, ("clean", "fgsm"), time.time()))["test, clean"] for view in (finished, training)]
     assert ["of an earlier training" in text for text in said] == [False, True]
 
 

@@ -76,11 +76,14 @@ def agreement_style(text: str) -> str:
     return {"ok": "green", "not ok": "bold red"}.get(text, "")
 
 
-def render(comparison: Comparison, format: Format, all_parameters: bool = False) -> RenderableType:
+def render(
+    comparison: Comparison, format: Format, all_parameters: bool = False, measures_first: bool = False
+) -> RenderableType:
     """A comparison as a table that Rich can draw, or as JSON, CSV or Markdown text (a str, to be written unchanged).
 
     Args:
         all_parameters: show every parameter, not only those that differ between entries.
+        measures_first: show the measures above the parameters, on a screen whose top is read first.
     """
     if format in ("json", "csv"):
         from ssmlab.report.terminal.export import (
@@ -90,7 +93,7 @@ def render(comparison: Comparison, format: Format, all_parameters: bool = False)
 
         return (comparison_json if format == "json" else comparison_csv)(comparison, all_parameters)
     tables = [comparison_settings(comparison, all_parameters), comparison_measures(comparison)]
-    tables = [table for table in tables if table.rows]
+    tables = [table for table in (reversed(tables) if measures_first else tables) if table.rows]
     if format == "md":
         marker = [f"**{markdown_text(comparison.mismatch)}**"] if comparison.mismatch else []
         notes = [markdown_text(note) for note in comparison.notes]

@@ -118,7 +118,7 @@ class CompareScreen(LabScreen):
         if self.comparison is None:
             return
         room = self.size.width - PADDING
-        beside = render(self.comparison, "table", all_parameters=self.all_parameters)
+        beside = render(self.comparison, "table", all_parameters=self.all_parameters, measures_first=True)
         width = self.width_of_tables(beside)
         text = self.query_one("#text", Static)
         if self.one_by_one or width > room:
@@ -137,7 +137,7 @@ class CompareScreen(LabScreen):
 
 
 def below_each_other(comparison: Comparison, all_parameters: bool, room: int) -> list[Text]:
-    """Lines for one entry after the other: its parameters, then every measure with interval, n and delta.
+    """Lines for one entry after the other: every measure with interval, n and delta, then its parameters.
 
     A line that is wider than `room` cells is broken between its parts, never inside a number.
     """
@@ -148,7 +148,6 @@ def below_each_other(comparison: Comparison, all_parameters: bool, room: int) ->
     for place, entry in enumerate(comparison.entries):
         lines += [Text()] if lines else []
         lines.append(Text(entry.name, style="bold underline"))
-        lines += [Text(f"{row[0]}: {row[1 + place]}", style="dim") for row in settings.rows]
         value_column = 1 if place == 0 else 2 * place
         for number, row in enumerate(measures.rows):
             delta = row[value_column + 1] if place else ""
@@ -158,6 +157,7 @@ def below_each_other(comparison: Comparison, all_parameters: bool, room: int) ->
                 Text(delta, style=style_of(delta)),
             ]
             lines += broken(parts, room)
+        lines += [Text(f"{row[0]}: {row[1 + place]}", style="dim") for row in settings.rows]
     return [*lines, *(line for note in comparison.notes for line in wrapped(note, room, "yellow"))]
 
 

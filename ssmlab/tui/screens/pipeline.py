@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -13,6 +14,7 @@ from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
 from ssmlab.core.errors import UserError
+from ssmlab.project.pipeline import stages_of
 from ssmlab.tui import labels
 from ssmlab.tui.look import Look
 from ssmlab.tui.pipeline import PipelineState, ask_dvc
@@ -36,6 +38,7 @@ class PipelineScreen(Launching, LabScreen):
     def __init__(self) -> None:
         super().__init__()
         self.state: PipelineState | None = None
+        self.stages: tuple[str, ...] = ()
         self.shown: tuple[object, ...] = ()
 
     def body(self) -> Iterable[Widget]:
@@ -52,8 +55,8 @@ class PipelineScreen(Launching, LabScreen):
         states = tuple(view.status.state for view in look.runs)
         if look.ended is not None:
             self.action_ask()
-        if (self.state, states) != self.shown:
-            self.shown = (self.state, states)
+        if (self.stages, self.state, states) != self.shown:
+            self.shown = (self.stages, self.state, states)
             self.draw(look)
 
     @work(group="dvc", exclusive=True)
@@ -64,10 +67,14 @@ class PipelineScreen(Launching, LabScreen):
             return
         self.say("asking DVC what is out of date ...")
         try:
+            self.stages = tuple(await self.unless_closed(asyncio.to_thread(stages_of, params, self.lab.root)))
+            if self.look is not None:
+                self.show_look(self.look)  # DVC takes some seconds; stages can be chosen and launched meanwhile
             self.state = await self.unless_closed(ask_dvc(params, self.lab.root))
         except UserError as error:
             self.say(str(error), "bad")
             return
+        self.stages = self.state.stages
         if self.state.problem is not None:
             self.say(self.state.problem, "bad")
         elif not self.state.changed:
@@ -82,12 +89,11 @@ class PipelineScreen(Launching, LabScreen):
         tree: Tree[str] = self.query_one(Tree)
         line = tree.cursor_line
         tree.clear()
-        stages = self.state.stages if self.state is not None else ()
         if self.state is not None and self.state.problem is not None:
             tree.root.add_leaf(Text(self.state.problem), data="")
         whole = tree.root.add(WHOLE, data="", expand=True)
         branches: dict[str, TreeNode[str]] = {}
-        for stage in stages:
+        for stage in self.stages:
             name, _, run = stage.partition("@")
             if run and run not in branches:
                 branches[run] = tree.root.add(run, data=run, expand=True)

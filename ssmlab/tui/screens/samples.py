@@ -101,9 +101,9 @@ class SamplesScreen(LabScreen):
         self.query_one("#sample", TextLine).set(sample_line(samples, place))
         label, predicted = header.class_names[samples.labels[place]], header.class_names[samples.predicted[place]]
         captions = (
-            f"clean: {label}, {labels.accuracy(float(samples.clean_confidence[place]))}% sure",
-            f"perturbation, {magnification(samples.largest_change):.3g} times (grey: 0)",
-            f"adversarial: {predicted}, {labels.accuracy(float(samples.confidence[place]))}% sure",
+            f"clean\n{label}, {labels.accuracy(float(samples.clean_confidence[place]))}% sure",
+            f"perturbation, {magnification(samples.largest_change):.3g} times\n(grey: 0)",
+            f"adversarial\n{predicted}, {labels.accuracy(float(samples.confidence[place]))}% sure",
         )
         pictures = flipped_pictures(samples.clean[place], samples.adversarial[place], samples.largest_change)
         for frame, picture, caption in zip(frames, pictures, captions, strict=True):

@@ -29,7 +29,7 @@ def key(keys: str, action: str, name: str, about: str, show: bool = False, displ
 
 TABLE_KEYS: list[BindingType] = [
     key("space", "mark", "mark", "mark the run: marked runs share the curves", True),
-    key("a", "mark_all", "mark all", "mark all runs that are shown, or none"),
+    key("a", "mark_all", "mark all", "mark all runs and folded groups that are shown, or none"),
     key("slash", "filter", "filter", "words, regex, model:ads, state:failed, robust>40, !word", True, "/"),
     key("S", "sort", "sort", "choose the column to sort by (or click its heading)"),
     key("p", "pin", "pin", "keep the run at the top"),
@@ -145,8 +145,8 @@ class TableScreen(LabScreen):
             self.rearrange(self.how)
 
     def action_mark_all(self) -> None:
-        """Mark all runs that are shown, or none if all are marked."""
-        keys = [row.key for row in self.table.rows if not row.is_group]
+        """Mark all runs that are shown, and the groups whose runs are folded, or nothing if all are marked."""
+        keys = [row.key for row in self.table.rows if not row.is_group or row.folded]
         self.marks = [] if set(keys) <= set(self.marks) else keys
         self.rearrange(self.how)
 

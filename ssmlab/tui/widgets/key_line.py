@@ -51,10 +51,18 @@ class KeyLine(Widget):
             if binding.show and binding.action not in by_action:
                 display = self.app.get_key_display(binding)
                 by_action[binding.action] = ShownKey(binding.key, display, binding.description, active.enabled)
-        keys = tuple(by_action.values())
+        keys = (*by_action.values(), *self.screens_key())
         if keys != self.keys:
             self.keys = keys
             self.refresh()
+
+    def screens_key(self) -> list[ShownKey]:
+        """`1-8 screens`, the digit keys as one; none if other keys were chosen for them. A click shows all keys."""
+        bindings = [active.binding for active in self.screen.active_bindings.values()]
+        digits = [each.key for each in bindings if each.action.startswith("go(")]
+        if digits != [str(number) for number in range(1, len(digits) + 1)]:
+            return []
+        return [ShownKey("question_mark", f"1-{len(digits)}", "screens", True)]
 
     def render(self) -> Text:
         """`space mark  / filter  ...`"""
