@@ -17,7 +17,7 @@ from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.params import Which
 from ssmlab.report.accuracy_bars import Bar, accuracy_bar
 from ssmlab.report.crowded_figures import Mark, draw_crosses, draw_marks, is_crowded, ranked_measures
-from ssmlab.report.figure_style import Theme, label_beside, marker
+from ssmlab.report.figure_style import Theme, label_beside, marker, percent_ticks
 
 Point = tuple[int, SeedGroup, Bar, Bar]  # a group with its index in the study, and its clean and robust accuracy
 BAR = 0.36  # height of a bar; neighbouring runs are 1 apart
@@ -47,7 +47,7 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
     ]
     label_beside(axes, labels, distance=0.1, theme=theme)
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0))  # adds a decimal if ticks are finer than 1%
+        axis.set_major_formatter(percent_ticks())
     axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
     axes.set_title("Clean against robust accuracy")
     return figure

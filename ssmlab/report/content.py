@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import get_args
 
-from ssmlab.analysis.claims import Judgement, p_text, tally
+from ssmlab.analysis.claims import Judgement, Verdict, p_text, tally
 from ssmlab.analysis.format import PROVENANCES, level, number
 from ssmlab.analysis.summary import Summary
 from ssmlab.core.text import listed, plural
 from ssmlab.evaluation.transfer_results import TransferResults
 from ssmlab.probes.results import ProbeResults
-from ssmlab.report.blocks import Block, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
+from ssmlab.report.blocks import Block, Bullets, Caution, ClaimVerdict, Folded, Heading, Paragraph, Report
 from ssmlab.report.checks import checks_section, flags_sentence
 from ssmlab.report.limits_section import limits_section
 from ssmlab.report.pictures import pictures
@@ -72,7 +73,11 @@ def opening_section(summary: Summary) -> Iterator[Block]:
     text += f" {seeds_sentence(summary)} {flags_sentence(summary)}"
     if summary.claims:
         text += f" Verdicts on {len(summary.claims)} {plural('claim', len(summary.claims))}: {tally(summary.claims)}."
+        text += " The section Claims has their numbers."
     yield Paragraph(text)
+    if summary.claims:
+        ordered = sorted(summary.claims, key=lambda item: get_args(Verdict).index(item.verdict))
+        yield Bullets(tuple(f"{item.verdict.capitalize()}: {item.says.rstrip('.')}." for item in ordered))
     if data.provenance in ("partial", "re-encoded"):
         yield Caution(
             f"The data set `{data.name}` is {PROVENANCES[data.provenance]}. Do not compare these numbers with numbers "
@@ -130,11 +135,11 @@ def intervals_section(summary: Summary) -> Iterator[Block]:
 
 
 def counted_images(summary: Summary) -> Iterator[str]:
-    """`clean n = 1000`, for every measure."""
+    """`clean n = 1,000`, for every measure."""
     for name in summary.measures:
         sizes = sorted({measure.n for measure in summary.every(name)})
         if sizes:
-            yield f"{name} n = {' or '.join(map(str, sizes))}"
+            yield f"{name} n = {listed(map(number, sizes), 'or')}"
 
 
 def claims_section(summary: Summary) -> Iterator[Block]:

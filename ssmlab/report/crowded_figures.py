@@ -13,12 +13,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from ssmlab.analysis.format import number
 from ssmlab.analysis.summary import Summary
+from ssmlab.core.text import listed
 from ssmlab.report.accuracy_bars import Bar, accuracy_bar
-from ssmlab.report.figure_style import MARKERS, Theme
+from ssmlab.report.figure_style import MARKERS, Theme, percent_ticks
 from ssmlab.report.training_curves import CurveValues
 
 CROWDED = 24  # groups; more are drawn by this module
@@ -84,7 +85,7 @@ def ranked_measures(summary: Summary, theme: Theme) -> Figure:
     panels = list(figure.subplots(rows, columns, sharex=True, squeeze=False).flat)
     for axes, name in zip(panels, names, strict=False):
         draw_ranks(axes, summary, name, theme)
-        axes.set_title(f"{name} (n = {' or '.join(number(n) for n in sorted({m.n for m in summary.every(name)}))})")
+        axes.set_title(f"{name} (n = {listed(map(number, sorted({m.n for m in summary.every(name)})), 'or')})")
     for axes in panels[len(names) :]:
         axes.set_axis_off()
     for axes in panels[len(names) - columns : len(names)]:
@@ -109,4 +110,4 @@ def draw_ranks(axes: Axes, summary: Summary, name: str, theme: Theme) -> None:
     axes.set_xlim(0, len(summary.groups) + 1)
     axes.autoscale_view(scalex=False)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.yaxis.set_major_formatter(percent_ticks())

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.report.crowded_figures import Mark, draw_lines, draw_marks, is_crowded
-from ssmlab.report.figure_style import Theme, label_beside, marker, two_panels
+from ssmlab.report.figure_style import Theme, label_beside, marker, percent_ticks, two_panels
 from ssmlab.report.training_curves import CurveValues, TrainingCurves
 
 STEP_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -46,7 +46,7 @@ def overfitting_curves(summary: Summary, curves: TrainingCurves, theme: Theme) -
         room = 0.1 * (high - low) or 0.05
         draw_curves(axes, summary, shown, theme, (low - room, high + room))
     left.axhline(0.0, color=theme.grey, linewidth=0.8)
-    left.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=""))
+    left.yaxis.set_major_formatter(percent_ticks(symbol=""))
     left.set(title="Training - validation", ylabel="points of robust accuracy")
     right.set(title="Robust loss on validation images", ylabel="cross entropy")
     return figure

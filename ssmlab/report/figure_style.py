@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from ssmlab.core.collector import collector_paused
 
@@ -28,6 +29,11 @@ LEFT_OUT = {"png": ("Software",), "svg": ("Date", "Creator"), "pdf": ("CreationD
 PALE = (0.45, 0.5, 0.55)  # shares of the background colour in less prominent colours
 TEXT = 0.25  # share of black or white in the colour of a name
 DPI = 200  # about twice the 96 pixels per inch of a web page: sharp on high-resolution screens
+
+
+def percent_ticks(symbol: str = "%") -> FuncFormatter:
+    """Fractions at an axis in percent, with decimals only where a tick needs them: `65%`, `97.5%`."""
+    return FuncFormatter(lambda value, _: f"{round(100 * value, 6):g}{symbol}".replace("-", "\N{MINUS SIGN}"))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def limits_section(summary: Summary) -> Iterator[Block]:
         f"The data set is `{summary.data.name}` with {number(summary.protocol.data.n)} test images: the results may "
         "not hold for larger data sets or larger models.",
         "Robust accuracy is an upper bound: a stronger attack can only lower it.",
-        f"RO gaps were measured after {' or '.join(map(str, epochs))} {plural('epoch', epochs[-1])}: robust "
+        f"RO gaps were measured after {listed(epochs, 'or')} {plural('epoch', epochs[-1])}: robust "
         "overfitting appears late in long trainings, so a small gap here does not rule it out.",
     ]
     for name, spec in summary.protocol.attacks.items():

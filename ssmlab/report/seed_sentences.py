@@ -29,7 +29,7 @@ def seeds_sentence(summary: Summary) -> str:
 
 def seed_counts(summary: Summary) -> str:
     """The number of seeds of groups with several seeds: `3`, or `2 or 3` if groups differ."""
-    return " or ".join(map(str, sorted({len(group.seeds) for group in summary.groups if group.several})))
+    return listed(sorted({len(group.seeds) for group in summary.groups if group.several}), "or")
 
 
 def seed_limit(summary: Summary) -> str:

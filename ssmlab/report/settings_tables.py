@@ -82,4 +82,4 @@ def run_row(group: SeedGroup, runs: Sequence[Run]) -> tuple[str, ...]:
 def attack_text(summary: Summary, name: str) -> str:
     """An attack with its settings and its number of images."""
     sizes = sorted({measure.n for measure in summary.every(name)})
-    return f"{attack_label(name, summary.protocol.attacks[name])}; n = {' or '.join(map(str, sizes))}"
+    return f"{attack_label(name, summary.protocol.attacks[name])}; n = {listed(map(number, sizes), 'or')}"

@@ -22,7 +22,16 @@ from ssmlab.analysis.summary import WORST, Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.project.params_file import load_params
 from ssmlab.report import accuracy_figures, curve_figures
-from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, figure_files, label_beside, spaced_positions
+from ssmlab.report.figure_style import (
+    DARK,
+    LIGHT,
+    Theme,
+    draw_files,
+    figure_files,
+    label_beside,
+    percent_ticks,
+    spaced_positions,
+)
 from ssmlab.report.study_tables import interval_table
 from ssmlab.report.training_curves import TrainingCurves
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
@@ -176,6 +185,11 @@ def test_a_column_names_as_many_points_as_it_has_room_for_and_always_both_ends(p
     names = [text for text in texts if text.startswith("run-")]
     assert len(set(names)) == named and {"run-0", f"run-{points - 1}"} <= set(names)
     assert (f"{named} of {points} named" in texts) == (points > named)
+
+
+def test_ticks_in_percent_have_decimals_only_where_they_need_them() -> None:
+    ticks = [0.65, 0.7 + 1e-17, 0.975, 0.0, 1.0, -0.02, 0.0005]
+    assert percent_ticks().format_ticks(ticks) == ["65%", "70%", "97.5%", "0%", "100%", "\N{MINUS SIGN}2%", "0.05%"]
 
 
 def test_labels_with_enough_room_are_not_moved() -> None:

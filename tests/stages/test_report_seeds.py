@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ssmlab.analysis.summary import load_summary
 from ssmlab.artifacts.history import HistoryWriter, Row
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataProvenance
@@ -17,6 +18,9 @@ from ssmlab.evaluation.results import save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
+from ssmlab.report.blocks import Bullets
+from ssmlab.report.content import opening_section
+from ssmlab.report.limits_section import limits_section
 from ssmlab.stages.analyze import analyze
 from ssmlab.stages.report import report
 from tests.analysis.synthetic import data_summary, seeded_params, seeded_study, write_data
@@ -131,6 +135,26 @@ def test_a_claim_that_is_not_settled_counts_in_the_correction_that_the_report_na
     assert unsettled["verdict"] == "not settled" and "adjusted_p" not in unsettled
     assert supported["adjusted_p"] == pytest.approx(2 * supported["p"])
     assert "after Holm's correction for 2 testable claims." in whole.report_md.read_text()
+
+
+def test_the_verdicts_stand_at_the_top_and_supported_claims_come_first(whole: Paths) -> None:
+    summary = load_summary(whole.analysis)
+    reversed_claims = summary.model_copy(update={"claims": summary.claims[::-1]})
+    (verdicts,) = (block for block in opening_section(reversed_claims) if isinstance(block, Bullets))
+    assert verdicts.items == ("Supported: AdS gains.", "Not settled: AdS gains more in TRADES.")
+
+
+def test_several_numbers_of_epochs_are_one_list(whole: Paths) -> None:
+    summary = load_summary(whole.analysis)
+    epochs = iter((10, 16, 24))
+    runs = tuple(
+        run.model_copy(update={"train": run.train.model_copy(update={"epochs": next(epochs, 24)})})
+        for run in summary.runs
+    )
+    (limits,) = (
+        block for block in limits_section(summary.model_copy(update={"runs": runs})) if isinstance(block, Bullets)
+    )
+    assert any("after 10, 16 or 24 epochs:" in item for item in limits.items)
 
 
 def test_a_run_without_seeds_beside_groups_is_named(params: Params, paths: Paths) -> None:
