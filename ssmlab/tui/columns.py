@@ -190,9 +190,9 @@ TRAINING_COLUMNS = (
     validation_column("clean", "clean", "clean accuracy now", lambda v: v.status.clean, 2),
     validation_column("robust", "robust", "robust accuracy now", lambda v: v.status.robust, 1),
     validation_column("best", "best", "robust accuracy of the best epoch", lambda v: v.status.best_robust, 2, "bold"),
-    validation_column("best_clean", "its clean", "clean accuracy of the best epoch", lambda v: v.status.best_clean, 8),
+    validation_column("best_clean", "best clean", "clean accuracy of the best epoch", lambda v: v.status.best_clean, 8),
     number_column(
-        "best_epoch", "at", "the best epoch", lambda v: v.status.best_epoch, lambda n: f"{n:.3g}", 6, least=3
+        "best_epoch", "best at", "the best epoch", lambda v: v.status.best_epoch, lambda n: f"{n:.3g}", 6, least=3
     ),
     number_column("gap", "gap", "RO gap: best minus latest robust accuracy, in points", gap_of, labels.difference, 6),
 )

@@ -64,7 +64,7 @@ async def ask_dvc(params: Params, root: Path) -> PipelineState:
     """Ask DVC in another process which stages are out of date; this takes some seconds."""
     stages = tuple(await asyncio.to_thread(stages_of, params, root))
     if holder := dvc_at_work(root):
-        return PipelineState(stages, {}, f"{holder} is running here; ask DVC again when it has ended")
+        return PipelineState(stages, {}, f"DVC is at work; ask again when it has ended: {holder}")
     await asyncio.to_thread(dvc_command.allow_no_git, root)
     try:
         process = await asyncio.create_subprocess_exec(

@@ -17,6 +17,7 @@ from textual.widgets import OptionList, Tree
 from textual_hires_canvas import Canvas
 
 from ssmlab.core.errors import UserError
+from ssmlab.project.launched import log_path
 from ssmlab.tui import app as application
 from ssmlab.tui import pipeline
 from ssmlab.tui.app import StudyApp
@@ -422,3 +423,16 @@ async def test_work_that_ends_after_its_screen_was_closed_writes_nothing(study: 
         await app.pop_screen()
         with pytest.raises(asyncio.CancelledError):
             await screen.unless_closed(asyncio.sleep(0, "found"))
+
+
+async def test_a_run_without_a_log_says_how_to_start_it(study: Study) -> None:
+    app = StudyApp(study.root)
+    async with app.run_test(size=(120, 40)) as pilot:
+        await until(pilot, lambda: line_of(app, "ssm"))
+        await pilot.press("home")
+        await until(pilot, lambda: "no log yet: r launches the run under the cursor" in screen_text(app))
+        file = log_path(study.paths)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text("$ ssmlab repro\n")
+        await until(pilot, lambda: "$ ssmlab repro" in screen_text(app))
+        assert "no log yet" not in screen_text(app) and file.name in screen_text(app)

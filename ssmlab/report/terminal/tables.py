@@ -55,9 +55,14 @@ def status_table(statuses: Sequence[RunStatus]) -> FittedTable:
     rows = []
     for status in statuses:
         now_and_best = (status.clean, status.robust, status.best_robust)
-        accuracies = (ABSENT if value is None else percent(value) for value in now_and_best)
+        accuracies = (ABSENT if value is None else f"{100 * value:.1f}" for value in now_and_best)
         rows.append((status.name, status.model, status.words, f"{status.epoch}/{status.epochs}", *accuracies))
-    return to_rich(TextTable((*words, *numbers), tuple(rows)))
+    caption = (
+        "nothing has run yet; `ssmlab repro` runs everything"
+        if all(status.state == "waiting" for status in statuses)
+        else "accuracy in percent on the selection split: clean and robust after the latest epoch, robust at its best"
+    )
+    return to_rich(TextTable((*words, *numbers), tuple(rows), caption))
 
 
 def parity_table(found: Sequence[Agreement]) -> FittedTable:

@@ -19,6 +19,7 @@ MOST_LINES = 2000
 TAIL = 64 * 1024  # bytes; older lines can be read in an editor
 LONGEST = 4000  # characters of a line; wrapping a line of megabytes would block the screen
 POLL = 0.5  # seconds
+NO_LOG = "no log yet: r launches the run under the cursor, R all that is out of date"
 TIMESTAMP = re.compile(r"^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)[-+:\d]*")  # the time of day is enough in a narrow pane
 
 
@@ -33,22 +34,22 @@ class LogPane(RichLog):
         self.follows_end = True
 
     def follow(self, path: Path, title: str) -> None:
-        """Show this file, starting near its end."""
+        """Show this file, starting near its end; until it exists, the title says how to start what writes it."""
         if path == self.path:
             return
-        self.border_title = title  # this redraws the pane, so it is set only for another file
         self.path = path
         self.clear()
         self.texts.clear()
         self.follows_end = True
-        self.run_worker(self._read(path, LogFollower(path, tail=TAIL)), exclusive=True, group="log")
+        self.run_worker(self._read(path, title, LogFollower(path, tail=TAIL)), exclusive=True, group="log")
 
-    async def _read(self, path: Path, follower: LogFollower) -> None:
+    async def _read(self, path: Path, title: str, follower: LogFollower) -> None:
         seen: FileStamp | str = ""
         while True:
             now = file_stamp(path)
             if now != seen:
                 seen = now
+                self.border_title = title if path.is_file() else NO_LOG  # set only after a change: it redraws the pane
                 lines = await asyncio.to_thread(follower.poll)
                 self.add([Text.from_ansi(TIMESTAMP.sub(r"\1", line[:LONGEST])) for line in lines[-MOST_LINES:]])
             await asyncio.sleep(POLL)

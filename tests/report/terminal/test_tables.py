@@ -197,12 +197,19 @@ def test_the_headline_of_seeds_has_their_means(project: Path) -> None:
 def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Path) -> None:
     paths = Paths("smoke", tmp_path)
     waiting = [RunWatcher(name, tiny_params, paths, StudyInputs(paths)).poll(0.0) for name in ("ssm", "attention")]
-    known = dataclasses.replace(waiting[1], epoch=1, epochs=2, clean=0.5, best_robust=0.25)
+    known = dataclasses.replace(waiting[1], state="training", epoch=1, epochs=2, clean=0.5, best_robust=0.25)
     drawn_lines = drawn(status_table([waiting[0], known])).splitlines()
     lines = {line.split()[0]: line for line in drawn_lines if line.strip()}
     assert waiting[0].words in lines["ssm"]
-    assert "50.0%" not in lines["ssm"]
-    assert all(text in lines["attention"] for text in ("1/2", "50.0%", "25.0%"))
+    assert "50.0" not in lines["ssm"]
+    assert all(text in lines["attention"] for text in ("1/2", "50.0", "25.0"))
+    assert drawn_lines[0].startswith("accuracy in percent on the selection split: ")
+
+
+def test_the_status_table_of_a_study_that_has_not_begun_says_how_to_start(tiny_params: Params, tmp_path: Path) -> None:
+    paths = Paths("smoke", tmp_path)
+    waiting = RunWatcher("ssm", tiny_params, paths, StudyInputs(paths)).poll(0.0)
+    assert drawn(status_table([waiting])).startswith("nothing has run yet; `ssmlab repro` runs everything\n")
 
 
 def test_the_number_of_a_last_checkpoint_is_never_called_best(equal: Comparison) -> None:
