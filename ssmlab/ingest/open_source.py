@@ -94,7 +94,8 @@ def detect_layout(members: Members) -> Layout:
     names = ", ".join(map(printable_name, members.names()[:3])) or "nothing"
     raise UserError(
         f"{members.origin}: holds {names}{' ...' if len(members.files) > 3 else ''}: not a known layout (IDX, "
-        "CIFAR python or binary, Tiny-ImageNet, MedMNIST .npz, or an image folder train/<class>/*)"
+        "CIFAR python or binary, Tiny-ImageNet, a .npz with train_images and train_labels as MedMNIST has it, or an "
+        "image folder train/<class>/*)"
     )
 
 

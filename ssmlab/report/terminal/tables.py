@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Literal
 
 from rich.console import Group, RenderableType
@@ -113,9 +114,20 @@ def style_of(text: str) -> str:
     return STYLES.get(text.rpartition(" ")[2], "")
 
 
+def entry_titles(comparison: Comparison) -> list[str]:
+    """The headings of the entries: `ads/best` for models/smoke/ads/best.safetensors; whole names if two were alike.
+
+    Paths differ in their middle, which a narrow table leaves out.
+    """
+    names = [entry.name for entry in comparison.entries]
+    files = (PurePath(name) for name in names)
+    titles = [f"{file.parent.name}/{file.stem}" if file.suffix == ".safetensors" else str(file) for file in files]
+    return titles if len(set(titles)) == len(titles) else names
+
+
 def comparison_settings(comparison: Comparison, all_parameters: bool) -> TextTable:
     """The parameters of the entries by dotted key: only those that differ, or all."""
-    names = (Column(entry.name, left=True) for entry in comparison.entries)
+    names = (Column(title, left=True) for title in entry_titles(comparison))
     shown = [setting for setting in comparison.settings if all_parameters or setting.changed]
     rows = tuple((setting.key, *map(setting_text, setting.values)) for setting in shown)
     return TextTable((Column("parameter", left=True), *names), rows)
@@ -130,10 +142,10 @@ def setting_text(value: Any) -> str:
 
 def comparison_measures(comparison: Comparison) -> TextTable:
     """Sizes, checkpoints, accuracies and RO gaps; every entry but the first also has a column with its delta."""
-    first, *others = comparison.entries
-    columns = [Column("measure", left=True), Column(first.name)]
-    for entry in others:
-        columns += [Column(entry.name), Column(f"against {first.name}", left=True, beside=True)]
+    first, *others = entry_titles(comparison)
+    columns = [Column("measure", left=True), Column(first)]
+    for title in others:
+        columns += [Column(title), Column(f"against {first}", left=True, beside=True)]
     rows = [entry_row("parameters", [number(s.parameters) for s in comparison.entries], ratios(comparison))]
     if any(entry.members for entry in comparison.entries):
         rows.append(entry_row("seeds", [seeds_text(entry) for entry in comparison.entries], [""] * len(others)))

@@ -18,7 +18,14 @@ from ssmlab.params.paths import Paths
 from ssmlab.project.inputs import StudyInputs
 from ssmlab.project.params_file import load_params
 from ssmlab.project.status import RunWatcher
-from ssmlab.report.terminal.tables import Format, headline, render, status_table
+from ssmlab.report.terminal.tables import (
+    Format,
+    comparison_measures,
+    comparison_settings,
+    headline,
+    render,
+    status_table,
+)
 from tests.analysis.synthetic import data_summary, default_study, protocol, results, seeded_params, seeded_study
 
 FORMATS: tuple[Format, ...] = ("table", "json", "csv", "md")
@@ -210,6 +217,23 @@ def test_the_status_table_of_a_study_that_has_not_begun_says_how_to_start(tiny_p
     paths = Paths("smoke", tmp_path)
     waiting = RunWatcher("ssm", tiny_params, paths, StudyInputs(paths)).poll(0.0)
     assert drawn(status_table([waiting])).startswith("nothing has run yet; `ssmlab repro` runs everything\n")
+
+
+@pytest.mark.parametrize(
+    ("names", "titles"),
+    [
+        (("models/smoke/ssm/best.safetensors", "models/smoke/ads/best.safetensors"), ["ssm/best", "ads/best"]),
+        (("ads", "other/ads"), ["ads", "other/ads"]),
+        (("a/ads/best.safetensors", "b/ads/best.safetensors"), ["a/ads/best.safetensors", "b/ads/best.safetensors"]),
+    ],
+)
+def test_checkpoint_files_have_headings_that_can_be_told_apart(
+    names: tuple[str, str], titles: list[str], equal: Comparison
+) -> None:
+    entries = tuple(dataclasses.replace(e, name=name) for e, name in zip(equal.entries, names, strict=True))
+    renamed = dataclasses.replace(equal, entries=entries)
+    assert [column.name for column in comparison_settings(renamed, False).columns] == ["parameter", *titles]
+    assert [column.name for column in comparison_measures(renamed).columns][1:3] == titles
 
 
 def test_the_number_of_a_last_checkpoint_is_never_called_best(equal: Comparison) -> None:
