@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: help install repro test test-slow test-slurm bench-gpu torture faults environments docs check format lock clean
+.PHONY: help install repro test test-slow test-slurm bench-gpu torture faults environments oldest nfs docs check format lock clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 12
@@ -49,15 +49,22 @@ environments: $(STAMP)  ## unusual environments, then the tests and the smoke st
 	@OMP_NUM_THREADS=1 python -m pytest -q -n 0 -m slow tests/environments
 	@for each in $(or $(PYTHONS),python3.12 python3.13); do tests/environments/try_python.sh $$each || exit 1; done
 
+oldest:  ## the fast tests with the oldest packages that pyproject.toml allows; FOLDER=... keeps them, PARTS="nets cli" chooses
+	@tests/environments/try_oldest.sh $(or $(FOLDER),$$(mktemp -d)) $(PARTS)
+
+nfs: $(STAMP)  ## a training on a drive of NFS, in a virtual machine (root, Debian; FOLDER=... keeps its kernel)
+	@tests/environments/try_nfs.sh $(FOLDER)
+
 bench-gpu: $(STAMP)  ## the speed of adversarial training on this GPU, within ten minutes, in bench-gpu.json
 	@python benchmarks/bench_gpu.py
 
-check: $(STAMP)  ## ruff, formatting, types, import layers, bandit
+check: $(STAMP)  ## ruff, formatting, types, import layers, bandit, and pip-audit where it is installed
 	@ruff check .
 	@ruff format --check .
 	@mypy
 	@lint-imports
 	@bandit --quiet --recursive --configfile pyproject.toml ssmlab
+	@.ci/audit
 
 format: $(STAMP)  ## rewrite the code as `make check` wants it
 	@ruff check --fix .

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -59,6 +60,17 @@ def use(
     if backup is not None:
         typer.echo(f"your edited params.yaml is kept as {backup}")
     typer.echo(f"params.yaml is now the study {name}; run it with `ssmlab repro`")
+    if Path(source := settings.get("data.source", "")).is_absolute():
+        say_how_to_share(Path(source))
+
+
+def say_how_to_share(source: Path) -> None:
+    """Say how to keep the path of this machine out of params.yaml, which is shared."""
+    folder, path = shlex.quote(str(source.parent)), shlex.quote(f"data.source={source.name}")
+    typer.echo(
+        f"note: params.yaml now has a path of this machine. If you share it, use `--set {path}` instead, and name the "
+        f"folder in the environment: export SSMLAB_DATA={folder}"
+    )
 
 
 def list_studies(root: Path, form: ListFormat) -> None:

@@ -13,7 +13,6 @@ import numpy as np
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
-from ssmlab.core.files import expand_home
 from ssmlab.core.text import hint
 from ssmlab.data.header import PartName
 from ssmlab.ingest.archives import Members, open_members
@@ -23,6 +22,7 @@ from ssmlab.ingest.formats import cifar, idx, image_folder, npz, tiny_imagenet
 from ssmlab.ingest.formats.base import Layout
 from ssmlab.ingest.formats.encoded import EncodedImages, common_shape
 from ssmlab.ingest.formats.mnist5k import read_mnist5k
+from ssmlab.ingest.local_source import local_source
 from ssmlab.ingest.provenance import PART_WORDS, SourceIdentity, identify
 from ssmlab.ingest.resize import Resized, Subset
 from ssmlab.ingest.source import Part, Source
@@ -62,7 +62,7 @@ def open_source(wanted: DataParams, workdir: Path, listen: Listener = silence) -
             with open_path(fetch_source(entry, listen), entry, wanted, workdir, listen) as source:
                 yield source
         case path:
-            with open_path(expand_home(path), known, wanted, workdir, listen) as source:
+            with open_path(local_source(path), known, wanted, workdir, listen) as source:
                 yield source
 
 

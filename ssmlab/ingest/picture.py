@@ -17,6 +17,8 @@ MAX_PIXELS = 25_000_000  # 5,000 x 5,000: decoding, turning and flattening then 
 WHITE = (255, 255, 255)
 
 ORIENTATION = 0x0112  # the EXIF and TIFF tag: how a camera was held
+PHOTOMETRIC = 262  # the TIFF tag: what the channels mean
+YCBCR = 6  # one of its values
 SAMPLE_FORMAT = 339  # the TIFF tag: 1 is unsigned
 COLOUR_MAP = 320  # the TIFF tag: a palette of 16 bits per channel
 INK_SET = 332  # the TIFF tag: 1 is CMYK
@@ -69,18 +71,24 @@ def check_tiff_tags(image: ImageFile, tags: Mapping[int, Any]) -> None:
     """Refuse TIFF images whose tags Pillow does not follow; its own decoder also leaves missing strips black.
 
     Raises:
-        UnshownPicture: the pixels are signed, are inks, or have a range of their own; or the palette has 8 bits.
+        UnshownPicture: the pixels are signed, are inks, or have a range of their own; the palette has 8 bits; or this
+            Pillow is too old for uncompressed YCbCr.
         ValueError: strips are missing.
     """
     if any(kind != 1 for kind in tags.get(SAMPLE_FORMAT, (1,))):
         raise UnshownPicture("has signed pixels; save it as 8-bit grey or RGB")
     if tags.get(INK_SET, 1) != 1:
         raise UnshownPicture("has inks that are not CMYK; save it as 8-bit grey or RGB")
-    if image.mode == "YCbCr" and tuple(map(round, tags.get(BLACK_AND_WHITE, WHOLE_RANGE))) != WHOLE_RANGE:
+    raw = all(piece.codec_name == "raw" for piece in image.tile)  # libtiff checks its own
+    raw_ycbcr = raw and tags.get(PHOTOMETRIC) == YCBCR
+    black_and_white = tuple(map(round, tags.get(BLACK_AND_WHITE, WHOLE_RANGE)))
+    if (image.mode == "YCbCr" or raw_ycbcr) and black_and_white != WHOLE_RANGE:
         raise UnshownPicture("has black and white at values of its own; save it as 8-bit grey or RGB")
     if image.mode == "P" and 0 < max(tags[COLOUR_MAP]) < 256:
         raise UnshownPicture("has a palette of 8 bits a channel where TIFF has 16; save it as RGB")
-    if all(piece.codec_name == "raw" for piece in image.tile):  # libtiff checks its own
+    if raw_ycbcr and image.mode != "YCbCr":  # it takes them for RGB with a fourth channel
+        raise UnshownPicture("has uncompressed YCbCr, which Pillow reads wrongly before version 13; update Pillow")
+    if raw:
         check_raw_pieces(image, separate=tags.get(PLANES, 1) == 2, bits=max(tags.get(BITS, (1,))))
 
 

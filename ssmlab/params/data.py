@@ -25,7 +25,8 @@ class DataParams(Strict):
     Attributes:
         name: a data set that `ssmlab data list` knows, or any name for your own images.
         source: where the files are: `embedded` in a Python package, `fetch` from its publisher (downloaded once), the
-            path of an archive or folder, or `auto` (embedded if possible, otherwise fetched).
+            path of an archive or folder, or `auto` (embedded if possible, otherwise fetched). A relative path is
+            looked for in the project and then in the folder of the environment variable SSMLAB_DATA.
         classes: use only this many classes, the first ones (the paper's code trains on 50 of Tiny-ImageNet's 200).
         size: images are cut to a square and scaled to `size` x `size`.
         channels: 1 makes images grey, 3 makes them RGB.

@@ -321,3 +321,13 @@ def test_a_plan_that_cannot_be_carried_out_is_refused_before_any_training(
     params.write_text(params.read_text().replace("images: 50", "images: 5000"))
     line = refused("train", "ssm")
     assert "5000 images are requested, but there are 100" in line
+
+
+@pytest.mark.parametrize(("source", "noted"), [("/data/my sets/x.zip", True), ("x.zip", False), ("~/x.zip", False)])
+def test_a_path_of_this_machine_in_params_yaml_is_noted_with_what_to_write_instead(
+    source: str, noted: bool, folder: Path
+) -> None:
+    result = CliRunner().invoke(app, ["use", "smoke", "--set", f"data.source={source}"])
+    assert result.exit_code == 0, result.output
+    assert ("--set data.source=x.zip" in result.stdout) == noted
+    assert ("export SSMLAB_DATA='/data/my sets'" in result.stdout) == noted

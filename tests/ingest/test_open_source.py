@@ -321,3 +321,29 @@ def test_the_order_of_images_is_that_of_their_names(tmp_path: Path, workdir: Pat
 def test_workers_need_no_torch() -> None:
     code = "import sys, ssmlab.ingest.open_source; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- data sets that lie elsewhere on each machine ---
+
+
+def test_a_relative_source_is_found_in_the_project_first_and_then_in_the_folder_of_the_environment(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, sets = tmp_path / "project", tmp_path / "sets"
+    project.mkdir()
+    (sets / "deep").mkdir(parents=True)
+    as_zip(idx_files(20, 10), sets / "deep" / "twenty.zip")
+    monkeypatch.chdir(project)
+    monkeypatch.setenv("SSMLAB_DATA", str(sets))
+    assert len(opened(wanted("deep/twenty.zip", "mine"), workdir).parts["train"].labels) == 20
+    (project / "deep").mkdir()
+    as_zip(idx_files(30, 10), project / "deep" / "twenty.zip")
+    assert len(opened(wanted("deep/twenty.zip", "mine"), workdir).parts["train"].labels) == 30
+
+
+def test_a_source_that_is_in_neither_place_is_refused_with_both(
+    tmp_path: Path, workdir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSMLAB_DATA", str(tmp_path))
+    with pytest.raises(UserError, match=rf"^no/such: there is no .* here, and no {tmp_path}/no/such \(SSMLAB_DATA is "):
+        opened(wanted("no/such", "mine"), workdir)

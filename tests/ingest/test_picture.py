@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,6 +27,7 @@ from ssmlab.ingest.formats.encoded import EncodedImages, common_shape
 from ssmlab.ingest.unpack import ByteRange
 from tests.ingest.layouts import pixels
 
+READS_YCBCR = int(PIL.__version__.partition(".")[0]) >= 13  # uncompressed, in a TIFF
 Pixels = npt.NDArray[np.uint8]
 GREY, COLOUR = pixels(1, (6, 9))[0], pixels(1, (6, 9, 3))[0]
 
@@ -81,6 +83,9 @@ def test_grey_where_zero_is_white_is_inverted(tmp_path: Path) -> None:
 def test_palettes_and_colour_spaces_become_rgb(mode: str, tmp_path: Path) -> None:
     image = Image.fromarray(COLOUR).convert(mode)
     kind = "PNG" if mode in ("P", "RGB") else "TIFF"
+    if mode == "YCbCr" and not READS_YCBCR:
+        refused(saved(image, kind), "update Pillow", tmp_path)
+        return
     np.testing.assert_array_equal(read(saved(image, kind), tmp_path), np.asarray(image.convert("RGB")))
 
 

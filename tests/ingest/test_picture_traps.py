@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.ingest.test_picture import GREY, chunk, png, read, refused, saved
+from tests.ingest.test_picture import GREY, READS_YCBCR, chunk, png, read, refused, saved
 
 Tags = dict[int, tuple[int, ...]]
 STRIP_OFFSETS, STRIP_BYTES, LONG, SHORT = 273, 279, 4, 3
@@ -164,12 +164,20 @@ def test_tags_that_change_what_a_tiff_looks_like_are_refused(
     refused(tiff(2, 1, PLAIN_RGB | tags, [strip]), reason, tmp_path)
 
 
-def test_palettes_and_ycbcr_as_tiff_defines_them_are_read(tmp_path: Path) -> None:
+def test_a_palette_as_tiff_defines_it_is_read(tmp_path: Path) -> None:
     palette = (0x1000, 0x4000) + (0,) * 254 + (0x2000,) * 256 + (0x3000,) * 256
     content = tiff(2, 1, PLAIN_RGB | {258: (8,), 262: (3,), 277: (1,), 320: palette}, [b"\0\1"])
     assert read(content, tmp_path).tolist() == [[[0x10, 0x20, 0x30], [0x40, 0x20, 0x30]]]
+
+
+def test_uncompressed_ycbcr_is_read_right_or_refused(tmp_path: Path) -> None:
+    """Pillow 12 takes it for RGB with a fourth channel, and reads on in the bytes after the pixels."""
     whole = {262: (6,), 530: (1, 1), 532: (0, 255, 128, 255, 128, 255)}
-    assert read(tiff(1, 1, PLAIN_RGB | whole, [b"\x80\x80\x80"]), tmp_path).tolist() == [[[128] * 3]]
+    content = tiff(2, 2, PLAIN_RGB | whole | {278: (2,)}, [b"\x90\x80\x80" * 4]) + bytes(16)
+    if READS_YCBCR:
+        assert read(content, tmp_path).tolist() == [[[0x90] * 3] * 2] * 2
+    else:
+        refused(content, "uncompressed YCbCr.*update Pillow", tmp_path)
 
 
 # --- GIF ---
