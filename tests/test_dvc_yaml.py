@@ -40,7 +40,7 @@ NOT_IMPORTED = {
     "analyze": {"analysis/compare"},
     "report": {
         "analysis/compare",
-        "analysis/dvc_files.py",
+        "analysis/metrics_and_plots.py",
         "analysis/summarize.py",
         "report/frames.py",
         "report/hub_folder.py",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ssmlab.analysis.dvc_files import metrics, plot_files
+from ssmlab.analysis.metrics_and_plots import metrics, plot_files
 from ssmlab.analysis.summarize import run_params, summarize
 from ssmlab.analysis.summary import StudySettings, Summary
 from ssmlab.analysis.training_record import TrainingRecord

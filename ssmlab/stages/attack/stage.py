@@ -30,9 +30,8 @@ from ssmlab.nets.device import resolve_device
 from ssmlab.params import AttackSpec, Params, Which
 from ssmlab.params.paths import Paths
 from ssmlab.stages.attack.contents import attack_results
-from ssmlab.stages.attack.fitting import check_image_shape
 from ssmlab.stages.attack.reporting import notes
-from ssmlab.stages.attack.target import Target, imported_target, trained_target
+from ssmlab.stages.attack.target import Target, check_image_shape, imported_target, trained_target
 from ssmlab.stages.trained_run import first_of_same_model
 
 

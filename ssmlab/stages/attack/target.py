@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssmlab.artifacts.manifest import Manifest
-from ssmlab.artifacts.metadata import CheckpointFile, read_checkpoint
+from ssmlab.artifacts.metadata import CheckpointFile, Metadata, read_checkpoint
 from ssmlab.artifacts.stage_run import StageInput, file_input
 from ssmlab.core.errors import UserError
 from ssmlab.data.dataset import Dataset
@@ -61,3 +61,13 @@ def imported_target(path: Path, paths: Paths) -> Target:
     aside = imported.live(run) / "unpublished-attack.json"
     inputs = [file_input(path, checkpoint.sha256)]
     return Target(str(path), IMPORTED, run, {which: checkpoint}, inputs, None, imported.attack(run), aside)
+
+
+def check_image_shape(metadata: Metadata, dataset: Dataset, path: Path) -> None:
+    """Raise UserError unless the checkpoint has the image shape and the number of classes of the prepared data set."""
+    takes, there = (metadata.image_shape, metadata.classes), (dataset.image_shape, dataset.classes)
+    if takes != there:
+        raise UserError(
+            f"{path}: takes images {metadata.image_shape} of {metadata.classes} classes, but {dataset.name} has "
+            f"{dataset.image_shape} of {dataset.classes}; switch with `ssmlab use` to a study with fitting data"
+        )

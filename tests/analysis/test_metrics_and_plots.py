@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssmlab.analysis.dvc_files import plot_files
+from ssmlab.analysis.metrics_and_plots import plot_files
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import Summary
 from ssmlab.evaluation.protocol import radius
