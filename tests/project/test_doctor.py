@@ -13,6 +13,7 @@ from ssmlab.project.doctor import threads
         (None, "", "ok", "8 cores for this process"),
         (2.0, "", "warning", "2 cores for this process"),
         (2.5, "2", "ok", "2.5 cores for this process, OMP_NUM_THREADS=2"),
+        (2.0, "2", "ok", "2 cores for this process, OMP_NUM_THREADS=2"),
         (2.0, "8", "warning", "2 cores for this process, OMP_NUM_THREADS=8"),
     ],
 )
