@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -98,16 +98,18 @@ class Jobs:
         self.executor.update_parameters(timeout_min=minutes, cpus_per_task=1, gpus_per_node=resources.gpus_per_run)
         if resources.cluster == "slurm":
             self.executor.update_parameters(slurm_array_parallelism=resources.jobs)
-        os.environ.update(environment(paths.root) | {"PYTHONPATH": import_path(paths.root), GRID_MARK: "1"})
+        self.environment = {**environment(paths.root), "PYTHONPATH": import_path(paths.root), GRID_MARK: "1"}
 
     def submit(self, run: str, stages: Sequence[str]) -> None:
         """Start the job of `run` on a free slot."""
         slot = self.held[run] = self.free.pop(0)
-        self.running[run] = self.executor.submit(self.work, run, stages, slot.processors, slot.gpus)
+        with environment_set_to(self.environment):
+            self.running[run] = self.executor.submit(self.work, run, stages, slot.processors, slot.gpus)
 
     def submit_array(self, stages: Mapping[str, Sequence[str]]) -> None:
         """Give all runs to the cluster at once; it limits how many run at a time."""
-        jobs = self.executor.map_array(self.work, list(stages), list(stages.values()))
+        with environment_set_to(self.environment):
+            jobs = self.executor.map_array(self.work, list(stages), list(stages.values()))
         self.running = dict(zip(stages, jobs, strict=True))
 
     def finished(self) -> Iterator[tuple[str, str]]:
@@ -136,6 +138,19 @@ class Jobs:
         for process in alive:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
+
+
+@contextmanager
+def environment_set_to(variables: Mapping[str, str]) -> Iterator[None]:
+    """Inside this block our environment has exactly these variables: a job of submitit gets the one at its start."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project import grid_plan
 from ssmlab.project.grid import run_grid
-from ssmlab.project.grid_jobs import Resources, most_jobs, slots
+from ssmlab.project.grid_jobs import Jobs, Resources, most_jobs, slots
 from ssmlab.project.grid_plan import GridPlan, plan_grid, selected_runs
 from ssmlab.project.params_file import load_params
 from ssmlab.system.cores import cores
@@ -140,6 +141,18 @@ def test_without_a_choice_of_the_user_nvidia_smi_counts_the_gpus(
     assert visible_gpus() == ["0", "1"]
     tool.write_text("#!/bin/sh\necho 'GPU 0: broken'\nexit 9\n")
     assert visible_gpus() == []
+
+
+def test_only_the_jobs_of_a_grid_have_its_mark_in_their_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KEPT", "yes")
+    before, given = dict(os.environ), dict[str, str]()
+    jobs = Jobs(Paths("smoke", tmp_path), Resources(1))
+    monkeypatch.setattr(jobs.executor, "submit", lambda *_: given.update(os.environ))
+    jobs.submit("ads", ["train"])
+    assert dict(os.environ) == before
+    assert (given["SSMLAB_GRID"], given["KEPT"]) == ("1", "yes")
 
 
 @pytest.mark.slow
