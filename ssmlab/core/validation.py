@@ -39,11 +39,13 @@ def as_model(value: Any, path: Path, model: type[Model], what: str, remedy: str)
 
 
 def first_problem(error: ValidationError, describe: Callable[[ErrorDetails], str] | None = None) -> str:
-    """The first thing that pydantic found wrong, as `key: what is needed (it is ...)`, and how many more problems.
+    """The first thing that is wrong, as `key: what is needed (it is ...)`, and how many more problems.
 
-    `describe` words one problem; the default is `described_problem`.
+    Unknown keys come first, because a misspelt key is also missing. `describe` words one problem; the default is
+    `described_problem`.
     """
-    lines = list(dict.fromkeys((describe or described_problem)(problem) for problem in error.errors()))
+    problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+    lines = list(dict.fromkeys((describe or described_problem)(problem) for problem in problems))
     return lines[0] + (f" (and {len(lines) - 1} more)" if len(lines) > 1 else "")
 
 

@@ -55,7 +55,10 @@ def read_text(path: Path) -> str:
         text = read_file(path, LARGEST_PARAMS).decode()
         return text.replace("\r\n", "\n").replace("\r", "\n")
     except FileNotFoundError:
-        raise UserError(f"{path}: not found; run ssmlab in the project's folder, or see `ssmlab use`") from None
+        raise UserError(
+            f"{path}: not found; run ssmlab in a project's folder, make one with `ssmlab new FOLDER`, or see "
+            "`ssmlab use`"
+        ) from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:

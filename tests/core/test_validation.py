@@ -34,6 +34,7 @@ def test_a_file_that_fits_is_read_as_the_model(tmp_path: Path) -> None:
         ("[]", "a mapping is needed"),
         ('{"x": 1}', "y: this key is missing"),
         ('{"x": 1, "y": 2, "z": 3}', "z: unknown key"),
+        ('{"x": 1, "yy": 2}', "yy: unknown key; remove it or correct its spelling (and 1 more)"),
         ('{"x": "\\u001b[2J", "y": 2}', r"x: must be a valid integer (it is '\x1b[2J')"),
         (json.dumps({"x": "long" * 1000, "y": 2}), "..."),
         ('{"x": 1.5, "y": "2"}', "(and 1 more)"),
