@@ -209,7 +209,9 @@ class StudyApp(Lab):
         self.push_screen(Reading("keys and states", key_table(entry[:3] for entry in self.known_keys())))
 
     def on_unmount(self) -> None:
-        """Keep theme, layout and arrangement for the next session."""
+        """Keep theme, layout and arrangement for the next session; a folder without a project stays as it was."""
+        if not (self.root / "params.yaml").is_file():
+            return
         self.preferences.theme = self.theme
         try:
             save_preferences(self.root, self.preferences)

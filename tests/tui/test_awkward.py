@@ -27,6 +27,13 @@ async def test_a_study_without_runs_says_what_to_add(study: Study) -> None:
         await pilot.press("r", "R", "s", "c", "e", "i", "2", "escape", "4", "escape")
 
 
+async def test_a_folder_without_a_project_gets_no_files(tmp_path: Path) -> None:
+    app = StudyApp(tmp_path)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await until(pilot, lambda: "params.yaml: not found" in notice_of(app))
+    assert list(tmp_path.iterdir()) == []
+
+
 async def test_a_project_without_studies_says_so(study: Study) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(100, 24)) as pilot:
