@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ssmlab.core.files import sha256_text
+from ssmlab.core.files import sha256_file, sha256_text
 from ssmlab.core.json_text import canonical_json
 from ssmlab.core.stage_code import CommandName, StageName, code_fingerprint
 from ssmlab.core.version import __version__
@@ -108,12 +108,17 @@ def versions() -> dict[str, str]:
 
 def git_state(folder: Path) -> tuple[str | None, str | None]:
     """The commit of the checkout at `folder`, and a hash of uncommitted changes in its code; None if there is none."""
-    commit = ask_git(folder, "rev-parse", "HEAD")
-    if commit is None:
+    found = ask_git(folder, "rev-parse", "HEAD", "--show-toplevel")
+    if found is None:
         return None, None
-    untracked = ask_git(folder, "ls-files", "--others", "--exclude-standard", "--", *CODE) or b""
-    difference = (ask_git(folder, "diff", "HEAD", "--binary", "--", *CODE) or b"") + untracked
-    return commit.decode().strip(), hashlib.sha256(difference).hexdigest() if difference else None
+    commit, top = os.fsdecode(found).splitlines()
+    # not `git diff`, which locks and writes the index also without optional locks
+    status = ask_git(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *CODE) or b""
+    digest = hashlib.sha256()
+    for entry in filter(None, status.split(b"\0")):  # two letters, a space, and the path below `top`
+        file = Path(top, os.fsdecode(entry[3:]))
+        digest.update(entry[3:] + b"\0" + (sha256_file(file).encode() if file.is_file() else b""))
+    return commit, digest.hexdigest() if status else None
 
 
 def ask_git(folder: Path, *arguments: str) -> bytes | None:
