@@ -268,6 +268,29 @@ async def test_the_report_is_rendered_and_follows_its_file(study: Study, monkeyp
         await until(pilot, lambda: opened)
 
 
+async def test_keys_go_from_one_section_of_the_report_to_the_next_and_back(study: Study) -> None:
+    sections = "".join(f"## Section {number}\n\n{'word ' * 900}\n\n" for number in range(3))
+    study.paths.report_md.parent.mkdir(parents=True, exist_ok=True)
+    study.paths.report_md.write_text(f"# Title of all\n\nFirst words.\n\n{sections}")
+    app = StudyApp(study.root)
+
+    def shown() -> set[str]:
+        return set(re.findall(r"Section \d|Title of all", screen_text(app)))
+
+    async with app.run_test(size=(100, 30)) as pilot:
+        await until(pilot, lambda: line_of(app, "ads"))
+        await pilot.press("5")
+        await until(pilot, lambda: "First words." in screen_text(app))
+        for name in ("Section 0", "Section 1", "Section 2", "Section 2"):
+            await pilot.press("n")
+            await until(pilot, lambda name=name: shown() == {name})
+        for name in ("Section 1", "Section 0"):
+            await pilot.press("p")
+            await until(pilot, lambda name=name: shown() == {name})
+        await pilot.press("p")
+        await until(pilot, lambda: "Title of all" in shown())
+
+
 async def test_the_system_screen_shows_the_process_of_a_run(study: Study) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(100, 30)) as pilot:

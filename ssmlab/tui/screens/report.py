@@ -34,6 +34,8 @@ class ReportScreen(LabScreen):
     heading = "report"
     BINDINGS: ClassVar[list[BindingType]] = [
         *BACK,
+        Binding("n", "section(1)", "next section", tooltip="go to the next heading", id="next-section"),
+        Binding("p", "section(-1)", "section before", tooltip="go to the heading before", id="section-before"),
         Binding("o", "open", "open HTML", tooltip="open report.html in a browser", id="open-html"),
     ]
 
@@ -74,6 +76,16 @@ class ReportScreen(LabScreen):
             await area.mount_all(widgets[start : start + AT_ONCE])
         if place:
             area.scroll_to(y=place, animate=False)
+
+    def action_section(self, by: int) -> None:
+        """Scroll until the next heading, or the one before, is the first line."""
+        area = self.query_one("#report")
+        offset = area.scroll_offset.y - area.content_region.y
+        tops = [heading.content_region.y + offset for heading in area.query("MarkdownH2")]
+        here = area.scroll_offset.y
+        others = [top for top in tops if (top > here if by > 0 else top < here)]
+        if others or by < 0:
+            area.scroll_to(y=(min(others) if by > 0 else max(others, default=0)), animate=False)
 
     @work(exclusive=True, group="open")
     async def action_open(self) -> None:
