@@ -49,7 +49,7 @@ mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
 mkdir -p /dev/shm
 mount -t tmpfs shm /dev/shm
-for folder in /run /mnt /var/lib/nfs; do mount -t tmpfs tmpfs \$folder; done
+for folder in /run /mnt /var/lib/nfs /var/tmp; do mount -t tmpfs tmpfs \$folder; done
 mkdir -p /mnt/served /mnt/drive /run/home /run/tmp /run/rpc_pipefs /var/lib/nfs/v4recovery
 touch /var/lib/nfs/etab /var/lib/nfs/rmtab
 mount -t tmpfs served /mnt/served

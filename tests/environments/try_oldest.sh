@@ -28,6 +28,7 @@ if [ ! -e "$work/installed" ]; then
     resolve --override "$work/oldest.txt" --extra dev --extra onnx --output-file "$work/all.txt" >> "$work/resolved.log"
     "$uv" venv --quiet --clear --python "${PYTHON:-python3.11}" "$work/venv"
     "$uv" pip install --quiet --python "$work/venv/bin/python" --no-deps --requirement "$work/all.txt"
+    "$uv" pip install --quiet --python "$work/venv/bin/python" --no-deps --editable .
     touch "$work/installed"
 fi
 grep -E '^(torch|numpy|scipy|pandas|pydantic|dvc|rich|textual|typer|torchattacks|safetensors)==' "$work/all.txt" | tr '\n' ' '
