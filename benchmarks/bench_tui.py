@@ -13,6 +13,7 @@ import argparse
 import fcntl
 import os
 import pty
+import random
 import select
 import signal
 import socket
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import termios
 import time
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
@@ -79,10 +81,7 @@ def make_study(root: Path, runs: int, epochs: int) -> None:
 
 def write_run(paths: Paths, name: str, epochs: int, training: bool) -> None:
     """The history of a run that is trained, or is halfway through its training."""
-    rows = [
-        Row(e, 13 * e, 1e-3, 2 / e, 0.5, 0.9 - 0.5 / e, 0.6 - 0.4 / e, 1.5, 900.0, 1.0, 0.7, epochs)
-        for e in range(1, epochs // (2 if training else 1) + 1)
-    ]
+    rows = list(noisy_rows(name, epochs))[: epochs // (2 if training else 1)]
     folder = paths.live(name) if training else paths.model(name)
     folder.mkdir(parents=True)
     (folder / "history.csv").write_text(format_history(rows))
@@ -94,6 +93,17 @@ def write_run(paths: Paths, name: str, epochs: int, training: bool) -> None:
             images_per_second=900.0, eta_seconds=300.0, time=time.time() + 40,
         )  # fmt: skip
         (folder / "progress.json").write_text(canonical_json(asdict(beat)))
+
+
+def noisy_rows(name: str, epochs: int) -> Iterator[Row]:
+    """Epochs of a run whose curves have noise, as real ones do; the same ones for the same name."""
+    luck = random.Random(name)
+    worse, faster = luck.uniform(0, 0.2), luck.uniform(0, 0.1)  # what this run loses from the start, and by the end
+    for e in range(1, epochs + 1):
+        clean = min(max(0.9 - worse - 0.5 / e + luck.gauss(0, 0.006), 0.0), 1.0)
+        robust = min(max(0.6 - worse - 0.4 / e - faster * e / epochs + luck.gauss(0, 0.01), 0.0), 1.0)
+        loss = 1.2 + 1 / e + faster * e / epochs + abs(luck.gauss(0, 0.02))
+        yield Row(e, 13 * e, 1e-3, 2 / e, 0.5, clean, robust, 1.5, 900.0, loss, min(robust + 0.1 * worse, 1.0), epochs)
 
 
 class Session:

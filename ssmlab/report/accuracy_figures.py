@@ -16,8 +16,9 @@ from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.params import Which
 from ssmlab.report.accuracy_bars import Bar, accuracy_bar
-from ssmlab.report.crowded_figures import Mark, draw_crosses, draw_marks, is_crowded, ranked_measures
-from ssmlab.report.figure_style import Theme, label_beside, marker, percent_ticks
+from ssmlab.report.crowded_figures import draw_crosses, draw_dots, is_crowded, ranked_measures
+from ssmlab.report.figure_style import Mark, Theme, draw_marks, marker, percent_ticks
+from ssmlab.report.side_labels import ONE_LINE, TWO_LINES, label_beside, named_points
 
 Point = tuple[int, SeedGroup, Bar, Bar]  # a group with its index in the study, and its clean and robust accuracy
 BAR = 0.36  # height of a bar; neighbouring runs are 1 apart
@@ -36,7 +37,8 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
     figure = Figure(figsize=(theme.width, 4.6), layout="constrained")
     axes = figure.subplots()
     if is_crowded(summary):
-        draw_crosses(axes, [(index, clean, robust) for index, _, clean, robust in points], theme)
+        named = [points[i][0] for i in named_points([robust.value for *_, robust in points], TWO_LINES)]
+        draw_crosses(axes, [(index, clean, robust) for index, _, clean, robust in points], named, theme)
     else:
         draw_points(axes, points, theme)
     axes.margins(0.08)
@@ -45,7 +47,7 @@ def tradeoff(summary: Summary, theme: Theme) -> Figure:
         (f"{group.name}\n{number(group.parameters)}{unit}", clean.value, robust.value, theme.run_colour(index))
         for index, group, clean, robust in points
     ]
-    label_beside(axes, labels, distance=0.1, theme=theme)
+    label_beside(axes, labels, distance=TWO_LINES, theme=theme)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(percent_ticks())
     axes.set(xlabel="clean accuracy", ylabel=f"accuracy under {main}")
@@ -84,14 +86,15 @@ def gap_against_parameters(summary: Summary, theme: Theme) -> Figure:
     figure = Figure(figsize=(theme.width, 3.9), layout="constrained")
     axes = figure.subplots()
     axes.set(xlabel="parameters", ylabel="best - last, points", xscale="log")
-    marks, arms, labels = [], [], []
-    for index, group, gap in groups_with_gaps(summary):
-        size, value, std = float(group.parameters), 100 * gap.mean, 100 * (gap.std or 0.0)
-        marks.append(Mark(index, size, value))
-        arms.append(((size, value - std), (size, value + std)))
-        labels.append((group.name, size, value, theme.run_colour(index)))
-    axes.add_collection(LineCollection(arms, colors=[colour for *_, colour in labels], linewidths=1.2))
-    draw_marks(axes, marks, 40, theme)
+    gaps = groups_with_gaps(summary)
+    marks = [Mark(index, float(group.parameters), 100 * gap.mean) for index, group, gap in gaps]
+    if is_crowded(summary):
+        named = named_points([mark.y for mark in marks], ONE_LINE)
+        draw_arms(axes, [(marks[i], gaps[i][2]) for i in named], theme)
+        draw_dots(axes, marks, [marks[i].group for i in named], theme)
+    else:
+        draw_arms(axes, [(mark, gap) for mark, (*_, gap) in zip(marks, gaps, strict=True)], theme)
+        draw_marks(axes, marks, 40, theme)
     axes.axhline(0.0, color=theme.grey, linewidth=0.9)
     axes.margins(0.08)
     axes.autoscale_view()
@@ -102,8 +105,20 @@ def gap_against_parameters(summary: Summary, theme: Theme) -> Figure:
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_title(f"RO gap under {summary.main_attack()} against size")
-    label_beside(axes, labels, distance=0.06, theme=theme)
+    labels = [
+        (group.name, mark.x, mark.y, theme.run_colour(index))
+        for mark, (index, group, _) in zip(marks, gaps, strict=True)
+    ]
+    label_beside(axes, labels, distance=ONE_LINE, theme=theme)
     return figure
+
+
+def draw_arms(axes: Axes, gaps: Sequence[tuple[Mark, Spread]], theme: Theme) -> None:
+    """Draw a bar of one standard deviation of the seeds on each side of a mark."""
+    stds = [100 * (gap.std or 0.0) for _, gap in gaps]
+    arms = [((mark.x, mark.y - std), (mark.x, mark.y + std)) for (mark, _), std in zip(gaps, stds, strict=True)]
+    colours = [theme.run_colour(mark.group) for mark, _ in gaps]
+    axes.add_collection(LineCollection(arms, colors=colours, linewidths=1.2))
 
 
 def measure_bars(summary: Summary, theme: Theme) -> Figure:

@@ -1,36 +1,28 @@
-"""Figures of studies with more groups than a reader can tell apart: one collection of marks instead of one artist each.
+"""Figures of studies with more groups than a reader can tell apart: only the groups that a figure names have colours.
 
-In such a figure, single seeds, the caps of error bars and a named bar for each group would show no information. The
-tables have the numbers of every group.
+All others are grey, without error bars, and are one matplotlib artist. The tables have the numbers of every group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from ssmlab.analysis.format import number
 from ssmlab.analysis.summary import Summary
 from ssmlab.core.text import listed
 from ssmlab.report.accuracy_bars import Bar, accuracy_bar
-from ssmlab.report.figure_style import MARKERS, Theme, percent_ticks
-from ssmlab.report.training_curves import CurveValues
+from ssmlab.report.figure_style import PALETTE, Mark, Theme, percent_ticks
+from ssmlab.report.training_curves import CurvePoints
 
 CROWDED = 24  # groups; more are drawn by this module
-
-
-class Mark(NamedTuple):
-    """A point of a group, which is given by its index in the study."""
-
-    group: int
-    x: float
-    y: float
+GREY = 0.55  # share of the background in the grey of groups without a name
 
 
 def is_crowded(summary: Summary) -> bool:
@@ -38,45 +30,48 @@ def is_crowded(summary: Summary) -> bool:
     return len(summary.groups) > CROWDED
 
 
-def draw_marks(axes: Axes, marks: Sequence[Mark], area: float, theme: Theme, clip_on: bool = True) -> None:
-    """Draw small open markers, with the colour and the marker of each group."""
-    for place, shape in enumerate(MARKERS):
-        chosen = [mark for mark in marks if mark.group % len(MARKERS) == place]
-        if chosen:
-            axes.scatter(
-                [mark.x for mark in chosen],
-                [mark.y for mark in chosen],
-                area,
-                marker=shape,
-                facecolors=theme.paper,
-                edgecolors=[theme.run_colour(mark.group) for mark in chosen],
-                linewidths=0.8,
-                clip_on=clip_on,
-                zorder=3,
-            )
+def draw_lines(axes: Axes, lines: Sequence[CurvePoints], named: Collection[int], theme: Theme) -> None:
+    """Draw a line for each group; `named` are the indices of the groups with a colour."""
+    others = [line for index, line in enumerate(lines) if index not in named]
+    if others:
+        axes.plot(*one_path(others).T, color=theme.pale(theme.grey, GREY), linewidth=0.6, zorder=1.5)
+    colours = [theme.run_colour(index) for index in named]
+    shown = LineCollection([lines[index] for index in named], colors=colours, linewidths=1.2, zorder=2)
+    axes.add_collection(shown, autolim=False)
 
 
-def draw_lines(axes: Axes, lines: Sequence[tuple[int, CurveValues]], theme: Theme) -> None:
-    """Draw one thin line for each (index of a group, value after every epoch)."""
-    paths = [np.column_stack((np.arange(1, len(values) + 1), values)) for _, values in lines]  # (epochs, 2) each
-    colours = [theme.run_colour(index) for index, _ in lines]
-    axes.add_collection(LineCollection(paths, colors=colours, linewidths=0.8), autolim=False)
+def one_path(lines: Sequence[CurvePoints]) -> NDArray[np.float64]:
+    """Several lines as the points of one, with a point of NaN after each, where nothing is drawn; (points, 2)."""
+    gap = np.full((1, 2), np.nan)  # (1, 2)
+    return np.concatenate([part for line in lines for part in (line, gap)])  # (points, 2)
 
 
-def draw_crosses(axes: Axes, points: Sequence[tuple[int, Bar, Bar]], theme: Theme) -> None:
-    """Draw the points of clean and robust accuracy, each with a thin pale cross for its two intervals."""
-    level = [((clean.low, robust.value), (clean.high, robust.value)) for _, clean, robust in points]
-    upright = [((clean.value, robust.low), (clean.value, robust.high)) for _, clean, robust in points]
-    colours = [theme.pale(theme.run_colour(index), 0.45) for index, _, _ in points]
-    axes.add_collection(LineCollection([*level, *upright], colors=[*colours, *colours], linewidths=0.6, zorder=2))
-    draw_marks(axes, [Mark(index, clean.value, robust.value) for index, clean, robust in points], 22, theme)
+def draw_dots(axes: Axes, marks: Sequence[Mark], named: Collection[int], theme: Theme) -> None:
+    """Draw a dot for each mark, and a circle in colour for those of the groups in `named`."""
+    others = [(mark.x, mark.y) for mark in marks if mark.group not in named]
+    shown = [mark for mark in marks if mark.group in named]
+    if others:
+        axes.plot(*zip(*others, strict=True), ".", color=theme.pale(theme.grey, GREY), markersize=4, clip_on=False)
+    colours = [theme.run_colour(mark.group) for mark in shown]
+    x, y = [mark.x for mark in shown], [mark.y for mark in shown]
+    axes.scatter(x, y, 16, facecolors=theme.paper, edgecolors=colours, linewidths=1.0, clip_on=False, zorder=3)
+
+
+def draw_crosses(axes: Axes, points: Sequence[tuple[int, Bar, Bar]], named: Collection[int], theme: Theme) -> None:
+    """Draw the points of clean and robust accuracy; those of named groups have a thin cross for their two intervals."""
+    shown = [each for each in points if each[0] in named]
+    level = [((clean.low, robust.value), (clean.high, robust.value)) for _, clean, robust in shown]
+    upright = [((clean.value, robust.low), (clean.value, robust.high)) for _, clean, robust in shown]
+    colours = [theme.pale(theme.run_colour(index), 0.45) for index, _, _ in shown]
+    axes.add_collection(LineCollection([*level, *upright], colors=[*colours, *colours], linewidths=0.8, zorder=2.5))
+    draw_dots(axes, [Mark(index, clean.value, robust.value) for index, clean, robust in points], named, theme)
     axes.autoscale_view()
 
 
 def ranked_measures(summary: Summary, theme: Theme) -> Figure:
     """Accuracy under every measure, one panel each: all groups in the order of their best checkpoints.
 
-    A coloured dot with an error bar is a best checkpoint, a small grey dot the last one of the same group.
+    A blue dot with a grey error bar is a best checkpoint, a small grey dot the last one of the same group.
     """
     names = [name for name in summary.measures if summary.every(name)]
     columns = min(len(names), 1 if theme.narrow else 3)
@@ -98,16 +93,15 @@ def ranked_measures(summary: Summary, theme: Theme) -> Figure:
 
 def draw_ranks(axes: Axes, summary: Summary, name: str, theme: Theme) -> None:
     """One panel of `ranked_measures`."""
-    bars = [(index, accuracy_bar(summary, group, name, "best")) for index, group in enumerate(summary.groups)]
-    ranked = sorted(((index, bar) for index, bar in bars if bar), key=lambda each: -each[1].value)
-    last = [accuracy_bar(summary, summary.groups[index], name, "last") for index, _ in ranked]
+    bars = [(group, accuracy_bar(summary, group, name, "best")) for group in summary.groups]
+    ranked = sorted(((group, bar) for group, bar in bars if bar), key=lambda each: -each[1].value)
+    last = [accuracy_bar(summary, group, name, "last") for group, _ in ranked]
+    arms = [np.array(((rank, bar.low), (rank, bar.high))) for rank, (_, bar) in enumerate(ranked, 1)]  # (2, 2) each
+    axes.plot(*one_path(arms).T, color=theme.pale(theme.grey, GREY), linewidth=1.0)
     dots = [(rank, bar.value) for rank, bar in enumerate(last, 1) if bar]
-    colours = [theme.run_colour(index) for index, _ in ranked]
-    arms = [((rank, bar.low), (rank, bar.high)) for rank, (_, bar) in enumerate(ranked, 1)]
-    axes.add_collection(LineCollection(arms, colors=[theme.pale(ink, 0.5) for ink in colours], linewidths=1.0))
-    axes.scatter([rank for rank, _ in dots], [value for _, value in dots], 3, color=theme.grey, linewidths=0, zorder=3)
-    axes.scatter(range(1, len(ranked) + 1), [bar.value for _, bar in ranked], 8, color=colours, linewidths=0, zorder=3)
+    if dots:
+        axes.plot(*zip(*dots, strict=True), ".", color=theme.grey, markersize=2.5)
+    axes.plot(range(1, len(ranked) + 1), [bar.value for _, bar in ranked], ".", color=PALETTE[0], markersize=4.5)
     axes.set_xlim(0, len(summary.groups) + 1)
-    axes.autoscale_view(scalex=False)
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.yaxis.set_major_formatter(percent_ticks())

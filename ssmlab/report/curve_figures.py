@@ -11,9 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from ssmlab.analysis.summary import SeedGroup, Summary
-from ssmlab.report.crowded_figures import Mark, draw_lines, draw_marks, is_crowded
-from ssmlab.report.figure_style import Theme, label_beside, marker, percent_ticks, two_panels
-from ssmlab.report.training_curves import CurveValues, TrainingCurves
+from ssmlab.report.crowded_figures import draw_dots, draw_lines, is_crowded
+from ssmlab.report.figure_style import Mark, Theme, marker, percent_ticks, two_panels
+from ssmlab.report.side_labels import ONE_LINE, label_beside, named_points
+from ssmlab.report.training_curves import CurvePoints, CurveValues, TrainingCurves, curve_points, epochs_per_point
 
 STEP_TICKS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 LEAST_STEPS = 20  # a curve over steps is drawn only for a PGD with at least this many steps
@@ -57,22 +58,23 @@ def draw_curves(
 ) -> None:
     """One line per run; for a group, one thin line per seed and a thick line for the mean. Names are at the ends.
 
-    Of many groups only the means are drawn, thin.
+    Of many groups only the means are drawn, thin. A long curve is drawn as means of several epochs.
     """
-    longest = max(map(len, curves.values()))
+    longest, size = max(map(len, curves.values())), epochs_per_point(curves)
     axes.set(ylim=limits, xlabel="epoch", xlim=(1 - 0.02 * longest, longest * 1.02))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    means = [mean_curve([curves[run] for run in group.runs]) for group in summary.groups]
+    means = [curve_points(mean_curve([curves[run] for run in group.runs]), size) for group in summary.groups]
     if is_crowded(summary):
-        draw_lines(axes, list(enumerate(means)), theme)
-        draw_marks(axes, best_epochs(summary, curves), 10, theme, clip_on=False)
+        named = named_points([mean[-1, 1] for mean in means], ONE_LINE)
+        draw_lines(axes, means, named, theme)
+        draw_dots(axes, best_epochs(summary, curves), named, theme)
     else:
         draw_each_group(axes, summary, curves, means, theme)
     labels = [
-        (group.name, len(mean), mean[-1], theme.run_colour(index))
+        (group.name, *mean[-1], theme.run_colour(index))
         for index, (group, mean) in enumerate(zip(summary.groups, means, strict=True))
     ]
-    label_beside(axes, labels, distance=0.06, theme=theme)
+    label_beside(axes, labels, distance=ONE_LINE, theme=theme)
 
 
 def mean_curve(lines: Sequence[CurveValues]) -> CurveValues:
@@ -96,21 +98,21 @@ def draw_each_group(
     axes: Axes,
     summary: Summary,
     curves: Mapping[str, CurveValues],
-    means: Sequence[CurveValues],
+    means: Sequence[CurvePoints],
     theme: Theme,
 ) -> None:
     """Draw the thin lines of the seeds, the thick line of their mean, and a marker at every best epoch."""
-    marks = best_epochs(summary, curves)
+    marks, size = best_epochs(summary, curves), epochs_per_point(curves)
     for index, (group, mean) in enumerate(zip(summary.groups, means, strict=True)):
-        lines = [curves[run] for run in group.runs]
         if group.several:
-            for line in lines:
-                axes.plot(range(1, len(line) + 1), line, color=theme.pale(theme.run_colour(index), 0.45), linewidth=0.7)
-        axes.plot(range(1, len(mean) + 1), mean, color=theme.run_colour(index), linewidth=1.8)
-        size, edge = (4, 0.9) if group.several else (7, 1.6)
+            for run in group.runs:
+                pale = theme.pale(theme.run_colour(index), 0.45)
+                axes.plot(*curve_points(curves[run], size).T, color=pale, linewidth=0.7)
+        axes.plot(*mean.T, color=theme.run_colour(index), linewidth=1.8)
+        area, edge = (4, 0.9) if group.several else (7, 1.6)
         for point in (each for each in marks if each.group == index):
             (mark,) = axes.plot([point.x], [point.y], marker(index), color=theme.run_colour(index), clip_on=False)
-            mark.set(markersize=size, markerfacecolor=theme.paper, markeredgewidth=edge)
+            mark.set(markersize=area, markerfacecolor=theme.paper, markeredgewidth=edge)
 
 
 def groups_with_eps_curves(summary: Summary) -> list[tuple[int, SeedGroup, list[tuple[float, float]]]]:
@@ -171,5 +173,5 @@ def accuracy_curves(
     first, last = curves[0][2][0], max(end for _, end, _, _ in labels)
     axes.set(xlim=(first, last), ylim=(0, 1), ylabel="accuracy", xscale=xscale, title=title)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    label_beside(axes, labels, distance=0.06, theme=theme)
+    label_beside(axes, labels, distance=ONE_LINE, theme=theme)
     return figure, axes

@@ -1,4 +1,4 @@
-"""The common style of all figures: palette, fixed settings, labels that do not overlap, and reproducible files.
+"""The common style of all figures: palette, markers, fixed settings, and reproducible files.
 
 A run, or a group of seeds, has one colour and one marker in all figures.
 """
@@ -10,12 +10,11 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
@@ -173,82 +172,33 @@ def figure_bytes(figure: Figure, name: str) -> bytes:
     return file.getvalue()
 
 
-def spaced_positions(wanted: Sequence[float], distance: float, lowest: float, highest: float) -> list[float]:
-    """Move positions apart: at least `distance` between neighbours, in the same order.
-
-    The positions stay in [lowest, highest] if they fit. Neighbours that are too close form a block, centred on the mean
-    of their wanted positions, as in isotonic regression.
-    """
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    blocks: list[list[int]] = []
-    for i in order:
-        blocks.append([i])
-        while len(blocks) > 1 and overlap(blocks[-2], blocks[-1], wanted, distance):
-            blocks[-2:] = [blocks[-2] + blocks[-1]]
-    places = [0.0] * len(wanted)
-    for block in blocks:
-        for rank, i in enumerate(block):
-            places[i] = block_start(block, wanted, distance) + rank * distance
-    for rank, i in enumerate(order):
-        places[i] = max(places[i], lowest + rank * distance)
-    for rank, i in enumerate(reversed(order)):
-        places[i] = min(places[i], highest - rank * distance)
-    return places
-
-
-def overlap(above: list[int], below: list[int], wanted: Sequence[float], distance: float) -> bool:
-    """Whether two neighbouring blocks are less than `distance` apart."""
-    return block_start(below, wanted, distance) < block_end(above, wanted, distance) + distance
-
-
-def block_start(block: list[int], wanted: Sequence[float], distance: float) -> float:
-    """The position of a block's first member; the block is centred on the mean of the wanted positions."""
-    return sum(wanted[i] for i in block) / len(block) - (len(block) - 1) * distance / 2
-
-
-def block_end(block: list[int], wanted: Sequence[float], distance: float) -> float:
-    """The position of a block's last member."""
-    return block_start(block, wanted, distance) + (len(block) - 1) * distance
-
-
-def label_beside(axes: Axes, points: Sequence[tuple[str, float, float, str]], distance: float, theme: Theme) -> None:
-    """Write names in a column to the right of the plot, moved apart and joined to their points by thin lines.
-
-    If there is no room for all names, the column has the highest, the lowest, and some between them at equal steps of
-    rank. A line below it says how many of how many are named. The limits of the axes must be final.
-
-    Args:
-        points: (text, x, y, colour) of each name.
-        distance: the least distance between two names, as a share of the plot's height.
-    """
-    low, high = axes.get_ylim()
-    most, of = int(1 / distance) + 1, len(points)
-    if of > most:
-        ranked = sorted(points, key=lambda point: point[2])
-        points = [ranked[round(i * (of - 1) / (most - 1))] for i in range(most)]
-        axes.text(1.05, -0.06, f"{most} of {of} named", color=theme.grey, va="top", transform=axes.transAxes)
-    places = spaced_positions([y for _, _, y, _ in points], distance * (high - low), low, high)
-    for (text, _, _, ink), place in zip(points, places, strict=True):
-        colour = mix_colours(ink, theme.text_mix, TEXT)
-        axes.text(1.05, place, text, color=colour, va="center", transform=axes.get_yaxis_transform(), zorder=1)
-    # arrows of annotations would also work, but each takes as much time as a panel
-    ends = axes.transLimits.transform(axes.transScale.transform([(x, y) for _, x, y, _ in points]))  # (points, 2)
-    starts = [(1.045, (place - low) / (high - low)) for place in places]
-    lines = LineCollection(
-        list(zip(starts, ends, strict=True)),
-        colors=theme.grey,
-        linewidths=0.6,
-        linestyles=":",
-        transform=axes.transAxes,
-        clip_on=False,
-        zorder=1,
-    )
-    lines.set_in_layout(False)
-    axes.add_collection(lines, autolim=False)
-
-
 def two_panels(theme: Theme, sharey: bool = False) -> tuple[Figure, tuple[Axes, Axes]]:
     """A figure with two panels: side by side, or one below the other on a narrow screen."""
     figure = Figure(figsize=(theme.width, 6.4 if theme.narrow else 3.9), layout="constrained")
     grid = figure.subplots(2, 1) if theme.narrow else figure.subplots(1, 2, sharey=sharey)
     return figure, (grid[0], grid[1])
+
+
+class Mark(NamedTuple):
+    """A point of a group, which is given by its index in the study."""
+
+    group: int
+    x: float
+    y: float
+
+
+def draw_marks(axes: Axes, marks: Sequence[Mark], area: float, theme: Theme) -> None:
+    """Draw small open markers, with the colour and the marker of each group."""
+    for place, shape in enumerate(MARKERS):
+        chosen = [mark for mark in marks if mark.group % len(MARKERS) == place]
+        if chosen:
+            axes.scatter(
+                [mark.x for mark in chosen],
+                [mark.y for mark in chosen],
+                area,
+                marker=shape,
+                facecolors=theme.paper,
+                edgecolors=[theme.run_colour(mark.group) for mark in chosen],
+                linewidths=0.8,
+                zorder=3,
+            )

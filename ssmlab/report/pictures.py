@@ -23,7 +23,9 @@ from ssmlab.report.curve_figures import (
 )
 from ssmlab.report.figure_style import draw_files
 from ssmlab.report.token_figures import token_pictures
-from ssmlab.report.training_curves import CurveValues, TrainingCurves
+from ssmlab.report.training_curves import CurveValues, TrainingCurves, epochs_per_point
+
+NAMED_ONLY = " Only the named runs have a colour and error bars."
 
 
 def pictures(summary: Summary, curves: TrainingCurves) -> Iterator[Picture]:
@@ -36,7 +38,8 @@ def pictures(summary: Summary, curves: TrainingCurves) -> Iterator[Picture]:
         f"{listed(curve_ends(summary, curves))}.",
         "Learning curves on the split that selects the best checkpoint: first clean images, then images attacked by "
         f"the selection's adversary ({listed(selection_adversaries(summary))}). A marker shows the best epoch."
-        + seed_lines(summary),
+        + seed_lines(summary)
+        + plainer_lines(summary, curves),
     )
     if curves.gaps:
         yield overfitting_picture(summary, curves)
@@ -48,7 +51,7 @@ def pictures(summary: Summary, curves: TrainingCurves) -> Iterator[Picture]:
         f"{listed(scatter_points(summary, main))}.",
         f"Clean accuracy (n = {summary.images('clean')}) against accuracy under {main} (eps {eps}, n = "
         f"{summary.images(main)}) of the best checkpoints, {bars}."
-        + ("" if is_crowded(summary) else " A marker's area grows with the number of parameters."),
+        + (NAMED_ONLY if is_crowded(summary) else " A marker's area grows with the number of parameters."),
     )
     if len(groups_with_gaps(summary)) > 1:
         yield gap_picture(summary)
@@ -85,6 +88,13 @@ def seed_lines(summary: Summary) -> str:
     return " Thin lines are single seeds, thick lines are their means."
 
 
+def plainer_lines(summary: Summary, curves: TrainingCurves) -> str:
+    """What the curves of many groups and of long trainings do not show; empty if they show everything."""
+    size = epochs_per_point(curves.clean)
+    colours = " Only the named runs have a colour." if is_crowded(summary) else ""
+    return colours + (f" Each point of a line is the mean of {size} epochs." if size > 1 else "")
+
+
 def step_picture(summary: Summary) -> Picture:
     """Accuracy after every step of the longest PGD."""
     name = longest_pgd(summary.protocol.attacks)
@@ -116,7 +126,7 @@ def gap_picture(summary: Summary) -> Picture:
         f"Scatter plot of the RO gap against the number of parameters, one mark per run: {listed(gaps)}.",
         f"RO gap under {summary.main_attack()}, best minus last ({spread}n = {summary.images(summary.main_attack())}), "
         "against the number of parameters. If larger models overfit more, the marks rise to the right; models of equal "
-        "size at different heights differ for another reason.",
+        "size at different heights differ for another reason." + (NAMED_ONLY if is_crowded(summary) else ""),
     )
 
 
@@ -151,7 +161,8 @@ def overfitting_picture(summary: Summary, curves: TrainingCurves) -> Picture:
         f"images in points, and the robust loss on validation images. At the end: {listed(ends)}.",
         "Signs of robust overfitting: first, robust accuracy on a fixed sample of training images minus robust "
         "accuracy on validation images, measured by the same attack; then, the robust loss on the validation images. "
-        "If a model overfits, the difference grows and the loss rises. A marker shows the best epoch.",
+        "If a model overfits, the difference grows and the loss rises. A marker shows the best epoch."
+        + plainer_lines(summary, curves),
     )
 
 

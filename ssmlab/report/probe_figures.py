@@ -14,8 +14,7 @@ from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatte
 from ssmlab.analysis.summary import Summary
 from ssmlab.probes.results import CheckpointProbes, GrowthFit, LayerGains
 from ssmlab.report.change_rates import change_rates, loss_ladder
-from ssmlab.report.crowded_figures import Mark, draw_marks
-from ssmlab.report.figure_style import Theme, marker, two_panels
+from ssmlab.report.figure_style import Mark, Theme, draw_marks, marker, two_panels
 
 Found = Mapping[str, CheckpointProbes]  # by run
 

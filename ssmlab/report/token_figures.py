@@ -18,8 +18,9 @@ from ssmlab.core.text import listed, percent
 from ssmlab.evaluation.token_map import TokenMap
 from ssmlab.params import TokenParams
 from ssmlab.report.blocks import Picture
-from ssmlab.report.figure_style import Theme, draw_files, label_beside
+from ssmlab.report.figure_style import Theme, draw_files
 from ssmlab.report.heat_map import draw_heat_map
+from ssmlab.report.side_labels import ONE_LINE, label_beside
 
 MOST_WRITTEN = 8  # columns of a map; with more columns, the numbers do not fit into the cells
 
@@ -115,7 +116,7 @@ def scan_curves(found: list[GroupMap], theme: Theme) -> Figure:
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_title("One changed patch, by where it is read")
-    label_beside(axes, labels, distance=0.06, theme=theme)
+    label_beside(axes, labels, distance=ONE_LINE, theme=theme)
     return figure
 
 

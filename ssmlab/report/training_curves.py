@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from ssmlab.artifacts.history import Row
 
 CurveValues = NDArray[np.float64]  # (epochs,)
+CurvePoints = NDArray[np.float64]  # (points, 2): epoch and value
+MOST_POINTS = 200  # of a drawn curve: a panel is about 220 pixels wide
 CURVE_COLUMNS = ("val_clean", "val_robust", "train_eval_robust", "val_robust_loss")
 
 
@@ -45,3 +47,16 @@ class TrainingCurves:
 def table_of_rows(rows: Sequence[Row]) -> NDArray[np.float64]:
     """The columns of `CURVE_COLUMNS`, (4, epochs); NaN where a row has no value, since a history has no other NaN."""
     return np.array([list(map(attrgetter(name), rows)) for name in CURVE_COLUMNS], dtype=np.float64)  # (4, epochs)
+
+
+def epochs_per_point(curves: Mapping[str, CurveValues]) -> int:
+    """How many epochs each drawn point stands for: one, unless the longest curve has more than `MOST_POINTS`."""
+    return -(-max(map(len, curves.values())) // MOST_POINTS)
+
+
+def curve_points(values: CurveValues, size: int) -> CurvePoints:
+    """The points of a curve: each is the mean of `size` epochs; the last one may have fewer."""
+    starts = np.arange(0, len(values), size)  # (points,)
+    counts = np.diff(np.append(starts, len(values)))  # (points,)
+    both = np.stack((np.arange(1, len(values) + 1), values))  # (2, epochs)
+    return (np.add.reduceat(both, starts, axis=1) / counts).T  # (points, 2)

@@ -22,16 +22,8 @@ from ssmlab.analysis.summary import WORST, Run, Summary
 from ssmlab.artifacts.history import Row
 from ssmlab.project.params_file import load_params
 from ssmlab.report import accuracy_figures, curve_figures
-from ssmlab.report.figure_style import (
-    DARK,
-    LIGHT,
-    Theme,
-    draw_files,
-    figure_files,
-    label_beside,
-    percent_ticks,
-    spaced_positions,
-)
+from ssmlab.report.figure_style import DARK, LIGHT, Theme, draw_files, figure_files, percent_ticks
+from ssmlab.report.side_labels import label_beside, spaced_positions
 from ssmlab.report.study_tables import interval_table
 from ssmlab.report.training_curves import TrainingCurves
 from tests.analysis.synthetic import data_summary, default_study, seeded_params, seeded_study
