@@ -27,7 +27,7 @@ SCREENS = {
     "report": (("5",), "Verdicts"),
     "system": (("6",), "load"),
     "alerts": (("8",), "!"),
-    "samples": (("home", "i"), "adversarial:"),
+    "samples": (("home", "i"), "% sure"),
     "edit": (("e",), "regime"),
     "compare": (("a", "home", "space", "down", "down", "space", "c"), "against ssm"),
 }
