@@ -111,7 +111,7 @@ def git_state(folder: Path) -> tuple[str | None, str | None]:
     found = ask_git(folder, "rev-parse", "HEAD", "--show-toplevel")
     if found is None:
         return None, None
-    commit, top = os.fsdecode(found).splitlines()
+    commit, top = os.fsdecode(found).removesuffix("\n").split("\n", 1)  # a folder may have any other line end
     # not `git diff`, which locks and writes the index also without optional locks
     status = ask_git(folder, "status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", *CODE) or b""
     digest = hashlib.sha256()

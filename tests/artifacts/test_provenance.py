@@ -75,3 +75,11 @@ def test_a_project_in_a_folder_of_a_checkout_has_the_changes_of_its_own_code(che
     assert git_state(inner)[1] == before is not None
     (inner / "dvc.yaml").write_text("its changed pipeline")
     assert git_state(inner)[1] != before
+
+
+@pytest.mark.parametrize("name", ["next\u0085line", "two\nlines", "line\u2028separator"])
+def test_a_checkout_may_lie_in_a_folder_with_any_name(checkout: Path, name: str) -> None:
+    moved = checkout.rename(checkout.parent / name)
+    assert git_state(moved) == (git(moved, "rev-parse", "HEAD"), None)
+    (moved / "ssmlab/a.py").write_text("changed")
+    assert git_state(moved)[1] is not None
