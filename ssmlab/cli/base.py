@@ -95,7 +95,8 @@ def usage_problem(error: Any) -> str:
 
 def refuse_options(options: Mapping[str, object], why: str) -> None:
     """Raise UserError with all of these options that were given, because they would be ignored."""
-    given = [name if value is True else f"{name} {value}" for name, value in options.items() if value]
+    named = {name: value for name, value in options.items() if value is not None and value is not False}
+    given = [name if value is True else f"{name} {value}" for name, value in named.items()]
     if given:
         raise UserError(f"{printable(', '.join(given), 200)}: {why}")
 

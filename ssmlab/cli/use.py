@@ -42,7 +42,8 @@ def use(
     from ssmlab.project import switch
 
     if name is None:
-        refuse_options({"--set": " ".join(set or ()), "--dry-run": dry_run, "--force": force}, "name the study to use")
+        changes = " ".join(set) if set else None
+        refuse_options({"--set": changes, "--dry-run": dry_run, "--force": force}, "name the study to use")
         list_studies(Path(), format)
         return
     if format is not ListFormat.table:
