@@ -13,7 +13,7 @@ from pathlib import Path
 from ssmlab.core.files import naming, open_regular
 from ssmlab.core.tensors import TensorHeader, read_header, refusing_unreadable
 from ssmlab.data.fingerprint import fingerprint
-from ssmlab.data.header import SPLITS, TENSOR_KINDS, DataSummary, refusing_incomplete, summary_of
+from ssmlab.data.header import DataSummary, refusing_incomplete, summary_of, tensor_names
 
 PIECE = 2**20  # bytes
 TORCH_NAMES = {"U8": "torch.uint8", "I64": "torch.int64"}
@@ -35,10 +35,10 @@ def read_checked_summary(path: Path) -> DataSummary:
 
 def content_fingerprint(file: BufferedReader, header: TensorHeader) -> str:
     """The fingerprint of the tensors in an open prepared data set; raises ValueError if the file became shorter."""
-    names = [(f"{split}.{part}", TORCH_NAMES[dtype]) for split in SPLITS for part, (dtype, _) in TENSOR_KINDS.items()]
+    tensors = ((name, header.tensors[name]) for name in tensor_names())
     return fingerprint(
-        (name, dtype, header.tensors[name].shape, pieces(file, header, *header.tensors[name].data_offsets))
-        for name, dtype in names
+        (name, TORCH_NAMES[tensor.dtype], tensor.shape, pieces(file, header, *tensor.data_offsets))
+        for name, tensor in tensors
     )
 
 

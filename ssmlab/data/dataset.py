@@ -25,6 +25,7 @@ from ssmlab.data.header import (
     description_text,
     open_prepared,
     refusing_incomplete,
+    tensor_names,
 )
 from ssmlab.data.pixels import to_unit
 from ssmlab.params.paths import Paths
@@ -228,11 +229,6 @@ def file_version(path: Path) -> tuple[int, int, int, int]:
     """Which file is at a path, and when it was last written."""
     found = path.stat()
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
-
-
-def tensor_names() -> list[str]:
-    """The name of every tensor in the file, in the order of the fingerprint."""
-    return [f"{split}.{part}" for split in SPLITS for part in TENSOR_KINDS]
 
 
 def split_tensors(splits: Mapping[str, Split]) -> dict[str, Tensor]:

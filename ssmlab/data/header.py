@@ -25,6 +25,11 @@ SPLITS: tuple[PartName, ...] = ("train", "validation", "test")
 TENSOR_KINDS = {"images": ("U8", 4), "labels": ("I64", 1), "indices": ("I64", 1)}
 
 
+def tensor_names() -> list[str]:
+    """The name of every tensor in a prepared data set, in the order of the fingerprint."""
+    return [f"{split}.{part}" for split in SPLITS for part in TENSOR_KINDS]
+
+
 class LabelNoise(BaseModel):
     """Wrong labels that were put into the training split on purpose.
 
