@@ -44,9 +44,10 @@ def listed(words: Iterable[object], last_word: str = "and") -> str:
 
 def few(names: Sequence[str]) -> list[str]:
     """The names, or if they are too many for a message, the first ones and how many more there are."""
-    return (
-        list(names) if len(names) <= MOST_NAMES else [*names[: MOST_NAMES - 1], f"{len(names) - MOST_NAMES + 1} more"]
-    )
+    if len(names) <= MOST_NAMES:
+        return list(names)
+    shown = names[: MOST_NAMES - 1]
+    return [*shown, f"{len(names) - len(shown)} more"]
 
 
 def plural(noun: str, count: int) -> str:

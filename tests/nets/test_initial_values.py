@@ -12,21 +12,20 @@ from scipy.stats import kstest
 from torch import Tensor, nn
 from torch.nn.functional import softplus
 
-from ssmlab.nets import build
+from ssmlab.nets import Classifier, build
 from ssmlab.params import ModelParams
+from tests.nets.tiny_models import BASE, CHANGES
 
-BASE: dict[str, Any] = {
-    "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": 96, "d_state": 64, "layers": 1,
-    "pointwise": "none", "output": "linear", "dropout": 0.0,
-}  # fmt: skip
+SIZES = {"d_model": 96, "d_state": 64}  # enough values for a test of their distribution
 MODELS: dict[str, dict[str, Any]] = {
-    "s4": {"mixer": "s4"},
-    "s4d": {"mixer": "s4d", "s4d": {"discretisation": "zoh", "initial": "lin"}},
-    "dss": {"mixer": "dss"},
-    "s5": {"mixer": "s5"},
-    "mamba": {"mixer": "mamba"},
+    **{name: CHANGES[name] for name in ("s4", "s4d", "dss", "s5", "mamba")},
     "mega": {"mixer": "mega", "mega": {"z": 64, "hidden": 64, "ffn": 64, "ema": 64}},
 }
+
+
+def new_model(name: str) -> Classifier:
+    """A new model of one layer on 64 tokens."""
+    return build(ModelParams.model_validate(BASE | SIZES | MODELS[name]), (1, 8, 8), 10, seed=0)
 
 
 def normal(deviation: float) -> Callable[[Tensor], float]:
@@ -75,12 +74,12 @@ DISTRIBUTIONS: list[tuple[str, str, Callable[[Tensor], float]]] = [
 def test_a_new_parameter_has_its_documented_distribution(
     name: str, parameter: str, p_value: Callable[[Tensor], float]
 ) -> None:
-    model: nn.Module = build(ModelParams.model_validate(BASE | MODELS[name]), (1, 8, 8), 10, seed=0)
+    model: nn.Module = new_model(name)
     (values,) = (value for found, value in model.named_parameters() if found.endswith(parameter))
     assert p_value(values.detach()) > 1e-3
 
 
 def test_the_output_map_of_a_new_s4_is_a_complex_normal() -> None:
     """What is stored is corrected for the length; the realisation has 2 Re C and -2 Im C."""
-    kernel = build(ModelParams.model_validate(BASE | MODELS["s4"]), (1, 8, 8), 10, seed=0).layers[0].mixer.ssm.kernel
+    kernel = new_model("s4").layers[0].mixer.ssm.kernel
     assert normal(math.sqrt(2.0))(kernel.realisation(64).C.detach()) > 1e-3

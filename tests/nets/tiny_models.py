@@ -7,6 +7,10 @@ from typing import Any
 from ssmlab.nets import Classifier, build
 from ssmlab.params import ModelParams
 
+BASE: dict[str, Any] = {
+    "mixer": "s4", "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": 8, "d_state": 4, "layers": 1,
+    "pointwise": "none", "output": "linear", "dropout": 0.0,
+}  # fmt: skip
 CHANGES: dict[str, dict[str, Any]] = {
     "s4": {},
     "s4, gelu and glu": {"pointwise": "gelu", "output": "glu"},
@@ -23,8 +27,5 @@ CHANGES: dict[str, dict[str, Any]] = {
 
 def tiny_model(name: str, shape: tuple[int, int, int], layers: int, seed: int = 0) -> Classifier:
     """The model called `name` in CHANGES, for images of `shape` and 5 classes."""
-    base: dict[str, Any] = {
-        "mixer": "s4", "enhancement": "none", "tokens": "raster", "patch": 1, "d_model": 8, "d_state": 4,
-        "layers": layers, "pointwise": "none", "output": "linear", "dropout": 0.0,
-    }  # fmt: skip
-    return build(ModelParams.model_validate(base | CHANGES[name]), shape, 5, seed=seed)
+    params = ModelParams.model_validate(BASE | {"layers": layers} | CHANGES[name])
+    return build(params, shape, 5, seed=seed)
