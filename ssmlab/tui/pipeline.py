@@ -60,9 +60,13 @@ def first_of(stage: str, names: Mapping[str, object]) -> str:
     return next(name for name in names if name.partition("@")[0] == stage)
 
 
-async def ask_dvc(params: Params, root: Path) -> PipelineState:
-    """Ask DVC in another process which stages are out of date; this takes some seconds."""
-    stages = tuple(await asyncio.to_thread(stages_of, params, root))
+async def read_stages(params: Params, root: Path) -> tuple[str, ...]:
+    """All stages of the study in the order of dvc.yaml; raises UserError if that cannot be read."""
+    return tuple(await asyncio.to_thread(stages_of, params, root))
+
+
+async def ask_dvc(stages: tuple[str, ...], root: Path) -> PipelineState:
+    """Ask DVC in another process which of the stages are out of date; this takes some seconds."""
     if holder := dvc_at_work(root):
         return PipelineState(stages, {}, f"DVC is at work; ask again when it has ended: {holder}")
     await asyncio.to_thread(dvc_command.allow_no_git, root)

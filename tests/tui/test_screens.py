@@ -37,8 +37,7 @@ def dvc_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, objec
     """What a stand-in for DVC answers to `dvc status --json`: the test fills it."""
     answer: dict[str, object] = {}
 
-    async def ask(params: object, root: Path) -> pipeline.PipelineState:
-        stages = tuple(pipeline.stages_of(params, root))  # type: ignore[arg-type]
+    async def ask(stages: tuple[str, ...], root: Path) -> pipeline.PipelineState:
         return pipeline.PipelineState(stages, pipeline.parse_status(answer), None)
 
     monkeypatch.setattr("ssmlab.tui.screens.pipeline.ask_dvc", ask)

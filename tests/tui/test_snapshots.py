@@ -108,14 +108,18 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         "report": ["changed command"],
     }
 
-    async def ask(params: Any, root: Path) -> pipeline.PipelineState:
-        return pipeline.PipelineState(STAGES, pipeline.parse_status(answer), None)
+    async def read(params: Any, root: Path) -> tuple[str, ...]:
+        return STAGES
+
+    async def ask(stages: tuple[str, ...], root: Path) -> pipeline.PipelineState:
+        return pipeline.PipelineState(stages, pipeline.parse_status(answer), None)
 
     gpus = (Gpu("NVIDIA H100", 93, 40 * 10**9, 80 * 10**9, 61), Gpu("NVIDIA H100", None, None, None, None))
     processes = (RunProcess("attention", 4242, 187.0, 900 * 10**6, 4),)
     machine = Machine(37.0, 16, 5.3, 20 * 10**9, 64 * 10**9, 60 * 10**9, 100 * 10**9, gpus, processes)
-    monkeypatch.setattr("ssmlab.tui.screens.pipeline.ask_dvc", ask)
-    monkeypatch.setattr("ssmlab.tui.screens.launching.ask_dvc", ask)
+    for screen in ("pipeline", "launching"):
+        monkeypatch.setattr(f"ssmlab.tui.screens.{screen}.read_stages", read)
+        monkeypatch.setattr(f"ssmlab.tui.screens.{screen}.ask_dvc", ask)
     monkeypatch.setattr("ssmlab.tui.screens.system.MachineWatcher.look", lambda self, root, paths, runs: machine)
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from ssmlab.artifacts.history import Row
 from ssmlab.params import Params
+from ssmlab.project.pipeline import stages_of
 from ssmlab.tui import labels
 from ssmlab.tui.alerts import AlertFinder, alerts_of, disk_alerts, history_alerts
 from ssmlab.tui.arrange import Arrangement, arrange, matches
@@ -253,7 +254,7 @@ def test_the_answer_of_dvc_is_sorted_by_kind_or_refused() -> None:
 def test_without_dvc_the_pipeline_says_why(study: Study, monkeypatch: pytest.MonkeyPatch, tiny_params: Params) -> None:
     monkeypatch.setattr("ssmlab.tui.pipeline.sys.executable", "/nowhere/python")
     monkeypatch.setattr("ssmlab.project.dvc_command.allow_no_git", lambda root: None)
-    state = asyncio.run(ask_dvc(tiny_params, study.root))
+    state = asyncio.run(ask_dvc(tuple(stages_of(tiny_params, study.root)), study.root))
     assert state.problem is not None and "DVC does not answer" in state.problem and "attack@ads" in state.stages
 
 

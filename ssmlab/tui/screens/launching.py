@@ -15,7 +15,7 @@ from ssmlab.project.pipeline import RUN_STAGES
 from ssmlab.tui import labels
 from ssmlab.tui.launcher import kept_when_stopped
 from ssmlab.tui.look import Look
-from ssmlab.tui.pipeline import ask_dvc, seconds_needed
+from ssmlab.tui.pipeline import ask_dvc, read_stages, seconds_needed
 from ssmlab.tui.screens.dialogs import Question
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Launching(Base):
             return
         self.say("asking DVC what is out of date ...")
         try:
-            state = await ask_dvc(params, self.lab.root)
+            state = await ask_dvc(await read_stages(params, self.lab.root), self.lab.root)
         except UserError as error:
             self.say(str(error), "bad")
             return

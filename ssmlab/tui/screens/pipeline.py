@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -14,10 +13,9 @@ from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
 from ssmlab.core.errors import UserError
-from ssmlab.project.pipeline import stages_of
 from ssmlab.tui import labels
 from ssmlab.tui.look import Look
-from ssmlab.tui.pipeline import PipelineState, ask_dvc
+from ssmlab.tui.pipeline import PipelineState, ask_dvc, read_stages
 from ssmlab.tui.screens.base import BACK, LabScreen
 from ssmlab.tui.screens.launching import LAUNCH_KEYS, Launching
 
@@ -67,14 +65,13 @@ class PipelineScreen(Launching, LabScreen):
             return
         self.say("asking DVC what is out of date ...")
         try:
-            self.stages = tuple(await self.unless_closed(asyncio.to_thread(stages_of, params, self.lab.root)))
+            self.stages = await self.unless_closed(read_stages(params, self.lab.root))
             if self.look is not None:
                 self.show_look(self.look)  # DVC takes some seconds; stages can be chosen and launched meanwhile
-            self.state = await self.unless_closed(ask_dvc(params, self.lab.root))
+            self.state = await self.unless_closed(ask_dvc(self.stages, self.lab.root))
         except UserError as error:
             self.say(str(error), "bad")
             return
-        self.stages = self.state.stages
         if self.state.problem is not None:
             self.say(self.state.problem, "bad")
         elif not self.state.changed:
