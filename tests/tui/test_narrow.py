@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from rich.text import Text
+from textual.app import App, ComposeResult
 from textual.containers import ScrollableContainer
 from textual.pilot import Pilot
 
@@ -43,6 +45,21 @@ async def test_the_log_is_wrapped_again_for_another_width_and_its_end_stays_in_v
         await pilot.resize_terminal(140, 40)
         await until(pilot, lambda: app.screen.query_one(LogPane).wrapped_for < 140)
         assert "line 0 has" in screen_text(app)
+
+
+class OneLog(App[None]):
+    """A log pane that gets its lines before it has a size."""
+
+    def compose(self) -> ComposeResult:
+        pane = LogPane()
+        pane.add([Text(f"line {number}") for number in range(60)])
+        yield pane
+
+
+async def test_a_log_that_is_read_before_its_pane_has_a_size_is_shown_at_its_end() -> None:
+    app = OneLog()
+    async with app.run_test(size=(40, 12)) as pilot:
+        await until(pilot, lambda: "line 59" in screen_text(app))
 
 
 @pytest.mark.parametrize("size", [(40, 24), (58, 24)])

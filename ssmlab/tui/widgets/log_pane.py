@@ -61,8 +61,9 @@ class LogPane(RichLog):
             for text in texts:
                 self.write(text, width=self.wrapped_for, scroll_end=self.follows_end)
 
-    def on_resize(self, event: Resize) -> None:  # noqa: ARG002 - RichLog has the same handler, and both are called
+    def on_resize(self, event: Resize) -> None:
         """Wrap all lines again for another width; the end stays in view, unless the user has scrolled up."""
+        super().on_resize(event)  # until RichLog knows its size, it keeps lines back, and there is no end to scroll to
         width = self.scrollable_content_region.width
         if width and width != self.wrapped_for:
             self.wrapped_for = width
