@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter, StrMethodFormatter
 
 from ssmlab.analysis.format import number
 from ssmlab.analysis.seeds import Spread
@@ -164,7 +164,7 @@ def draw_bars(axes: Axes, summary: Summary, name: str, theme: Theme) -> None:
     axes.set_title(f"{name} (n = {number(counts[0])})" if len(counts) == 1 else f"{name} (n at each bar)")
     axes.set_yticks(range(len(summary.groups)), [group.name for group in summary.groups])
     axes.set(xlim=(0, 1.22), ylim=(len(summary.groups) - 0.4, -0.6), xticks=(0, 0.5, 1))
-    axes.xaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.xaxis.set_major_formatter(percent_ticks())
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 

@@ -8,7 +8,7 @@ from statistics import fmean
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from ssmlab.analysis.summary import SeedGroup, Summary
 from ssmlab.report.crowded_figures import draw_dots, draw_lines, is_crowded
@@ -33,7 +33,7 @@ def learning_curves(summary: Summary, curves: TrainingCurves, theme: Theme) -> F
     figure, (left, right) = two_panels(theme, sharey=True)
     for axes, shown in ((left, curves.clean), (right, curves.robust)):
         draw_curves(axes, summary, shown, theme, (0.0, 1.0))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axes.yaxis.set_major_formatter(percent_ticks())
     left.set(title="Clean images, after every epoch", ylabel="accuracy on the selection split")
     right.set(title="Attacked images, after every epoch")
     return figure
@@ -172,6 +172,6 @@ def accuracy_curves(
         labels.append((name, x[-1], accuracies[-1], theme.run_colour(index)))
     first, last = curves[0][2][0], max(end for _, end, _, _ in labels)
     axes.set(xlim=(first, last), ylim=(0, 1), ylabel="accuracy", xscale=xscale, title=title)
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.yaxis.set_major_formatter(percent_ticks())
     label_beside(axes, labels, distance=ONE_LINE, theme=theme)
     return figure, axes

@@ -9,12 +9,12 @@ from statistics import fmean, median
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter, PercentFormatter, StrMethodFormatter
+from matplotlib.ticker import NullFormatter, StrMethodFormatter
 
 from ssmlab.analysis.summary import Summary
 from ssmlab.probes.results import CheckpointProbes, GrowthFit, LayerGains
 from ssmlab.report.change_rates import change_rates, loss_ladder
-from ssmlab.report.figure_style import Mark, Theme, draw_marks, marker, two_panels
+from ssmlab.report.figure_style import Mark, Theme, draw_marks, marker, percent_ticks, two_panels
 
 Found = Mapping[str, CheckpointProbes]  # by run
 
@@ -72,7 +72,7 @@ def gain_scatter(summary: Summary, found: Found, theme: Theme) -> Figure:
     right.set(title="Robust accuracy", ylabel="accuracy under attack")
     draw_marks(left, [Mark(index, gain, factor) for index, gain, factor, _ in points], 36, theme)
     draw_marks(right, [Mark(index, gain, robust) for index, gain, _, robust in points], 36, theme)
-    right.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    right.yaxis.set_major_formatter(percent_ticks())
     for axis in (left.xaxis, left.yaxis, right.xaxis):
         axis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axis.set_minor_formatter(StrMethodFormatter("{x:g}") if span_of(axis) < 10 else NullFormatter())

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from ssmlab.analysis.format import attack_label
 from ssmlab.analysis.summary import Summary
@@ -18,7 +17,7 @@ from ssmlab.core.text import listed, percent
 from ssmlab.evaluation.token_map import TokenMap
 from ssmlab.params import TokenParams
 from ssmlab.report.blocks import Picture
-from ssmlab.report.figure_style import Theme, draw_files
+from ssmlab.report.figure_style import Theme, draw_files, percent_ticks
 from ssmlab.report.heat_map import draw_heat_map
 from ssmlab.report.side_labels import ONE_LINE, label_beside
 
@@ -114,7 +113,7 @@ def scan_curves(found: list[GroupMap], theme: Theme) -> Figure:
         labels.append((each.name, places[-1], accuracies[-1], theme.run_colour(each.place)))
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="place in the scan", ylabel="accuracy with one patch changed")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        axis.set_major_formatter(percent_ticks())
     axes.set_title("One changed patch, by where it is read")
     label_beside(axes, labels, distance=ONE_LINE, theme=theme)
     return figure
@@ -134,6 +133,6 @@ def scan_maps(found: list[GroupMap], theme: Theme) -> Figure:
         axes.set(aspect="equal", xticks=(), yticks=(), title=each.name)
     for axes in panels[len(found) :]:
         axes.set_axis_off()
-    bar = figure.colorbar(image, ax=panels, shrink=0.7, format=PercentFormatter(1.0, decimals=0))
+    bar = figure.colorbar(image, ax=panels, shrink=0.7, format=percent_ticks())
     bar.outline.set_visible(False)
     return figure

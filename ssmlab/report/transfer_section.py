@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from functools import partial
 
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from ssmlab.analysis.format import number
 from ssmlab.analysis.summary import Summary
 from ssmlab.core.text import listed, percent
 from ssmlab.evaluation.transfer_results import TransferResults
 from ssmlab.report.blocks import Block, Caution, Folded, Heading, Paragraph, Picture
-from ssmlab.report.figure_style import Theme, draw_files
+from ssmlab.report.figure_style import Theme, draw_files, percent_ticks
 from ssmlab.report.heat_map import draw_heat_map
 from ssmlab.report.transfer_tables import (
     NamedRuns,
@@ -100,6 +99,6 @@ def transfer_map(results: TransferResults, members: NamedRuns, theme: Theme) -> 
     axes.set(xlabel="made on", ylabel="shown to", title=f"Images broken by {results.attack}, eps {results.eps_text}")
     for side in axes.spines.values():
         side.set_visible(False)
-    bar = figure.colorbar(image, ax=axes, shrink=0.9, format=PercentFormatter(1.0, decimals=0))
+    bar = figure.colorbar(image, ax=axes, shrink=0.9, format=percent_ticks())
     bar.outline.set_visible(False)
     return figure
