@@ -45,8 +45,11 @@ def test_wilson_solves_the_score_equation() -> None:
     low, high = wilson(63, 100)
     for bound in (low, high):
         assert (0.63 - bound) ** 2 == pytest.approx(1.959963984540054**2 * bound * (1 - bound) / 100, rel=1e-9)
-    assert wilson(0, 9)[0] == 0.0
-    assert wilson(9, 9)[1] == 1.0
+
+
+def test_the_interval_of_no_and_of_all_images_ends_exactly_at_0_and_1() -> None:
+    assert {wilson(0, n)[0] for n in range(1, 400)} == {0.0}
+    assert {wilson(n, n)[1] for n in range(1, 400)} == {1.0}
 
 
 def test_worst_case_is_over_the_images_that_all_saw() -> None:

@@ -6,10 +6,12 @@ from typing import Literal
 
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 
 from ssmlab.nets.ads import AdaptiveScaling
 from ssmlab.probes.bounds import (
+    GELU_SLOPE,
     Bounded,
     ads_bound,
     can_be_bounded,
@@ -61,6 +63,12 @@ def test_no_error_of_adaptive_scaling_exceeds_its_bound(
     with torch.no_grad():
         for shift in corner_errors(y, error, 60):
             assert bool(((ads(y + shift) - ads(y)).abs() <= bounded.error * (1 + 1e-9)).all())
+
+
+def test_the_slope_of_gelu_is_bounded_by_its_largest_one() -> None:
+    """The slope of x Phi(x) is Phi(x) + x phi(x); its own slope, (2 - x^2) phi(x), is zero at sqrt(2)."""
+    largest = stats.norm.cdf(2**0.5) + 2**0.5 * stats.norm.pdf(2**0.5)
+    assert largest <= GELU_SLOPE <= 1.01 * largest
 
 
 @pytest.mark.parametrize("size", [1e-4, 1e-2, 0.3, 3.0])

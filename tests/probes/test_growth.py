@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import norm, ttest_1samp
 
 from ssmlab.probes.growth import Array, fit_growth
 from ssmlab.probes.perturbed_token import errors_after, growth_of, measured
@@ -41,6 +42,35 @@ def test_a_planted_law_is_found_with_its_rate(log_error: Array, trend: Trend, ra
     assert found.trend == trend
     assert found.rate == pytest.approx(rate, abs=0.01 + 0.1 * noise)
     assert found.residual == pytest.approx(noise, rel=0.1, abs=1e-9)
+
+
+@pytest.mark.parametrize("distances", [8, 36])
+def test_laws_are_compared_by_the_aicc_of_one_linear_regression_over_all_images(distances: int) -> None:
+    """The other route: one regression with a column for every parameter, and the likelihood of its residuals."""
+    images, tau = 5, DISTANCES[:distances]
+    logs = 0.1 * np.log(tau) + np.random.default_rng(1).normal(scale=0.2, size=(images, distances))
+    found = fit_growth(np.exp(logs), tau)
+    assert found is not None
+    each, count = np.eye(images), logs.size
+    expected = {}
+    for law, along in (("bounded", None), ("power", np.log(tau)), ("exponential", tau)):
+        columns = np.kron(each, np.ones((distances, 1)))
+        if along is not None:
+            columns = np.hstack([columns, np.kron(each, along[:, None])])
+        left = logs.flatten() - columns @ np.linalg.lstsq(columns, logs.flatten(), rcond=None)[0]
+        k = columns.shape[1] + 1  # and the variance
+        likelihood = norm.logpdf(left, scale=np.sqrt(np.mean(left**2))).sum()
+        expected[law] = 2 * k - 2 * likelihood + 2 * k * (k + 1) / (count - k - 1)
+    constant = count * (np.log(2 * np.pi) + 1)  # the same for every law
+    assert {law: value + constant for law, value in found.aicc.items()} == pytest.approx(expected)
+
+
+def test_the_interval_of_a_rate_is_students_over_the_slopes_of_the_images() -> None:
+    rates = np.array([0.11, 0.04, 0.08, 0.09])
+    found = fit_growth(np.exp(rates[:, None] * DISTANCES), DISTANCES)
+    assert found is not None
+    theirs = ttest_1samp(rates, 0.0).confidence_interval(0.95)
+    assert (found.rate, found.low, found.high) == pytest.approx((rates.mean(), theirs.low, theirs.high))
 
 
 @settings(max_examples=60, deadline=None)

@@ -7,6 +7,8 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import softmax
+from scipy.stats import entropy
 
 from ssmlab.nets import Classifier
 from ssmlab.params import ModelParams
@@ -121,6 +123,13 @@ def test_kl_is_zero_for_equal_signals_and_ignores_a_common_shift_of_the_channels
     z = torch.randn(4, 5, 6, dtype=torch.float64)
     assert layer_divergence(z, z).tolist() == [0.0] * 4
     torch.testing.assert_close(layer_divergence(z, z + 3.0), torch.zeros(4, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_kl_is_the_mean_over_tokens_of_the_divergence_of_the_attacked_from_the_clean_signal() -> None:
+    """scipy's relative entropy is not symmetric, so the order of the two matters."""
+    clean, attacked = torch.randn(2, 3, 5, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = entropy(softmax(clean.numpy(), axis=-1), softmax(attacked.numpy(), axis=-1), axis=-1).mean(axis=1)
+    assert layer_divergence(clean, attacked).tolist() == pytest.approx(expected.tolist())
 
 
 def test_there_is_no_ladder_where_nothing_was_changed() -> None:
