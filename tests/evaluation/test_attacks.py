@@ -223,6 +223,16 @@ def test_logits_that_are_not_finite_are_wrong() -> None:
     assert right.tolist() == [False, False, True]
 
 
+@pytest.mark.parametrize("logit", [float("nan"), float("inf")])
+def test_a_loss_that_is_not_finite_is_recorded_as_larger_than_one_that_is(logit: float) -> None:
+    victim = Victim(nn.Flatten(), CPU)
+    victim.labels = torch.zeros(1, dtype=torch.int64)
+    for value in (1e9, logit):
+        victim(torch.tensor([[0.0, value]]))
+    assert victim.losses[0] == pytest.approx(1e9)
+    assert 1e9 < victim.losses[1] < float("inf")
+
+
 def test_a_model_without_parameters_is_attacked_in_silence(capfd: pytest.CaptureFixture[str]) -> None:
     x = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
     run_attack(

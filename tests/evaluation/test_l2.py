@@ -15,6 +15,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.evaluation.attacks import run_attack
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
+from ssmlab.evaluation.library_attacks import SQUARE, Square, library_settings
 from ssmlab.evaluation.losses import cross_entropy, negative_margin
 from ssmlab.evaluation.own_attacks import Fmn, LossPgd
 from ssmlab.evaluation.plan import check_sides
@@ -211,6 +212,35 @@ def test_the_same_eps_is_a_weaker_threat_in_l2_than_in_linf() -> None:
         for norm in ("linf", "l2")
     }
     assert found["l2"] > found["linf"]
+
+
+@pytest.mark.parametrize("side", [4, 64])
+def test_an_image_outside_the_l2_ball_by_more_than_rounding_is_refused(side: int) -> None:
+    """Rounding of 1e-6 in every pixel makes a distance of 1e-6 times the root of their number."""
+    x = torch.full((1, 1, side, side), 0.5, dtype=torch.float64)
+    ball = Ball(0.1, "l2")
+    per_pixel = 0.1 / side
+    assert ball.contains(x + per_pixel + 0.9e-6, x).all()
+    assert not ball.contains(x + per_pixel + 1.1e-6, x).any()
+
+
+@pytest.mark.parametrize("count", [2, 6])
+def test_an_image_under_square_is_the_same_alone_and_among_others(count: int) -> None:
+    """torchattacks draws other signs for every number of images that are left."""
+    model, x = network(), images(count)
+    y = model(x).argmax(dim=1)
+
+    def best_points(count: int) -> Tensor:
+        """Of all images, broken or not: `Square` itself returns the clean image for those it did not break."""
+        attack = Square(Victim(model, CPU), **SQUARE, n_queries=60, **library_settings(Ball(0.1, "l2"), 0))
+        attack.init_hyperparam(x)
+        torch.manual_seed(0)
+        points: Tensor = attack.attack_single_run(x[:count], y[:count])[1]
+        return points
+
+    alone = best_points(1)
+    torch.testing.assert_close(best_points(count)[:1], alone)
+    assert not alone.equal(x[:1])
 
 
 def test_neither_image_is_attacked_beyond_the_diagonal_of_the_box() -> None:

@@ -143,6 +143,22 @@ def test_fmn_finds_images_at_the_edge_of_the_box_in_either_norm() -> None:
         assert attack.distances.isfinite().all()
 
 
+def test_fmn_estimates_the_boundary_from_the_distance_where_it_stands() -> None:
+    """The slope of the margin falls from 10 to 1 on the way, so the estimate from the image itself is far too short.
+
+    The image is one pixel of 0.2. Its margin is 1 there, 0.5 at 0.25, and 0 at 0.75.
+    """
+
+    def bent(x: Tensor) -> Tensor:
+        way = x.flatten(1)[:, 0] - 0.2
+        margin = torch.where(way < 0.05, 1.0 - 10.0 * way, 0.55 - way)
+        return torch.stack([margin, torch.zeros_like(margin)], dim=1)
+
+    attack = Fmn(Victim(bent, CPU), ball=Ball(1.0), steps=2)  # type: ignore[arg-type]
+    attack(torch.full((1, 1, 1, 1), 0.2), torch.zeros(1, dtype=torch.int64))
+    assert 0.55 < float(attack.distances) < 0.58
+
+
 def test_more_restarts_never_leave_more_images_right() -> None:
     model, x = net(), images(30)
     y = model(x).argmax(dim=1)

@@ -17,6 +17,8 @@ from ssmlab.evaluation.evaluate import evaluate
 from ssmlab.evaluation.kinds import attack_of
 from ssmlab.evaluation.losses import margins
 from ssmlab.evaluation.results import Measure
+from ssmlab.evaluation.schedule import Schedule
+from ssmlab.evaluation.tasks import AttackOutcome, AttackTask, Clean
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AutoAttackParams, ScreenedAutoAttackParams
 
@@ -112,6 +114,29 @@ def test_screened_autoattack_costs_a_fraction_of_autoattack() -> None:
     images = (1000, 1000, 100, 100)
     expected = sum(count * attack_of(ours).passes(10, phase, 1) for phase, count in enumerate(images))
     assert expected < 0.35 * sum(1000 * attack_of(whole).passes(10, phase, 1) for phase in range(4))
+
+
+def test_survivors_of_all_tasks_are_ranked_together_and_keep_their_order() -> None:
+    attacks = {"it": screened(3)}
+    clean = Clean(right=torch.ones(8, dtype=torch.bool), classes=5, not_finite=0, image_shape=(1, 8, 8))
+    schedule = Schedule({"m": attacks}, {"m": clean}, batch_size=4)
+    task = AttackTask("m", "it", attacks["it"], 1, (), 5, (1, 8, 8))
+    schedule.outcomes["m", "it"] = [
+        AttackOutcome(task, right=rows, after={}, escaped=0, unstable=0, queries=0, margins=lowest)
+        for rows, lowest in (((4, 5, 7), (0.2, -0.5, 0.3)), ((0, 1, 2), (0.9, 0.1, 0.2)))
+    ]
+    assert schedule.chosen(("m", "it"), 1, attacks["it"]) == [1, 2, 5]  # of the two at 0.2, the first row
+
+
+def test_an_image_whose_margin_is_not_a_number_on_the_way_comes_first() -> None:
+    x, y = torch.rand(3, 1, 8, 8), torch.zeros(3, dtype=torch.int64)
+
+    def undefined_beside_the_images(changed: Tensor) -> Tensor:
+        known = (changed == x).flatten(1).all(dim=1, keepdim=True)  # (3, 1)
+        return changed.flatten(1)[:, :2] + torch.where(known, 0.0, torch.nan)
+
+    victim = Victim(undefined_beside_the_images, torch.device("cpu"))  # type: ignore[arg-type]
+    assert lowest_margins(victim, x, y, Ball(0.1)).tolist() == [-torch.inf] * 3
 
 
 def test_the_lowest_margin_of_a_linear_model_is_the_closed_form() -> None:

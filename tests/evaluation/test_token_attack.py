@@ -14,9 +14,11 @@ from torch import Tensor, nn
 
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.adversarials import AdversarialFolder, recheck_adversarials
+from ssmlab.evaluation.attacks import run_attack
 from ssmlab.evaluation.ball import Ball
 from ssmlab.evaluation.evaluate import evaluate
-from ssmlab.evaluation.token_attack import TokenAttack, patches_changed
+from ssmlab.evaluation.losses import margins
+from ssmlab.evaluation.token_attack import TokenAttack, patch_masks, patches_changed
 from ssmlab.evaluation.token_map import TokenMap
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import AttackParams, TokenParams
@@ -124,6 +126,48 @@ def test_changed_patches_are_counted_as_the_pixels_that_lie_in_different_ones(pi
         x_adv[0, 0, pixel // 6, pixel % 6] += 0.5
     expected = {(pixel // 6 // patch, pixel % 6 // patch) for pixel in pixels}
     assert patches_changed(x_adv, x, patch).tolist() == [len(expected)]
+
+
+@pytest.mark.parametrize("mark", [7, 20, 33])
+def test_of_all_positions_the_one_with_the_lowest_margin_after_a_step_is_attacked(mark: int) -> None:
+    """No step to the edge of [0, 1] breaks an image, but a value of one pixel near 0.8 does."""
+
+    def breaks_near_four_fifths(x: Tensor) -> Tensor:
+        margin = (x.flatten(1)[:, mark] - 0.8) ** 2 - 0.02 + 0.0 * x.flatten(1).sum(dim=1)  # at the edge: above 0.02
+        return torch.stack([margin, torch.zeros_like(margin)], dim=1)
+
+    x, y = 0.4 * images(10), torch.zeros(10, dtype=torch.int64)
+    found = evaluate(breaks_near_four_fifths, x, y, {"token": spec(patch=1, positions=1)}, 0.1)  # type: ignore[arg-type]
+    assert (found.measures["clean"].correct, found.measures["token"].correct) == (10, 0)
+
+
+def test_the_screen_finds_the_lower_margin_of_both_ends_of_every_pixel() -> None:
+    """The other route sets every pixel of every image to 0 and to 1."""
+    model, x = network(seed=3), images(12)
+    y = model(x).argmax(dim=1)
+    expected = torch.full((12, 36), torch.inf)
+    for pixel in range(36):
+        for end in (0.0, 1.0):
+            changed = x.clone()
+            changed[:, 0, pixel // 6, pixel % 6] = end
+            expected[:, pixel] = torch.minimum(expected[:, pixel], margins(model(changed), y))
+    attack = TokenAttack(Victim(model, CPU), 0, ball=Ball(1.0), patch=1, positions=1, steps=1)
+    fallen = torch.zeros(12, 36, dtype=torch.bool)
+    found = attack.screen(x, y, patch_masks(1, x.shape[1:]), x.clone(), fallen)
+    torch.testing.assert_close(found, expected)
+    assert fallen.equal(expected < 0)
+
+
+def test_an_image_changed_in_two_patches_does_not_count_as_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = network(), images(4)
+    y = model(x).argmax(dim=1)
+    for patches in (1, 2):
+        changed = x.clone()
+        changed[:, :, :2, : 2 * patches] = 0.0
+        monkeypatch.setattr(TokenAttack, "__call__", lambda self, x, y, changed=changed: changed)
+        found = run_attack(spec(), Victim(model, CPU), x, (y + 1) % 4, Ball(0.1), 4, seed=0)
+        assert found.escaped == (0 if patches == 1 else 4)
+        assert found.right.all() == (patches == 2)
 
 
 def test_more_positions_never_leave_more_images_right_and_all_are_those_of_the_map() -> None:

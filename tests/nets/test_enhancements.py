@@ -62,6 +62,14 @@ def test_constant_scaling_is_adaptive_scaling_whose_matrices_are_zero(act: str) 
     assert all(parameter.grad is not None for parameter in constant.parameters())
 
 
+def test_new_constant_scaling_keeps_its_input_and_opens_every_gate() -> None:
+    y = torch.randn(3, 2, 4)
+    constant = AdaptiveScaling(3, "relu", "constant")
+    torch.testing.assert_close(constant(y), y + 0.1)
+    constant(y).square().sum().backward()
+    assert all(parameter.grad.all() for parameter in constant.parameters())
+
+
 def test_a_control_starts_with_the_parameters_of_adaptive_scaling() -> None:
     """So what tells them apart in a study is the formula alone, not the size or the draw of the initial weights."""
     states = []

@@ -128,6 +128,23 @@ def test_checks_are_the_same_every_time_and_cost_little() -> None:
     assert checks_of(trained()) == first
 
 
+def test_plain_and_softened_gates_are_attacked_from_the_same_starts() -> None:
+    starts: list[Tensor] = []
+
+    @dataclass(frozen=True, eq=False)
+    class Noting(Attacked):
+        def left(self, ball: Ball, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
+            starts.append(self.generator.get_state())
+            return super().left(ball, steps, loss, among)
+
+    x, y = torch.rand(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
+    victim = Victim(nn.Sequential(nn.Flatten(), nn.ReLU()), x.device)
+    attacked = Noting(victim, x, y, torch.Generator().manual_seed(3))
+    gate_checks(attacked, Ball(EPS), torch.ones(4, dtype=torch.bool))
+    assert len(starts) == 2
+    assert starts[0].equal(starts[1])
+
+
 @pytest.mark.parametrize(("name", "expected"), [("relu", ["softened gates gain"]), ("gelu", [])])
 def test_only_a_model_with_gates_is_attacked_through_softened_gates(name: str, expected: list[str]) -> None:
     x, y = digits()

@@ -61,6 +61,15 @@ def test_awp_moves_by_gamma_up_the_gradient_and_back_to_the_bit(new_model: Any) 
     assert all(torch.equal(parameter.grad, gradients[name]) for name, parameter in model.named_parameters())
 
 
+def test_the_step_of_awp_does_not_depend_on_the_scale_of_the_loss() -> None:
+    layer = torch.nn.Linear(4, 3, bias=False)
+    old, way = layer.weight.detach().clone(), torch.randn(3, 4, generator=seeded())
+    for scale in (1e-15, 1.0, 1e15):
+        with perturbed_weights(layer, AwpParams(gamma=0.1), lambda: (scale * (layer.weight * way).sum(),)):  # noqa: B023
+            expected = old + 0.1 * old.norm() * way / way.norm()
+            torch.testing.assert_close(layer.weight.detach(), expected)
+
+
 def test_awp_puts_the_weights_back_when_something_fails(new_model: Any) -> None:
     model, reference, ((x, y), *_) = new_model(), new_model(), data()
     with (
