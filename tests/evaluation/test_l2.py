@@ -214,6 +214,14 @@ def test_the_same_eps_is_a_weaker_threat_in_l2_than_in_linf() -> None:
     assert found["l2"] > found["linf"]
 
 
+@given(eps=st.floats(1e-5, 0.5), length=st.floats(1e-5, 1.0))
+@settings(deadline=None, max_examples=20)
+def test_a_projected_point_is_as_far_away_as_before_but_at_most_eps(eps: float, length: float) -> None:
+    x, way = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64), images(1)[..., :4, :4].double() - 0.5
+    delta = Ball(eps, "l2").project(x + way * length / way.norm(), x) - x
+    torch.testing.assert_close(delta, way * min(length, eps) / way.norm(), rtol=1e-6, atol=1e-12)
+
+
 @pytest.mark.parametrize("side", [4, 64])
 def test_an_image_outside_the_l2_ball_by_more_than_rounding_is_refused(side: int) -> None:
     """Rounding of 1e-6 in every pixel makes a distance of 1e-6 times the root of their number."""
