@@ -104,8 +104,13 @@ def prepared_fingerprint(path: Path) -> str:
         FileNotFoundError: the file is missing.
         UserError: the file is damaged.
     """
+    return prepared_description(path).fingerprint
+
+
+def prepared_description(path: Path) -> Description:
+    """The description in the header of a prepared data set; raises as `prepared_fingerprint` does."""
     path.stat()
-    return read_data_summary(path).description.fingerprint
+    return read_data_summary(path).description
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from ssmlab.core.stage_code import PACKAGE, code_fingerprint, source_files
-from ssmlab.data.header import prepared_fingerprint
+from ssmlab.data.header import prepared_description
 from ssmlab.params.paths import Paths
 from ssmlab.project.watched_files import CachedFile, FileStamp, file_stamp
 
@@ -28,7 +28,7 @@ class StudyInputs:
 
     def __init__(self, paths: Paths, clock: Callable[[], float] = time.monotonic) -> None:
         self.package = package_of(paths.root)
-        self.prepared = CachedFile(paths.prepared, prepared_fingerprint)
+        self.prepared = CachedFile(paths.prepared, prepared_description)
         self.clock = clock
         self._looked = -LOOK_EVERY
         self._stamps: dict[RunStage, tuple[FileStamp, ...]] = {}
@@ -36,7 +36,13 @@ class StudyInputs:
 
     def data(self) -> str | None:
         """The fingerprint of the prepared data; None if there is none."""
-        return self.prepared.poll()
+        description = self.prepared.poll()
+        return None if description is None else description.fingerprint
+
+    def data_name(self) -> str | None:
+        """The name by which results call the prepared data, such as `mnist5k-noise0.2`; None if there is none."""
+        description = self.prepared.poll()
+        return None if description is None else description.name
 
     def code(self, stage: RunStage) -> str | None:
         """The fingerprint of a stage's code; None if it cannot be read."""

@@ -148,7 +148,8 @@ class StudyFollower:
         """A look with these parts."""
         problem, foreign = self.study.problem, self.shown is not None
         loading = any(run.view is None for run in self.runs)
-        return Look(self.params, self.paths, problem, views, launched, ended, free, total, now, foreign, loading)
+        name = self.inputs.data_name() if self.inputs is not None else None
+        return Look(self.params, self.paths, problem, views, launched, ended, free, total, now, foreign, loading, name)
 
     def read_params(self) -> None:
         """Read params.yaml, or the shown study in studies/, if it has changed."""

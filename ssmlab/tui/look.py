@@ -71,6 +71,7 @@ class Look:
         now: time of the look in unix seconds.
         foreign: whether it is a study in studies/ that is not in params.yaml; it can be viewed but not run.
         loading: whether some runs have not been read yet.
+        data_name: the name by which results call the prepared data; None if there is none.
     """
 
     params: Params | None
@@ -84,6 +85,7 @@ class Look:
     now: float
     foreign: bool = False
     loading: bool = False
+    data_name: str | None = None
 
     def run(self, name: str) -> RunView | None:
         """The run with this name; None if there is none."""

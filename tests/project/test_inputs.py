@@ -44,4 +44,4 @@ def test_the_inputs_of_a_run_change_with_its_data(paths: Paths) -> None:
     assert inputs.data() is None
     seen = inputs.seen()
     write_data(paths.prepared, data_summary())
-    assert inputs.data() == "ab" * 32 and inputs.seen() != seen
+    assert inputs.data() == "ab" * 32 and inputs.data_name() == "mnist5k" and inputs.seen() != seen

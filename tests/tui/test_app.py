@@ -17,6 +17,7 @@ from ssmlab.tui.screens.dialogs import Question, Reading
 from ssmlab.tui.widgets.curve_plot import CurvePlot
 from ssmlab.tui.widgets.log_pane import LogPane
 from ssmlab.tui.widgets.runs_table import RunsTable
+from tests.analysis.synthetic import data_summary, write_data
 from tests.tui.conftest import Study, line_of, notice_of, screen_text, until
 
 
@@ -33,7 +34,14 @@ async def test_the_table_shows_what_the_files_say(study: Study) -> None:
         assert words.startswith("▲ ads S4 + AdS (relu) ▶ training 2/2 75.0 50.0 50.0") and "1.2k 1m15s" in words
         assert " ".join(line_of(app, "attention")).startswith("■ attention Mega · waiting - - - -")
         heading = screen_text(app).splitlines()[0]
-        assert "smoke · runs" in heading and "eps 0.1" in heading
+        assert "smoke · runs" in heading and "data mnist5k · eps 0.1" in heading
+
+
+async def test_the_heading_names_the_data_as_results_do(study: Study) -> None:
+    write_data(study.paths.prepared, data_summary(name="mnist5k-noise0.2"))
+    app = StudyApp(study.root)
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: "data mnist5k-noise0.2 · eps 0.1" in screen_text(app).splitlines()[0])
 
 
 async def test_the_table_follows_the_files(study: Study) -> None:

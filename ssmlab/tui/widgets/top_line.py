@@ -35,7 +35,8 @@ class TopLine(Horizontal):
         params = look.params
         study = f"{params.study} (not in use)" if look.foreign else params.study
         norm = "" if params.attack.norm == "linf" else f" ({NORM_NAMES[params.attack.norm]})"
-        self.study.set(f"ssmlab  {study} · {self.title}   data {params.data.name} · eps {params.attack.eps}{norm}")
+        data = look.data_name or params.data.name
+        self.study.set(f"ssmlab  {study} · {self.title}   data {data} · eps {params.attack.eps}{norm}")
         parts = [f"! {alerts} {'alert' if alerts == 1 else 'alerts'}"] if alerts else []
         if look.launched is not None:
             verb = "stopping" if look.launched == stopping else "▶"
