@@ -89,19 +89,26 @@ def run_attack(
         for name in [part for now, each in enumerate(kind.phases) if phase in (None, now) for part in each]:
             left = right.nonzero().flatten()
             if len(left):
-                x_adv, inside = check_confined(x[left], parts[name](x[left], y[left]), ball)
-                if isinstance(spec, TokenParams):
-                    inside &= patches_changed(x_adv, x[left], spec.patch) <= 1
+                x_adv, inside = check_allowed(spec, x[left], parts[name](x[left], y[left]), ball)
                 right[left] = victim.is_right(x_adv, y[left]) | ~inside
                 broken_by[left] = x_adv
                 escaped += int((~inside).sum())
                 distances, broken_at = distances_of(parts[name]), broken_by_position(parts[name])
             after[name] = int(right.sum())
         x_adv = torch.where(column(right), x, broken_by)  # (B, C, H, W)
-        asked = victim.queries - queries
-        unstable = right_in_halves(victim, x_adv[~right], y[~right])
-    counts = (escaped, x_adv, unstable, asked)
-    return Survivors(right, after, *counts, tuple(steps.losses), tuple(steps.rights), distances, broken_at)
+        asked, unstable = victim.queries - queries, right_in_halves(victim, x_adv[~right], y[~right])
+    return Survivors(
+        right=right,
+        after=after,
+        escaped=escaped,
+        x_adv=x_adv,
+        unstable=unstable,
+        queries=asked,
+        losses=tuple(steps.losses),
+        rights=tuple(steps.rights),
+        distances=distances,
+        broken_at=broken_at,
+    )
 
 
 def right_in_halves(victim: Victim, x: Tensor, y: Tensor) -> int:
@@ -151,6 +158,14 @@ def lowest_margins(victim: Victim, x: Tensor, y: Tensor, ball: Ball) -> Tensor:
                 (gradient,) = torch.autograd.grad(margin.sum(), here)
                 x_adv = ball.project(here.detach() - alpha * ball.direction(gradient.nan_to_num()), x)
     return lowest
+
+
+def check_allowed(spec: AttackSpec, x: Tensor, x_adv: Tensor, ball: Ball) -> tuple[Tensor, Tensor]:
+    """`check_confined`; for a token attack, an image is also outside if more than one of its patches has changed."""
+    x_adv, inside = check_confined(x, x_adv, ball)
+    if isinstance(spec, TokenParams):
+        inside &= patches_changed(x_adv, x, spec.patch) <= 1
+    return x_adv, inside
 
 
 def check_confined(x: Tensor, x_adv: Tensor, ball: Ball) -> tuple[Tensor, Tensor]:

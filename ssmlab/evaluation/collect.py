@@ -81,7 +81,8 @@ def distances(clean: str, outcomes: Sequence[AttackOutcome]) -> dict[str, Any]:
     found = {
         row: distance
         for each in outcomes
-        for row, distance in zip(each.task.images, each.distances, strict=bool(each.distances))
+        if each.distances
+        for row, distance in zip(each.task.images, each.distances, strict=True)
     }
     if not found:
         return {}

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch.nn.functional as F
 from torch import Tensor
+
+ImageLoss = Callable[[Tensor, Tensor], Tensor]  # from logits (B, classes) and labels (B,) to (B,)
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> Tensor:

@@ -14,11 +14,9 @@ import torch
 from torch import Tensor
 
 from ssmlab.evaluation.ball import Ball
-from ssmlab.evaluation.losses import margins
+from ssmlab.evaluation.losses import ImageLoss, margins
 from ssmlab.evaluation.plan import largest_eps
 from ssmlab.evaluation.victim import Victim, is_right
-
-ImageLoss = Callable[[Tensor, Tensor], Tensor]  # from logits (B, classes) and labels (B,) to (B,)
 
 
 class LossPgd:

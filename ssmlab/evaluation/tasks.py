@@ -167,12 +167,19 @@ class AttackRunner:
         margins: tuple[float, ...] = ()
         if len(left) and attack_of(task.spec).screens_after(task.phase):
             margins = tuple(lowest_margins(victim, self.x[left], self.y[left], self.ball).tolist())
-        distances = () if found.distances is None else tuple(found.distances.tolist())
-        broken_at = () if found.broken_at is None else tuple(found.broken_at.tolist())
-        counts = (found.after, found.escaped, found.unstable, found.queries)
-        x_adv = found.x_adv.cpu() if self.keep_images else None
         return AttackOutcome(
-            task, tuple(left.tolist()), *counts, found.losses, found.rights, margins, distances, broken_at, x_adv
+            task=task,
+            right=tuple(left.tolist()),
+            after=found.after,
+            escaped=found.escaped,
+            unstable=found.unstable,
+            queries=found.queries,
+            losses=found.losses,
+            rights=found.rights,
+            margins=margins,
+            distances=() if found.distances is None else tuple(found.distances.tolist()),
+            broken_at=() if found.broken_at is None else tuple(found.broken_at.tolist()),
+            x_adv=found.x_adv.cpu() if self.keep_images else None,
         )
 
     def attack(self, task: AttackTask) -> Survivors:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ssmlab.core.text import percent
 from ssmlab.evaluation.checks.finding import finding
-from ssmlab.evaluation.losses import cross_entropy, margins
+from ssmlab.evaluation.losses import ImageLoss, cross_entropy, margins
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
 
@@ -26,7 +25,7 @@ def gradient_checks(victim: Victim, x: Tensor, y: Tensor, generator: torch.Gener
         y: their labels (B,).
     """
     n = len(x)
-    losses = F.cross_entropy(logits_of(victim, x), y, reduction="none")  # (B,)
+    losses = cross_entropy(victim(x), y)  # (B,)
     loss_gradients = input_gradients(victim, x, y, cross_entropy)
     margin_gradients = input_gradients(victim, x, y, margins)
     broken = sum(int((~each.isfinite()).flatten(1).any(dim=1).sum()) for each in (loss_gradients, margin_gradients))
@@ -82,15 +81,9 @@ def slope_error(victim: Victim, x: Tensor, y: Tensor, gradients: Tensor, generat
     return float((slopes - expected).norm() / slopes.norm().clamp(min=1e-12))
 
 
-def input_gradients(victim: Victim, x: Tensor, y: Tensor, loss: object) -> Tensor:
+def input_gradients(victim: Victim, x: Tensor, y: Tensor, loss: ImageLoss) -> Tensor:
     """The gradient of loss(logits, y) (B,) with respect to every image: (B, C, H, W)."""
     x = x.detach().clone().requires_grad_()
     with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(loss(victim(x), y).sum(), x)  # type: ignore[operator]
+        (gradient,) = torch.autograd.grad(loss(victim(x), y).sum(), x)
     return gradient
-
-
-@torch.no_grad()
-def logits_of(victim: Victim, x: Tensor) -> Tensor:
-    logits: Tensor = victim(x)
-    return logits

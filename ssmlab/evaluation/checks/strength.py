@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -12,12 +11,11 @@ from ssmlab.core.text import percent
 from ssmlab.evaluation.ball import Ball, pgd_alpha
 from ssmlab.evaluation.checks.finding import finding, images_finding
 from ssmlab.evaluation.checks.softened import SoftenedGates
-from ssmlab.evaluation.losses import cross_entropy, negative_margin
+from ssmlab.evaluation.losses import ImageLoss, cross_entropy, negative_margin
 from ssmlab.evaluation.plan import largest_eps
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim, is_right
 
-AttackLoss = Callable[[Tensor, Tensor], Tensor]
 NOISES = 50
 RESTARTS = 10
 
@@ -31,7 +29,7 @@ class Attacked:
     y: Tensor
     generator: torch.Generator
 
-    def left(self, ball: Ball, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
+    def left(self, ball: Ball, steps: int, loss: ImageLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
         """Which images stay right at every one of `steps` steps of PGD from a random start: bool (B,).
 
         Args:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from ssmlab.evaluation.ball import Ball
-from ssmlab.evaluation.checks.strength import Attacked, AttackLoss, cross_entropy, gate_checks, strength_checks
+from ssmlab.evaluation.checks.strength import Attacked, cross_entropy, gate_checks, strength_checks
 from ssmlab.evaluation.evaluate import evaluate
+from ssmlab.evaluation.losses import ImageLoss
 from ssmlab.evaluation.results import Check
 from ssmlab.evaluation.victim import Victim
 from ssmlab.params import Norm
@@ -67,7 +68,7 @@ class Scripted(Attacked):
 
     left_over: dict[tuple[float, int], int]
 
-    def left(self, ball: Ball, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
+    def left(self, ball: Ball, steps: int, loss: ImageLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
         return torch.arange(len(self.x)) < self.left_over.get((ball.eps, steps), 0)
 
 
@@ -133,7 +134,7 @@ def test_plain_and_softened_gates_are_attacked_from_the_same_starts() -> None:
 
     @dataclass(frozen=True, eq=False)
     class Noting(Attacked):
-        def left(self, ball: Ball, steps: int, loss: AttackLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
+        def left(self, ball: Ball, steps: int, loss: ImageLoss = cross_entropy, among: Tensor | None = None) -> Tensor:
             starts.append(self.generator.get_state())
             return super().left(ball, steps, loss, among)
 
