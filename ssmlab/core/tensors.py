@@ -34,12 +34,12 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 DIGEST = "digest"  # the key of a sealed file's metadata
 NO_DIGEST = "0" * 64  # stands in the digest's place while the digest is computed
 BEFORE_DIGEST = b'\\"digest\\":\\"'  # in the header, where the metadata is JSON inside a JSON string
-BYTES = {"BOOL": 1, "U8": 1, "I8": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2, "I32": 4, "U32": 4, "F32": 4} | {
-    "I64": 8,
-    "U64": 8,
-    "F64": 8,
-    "C64": 8,
-}  # of one element
+BYTES = {  # of one element
+    **dict.fromkeys(("BOOL", "U8", "I8"), 1),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 2),
+    **dict.fromkeys(("I32", "U32", "F32"), 4),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 8),
+}
 
 Size = Annotated[int, Field(ge=0, lt=2**48)]
 

@@ -31,13 +31,11 @@ class SelfAttention(nn.Module):
 
     def forward(self, y: ChannelFirst) -> ChannelFirst:
         """y (D, B, L) plus its attention output."""
-        maps = torch.addmm(self.maps.bias[:, None], self.maps.weight, y.flatten(1)).view(
-            -1, *y.shape[1:]
-        )  # (3 D, B, L)
-        query, key, value = maps.transpose(0, 1).chunk(3, dim=1)  # (B, D, L) each
-        if not goes_at_once(query.transpose(1, 2)):
+        maps = torch.addmm(self.maps.bias[:, None], self.maps.weight, y.flatten(1))  # (3 D, B L)
+        query, key, value = maps.view(-1, *y.shape[1:]).transpose(0, 1).chunk(3, dim=1)  # (B, D, L) each
+        if goes_at_once(query.transpose(1, 2)):  # without `attend`: in this memory order its result needs no copy
+            scores = torch.bmm(query.transpose(1, 2), key) / math.sqrt(y.shape[0])  # (B, L, L)
+            gathered = torch.bmm(value, scores.softmax(-1).transpose(1, 2))  # (B, D, L)
+        else:
             gathered = attend(*(each.transpose(1, 2) for each in (query, key, value))).transpose(1, 2)  # (B, D, L)
-            return y + gathered.transpose(0, 1)  # (D, B, L)
-        scores = torch.bmm(query.transpose(1, 2), key) / math.sqrt(y.shape[0])  # (B, L, L)
-        gathered = torch.bmm(value, scores.softmax(-1).transpose(1, 2))  # (B, D, L)
         return y + gathered.transpose(0, 1)  # (D, B, L)

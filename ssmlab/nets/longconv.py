@@ -124,19 +124,18 @@ def fft_size(length: int) -> int:
     return size
 
 
-def by_spectrum(u: ChannelFirst, spectrum: Spectrum, causal: bool) -> ChannelFirst:
-    """y (D, B, L) from u and the rfft (D, F) of the taps, computed in the precision of the spectrum."""
+def by_spectrum(u: ChannelFirst, spectrum: Spectrum, first: int) -> ChannelFirst:
+    """y (D, B, L) from u and the rfft (D, F) of the taps with this `first_lag`, in the precision of the spectrum."""
     length, size = u.shape[-1], fft_size(u.shape[-1])
-    first = 0 if causal else length - 1  # where y begins in the full convolution
     with torch.autocast(u.device.type, enabled=False):
         wide = u.to(spectrum.real.dtype)
         y: Tensor = torch.fft.irfft(torch.fft.rfft(wide, n=size) * spectrum.unsqueeze(1), n=size)
     return y[..., first : first + length].to(u.dtype)  # (D, B, L)
 
 
-def first_lag(u: ChannelFirst, taps: Taps) -> int:
-    """Where y begins in the full convolution: at lag 0, which is the first tap or the middle one."""
-    return taps.shape[-1] - u.shape[-1]
+def first_lag(length: int, taps: Taps) -> int:
+    """Where y begins in the full convolution of `length` tokens: at lag 0, which is the first tap or the middle one."""
+    return taps.shape[-1] - length
 
 
 def by_fft(u: ChannelFirst, taps: Taps) -> ChannelFirst:
@@ -148,7 +147,7 @@ def by_fft(u: ChannelFirst, taps: Taps) -> ChannelFirst:
 def by_fft_plain(u: ChannelFirst, taps: Taps) -> ChannelFirst:
     """`by_fft` with autograd's own gradients, which can be differentiated again."""
     length = u.shape[-1]
-    return by_spectrum(u, torch.fft.rfft(taps, n=fft_size(length)), taps.shape[-1] == length)
+    return by_spectrum(u, torch.fft.rfft(taps, n=fft_size(length)), first_lag(length, taps))
 
 
 def channel_groups(u: ChannelFirst, size: int) -> list[slice]:
@@ -167,7 +166,7 @@ class FourierConvolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, u: Tensor, taps: Tensor) -> Tensor:
         """y (D, B, L)."""
-        length, size, first = u.shape[-1], fft_size(u.shape[-1]), first_lag(u, taps)
+        length, size, first = u.shape[-1], fft_size(u.shape[-1]), first_lag(u.shape[-1], taps)
         with torch.autocast(u.device.type, enabled=False):
             spectrum = torch.fft.rfft(taps, n=size).unsqueeze(1)  # (D, 1, F)
             y, inputs = u.new_empty(u.shape), None
@@ -187,7 +186,7 @@ class FourierConvolution(torch.autograd.Function):
         u, taps, inputs, spectrum = ctx.saved_tensors
         if torch.is_grad_enabled():  # these gradients will be differentiated again
             return plain_gradients(by_fft_plain, (u, taps), gradients[0])
-        size, first = fft_size(u.shape[-1]), first_lag(u, taps)
+        size, first = fft_size(u.shape[-1]), first_lag(u.shape[-1], taps)
         du, dtaps = u.new_empty(u.shape), None if inputs is None else torch.empty_like(taps)
         with torch.autocast(u.device.type, enabled=False):
             for some in channel_groups(u, size):
@@ -225,9 +224,8 @@ class FixedConvolution(nn.Module):
 
     def __init__(self, taps: Taps, length: int):
         super().__init__()
-        self.length = length
-        self.causal = taps.shape[-1] == length
-        fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)
+        self.length, self.first = length, first_lag(length, taps)
+        fits = columns_pay(len(taps), length, length, FIXED_TOKENS_A_SEQUENCE)  # for large batches, which use it most
         columns = toeplitz_columns(taps, length, min(length, BLOCK)) if fits else None
         self.register_buffer("columns", columns, persistent=False)
         self.register_buffer("spectrum", torch.fft.rfft(taps, n=fft_size(length)), persistent=False)
@@ -243,4 +241,4 @@ class FixedConvolution(nn.Module):
             raise ValueError(f"this convolution was made for {self.length} tokens, not {length}")
         if self.columns is not None and columns_pay(width, batch, length, FIXED_TOKENS_A_SEQUENCE):
             return by_columns(u, self.columns)
-        return by_spectrum(u, self.spectrum, self.causal)
+        return by_spectrum(u, self.spectrum, self.first)

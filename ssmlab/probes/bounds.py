@@ -53,9 +53,9 @@ def can_be_bounded(params: ModelParams) -> bool:
     return MIXERS[params.mixer].time_invariant and params.enhancement != "attention"
 
 
-def linear_bound(map: nn.Linear, h: Bounded) -> Bounded:
+def linear_bound(linear: nn.Linear, h: Bounded) -> Bounded:
     """The bound after a linear map over the last dimension."""
-    return Bounded(map(h.middle), F.linear(h.error, map.weight.abs()))
+    return Bounded(linear(h.middle), F.linear(h.error, linear.weight.abs()))
 
 
 def ads_bound(ads: AdaptiveScaling, y: Bounded) -> Bounded:
@@ -72,8 +72,8 @@ def ads_bound(ads: AdaptiveScaling, y: Bounded) -> Bounded:
     return Bounded(ads(y.middle), error)
 
 
-def affine(map: nn.Linear, y: Tensor) -> Tensor:
-    return mapped(map.weight, y) + map.bias[:, None, None]
+def affine(linear: nn.Linear, y: Tensor) -> Tensor:
+    return mapped(linear.weight, y) + linear.bias[:, None, None]
 
 
 def mapped(weight: Tensor, y: Tensor) -> Tensor:

@@ -23,9 +23,8 @@ from ssmlab.probes.results import GrowthFit, Law, Trend
 Array = NDArray[np.float64]
 LEAST_DISTANCES = 6
 SMALLEST = 1e-12  # share of an image's largest error; smaller errors are rounding
-NO_RESIDUAL = (
-    1e-20  # mean square of residuals; a smaller one counts as exact, and only the number of parameters matters
-)
+# Mean square of residuals; a smaller one counts as exact, and then only the number of parameters matters.
+NO_RESIDUAL = 1e-20
 
 
 def fit_growth(errors: Array, distances: Array) -> GrowthFit | None:

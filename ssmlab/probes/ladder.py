@@ -15,7 +15,7 @@ multiplies mse by 36, and changes kl, so mse and kl must not be read alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -93,11 +93,7 @@ def feature_attack(model: Classifier, x: Tensor, attack: Attack, generator: torc
     with torch.no_grad():
         clean = trunk_output(frozen, x)
     start = Attack(attack.eps, attack.alpha, attack.steps, attack.norm, random_start=True)
-    return pgd_steps(features_of(frozen), x, clean, start, generator, loss=squared_error)
-
-
-def features_of(frozen: torch.nn.Module) -> Callable[[Tensor], Tensor]:
-    return lambda x: trunk_output(frozen, x)
+    return pgd_steps(partial(trunk_output, frozen), x, clean, start, generator, loss=squared_error)
 
 
 def squared_error(z: Tensor, clean: Tensor) -> Tensor:

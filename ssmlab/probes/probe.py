@@ -6,11 +6,11 @@ import copy
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from ssmlab.nets.classifier import Classifier
+from ssmlab.nets.classifier import Classifier, Residual
 from ssmlab.nets.s5 import S5
-from ssmlab.nets.ssm_block import LinearSsm
+from ssmlab.nets.ssm_block import LinearSsm, SsmBlock
 from ssmlab.params import ModelParams, ProbeParams
 from ssmlab.probes.bounds import can_be_bounded, certified_eps
 from ssmlab.probes.gains import energy_gains, impulse_responses, peak_gains, tightness
@@ -103,8 +103,10 @@ def layer_gains(model: Classifier, places: list[Site], x: Tensor, x_adv: Tensor)
     found = []
     clean, attacked = signals(model, places, x.double()), signals(model, places, x_adv.double())
     for index, place in enumerate(places):
-        ssm = getattr(mixer_of(model, place), "ssm", None) if place.component == "mixer" else None
-        if not isinstance(ssm, LinearSsm | S5):
+        if place.component != "mixer" or place.layer is None:
+            continue
+        ssm = ssm_of(model.layers[place.layer - 1])
+        if ssm is None:
             continue
         taps = impulse_responses(ssm, model.length)
         energy = energy_gains(taps, model.length)
@@ -112,7 +114,7 @@ def layer_gains(model: Classifier, places: list[Site], x: Tensor, x_adv: Tensor)
         ratios = tightness(taps, *(signal.permute(2, 0, 1) for signal in ends))  # (D, B)
         found.append(
             LayerGains(
-                layer=place.layer or 0,
+                layer=place.layer,
                 peak=rounded(peak_gains(taps, model.length).sum(1)),
                 energy=None if energy is None else rounded(energy[0]),
                 floor=None if energy is None else rounded(energy[1]),
@@ -123,9 +125,10 @@ def layer_gains(model: Classifier, places: list[Site], x: Tensor, x_adv: Tensor)
     return found
 
 
-def mixer_of(model: Classifier, place: Site) -> object:
-    """The mixer of a site's layer, without its residual."""
-    return getattr(model.layers[(place.layer or 1) - 1], "mixer", None)
+def ssm_of(layer: nn.Module) -> LinearSsm | S5 | None:
+    """The linear, fixed SSM of a layer; None if it has none."""
+    block = layer.mixer if isinstance(layer, Residual) else None
+    return block.ssm if isinstance(block, SsmBlock) and isinstance(block.ssm, LinearSsm | S5) else None
 
 
 def certificate(model: Classifier, x: Tensor, y: Tensor, eps: float, robust: float) -> Certificate:

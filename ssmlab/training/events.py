@@ -29,12 +29,11 @@ class BatchResult:
     def merged_with(self, other: BatchResult) -> BatchResult:
         """The result on both together: losses averaged over the images, counts added."""
         images = self.images + other.images
-        clean, robust = (self.right_clean, other.right_clean), (self.right_robust, other.right_robust)
         return BatchResult(
             loss=(self.loss * self.images + other.loss * other.images) / images,
             images=images,
-            right_clean=None if clean[0] is None or clean[1] is None else clean[0] + clean[1],
-            right_robust=None if robust[0] is None or robust[1] is None else robust[0] + robust[1],
+            right_clean=counted_together(self.right_clean, other.right_clean),
+            right_robust=counted_together(self.right_robust, other.right_robust),
         )
 
     @property
@@ -44,6 +43,11 @@ class BatchResult:
     @property
     def robust_accuracy(self) -> float | None:
         return None if self.right_robust is None else self.right_robust / self.images
+
+
+def counted_together(one: int | None, other: int | None) -> int | None:
+    """The sum of two counts; None if one of them was not measured."""
+    return None if one is None or other is None else one + other
 
 
 NO_IMAGES = BatchResult(loss=0.0, images=0, right_clean=0, right_robust=0)  # the start of a sum over batches
