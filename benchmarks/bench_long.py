@@ -28,7 +28,7 @@ from rich.table import Table
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from ssmlab.artifacts.history import HEADER, HistoryWriter, Row, format_row  # noqa: E402
+from ssmlab.artifacts.history import HEADER, Row, append_row, format_row  # noqa: E402
 from ssmlab.evaluation.results import save_results  # noqa: E402
 from ssmlab.params.paths import Paths  # noqa: E402
 from ssmlab.project.history_reader import HistoryReader  # noqa: E402
@@ -107,14 +107,14 @@ def long_history(path: Path, megabytes: float) -> int:
 def follow(path: Path, rows: int) -> Iterator[tuple[str, float, float]]:
     """What the first poll of a long history costs, and a hundred polls of one new row each: CPU s, memory in MB."""
     process = psutil.Process()
-    reader, writer = HistoryReader(path), HistoryWriter(path)
+    reader = HistoryReader(path)
     began = time.process_time()
     assert len(reader.poll()) == rows
     yield f"first read of {rows:,} rows", time.process_time() - began, process.memory_info().rss / 1e6
     row = reader.rows[-1]
     began = time.process_time()
     for _ in range(100):
-        writer.append(row)
+        append_row(path, row)
         assert len(reader.poll()) == 1
     yield "100 polls with a new row each", time.process_time() - began, process.memory_info().rss / 1e6
 

@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench_tui import make_study  # noqa: E402
 
-from ssmlab.artifacts.history import HistoryWriter, Row  # noqa: E402
+from ssmlab.artifacts.history import Row, append_row  # noqa: E402
 from ssmlab.core.events import Event, Note  # noqa: E402
 from ssmlab.params.paths import Paths  # noqa: E402
 from ssmlab.project.params_file import load_params  # noqa: E402
@@ -83,7 +83,7 @@ async def watch_long(looks: int) -> None:
 
     make_study(Path(), 5, 200)
     live = next(Path("runs/smoke").iterdir())
-    writer, sampler = HistoryWriter(live / "history.csv"), Sampler(looks, collect=False)
+    history, sampler = live / "history.csv", Sampler(looks, collect=False)
     laboratory.POLL = 0.01
     app = laboratory.StudyApp(Path())
     async with app.run_test(size=(120, 40)) as pilot:
@@ -93,7 +93,7 @@ async def watch_long(looks: int) -> None:
             take(*arguments)
             sampler.tick()
             epoch = 100 + sampler.count
-            writer.append(Row(epoch, 13 * epoch, 1e-3, 2 / epoch, 0.5, 0.9, 0.6, 1.5, 900.0, 1.0, 0.7, 10_000))
+            append_row(history, Row(epoch, 13 * epoch, 1e-3, 2 / epoch, 0.5, 0.9, 0.6, 1.5, 900.0, 1.0, 0.7, 10_000))
 
         app.take = taken  # type: ignore[method-assign]
         await pilot.press("space", "2")

@@ -27,7 +27,7 @@ sys.path[:0] = [str(ROOT)]
 from bench_tui import make_study  # noqa: E402
 from tui_terminal import drain, start_tui  # noqa: E402
 
-from ssmlab.artifacts.history import HistoryWriter, Row  # noqa: E402
+from ssmlab.artifacts.history import Row, append_row  # noqa: E402
 
 FIRST = 20  # epochs before the watch begins
 SECONDS = 0.5  # between two epochs
@@ -72,7 +72,7 @@ def row(epoch: int) -> Row:
 def watch(checkouts: list[Path], minutes: int) -> None:
     """Measure in the current folder, which is empty."""
     make_study(Path(), 1, FIRST)
-    writer = HistoryWriter(next(Path("runs/smoke").iterdir()) / "history.csv")
+    history = next(Path("runs/smoke").iterdir()) / "history.csv"
     watched, epoch = [Watched(checkout) for checkout in checkouts], FIRST
     samples: list[tuple[int, list[float]]] = []
     read_all(watched, 12)
@@ -82,7 +82,7 @@ def watch(checkouts: list[Path], minutes: int) -> None:
     for minute in range(1, minutes + 1):
         while time.monotonic() < began + 60 * minute:
             epoch += 1
-            writer.append(row(epoch))
+            append_row(history, row(epoch))
             read_all(watched, SECONDS)
         samples.append((epoch, [each.megabytes for each in watched]))
         told = "  ".join(f"{each.megabytes:.1f} MB {each.cpu:.1f} s" for each in watched)

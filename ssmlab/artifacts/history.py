@@ -58,34 +58,26 @@ OLD_COLUMNS = COLUMNS[:9]  # in version 0.1.0 and earlier
 OLD_HEADER = ",".join(OLD_COLUMNS)
 
 
-class HistoryWriter:
-    """Appends rows to a history.csv. A row is one `write`, so a reader sees only whole lines, also after a crash."""
+def append_row(path: Path, row: Row) -> None:
+    """Append a row to a history.csv, with the header before the first one.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    A row is one `write`, so a reader sees only whole lines, also after a crash.
 
-    def append(self, row: Row) -> None:
-        """Add one row, with the header before the first one.
-
-        Raises:
-            UserError: the disk is full, or the file cannot be written.
-        """
+    Raises:
+        UserError: the disk is full, or the file cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                header = "" if os.fstat(handle).st_size else HEADER + "\n"
-                data = f"{header}{format_row(row)}\n".encode()
-                written = os.write(handle, data)
-            finally:
-                os.close(handle)
-        except OSError as error:
-            raise UserError(
-                f"{self.path}: cannot be written ({error.strerror}); free some space and start again"
-            ) from None
-        if written < len(data):
-            raise UserError(
-                f"{self.path}: cannot be written completely (no space left?); free some space and start again"
-            )
+            header = "" if os.fstat(handle).st_size else HEADER + "\n"
+            data = f"{header}{format_row(row)}\n".encode()
+            written = os.write(handle, data)
+        finally:
+            os.close(handle)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); free some space and start again") from None
+    if written < len(data):
+        raise UserError(f"{path}: cannot be written completely (no space left?); free some space and start again")
 
 
 def read_history(path: Path) -> list[Row]:
@@ -143,7 +135,7 @@ def parse_history(content: bytes, path: Path) -> list[Row]:
 
 
 def format_history(rows: Sequence[Row]) -> str:
-    """The content of a history.csv with these rows, as a HistoryWriter writes it."""
+    """The content of a history.csv with these rows, as `append_row` writes it."""
     return "".join(f"{line}\n" for line in (HEADER, *map(format_row, rows)))
 
 
@@ -180,7 +172,7 @@ def parse_rows(text: str) -> list[Row]:
 
 
 def written_rows(text: str) -> list[Row] | None:
-    """The rows of lines that a HistoryWriter wrote; None if a line may be something else.
+    """The rows of lines that `append_row` wrote; None if a line may be something else.
 
     With brackets and nulls, such lines become JSON. pydantic reads and checks this JSON five times as fast as
     `parse_row`. `parse_row` handles all other lines. Nulls are inserted only if the text is not JSON without them: few

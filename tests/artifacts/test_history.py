@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from ssmlab.artifacts.history import (
     COLUMNS,
     HEADER,
-    HistoryWriter,
     Row,
+    append_row,
     format_row,
     parse_row,
     parse_rows,
@@ -43,9 +43,9 @@ def test_the_columns_of_a_history_are_the_documented_ones() -> None:
 
 
 def test_a_history_has_exactly_these_bytes(tmp_path: Path) -> None:
-    writer = HistoryWriter(tmp_path / "history.csv")
-    writer.append(Row(1, 55, 0.002, 2.25, None, 0.5, 0.25, 3.5, 1000.0, 2.5, 0.375, 10))
-    writer.append(Row(2, 110, 0.001, 1.25, 0.375, 0.75, 0.5, 3.25, 1100.0))
+    history = tmp_path / "history.csv"
+    append_row(history, Row(1, 55, 0.002, 2.25, None, 0.5, 0.25, 3.5, 1000.0, 2.5, 0.375, 10))
+    append_row(history, Row(2, 110, 0.001, 1.25, 0.375, 0.75, 0.5, 3.25, 1100.0))
     assert (tmp_path / "history.csv").read_text() == (
         HEADER + "\n1,55,0.002,2.25,,0.5,0.25,3.5,1000.0,2.5,0.375,10\n2,110,0.001,1.25,0.375,0.75,0.5,3.25,1100.0,,,\n"
     )
@@ -109,7 +109,7 @@ def test_read_history_gives_what_was_appended(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
     expected = [row(1), row(2, None), row(3)]
     for each in expected:
-        HistoryWriter(path).append(each)  # a new writer each time adds no second header
+        append_row(path, each)  # a new writer each time adds no second header
     assert read_history(path) == expected
 
 
@@ -139,7 +139,7 @@ def test_a_damaged_history_is_refused_in_one_line(tmp_path: Path, content: str |
 
 def test_a_writer_names_the_file_that_it_cannot_write(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"history\.csv: cannot be written"):
-        HistoryWriter(tmp_path / "absent" / "history.csv").append(row(1))
+        append_row(tmp_path / "absent" / "history.csv", row(1))
 
 
 def test_a_full_disk_is_a_user_error() -> None:
@@ -147,7 +147,7 @@ def test_a_full_disk_is_a_user_error() -> None:
     if not full.exists():
         pytest.skip("needs /dev/full")
     with pytest.raises(UserError, match="No space left"):
-        HistoryWriter(full).append(row(1))
+        append_row(full, row(1))
 
 
 def test_a_missing_value_is_an_empty_field_and_is_read_back_as_none() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmlab.artifacts.history import HEADER, HistoryWriter, Row, format_history, format_row
+from ssmlab.artifacts.history import HEADER, Row, append_row, format_history, format_row
 from ssmlab.project.history_reader import HistoryReader
 from tests.artifacts.test_history import row, rows
 from tests.unreadable import unreadable
@@ -32,10 +32,10 @@ def test_a_reader_never_yields_half_a_line(tmp_path_factory: pytest.TempPathFact
 
 def test_a_reader_keeps_its_rows_while_the_disk_does_not_give_the_file(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    HistoryWriter(path).append(row(1))
+    append_row(path, row(1))
     reader = HistoryReader(path)
     assert (reader.poll(), reader.problem) == ([row(1)], None)
-    HistoryWriter(path).append(row(2))
+    append_row(path, row(2))
     with unreadable(path):
         assert (reader.poll(), reader.rows) == ([], [row(1)])
         assert reader.problem == f"{path}: cannot be read (Input/output error)"
@@ -47,7 +47,7 @@ def test_a_reader_keeps_its_rows_while_the_disk_does_not_give_the_file(tmp_path:
 def test_a_reader_waits_for_a_missing_file(tmp_path: Path) -> None:
     reader = HistoryReader(tmp_path / "history.csv")
     assert reader.poll() == []
-    HistoryWriter(tmp_path / "history.csv").append(row(1))
+    append_row(tmp_path / "history.csv", row(1))
     assert reader.poll() == [row(1)]
     assert reader.poll() == []
 
@@ -57,22 +57,22 @@ def test_a_reader_starts_over_when_the_file_is_replaced(tmp_path: Path, new: lis
     """By a shorter file, by one of the same length, by a longer one, and by nothing."""
     path = tmp_path / "history.csv"
     for each in (row(1), row(2)):
-        HistoryWriter(path).append(each)
+        append_row(path, each)
     reader = HistoryReader(path)
     reader.poll()
     path.unlink()
     for each in new:
-        HistoryWriter(path).append(each)
+        append_row(path, each)
     assert reader.poll() == new
     assert reader.rows == new
 
 
 def test_a_reader_ignores_half_a_line_that_a_crash_left(tmp_path: Path) -> None:
     path = tmp_path / "history.csv"
-    HistoryWriter(path).append(row(1))
+    append_row(path, row(1))
     with path.open("ab") as file:
         file.write(b"2,110,0.0\xff\n")
-    HistoryWriter(path).append(row(3))
+    append_row(path, row(3))
     assert HistoryReader(path).poll() == [row(1), row(3)]
 
 
@@ -85,7 +85,7 @@ def test_a_long_history_is_read_once_and_then_only_what_is_new(tmp_path: Path) -
     path.write_text(HEADER + "\n" + "".join(format_row(row(epoch)) + "\n" for epoch in range(1, 20_001)))
     reader = HistoryReader(path)
     assert len(reader.poll()) == 20_000
-    HistoryWriter(path).append(row(20_001))
+    append_row(path, row(20_001))
     before = read_bytes()
     assert reader.poll() == [row(20_001)]
     assert read_bytes() - before < 20_000 < path.stat().st_size / 50

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ssmlab.artifacts.heartbeat import PROBE_PROGRESS, Heartbeat
-from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.artifacts.history import Row, append_row
 from ssmlab.core.json_text import canonical_json
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -35,9 +35,8 @@ def row(epoch: int, clean: float, robust: float) -> Row:
 def write_history(path: Path, *rows: Row) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.unlink(missing_ok=True)
-    writer = HistoryWriter(path)
     for each in rows:
-        writer.append(each)
+        append_row(path, each)
 
 
 def beat(paths: Paths, heartbeat: Heartbeat) -> None:
@@ -168,7 +167,7 @@ def test_a_watcher_follows_a_history_that_grows_and_starts_again(tiny_params: Pa
     assert robust() == []
     write_history(history, row(1, 0.5, 0.4))
     assert robust() == [0.4]
-    HistoryWriter(history).append(row(2, 0.5, 0.5))
+    append_row(history, row(2, 0.5, 0.5))
     assert robust() == [0.4, 0.5]
     write_history(history, row(1, 0.5, 0.1))
     assert robust() == [0.1]

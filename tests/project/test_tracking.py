@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ssmlab.artifacts.history import HistoryWriter, Row, format_history
+from ssmlab.artifacts.history import Row, append_row, format_history
 from ssmlab.core import optional_packages
 from ssmlab.core.errors import UserError
 from ssmlab.params import Params
@@ -103,7 +103,7 @@ def test_a_new_start_of_the_tracker_sends_nothing_again(tiny_params: Params, pat
     history.write_text(format_history(rows(2)))
     first, second = FakeSink(), FakeSink()
     assert tracker(tiny_params, paths, first).poll() == 2
-    HistoryWriter(history).append(rows(3)[2])
+    append_row(history, rows(3)[2])
     assert tracker(tiny_params, paths, second).poll() == 1
     assert first.got + second.got == from_file(history)
 

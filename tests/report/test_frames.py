@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ssmlab
-from ssmlab.artifacts.history import HistoryWriter, Row, read_history
+from ssmlab.artifacts.history import Row, append_row, read_history
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import AttackResults, save_results
 from ssmlab.params import Params
@@ -38,7 +38,7 @@ def paths(tmp_path: Path, found: dict[str, AttackResults], monkeypatch: pytest.M
         paths.model(run).mkdir(parents=True)
         for epoch in (1, 2):
             row = Row(epoch, 12 * epoch, 2e-3, 1.5, None, 0.3 * epoch, 0.4, 1.0, 900.0)
-            HistoryWriter(paths.model(run) / "history.csv").append(row)
+            append_row(paths.model(run) / "history.csv", row)
     monkeypatch.chdir(tmp_path)
     return paths
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 import pytest
 
-from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.artifacts.history import Row, append_row
 from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import ProtocolMismatch, UserError
 from ssmlab.core.events import Event, Note
@@ -56,9 +56,11 @@ def made_up(tiny_params: Params, folder: Path) -> Paths:
         found = results(tiny_params, run, *sets, parameters=1000 + 500 * seed, under=protocol(tiny_params, 100))
         save_results(paths.attack(run), found)
         paths.model(run).mkdir(parents=True)
-        writer = HistoryWriter(paths.model(run) / "history.csv")
+        history = paths.model(run) / "history.csv"
         for epoch in (1, 2):
-            writer.append(Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, clean * epoch / 2, clean / 2, 1.0, 900.0, 1.2, 0.9))
+            append_row(
+                history, Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, clean * epoch / 2, clean / 2, 1.0, 900.0, 1.2, 0.9)
+            )
     return paths
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from ssmlab.analysis.summary import load_summary
-from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.artifacts.history import Row, append_row
 from ssmlab.core.errors import UserError
 from ssmlab.data.header import DataProvenance
 from ssmlab.evaluation.results import save_results
@@ -57,7 +57,7 @@ def write_run(paths: Paths, found: Any) -> None:
     file = paths.model(found.run) / "history.csv"
     file.unlink(missing_ok=True)
     for epoch in (1, 2):
-        HistoryWriter(file).append(Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, 0.3 * epoch, 0.4, 1.0, 900.0))
+        append_row(file, Row(epoch, 12 * epoch, 2e-3, 1.5, 0.3, 0.3 * epoch, 0.4, 1.0, 900.0))
 
 
 def written(params: Params, paths: Paths) -> str:

@@ -14,7 +14,7 @@ from textual.pilot import Pilot
 from textual.widgets import Static
 
 from ssmlab.artifacts.heartbeat import Heartbeat
-from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.artifacts.history import Row, append_row
 from ssmlab.core.json_text import canonical_json
 from ssmlab.evaluation.protocol import Protocol
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, save_results, worst_case
@@ -41,9 +41,9 @@ class Study:
 
     def add_rows(self, folder: Path, *accuracies: tuple[float, float]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        writer = HistoryWriter(folder / "history.csv")
+        history = folder / "history.csv"
         for epoch, (clean, robust) in enumerate(accuracies, start=1):
-            writer.append(Row(epoch, epoch, 1e-3, 2.0 / epoch, 0.1, clean, robust, 1.0, 800.0, 2.5 / epoch))
+            append_row(history, Row(epoch, epoch, 1e-3, 2.0 / epoch, 0.1, clean, robust, 1.0, 800.0, 2.5 / epoch))
 
     def beat(self, heartbeat: Heartbeat = BEAT, **changes: object) -> None:
         text = canonical_json(asdict(replace(heartbeat, time=time.time(), **changes)))  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.artifacts.history import Row, append_row
 from ssmlab.project import launch
 from ssmlab.project.launched import active, log_path
 from ssmlab.tui.app import StudyApp
@@ -48,9 +48,7 @@ async def test_the_table_follows_the_files(study: Study) -> None:
     app = StudyApp(study.root)
     async with app.run_test(size=(120, 30)) as pilot:
         await until(pilot, lambda: "training" in line_of(app, "ads"))
-        HistoryWriter(study.paths.live("ads") / "history.csv").append(
-            Row(2, 2, 1e-3, 1.9, 0.2, 0.875, 0.625, 1.0, 900.0)
-        )
+        append_row(study.paths.live("ads") / "history.csv", Row(2, 2, 1e-3, 1.9, 0.2, 0.875, 0.625, 1.0, 900.0))
         study.add_rows(study.paths.model("ads"), (0.75, 0.5), (0.875, 0.625))
         study.beat(state="finished", eta_seconds=None)
         await until(pilot, lambda: "trained" in line_of(app, "ads"))

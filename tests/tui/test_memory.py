@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 from textual.strip import Strip
 
-from ssmlab.artifacts.history import HistoryWriter, Row
+from ssmlab.artifacts.history import Row, append_row
 from ssmlab.tui.app import StudyApp
 from ssmlab.tui.collector import THRESHOLDS
 from ssmlab.tui.follower import StudyFollower
@@ -45,7 +45,7 @@ def lines_in_memory() -> int:
 @pytest.mark.usefixtures("collector_as_in_a_terminal")
 async def test_the_lines_of_old_redraws_do_not_stay_in_memory(study: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ssmlab.tui.app.POLL", 0.01)
-    app, writer = StudyApp(study.root), HistoryWriter(study.paths.live("ads") / "history.csv")
+    app, history = StudyApp(study.root), study.paths.live("ads") / "history.csv"
     looks, lines = 0, list[int]()
     async with app.run_test(size=(120, 40)) as pilot:
         take = app.take
@@ -55,7 +55,7 @@ async def test_the_lines_of_old_redraws_do_not_stay_in_memory(study: Study, monk
             take(look, alerts)  # type: ignore[arg-type]
             looks += 1
             lines.append(lines_in_memory())
-            writer.append(Row(1 + looks, looks, 1e-3, 2 / looks, 0.5, 0.9, 0.6, 1.5, 900.0))
+            append_row(history, Row(1 + looks, looks, 1e-3, 2 / looks, 0.5, 0.9, 0.6, 1.5, 900.0))
 
         monkeypatch.setattr(app, "take", take_and_add_an_epoch)
         await until(pilot, lambda: "training" in line_of(app, "ads"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from ssmlab.artifacts.history import HistoryWriter, Row, format_history
+from ssmlab.artifacts.history import Row, append_row, format_history
 from ssmlab.artifacts.manifest import HISTORY
 from ssmlab.core.files import write_atomic
 from ssmlab.stages.train.state_file import (
@@ -96,7 +96,7 @@ class Record:
         save_state(self.live / STATE, self.identity, SavedState(state, merged))
         self.rows, self.files = state.rows, merged
         self._write(files)
-        HistoryWriter(self.live / HISTORY).append(state.rows[-1])
+        append_row(self.live / HISTORY, state.rows[-1])
 
     def contents(self) -> dict[str, bytes]:
         """The files to publish, by name."""
