@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ssmlab.analysis.claims import Judgement, holm, judge_claims, tally
+from ssmlab.analysis.claims import Judgement, holm, judge_claims, p_text, tally
 from ssmlab.analysis.sides import Study
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.results import AttackResults
@@ -87,6 +87,21 @@ def test_one_of_many_claims_needs_stronger_evidence_than_a_single_one(tiny_param
         f"Not settled, for these two trainings only, because its p-value is {3 * alone.p:.3f} "
         "after the correction for several claims ("
     ) in three[0].sentence
+
+
+def test_a_claim_that_cannot_be_tested_makes_the_other_claims_no_harder(tiny_params: Params) -> None:
+    made = {"ads": flags(540), "ssm": flags(500), "attention": flags(100)}  # of ten classes: the last one guesses
+    found = {run: with_own_checkpoint(results(tiny_params, run, {"clean": each})) for run, each in made.items()}
+    claims = [ClaimParams(says=than, run="ads", than=than, measures=("clean",)) for than in ("ssm", "attention")]
+    testable, other = judge_claims(claims, Study(found, {}, {}, 10, 0.95))
+    assert other.verdict == "not testable"
+    assert testable.p is not None
+    assert testable.adjusted_p == testable.p
+
+
+@pytest.mark.parametrize(("p", "text"), [(0.0, "< 0.001"), (0.00099, "< 0.001"), (0.001, "0.001"), (0.0496, "0.050")])
+def test_a_p_value_is_never_written_as_zero(p: float, text: str) -> None:
+    assert p_text(p) == text
 
 
 @settings(deadline=None, max_examples=30)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import get_args
 
-from ssmlab.analysis.format import PROVENANCES, model_label, regime_label
+from ssmlab.analysis.format import PROVENANCES, model_label, regime_label, signed
 from ssmlab.data.header import DataProvenance
 from ssmlab.params import ModelParams
 from ssmlab.project.params_file import load_params
@@ -37,6 +37,11 @@ def test_regimes_that_learn_differently_are_called_differently() -> None:
 
 def test_every_provenance_has_a_description() -> None:
     assert set(PROVENANCES) == set(get_args(DataProvenance))
+
+
+def test_a_difference_that_rounds_to_zero_has_no_sign() -> None:
+    shown = [signed(fraction) for fraction in (-0.0006, -0.0004, -0.0, 0.0, 0.0004, 0.0006)]
+    assert shown == ["-0.1", "0.0", "0.0", "0.0", "0.0", "+0.1"]
 
 
 def test_a_model_without_layer_norm_is_not_labelled_as_one_with_it() -> None:

@@ -132,6 +132,41 @@ def test_an_interval_of_gaps_agrees_with_a_bootstrap() -> None:
     assert (found.low, found.high) == pytest.approx(tuple(np.quantile(resampled, [0.05, 0.95])), abs=0.02)
 
 
+@pytest.mark.parametrize("confidence", [0.8, 0.95])
+def test_an_interval_of_gaps_from_newcombes_two_and_numpys_correlation(confidence: float) -> None:
+    """MOVER as a quadratic form in the distances of the ends; the two gaps are correlated over images."""
+    rng = np.random.default_rng(5)
+    hard = rng.random(300)
+    sides = [(hard + 0.5 * rng.random(300) < limit).astype(int) for limit in (0.95, 0.6, 0.8, 0.7)]
+    best, last, other_best, other_last = ("".join(map(str, side)) for side in sides)
+    one, other = sides[0] - sides[1], sides[2] - sides[3]
+    low, high = newcombe(best, last)(confidence)
+    other_low, other_high = newcombe(other_best, other_last)(confidence)
+    rho = np.corrcoef(one, other)[0, 1]
+    assert abs(rho) > 0.1
+    below = np.array([one.mean() - low, other_high - other.mean()])
+    above = np.array([high - one.mean(), other.mean() - other_low])
+    form, value = np.array([[1, -rho], [-rho, 1]]), one.mean() - other.mean()
+    found = paired_gaps(best, last, other_best, other_last, confidence)
+    expected = (value, value - (below @ form @ below) ** 0.5, value + (above @ form @ above) ** 0.5)
+    assert found.settled
+    assert (found.value, found.low, found.high) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("counts", [(7, 4, 0, 9), (0, 5, 0, 15), (800, 14, 5, 181)])
+def test_an_interval_that_excludes_zero_is_widened_to_zero_if_the_exact_test_does_not_reject_it(
+    counts: tuple[int, int, int, int],
+) -> None:
+    a, b = table(*counts)
+    exact = stats.binomtest(counts[1], counts[1] + counts[2]).pvalue
+    assert exact > 0.05
+    assert newcombe(a, b)(0.95)[0] > 0.0
+    for found, p in ((paired(a, b, 0.95), exact), (paired(b, a, 0.95), exact)):
+        assert 0.0 in (found.low, found.high)
+        assert not found.settled
+        assert found.p == pytest.approx(p)
+
+
 @pytest.mark.parametrize(("fallen", "settled"), [(4, False), (5, False), (10, True)])
 def test_a_gap_on_a_few_images_is_settled_only_by_the_exact_test(fallen: int, settled: bool) -> None:
     # All images that fall do so on one side: the exact p is 2 / 2^fallen: 0.125 for 4 images, 0.031 for 6.

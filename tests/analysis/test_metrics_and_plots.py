@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ssmlab.analysis.metrics_and_plots import plot_files
+from ssmlab.analysis.metrics_and_plots import metrics, plot_files
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import Summary
 from ssmlab.evaluation.protocol import radius
@@ -76,6 +76,15 @@ def test_the_curve_goes_to_five_times_eps_or_to_the_radius_that_holds_every_imag
     radii = [each for each, _ in curve]
     assert radii == sorted(set(radii)) and radii[-1] == pytest.approx(last) and eps in radii
     assert curve[-1][1] == sum(each is None or each > last for each in distances) / 5
+
+
+def test_metrics_are_the_accuracies_of_the_best_checkpoint_and_the_fall_under_the_main_attack(summary: Summary) -> None:
+    for run, found in zip(summary.runs[1:], list(metrics(summary).values())[1:], strict=True):
+        best = {name: run.measure(name, "best") for name in ("clean", "pgd-10")}
+        last = run.measure("pgd-10", "last")
+        assert last is not None and all(best.values())
+        assert {name: found[name] for name in best} == {name: each.value for name, each in best.items() if each}
+        assert found["ro_gap:pgd-10"] == pytest.approx(found["pgd-10"] - last.value)
 
 
 def test_without_fmn_the_curve_has_no_attack_and_the_main_attack(summary: Summary) -> None:

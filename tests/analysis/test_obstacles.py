@@ -73,6 +73,7 @@ def test_robust_overfitting_is_not_testable_on_trainings_that_could_not_have_ove
     ("kept", "reason"),
     [
         (record(done=4), "ads was cut short (epoch 4 of 10)"),
+        (record(done=9), "ads was cut short (epoch 9 of 10)"),
         (record(rise=0.02), "ads was still improving (+2.0 points of robust validation accuracy in its last 2 epochs)"),
     ],
 )
@@ -84,6 +85,8 @@ def test_an_unfinished_training_settles_no_claim(tiny_params: Params, kept: Trai
     assert found.verdict == "not settled"
     assert found.sentence.startswith(f"Not settled, because {reason}: clean 81.3%")
     assert judge(claim, runs, {}, {"ads": record(rise=0.009), "ssm": record()}).verdict == "supported"
+    other = judge(claim, runs, {}, {"ads": record(), "ssm": kept})
+    assert other.sentence.startswith(f"Not settled, because {reason.replace('ads', 'ssm')}: clean 81.3%")
 
 
 def test_a_model_at_chance_gets_no_verdict(tiny_params: Params) -> None:
@@ -100,6 +103,17 @@ def test_a_checkpoint_is_not_compared_with_itself(tiny_params: Params) -> None:
     (found,) = judge_claims([claim], study)
     assert found.verdict == "not testable"
     assert found.reasons == ("both sides are the same checkpoint",)
+
+
+def test_groups_that_share_a_checkpoint_are_not_compared(tiny_params: Params) -> None:
+    study = seeded_params(tiny_params, seeds=(0, 1))
+    names = [f"{group}-s{seed}" for group in ("ads-pgd", "ssm-pgd") for seed in (0, 1)]
+    found = {run: with_own_checkpoint(results(study, run, {"clean": flags(800)})) for run in names}
+    found["ssm-pgd-s1"] = found["ads-pgd-s0"].model_copy(update={"run": "ssm-pgd-s1", "train": {"seed": 1}})
+    claim = ClaimParams(says="A", run="ads-pgd", than="ssm-pgd", measures=("clean",))
+    groups = {"ads-pgd": names[:2], "ssm-pgd": names[2:]}
+    (judged,) = judge_claims([claim], Study(found, groups, {}, 10, 0.95))
+    assert judged.reasons == ("both sides are the same checkpoint",)
 
 
 def test_a_record_is_read_from_the_history() -> None:

@@ -134,9 +134,9 @@ def test_the_interval_covers_at_least_as_often_as_it_says() -> None:
 
 
 def test_one_training_each_is_compared_over_images() -> None:
-    a, b = "1101", "1001"
+    a, b, c, d = "1101", "1001", "0111", "0100"
     assert over_images((a,), (b,), 0.95) == paired(a, b, 0.95)
-    assert over_images((a, b), (b, b), 0.95) == paired_gaps(a, b, b, b, 0.95)
+    assert over_images((a, b), (c, d), 0.95) == paired_gaps(a, b, c, d, 0.95)
     assert (value_of((a,)), value_of((a, b))) == (0.75, 0.25)
 
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
+from ssmlab.analysis.protocol import by_strength, longest_pgd
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import WORST, Summary, load_summary
 from ssmlab.core.errors import ProtocolMismatch, UserError
+from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.results import AttackResults, Check
-from ssmlab.params import Params
+from ssmlab.params import AttackSpec, Params
 from ssmlab.project.params_file import load_params
 from tests.analysis.synthetic import data_summary, default_study, protocol, results, seeded_params, seeded_study
 
@@ -73,6 +75,26 @@ def test_a_summary_has_the_studys_order_labels_and_main_attack(params: Params, s
     assert labels["ssm-gelu"][0] == "S4 + GELU"
     assert labels["attention"][0] == "Mega"
     assert labels["ssm-standard"] == ("S4", "standard")
+
+
+def test_attacks_are_ordered_by_kind_and_then_by_steps() -> None:
+    names = ("autoattack", "pgd-7", "pgd-100", "apgd-ce", "pgd-20", "fgsm")
+    attacks = {name: parse_attack(name, 0.1) for name in names}
+    assert by_strength(attacks) == ["fgsm", "pgd-7", "pgd-20", "pgd-100", "apgd-ce", "autoattack"]
+    assert longest_pgd(attacks) == "pgd-100"
+
+
+def test_a_token_attack_is_the_main_attack_only_if_there_is_no_other(tiny_params: Params) -> None:
+    best = {"clean": "1110", "token-2": "1000"}
+    tokens = {"token-2": parse_attack("token-2", 0.1)}
+
+    def main(attacks: dict[str, AttackSpec], flags: dict[str, str]) -> str:
+        under = protocol(tiny_params, 4, attacks={name: spec.plain() for name, spec in attacks.items()})
+        found = [results(tiny_params, "ssm", best | flags, under=under)]
+        return summarize("smoke", found, no_claims(), data_summary()).main_attack()
+
+    assert main(tokens, {}) == "token-2"
+    assert main({"pgd-2": parse_attack("pgd-2", 0.1), **tokens}, {"pgd-2": "11"}) == "pgd-2"
 
 
 @pytest.fixture

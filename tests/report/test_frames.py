@@ -11,10 +11,13 @@ import pytest
 import ssmlab
 from ssmlab.artifacts.history import Row, append_row, read_history
 from ssmlab.core.errors import UserError
+from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.results import AttackResults, save_results
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
-from tests.analysis.synthetic import nested_flags, results, with_origin
+from ssmlab.params.written_float import WrittenFloat
+from ssmlab.report.records import ball_of
+from tests.analysis.synthetic import nested_flags, protocol, results, with_origin
 
 RUNS = {"ssm": 0.6, "attention": 0.7, "ads": 0.8}
 
@@ -54,6 +57,14 @@ def test_results_has_every_accuracy_of_the_files_once(paths: Paths, found: dict[
         assert (row.study, row.group, row.seed, row.norm) == ("smoke", row.run, 0, "linf")
         assert row.eps == (0.0 if row.attack == "clean" else 0.1)
     assert list(frame["attack"][:5]) == ["clean", "fgsm", "pgd-2", "autoattack", "worst case"]
+
+
+@pytest.mark.parametrize(("eps", "ball"), [(None, ("linf", 1.0)), (0.25, ("l2", 0.25))])
+def test_a_token_attack_has_its_own_ball(eps: float | None, ball: tuple[str, float], tiny_params: Params) -> None:
+    token = parse_attack("token-2", 0.1).model_copy(update={"eps": None if eps is None else WrittenFloat(eps)})
+    under = protocol(tiny_params, norm="l2", attacks={"token-2": token.plain()})
+    assert ball_of("token-2", under) == ball
+    assert (ball_of("clean", under), ball_of("worst case", under)) == (("l2", 0.0), ("l2", 0.1))
 
 
 def test_an_imported_checkpoint_is_named_because_its_training_is_unknown(

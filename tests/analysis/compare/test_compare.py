@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from scipy.stats import binomtest
 
 from ssmlab.analysis.compare.compare import EXPLORATORY, Comparison, ComparisonLine, compare
+from ssmlab.analysis.compare.deltas import single_value
 from ssmlab.artifacts.checkpoint import save as save_checkpoint
 from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import ProtocolMismatch, UserError
@@ -98,6 +100,17 @@ def test_deltas_change_sign_with_the_reference_and_a_smaller_gap_is_better(attac
     assert (gap[0].value, gap[1].value) == pytest.approx((0.0, 0.1))
     assert gap[1].word == "worse"
     assert line(back, "pgd-2", "gap").values[1].word == "better"
+
+
+def test_a_number_of_a_single_training_has_an_interval_at_the_confidence_asked_for() -> None:
+    """The clean accuracy has SciPy's Wilson interval; the interval of a gap contains the gap."""
+    best, last = "1" * 80 + "0" * 20, "1" * 60 + "0" * 40
+    accuracy, gap = single_value({0: (best,)}, 0.99), single_value({0: (best, last)}, 0.99)
+    exact = binomtest(80, 100).proportion_ci(0.99, method="wilson")
+    assert accuracy.interval == pytest.approx((exact.low, exact.high))
+    assert gap.value == pytest.approx(0.2)
+    assert gap.interval is not None
+    assert 0.0 < gap.interval[0] < 0.2 < gap.interval[1]
 
 
 def test_a_difference_within_its_interval_is_noise_and_equal_numbers_are_the_same(
