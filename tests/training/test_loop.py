@@ -10,11 +10,12 @@ import torch.nn.functional as F
 import torchattacks
 from torch import Tensor
 
+from ssmlab.artifacts.history import Row
 from ssmlab.data.dataset import Dataset, Split, make_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.nets.build import build
 from ssmlab.nets.classifier import Classifier
-from ssmlab.params import AveragingParams, Params, TrainParams
+from ssmlab.params import AveragingParams, FreeParams, Params, TrainParams
 from ssmlab.project.params_file import merged
 from ssmlab.training.attack import attack_from
 from ssmlab.training.averaging import AveragedModel
@@ -22,6 +23,7 @@ from ssmlab.training.events import BatchResult, Diverged, EpochDone, StepDone, V
 from ssmlab.training.generators import named_generator
 from ssmlab.training.loop import fit
 from ssmlab.training.optimizer import make_optimizer, make_schedule
+from ssmlab.training.selection import out_of_patience
 from ssmlab.training.validation import training_sample
 from tests.training.steps import regime_of, run
 
@@ -229,6 +231,17 @@ def test_patience_counts_from_the_best_epoch(new_model: Any, dataset: Dataset, s
     end = next((i for i in range(warmup + 1, 12) if not any(improved[i - 1 : i + 1])), 11)
     assert [event.improved for event in patient] == improved[: end + 1]
     assert 2 < len(patient) < 12
+
+
+@pytest.mark.parametrize(("replays", "ends"), [(1, 10), (2, 6), (4, 4)])
+def test_patience_counts_from_the_end_of_the_warm_up_which_replays_shorten(
+    settings: TrainParams, replays: int, ends: int
+) -> None:
+    """A warm-up of 8 epochs is over after 8 / replays passes; then come two passes without a better one."""
+    changes = {"free": FreeParams(replays=replays), "warmup": 8, "patience": 2, "epochs": 40}
+    patient = settings.model_copy(update=changes)
+    rows = [Row(epoch, epoch, 0.1, 1.0, None, 0.5, 0.5, 1.0, 1.0) for epoch in range(1, 11)]
+    assert next(done for done in range(1, 11) if out_of_patience(rows[:done], patient)) == ends
 
 
 def test_free_divides_its_epochs_by_its_replays(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:

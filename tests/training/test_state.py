@@ -158,6 +158,16 @@ def parts(new_model: Any, settings: TrainParams) -> Parts:
     return parts
 
 
+def test_a_restored_schedule_is_in_the_state_that_was_saved(parts: Parts) -> None:
+    saved, before = parts.tensors(), parts.schedule.state_dict()
+    for _ in range(3):
+        parts.optimizer.step()
+        parts.schedule.step()
+    assert parts.schedule.state_dict() != before
+    parts.restore(saved)
+    assert parts.schedule.state_dict() == before
+
+
 def test_state_that_a_regime_carries_is_restored(parts: Parts) -> None:
     delta, average = CarriedDelta(2, SHAPE), AveragedModel(parts.model, 0.9)  # type: ignore[arg-type]
     parts = replace(parts, carried={"delta": delta, "average": average})
