@@ -159,6 +159,20 @@ def test_fmn_estimates_the_boundary_from_the_distance_where_it_stands() -> None:
     assert 0.55 < float(attack.distances) < 0.58
 
 
+@pytest.mark.parametrize("ball", [Ball(0.02), Ball(0.3, "l2")])
+def test_every_start_is_another_point_and_the_first_is_the_same_for_every_attack(ball: Ball) -> None:
+    victim, x = Victim(net(), CPU), images(3)
+    y = torch.zeros(3, dtype=torch.int64)
+
+    def new_attack() -> LossPgd:
+        return LossPgd(victim, 0, cross_entropy, ball=ball, alpha=0.0, steps=1, random_start=True)
+
+    attack = new_attack()
+    first, second, third = (attack(x, y) for _ in range(3))
+    assert len({float(start.sum()) for start in (x, first, second, third)}) == 4
+    assert new_attack()(x, y).equal(first)
+
+
 def test_more_restarts_never_leave_more_images_right() -> None:
     model, x = net(), images(30)
     y = model(x).argmax(dim=1)

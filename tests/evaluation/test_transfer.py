@@ -129,10 +129,14 @@ def test_images_made_on_a_normal_model_reveal_a_model_without_gradients() -> Non
     assert checks["masked"].sentence.endswith("PGD-50 on masked itself breaks: its gradients may be masked")
 
 
-def test_the_second_look_removes_exactly_the_images_that_stronger_attacks_on_the_model_break() -> None:
-    """As if its own attack had broken none of the first 60 images, and another model's attack all of the first 40."""
+@pytest.mark.parametrize("saturated", [False, True])
+def test_the_second_look_removes_exactly_the_images_that_stronger_attacks_on_the_model_break(saturated: bool) -> None:
+    """As if its own attack had broken none of the first 60 images, and another model's attack all of the first 40.
+
+    Where the cross entropy is saturated, only PGD on the margin breaks most images.
+    """
     x, y = (each[:60] for each in digits())
-    model = trained(robust=True)
+    model = Function(lambda x, model: 10_000 * model(x)) if saturated else trained(robust=True)
     runner = AttackRunner(inputs({"a": model}, x, y))
     clean = text(runner.clean("a", 60).right)
     found = made_up({("a", "a"): clean, ("b", "a"): "0" * 40 + clean[40:]}, {"a": clean})
@@ -148,10 +152,9 @@ def test_the_second_look_removes_exactly_the_images_that_stronger_attacks_on_the
         )
         for loss in (None, "margin")
     ]
-    fallen = set()
-    for spec in strong:
-        _, each = transfers_between_itself(model, x, y, spec)
-        fallen |= broken_images(clean, each)
+    by_loss = [broken_images(clean, transfers_between_itself(model, x, y, spec)[1]) for spec in strong]
+    assert (by_loss[1] > by_loss[0]) == saturated
+    fallen = set.union(*by_loss)
     expected = "".join("0" if row in fallen and row < 40 else flag for row, flag in enumerate(clean))
     assert "0" in expected[:40] and fallen - set(range(40))
     assert withstood_by(runner, "a", clean, found, 10) == expected
