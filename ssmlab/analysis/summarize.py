@@ -138,7 +138,8 @@ def run_params(result: AttackResults) -> RunParams:
         return RunParams.model_validate({"model": result.model, "train": result.train})
     except ValidationError as error:
         raise UserError(
-            f"the attack results of run {result.run} come from another version of ssmlab ({first_problem(error)}); run "
+            f"the attack results of run {result.run} come from another version of ssmlab "
+            f"({first_problem(error, RunParams)}); run "
             f"`ssmlab repro {result.run}`"
         ) from None
 

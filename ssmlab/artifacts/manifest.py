@@ -79,7 +79,9 @@ def read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(document)
     except ValidationError as error:
-        raise UserError(f"{folder / MANIFEST}: from another version ({first_problem(error)}); {remedy}") from None
+        raise UserError(
+            f"{folder / MANIFEST}: from another version ({first_problem(error, Manifest)}); {remedy}"
+        ) from None
 
 
 def read_published(folder: Path) -> tuple[Manifest, dict[str, bytes]]:

@@ -222,7 +222,8 @@ def check_checkpoint(name: str, file: TensorFile) -> CheckpointFile:
         metadata = Metadata.model_validate_json(canonical_json(document))
     except ValidationError as error:
         raise UserError(
-            f"{name}: its metadata cannot be read ({first_problem(error)}); train the run again with this version"
+            f"{name}: its metadata cannot be read ({first_problem(error, Metadata)}); train the run again with this "
+            "version"
         ) from None
     if problem := size_problem(metadata, file.tensors):
         raise UserError(f"{name}: {problem}; the file is damaged or from another version: train the run again")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 DEEPEST = 64  # levels; our own files have 8
+KeyPlace = tuple[Any, Any] | None  # where a value is: the place of the mapping or list that has it, and its key there
 MOST_VALUES = 1_000_000  # with YAML's anchors, a small file can mean billions of values
 
 
@@ -24,13 +25,15 @@ def parse_json(content: bytes | str) -> Any:
 def check_plain(value: Any) -> None:
     """Raise ValueError, worded for the author of the file, unless a JSON file could hold `value`.
 
+    The message begins with the dotted key of the value that is wrong.
+
     Python's JSON reader accepts NaN and lone surrogates. YAML has dates, sets, values that contain themselves, and keys
     of every type. None of these can be written to our own files.
     """
-    pending: list[tuple[Any, int]] = [(value, 0)]
+    pending: list[tuple[Any, int, KeyPlace]] = [(value, 0, None)]
     seen = 0
     while pending:
-        item, depth = pending.pop()
+        item, depth, place = pending.pop()
         seen += 1
         if depth > DEEPEST:
             raise ValueError("it is nested too deep, or contains itself")
@@ -39,30 +42,38 @@ def check_plain(value: Any) -> None:
         if isinstance(item, dict):
             for key in item:
                 if not isinstance(key, (str, int, float, bool)) and key is not None:
-                    raise ValueError(f"the key {key!r} is not text; put it in quotes")
-            pending.extend((key, depth + 1) for key in item)
-            pending.extend((below, depth + 1) for below in item.values())
+                    raise ValueError(f"{before(place)}the key {key} is a {type(key).__name__}; put it in quotes")
+            pending.extend((key, depth + 1, place) for key in item)
+            pending.extend((below, depth + 1, (place, key)) for key, below in item.items())
         elif isinstance(item, (list, tuple)):
-            pending.extend((below, depth + 1) for below in item)
-        else:
-            check_scalar(item)
+            pending.extend((below, depth + 1, (place, index)) for index, below in enumerate(item))
+        elif problem := scalar_problem(item):
+            raise ValueError(before(place) + problem)
 
 
-def check_scalar(item: Any) -> None:
-    """Raise ValueError unless `item` is text that can be encoded, a finite number, true, false or null."""
+def before(place: KeyPlace) -> str:
+    """The dotted key at the start of a message; empty for the whole value."""
+    keys: list[str] = []
+    while place is not None:
+        place, key = place
+        keys.append(str(key))
+    return f"{'.'.join(reversed(keys))}: " if keys else ""
+
+
+def scalar_problem(item: Any) -> str:
+    """Why `item` is not text that can be encoded, a finite number, true, false or null; empty if it is."""
     if isinstance(item, str):
         try:
             item.encode()
         except UnicodeEncodeError:
-            raise ValueError(f"{item!r} is not valid Unicode text") from None
+            return f"{item!r} is not valid Unicode text"
     elif isinstance(item, float):
-        if not math.isfinite(item):
-            raise ValueError(f"{item} is not a finite number")
+        return "" if math.isfinite(item) else f"{item} is not a finite number"
     elif isinstance(item, int):
-        if item.bit_length() > 64:
-            raise ValueError("a whole number in it is too large (more than 64 bits)")
+        return "the whole number is too large (more than 64 bits)" if item.bit_length() > 64 else ""
     elif item is not None:
-        raise ValueError(f"{item} is a {type(item).__name__}; put it in quotes to make it text")
+        return f"{item} is a {type(item).__name__}; put it in quotes to make it text"
+    return ""
 
 
 def value_at(value: Any, keys: Iterable[str]) -> Any:

@@ -84,7 +84,21 @@ def hint(name: str, known: Iterable[str], kind: str = "") -> str:
     `did you mean 'ads'?`, or `runs: ssm, ads and 298 more`, with `kind` "runs".
     """
     names = list(dict.fromkeys(known))
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    if near:
-        return f"did you mean '{near[0]}'?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"did you mean '{near}'?"
     return f"{kind}: {listed(few(names))}" if kind else listed(few(names))
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that was probably meant: a similar one, or the only one that begins so; None if there is none.
+
+    Capital letters do not matter.
+    """
+    names = {each.casefold(): each for each in known}
+    typed = name.casefold()
+    similar = difflib.get_close_matches(typed, names, n=1, cutoff=0.6)
+    longer = [each for each in names if typed and each.startswith(typed)]
+    if similar:
+        return names[similar[0]]
+    return names[longer[0]] if len(longer) == 1 else None

@@ -163,7 +163,7 @@ def parse_description(text: str) -> Description:
     except ValidationError as error:
         if any(problem["loc"] == ("format",) for problem in error.errors()):
             raise ValueError("another version of ssmlab wrote it") from None
-        raise ValueError(f"its description is missing or damaged: {first_problem(error)}") from None
+        raise ValueError(f"its description is missing or damaged: {first_problem(error, Description)}") from None
     except (ValueError, AttributeError, TypeError, RecursionError):
         raise ValueError("its description is missing or damaged") from None
     # comparing the complete texts checks the digest and finds any other change of the text

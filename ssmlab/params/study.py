@@ -77,17 +77,19 @@ class Params(Strict):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> Self:
-        for name in (self.study, *self.attack.attacks):
+        for key, name in (("study", self.study), *(("attack.attacks", name) for name in self.attack.attacks)):
             if not NAME.fullmatch(name):
                 raise ValueError(
-                    f"'{name}' cannot be a name: use up to 100 lower-case letters, digits, '.', '_' and '-'"
+                    f"{key}: '{printable(name, 80)}' cannot be a name: use up to 100 lower-case letters, digits, '.', "
+                    "'_' and '-'"
                 )
         if self.study == IMPORTED:
             raise ValueError(f"study: '{IMPORTED}' is the study of imported checkpoints; choose another name")
         for name in self.runs:
             if not RUN_NAME.fullmatch(name):
                 raise ValueError(
-                    f"runs: '{name}' cannot be a run's name: use up to 100 lower-case letters, digits, '_' and '-'"
+                    f"runs: '{printable(name, 80)}' cannot be a run's name: use up to 100 lower-case letters, digits, "
+                    "'_' and '-'"
                 )
             if NOT_TEXT.fullmatch(name):
                 raise ValueError(
@@ -99,11 +101,11 @@ class Params(Strict):
         for claim in self.analyze.claims:
             for name in (claim.run, claim.than):
                 if name not in self.runs and name not in groups:
-                    raise ValueError(f"analyze.claims: '{name}' {not_named(name, self.runs, groups)}")
+                    raise ValueError(f"analyze.claims: '{printable(name, 80)}' {not_named(name, self.runs, groups)}")
             for measure in claim.measures:
                 if measure.removeprefix("ro_gap:") not in (*self.attack.attacks, "clean"):
                     known = hint(measure, ["clean", *self.attack.attacks, "ro_gap:<attack>"])
-                    raise ValueError(f"analyze.claims: '{measure}' is not a measure ({known})")
+                    raise ValueError(f"analyze.claims: '{printable(measure, 80)}' is not a measure ({known})")
         return self
 
     @property

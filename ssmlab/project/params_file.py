@@ -7,21 +7,27 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file
 from ssmlab.core.plain_values import check_plain
-from ssmlab.core.text import printable
-from ssmlab.core.validation import at_key, first_problem, problem_text
-from ssmlab.params import ATTACKS, GridParams, GridRun, Params
+from ssmlab.core.text import nearest, printable
+from ssmlab.core.validation import at_key, first_problem
+from ssmlab.params import GridParams, GridRun, Params, Strict
 from ssmlab.project.quick_yaml import NotOrdinaryError, quick_yaml
 
 LARGEST_PARAMS = 16 * 2**20  # bytes; 1,000 runs written out have less than one MiB
 
 if TYPE_CHECKING:
     from ruamel.yaml.error import YAMLError
+
+
+class WithGrid(Strict):
+    """The section `grid` of a study."""
+
+    grid: GridParams
 
 
 class NotYamlError(ValueError):
@@ -62,7 +68,8 @@ def read_text(path: Path) -> str:
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except UnicodeDecodeError as error:
-        raise unreadable(str(path), error) from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from None
 
 
 def yaml_mapping(text: str, source: str) -> dict[str, Any]:
@@ -74,7 +81,10 @@ def yaml_mapping(text: str, source: str) -> dict[str, Any]:
     except ValueError as error:
         raise unreadable(source, error) from None
     if not isinstance(value, dict):
-        raise UserError(f"{source}: not a study: a mapping of sections (study, data, model, ...) is needed")
+        raise UserError(
+            f"{source}: not a study: a mapping of sections (study, data, model, ...) is needed; `ssmlab use` lists the "
+            "studies that there are"
+        )
     return value
 
 
@@ -122,24 +132,23 @@ def parse_params(raw: Mapping[str, Any], source: str) -> Params:
     sections, grid_runs = expanded(raw, source)
     for shared in ("model", "train"):
         if not isinstance(sections.get(shared), Mapping):
-            raise UserError(f"{source}: {shared}: this section, which all runs share, is missing")
+            raise UserError(f"{source}: {without_section(sections, shared)}")
     model, train, runs = sections.pop("model"), sections.pop("train"), sections.get("runs")
     if not isinstance(runs, Mapping) or not runs:
         raise UserError(f"{source}: runs: the study has no runs; add at least one, for example `runs: {{ssm: {{}}}}`")
     for name in runs:
         if not isinstance(name, str):
             problem = "cannot be a run's name: YAML takes it for a value"
-            raise UserError(f"{source}: runs: '{name}' {problem}; name it run-{name}")
+            raise UserError(f"{source}: runs: '{name}' {problem}; name it run-{str(name).lower().replace('.', '-')}")
     base = {"model": model, "train": train}
     sections["runs"] = {
-        str(name): merged(base, {} if changes is None else changes, f"{source}: runs.{name}")
-        for name, changes in runs.items()
+        str(name): merged(base, changes_of_run(changes, f"{source}: runs.{name}")) for name, changes in runs.items()
     }
     try:
         return Params.model_validate(sections)
     except ValidationError as error:
         raise UserError(
-            f"{source}: {first_problem(error, partial(described_where_written, runs=runs, grid_runs=grid_runs))}"
+            f"{source}: {first_problem(error, Params, partial(at_its_place, runs=runs, grid_runs=grid_runs))}"
         ) from None
 
 
@@ -153,9 +162,9 @@ def expanded(raw: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[
     if "grid" not in sections:
         return sections, {}
     try:
-        grid = TypeAdapter(dict[str, GridParams]).validate_python({"grid": sections.pop("grid")})["grid"]
+        grid = WithGrid.model_validate({"grid": sections.pop("grid")}).grid
     except ValidationError as error:
-        raise UserError(f"{source}: {first_problem(error)}") from None
+        raise UserError(f"{source}: {first_problem(error, WithGrid)}") from None
     made = {run.name: run for run in grid.runs()}
     written = sections.get("runs") or {}
     if not isinstance(written, Mapping):
@@ -166,21 +175,35 @@ def expanded(raw: Mapping[str, Any], source: str) -> tuple[dict[str, Any], dict[
     return sections, made
 
 
-def merged(base: Mapping[str, Any], changes: Any, where: str) -> dict[str, Any]:
-    """`base` updated with `changes`, mapping by mapping; null removes a section. Neither of the two is changed."""
+def without_section(sections: Mapping[str, Any], shared: str) -> str:
+    """What is wrong with a study that lacks a section which all runs share: perhaps only the section's name."""
+    known = (*Params.model_fields, "model", "train")
+    misspelt = next((key for key in map(str, sections) if key not in known and nearest(key, known) == shared), None)
+    if shared not in sections and misspelt is not None:
+        return at_key([misspelt], f"unknown key; did you mean '{shared}'?")
+    return f"{shared}: this section, which all runs share, is missing; copy it from a file in studies/"
+
+
+def changes_of_run(changes: Any, where: str) -> Mapping[str, Any]:
+    """The changes of a run, which is at `where`; none if nothing is written. Raises UserError if it is no mapping."""
+    if changes is None:
+        return {}
     if not isinstance(changes, Mapping):
         raise UserError(f"{where}: a mapping of changes to `model` and `train` is needed")
+    return changes
+
+
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` updated with `changes`, mapping by mapping; any other value replaces. Neither of the two is changed."""
     result = dict(base)
     for key, value in changes.items():
         below = result.get(key)
-        if isinstance(below, Mapping) and value is not None:
-            value = merged(below, value, f"{where}.{key}")
-        result[key] = value
+        result[key] = merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return result
 
 
-def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
-    """The problem that pydantic found, at the key where the user wrote it: in a run, a shared section or the grid."""
+def at_its_place(problem: ErrorDetails, text: str, runs: Mapping[str, Any], grid_runs: Mapping[str, GridRun]) -> str:
+    """The text of a problem at the key where the user wrote it: in a run, a shared section or the grid."""
     path = [str(part) for part in problem["loc"]]
     if path[:2] == ["attack", "attacks"]:
         del path[3:4]  # pydantic's name for the member of the union, which is not in the user's file
@@ -193,8 +216,8 @@ def described_where_written(problem: ErrorDetails, runs: Mapping[str, Any], grid
     elif path[:1] == ["runs"] and len(path) > 2 and path[1] in grid_runs:
         path = place_in_grid(grid_runs[path[1]], path[2:])
     if kind.startswith("union_tag"):
-        return at_key([*path, "kind"], f"must be one of {', '.join(ATTACKS)}")
-    return at_key(path, problem_text(problem))
+        path = [*path, "kind"]
+    return at_key(path, text)
 
 
 def place_in_grid(run: GridRun, path: list[str]) -> list[str]:
@@ -208,7 +231,10 @@ def place_in_grid(run: GridRun, path: list[str]) -> list[str]:
 def written_in(value: Any, path: list[str]) -> bool:
     """Whether the nested mapping `value` has something at `path`."""
     for part in path:
-        if not isinstance(value, Mapping) or part not in value:
+        if not isinstance(value, Mapping):
             return False
-        value = value[part]
+        named = {str(key): below for key, below in value.items()}  # YAML's keys may be numbers
+        if part not in named:
+            return False
+        value = named[part]
     return True

@@ -66,7 +66,7 @@ def published_params(state: Mapping[str, Tensor], act: AdsActivation | None) -> 
             }
         )
     except ValidationError as error:
-        raise UserError(f"not a published model ({first_problem(error)})") from None
+        raise UserError(f"not a published model ({first_problem(error, ModelParams)})") from None
 
 
 def axis_size(state: Mapping[str, Tensor], name: str, axis: int, of: int) -> int:

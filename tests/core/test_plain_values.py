@@ -54,6 +54,21 @@ def test_what_json_cannot_hold_is_refused_with_its_reason(value: Any, reason: st
         check_plain(value)
 
 
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('{"a": {"b": [1, {"c": NaN}]}}', "a.b.1.c: nan is not a finite number"),
+        ('{"a": [0, 1e999]}', "a.1: inf is not a finite number"),
+        ('{"a": {"b": 100000000000000000000}}', "a.b: the whole number is too large"),
+        ("NaN", "nan is not"),
+    ],
+)
+def test_the_message_names_the_key_of_what_json_cannot_hold(text: str, place: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        parse_json(text)
+    assert str(caught.value).startswith(place)
+
+
 @pytest.mark.parametrize("text", ["NaN", "[Infinity]", "1e999", '"\\ud800"', "[" * 2000 + "]" * 2000, "[" * 10**6, "{"])
 def test_json_that_python_reads_beyond_the_standard_is_refused(text: str) -> None:
     with pytest.raises(ValueError):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ssmlab.core.text import duration, hint, listed, percent, printable
+from ssmlab.core.text import duration, hint, listed, nearest, percent, printable
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,11 @@ def test_the_nearest_name_is_suggested_and_a_long_list_is_cut() -> None:
     assert hint("atention", runs, "runs") == "did you mean 'attention'?"
     assert hint("zzz", runs, "runs") == "runs: ssm, attention, grid-0, grid-1, grid-2, grid-3, grid-4 and 295 more"
     assert hint("zzz", ["ssm", "ads"]) == "ssm and ads"
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("atention", "attention"), ("ADS", "ads"), ("att", "attention"), ("ssm-g", None), ("zzz", None), ("", None)],
+)
+def test_the_nearest_name_is_similar_or_the_only_one_that_begins_so(typed: str, meant: str | None) -> None:
+    assert nearest(typed, ["ads", "attention", "ssm-gelu-standard-s0", "ssm-gelu-standard-s1"]) == meant

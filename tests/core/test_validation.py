@@ -31,11 +31,13 @@ def test_a_file_that_fits_is_read_as_the_model(tmp_path: Path) -> None:
         ("{", "cannot be read as a point"),
         ("[" * 2000 + "]" * 2000, "nested too deep"),
         ('{"x": NaN, "y": 1}', "nan is not a finite number"),
-        ("[]", "a mapping is needed"),
+        ("[]", "a mapping is needed (it is a list)"),
         ('{"x": 1}', "y: this key is missing"),
         ('{"x": 1, "y": 2, "z": 3}', "z: unknown key"),
-        ('{"x": 1, "yy": 2}', "yy: unknown key; remove it or correct its spelling (and 1 more)"),
-        ('{"x": "\\u001b[2J", "y": 2}', r"x: must be a valid integer (it is '\x1b[2J')"),
+        ('{"x": 1, "yy": 2}', "yy: unknown key; did you mean 'y'? (and 1 more)"),
+        ('{"x": "\\u001b[2J", "y": 2}', r"x: a whole number is needed (it is '\x1b[2J')"),
+        ('{"x": null, "y": 2}', "x: a whole number is needed (it is empty)"),
+        ('{"x": [1], "y": 2}', "x: a whole number is needed (it is a list)"),
         (json.dumps({"x": "long" * 1000, "y": 2}), "..."),
         ('{"x": 1.5, "y": "2"}', "(and 1 more)"),
     ],
@@ -59,4 +61,6 @@ def test_a_file_that_does_not_fit_is_refused_in_one_short_line(
 def test_a_problem_is_worded_by_the_function_that_is_given() -> None:
     with pytest.raises(ValidationError) as caught:
         Point.model_validate({"x": 1})
-    assert first_problem(caught.value, lambda problem: f"{problem['type']}!") == "missing!"
+    assert first_problem(caught.value, Point, lambda problem, text: f"{problem['type']}: {text}!") == (
+        "missing: this key is missing!"
+    )

@@ -82,7 +82,7 @@ def test_a_grid_has_one_run_for_every_combination(models: int, regimes: int, see
 @pytest.mark.parametrize(
     ("place", "value", "says"),
     [
-        ("grid.regimes.trades.trades.beta", "six", "grid.regimes.trades.trades.beta: must be a valid number"),
+        ("grid.regimes.trades.trades.beta", "six", "grid.regimes.trades.trades.beta: a number is needed"),
         ("grid.models.ads.ads.act", "silu", "grid.models.ads.ads.act: must be"),
         ("grid.models.ads.train", {}, "grid.models.ads.train: unknown key"),
         ("grid.models.ads", None, "grid.models.ads: a mapping is needed"),

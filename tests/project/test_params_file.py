@@ -59,10 +59,9 @@ def test_a_runs_changes_are_merged_into_the_shared_sections() -> None:
 def test_merging_changes_neither_of_the_two_mappings() -> None:
     base, change = {"a": {"b": 1, "c": [1]}, "d": 2}, {"a": {"b": 5}, "e": {"f": 1}}
     copies = copy.deepcopy((base, change))
-    assert merged(base, change, "x") == {"a": {"b": 5, "c": [1]}, "d": 2, "e": {"f": 1}}
+    assert merged(base, change) == {"a": {"b": 5, "c": [1]}, "d": 2, "e": {"f": 1}}
     assert (base, change) == copies
-    with pytest.raises(UserError, match=r"x\.a"):
-        merged(base, {"a": 3}, "x")
+    assert merged(base, {"a": 3}) == {"a": 3, "d": 2}
 
 
 @pytest.mark.parametrize(
@@ -117,6 +116,13 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         load_params(tmp_path / "nowhere.yaml")
     with pytest.raises(UserError, match=str(tmp_path)):
         load_params(tmp_path)
+
+
+def test_a_file_that_is_not_utf_8_is_refused_with_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_bytes("study: x\ntitle: ü\n".encode("latin-1"))
+    with pytest.raises(UserError, match=r"params\.yaml: line 2 is not UTF-8 text; save the file as UTF-8"):
+        load_params(path)
 
 
 def test_the_line_of_a_syntax_error_is_named(tmp_path: Path) -> None:

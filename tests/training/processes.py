@@ -96,7 +96,7 @@ def epochs_of(
     Dropout draws from the global generator, seeded with 0.
     """
     model, section = case
-    settings = TrainParams.model_validate(merged(TRAIN, section, "a test"))
+    settings = TrainParams.model_validate(merged(TRAIN, section))
     net = build(ModelParams.model_validate(model), SHAPE, CLASSES, 0).double()
     torch.manual_seed(0)
     with patch("ssmlab.data.batches.to_unit", lambda images: images.double() / 255):

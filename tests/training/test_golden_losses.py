@@ -94,7 +94,7 @@ def losses(regime: str, mixer: str) -> list[float]:
 
     dataset = make_dataset("golden", 3, {"train": split(75), "validation": split(4), "test": split(4)})
     model = build(ModelParams.model_validate(MODEL | MIXERS[mixer]), (1, 8, 8), 3, seed=0)
-    params = TrainParams.model_validate(merged(TRAIN, REGIMES[regime], regime))
+    params = TrainParams.model_validate(merged(TRAIN, REGIMES[regime]))
     events = fit(model, dataset, params, torch.device("cpu"))
     return [round(event.loss, 7) for event in events if isinstance(event, StepDone)]
 

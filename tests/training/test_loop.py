@@ -302,7 +302,7 @@ def test_every_regime_learns_and_becomes_more_robust_than_standard_training(
     judge = settings.adversary.model_copy(update={"steps": 10})
     robust = {}
     for name, changes in LEARNING.items():
-        learning = changed(TrainParams.model_validate(merged(shared, changes, name)), "optimizer", lr=1e-2)
+        learning = changed(TrainParams.model_validate(merged(shared, changes)), "optimizer", lr=1e-2)
         last = epochs_of(new_model(), dataset, changed(learning, "selection", adversary=judge))[-1].row
         assert last.val_clean > 0.95, name
         robust[name] = last.val_robust
