@@ -19,7 +19,7 @@ from ssmlab.core.digest import sealed_json
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.checks.attacks_compared import compared_checks
-from ssmlab.evaluation.protocol import Protocol, radius
+from ssmlab.evaluation.protocol import Protocol, canonical_text, radius
 from ssmlab.evaluation.results import (
     AttackResults,
     CheckpointResults,
@@ -118,6 +118,32 @@ def test_square_that_breaks_two_images_more_than_the_gradients_is_flagged() -> N
         "the gradients may be masked"
     ]
     assert raised({"autoattack": autoattacked("1000", 0.5, 0.25)}, attacks) == []
+
+
+def test_square_alone_is_flagged_for_images_that_no_attack_with_gradients_broke() -> None:
+    attacks = {name: parse_attack(name, 0.1) for name in ("fgsm", "pgd-10", "square")}
+    measures = {"clean": Measure.of("111111"), "fgsm": Measure.of("011111"), "pgd-10": Measure.of("101111")}
+    assert raised({**measures, "square": Measure.of("000111")}, attacks) == []
+    assert raised({**measures, "square": Measure.of("000011")}, attacks) == [
+        "square, which uses no gradients, broke 2 of 6 images that fgsm and pgd-10 did not break: "
+        "the gradients may be masked"
+    ]
+
+
+def test_pgd_on_the_margin_may_break_more_than_apgd_on_another_loss() -> None:
+    apgd, pgd = parse_attack("apgd-ce", 0.1), parse_attack("pgd-10", 0.1)
+    measures = {"pgd-10": Measure.of("100"), "apgd-ce": Measure.of("111")}
+    assert len(raised(measures, {"pgd-10": pgd, "apgd-ce": apgd})) == 1
+    assert raised(measures, {"pgd-10": pgd.model_copy(update={"loss": "margin"}), "apgd-ce": apgd}) == []
+
+
+@pytest.mark.parametrize(
+    ("written", "text"),
+    [("8/255", "8/255"), ("0.2", "0.2"), ("51/255", "0.2"), ("0.1", "0.1"), ("1/255", "1/255"), ("0.12345", "0.12345")],
+)
+def test_equal_radii_have_one_text_and_short_decimals_stay_decimals(written: str, text: str) -> None:
+    assert canonical_text(WrittenFloat(written)) == text
+    assert float(WrittenFloat(text)) == WrittenFloat(written)
 
 
 def results(params: Params) -> dict[str, Any]:

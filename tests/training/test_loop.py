@@ -222,6 +222,14 @@ def test_patience_ends_a_training_that_does_not_get_better(
         assert len(epochs_of(new_model(), dataset, patient)) == epochs, (patience, warmup)
 
 
+def test_every_epoch_is_judged_under_the_same_noise(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
+    """The weights do not move, and the attack starts at random: the loss on attacked images stays the same bits."""
+    assert settings.selection.adversary.random_start
+    settings = changed(settings, "optimizer", lr=1e-30, ssm_lr=1e-30).model_copy(update={"epochs": 2})
+    one, two = (event.row for event in epochs_of(new_model(), dataset, settings))
+    assert (one.val_robust_loss, one.train_eval_robust) == (two.val_robust_loss, two.train_eval_robust)
+
+
 def test_patience_counts_from_the_best_epoch(new_model: Any, dataset: Dataset, settings: TrainParams) -> None:
     settings = settings.model_copy(update={"epochs": 12})
     whole = epochs_of(new_model(), dataset, settings)

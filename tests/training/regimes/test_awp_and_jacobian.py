@@ -103,6 +103,19 @@ def test_the_penalty_agrees_with_torchs_jacobian(new_model: Any) -> None:
     assert model.embed.weight.grad is not None and model.embed.weight.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("weight", [0.1, 2.0])
+def test_the_loss_of_jacobian_regularisation_is_its_formula(weight: float, new_model: Any, shared: TrainParams) -> None:
+    """Cross entropy plus half of the weight times the squared norm, estimated with the same random directions."""
+    settings = settings_of(shared, "jacobian", jacobian={"weight": weight, "projections": 3})
+    model, (x, y) = new_model(), data()[0]
+    (seen,) = run(regime_of(settings, model, seeded(5)), [(x, y)], attack_of())
+    reference = new_model()
+    image = x.clone().requires_grad_()
+    logits = reference(image)
+    expected = F.cross_entropy(logits, y) + weight / 2 * squared_norm(logits, image, seeded(5), projections=3)
+    assert seen.loss == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_jacobian_regularisation_with_weight_zero_is_standard_training(new_model: Any, shared: TrainParams) -> None:
     def go(weight: float) -> tuple[Classifier, list[BatchResult]]:
         model = new_model()
