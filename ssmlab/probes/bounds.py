@@ -106,6 +106,12 @@ def ssm_bound(taps: Tensor, middle: Tensor, error: Tensor) -> Bounded:
     return Bounded(middle, carried)
 
 
+def glu_bound(y: Bounded) -> Bounded:
+    """The bound after a gated linear unit over the last dimension, which it halves."""
+    (a, b), (a_error, b_error) = y.middle.chunk(2, dim=-1), y.error.chunk(2, dim=-1)
+    return Bounded(F.glu(y.middle), (b.sigmoid() + b_error / 4) * a_error + a.abs() * b_error / 4)
+
+
 def residual_bound(layer: Residual, h: Bounded) -> Bounded:
     """The bound after one layer, norm(h + block(h)), for h (B, L, D)."""
     block = cast(SsmBlock, layer.mixer)
@@ -123,8 +129,7 @@ def residual_bound(layer: Residual, h: Bounded) -> Bounded:
     if isinstance(block.output, nn.Linear):
         y = linear_bound(block.output, y)
     if block.gated:
-        (a, b), (a_error, b_error) = y.middle.chunk(2, dim=-1), y.error.chunk(2, dim=-1)
-        y = Bounded(F.glu(y.middle), (b.sigmoid() + b_error / 4) * a_error + a.abs() * b_error / 4)
+        y = glu_bound(y)
     return norm_bound(layer.norm, Bounded(summed, h.error + y.error))
 
 

@@ -6,10 +6,12 @@ from typing import Literal
 
 import pytest
 import torch
+import torch.nn.functional as F
 from scipy import stats
 from torch import Tensor, nn
 
 from ssmlab.nets.ads import AdaptiveScaling
+from ssmlab.probes import bounds
 from ssmlab.probes.bounds import (
     GELU_SLOPE,
     Bounded,
@@ -17,6 +19,7 @@ from ssmlab.probes.bounds import (
     can_be_bounded,
     certified_eps,
     certified_margins,
+    glu_bound,
     norm_bound,
     output_bound,
     residual_bound,
@@ -82,6 +85,35 @@ def test_no_error_of_layer_norm_exceeds_its_bound(size: float) -> None:
     with torch.no_grad():
         for shift in corner_errors(h, error, 100):
             assert bool(((norm(h + shift) - norm(h)).abs() <= bounded.error * (1 + 1e-9)).all())
+
+
+@pytest.mark.parametrize("size", [1e-3, 0.3, 3.0])
+def test_no_error_of_a_gated_linear_unit_exceeds_its_bound(size: float) -> None:
+    y = torch.randn(2, 300, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y[..., 4:] *= 0.1  # where the slope of the sigmoid is steepest
+    error = size * torch.rand(y.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    bounded = glu_bound(Bounded(y, error))
+    for shift in corner_errors(y, error, 60):
+        assert bool(((F.glu(y + shift) - F.glu(y)).abs() <= bounded.error * (1 + 1e-9)).all())
+
+
+def test_the_bound_of_a_margin_is_reached_by_independent_errors_of_the_heads_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The other route evaluates the head at the corner that is worst for each pair of classes."""
+    model, generator = model_of().double(), torch.Generator().manual_seed(0)
+    h, error = torch.randn(2, 3, 16, 8, dtype=torch.float64, generator=generator)
+    monkeypatch.setattr(bounds, "output_bound", lambda *_: Bounded(h, error.abs()))
+    y = torch.tensor([0, 2, 4])
+    with torch.no_grad():
+        found = certified_margins(model, torch.zeros(3, 1, 8, 8), y, torch.zeros(3))
+        for image, label in enumerate(y.tolist()):
+            margins = []
+            for other in set(range(5)) - {label}:
+                worst = -(model.head.weight[label] - model.head.weight[other]).sign()
+                logits = model.head((h[image] + worst * error[image].abs()).mean(0))
+                margins.append(float(logits[label] - logits[other]))
+            assert float(found[image]) == pytest.approx(min(margins))
 
 
 def test_the_bound_of_layer_norm_is_its_derivative_within_a_constant_for_small_errors() -> None:

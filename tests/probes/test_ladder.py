@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from scipy.special import softmax
-from scipy.stats import entropy
+from scipy.stats import entropy, gmean
 
 from ssmlab.nets import Classifier
 from ssmlab.params import ModelParams
@@ -144,6 +145,25 @@ def test_an_image_that_was_not_changed_does_not_count() -> None:
     x_adv[0] = x[0]
     found = ladder(model, sites(model, params), x, x_adv, "loss", "test")
     assert found is not None and found.images == 11 and all(math.isfinite(step.rho) for step in found.steps)
+
+
+def test_a_ladder_has_the_means_of_numpy_over_the_images_that_moved() -> None:
+    """rho is a geometric mean over images, kl and mse are arithmetic ones."""
+    model, params = case("dss-gelu-glu-ads")
+    x, x_adv = attacked(model)
+    x_adv[:3] = x[:3]
+    places = sites(model, params)
+    found = ladder(model, places, x, x_adv, "loss", "test")
+    assert found is not None
+    pairs = zip(signals(model, places, x[3:]), signals(model, places, x_adv[3:]), strict=True)
+    for step, (clean, moved) in zip(found.steps, ((a.numpy(), b.numpy()) for a, b in pairs), strict=True):
+        errors = [
+            np.linalg.norm(after - before) / np.linalg.norm(before - before.mean(axis=0))
+            for before, after in zip(clean, moved, strict=True)
+        ]
+        assert step.rho == pytest.approx(gmean(errors))
+        assert step.mse == pytest.approx(((moved - clean) ** 2).mean())
+        assert step.kl == pytest.approx(entropy(softmax(clean, axis=-1), softmax(moved, axis=-1), axis=-1).mean())
 
 
 @pytest.mark.parametrize("name", ["s4", "mamba", "mega"])

@@ -34,6 +34,11 @@ def eps_that_breaks_half(affine: AffineMap, x: Tensor, y: Tensor) -> float:
     return (border(0.5) + border(0.5 - 1 / len(x))) / 2
 
 
+def test_an_image_on_the_decision_boundary_is_not_robust() -> None:
+    tied = AffineMap(torch.zeros(2, 4, dtype=torch.float64), torch.zeros(2, dtype=torch.float64))
+    assert exact_robust_accuracy(tied, torch.rand(3, 4), torch.zeros(3, dtype=torch.int64), 0.0) == 0.0
+
+
 @pytest.mark.parametrize("mixer", ["s4", "dss", "s5"])
 def test_the_affine_map_is_the_model(mixer: str) -> None:
     model = model_of(norm="none", mixer=mixer)
