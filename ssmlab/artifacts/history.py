@@ -14,6 +14,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file
+from ssmlab.core.obstacles import cannot
 
 
 class Row(NamedTuple):
@@ -67,7 +68,7 @@ def append_row(path: Path, row: Row) -> None:
         UserError: the disk is full, or the file cannot be written.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)  # never waits for a pipe
         try:
             header = "" if os.fstat(handle).st_size else HEADER + "\n"
             data = f"{header}{format_row(row)}\n".encode()
@@ -75,7 +76,7 @@ def append_row(path: Path, row: Row) -> None:
         finally:
             os.close(handle)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); free some space and start again") from None
+        raise UserError(f"{cannot(path, 'written', error)}; then start again") from None
     if written < len(data):
         raise UserError(f"{path}: cannot be written completely (no space left?); free some space and start again")
 
@@ -93,8 +94,9 @@ def history_bytes(path: Path) -> bytes:
     """The content of a history.csv; raises UserError if there is none."""
     try:
         return read_file(path)
-    except OSError:
-        raise UserError(f"{path}: cannot read a training history; train the run with `ssmlab train`") from None
+    except OSError as error:
+        remedy = "train the run with `ssmlab train`"
+        raise UserError(f"{cannot(path, 'read as a training history', error)}; {remedy}") from None
 
 
 def published_history(folder: Path) -> list[Row]:

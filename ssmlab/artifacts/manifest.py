@@ -18,6 +18,7 @@ from ssmlab.artifacts.provenance import Provenance
 from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, write_atomic
+from ssmlab.core.obstacles import cannot
 from ssmlab.core.validation import first_problem
 from ssmlab.params import Strict
 
@@ -72,16 +73,19 @@ def read_manifest(folder: Path) -> Manifest:
     """The manifest of a trained run's folder.
 
     Raises:
-        UserError: it is missing (an older version published the run), damaged, or from another version.
+        UserError: it is missing (an older version published the run), damaged, from another version, or of another run.
     """
     remedy = f"run `ssmlab train {folder.name}`"
     document = read_sealed_json(folder / MANIFEST, f"the list of the files of run {folder.name}", remedy)
     try:
-        return Manifest.model_validate(document)
+        manifest = Manifest.model_validate(document)
     except ValidationError as error:
         raise UserError(
             f"{folder / MANIFEST}: from another version ({first_problem(error, Manifest)}); {remedy}"
         ) from None
+    if manifest.run != folder.name:
+        raise UserError(f"{folder}: these are the files of run {manifest.run}, copied or renamed; {remedy}")
+    return manifest
 
 
 def read_published(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
@@ -96,7 +100,7 @@ def read_published(folder: Path) -> tuple[Manifest, dict[str, bytes]]:
         try:
             contents[name] = read_file(folder / name)
         except OSError as error:
-            raise UserError(f"{folder / name}: cannot be read ({error.strerror}); {remedy}") from None
+            raise UserError(f"{cannot(folder / name, 'read', error)}; {remedy}") from None
     for name, found in file_hashes(contents).items():
         if found != manifest.files.get(name):
             raise UserError(

@@ -158,7 +158,8 @@ def read_checkpoint(path: Path) -> CheckpointFile:
             metadata do not fit its tensors.
     """
     if path.is_dir():
-        raise UserError(f"{path}: a folder, not a checkpoint; name a file in it, such as {path / 'best.safetensors'}")
+        inside = f"name a file in it, such as {path / 'best.safetensors'}"
+        raise UserError(f"{path}: a folder, not a checkpoint; {'move it away' if path.suffix else inside}")
     try:
         return check_checkpoint(str(path), read_tensors_file(path))
     except FileNotFoundError:

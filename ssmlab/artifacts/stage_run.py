@@ -15,6 +15,7 @@ from typing import Any
 from ssmlab.artifacts.provenance import Provenance, params_fingerprint, provenance_of
 from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import sha256_file
+from ssmlab.core.obstacles import check_place
 from ssmlab.core.stage_code import CommandName, StageName, code_fingerprint
 from ssmlab.data.header import prepared_fingerprint
 from ssmlab.params import Params
@@ -109,22 +110,28 @@ def start_stage(
     asked: Callable[[Params], Mapping[str, Any]],
     params: Params,
     inputs: Sequence[StageInput],
+    outputs: Sequence[Path],
     *,
     root: Path,
     reread: Callable[[], Params] | None,
     device: str | None = None,
     threads: int | None = None,
 ) -> StageRun:
-    """Record the params, code and inputs of a stage at its start.
+    """Record the params, code and inputs of a stage at its start, and check that its outputs can be written.
 
     Args:
         asked: returns the part of the params that the stage reads.
         params: the params at the start.
         inputs: the files that the stage reads.
+        outputs: the files that it writes at its end.
         root: the project's folder; inputs are named by their paths in it.
         reread: returns the present content of params.yaml; None if the params came from no file.
         device, threads: as in `Provenance`.
+
+    Raises:
+        UserError: something is in the way of an output, or the user may not write it.
     """
+    check_place(*outputs)
     named = {name_in(root, each.path): each for each in inputs}
     fingerprints = {name: each.fingerprint for name, each in named.items()}
     provenance = provenance_of(stage, asked(params), fingerprints, root=root, device=device, threads=threads)

@@ -66,8 +66,10 @@ class OneLineErrors(LazyGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except OSError as error:
-            where = f"{error.filename}: " if error.filename else ""
-            fail(f"{where}{error.strerror or error}; earlier results are untouched", 1)
+            from ssmlab.core.obstacles import cannot
+
+            what = cannot(Path(error.filename), "used", error) if error.filename else str(error.strerror or error)
+            fail(f"{what}; earlier results are untouched", 1)
 
 
 def fail(message: str, code: int, always: bool = False) -> NoReturn:

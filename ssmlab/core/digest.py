@@ -10,6 +10,7 @@ from typing import Any
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, sha256_text
 from ssmlab.core.json_text import canonical_json, readable_json
+from ssmlab.core.obstacles import cannot
 
 KEY = "digest"
 
@@ -62,7 +63,7 @@ def read_sealed_json(path: Path, what: str, remedy: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise UserError(f"{path}: not found ({what}); {remedy}") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as {what} ({error.strerror or error}); {remedy}") from None
+        raise UserError(f"{cannot(path, f'read as {what}', error)}; {remedy}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: cannot be read as {what} ({error}); {remedy}") from None
     return content

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.obstacles import cannot
 from ssmlab.core.plain_values import parse_json
 
 LARGEST_FILE = 2 * 2**30  # bytes read into memory; the largest published checkpoint has 4 MiB, its state 18 MiB
@@ -85,7 +86,7 @@ def clear_the_way(*paths: Path) -> None:
 
 def not_written(path: Path, error: OSError) -> UserError:
     """The error for a file that could not be written and is unchanged."""
-    return UserError(f"{path}: cannot be written ({error.strerror or error}); any earlier file is unchanged")
+    return UserError(f"{cannot(path, 'written', error)}; any earlier file is unchanged")
 
 
 def replace_file(path: Path, data: bytes, durable: bool) -> None:
@@ -114,7 +115,7 @@ def sync_names(path: Path) -> None:
         sync_folder(path.parent)
     except OSError as error:
         kept = "the new file is there, but a power cut could still undo it"
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
+        raise UserError(f"{cannot(path, 'written', error)}; {kept}") from error
 
 
 def open_temporary(path: Path) -> tuple[Path, IO[bytes]]:
@@ -247,6 +248,6 @@ def read_json(path: Path, what: str, remedy: str) -> Any:
     except FileNotFoundError:
         raise UserError(f"{path}: not found ({what}); {remedy}") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read as {what} ({error.strerror or error}); {remedy}") from None
+        raise UserError(f"{cannot(path, f'read as {what}', error)}; {remedy}") from None
     except ValueError as error:
         raise UserError(f"{path}: cannot be read as {what} ({error}); {remedy}") from None

@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 
 from ssmlab.core.files import LARGEST_FILE, naming, open_regular, read_file
 from ssmlab.core.json_text import canonical_json
+from ssmlab.core.obstacles import way_out
 from ssmlab.core.plain_values import parse_json
 
 LARGEST_STATE = 8 * 2**30  # bytes of a training state, which has five times the size of the weights
@@ -151,7 +152,8 @@ def refusing_unreadable() -> Iterator[None]:
         raise FileNotFoundError(error.errno, error.strerror, error.filename) from None
     except OSError as error:
         kind = DamagedTensors if error.errno in (errno.EINVAL, errno.EFBIG) else UnreadableTensors  # as read_file says
-        raise kind(error.strerror or str(error)) from None
+        remedy = way_out(Path(error.filename), error) if error.filename else ""
+        raise kind(": ".join(filter(None, [error.strerror or str(error), remedy]))) from None
 
 
 def parse_tensors_file(content: bytes) -> TensorFile:

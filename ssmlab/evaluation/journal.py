@@ -10,6 +10,7 @@ from typing import Any
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, sha256_text
+from ssmlab.core.obstacles import cannot
 from ssmlab.evaluation.tasks import AttackOutcome, AttackTask
 
 Key = tuple[str, str, int, tuple[int, ...]]
@@ -40,7 +41,7 @@ class OutcomeJournal:
             else:
                 path.write_bytes(evaluation.encode() + b"\n")
         except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+            raise UserError(cannot(path, "written", error)) from error
 
     def read(self, line: bytes) -> bool:
         """Read one line; False if it is damaged or incomplete."""
@@ -79,7 +80,7 @@ class OutcomeJournal:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+            raise UserError(cannot(self.path, "written", error)) from error
 
     def remove(self) -> None:
         """Remove the file after the results were written."""

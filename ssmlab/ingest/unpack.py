@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Literal, Protocol
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.obstacles import cannot
 from ssmlab.core.text import printable
 
 LONGEST_NAME = 120  # characters of a name in a message
@@ -128,7 +129,7 @@ class Unpacker:
                         watch()
                 return ByteRange(name, path, offset, file.tell() - offset)
         except OSError as error:  # the disk's; read_chunk turns those of the stream into UserErrors
-            raise UserError(f"{path}: cannot be written ({error.strerror or error}); make room there") from None
+            raise UserError(cannot(path, "written", error)) from None
 
     def read_chunk(self, name: str, stream: Readable) -> bytes:
         """The next piece of `stream`; raises UserError if the stream is damaged."""
@@ -163,7 +164,7 @@ def open_compressed(file: IO[bytes], magic: bytes) -> Readable | None:
 
 def read_error(path: Path, error: OSError) -> UserError:
     """The error for a file that the system cannot read, such as one on a failing disk."""
-    return UserError(f"{path}: cannot be read ({error.strerror or error})")
+    return UserError(cannot(path, "read", error))
 
 
 def changed_error(path: Path) -> UserError:

@@ -11,6 +11,7 @@ from typing import IO
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sweep_leftovers
+from ssmlab.core.obstacles import cannot
 from ssmlab.system.locks import lock
 
 LOCK_FILE = ".lock"  # the file in a workdir that its owner locks
@@ -31,7 +32,7 @@ def workdir_beside(path: Path) -> Iterator[Path]:
         remove_leftovers(path)
         folder, owned = make_locked_folder(path)
     except OSError as error:
-        raise UserError(f"{path.parent}: cannot be written ({error.strerror or error})") from error
+        raise UserError(cannot(path, "written", error)) from error
     try:
         yield folder
     finally:

@@ -13,6 +13,7 @@ import numpy as np
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.core.files import sync_folder
+from ssmlab.core.obstacles import cannot
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.data.fingerprint import fingerprint
 from ssmlab.data.header import SPLITS, TENSOR_KINDS, Description, LabelNoise, PartName
@@ -71,7 +72,7 @@ def write_dataset(
         kept = "the new file is there, but a power cut could still undo it"
         sync_folder(path.parent)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); {kept}") from error
+        raise UserError(f"{cannot(path, 'written', error)}; {kept}") from error
     return description
 
 

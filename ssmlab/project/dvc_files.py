@@ -18,6 +18,7 @@ import psutil
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, write_atomic
+from ssmlab.core.obstacles import cannot
 from ssmlab.core.plain_values import parse_json
 from ssmlab.core.text import printable
 from ssmlab.project.dvc_command import in_git_checkout
@@ -43,7 +44,7 @@ def read_lock(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error}); nothing was changed") from None
+        raise UserError(f"{cannot(path, 'read', error)}; nothing was changed") from None
 
 
 def lock_owner(content: bytes | None) -> str | None:
@@ -150,7 +151,7 @@ def repair_busy_paths(root: Path) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(cannot(path, "read", error)) from None
     except ValueError:
         value = None
     if isinstance(value, dict) and all(isinstance(value.get(mode, {}), dict) for mode in ("read", "write")):

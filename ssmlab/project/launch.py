@@ -7,12 +7,14 @@ import shlex
 import subprocess
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import BinaryIO
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import write_atomic
 from ssmlab.core.json_text import readable_json
+from ssmlab.core.obstacles import cannot
 from ssmlab.evaluation.plan import check_plan_on_prepared
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -64,7 +66,7 @@ def launch(
             output.flush()
             return spawn(command, targets, paths, output, start)
     except OSError as error:
-        raise UserError(f"{error.filename or log}: {error.strerror or error}; dvc was not started") from error
+        raise UserError(f"{cannot(Path(error.filename or log), 'used', error)}; dvc was not started") from error
 
 
 def foreground(

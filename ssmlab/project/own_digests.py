@@ -11,6 +11,7 @@ from ssmlab.artifacts.manifest import MANIFEST, PUBLISHED, read_manifest
 from ssmlab.artifacts.metadata import read_checkpoint
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
+from ssmlab.core.obstacles import cannot
 from ssmlab.core.tensors import LARGEST_STATE, DamagedTensors, read_tensors_file
 from ssmlab.data.content_check import read_checked_summary
 from ssmlab.evaluation.results import load_results
@@ -85,7 +86,7 @@ def check_against_manifest(path: Path) -> None:
     except FileNotFoundError:
         raise UserError(f"{path}: missing, although {MANIFEST} next to it lists it") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(cannot(path, "read", error)) from None
     if found != expected:
         raise UserError(f"{path}: not the file that {MANIFEST} next to it lists")
 

@@ -12,6 +12,7 @@ from pydantic_core import ErrorDetails
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file
+from ssmlab.core.obstacles import cannot
 from ssmlab.core.plain_values import check_plain
 from ssmlab.core.text import nearest, printable
 from ssmlab.core.validation import at_key, first_problem
@@ -66,7 +67,7 @@ def read_text(path: Path) -> str:
             "`ssmlab use`"
         ) from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(cannot(path, "read", error)) from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}: line {line} is not UTF-8 text; save the file as UTF-8") from None

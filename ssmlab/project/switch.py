@@ -16,6 +16,7 @@ from typing import Any
 from ssmlab.artifacts.heartbeat import heartbeat_in, state_of
 from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import read_file, write_atomic
+from ssmlab.core.obstacles import in_the_way
 from ssmlab.core.plain_values import dotted_leaves
 from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
@@ -140,6 +141,8 @@ def replace_params(params: Path, content: bytes, study: str, files: Iterable[Pat
 
 def no_studies(root: Path) -> UserError:
     """The error for a folder without studies: what is missing, and what to do."""
+    if obstacle := in_the_way(root / "studies" / "NAME.yaml"):
+        return UserError(f"{root.resolve()}: there are no studies; {obstacle}")
     missing = [name for name in ("params.yaml", "dvc.yaml", "studies/") if not (root / name).exists()]
     lacks = (
         f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing here" if missing else "studies/ is empty"
@@ -190,7 +193,7 @@ def refuse_while_running(params: Path) -> None:
         beat = CachedFile(file, heartbeat_in)
         found = beat.poll()
         if beat.problem:
-            raise UserError(f"{beat.problem}, so nobody knows whether a stage runs; try again")
+            raise UserError(f"nobody knows whether a stage runs: {beat.problem}")
         if found is not None and state_of(found, now) == "running":
             doing = {"train": "trained", "attack": "attacked", "probe": "probed"}[found.stage]
             raise UserError(

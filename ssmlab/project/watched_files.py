@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from ssmlab.core.errors import UserError, disk_error_in
+from ssmlab.core.obstacles import cannot
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params
@@ -56,7 +57,7 @@ class CachedFile(Generic[Content]):
 def unread(path: Path, error: Exception) -> str | None:
     """Why the disk did not give the bytes of a file; None if the error is of another kind."""
     reason = disk_error_in(error)
-    return None if reason is None else f"{path}: cannot be read ({reason.strerror or reason})"
+    return None if reason is None else cannot(path, "read", reason)
 
 
 class WatchedParams:

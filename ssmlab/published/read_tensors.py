@@ -16,6 +16,7 @@ from pathlib import Path
 from torch import Tensor
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.obstacles import cannot
 from ssmlab.core.tensors import DamagedTensors, mapped_tensors
 
 PICKLES = (".pt", ".pth")
@@ -43,7 +44,7 @@ def read_state_dict(path: Path, memory: int = MEMORY, seconds: float = SECONDS) 
     try:
         length = path.stat().st_size
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+        raise UserError(cannot(path, "read", error)) from None
     if not path.is_file():
         raise UserError(f"{path}: is not a file")
     if length > LARGEST:

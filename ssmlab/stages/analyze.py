@@ -44,7 +44,8 @@ def analyze(
         ProtocolMismatch: the runs were attacked under different protocols.
     """
     inputs = [file_input(paths.attack(run)) for run in params.runs if paths.attack(run).is_file()]
-    started = start_stage("analyze", analyze_params, params, inputs, root=paths.root, reread=reread)
+    outputs = (paths.analysis, paths.metrics, *(paths.plots / "learning" / f"{run}.csv" for run in params.runs))
+    started = start_stage("analyze", analyze_params, params, inputs, outputs, root=paths.root, reread=reread)
     results = [read_results(run, paths) for run in params.runs]
     prepared = read_data_summary(paths.prepared)
     texts = read_histories(params, paths)

@@ -35,7 +35,7 @@ def prepare(
             code have changed meanwhile.
     """
     wanted = params.data
-    started = start_stage("prepare", prepare_params, params, [], root=paths.root, reread=reread)
+    started = start_stage("prepare", prepare_params, params, [], [paths.prepared], root=paths.root, reread=reread)
     with workdir_beside(paths.prepared) as workdir, open_source(wanted, workdir, on_event) as source:
         rows = split_rows(
             {name: part.labels for name, part in source.parts.items()},

@@ -56,6 +56,7 @@ def probe(
         probe_params,
         params,
         [prepared_input(paths.prepared, dataset.fingerprint), *trained.inputs],
+        [paths.probe(run)],
         root=paths.root,
         reread=reread,
         device=resolved.type,

@@ -44,7 +44,9 @@ def report(
     """
     files = (paths.analysis, *probe_files(paths), paths.transfer)
     inputs = [file_input(file) for file in files if file.is_file()]
-    started = start_stage("report", report_params, params, inputs, root=paths.root, reread=reread)
+    pages = (paths.report_md, paths.report_html, paths.study_as_measured)
+    outputs = (*pages, paths.tables / ACCURACIES, paths.figures / "curves.png")
+    started = start_stage("report", report_params, params, inputs, outputs, root=paths.root, reread=reread)
     summary = load_summary(paths.analysis)
     with collector_paused():
         curves = TrainingCurves.of((run.name, read_rows(run.name, paths)) for run in summary.runs)

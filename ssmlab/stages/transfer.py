@@ -62,6 +62,7 @@ def transfer(
         partial(transfer_params, attack=attack, images=images, runs=runs),
         params,
         [prepared_input(paths.prepared, dataset.fingerprint), *map(best_input, trained.values())],
+        [paths.transfer],
         root=paths.root,
         reread=reread,
         device=resolved.type,

@@ -101,5 +101,8 @@ def test_a_workdir_removed_while_it_is_made_is_made_again(
 
 def test_a_folder_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="file: cannot be written"), workdir_beside(tmp_path / "file" / "toy"):
+    with (
+        pytest.raises(UserError, match=r"file/toy: cannot be written .*file is not a folder, move it away"),
+        workdir_beside(tmp_path / "file" / "toy"),
+    ):
         pass

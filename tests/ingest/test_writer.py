@@ -131,7 +131,7 @@ def test_a_disk_that_fills_up_under_a_worker_is_one_line(tmp_path: Path) -> None
     write(path, made_source({"train": 50}))
     before = path.read_bytes()
     with pytest.raises(
-        UserError, match=r"toy: cannot be written \(No space left on device\); any earlier file is unchanged"
+        UserError, match=r"toy: cannot be written \(No space left on device\); make room on its drive; any earlier"
     ):
         write(path, made_source({"train": 1300}, full=1100), processes=2)
     assert path.read_bytes() == before
@@ -155,8 +155,9 @@ def test_a_failure_at_any_step_leaves_the_old_data(
         with pytest.raises((UserError, KeyboardInterrupt)) as caught:
             write(path, made_source({"train": 60}))
     if isinstance(failure, OSError):
-        assert (
-            str(caught.value) == f"{path}: cannot be written (No space left on device); any earlier file is unchanged"
+        reason = "No space left on device"
+        assert str(caught.value) == (
+            f"{path}: cannot be written ({reason}); make room on its drive; any earlier file is unchanged"
         )
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

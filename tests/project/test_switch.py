@@ -107,6 +107,13 @@ def test_use_works_without_a_params_yaml(root: Path) -> None:
     assert (root / "params.yaml").read_bytes() == (root / "studies" / "smoke.yaml").read_bytes()
 
 
+def test_a_file_in_the_place_of_the_studies_is_named(root: Path) -> None:
+    (root / "studies").rename(root / "elsewhere")
+    (root / "studies").write_text("in the way")
+    with pytest.raises(UserError, match=r"there are no studies; .*studies is not a folder, move it away"):
+        use("smoke", root)
+
+
 @pytest.mark.parametrize("name", ["nope", "../params", "smoke.yaml", ""])
 def test_an_unknown_study_is_refused(name: str, root: Path) -> None:
     before = everything(root)
@@ -169,7 +176,7 @@ def test_no_study_is_switched_while_the_disk_does_not_give_a_heartbeat(root: Pat
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("{}")
     before = everything(root)
-    with unreadable(file), pytest.raises(UserError, match=f"^{file}: cannot be read .*nobody knows whether a stage"):
+    with unreadable(file), pytest.raises(UserError, match=f"nobody knows whether a stage runs: {file}: cannot be read"):
         use("smoke", root)
     assert everything(root) == before
     use("smoke", root)

@@ -134,6 +134,7 @@ class AttackJob:
             attack_params,
             self.params,
             [prepared_input(self.paths.prepared, self.dataset.fingerprint), *self.target.inputs],
+            [self.target.results, self.target.aside],
             root=self.paths.root,
             reread=reread,
             device=self.device.type,

@@ -15,7 +15,7 @@ import torch
 from ssmlab.artifacts.checkpoint import checkpoint_bytes
 from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.artifacts.history import Row
-from ssmlab.artifacts.manifest import Ending, Manifest, file_hashes, publish
+from ssmlab.artifacts.manifest import MANIFEST, PUBLISHED, Ending, Manifest, file_hashes, publish
 from ssmlab.artifacts.metadata import Metadata
 from ssmlab.artifacts.outcome import close_early, recording_outcome
 from ssmlab.artifacts.stage_run import StageRun, prepared_input, start_stage
@@ -101,12 +101,14 @@ class TrainingJob:
                     heart.close("finished")
 
     def start(self) -> StageRun:
-        """Record params, code and data at the start of the training."""
+        """Record params, code and data at the start of the training, and check that its files can be written."""
+        published, live = self.paths.model(self.run), self.paths.live(self.run)
         return start_stage(
             "train",
             partial(train_params, run=self.run),
             self.params,
             [prepared_input(self.paths.prepared, self.dataset.fingerprint)],
+            [*(published / name for name in (*PUBLISHED, MANIFEST)), *(live / name for name in LIVE)],
             root=self.paths.root,
             reread=self.reread,
             device=self.device.type,

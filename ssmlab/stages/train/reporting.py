@@ -12,6 +12,7 @@ import torch
 from ssmlab.artifacts.heartbeat import HeartbeatWriter
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Listener, Note, Progress
+from ssmlab.core.obstacles import cannot
 from ssmlab.stages.train.live_record import Record
 from ssmlab.training.events import Diverged, EpochDone, StepDone, ValidationStep
 
@@ -77,7 +78,7 @@ def explain_failure(error: Exception, heart: HeartbeatWriter, run: str, on_event
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
-        return f"{error.filename or run}: {error.strerror or error}"
+        return cannot(Path(error.filename), "used", error) if error.filename else f"{run}: {error.strerror or error}"
     return None
 
 
@@ -95,4 +96,4 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror}); fix that and start again") from None
+        raise UserError(f"{cannot(path, 'written', error)}; then start again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from ssmlab.artifacts.manifest import read_manifest
+from ssmlab.artifacts.manifest import read_manifest, read_published
 from ssmlab.artifacts.metadata import read_metadata
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
@@ -38,9 +39,9 @@ def test_interrupted_publishing_is_reported_and_completed_by_the_next_start(
     params: Params, paths: Paths, whole: dict[str, Any]
 ) -> None:
     in_the_way = paths.model(RUN) / "history.csv"
-    in_the_way.mkdir(parents=True)
+    put_there = at(f"epoch 2/{EPOCHS}", lambda: in_the_way.mkdir(parents=True))
     with pytest.raises(UserError, match=rf"history\.csv.*published in part; .*continues after epoch {EPOCHS}"):
-        train(params, RUN, paths)
+        train(params, RUN, paths, on_event=put_there)
     in_the_way.rmdir()
     assert not any(note.startswith("epoch ") for note in notes_of(params, paths))  # nothing is left to train
     assert outcome(paths) == whole
@@ -117,6 +118,15 @@ def test_the_manifest_says_what_was_trained_and_how_far(params: Params, paths: P
     assert list(provenance.inputs) == ["data/smoke.safetensors"]
     assert provenance.threads == torch.get_num_threads()
     assert provenance.versions["torch"] == version("torch")
+
+
+def test_the_files_of_a_run_that_were_copied_to_another_name_are_refused(params: Params, paths: Paths) -> None:
+    train(params, RUN, paths)
+    copy = paths.model(RUN).with_name("copy")
+    shutil.copytree(paths.model(RUN), copy)
+    with pytest.raises(UserError, match=rf"copy: these are the files of run {RUN}, .*; run `ssmlab train copy`"):
+        read_published(copy)
+    assert read_published(paths.model(RUN))[0].run == RUN
 
 
 def test_equal_trainings_give_equal_bytes_of_attack_results(

@@ -240,6 +240,20 @@ def test_a_live_folder_that_cannot_be_made_is_one_line(tiny_params: Params, path
     assert one_line(caught.value)
 
 
+@pytest.mark.parametrize("place", ["models", "models/tiny", "runs/tiny/RUN/log.txt"])
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_first_epoch(
+    place: str, tiny_params: Params, paths: Paths
+) -> None:
+    blocked = paths.root / place.replace("tiny", paths.study).replace("RUN", RUN)
+    blocked.parent.mkdir(parents=True, exist_ok=True)
+    blocked.mkdir() if blocked.suffix else blocked.write_text("a file where a folder is needed")
+    events: list[Event] = []
+    with pytest.raises(UserError, match=r"move (it|this folder) away") as caught:
+        train(tiny_params, RUN, paths, on_event=events.append)
+    assert one_line(caught.value)
+    assert events == []
+
+
 def test_an_averaged_run_publishes_its_average(tiny_params: Params, paths: Paths) -> None:
     params = with_train(tiny_params, averaging=AveragingParams(decay=0.9))
     train(params, RUN, paths)
