@@ -74,12 +74,15 @@ def test_a_model_whose_answers_depend_on_the_batch_is_unstable(tmp_path: Path) -
             logits: Tensor = honest(x)
             return -logits if len(x) < 6 else logits
 
+    y[0] = honest(x[:1]).argmin()  # wrong at first, and right in a small batch
     kept = AdversarialFolder(tmp_path)
-    evaluate(honest, x, y, {"pgd": ATTACKS["pgd"]}, 0.05, save_adversarials=kept)
+    before = evaluate(honest, x, y, {"pgd": ATTACKS["pgd"]}, 0.05, save_adversarials=kept).measures["pgd"].flags
+    now = (-honest(load_file(tmp_path / "pgd.safetensors")["x_adv"])).argmax(dim=1) == y
     (stable,) = recheck_adversarials(Shifts(), kept, 23)
     assert stable.warning == ""
     (found,) = recheck_adversarials(Shifts(), kept, 5)
-    assert found.changed > 0
+    assert found.changed == sum(flag != str(int(right)) for flag, right in zip(before, now.tolist(), strict=True))
+    assert found.changed > abs(found.now - found.before) > 0  # some flags changed in either direction
     assert found.warning == f"pgd: unstable: {found.changed} of 23 saved images have another flag in other batches"
 
 
@@ -115,14 +118,17 @@ def test_images_that_are_damaged_of_another_checkpoint_or_absent_are_refused_in_
 def test_saved_images_that_no_attack_may_make_are_refused(
     tmp_path: Path, spec: AttackSpec, pixels: list[int], says: str
 ) -> None:
-    """Written as if an attack had gone too far: 0.5 at pixels of the first row, of which 0 and 7 are in two patches."""
+    """Written as if an attack had gone too far on the second of two images.
+
+    It moved pixels of the first row by 0.5, of which 0 and 7 are in two patches.
+    """
     model, (x, y) = network(), images()
-    x, y = x[2:3], y[2:3]
+    x, y = x[2:4], y[2:4]
     x_adv = x.clone()
-    x_adv[0, 0, 0, pixels] = (x_adv[0, 0, 0, pixels] + 0.5) % 1
-    task = AttackTask("model", "pgd", spec, 0, (0,), 5, (1, 8, 8))
+    x_adv[1, 0, 0, pixels] = (x_adv[1, 0, 0, pixels] + 0.5) % 1
+    task = AttackTask("model", "pgd", spec, 0, (0, 1), 5, (1, 8, 8))
     outcome = AttackOutcome(task, (), {}, 0, 0, 1, x_adv=x_adv)
     kept = AdversarialFolder(tmp_path)
-    kept.write("pgd", x, y, "0", [outcome], searched_ball(spec, Ball(0.05)))
+    kept.write("pgd", x, y, "00", [outcome], searched_ball(spec, Ball(0.05)))
     with pytest.raises(UserError, match=says):
         recheck_adversarials(model, kept, 5)

@@ -32,6 +32,8 @@ def test_flipped_images_are_those_whose_flags_the_attack_has_turned(tiny_params:
             flags = zip(measures["clean"].flags, measures[name].flags, strict=False)
             expected = [row for row, (clean, after) in enumerate(flags) if clean == "1" and after == "0"]
             assert found.rows.tolist() == expected and found.header.flipped == len(expected)
+            attacked = measures["clean"].flags[: found.header.attacked]
+            assert (len(attacked), attacked.count("1")) == (measures[name].n, found.header.right)
 
 
 def test_a_sample_is_the_stored_image_its_neighbour_in_the_ball_and_what_the_model_says_of_both(
