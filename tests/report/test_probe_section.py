@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from statistics import median
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,11 +18,17 @@ from ssmlab.params import Params
 from ssmlab.probes.growth import fit_growth
 from ssmlab.probes.perturbed_token import geometric_means
 from ssmlab.probes.probe import probe_model
-from ssmlab.probes.results import CheckpointProbes, Growth, GrowthFit, ProbeResults
+from ssmlab.probes.results import CheckpointProbes, Growth, GrowthFit, LayerGains, ProbeResults
 from ssmlab.report.blocks import Block, Caution, Folded, Paragraph, Picture
 from ssmlab.report.figure_style import LIGHT, Theme, figure_files
 from ssmlab.report.probe_figures import add_legend, fitted_line, gain_scatter, growth_curves
-from ssmlab.report.probe_section import probe_section
+from ssmlab.report.probe_section import (
+    exact_paragraph,
+    fit_texts,
+    gain_blocks,
+    misled_components,
+    probe_section,
+)
 from tests.analysis.synthetic import data_summary, nested_flags, results
 from tests.probes.models import labelled_images, model_of, params_of
 from tests.report.test_ladder_figure import ladder_of
@@ -98,6 +105,40 @@ def test_a_component_that_shrinks_rho_but_enlarges_kl_or_mse_is_named(
     assert f"They suggest the opposite for AdS in ads (KL x{kl:.1f}, MSE x{mse:.1f}, rho x0.50)." in text_of(blocks)
     picture = next(block for block in blocks if isinstance(block, Picture))
     assert "ads rho x0.05, KL x0.1, MSE x0.1" in picture.alt
+
+
+def made_up(**changes: Any) -> CheckpointProbes:
+    """Probes of a checkpoint without a model."""
+    return CheckpointProbes.model_validate(
+        {"sha256": "0", "clean": 0.9, "robust": 0.55, "ladders": (), "growth": ()} | changes
+    )
+
+
+def test_a_component_that_enlarges_every_error_misleads_nobody(summary: Summary) -> None:
+    for rho, named in ((0.1, 1), (0.4, 0)):
+        ladder = ladder_of(("embedding", None, 0.2, 1.0, 1.0), ("AdS", 1, rho, 3.0, 6.0))
+        assert len(list(misled_components(summary, {"ads": made_up(ladders=(ladder,))}))) == named
+
+
+def test_the_exact_robust_accuracy_stands_beside_that_under_the_attack() -> None:
+    (block,) = exact_paragraph({"ssm": made_up(exact=0.5), "ads": made_up()})
+    assert text_of([block]) == "The exact robust accuracy is known for linear models: ssm 50.0% (under PGD 55.0%)."
+
+
+def test_the_sentence_on_gains_has_the_medians_of_the_layers_and_the_largest_share(summary: Summary) -> None:
+    first = LayerGains(layer=1, peak=(1.0, 2.0, 9.0), tightness=(0.0, 0.1, 0.2, 0.3, 0.45))
+    second = LayerGains(layer=2, peak=(4.0, 4.0, 4.0), tightness=(0.1, 0.2, 0.35, 0.4, 0.6))
+    text = text_of([next(gain_blocks(summary, {"ssm": made_up(gains=(first, second))}))])
+    assert "The peak gain of the median channel is 2.0 to 4.0." in text
+    assert "the error reaches 20.0% to 35.0% of the bound (medians of the layers), and 60.0% at most." in text
+
+
+def test_a_fitted_rate_stands_before_its_interval_from_low_to_high() -> None:
+    fit = GrowthFit.model_validate(
+        {"law": "power", "aicc": {}, "rate": -1.5, "low": -1.75, "high": -1.25, "residual": 0.1}
+        | {"trend": "fades as a power"}
+    )
+    assert fit_texts(fit) == ("fades as a power", "-1.5 (-1.75 to -1.25)")
 
 
 def test_there_is_no_section_without_probes(summary: Summary) -> None:

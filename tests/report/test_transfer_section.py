@@ -7,8 +7,10 @@ from ssmlab.analysis.summary import Summary
 from ssmlab.evaluation.transfer_results import TransferResults, transfer_checks, transfer_of
 from ssmlab.params import Params
 from ssmlab.report.blocks import Caution, Folded, Paragraph, Picture
+from ssmlab.report.figure_style import LIGHT
 from ssmlab.report.table import TextTable
-from ssmlab.report.transfer_section import transfer_section
+from ssmlab.report.transfer_section import transfer_map, transfer_section
+from ssmlab.report.transfer_tables import transfer_rows
 from tests.analysis.synthetic import data_summary, nested_flags, results, seeded_params
 from tests.evaluation.test_transfer import results as example
 
@@ -51,12 +53,38 @@ def test_the_matrix_is_a_picture_and_a_table_with_a_row_a_target(tiny_params: Pa
     summary = summary_of(tiny_params)
     blocks = list(transfer_section(summary, transfers(summary, {("ssm", "ads"): 2, ("ads", "ads"): 8})))
     (picture,) = (block for block in blocks if isinstance(block, Picture))
-    assert set(picture.files) >= {".png", ".svg"} and "ads 40.0% by its own attack" in picture.alt
+    assert set(picture.files) >= {".png", ".svg"}
+    assert "ads 40.0% by its own attack, 25.0% by the attack on attention" in picture.alt
     (table,) = (block for block in blocks if isinstance(block, TextTable))
     rows = {row[0]: row for row in table.rows}
     assert list(rows) == ["ssm", "attention", "ads"]
     assert rows["ads"] == ("ads", "20", "40.0", "10.0", "25.0", "-", "0", "-")
     assert not any(isinstance(block, Caution) for block in blocks)
+
+
+def test_the_picture_has_a_row_for_every_target_and_its_own_attack_in_front(tiny_params: Params) -> None:
+    summary = summary_of(tiny_params)
+    found = transfers(summary, {("ssm", "ads"): 2, ("ads", "ads"): 8})
+    axes = transfer_map(found, {name: (name,) for name in found.runs}, LIGHT).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["ssm", "attention", "ads"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["itself", "ssm", "attention", "ads"]
+    shown = axes.images[0].get_array()
+    assert shown is not None
+    assert shown.filled(-1.0).tolist() == [[0.25, -1.0, 0.25, 0.25], [0.25, 0.25, -1.0, 0.25], [0.4, 0.1, 0.25, -1.0]]
+
+
+def test_images_beyond_the_own_attacks_are_those_that_the_run_withstood(tiny_params: Params) -> None:
+    """One source breaks 9 images, of which the run's own attack breaks 5. A group shows its worst run."""
+    summary = summary_of(seeded_params(tiny_params))
+    found = transfers(summary, {("ssm-pgd-s0", "ads-pgd-s1"): 9})
+    rows = {(row["source"], row["target"]): row for row in transfer_rows(found)}
+    row = rows["ssm-pgd-s0", "ads-pgd-s1"]
+    assert (row["right"], row["broken"], row["share"], row["not_by_itself"]) == (20, 9, 0.45, 4)
+    assert rows["ads-pgd-s1", "ads-pgd-s1"]["not_by_itself"] == 0
+    (table,) = (block for block in transfer_section(summary, found) if isinstance(block, TextTable))
+    by_target = {each[0]: each[-2:] for each in table.rows}
+    assert by_target["ads-pgd"] == ("4", "masked? ads-pgd-s1")
+    assert by_target["ssm-pgd"] == ("0", "-")
 
 
 def test_a_warning_names_a_run_that_images_of_another_run_break_where_its_own_attacks_fail(tiny_params: Params) -> None:
