@@ -14,7 +14,7 @@ import typer
 
 from ssmlab.cli.lazy import LazyGroup
 from ssmlab.core.errors import Interrupted, RankError, UserError
-from ssmlab.core.text import hint, printable
+from ssmlab.core.text import hint, nearest, printable
 
 if TYPE_CHECKING:
     from ssmlab.core.events import Listener
@@ -88,6 +88,9 @@ def usage_problem(error: Any) -> str:
     """What is wrong with a command line, without a full stop; for an unknown command, with a similar one."""
     message = str(error.format_message()).rstrip(".").replace(": Value error, ", ": ")  # pydantic's filler
     unknown = re.fullmatch(r"No such command '(.*?)'.*", message, re.DOTALL)
+    if wrong := re.search(r"'([^']*)' is not one of (.*)", message):
+        near = nearest(wrong.group(1), re.findall(r"'([^']*)'", wrong.group(2)))
+        return f"{message} (did you mean '{near}'?)" if near else message
     if unknown is None or error.ctx is None:
         return message
     group = error.ctx.command

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +16,8 @@ def run_names(incomplete: str) -> list[str]:
     from ssmlab.project.params_file import expanded, read_yaml
 
     with suppress(UserError):
-        return matching(map(str, expanded(read_yaml(PARAMS), "params.yaml")[0].get("runs", {})), incomplete)
+        runs = expanded(read_yaml(PARAMS), "params.yaml")[0].get("runs")
+        return matching(map(str, runs), incomplete) if isinstance(runs, Mapping) else []
     return []
 
 

@@ -33,13 +33,14 @@ def track(
     interval: IntervalOption = 2.0,
 ) -> None:
     """Send every epoch of finished and running trainings to TensorBoard or W&B, once."""
+    from ssmlab.cli.interrupts import interruptible
     from ssmlab.project.grid_plan import selected_runs
     from ssmlab.project.sinks import open_sink
     from ssmlab.project.tracking import Tracker
 
     params, paths = study()
     runs = selected_runs(params, names or [])
-    with closing(open_sink(to.value, folder / paths.study, paths.study)) as sink:
+    with interruptible(), closing(open_sink(to.value, folder / paths.study, paths.study)) as sink:
         tracker = Tracker(runs, params, paths, sink, folder / f"{paths.study}.{to.value}.json")
         typer.echo(f"{tracker.poll()} epochs sent to {folder / paths.study}")
         while follow:

@@ -17,9 +17,9 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.text import printable
 
 if TYPE_CHECKING:
-    from ssmlab.project.switch import Change
+    from ssmlab.project.study_changes import Change
 
-SHOWN = 40  # changed keys of runs that `use` prints; a grid has hundreds
+SHOWN = 8  # changed keys; of more, `use` prints the most telling ones, because two studies differ in dozens
 
 
 def use(
@@ -36,14 +36,17 @@ def use(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a params.yaml that you have edited; a backup is kept.")
     ] = False,
+    all: Annotated[bool, typer.Option("--all", help="Show every key that changes, not only the main ones.")] = False,
     format: FormatOption = ListFormat.table,
 ) -> None:
     """Switch params.yaml to another study, showing what changes; without STUDY, list them (* is in use)."""
     from ssmlab.project import switch
+    from ssmlab.project.study_changes import most_telling, study_changes
 
     if name is None:
         changes = " ".join(set) if set else None
-        refuse_options({"--set": changes, "--dry-run": dry_run, "--force": force}, "name the study to use")
+        given = {"--set": changes, "--dry-run": dry_run, "--force": force, "--all": all}
+        refuse_options(given, "name the study to use")
         list_studies(Path(), format)
         return
     if format is not ListFormat.table:
@@ -53,7 +56,8 @@ def use(
     settings = dict(setting(text) for text in set or [])
     target = next((each.path for each in switch.studies(Path()) if each.name == name), None)
     if target is not None:
-        show_changes(switch.study_changes(Path("params.yaml"), target, settings))
+        changed = study_changes(Path("params.yaml"), target, settings)
+        show_changes(changed, changed if all else most_telling(changed, SHOWN, settings))
         if dry_run:
             typer.echo("nothing was changed (--dry-run)")
             return
@@ -97,15 +101,14 @@ def list_studies(root: Path, form: ListFormat) -> None:
         typer.echo(f"{mark} {each.name:<{names}}  {each.data or '':<{data}}  {runs:>8}  {title}")
 
 
-def show_changes(changes: Sequence[Change]) -> None:
-    """Print one line for each key that differs; if they are too many keys of runs, only how many."""
-    of_runs = [change for change in changes if change.key.startswith("runs.")]
-    many = len(of_runs) > SHOWN
-    for change in changes:
-        if not (many and change in of_runs):
-            typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
-    if many:
-        typer.echo(f"  runs: {len(of_runs)} more keys differ")
+def show_changes(changes: Sequence[Change], shown: Sequence[Change]) -> None:
+    """Print one line for each of the changes to be shown, and how many others there are."""
+    for change in shown:
+        typer.echo(f"  {change.key}: {brief(change.old)} -> {brief(change.new)}")
+    others = [change for change in changes if change not in shown]
+    if others:
+        of_runs = sum(change.key.startswith("runs.") for change in others)
+        typer.echo(f"  and {len(others)} more keys, {of_runs} of them in runs; --dry-run --all lists them")
 
 
 def setting(text: str) -> tuple[str, str]:

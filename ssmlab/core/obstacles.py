@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from ssmlab.core.errors import UserError
+from ssmlab.core.text import few, listed
 
 REMEDIES = {
     errno.ENOSPC: "make room on its drive",
@@ -61,6 +62,16 @@ def check_place(*paths: Path) -> None:
         folder = next(each for each in path.parents if each.is_dir())
         if not os.access(folder, os.W_OK | os.X_OK):
             raise UserError(f"{path}: could not be written; {permission(folder)}")
+
+
+def require_all(*paths: Path, remedy: str) -> None:
+    """Raise UserError if several of these files do not exist, with all their names.
+
+    If only one is missing, its reader says so, with the command that makes it.
+    """
+    missing = [str(path) for path in paths if not os.path.lexists(path)]
+    if len(missing) > 1:
+        raise UserError(f"{listed(few(missing))}: not there yet; {remedy}")
 
 
 def permission(path: Path) -> str:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from ssmlab.core.errors import UserError
-from ssmlab.core.text import printable
+from ssmlab.core.text import nearest, printable
 from ssmlab.evaluation.ball import pgd_alpha
 from ssmlab.params import ATTACKS, ApgdParams, AttackBase, AttackSpec, PgdParams, TokenParams
 from ssmlab.params.written_float import WrittenFloat
 
 TOKEN_POSITIONS, TOKEN_STEPS = 5, 20  # settings of named token attacks
+APGD: dict[str, Literal["ce", "dlr"]] = {"apgd-ce": "ce", "apgd-dlr": "dlr"}
 COUNT = "[1-9][0-9]{0,5}"  # in a name
 
 
@@ -27,22 +28,29 @@ def parse_attack(name: str, eps: float) -> AttackSpec:
     entry = ATTACKS.get(text)
     if entry is not None and entry.usual is not None:
         return entry.params(kind=text, **entry.usual, **everything)
-    if text in ("apgd-ce", "apgd-dlr"):
-        return ApgdParams(kind="apgd", loss="ce" if text == "apgd-ce" else "dlr", steps=100, restarts=1, **everything)
+    if text in APGD:
+        return ApgdParams(kind="apgd", loss=APGD[text], steps=100, restarts=1, **everything)
     if token := re.fullmatch(rf"token-(map-)?({COUNT})", text):
         positions: int | Literal["all"] = "all" if token[1] else TOKEN_POSITIONS
         return TokenParams(kind="token", patch=int(token[2]), positions=positions, steps=TOKEN_STEPS, **everything)
     match = re.fullmatch(rf"pgd-({COUNT})", text)
     if match is None:
-        known = ", ".join(kind for kind, each in ATTACKS.items() if each.usual is not None)
-        raise UserError(
-            f"attacks: no attack is called '{printable(str(name))}'; use {known}, pgd-N (such as pgd-10), apgd-ce, "
-            "apgd-dlr, token-K or token-map-K (such as token-4)"
-        )
+        raise UserError(f"attacks: no attack is called '{printable(str(name))}'; {instead_of(text)}")
     steps = int(match[1])
     return PgdParams(
         kind="pgd", alpha=WrittenFloat(pgd_alpha(eps, steps)), steps=steps, random_start=True, **everything
     )
+
+
+def instead_of(text: str) -> str:
+    """What a wrong name of an attack should probably have been, or all that there are."""
+    known = [*(kind for kind, each in ATTACKS.items() if each.usual is not None), *APGD]
+    letters = text.rstrip("0123456789")
+    number = text[len(letters) :]
+    near = nearest(letters, ["pgd-", "token-", "token-map-"]) if number else nearest(text, [*known, "pgd-10"])
+    if near is not None and near + number != text:
+        return f"did you mean '{near}{number}'?"
+    return f"use {', '.join(known)}, pgd-N (such as pgd-10), token-K or token-map-K (such as token-4)"
 
 
 def chosen_attacks(attacks: Iterable[str] | Mapping[str, AttackSpec], eps: float) -> dict[str, AttackSpec]:

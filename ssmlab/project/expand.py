@@ -15,6 +15,7 @@ from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file
 from ssmlab.core.plain_values import value_at
+from ssmlab.core.text import nearest
 from ssmlab.project.params_file import expanded, parse_params, plain_yaml, read_text, read_yaml
 
 WIDEST = 79  # columns; longer lines in flow style are folded by DVC
@@ -64,7 +65,10 @@ def put(document: CommentedMap, key: str, value: str) -> None:
     *sections, last = key.split(".")
     place = value_at(document, sections)
     if not isinstance(place, CommentedMap) or not sections:
-        raise UserError(f"--set {key}: there is no such section; name a key as in data.source or train.epochs")
+        known = [name for name, section in document.items() if isinstance(section, CommentedMap)]
+        near = nearest(sections[0], known) if sections and sections[0] not in known else None
+        way = f"did you mean '{near}'?" if near else "name a key as in data.source or train.epochs"
+        raise UserError(f"--set {key}: there is no such section; {way}")
     try:
         place[last] = plain_yaml(value)
     except ValueError:

@@ -38,7 +38,7 @@ def resolve(targets: Sequence[str], params: Params, root: Path) -> tuple[str, ..
         elif target in known or target in specs:
             names.append(target)
         else:
-            names_known = [*params.groups, *params.runs, *specs]
+            names_known = [*params.groups, *params.runs, *specs, *known]
             raise UserError(f"no run, group or stage '{printable(target, 80)}' ({hint(target, names_known)})")
     return tuple(dict.fromkeys(names))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.core.optional_packages import required
-from ssmlab.project.switch import flat
+from ssmlab.project.study_changes import flat
 from ssmlab.project.tracking import Sink
 
 

@@ -6,24 +6,21 @@ params.yaml gets the runs that it stands for, and the grid itself stays in studi
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ssmlab.artifacts.heartbeat import heartbeat_in, state_of
 from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import read_file, write_atomic
 from ssmlab.core.obstacles import in_the_way
-from ssmlab.core.plain_values import dotted_leaves
 from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, read_lock, repair_lock
 from ssmlab.project.expand import expanded_params_yaml
 from ssmlab.project.launched import active, launch_lock
-from ssmlab.project.params_file import expanded, load_params, plain_yaml, read_yaml
+from ssmlab.project.params_file import expanded, load_params, read_yaml
 from ssmlab.project.watched_files import CachedFile
 
 
@@ -44,15 +41,6 @@ class StudyFile:
     runs: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
-    """One dotted key of params.yaml, with its value before and after as text; None if the key is missing."""
-
-    key: str
-    old: str | None
-    new: str | None
-
-
 def studies(root: Path) -> list[StudyFile]:
     """The studies of the project in `root`, by name; the title of one that cannot be read is the reason.
 
@@ -61,24 +49,6 @@ def studies(root: Path) -> list[StudyFile]:
     folder = root / "studies"
     found = [path for path in folder.iterdir() if path.suffix == ".yaml"] if folder.is_dir() else []
     return [study_in(path) for path in sorted(found, key=lambda path: path.stem)]
-
-
-def study_changes(current: Path | None, target: Path, settings: Mapping[str, str] | None = None) -> list[Change]:
-    """What using the study in `target`, with `settings` inserted, would change in `current`.
-
-    Values are compared as they are written (`1` is not `1.0`, and `8/255` is text); a list is one value. If the current
-    file is missing or cannot be read, every key of the target is new.
-
-    Raises:
-        UserError: the target is missing or not YAML, or a setting does not fit.
-    """
-    new = flat(plain_yaml(expanded_params_yaml(target, settings).decode()))
-    try:
-        old = flat(read_yaml(current)) if current is not None else {}
-    except UserError:
-        old = {}
-    keys = [*new, *(key for key in old if key not in new)]
-    return [Change(key, old.get(key), new.get(key)) for key in keys if old.get(key) != new.get(key)]
 
 
 def use(study: str, root: Path, *, settings: Mapping[str, str] | None = None, force: bool = False) -> Path | None:
@@ -235,13 +205,3 @@ def study_in(path: Path) -> StudyFile:
         return StudyFile(path.stem, path, str(title), str(data), len(runs))
     except (LookupError, TypeError):
         return StudyFile(path.stem, path, f"{path}: report.title, data.name or runs: this key is missing")
-
-
-def flat(value: Mapping[str, Any]) -> dict[str, str]:
-    """A nested mapping as dotted keys with their values as text."""
-    return {key: as_text(below) for key, below in dotted_leaves(value)}
-
-
-def as_text(value: Any) -> str:
-    """A YAML value on one line; a date, which JSON does not know, as ISO text."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -17,6 +17,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import remove_other_files, write_atomic, write_changed
 from ssmlab.core.json_text import readable_json
+from ssmlab.core.obstacles import require_all
 from ssmlab.data.header import SPLITS, DataSummary, read_data_summary
 from ssmlab.evaluation.results import AttackResults, load_results
 from ssmlab.params import DataParams, Params
@@ -43,6 +44,7 @@ def analyze(
             is missing or is not the one that was attacked, or params, code or results have changed meanwhile.
         ProtocolMismatch: the runs were attacked under different protocols.
     """
+    require_all(paths.prepared, *map(paths.attack, params.runs), remedy="run `ssmlab repro`")
     inputs = [file_input(paths.attack(run)) for run in params.runs if paths.attack(run).is_file()]
     outputs = (paths.analysis, paths.metrics, *(paths.plots / "learning" / f"{run}.csv" for run in params.runs))
     started = start_stage("analyze", analyze_params, params, inputs, outputs, root=paths.root, reread=reread)

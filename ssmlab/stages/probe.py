@@ -16,6 +16,7 @@ from ssmlab.artifacts.outcome import recording_outcome
 from ssmlab.artifacts.provenance import Provenance
 from ssmlab.artifacts.stage_run import StageRun, prepared_input, start_stage
 from ssmlab.core.events import Listener, Note, Progress, silence
+from ssmlab.core.obstacles import require_all
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset, Split, load_dataset
 from ssmlab.nets.device import resolve_device
@@ -49,6 +50,7 @@ def probe(
         Interrupted: Ctrl-C. Earlier results are untouched.
     """
     resolved = resolve_device(device or params.probe.device)
+    require_all(paths.prepared, paths.model(run), remedy=f"run `ssmlab repro {run}`")
     dataset = load_dataset(paths.prepared)
     trained = read_trained_run(run, paths, dataset)
     started = start_stage(

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -251,6 +252,84 @@ def test_a_wrong_command_line_is_one_line_with_a_suggestion() -> None:
     assert "'mlflow' is not one of 'tensorboard', 'wandb'" in usage_error("track", "--to", "mlflow", "--folder", "x")
 
 
+@pytest.mark.parametrize(
+    ("arguments", "meant"),
+    [
+        ("runs --format jsn", "json"),
+        ("train ads --device cude", "cuda"),
+        ("attack ads --norm linff", "linf"),
+        ("track --to tensorbord --folder x", "tensorboard"),
+    ],
+)
+def test_a_misspelt_choice_of_an_option_is_answered_with_the_nearest_one(arguments: str, meant: str) -> None:
+    assert f"(did you mean '{meant}'?)" in usage_error(*arguments.split())
+
+
+def test_a_misspelt_name_is_answered_with_the_nearest_one_by_every_command(folder: Path) -> None:
+    results = folder / "results" / "smoke" / "attack" / "ads.json"
+    results.parent.mkdir(parents=True)
+    results.write_text("{}")
+    assert "did you mean study 'smoke'?" in refused("compare", "smok/ads", "smoke/ads")
+    assert "did you mean 'train'?" in refused("use", "smoke", "--set", "trian.epochs=3")
+    assert "did you mean 'epochs'?" in refused("use", "smoke", "--set", "train.epoch=3")
+    assert "did you mean 'train@ads'?" in refused("repro", "train@adss")
+    for command in ("train", "attack", "probe", "stop", "samples"):
+        assert "did you mean 'ads'?" in refused(command, "adss")
+
+
+def test_switching_a_study_shows_its_main_changes_and_all_of_them_on_request(folder: Path) -> None:
+    main = CliRunner().invoke(app, ["use", "mnist5k", "--set", "train.seed=7", "--dry-run"]).output.splitlines()
+    assert len(main) <= 14
+    assert "  data.validation" not in "".join(main)
+    for shown in ("  study: smoke -> mnist5k", "  train.epochs: 2 -> 16", "  train.seed: 0 -> 7"):
+        assert shown in main
+    every = CliRunner().invoke(app, ["use", "mnist5k", "--set", "train.seed=7", "--dry-run", "--all"]).output
+    keys = [line for line in every.splitlines() if " -> " in line]
+    left = next(line for line in main if "more keys" in line)
+    assert left.startswith(f"  and {len(keys) - len([line for line in main if ' -> ' in line])} more keys, ")
+    assert left.endswith("--dry-run --all lists them")
+    few = CliRunner().invoke(app, ["use", "smoke", "--set", "train.seed=7", "--dry-run"]).output
+    assert few.splitlines()[0] == "  train.seed: 0 -> 7"
+
+
+@pytest.mark.parametrize(
+    ("command", "lacks"),
+    [
+        (
+            "samples ads",
+            "data/smoke.safetensors and models/smoke/ads/best.safetensors: not there yet; run `ssmlab repro",
+        ),
+        ("attack ads", "data/smoke.safetensors and models/smoke/ads: not there yet; run `ssmlab repro ads`"),
+        ("probe ads", "data/smoke.safetensors and models/smoke/ads: not there yet; run `ssmlab repro ads`"),
+        (
+            "analyze",
+            "results/smoke/attack/attention.json and results/smoke/attack/ads.json: not there yet; run `ssmlab",
+        ),
+        ("report", "models/smoke/attention and models/smoke/ads: not there yet; run `ssmlab repro`"),
+    ],
+)
+def test_all_that_a_command_lacks_is_named_at_once(command: str, lacks: str, folder: Path) -> None:
+    assert lacks in refused(*command.split())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_tracker_that_follows_closes_its_sink_at_every_signal(
+    number: signal.Signals, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed: list[bool] = []
+
+    class NoSink:
+        def close(self) -> None:
+            closed.append(True)
+
+    monkeypatch.setattr("ssmlab.project.sinks.open_sink", lambda *_: NoSink())
+    monkeypatch.setattr("ssmlab.cli.track.time.sleep", lambda _: signal.raise_signal(number))
+    result = CliRunner().invoke(app, ["track", "--to", "wandb", "--folder", "x", "--follow"])
+    assert closed == [True]
+    assert result.exit_code == 130
+    assert result.stderr.strip().endswith("stopped; earlier results are untouched")
+
+
 def test_an_unknown_run_is_answered_with_the_nearest_one(folder: Path) -> None:
     assert "did you mean 'attention'?" in refused("train", "atention")
     assert "did you mean 'mnist5k'?" in refused("use", "mnist5")
@@ -291,6 +370,12 @@ def test_the_shell_completes_names(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert completion.run_and_group_names("at") == ["attention"]
     (folder / "params.yaml").write_text("[")
     assert completion.run_names("") == []
+
+
+@pytest.mark.parametrize("runs", ["", " 3", " [ads]", " null"])
+def test_completion_offers_nothing_where_runs_are_no_mapping(runs: str, folder: Path) -> None:
+    (folder / "params.yaml").write_text(f"study: smoke\nruns:{runs}\n")
+    assert completion.run_names("") == completion.run_and_group_names("") == completion.target_names("x") == []
 
 
 def test_doctor_names_a_damaged_lock_file_and_repairs_it_on_request(folder: Path) -> None:

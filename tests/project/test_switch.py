@@ -14,7 +14,8 @@ from ssmlab.core.errors import UserError
 from ssmlab.project import switch as module
 from ssmlab.project.launched import launch_lock
 from ssmlab.project.params_file import load_params
-from ssmlab.project.switch import Change, in_use, studies, study_changes, use
+from ssmlab.project.study_changes import Change, study_changes
+from ssmlab.project.switch import in_use, studies, use
 from ssmlab.system.locks import lock
 from tests.unreadable import unreadable
 

@@ -17,7 +17,7 @@ from ssmlab.artifacts.metadata import Metadata, count_parameters, read_metadata
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
 from ssmlab.core.plain_values import dotted_leaves
-from ssmlab.core.text import hint
+from ssmlab.core.text import hint, nearest
 from ssmlab.evaluation.results import AttackResults, CheckpointResults, Measure, load_results
 from ssmlab.params import Which, seed_groups
 
@@ -123,10 +123,18 @@ def named_entry(name: str, run: str, paths: Paths) -> Entry:
     known = {other: known_sections(other, paths) for other in known_runs(paths)}
     groups = seed_groups({other: parts for other, parts in known.items() if "seed" in parts["train"]})
     if run not in groups:
-        there = hint(run, [*known, *groups], "there are") if known else "there are none yet"
+        there = hint(run, [*known, *groups], "there are") if known else other_study(paths)
         raise UserError(f"no results of run '{run}' in study {paths.study} ({there}); run `ssmlab repro`")
     members = (run_entry(member, member, paths) for member in groups[run])
     return group_entry(name, run, [member for member in members if member])
+
+
+def other_study(paths: Paths) -> str:
+    """Why a study has no results: perhaps its name is wrong, and another one has some."""
+    results = paths.results.parent
+    there = sorted(path.parent.name for path in results.glob("*/attack") if any(path.glob("*.json")))
+    near = nearest(paths.study, (study for study in there if study != paths.study))
+    return f"did you mean study '{near}'?" if near else "there are none yet"
 
 
 def group_entry(name: str, group: str, members: Sequence[Entry]) -> Entry:

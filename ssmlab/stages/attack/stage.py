@@ -18,6 +18,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import sha256_text
 from ssmlab.core.json_text import canonical_json
+from ssmlab.core.obstacles import require_all
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.adversarials import AdversarialFolder
@@ -63,6 +64,7 @@ def attack(
         Interrupted: Ctrl-C. Earlier results are untouched.
     """
     resolved = resolve_device(device or params.attack.device)
+    require_all(paths.prepared, paths.model(run), remedy=f"run `ssmlab repro {run}`")
     dataset = load_attacked_data(params, paths)
     job = AttackJob(params, paths, dataset, resolved, trained_target(run, paths, dataset), save_to)
     models, started = job.build_models(), job.start(reread)

@@ -11,6 +11,7 @@ from ssmlab.artifacts.checkpoint import build_from
 from ssmlab.artifacts.metadata import read_checkpoint
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Progress, silence
+from ssmlab.core.obstacles import require_all
 from ssmlab.core.text import hint, printable
 from ssmlab.data.dataset import load_dataset
 from ssmlab.data.pixels import to_unit
@@ -51,9 +52,10 @@ def flipped_samples(
     spec = attack_named(params, attack)
     params.run(run)
     resolved = resolve_device(device or params.attack.device)
+    path = paths.checkpoint(run, which)
+    require_all(paths.prepared, path, remedy=f"run `ssmlab repro {run}`")
     dataset = load_dataset(paths.prepared)
     check_attacks({attack: spec}, len(dataset.test), dataset.classes, "params.yaml: attack.attacks.")
-    path = paths.checkpoint(run, which)
     checkpoint = read_checkpoint(path)
     check_same_data(checkpoint.metadata, dataset, run, which)
     model = build_from(checkpoint, resolved)

@@ -53,7 +53,8 @@ class Studies(Base):
     @work(group="studies", exclusive=True)
     async def action_studies(self) -> None:
         """Choose a study, then look at it or use it."""
-        from ssmlab.project import switch  # imported here: the first screen does not need it
+        from ssmlab.project import study_changes as changing  # imported here: the first screen does not need them
+        from ssmlab.project import switch
 
         root, look = self.lab.root, self.look
         known = {study.name: study for study in await asyncio.to_thread(switch.studies, root)}
@@ -70,9 +71,10 @@ class Studies(Base):
             self.lab.show_study(None)
             return
         try:
-            changes = await asyncio.to_thread(switch.study_changes, root / "params.yaml", known[name].path)
-            lines = [f"{each.key}: {each.old or '-'} -> {each.new or '-'}" for each in changes[:SHOWN]]
-            more = [f"and {len(changes) - SHOWN} more keys"] if len(changes) > SHOWN else []
+            changes = await asyncio.to_thread(changing.study_changes, root / "params.yaml", known[name].path)
+            told = changing.most_telling(changes, SHOWN)
+            lines = [f"{each.key}: {each.old or '-'} -> {each.new or '-'}" for each in told]
+            more = [f"and {len(changes) - len(told)} more keys"] if len(changes) > len(told) else []
             text = "\n".join(["Using it changes params.yaml:", *lines, *more])
             answers = [("look at it", "l"), ("use it", "u")]
             answer = await self.app.push_screen_wait(Question(f"Study {name}", text, answers, "neither"))
