@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -40,9 +40,6 @@ def use(
     format: FormatOption = ListFormat.table,
 ) -> None:
     """Switch params.yaml to another study, showing what changes; without STUDY, list them (* is in use)."""
-    from ssmlab.project import switch
-    from ssmlab.project.study_changes import most_telling, study_changes
-
     if name is None:
         changes = " ".join(set) if set else None
         given = {"--set": changes, "--dry-run": dry_run, "--force": force, "--all": all}
@@ -53,11 +50,18 @@ def use(
         raise UserError(
             f"--format {format.value}: it is for the list of studies; leave it or {printable(name, 80)} out"
         )
-    settings = dict(setting(text) for text in set or [])
+    switch_to(name, dict(setting(text) for text in set or []), dry_run, force, all)
+
+
+def switch_to(name: str, settings: Mapping[str, str], dry_run: bool, force: bool, every: bool) -> None:
+    """Show what using the study changes (`every` key, or the main ones), and use it unless this is a dry run."""
+    from ssmlab.project import switch
+    from ssmlab.project.study_changes import most_telling, study_changes
+
     target = next((each.path for each in switch.studies(Path()) if each.name == name), None)
     if target is not None:
         changed = study_changes(Path("params.yaml"), target, settings)
-        show_changes(changed, changed if all else most_telling(changed, SHOWN, settings))
+        show_changes(changed, changed if every else most_telling(changed, SHOWN, settings))
         if dry_run:
             typer.echo("nothing was changed (--dry-run)")
             return

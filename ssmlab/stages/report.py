@@ -14,7 +14,6 @@ from ssmlab.core.collector import collector_paused
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import remove_other_files, to_csv, write_atomic, write_changed
-from ssmlab.core.obstacles import require_all
 from ssmlab.evaluation.transfer_results import TransferResults, load_transfer
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
@@ -43,7 +42,6 @@ def report(
     Raises:
         UserError: the summary or a history is missing or broken, or params, code or inputs have changed meanwhile.
     """
-    require_all(paths.analysis, *map(paths.model, params.runs), remedy="run `ssmlab repro`")
     files = (paths.analysis, *probe_files(paths), paths.transfer)
     inputs = [file_input(file) for file in files if file.is_file()]
     pages = (paths.report_md, paths.report_html, paths.study_as_measured)

@@ -305,7 +305,6 @@ def test_switching_a_study_shows_its_main_changes_and_all_of_them_on_request(fol
             "analyze",
             "results/smoke/attack/attention.json and results/smoke/attack/ads.json: not there yet; run `ssmlab",
         ),
-        ("report", "models/smoke/attention and models/smoke/ads: not there yet; run `ssmlab repro`"),
     ],
 )
 def test_all_that_a_command_lacks_is_named_at_once(command: str, lacks: str, folder: Path) -> None:
