@@ -72,9 +72,9 @@ def test_targets_are_nine_or_all_wrong_classes(classes: int, targets: int) -> No
     assert built["apgd-t"].n_target_classes == built["fab-t"].n_target_classes == targets
 
 
-def test_other_settings_are_not_called_standard() -> None:
-    assert not AutoAttackParams(kind="autoattack", steps=99, queries=5000, **EVERYTHING).standard
-    assert not AutoAttackParams(kind="autoattack", steps=100, queries=4999, **EVERYTHING).standard
+@pytest.mark.parametrize(("steps", "queries"), [(99, 5000), (101, 5000), (100, 4999), (100, 5001)])
+def test_other_settings_are_not_called_standard(steps: int, queries: int) -> None:
+    assert not AutoAttackParams(kind="autoattack", steps=steps, queries=queries, **EVERYTHING).standard
 
 
 def test_fgsm_and_pgd_take_their_parameters() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from typer.testing import CliRunner
 from ssmlab.cli.app import app
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Progress
-from ssmlab.published.parity import Agreement, parity
+from ssmlab.published.parity import Agreement, parity, relative
 
 
 @pytest.fixture
@@ -62,6 +63,12 @@ def test_no_number_is_no_agreement() -> None:
     assert not Agreement("a", 1, float("nan"), None, 1e-4).ok
     assert not Agreement("a", 1, 1e-5, float("nan"), 1e-4).ok
     assert not Agreement("a", 1, 1e-5, None, float("inf")).ok
+
+
+def test_an_output_that_is_not_a_number_is_infinitely_far_away() -> None:
+    """A NaN would be lost in a maximum."""
+    assert relative(torch.tensor([1.0, math.nan]), torch.ones(2)) == math.inf
+    assert relative(torch.tensor([1.0, 1.5]), torch.ones(2)) == pytest.approx(0.5 / math.sqrt(2))
 
 
 def test_a_folder_without_cases_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+from scipy.stats import binomtest
 
 import ssmlab
 from ssmlab.core.errors import UserError
@@ -72,7 +73,12 @@ def test_the_card_has_the_hubs_fields_and_every_accuracy(paths: Paths, tmp_path:
     )
     (result,) = head["model-index"][0]["results"]  # type: ignore[index]
     assert [metric["value"] for metric in result["metrics"]] == [90.0, 70.0, 60.0, 70.0]
-    assert "| clean | 90.0 | " in card and "| fgsm: FGSM, one step of eps | 70.0 | " in card
+    ends = [
+        " to ".join(f"{100 * end:.1f}" for end in binomtest(right, 50).proportion_ci(0.95, method="wilson"))
+        for right in (45, 35)
+    ]
+    assert f"| clean | 90.0 | {ends[0]} | 50 |" in card
+    assert f"| fgsm: FGSM, one step of eps | 70.0 | {ends[1]} | 50 |" in card
     assert "Threat model: L-inf, eps 0.1" in card and "| additional data | none |" in card
     assert "> **Warning.** Unfinished training: 4 of 40 epochs." in card
     assert "ssmlab attack ads" in card

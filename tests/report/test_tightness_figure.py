@@ -15,7 +15,7 @@ from ssmlab.probes.results import CheckpointProbes, LayerGains
 from ssmlab.report import tightness_figure
 from ssmlab.report.figure_style import DARK, LIGHT
 from ssmlab.report.probe_figures import Found
-from ssmlab.report.tightness_figure import outline, tightness_violins, violins
+from ssmlab.report.tightness_figure import Violin, outline, tightness_violins, violins
 from tests.report.test_crowded_figures import dark_and_darkened
 from tests.report.test_figures import seeded, summary
 
@@ -44,6 +44,10 @@ def probed_runs(summary: Summary, **options: bool) -> Found:
 
 def shapes(figure: Figure) -> list[PolyCollection]:
     return [each for each in figure.axes[0].collections if isinstance(each, PolyCollection)]
+
+
+def test_the_median_of_a_violin_is_not_moved_by_its_largest_values() -> None:
+    assert Violin(0, "ssm, layer 1", np.array([0.1, 0.2, 0.9]), is_shape=False).median == 0.2
 
 
 def test_a_group_of_seeds_has_one_violin_a_layer_with_the_values_of_all_its_runs(seeded: Summary) -> None:

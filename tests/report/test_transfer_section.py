@@ -70,6 +70,7 @@ def test_the_picture_has_a_row_for_every_target_and_its_own_attack_in_front(tiny
     assert [label.get_text() for label in axes.get_xticklabels()] == ["itself", "ssm", "attention", "ads"]
     shown = axes.images[0].get_array()
     assert shown is not None
+    assert [text.get_text() for text in axes.texts] == ["25", "25", "25", "25", "25", "25", "40", "10", "25"]
     assert shown.filled(-1.0).tolist() == [[0.25, -1.0, 0.25, 0.25], [0.25, 0.25, -1.0, 0.25], [0.4, 0.1, 0.25, -1.0]]
 
 
