@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ssmlab.params.paths import Paths
 
 
+NO_DVC_FOLDER = 253  # the exit code of DVC outside a project
+
+
 def repro(
     targets: Annotated[
         list[str] | None,
@@ -47,6 +50,8 @@ def repro(
         return
     with interruptible():
         code = launch.foreground(params, paths, targets or [], force, tell, wait)
+    if code == NO_DVC_FOLDER:
+        fail("the pipeline did not start, because DVC finds no folder .dvc here; see `ssmlab doctor`", code)
     if code != 0:
         fail(f"the pipeline stopped, {why(code)}; `ssmlab repro` continues from there", code)
     if targets and not {"analyze", "report"} & set(targets):

@@ -69,9 +69,18 @@ def require_all(*paths: Path, remedy: str) -> None:
 
     If only one is missing, its reader says so, with the command that makes it.
     """
-    missing = [str(path) for path in paths if not os.path.lexists(path)]
+    missing = [str(path) for path in paths if is_missing(path)]
     if len(missing) > 1:
         raise UserError(f"{listed(few(missing))}: not there yet; {remedy}")
+
+
+def is_missing(path: Path) -> bool:
+    """Whether there is nothing at `path`; False if that cannot be seen."""
+    try:
+        path.lstat()
+    except OSError as error:
+        return isinstance(error, FileNotFoundError)
+    return False
 
 
 def permission(path: Path) -> str:

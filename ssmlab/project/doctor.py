@@ -188,10 +188,13 @@ def version_control(root: Path) -> Iterator[Finding]:
         yield Finding("git", "ok", "a checkout")
     else:
         yield Finding("git", "ok", "no checkout; the first `ssmlab repro` sets DVC to work without git")
-    if not (root / ".dvc").is_dir() or not (root / "dvc.yaml").is_file():
-        yield Finding(
-            "dvc", "problem", f"{root.resolve()} has no .dvc folder or no dvc.yaml", "change to a project's folder"
-        )
+    if not (root / "dvc.yaml").is_file():
+        fix = "change to a project's folder, or copy the file from a new one (`ssmlab new FOLDER`)"
+        yield Finding("dvc", "problem", f"{root.resolve()} has no file dvc.yaml", fix)
+        return
+    if not any((folder / ".dvc").is_dir() for folder in (root.resolve(), *root.resolve().parents)):
+        init = "`dvc init`" if (root / ".git").exists() else "`dvc init --no-scm`"
+        yield Finding("dvc", "problem", f"{root.resolve()} has no folder .dvc", f"make it with {init}")
         return
     study = in_use(root / "params.yaml")
     try:

@@ -76,10 +76,16 @@ def dvc_status(root: Path) -> set[str]:
 
 
 def dvc(root: Path, *arguments: str) -> str:
-    """The output of a DVC command; raises UserError with DVC's own last line if it fails."""
+    """The output of a DVC command; raises UserError with DVC's own reason if it fails."""
     command = [sys.executable, "-m", "dvc", *arguments]
     done = subprocess.run(command, cwd=root, env=environment(root), text=True, capture_output=True, check=False)
     if done.returncode != 0:
-        lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-        raise UserError(f"dvc {arguments[0]}: {lines[-1].removeprefix('ERROR: ') if lines else done.returncode}")
+        raise UserError(f"dvc {arguments[0]}: {reason_in(done.stderr) or done.returncode}")
     return done.stdout
+
+
+def reason_in(stderr: str) -> str:
+    """DVC's own reason in what it printed: its last line that begins with ERROR, or else its last line."""
+    lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+    errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ")]
+    return (errors or lines or [""])[-1]

@@ -18,6 +18,7 @@ from ssmlab.core.obstacles import cannot
 from ssmlab.evaluation.plan import check_plan_on_prepared
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
+from ssmlab.project.dvc_cache import refill_cache
 from ssmlab.project.dvc_command import allow_no_git, environment, repro_command
 from ssmlab.project.dvc_files import (
     check_dvc_reads,
@@ -137,6 +138,8 @@ def prepared_command(params: Params, paths: Paths, targets: Sequence[str], force
     keep_lock(paths.root)
     check_plan_on_prepared(params, paths)
     allow_no_git(paths.root)
+    if refilled := refill_cache(paths.root):
+        tell(Note(refilled, warning=True))
     return repro_command(names, force)
 
 

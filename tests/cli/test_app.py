@@ -329,6 +329,30 @@ def test_a_tracker_that_follows_closes_its_sink_at_every_signal(
     assert result.stderr.strip().endswith("stopped; earlier results are untouched")
 
 
+def test_ctrl_c_while_the_command_line_is_still_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from ssmlab.__main__ import start
+
+    class Importing:
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "ssmlab.cli.app", Importing())
+    with pytest.raises(SystemExit) as stop:
+        start()
+    assert stop.value.code == 130
+    assert capsys.readouterr().err == "error: stopped; nothing was done yet\n"
+
+
+def test_a_project_whose_dvc_folder_is_gone_is_sent_to_the_doctor(folder: Path) -> None:
+    result = CliRunner().invoke(app, ["repro"])
+    assert result.exit_code == 253
+    assert result.stderr.splitlines()[-1] == (
+        "error: the pipeline did not start, because DVC finds no folder .dvc here; see `ssmlab doctor`"
+    )
+
+
 def test_an_unknown_run_is_answered_with_the_nearest_one(folder: Path) -> None:
     assert "did you mean 'attention'?" in refused("train", "atention")
     assert "did you mean 'mnist5k'?" in refused("use", "mnist5")

@@ -11,7 +11,7 @@ import pytest
 
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_json, write_atomic
-from ssmlab.core.obstacles import cannot, check_place, way_out
+from ssmlab.core.obstacles import cannot, check_place, require_all, way_out
 
 
 def link_to_itself(path: Path) -> None:
@@ -70,6 +70,21 @@ def test_the_way_out_fits_the_error_of_the_system(code: int, says: str, tmp_path
     assert cannot(tmp_path / "file", "read", error).startswith(
         f"{tmp_path / 'file'}: cannot be read ({os.strerror(code)})"
     )
+
+
+def test_several_missing_files_are_named_together_and_one_is_left_to_its_reader(tmp_path: Path) -> None:
+    (tmp_path / "there").touch()
+    require_all(tmp_path / "there", tmp_path / "a", remedy="make them")
+    with pytest.raises(UserError, match=r"/a and .*/b: not there yet; make them"):
+        require_all(tmp_path / "a", tmp_path / "there", tmp_path / "b", remedy="make them")
+
+
+def test_files_that_cannot_be_looked_at_are_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "lstat", refuse)
+    require_all(Path("a"), Path("b"), remedy="make them")
 
 
 def test_missing_rights_name_the_owner_of_what_cannot_be_used(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_program_that_cannot_be_started_is_named_and_not_the_log(
 ) -> None:
     missing = str(paths.root / "no-python")
     monkeypatch.setattr(launch, "repro_command", lambda targets, force: [missing])
-    with pytest.raises(UserError, match=r"no-python: No such file or directory; dvc was not started"):
+    with pytest.raises(UserError, match=r"no-python: cannot be used .No such file or directory.; dvc was not started"):
         launch.launch(tiny_params, paths, [])
 
 
