@@ -201,6 +201,18 @@ def test_the_headline_of_seeds_has_their_means(project: Path) -> None:
     assert "mnist5k-published on x-jpeg (re-encoded): accuracy" in drawn(headline(marked))
 
 
+def test_the_headline_has_the_mean_of_the_gaps_under_the_main_attack(project: Path) -> None:
+    params = seeded_params(load_params(project / "studies" / "mnist5k-published.yaml"))
+    study = seeded_study(params)
+    table = headline(summarize(params.study, study, params.analyze, data_summary())).table
+    gaps = {}
+    for found in study:
+        best, last = (found.checkpoints[which].measures["autoattack"].flags for which in ("best", "last"))
+        gaps.setdefault(found.run.rpartition("-")[0], []).append((best.count("1") - last.count("1")) / len(best))
+    shown = {row[0]: float(row[-1]) for row in table.rows}
+    assert shown == {name: pytest.approx(100 * sum(each) / 3, abs=0.0501) for name, each in gaps.items()}
+
+
 def test_the_status_table_shows_what_is_known(tiny_params: Params, tmp_path: Path) -> None:
     paths = Paths("smoke", tmp_path)
     waiting = [RunWatcher(name, tiny_params, paths, StudyInputs(paths)).poll(0.0) for name in ("ssm", "attention")]
