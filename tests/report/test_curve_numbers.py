@@ -6,13 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
 
+from ssmlab.analysis.seeds import Spread
 from ssmlab.analysis.summarize import summarize
 from ssmlab.analysis.summary import Summary
 from ssmlab.evaluation.results import Measure
 from ssmlab.params import Params
 from ssmlab.project.params_file import load_params
+from ssmlab.report.accuracy_figures import draw_arms
 from ssmlab.report.curve_figures import best_epochs, groups_with_eps_curves
+from ssmlab.report.figure_style import LIGHT, Mark
 from ssmlab.report.training_curves import curve_points
 from tests.analysis.synthetic import data_summary, seeded_params, seeded_study
 
@@ -60,3 +65,11 @@ def test_the_curve_of_a_group_is_the_mean_over_its_seeds_at_every_radius(summary
     for _, _, curve in found:
         for radius, accuracy in curve:  # 0, 1 and 2 of 4 images are broken at 0.04
             assert accuracy == pytest.approx(1.0 if radius < 0.04 else 0.75)
+
+
+def test_a_mark_has_an_arm_of_one_standard_deviation_on_each_side() -> None:
+    axes = Figure().subplots()
+    draw_arms(axes, [(Mark(0, 1000.0, 5.0), Spread(mean=0.05, std=0.02, n=3))], LIGHT)
+    (arms,) = axes.collections
+    assert isinstance(arms, LineCollection)
+    assert [segment.tolist() for segment in arms.get_segments()] == [[[1000.0, 3.0], [1000.0, 7.0]]]
