@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ssmlab.core.errors import UserError
 from ssmlab.evaluation.attack_names import parse_attack
 from ssmlab.evaluation.evaluate import evaluate
+from ssmlab.evaluation.inputs import prepared_images
 from ssmlab.params import AutoAttackParams, FgsmParams, PgdParams
 from tests.evaluation.material import QUICK, material
 
@@ -195,3 +196,12 @@ def test_a_model_that_normalises_in_place_changes_neither_the_images_nor_the_res
     assert x.equal(kept)
     assert found.measures == evaluate(pure, x, y, QUICK, 0.02).measures
     assert found.measures["clean"].correct == 20
+
+
+def test_images_are_copied_and_rounding_beyond_0_and_1_is_cut_off() -> None:
+    x = torch.tensor([-5e-7, 0.25, 1.0 + 5e-7]).view(3, 1, 1, 1)
+    prepared = prepared_images(x)
+    assert prepared.flatten().tolist() == [0.0, 0.25, 1.0]
+    inside = torch.full((1, 1, 2, 2), 0.5)
+    prepared_images(inside).zero_()
+    assert inside.eq(0.5).all()

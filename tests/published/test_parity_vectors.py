@@ -65,6 +65,12 @@ def test_no_number_is_no_agreement() -> None:
     assert not Agreement("a", 1, 1e-5, None, float("inf")).ok
 
 
+@pytest.mark.parametrize(("logits", "kernel", "gradient"), [(2e-4, 0.0, 0.0), (0.0, 2e-4, 0.0), (0.0, 0.0, 2e-3)])
+def test_an_error_of_twice_its_limit_is_no_agreement(logits: float, kernel: float, gradient: float) -> None:
+    assert not Agreement("a", 1, logits, kernel, gradient).ok
+    assert Agreement("a", 1, logits / 4, kernel / 4, gradient / 4).ok
+
+
 def test_an_output_that_is_not_a_number_is_infinitely_far_away() -> None:
     """A NaN would be lost in a maximum."""
     assert relative(torch.tensor([1.0, math.nan]), torch.ones(2)) == math.inf

@@ -15,6 +15,7 @@ from ssmlab.evaluation.checks import binarisation
 from ssmlab.evaluation.checks.behaviour import behaviour_checks
 from ssmlab.evaluation.checks.finding import finding
 from ssmlab.evaluation.checks.gradients import gradient_checks, slope_error
+from ssmlab.evaluation.checks.run import check_model
 from ssmlab.evaluation.checks.strength import Attacked, effort_checks
 from ssmlab.evaluation.losses import ImageLoss, cross_entropy
 from ssmlab.evaluation.own_attacks import LossPgd
@@ -23,8 +24,20 @@ from ssmlab.evaluation.victim import Victim
 CPU = torch.device("cpu")
 
 
+class Function(nn.Module):
+    """A model from a function of images."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.function(x)
+        return logits
+
+
 def victim_of(function: Any) -> Victim:
-    return Victim(function, CPU)
+    return Victim(Function(function), CPU)
 
 
 def images(n: int, side: int = 4) -> Tensor:
@@ -55,6 +68,13 @@ def test_an_image_is_saturated_if_its_cross_entropy_is_below_a_millionth(gap: fl
     victim = victim_of(lambda x: torch.stack([gap + 0.0 * x.flatten(1).sum(1), torch.zeros(len(x))], dim=1))
     found = gradient_checks(victim, images(3), torch.zeros(3, dtype=torch.int64), torch.Generator().manual_seed(0))
     assert {check.name: check.value for check in found}["saturated"] == share
+
+
+def test_gradients_are_checked_on_the_images_that_the_model_classifies_correctly() -> None:
+    """Half of the labels are wrong, where the cross entropy is large: only the other half can be saturated."""
+    victim = victim_of(lambda x: torch.stack([20.0 + 0.0 * x.flatten(1).sum(1), torch.zeros(len(x))], dim=1))
+    found = check_model(victim, victim.model, images(8), torch.arange(8) % 2, Ball(0.0), classes=2, seed=0)
+    assert {check.name: check.value for check in found}["saturated"] == 1.0
 
 
 def test_checks_of_behaviour_do_not_depend_on_the_scale_of_the_logits() -> None:

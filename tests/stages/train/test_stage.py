@@ -12,6 +12,7 @@ import torch
 from ssmlab.artifacts.checkpoint import load
 from ssmlab.artifacts.heartbeat import read_heartbeat, state_of
 from ssmlab.artifacts.history import read_history
+from ssmlab.artifacts.manifest import read_manifest
 from ssmlab.artifacts.metadata import count_parameters, read_metadata
 from ssmlab.core.errors import Interrupted, UserError
 from ssmlab.core.events import Event, Note, Progress
@@ -277,6 +278,8 @@ def test_a_training_that_its_patience_ends_is_finished_and_says_so(tiny_params: 
     train(params, RUN, paths, on_event=seen.append)
     assert {path.name for path in paths.model(RUN).iterdir()} == PUBLISHED
     assert [row.epoch for row in read_history(paths.model(RUN) / "history.csv")] == [1, 2]
+    assert [load(paths.checkpoint(RUN, which))[1].epoch for which in ("best", "last")] == [1, 2]
+    assert read_manifest(paths.model(RUN)).ended == "patience"
     assert any(
         isinstance(event, Note) and event.text.startswith("stopped early: no improvement in 1 epochs") for event in seen
     )
