@@ -53,11 +53,11 @@ def prepared_images(x: Any) -> Tensor:
         raise UserError(f"x must be images (N, C, H, W) with N at least 1; it is {given}")
     if not images.is_floating_point():
         raise UserError(f"x must be floats in [0, 1]; it is {given}: convert 8-bit images with x.float() / 255")
-    images = images.detach().to(torch.float32, copy=True)
+    images = images.detach().to(torch.float32)
     low, high = images.aminmax()
     if not (low >= -ROUNDING and high <= 1.0 + ROUNDING):  # also rejects NaN
         raise UserError(f"x must be in [0, 1]; it ranges from {low:.3g} to {high:.3g}: divide 8-bit images by 255")
-    return images.clamp(0.0, 1.0)
+    return images.clamp(0.0, 1.0)  # a new tensor
 
 
 def prepared_labels(y: Any, images: int) -> Tensor:

@@ -138,10 +138,10 @@ async def test_what_cannot_be_computed_is_one_line_of_the_other_process(study: S
 
 
 def test_a_perturbation_of_plus_and_minus_eps_is_white_and_black_and_none_is_grey() -> None:
-    clean = np.full((1, 1, 3), 0.5, np.float32)
-    adversarial = clean + np.array([[[-0.1, 0.0, 0.1]]], np.float32)
+    clean = np.full((1, 1, 4), 0.5, np.float32)
+    adversarial = clean + np.array([[[-0.1, -0.05, 0.0, 0.1]]], np.float32)
     _, delta, _ = flipped_pictures(clean, adversarial, 0.1)
-    assert delta[0, :, 0].tolist() == [0, 128, 255] and magnification(0.1) == 5.0
+    assert delta[0, :, 0].tolist() == [0, 64, 128, 255] and magnification(0.1) == 5.0
     assert flipped_pictures(clean, clean, 0.0)[1][0, 0].tolist() == [128] * 3
 
 
