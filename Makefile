@@ -52,7 +52,7 @@ environments: $(STAMP)  ## unusual environments, then the tests and the smoke st
 oldest:  ## the fast tests with the oldest packages that pyproject.toml allows; FOLDER=... keeps them, PARTS="nets cli" chooses
 	@tests/environments/try_oldest.sh $(or $(FOLDER),$$(mktemp -d)) $(PARTS)
 
-nfs: $(STAMP)  ## a training on a drive of NFS, in a virtual machine (root, Debian; FOLDER=... keeps its kernel)
+nfs: $(STAMP)  ## a training on a drive of NFS, in a virtual machine (root, Debian; FOLDER=... keeps its log)
 	@tests/environments/try_nfs.sh $(FOLDER)
 
 bench-gpu: $(STAMP)  ## the speed of adversarial training on this GPU, within ten minutes, in bench-gpu.json

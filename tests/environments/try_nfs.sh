@@ -1,55 +1,30 @@
 #!/usr/bin/env bash
 # Trains on a drive of NFS 4.2, whose client and server are those of a Linux kernel in a virtual machine (root, Debian).
 #     tests/environments/try_nfs.sh [FOLDER]
-# The machine reads this one's files and can change none of them; all that it writes is in its memory. Without KVM the
-# machine is emulated, about twenty times slower (KVM=1 asks for KVM). FOLDER keeps the kernel and the log.
+# The machine is User Mode Linux: a kernel that runs as a program, and needs no support of the processor. It reads this
+# machine's files and can change none of them; all that it writes is in its memory (6 GB at most). FOLDER keeps the log.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 work=${1:-$(mktemp -d)}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 python=$(python3 -c 'import sys; print(sys.executable)')
-cd "$work"
 
-needed=(qemu-system-x86 busybox-static cpio kmod nfs-kernel-server nfs-common rpcbind iproute2)
+needed=(user-mode-linux kmod nfs-kernel-server nfs-common rpcbind iproute2 gcc)
 missing=$(for each in "${needed[@]}"; do dpkg -s "$each" > /dev/null 2>&1 || echo "$each"; done)
 [ -z "$missing" ] || apt-get install -y -qq --no-install-recommends $missing
+gcc -shared -fPIC -o "$work/registers.so" "$root/tests/environments/uml_registers.c"
+mkdir -p "$work/lib"
+ln -sfn /usr/lib/uml/modules "$work/lib/modules"  # where modprobe looks for them
 
-if [ ! -e boot ]; then
-    image=$(apt-cache depends linux-image-amd64 | grep -om 1 'linux-image-[0-9][^ ]*')
-    apt-get download -qq "$image"
-    dpkg-deb -x "$image"_*.deb .
-fi
-version=$(ls lib/modules)
-[ -e "lib/modules/$version/modules.dep" ] || depmod -b "$work" "$version"
-
-# The first program of the machine mounts this machine's files, read-only, and starts the second one in them.
-rm -rf first && mkdir -p first/{bin,proc,dev,root,modules}
-cp /bin/busybox first/bin/busybox
-for module in virtio_pci 9p 9pnet_virtio; do
-    modprobe -d "$work" -S "$version" --show-depends "$module" | awk '$1 == "insmod" { print $2 }'
-done | awk '!seen[$0]++' > modules.txt
-while read -r file; do
-    cp "$file" first/modules/
-    echo "/bin/busybox insmod /modules/$(basename "$file")" >> first/insert
-done < modules.txt
-cat > first/init <<END
-#!/bin/busybox sh
-/bin/busybox mount -t proc proc /proc
-/bin/busybox mount -t devtmpfs dev /dev
-. /insert
-/bin/busybox mount -t 9p -o ro,trans=virtio,version=9p2000.L,msize=512000,cache=loose host /root
-exec /bin/busybox switch_root /root $work/second
-END
-cat > second <<END
+# The first program of the machine.
+cat > "$work/first" <<END
 #!/bin/bash
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/home
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-mount -t devtmpfs dev /dev
 mkdir -p /dev/shm
-mount -t tmpfs shm /dev/shm
-for folder in /run /mnt /var/lib/nfs /var/tmp; do mount -t tmpfs tmpfs \$folder; done
+for folder in /dev/shm /run /mnt /var/lib/nfs /var/tmp; do mount -t tmpfs tmpfs \$folder; done
 mkdir -p /mnt/served /mnt/drive /run/home /run/tmp /run/rpc_pipefs /var/lib/nfs/v4recovery
 touch /var/lib/nfs/etab /var/lib/nfs/rmtab
 mount -t tmpfs served /mnt/served
@@ -70,12 +45,8 @@ echo "the tests ended with code \$?"
 echo o > /proc/sysrq-trigger
 sleep 60
 END
-chmod +x first/init second
-(cd first && find . | cpio --quiet -o -H newc | gzip) > first.gz
+chmod +x "$work/first"
 
-processor=(-cpu max)
-[ -z "${KVM:-}" ] || processor=(-enable-kvm -cpu host)
-nice -n 10 qemu-system-x86_64 "${processor[@]}" -smp 1 -m 6G -display none -monitor none -serial stdio -no-reboot \
-    -kernel "boot/vmlinuz-$version" -initrd first.gz -append "console=ttyS0 quiet panic=-1" \
-    -virtfs local,path=/,mount_tag=host,security_model=passthrough,readonly=on,multidevs=remap < /dev/null | tee log
-grep -q 'the tests ended with code 0' log
+TMPDIR=/dev/shm LD_PRELOAD=$work/registers.so nice -n 10 linux.uml mem=6G rootfstype=hostfs rootflags=/ ro \
+    init="$work/first" con=null con0=fd:0,fd:1 ssl=null quiet < /dev/null 2>&1 | tee "$work/log"
+grep -q 'the tests ended with code 0' "$work/log"
