@@ -10,7 +10,7 @@ from ssmlab.report.blocks import Caution, Folded, Paragraph, Picture
 from ssmlab.report.figure_style import LIGHT
 from ssmlab.report.table import TextTable
 from ssmlab.report.transfer_section import transfer_map, transfer_section
-from ssmlab.report.transfer_tables import transfer_rows
+from ssmlab.report.transfer_tables import transfer_rows, transfer_table
 from tests.analysis.synthetic import data_summary, nested_flags, results, seeded_params
 from tests.evaluation.test_transfer import results as example
 
@@ -82,7 +82,7 @@ def test_images_beyond_the_own_attacks_are_those_that_the_run_withstood(tiny_par
     row = rows["ssm-pgd-s0", "ads-pgd-s1"]
     assert (row["right"], row["broken"], row["share"], row["not_by_itself"]) == (20, 9, 0.45, 4)
     assert rows["ads-pgd-s1", "ads-pgd-s1"]["not_by_itself"] == 0
-    (table,) = (block for block in transfer_section(summary, found) if isinstance(block, TextTable))
+    table = transfer_table(found, {group.name: group.runs for group in summary.groups})
     by_target = {each[0]: each[-2:] for each in table.rows}
     assert by_target["ads-pgd"] == ("4", "masked? ads-pgd-s1")
     assert by_target["ssm-pgd"] == ("0", "-")
