@@ -316,6 +316,6 @@ def test_reading_a_small_file_takes_no_memory_for_the_largest_one_allowed(tmp_pa
     tracemalloc.start()
     try:
         assert read_file(file, largest=1 << 30) == b"few"
-        assert tracemalloc.get_traced_memory()[1] < 1 << 20
+        assert tracemalloc.get_traced_memory()[1] < 1 << 22  # Python's buffer has the drive's block size: 1 MiB on NFS
     finally:
         tracemalloc.stop()
