@@ -18,7 +18,7 @@ if [ ! -e "$work/installed" ]; then
     "$work/tools/bin/pip" install --quiet uv
     uv=$work/tools/bin/uv
     resolve() {
-        "$uv" pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-annotate --no-header \
+        "$uv" pip compile --quiet --python-version 3.11 --resolution lowest-direct --no-strip-extras --no-annotate --no-header \
             --no-emit-package torchvision "$@" pyproject.toml
     }
     # torchattacks wants an old `requests` and torchvision, and imports neither. First the packages that users get, then
