@@ -12,9 +12,9 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from ssmlab.artifacts.manifest import HISTORY, MANIFEST, read_published
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file
-from ssmlab.core.obstacles import cannot
 
 
 class Row(NamedTuple):

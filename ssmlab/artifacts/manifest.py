@@ -15,10 +15,10 @@ from typing import Literal
 from pydantic import ValidationError
 
 from ssmlab.artifacts.provenance import Provenance
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.digest import read_sealed_json, sealed_json
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, write_atomic
-from ssmlab.core.obstacles import cannot
 from ssmlab.core.validation import first_problem
 from ssmlab.params import Strict
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from ssmlab.artifacts.provenance import Provenance, params_fingerprint, provenance_of
+from ssmlab.core.blocked_paths import check_place
 from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import sha256_file
-from ssmlab.core.obstacles import check_place
 from ssmlab.core.stage_code import CommandName, StageName, code_fingerprint
 from ssmlab.data.header import prepared_fingerprint
 from ssmlab.params import Params

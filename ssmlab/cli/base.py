@@ -66,7 +66,7 @@ class OneLineErrors(LazyGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except OSError as error:
-            from ssmlab.core.obstacles import cannot
+            from ssmlab.core.blocked_paths import cannot
 
             what = cannot(Path(error.filename), "used", error) if error.filename else str(error.strerror or error)
             fail(f"{what}; earlier results are untouched", 1)

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, sha256_text
 from ssmlab.core.json_text import canonical_json, readable_json
-from ssmlab.core.obstacles import cannot
 
 KEY = "digest"
 

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
-from ssmlab.core.obstacles import cannot
 from ssmlab.core.plain_values import parse_json
 
 LARGEST_FILE = 2 * 2**30  # bytes read into memory; the largest published checkpoint has 4 MiB, its state 18 MiB

@@ -24,9 +24,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
+from ssmlab.core.blocked_paths import way_out
 from ssmlab.core.files import LARGEST_FILE, naming, open_regular, read_file
 from ssmlab.core.json_text import canonical_json
-from ssmlab.core.obstacles import way_out
 from ssmlab.core.plain_values import parse_json
 
 LARGEST_STATE = 8 * 2**30  # bytes of a training state, which has five times the size of the weights

@@ -8,9 +8,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, sha256_text
-from ssmlab.core.obstacles import cannot
 from ssmlab.evaluation.tasks import AttackOutcome, AttackTask
 
 Key = tuple[str, str, int, tuple[int, ...]]

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Literal, Protocol
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
-from ssmlab.core.obstacles import cannot
 from ssmlab.core.text import printable
 
 LONGEST_NAME = 120  # characters of a name in a message

@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sweep_leftovers
-from ssmlab.core.obstacles import cannot
 from ssmlab.system.locks import lock
 
 LOCK_FILE = ".lock"  # the file in a workdir that its owner locks

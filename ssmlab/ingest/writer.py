@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.core.files import sync_folder
-from ssmlab.core.obstacles import cannot
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.data.fingerprint import fingerprint
 from ssmlab.data.header import SPLITS, TENSOR_KINDS, Description, LabelNoise, PartName

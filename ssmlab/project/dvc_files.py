@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file, write_atomic
-from ssmlab.core.obstacles import cannot
 from ssmlab.core.plain_values import parse_json
 from ssmlab.core.text import printable
 from ssmlab.project.dvc_command import in_git_checkout

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import write_atomic
 from ssmlab.core.json_text import readable_json
-from ssmlab.core.obstacles import cannot
 from ssmlab.evaluation.plan import check_plan_on_prepared
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from ssmlab.artifacts.manifest import MANIFEST, PUBLISHED, read_manifest
 from ssmlab.artifacts.metadata import read_checkpoint
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import sha256_file
-from ssmlab.core.obstacles import cannot
 from ssmlab.core.tensors import LARGEST_STATE, DamagedTensors, read_tensors_file
 from ssmlab.data.content_check import read_checked_summary
 from ssmlab.evaluation.results import load_results

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_file
-from ssmlab.core.obstacles import cannot
 from ssmlab.core.plain_values import check_plain
 from ssmlab.core.text import nearest, printable
 from ssmlab.core.validation import at_key, first_problem

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssmlab.artifacts.heartbeat import heartbeat_in, state_of
+from ssmlab.core.blocked_paths import in_the_way
 from ssmlab.core.errors import UserError, disk_error_in
 from ssmlab.core.files import read_file, write_atomic
-from ssmlab.core.obstacles import in_the_way
 from ssmlab.core.text import hint, printable
 from ssmlab.params.paths import Paths
 from ssmlab.project.dvc_files import dvc_at_work, kept_beside, kept_lock, lock_owner, read_lock, repair_lock

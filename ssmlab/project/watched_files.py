@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError, disk_error_in
-from ssmlab.core.obstacles import cannot
 from ssmlab.params import Params
 from ssmlab.params.paths import Paths
 from ssmlab.project.params_file import load_params

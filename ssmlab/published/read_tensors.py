@@ -15,8 +15,8 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
-from ssmlab.core.obstacles import cannot
 from ssmlab.core.tensors import DamagedTensors, mapped_tensors
 
 PICKLES = (".pt", ".pth")

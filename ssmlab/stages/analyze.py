@@ -12,12 +12,12 @@ from ssmlab.analysis.training_record import TrainingRecord
 from ssmlab.artifacts.history import parse_history, published_bytes
 from ssmlab.artifacts.manifest import HISTORY
 from ssmlab.artifacts.stage_run import file_input, start_stage
+from ssmlab.core.blocked_paths import require_all
 from ssmlab.core.collector import collector_paused
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import remove_other_files, write_atomic, write_changed
 from ssmlab.core.json_text import readable_json
-from ssmlab.core.obstacles import require_all
 from ssmlab.data.header import SPLITS, DataSummary, read_data_summary
 from ssmlab.evaluation.results import AttackResults, load_results
 from ssmlab.params import DataParams, Params

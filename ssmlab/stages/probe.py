@@ -15,8 +15,8 @@ from ssmlab.artifacts.metadata import CheckpointFile
 from ssmlab.artifacts.outcome import recording_outcome
 from ssmlab.artifacts.provenance import Provenance
 from ssmlab.artifacts.stage_run import StageRun, prepared_input, start_stage
+from ssmlab.core.blocked_paths import require_all
 from ssmlab.core.events import Listener, Note, Progress, silence
-from ssmlab.core.obstacles import require_all
 from ssmlab.core.version import __version__
 from ssmlab.data.dataset import Dataset, Split, load_dataset
 from ssmlab.nets.device import resolve_device

@@ -14,11 +14,11 @@ from ssmlab.artifacts.heartbeat import HeartbeatWriter, with_heartbeat
 from ssmlab.artifacts.outcome import recording_outcome
 from ssmlab.artifacts.provenance import Provenance
 from ssmlab.artifacts.stage_run import StageRun, prepared_input, start_stage
+from ssmlab.core.blocked_paths import require_all
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Note, silence
 from ssmlab.core.files import sha256_text
 from ssmlab.core.json_text import canonical_json
-from ssmlab.core.obstacles import require_all
 from ssmlab.data.dataset import Dataset, load_dataset
 from ssmlab.data.pixels import to_unit
 from ssmlab.evaluation.adversarials import AdversarialFolder

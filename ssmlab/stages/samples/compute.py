@@ -9,9 +9,9 @@ from torch import Tensor
 
 from ssmlab.artifacts.checkpoint import build_from
 from ssmlab.artifacts.metadata import read_checkpoint
+from ssmlab.core.blocked_paths import require_all
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, Progress, silence
-from ssmlab.core.obstacles import require_all
 from ssmlab.core.text import hint, printable
 from ssmlab.data.dataset import load_dataset
 from ssmlab.data.pixels import to_unit

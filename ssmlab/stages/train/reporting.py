@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from ssmlab.artifacts.heartbeat import HeartbeatWriter
+from ssmlab.core.blocked_paths import cannot
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Listener, Note, Progress
-from ssmlab.core.obstacles import cannot
 from ssmlab.stages.train.live_record import Record
 from ssmlab.training.events import Diverged, EpochDone, StepDone, ValidationStep
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from ssmlab.core.blocked_paths import cannot, check_place, require_all, way_out
 from ssmlab.core.errors import UserError
 from ssmlab.core.files import read_json, write_atomic
-from ssmlab.core.obstacles import cannot, check_place, require_all, way_out
 
 
 def link_to_itself(path: Path) -> None:
@@ -98,6 +98,8 @@ def test_missing_rights_name_the_owner_of_what_cannot_be_used(tmp_path: Path) ->
 def test_a_folder_without_rights_is_refused_before_anything_is_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ssmlab.core.obstacles.os.access", lambda path, mode: False)  # as for a user who is not root
+    monkeypatch.setattr(
+        "ssmlab.core.blocked_paths.os.access", lambda path, mode: False
+    )  # as for a user who is not root
     with pytest.raises(UserError, match=r"x\.json: could not be written; .* belongs to user .*permissions"):
         check_place(tmp_path / "results" / "x.json")
