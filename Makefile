@@ -74,7 +74,7 @@ lock:  ## pin every package again, except torch; needs uv
 	@{ echo 'requests>=2.32'; grep '^torch==' requirements.lock; } > .lock.override
 	@uv pip compile --quiet --python-version 3.11 --extra dev --override .lock.override --no-emit-package torchvision \
 	    --no-annotate --no-header --output-file .lock.all pyproject.toml
-	@{ grep '^#' requirements.lock; grep -vE '^(nvidia|cuda|triton)' .lock.all; } > .lock.new
+	@{ grep '^#' requirements.lock; grep -vE '^(nvidia-[^m]|cuda|triton)' .lock.all; } > .lock.new
 	@mv .lock.new requirements.lock && rm .lock.override .lock.all
 
 clean:  ## remove files that can be made again, but no results
