@@ -78,6 +78,11 @@ class TableRow:
         """The text of the first column."""
         return self.members[0].group if self.is_group else self.members[0].name
 
+    @property
+    def place(self) -> int:
+        """The place that determines the colour and the marker of its curve."""
+        return self.members[0].group_place if self.is_group else self.members[0].place
+
 
 def arrange(runs: Sequence[RunView], how: Arrangement, columns: Sequence[TableColumn]) -> list[TableRow]:
     """The table's rows from top to bottom."""

@@ -29,10 +29,12 @@ RESULTS_AT_ONCE = 40  # result files that one look reads at most, so that the fi
 class RunFollower:
     """Follows the files of one run."""
 
-    def __init__(self, name: str, place: int, group: str, params: Params, paths: Paths, inputs: StudyInputs) -> None:
+    def __init__(
+        self, name: str, group: str, places: tuple[int, int], params: Params, paths: Paths, inputs: StudyInputs
+    ) -> None:
         self.watcher = RunWatcher(name, params, paths, inputs)
         self.regime = regime_label(params.run(name).train)
-        self.group, self.place = group, place
+        self.group, self.places = group, places  # the run's place, and that of its group
         self.results = paths.attack(name)
         live, published = paths.live(name), paths.model(name)
         self.files = [str(live / "progress.json"), str(live / "history.csv"), str(published / "history.csv")]
@@ -41,7 +43,7 @@ class RunFollower:
         self.seen: tuple[object, ...] | None = None
         self.results_seen: FileStamp = None
         self.view: RunView | None = None
-        self.unread = RunView(unread_status(name, params), self.regime, group, place)
+        self.unread = RunView(unread_status(name, params), self.regime, group, *places)
 
     def look(self, now: float, may_read_results: bool, queued: bool, inputs: tuple[object, ...]) -> RunView:
         """The run at `now`; the same object as last time if nothing has changed.
@@ -72,7 +74,7 @@ class RunFollower:
             self.results_seen = results_seen
         elif last is not None and not results_are_new and status == last.status:
             return last
-        self.view = RunView(status, self.regime, self.group, self.place, tests, warnings)
+        self.view = RunView(status, self.regime, self.group, *self.places, tests, warnings)
         return self.view
 
 
@@ -157,11 +159,13 @@ class StudyFollower:
         if not self.study.poll() or self.params is None or self.paths is None:
             return
         params, paths = self.params, self.paths
-        groups = {name: group for group, members in params.groups.items() for name in members}
+        grouped = {name: group for group, members in params.groups.items() for name in members}
+        groups = [grouped.get(name, name) for name in params.runs]
+        order = list(dict.fromkeys(groups))
         inputs = self.inputs = StudyInputs(paths)
         self.runs = [
-            RunFollower(name, place, groups.get(name, name), params, paths, inputs)
-            for place, name in enumerate(params.runs)
+            RunFollower(name, group, (place, order.index(group)), params, paths, inputs)
+            for place, (name, group) in enumerate(zip(params.runs, groups, strict=True))
         ]
 
     def look_at_launch(self) -> tuple[Launched | None, Launched | None]:

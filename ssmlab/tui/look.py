@@ -30,6 +30,7 @@ class RunView:
         regime: a short label of its training.
         group: the name of its group of seeds; its own name if no other run differs from it only in the seed.
         place: its position in params.yaml, which determines its colour and marker.
+        group_place: the position of its group among the groups, which does the same for the curve of the group.
         tests: accuracies of the best checkpoint by measure (`clean`, then the attacks); empty until it is attacked.
         warnings: the warnings of the evaluation.
     """
@@ -38,6 +39,7 @@ class RunView:
     regime: str
     group: str
     place: int
+    group_place: int
     tests: Mapping[str, TestAccuracy] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 

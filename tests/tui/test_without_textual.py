@@ -7,6 +7,7 @@ import gc
 import math
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -145,6 +146,16 @@ def test_rows_without_a_value_stand_last_in_both_orders(study: Study) -> None:
         rows = arrange(runs, Arrangement(sort="robust", descending=descending), COLUMNS)
         assert [row.key for row in rows] == expected
     assert arrange(runs, Arrangement(pins=("attention",)), COLUMNS)[0].key == "attention"
+
+
+def test_the_curves_of_the_default_study_have_different_colours_and_markers_for_every_group(
+    study: Study, project: Path
+) -> None:
+    """The first runs of `ssm` and `attention` are eight places apart, and there are eight colours."""
+    (study.root / "params.yaml").write_text((project / "params.yaml").read_text())
+    rows = [row for row in arrange(look_of(study).runs, Arrangement(), COLUMNS) if row.is_group]
+    assert len(rows) == 6
+    assert len({curve_colour(row.place) for row in rows}) == len({curve_marker(row.place) for row in rows}) == 6
 
 
 def test_a_group_shows_mean_and_deviation_and_how_many_are_in_which_state(study: Study) -> None:

@@ -76,9 +76,8 @@ class CurvesScreen(LabScreen):
             )
         found = []
         for row in reversed(panel.rows):
-            at = row.members[0].place
             values = tuple(self.value(panel, row, MEASURES[key]) for key in SHOWN)
-            found.append(CurveReading(labels.curve_marker(at), labels.curve_colour(at), row.name, values))
+            found.append(CurveReading(labels.curve_marker(row.place), labels.curve_colour(row.place), row.name, values))
         return readings_table(place, SHOWN, found, self.app.size.width - 2)
 
     def value(self, panel: CurvePanel, row: TableRow, measure: CurveMeasure) -> str:

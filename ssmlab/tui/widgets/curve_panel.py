@@ -101,14 +101,13 @@ class CurvePanel(Vertical):
 
     def make_curve(self, row: TableRow, measure: CurveMeasure) -> Curve:
         """The curve of a run, or of a group."""
-        place = row.members[0].place
-        colour, marker = labels.curve_colour(place), labels.curve_marker(place)
+        colour, marker = labels.curve_colour(row.place), labels.curve_marker(row.place)
         if row.is_group:
             return group_curve(row.name, row.members, measure, self.axis, self.window, colour, marker)
         return run_curve(row.members[0], measure, self.axis, self.window, colour, marker)
 
     def legend(self) -> Text:
-        """`plots 1 to 4 of 6 (↑ ↓)  ● ssm  ■ ads  ★ best · by epoch · mean of 3 epochs`."""
+        """`plots 1 to 4 of 6 (↑ ↓)  ● ssm  ■ ads  groups: mean ± std · ★ best · by epoch · mean of 3 epochs`."""
         text = Text(no_wrap=True, overflow="ellipsis")
         if len(self.measures) > max(2, self.at_once):
             last = min(self.first + self.at_once, len(self.measures))
@@ -116,10 +115,10 @@ class CurvePanel(Vertical):
         if self.left_out:
             text.append(f"{MOST_CURVES} of {MOST_CURVES + self.left_out} drawn: ", "dim")
         for row in self.rows:
-            place = row.members[0].place
-            text.append(f"{labels.curve_marker(place)} ", labels.curve_colour(place))
-            text.append(f"{row.name}{' (mean ± std)' if row.is_group else ''}  ")
-        notes = ["★ best", f"by {self.axis}"]
+            text.append(f"{labels.curve_marker(row.place)} ", labels.curve_colour(row.place))
+            text.append(f"{row.name}  ")
+        notes = ["groups: mean ± std"] if any(row.is_group for row in self.rows) else []
+        notes += ["★ best", f"by {self.axis}"]
         if self.window > 1:
             notes.append(f"mean of {self.window} epochs")
         text.append(" · ".join(notes), "dim")

@@ -160,10 +160,9 @@ class RunsTable(ScrollView, can_focus=True):
     def row_segments(self, row: TableRow, background: Style) -> list[Segment]:
         """The line of a row: signs, name, and the columns of the page."""
         marked = row.key in self.marked
-        place = row.members[0].place
         sign = "✓" if marked else "⌃" if row.pinned else " "
-        shape = (" ▸" if row.folded else " ▾") if row.is_group else f" {labels.curve_marker(place)}"
-        colour = Style() if row.is_group else Style.parse(labels.curve_colour(place))
+        shape = (" ▸" if row.folded else " ▾") if row.is_group else f" {labels.curve_marker(row.place)}"
+        colour = Style.parse(labels.curve_colour(row.place))
         name = set_cell_size(("  " if row.inside else "") + row.name, self.geometry.widths["run"])
         segments = [
             Segment(sign, background + Style(bold=True)),
