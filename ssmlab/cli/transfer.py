@@ -29,7 +29,10 @@ def transfer(
     attack: Annotated[
         str, typer.Option("--attack", metavar="NAME", help="FGSM or PGD: an attack of params.yaml, or fgsm, pgd-N.")
     ] = "pgd-10",
-    images: Annotated[int, typer.Option("--images", min=1, metavar="N", help="The first N test images.")] = 200,
+    images: Annotated[
+        int | None,
+        typer.Option("--images", min=1, metavar="N", help="The first N test images. [default: 200, or all if fewer]"),
+    ] = None,
     device: DeviceOption = None,
     format: FormatOption = ListFormat.table,
 ) -> None:

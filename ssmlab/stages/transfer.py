@@ -26,13 +26,15 @@ from ssmlab.params import AttackSpec, Params
 from ssmlab.params.paths import Paths
 from ssmlab.stages.trained_run import TrainedRun, read_trained_run
 
+USUAL_IMAGES = 200
+
 
 def transfer(
     params: Params,
     names: Sequence[str],
     paths: Paths,
     attack: str = "pgd-10",
-    images: int = 200,
+    images: int | None = None,
     device: str | None = None,
     on_event: Listener = silence,
     reread: Callable[[], Params] | None = None,
@@ -42,7 +44,7 @@ def transfer(
     Args:
         names: runs and groups of runs; every trained run of the study if there are none.
         attack: an attack of params.yaml, or `fgsm` or `pgd-N` with the step size that `ssmlab.evaluate` gives it.
-        images: number of test images, the first ones.
+        images: number of test images, the first ones; None for 200, or all if there are fewer.
         device: overrides `attack.device`.
         reread: returns the present params.yaml; if it has changed since the start, results are not published.
 
@@ -50,10 +52,11 @@ def transfer(
         UserError: an unknown run, group, attack or device, fewer than two trained runs, more images than there are,
             damaged inputs, a full disk, or params, code or inputs have changed. Earlier results are untouched.
     """
-    spec = transfer_spec(params, attack, images)
-    require_transferable(attack, spec)
+    require_transferable(attack, transfer_spec(params, attack, images or USUAL_IMAGES))
     resolved = resolve_device(device or params.attack.device)
     dataset = load_dataset(paths.prepared)
+    images = min(USUAL_IMAGES, len(dataset.test)) if images is None else images
+    spec = transfer_spec(params, attack, images)
     check_images_asked(attack, spec, len(dataset.test))
     runs = chosen_runs(params, names, paths, on_event)
     trained = {run: read_trained_run(run, paths, dataset) for run in runs}
@@ -75,9 +78,8 @@ def transfer(
     results = assemble_transfer(params, attack, dataset, images, trained, found, started)
     started.require_unchanged(paths.transfer, "ssmlab transfer")
     save_transfer(paths.transfer, results)
-    for check in results.checks.values():
-        if check.raised:
-            on_event(Note(check.sentence, warning=True))
+    for sentence in [check.sentence for check in results.checks.values() if check.raised]:
+        on_event(Note(sentence, warning=True))
     on_event(Note(f"wrote {paths.transfer}; for the report: `ssmlab report && dvc commit -f report`"))
     return results
 

@@ -52,6 +52,11 @@ def test_the_matrix_has_every_pair_and_the_own_attack_is_that_of_the_results(
     assert "".join(str(int(clean == after == "1")) for clean, after in own) == measures["pgd-2"].flags[:40]
 
 
+def test_a_test_set_of_fewer_than_200_images_is_used_whole(tiny_params: Params, trained: Paths) -> None:
+    found = transfer(tiny_params, [], trained, "fgsm", device="cpu")
+    assert {len(flags) for flags in found.clean.values()} == {100}
+
+
 @pytest.mark.parametrize(
     ("names", "attack_name", "images", "problem"),
     [
