@@ -1,8 +1,22 @@
-"""Filling DVC's cache again after somebody has deleted it to save space."""
+"""DVC's cache: where it is, and filling it again after somebody has deleted it to save space."""
 
 from __future__ import annotations
 
 from pathlib import Path
+
+from ssmlab.core.errors import UserError
+from ssmlab.project.dvc_command import dvc
+
+
+def cache_folder_of(root: Path) -> Path:
+    """The folder of DVC's cache; the default one if DVC does not name it."""
+    default = root / ".dvc" / "cache"
+    if not (root / ".dvc").is_dir():
+        return default
+    try:
+        return root / dvc(root, "cache", "dir").strip()
+    except UserError:
+        return default
 
 
 def refill_cache(root: Path) -> str | None:
@@ -16,6 +30,8 @@ def refill_cache(root: Path) -> str | None:
     if not (root / "dvc.lock").is_file() or has_files(root / ".dvc" / "cache"):
         return None
     if not (root / ".dvc" / "config").is_file():  # DVC makes it in every project
+        return None
+    if has_files(cache_folder_of(root)):  # of a cache elsewhere; asked last, because it starts DVC
         return None
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo

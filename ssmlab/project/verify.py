@@ -18,7 +18,7 @@ from ssmlab.core.errors import UserError
 from ssmlab.core.events import Listener, silence
 from ssmlab.core.progress import ProgressMeter
 from ssmlab.params.paths import Paths
-from ssmlab.project.dvc_command import dvc
+from ssmlab.project.dvc_cache import cache_folder_of
 from ssmlab.project.own_digests import check_prepared, own_checks
 from ssmlab.project.recorded import RecordedOutput, file_md5, folder_md5, object_path, recorded_outputs
 
@@ -164,17 +164,6 @@ class Verifier:
 def verify(paths: Paths, on_event: Listener = silence) -> list[CheckedFile]:
     """Check every file of the study in use: our formats by their digests, outputs and their copies by dvc.lock."""
     return Verifier(paths, cache_folder_of(paths.root), on_event).run()
-
-
-def cache_folder_of(root: Path) -> Path:
-    """The folder of DVC's cache; the default one if DVC does not name it."""
-    default = root / ".dvc" / "cache"
-    if not (root / ".dvc").is_dir():
-        return default
-    try:
-        return root / dvc(root, "cache", "dir").strip()
-    except UserError:
-        return default
 
 
 def files_of(output: RecordedOutput) -> Sequence[tuple[str, str]]:

@@ -64,6 +64,17 @@ def test_nothing_runs_again_after_the_cache_was_deleted(project_of_two_stages: P
     assert (root / "log").read_text() == "again\nagain\n"
 
 
+def test_a_cache_elsewhere_is_not_taken_for_a_deleted_one(
+    project_of_two_stages: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Reading the whole pipeline before every launch would take seconds."""
+    root = project_of_two_stages
+    (root / ".dvc" / "cache").rename(root / "elsewhere")
+    dvc(root, "cache", "dir", "elsewhere")
+    monkeypatch.setattr("dvc.repo.Repo", None)
+    assert refill_cache(root) is None
+
+
 def test_an_output_that_has_changed_is_not_put_into_the_cache_and_its_stage_runs_again(
     project_of_two_stages: Path,
 ) -> None:
