@@ -66,10 +66,9 @@ class OneLineErrors(LazyGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         except OSError as error:
-            from ssmlab.core.blocked_paths import cannot
+            from ssmlab.core.blocked_paths import system_error
 
-            what = cannot(Path(error.filename), "used", error) if error.filename else str(error.strerror or error)
-            fail(f"{what}; earlier results are untouched", 1)
+            fail(f"{system_error(error)}; earlier results are untouched", 1)
 
 
 def fail(message: str, code: int, always: bool = False) -> NoReturn:

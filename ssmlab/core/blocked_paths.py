@@ -26,6 +26,13 @@ def cannot(path: Path, be: str, error: OSError) -> str:
     return f"{path}: cannot be {be} ({error.strerror or error})" + (f"; {remedy}" if remedy else "")
 
 
+def system_error(error: OSError, where: str = "") -> str:
+    """An error of the system, at the file that it names; if it names none, after `where`."""
+    if error.filename:
+        return cannot(Path(error.filename), "used", error)
+    return f"{where}: {error.strerror or error}" if where else str(error.strerror or error)
+
+
 def way_out(path: Path, error: OSError) -> str:
     """What the user can do about an error of the system at `path`; empty if that is not known."""
     code = error.errno or 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ssmlab.artifacts.heartbeat import HeartbeatWriter
-from ssmlab.core.blocked_paths import cannot
+from ssmlab.core.blocked_paths import cannot, system_error
 from ssmlab.core.errors import UserError
 from ssmlab.core.events import Event, Listener, Note, Progress
 from ssmlab.stages.train.live_record import Record
@@ -78,7 +78,7 @@ def explain_failure(error: Exception, heart: HeartbeatWriter, run: str, on_event
     if isinstance(error, UserError):
         return str(error)
     if isinstance(error, OSError):
-        return cannot(Path(error.filename), "used", error) if error.filename else f"{run}: {error.strerror or error}"
+        return system_error(error, run)
     return None
 
 
