@@ -132,26 +132,21 @@ class StudyFollower:
             may_read = self.results_at_once is None or reads < self.results_at_once
             views.append(run.look(now, may_read, run.watcher.name in queued, inputs))
             reads += run.results_seen != before
-        try:
-            total, _, free = shutil.disk_usage(self.root)
-        except OSError:
-            return self.taken(tuple(views), launched, ended, None, None, now)
-        return self.taken(tuple(views), launched, ended, free, total, now)
-
-    def taken(
-        self,
-        views: tuple[RunView, ...],
-        launched: Launched | None,
-        ended: Launched | None,
-        free: int | None,
-        total: int | None,
-        now: float,
-    ) -> Look:
-        """A look with these parts."""
-        problem, foreign = self.study.problem, self.shown is not None
-        loading = any(run.view is None for run in self.runs)
-        name = self.inputs.data_name() if self.inputs is not None else None
-        return Look(self.params, self.paths, problem, views, launched, ended, free, total, now, foreign, loading, name)
+        free, total = disk_space(self.root)
+        return Look(
+            params=self.params,
+            paths=self.paths,
+            problem=self.study.problem,
+            runs=tuple(views),
+            launched=launched,
+            ended=ended,
+            disk_free=free,
+            disk_total=total,
+            now=now,
+            foreign=self.shown is not None,
+            loading=any(run.view is None for run in self.runs),
+            data_name=self.inputs.data_name() if self.inputs is not None else None,
+        )
 
     def read_params(self) -> None:
         """Read params.yaml, or the shown study in studies/, if it has changed."""
@@ -180,6 +175,15 @@ class StudyFollower:
                 self.launched = active(self.paths)
                 self.dead_launch = seen if self.launched is None else None  # another check would search all processes
         return self.launched, before
+
+
+def disk_space(folder: Path) -> tuple[int | None, int | None]:
+    """The free and all bytes of a folder's file system; None if they are unknown."""
+    try:
+        usage = shutil.disk_usage(folder)
+    except OSError:
+        return None, None
+    return usage.free, usage.total
 
 
 def read_tests(path: Path) -> tuple[dict[str, TestAccuracy], tuple[str, ...]]:
